@@ -1,0 +1,1 @@
+"""Pure online learning: numpy and numba; no I/O, no clock, no global randomness."""

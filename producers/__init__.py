@@ -1,0 +1,1 @@
+"""What publishes: data sets and a simulator, through streamer.client."""

@@ -1,0 +1,1 @@
+"""A real-time streaming recommender that learns from every event as it happens."""

@@ -1,0 +1,79 @@
+"""Every error streamer raises on purpose.
+
+::
+
+    StreamerError
+    ├── ConfigError            a key, a value or a combination of settings is wrong
+    ├── BadMessage             one message can't be used: it becomes a dead letter
+    ├── StoreError
+    │   ├── StoreUnavailable   (retriable) the store did not answer in time
+    │   ├── LayoutMismatch     the store was written with other settings or another version
+    │   ├── Fenced             another owner has taken the partition: drop its state, reload
+    │   └── LogTrimmed         a follower fell behind the delta log: reload from the tables
+    ├── KafkaError
+    │   ├── KafkaUnavailable   (retriable) the broker did not answer in time
+    │   ├── TopicMismatch      topics are missing or have other partition counts
+    │   └── DeliveryFailed     a message was not acknowledged
+    ├── RequestTimeout         (retriable) no recommendation came in time
+    └── LearningError          a parameter is not finite or out of range: stop, commit nothing
+"""
+
+from __future__ import annotations
+
+
+class StreamerError(Exception):
+    """Base of all. ``retriable``: the same call may work later, unchanged."""
+
+    retriable = False
+
+
+class ConfigError(StreamerError):
+    pass
+
+
+class BadMessage(StreamerError):
+    pass
+
+
+class StoreError(StreamerError):
+    pass
+
+
+class StoreUnavailable(StoreError):
+    retriable = True
+
+
+class LayoutMismatch(StoreError):
+    pass
+
+
+class Fenced(StoreError):
+    pass
+
+
+class LogTrimmed(StoreError):
+    pass
+
+
+class KafkaError(StreamerError):
+    pass
+
+
+class KafkaUnavailable(KafkaError):
+    retriable = True
+
+
+class TopicMismatch(KafkaError):
+    pass
+
+
+class DeliveryFailed(KafkaError):
+    pass
+
+
+class RequestTimeout(StreamerError):
+    retriable = True
+
+
+class LearningError(StreamerError):
+    pass

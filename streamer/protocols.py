@@ -1,0 +1,269 @@
+"""The seams: what the services see of Kafka, of the store and of time, and what passes through.
+
+Services depend on these protocols alone, so a replay runs the live services without a broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.table import Change, Keys, Rows, TableSpec
+
+# --- time -------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Wall time and waiting; a manual one drives replay."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the Unix epoch."""
+
+    def sleep(self, seconds: float) -> None: ...
+
+
+# --- messages in and out ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MessageBatch:
+    """Messages of one partition of one topic, in offset order, in columns.
+
+    Attributes
+    ----------
+    values
+        Raw payloads; ``None`` is a tombstone.
+    offsets
+        ``(n,)`` int64, rising.
+    publish_ms
+        ``(n,)`` int64, the message's own (create) time, ms since the epoch; -1 where it has none.
+    """
+
+    topic: str
+    partition: int
+    values: list[bytes | None]
+    offsets: NDArray[np.int64]
+    publish_ms: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+class Source(Protocol):
+    """Where messages come from.
+
+    The callbacks run inside :meth:`poll`. ``on_assign(partitions)`` returns the offset to start
+    from for each ``(topic, partition)``; ``on_revoke(partitions)`` returns when everything of
+    those partitions is committed or dropped.
+    """
+
+    def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
+        """Up to ``n_max`` messages, at most one batch a (topic, partition), none after the time."""
+
+    def tell_applied(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Tell the broker the next offsets, for lag tools only; never read back. Not awaited."""
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        """Messages known to be waiting, by (topic, partition)."""
+
+    def close(self) -> None: ...
+
+
+class Sink(Protocol):
+    """Where messages go: buffered, bounded, delivered in order a key."""
+
+    def send(
+        self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None
+    ) -> None:
+        """Queue one message; waits (bounded) while the buffer is full.
+
+        Raises
+        ------
+        DeliveryFailed
+            When an earlier message was refused or the buffer stayed full.
+        """
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all is acknowledged, else raise DeliveryFailed."""
+
+    def close(self) -> None: ...
+
+
+# --- the parameter store ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a store is laid out for; processes with another layout are refused.
+
+    ``fingerprint`` digests every setting that changes what is learned (seed, rates, rewards …).
+    """
+
+    schema_version: int
+    n_partitions: int
+    tables: tuple[TableSpec, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What an entry was learned from: enough to execute it again.
+
+    Attributes
+    ----------
+    version
+        1, 2, 3 … within the partition.
+    offsets
+        Input topic → ``(from, to)``: the half-open range of offsets this entry took. ``from`` is
+        the ``to`` of the entry before.
+    seen
+        Other partition → version of its last change that had been applied before learning.
+    merged
+        Other partition → version of its last change known when this one's step was scaled; the
+        same as ``seen`` unless others committed meanwhile.
+    """
+
+    version: int
+    offsets: dict[str, tuple[int, int]]
+    seen: dict[int, int]
+    merged: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One commit of one partition, as it stands in the delta log.
+
+    Attributes
+    ----------
+    watermark_ms
+        Greatest event time the partition has applied.
+    publish_ms
+        A sorted sample (at most 256) of the publish times of the messages behind this entry.
+    committed_ms
+        Wall time of the commit; read by metrics alone.
+    n_events
+        Messages behind this entry.
+    """
+
+    partition: int
+    schedule: Schedule
+    change: Change
+    watermark_ms: int
+    publish_ms: NDArray[np.int64]
+    committed_ms: int
+    n_events: int
+
+    @property
+    def version(self) -> int:
+        return self.schedule.version
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Rows of one partition as of ``version``: those changed since the last checkpoint, or all.
+
+    Attributes
+    ----------
+    names
+        Entity → ``(keys, names)`` of ids; in a checkpoint to be written those admitted since.
+    removed
+        Entity → keys of ids dropped since; empty in a loaded one.
+    tables
+        Table → full rows (``values`` is ``(n, width)``): this partition's own rows and its
+        contributions to shared ones.
+    """
+
+    partition: int
+    version: int
+    offsets: dict[str, int]
+    watermark_ms: int
+    names: dict[str, tuple[Keys, tuple[bytes, ...]]]
+    removed: dict[str, Keys]
+    tables: dict[str, Rows]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionImage:
+    """All the store has of one partition: the last checkpoint, and the entries after it."""
+
+    checkpoint: Checkpoint
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def version(self) -> int:
+        return self.entries[-1].version if self.entries else self.checkpoint.version
+
+    @property
+    def offsets(self) -> dict[str, int]:
+        """Next offset to take, by topic; a topic never taken from is absent."""
+        offsets = dict(self.checkpoint.offsets)
+        for entry in self.entries:
+            offsets |= {topic: to for topic, (_, to) in entry.schedule.offsets.items()}
+        return offsets
+
+
+class ParameterStore(Protocol):
+    """Durable parameters, by partition. Every method may raise StoreUnavailable."""
+
+    def ensure_layout(self, layout: Layout) -> None:
+        """Write the layout into an empty store, else compare.
+
+        Raises
+        ------
+        LayoutMismatch
+            Naming what differs, the stored and the asked value, and the remedy.
+        """
+
+    def layout(self) -> Layout | None:
+        """What the store is laid out for; None for an empty store."""
+
+    def acquire(self, partition: int, owner: str) -> None:
+        """Make ``owner`` the only one that may commit to ``partition`` from now on."""
+
+    def load(self, partition: int) -> PartitionImage:
+        """A consistent image; of a partition never committed: version 0, no offsets, no rows."""
+
+    def commit(self, entry: Entry, *, owner: str) -> None:
+        """Append an entry, in one transaction: (1) check owner, version and offsets; (2) append
+        to the delta log and to the schedule; (3) set version, offsets and watermark.
+
+        Raises
+        ------
+        Fenced
+            When ``owner`` doesn't hold the partition, the stored version is not
+            ``entry.version - 1``, or a stored offset is not the entry's ``from`` (a topic not yet
+            stored counts as equal). Nothing is changed then.
+        """
+
+    def checkpoint(self, checkpoint: Checkpoint, *, owner: str) -> None:
+        """In one transaction: check the owner, drop ``removed`` ids (their names and their rows in
+        every table of the entity) and then write names and rows, set the checkpoint version, trim
+        the delta log up to it, but keep the last ``log_entries_kept`` for followers.
+
+        Raises
+        ------
+        Fenced
+            As :meth:`commit`, or when ``checkpoint.version`` is beyond the stored version.
+        """
+
+    def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
+        """Entries with a version above ``after[partition]``, rising within a partition; waits up
+        to ``timeout_s`` for the first (0: does not wait). Bounded: at most some hundred a call.
+
+        Raises
+        ------
+        LogTrimmed
+            When the next entry of a partition is no longer in its log.
+        """
+
+    def versions(self) -> dict[int, int]:
+        """Partition → version of its last entry (partitions without one are absent)."""
+
+    def schedule(self, partition: int) -> Iterator[Schedule]:
+        """The recorded schedule, oldest first (``schedule_entries_max`` are kept)."""
+
+    def close(self) -> None: ...
