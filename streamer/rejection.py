@@ -1,0 +1,147 @@
+"""Why a message was rejected: a sentence that names the field, its value and the remedy.
+
+Runs for bad messages alone, so it may be slow; it must never raise, whatever the bytes are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from streamer.events import EVENT_TYPES, SCHEMA_VERSION
+
+SHOWN_MAX: Final = 80
+"""Characters of a value or of a field's name that a reason quotes."""
+
+_MISSING = re.compile(r"missing required field `(.+?)`")
+_PATH = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
+_ESCAPED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
+_STEP = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[\]]+)")
+
+
+class _Number(str):
+    """A number as the message spells it, where Python could not hold it finitely."""
+
+
+def reason(field: str, value: object, problem: str) -> str:
+    """``field 'k': 0 is …``; both are cut, and in ASCII so that any text can be sent on."""
+    return f"field '{_cut(json.dumps(field)[1:-1])}': {_shown(value)} {problem}"
+
+
+def reason_for(payload: bytes, error: Exception) -> str:
+    """What is wrong with ``payload``, which the decoder refused with ``error``."""
+    data = _parse(payload)
+    if isinstance(error, msgspec.ValidationError):
+        return _of_validation(data, str(error))
+    for field, value in _leaves(data, ""):
+        if isinstance(value, _Number):
+            return reason(field, value, "is not a finite number; send a finite one")
+        if isinstance(value, str) and not _is_text(value):
+            if isinstance(error, UnicodeDecodeError):
+                text = reason(field, value, "is not UTF-8; encode text as UTF-8")
+                return _ESCAPED_BYTE.sub(r"\\x\1", text)
+            return reason(field, value, "holds half of a surrogate pair; send whole characters")
+    if isinstance(error, RecursionError):
+        return f"message: {_shown(payload)} is nested too deeply; send a flat object"
+    return f"message: {_shown(payload)} is not JSON ({_ascii(str(error))}); send one JSON object"
+
+
+def _of_validation(data: Any, message: str) -> str:
+    at = _PATH.search(message)
+    field, value = _follow(data, at[1] if at else "")
+    problem = message[: at.start()] if at else message
+    if missing := _MISSING.search(problem):
+        name = f"{field}.{missing[1]}" if field else missing[1]
+        return f"field '{name}': missing from {_shown(value)}; it is required"
+    if not field:
+        return f"message: {_shown(value)} is not an object; send one JSON object"
+    if isinstance(value, _Number):
+        return reason(field, value, "is not a finite number; send a finite one")
+    if field == "type" and isinstance(value, str):
+        return reason(field, value, f"is not an event type; send one of {', '.join(EVENT_TYPES)}")
+    if field == "v":
+        return reason(
+            field, value, f"is not a schema version known here; send version {SCHEMA_VERSION}"
+        )
+    return reason(field, value, f"is refused: {problem[0].lower()}{_ascii(problem[1:])}")
+
+
+def _parse(payload: bytes) -> Any:
+    """The message as leniently as possible: broken bytes become lone surrogates; None if hopeless.
+
+    A number that float cannot hold, and NaN, stay as they are spelled.
+    """
+
+    def number(text: str) -> float | _Number:
+        return value if math.isfinite(value := float(text)) else _Number(text)
+
+    def integer(text: str) -> int | _Number:
+        return int(text) if len(text) <= 308 else _Number(text)
+
+    try:
+        text = payload.decode("utf-8", "surrogateescape")
+        return json.loads(text, parse_float=number, parse_int=integer, parse_constant=_Number)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every ``(path, leaf)``, keys of objects among them; ``_parse`` has bounded the depth."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            below = f"{path}.{key}" if path else key
+            yield below, key
+            yield from _leaves(inner, below)
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _leaves(inner, f"{path}[{i}]")
+    else:
+        yield path, value
+
+
+def _follow(data: Any, path: str) -> tuple[str, Any]:
+    """``(name, value)`` at msgspec's path; ``[...]`` (some value of an object) is found out."""
+    name, value = "", data
+    for index, key in _STEP.findall(path):
+        if key:
+            name, value = f"{name}.{key}" if name else key, value.get(key)
+        elif index == "...":
+            key = next((k for k, v in value.items() if not _is_flat_value(v)), "?")
+            name, value = f"{name}.{key}", value.get(key)
+        else:
+            name, value = f"{name}[{index}]", value[int(index)]
+    return name, value
+
+
+def _is_flat_value(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, _Number)
+
+
+def _is_text(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, _Number):
+        return _cut(str(value))
+    if isinstance(value, bytes):
+        return _cut(repr(value[: SHOWN_MAX + 1])[1:])
+    if isinstance(value, str):
+        return _cut(json.dumps(value[: SHOWN_MAX + 1]))
+    try:
+        return _cut(json.dumps(value))
+    except (ValueError, RecursionError):
+        return f"a value of type {type(value).__name__}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
