@@ -1,0 +1,268 @@
+"""The messages on the topics: typed, frozen, encoded as one JSON object each.
+
+Decoding and validating live in :mod:`streamer.events`. Unknown fields are kept out, every
+optional field may be absent or null, and an absent ``v`` means schema version 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Final, Literal, get_args
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from streamer.errors import BadMessage
+
+SCHEMA_VERSION: Final = 1
+ID_BYTES_MAX: Final = 256
+EVENT_BYTES_MAX: Final = 65_536
+"""Bound of an event and of an item."""
+MESSAGE_BYTES_MAX: Final = 1_000_000
+"""Bound of every other message: what a Kafka broker takes by default (1,048,588), less headers."""
+TS_MS_END: Final = 4_102_444_800_000
+"""2100-01-01: a time beyond it was sent in microseconds or is absurd."""
+FUTURE_MS_MAX: Final = 86_400_000
+"""How far an event's time may lie after its publish time: clocks are a day off at worst."""
+CONTEXT_KEYS_MAX: Final = 64
+RAW_BYTES_KEPT: Final = 524_288
+"""Bytes of a bad message that its dead letter carries: 700 kB in base64, which a broker takes."""
+
+EventType = Literal[
+    "impression",
+    "click",
+    "watch",
+    "like",
+    "dislike",
+    "share",
+    "comment",
+    "follow",
+    "purchase",
+    "rating",
+    "skip",
+]
+EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
+EVENT_CODES: Final[dict[EventType, int]] = {name: code for code, name in enumerate(EVENT_TYPES)}
+"""Type → its index into ``EVENT_TYPES``, as in :attr:`streamer.events.EventColumns.types`."""
+
+Id = Annotated[str, Meta(min_length=1, max_length=ID_BYTES_MAX)]
+"""An external id: 1 to 256 bytes of UTF-8 (the bound on bytes is checked on decode)."""
+Label = Annotated[str, Meta(min_length=1, max_length=256)]
+TsMs = Annotated[int, Meta(ge=0, lt=TS_MS_END)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Position = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Flat = Annotated[dict[str, str | int | float | bool], Meta(max_length=CONTEXT_KEYS_MAX)]
+"""A flat object: string → string, finite number or bool."""
+Version = Annotated[Literal[1], Meta(description="schema version")]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of all messages.
+
+    ``gc=False``: messages hold no cycles, and a batch of thousands would wake the collector.
+    """
+
+
+class Event(Message, frozen=True, kw_only=True):
+    """What a user did with an item. Topic `events`, key `user_id`."""
+
+    event_id: Annotated[Id, Meta(description="unique; a repeat within the window is dropped")]
+    type: Annotated[EventType, Meta(description="what the user did")]
+    user_id: Annotated[Id, Meta(description="who did it")]
+    item_id: Annotated[Id, Meta(description="with what")]
+    ts: Annotated[TsMs, Meta(description="event time, ms since 1970")]
+    request_id: Annotated[
+        Id | None, Meta(description="the request whose recommendation was acted on")
+    ] = None
+    position: Annotated[Position | None, Meta(description="slot the item was shown in, from 0")] = (
+        None
+    )
+    value: Annotated[
+        float | None, Meta(description="finite: watched fraction, rating, amount …")
+    ] = None
+    context: Annotated[Flat | None, Meta(description="device, surface, hour …")] = None
+    v: Version = 1
+
+
+class Item(Message, frozen=True, kw_only=True):
+    """What can be recommended. Topic `items` (compacted), key `item_id`; a null value deletes."""
+
+    item_id: Id
+    title: Annotated[str, Meta(max_length=1024)] | None = None
+    categories: Annotated[list[Label], Meta(max_length=64)] | None = None
+    tags: Annotated[list[Label], Meta(max_length=256)] | None = None
+    created_ts: Annotated[TsMs | None, Meta(description="ms since 1970")] = None
+    available: Annotated[bool, Meta(description="false: known, but not recommended")] = True
+    attributes: Flat | None = None
+    v: Version = 1
+
+
+class Request(Message, frozen=True, kw_only=True):
+    """Ask for recommendations. Topic `requests`, key `user_id`."""
+
+    request_id: Annotated[Id, Meta(description="unique; the answer carries it")]
+    user_id: Id
+    ts: Annotated[TsMs, Meta(description="time of asking, ms since 1970")]
+    k: Annotated[
+        Annotated[int, Meta(ge=1, le=500)] | None,
+        Meta(description="items wanted; absent: what the scorer is configured for"),
+    ] = None
+    surface: Annotated[Label | None, Meta(description="where the list is shown")] = None
+    context: Flat | None = None
+    candidates: Annotated[
+        Annotated[list[Id], Meta(max_length=10_000)] | None,
+        Meta(description="choose among these alone; absent or empty: among all items"),
+    ] = None
+    exclude: Annotated[
+        Annotated[list[Id], Meta(max_length=10_000)] | None, Meta(description="never these")
+    ] = None
+    v: Version = 1
+
+
+class RecommendedItem(Message, frozen=True, kw_only=True):
+    """One place of a recommendation."""
+
+    item_id: Id
+    rank: Annotated[Position, Meta(description="place in the list, from 0")]
+    score: Annotated[float, Meta(description="of the ranker; compares within one list alone")]
+    reason: Annotated[str, Meta(max_length=256, description="the channel that brought it")]
+
+
+class Recommendation(Message, frozen=True, kw_only=True):
+    """The answer to a request, for subscribers. Topic `recommendations`, key `user_id`."""
+
+    request_id: Id
+    user_id: Id
+    ts: Annotated[TsMs, Meta(description="time of answering, ms since 1970")]
+    items: Annotated[list[RecommendedItem], Meta(max_length=500, description="best first")]
+    model_version: Annotated[str, Meta(max_length=256, description="parameters scored with")]
+    v: Version = 1
+
+
+class Decision(Message, frozen=True, kw_only=True):
+    """The same answer, for learning and evaluation. Topic `decisions`, key `user_id`."""
+
+    request_id: Id
+    user_id: Id
+    ts: TsMs
+    items: Annotated[list[Id], Meta(max_length=500, description="ids in the order shown")]
+    positions: Annotated[list[Position], Meta(max_length=500, description="slot of each item")]
+    propensities: Annotated[
+        list[Annotated[float, Meta(gt=0, le=1)]],
+        Meta(max_length=500, description="probability that the slot got this item"),
+    ]
+    policy: Annotated[Label, Meta(description="what drew the slate")]
+    policy_parameters: Flat
+    seed: Annotated[Count, Meta(description="of the draw")]
+    model_version: Annotated[str, Meta(max_length=256)]
+    candidates: Annotated[list[Id], Meta(max_length=10_000, description="ids chosen from")]
+    feature_names: Annotated[list[Label], Meta(max_length=256)]
+    features: Annotated[
+        bytes,
+        Meta(description="base64 of little-endian float32, candidates x feature_names, row by row"),
+    ]
+    v: Version = 1
+
+    def feature_matrix(self) -> NDArray[np.float32]:
+        """``(n_candidates, n_features)`` features the slate was drawn with; read-only."""
+        shape = (len(self.candidates), len(self.feature_names))
+        return np.frombuffer(self.features, dtype="<f4").reshape(shape)
+
+
+class DeadLetter(Message, frozen=True, kw_only=True):
+    """A message that could not be used. Topic `dead-letters`, key `topic:partition:offset`."""
+
+    reason: Annotated[str, Meta(description="the field, its value and what to send instead")]
+    topic: Annotated[str, Meta(max_length=256, description="where it came from")]
+    partition: Count
+    offset: Count
+    raw: Annotated[
+        bytes | None,
+        Meta(
+            description="base64 of its bytes, at most the first 512 KiB; null: it was a tombstone"
+        ),
+    ] = None
+    n_bytes: Annotated[Count, Meta(description="size of the whole message")] = 0
+    v: Version = 1
+
+
+MESSAGES: Final[dict[str, type[Message]]] = {
+    "event": Event,
+    "item": Item,
+    "request": Request,
+    "recommendation": Recommendation,
+    "decision": Decision,
+    "dead-letter": DeadLetter,
+}
+"""Name of its schema file → message."""
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(message: Message) -> bytes:
+    """JSON of a message; fields at their default are left out.
+
+    Raises
+    ------
+    BadMessage
+        When it holds a number that is not finite or text that is not Unicode: JSON has neither.
+        Other bounds are checked by the decoders (see :func:`streamer.events.encode_checked`).
+    """
+    try:
+        payload = _encoder.encode(message)
+    except UnicodeEncodeError as error:
+        raise BadMessage(
+            f"text {error.object[error.start :][:8]!a} holds half of a surrogate pair, which UTF-8 "
+            "does not have; send whole characters"
+        ) from error
+    # The encoder writes NaN and infinities as null. Every nullable field defaults to None and is
+    # left out then, so a null (or the word in some text) is the only sign that asks for a look.
+    if b"null" in payload:
+        _require_finite(msgspec.to_builtins(message), "")
+    return payload
+
+
+def _require_finite(value: Any, path: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadMessage(f"field '{path}': {value} is not a finite number; send a finite one")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _require_finite(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            _require_finite(inner, f"{path}[{i}]")
+
+
+def message_key(message: Event | Item | Request | Recommendation | Decision) -> bytes:
+    """Kafka key of a message: its ``user_id`` (of an item its ``item_id``) in UTF-8."""
+    return (message.item_id if isinstance(message, Item) else message.user_id).encode()
+
+
+def dead_letter(
+    reason: str, *, topic: str, partition: int, offset: int, raw: bytes | None
+) -> DeadLetter:
+    """The dead letter of one message; ``raw`` is cut to ``RAW_BYTES_KEPT``."""
+    return DeadLetter(
+        reason=reason,
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        raw=None if raw is None else raw[:RAW_BYTES_KEPT],
+        n_bytes=0 if raw is None else len(raw),
+    )
+
+
+def pack_features(features: NDArray[np.float32]) -> bytes:
+    """``(n_candidates, n_features)`` float32 → ``Decision.features``."""
+    return np.ascontiguousarray(features, dtype="<f4").tobytes()
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schema (2020-12) of every message, by the name of its file in ``docs/messages``."""
+    schemas = {}
+    for name, message in MESSAGES.items():
+        schema = msgspec.json.schema(message)
+        schemas[name] = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return schemas
