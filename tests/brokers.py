@@ -1,0 +1,112 @@
+"""Where the tests' Kafka and Redis come from.
+
+The address in the environment, else a container where a Docker engine answers, else a process on
+this machine. ``Unavailable`` says what is missing for all three and how to get it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from testcontainers.core.container import DockerContainer
+
+from deploy.kafka.node import KafkaNode, Unavailable, answers, free_port
+from tests.redis_server import RedisServer
+
+KAFKA_IMAGE = "apache/kafka:4.3.0"
+REDIS_IMAGE = "redis:7"
+CONTAINER_TIMEOUT_S = 120.0
+
+
+@contextlib.contextmanager
+def kafka_service(data_dir: Path) -> Iterator[str]:
+    """Yield the bootstrap servers of a Kafka 4 broker that answers."""
+    given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if given:
+        yield given
+        return
+    if docker_answers():
+        with _kafka_container() as bootstrap_servers:
+            yield bootstrap_servers
+        return
+    try:
+        node = KafkaNode(data_dir)
+    except Unavailable as error:
+        raise Unavailable(
+            f"no Kafka: KAFKA_BOOTSTRAP_SERVERS is not set, no Docker engine answers, and {error}"
+        ) from error
+    try:
+        node.start()
+        yield node.bootstrap_servers
+    finally:
+        node.stop()
+
+
+@contextlib.contextmanager
+def redis_service(data_dir: Path) -> Iterator[str]:
+    """Yield the URL of a Redis 7 server that answers."""
+    given = os.environ.get("REDIS_URL")
+    if given:
+        yield given
+        return
+    if docker_answers():
+        with DockerContainer(REDIS_IMAGE).with_exposed_ports(6379) as container:
+            host, port = container.get_container_host_ip(), container.get_exposed_port(6379)
+            yield f"redis://{host}:{port}"
+        return
+    try:
+        server = RedisServer(data_dir)
+    except Unavailable as error:
+        raise Unavailable(
+            f"no Redis: REDIS_URL is not set, no Docker engine answers, and {error}"
+        ) from error
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.stop()
+
+
+def docker_answers() -> bool:
+    """Whether a Docker engine answers here; the command knows its context and environment."""
+    ask = ["docker", "version", "--format", "{{.Server.Version}}"]
+    try:
+        return subprocess.run(ask, capture_output=True, timeout=10).returncode == 0
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return False
+
+
+@contextlib.contextmanager
+def _kafka_container() -> Iterator[str]:
+    # The broker tells clients its own address, so the port must be known before it starts.
+    port = free_port()
+    container = DockerContainer(KAFKA_IMAGE).with_bind_ports(port, port)
+    host = container.get_docker_client().host()
+    settings = {
+        "KAFKA_NODE_ID": "1",
+        "KAFKA_PROCESS_ROLES": "broker,controller",
+        "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "KAFKA_LISTENERS": f"PLAINTEXT://:{port},CONTROLLER://:9093",
+        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://{host}:{port}",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
+        "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+        "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+    }
+    for key, value in settings.items():
+        container.with_env(key, value)
+    with container:
+        deadline = time.monotonic() + CONTAINER_TIMEOUT_S
+        while not answers(host, port):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{KAFKA_IMAGE} at {host}:{port} did not answer in time")
+            time.sleep(0.2)
+        yield f"{host}:{port}"

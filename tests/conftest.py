@@ -1,0 +1,145 @@
+"""Fixtures that every test may use: real services, and names of a test's own on them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import redis
+from confluent_kafka.admin import AdminClient
+
+from deploy.kafka.node import KafkaNode, Unavailable
+from tests.brokers import kafka_service, redis_service
+from tests.redis_server import RedisServer
+
+TESTS = Path(__file__).parent
+SERVICE_FIXTURES = {
+    "kafka_bootstrap",
+    "kafka_broker",
+    "kcat",
+    "redis_cluster_url",
+    "redis_server",
+    "redis_url",
+}
+SERVICES_REQUIRED = os.environ.get("CI") == "true" or (
+    os.environ.get("STREAMER_REQUIRE_SERVICES") == "1"
+)
+
+# The settings of whoever runs the tests must not reach what they test.
+for key in [key for key in os.environ if key.startswith("STREAMER_")]:
+    del os.environ[key]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SERVICE_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("integration")
+        if item.path.is_relative_to(TESTS / "e2e"):
+            item.add_marker("e2e")
+
+
+def _missing(reason: str) -> NoReturn:
+    if SERVICES_REQUIRED:
+        pytest.fail(f"{reason} (services are required here)", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of a real Kafka that all tests share; it makes no topic by itself."""
+    with ExitStack() as stack:
+        try:
+            address = stack.enter_context(kafka_service(tmp_path_factory.mktemp("kafka")))
+        except Unavailable as error:
+            _missing(str(error))
+        yield address
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real Redis that all tests share."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(redis_service(tmp_path_factory.mktemp("redis")))
+        except Unavailable as error:
+            _missing(str(error))
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real Redis in cluster mode: it refuses what touches keys of several slots."""
+    try:
+        server = RedisServer(tmp_path_factory.mktemp("redis-cluster"), cluster=True)
+    except Unavailable as error:
+        _missing(str(error))
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def topic_prefix(kafka_bootstrap: str) -> Iterator[str]:
+    """A prefix for the topics of one test; what begins with it is deleted afterwards."""
+    prefix = f"test-{uuid.uuid4().hex[:12]}-"
+    yield prefix
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    made = [name for name in admin.list_topics(timeout=10).topics if name.startswith(prefix)]
+    if made:
+        for deleted in admin.delete_topics(made).values():
+            deleted.result(timeout=10)
+
+
+@pytest.fixture
+def redis_prefix(redis_url: str) -> Iterator[str]:
+    """A prefix for the keys of one test; what begins with it is deleted afterwards."""
+    prefix = f"test-{uuid.uuid4().hex[:12]}:"
+    yield prefix
+    with redis.Redis.from_url(redis_url) as client:
+        for key in client.scan_iter(match=f"{prefix}*", count=1000):
+            client.unlink(key)
+
+
+@pytest.fixture
+def kafka_broker(tmp_path: Path) -> Iterator[KafkaNode]:
+    """A running broker of the test's own: ``stop()``, ``kill()``, ``start()``."""
+    try:
+        node = KafkaNode(tmp_path / "kafka")
+    except Unavailable as error:
+        _missing(str(error))
+    try:
+        node.start()
+        yield node
+    finally:
+        node.stop()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A running, durable Redis of the test's own: ``stop()``, ``kill()``, ``start()``."""
+    try:
+        server = RedisServer(tmp_path / "redis", durable=True)
+    except Unavailable as error:
+        _missing(str(error))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def kcat() -> str:
+    """Path of kcat, a Kafka client that isn't ours."""
+    path = shutil.which("kcat")
+    if path is None:
+        _missing("no kcat on the PATH: apt-get install kcat")
+    return path
