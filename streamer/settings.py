@@ -1,0 +1,219 @@
+"""The sections of the configuration: every key with its type, default, range and meaning.
+
+``docs/configuration.md`` is generated from this file; loading is in :mod:`streamer.config`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+PositiveS = Annotated[float, Meta(gt=0, le=31_536_000)]
+"""Seconds, up to a year."""
+Share = Annotated[float, Meta(ge=0, le=1)]
+Rows = Annotated[int, Meta(ge=1, le=100_000_000)]
+TopicName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,200}$")]
+TopicRole = Literal["events", "items", "requests", "recommendations", "decisions", "dead_letters"]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all sections."""
+
+
+class KafkaConfig(Section, frozen=True, kw_only=True):
+    """The broker."""
+
+    bootstrap_servers: Annotated[
+        str, Meta(description="host:port, separated by commas; empty: the embedded broker")
+    ] = ""
+    group: Annotated[
+        str, Meta(min_length=1, max_length=200, description="prefix of the consumer groups")
+    ] = "streamer"
+    request_timeout_s: Annotated[PositiveS, Meta(description="how long a broker may take")] = 30.0
+    client: Annotated[
+        dict[str, str],
+        Meta(description='librdkafka options for every client, such as "security.protocol"'),
+    ] = {}
+
+
+class TopicsConfig(Section, frozen=True, kw_only=True):
+    """Names and shape of the topics."""
+
+    events: Annotated[TopicName, Meta(description="what users do")] = "events"
+    items: Annotated[TopicName, Meta(description="what can be recommended")] = "items"
+    requests: Annotated[TopicName, Meta(description="who wants recommendations")] = "requests"
+    recommendations: Annotated[TopicName, Meta(description="the answers")] = "recommendations"
+    decisions: Annotated[TopicName, Meta(description="the answers, for evaluation")] = "decisions"
+    dead_letters: Annotated[TopicName, Meta(description="messages that could not be used")] = (
+        "dead-letters"
+    )
+    prefix: Annotated[
+        str, Meta(pattern=r"^[a-zA-Z0-9._-]{0,40}$", description="put before every name")
+    ] = ""
+    partitions: Annotated[
+        int, Meta(ge=1, le=1024, description="of every topic but items and dead letters; fixed")
+    ] = 4
+    replication_factor: Annotated[int, Meta(ge=1, le=16, description="copies of each")] = 1
+    retention_hours: Annotated[
+        int, Meta(ge=1, le=876_000, description="how long messages are kept (items: for ever)")
+    ] = 168
+
+    def topic(self, role: TopicRole) -> str:
+        """Name on the broker, prefix included."""
+        name: str = getattr(self, role)
+        return self.prefix + name
+
+
+class StoreConfig(Section, frozen=True, kw_only=True):
+    """Where parameters are kept."""
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(rediss?://.+|sqlite:.+|memory:)$",
+            description="redis://host:port/db, rediss://… (TLS), sqlite:PATH or memory:",
+        ),
+    ] = "sqlite:streamer.db"
+    key_prefix: Annotated[
+        str, Meta(pattern=r"^[a-zA-Z0-9._:-]{1,100}$", description="of every key in Redis")
+    ] = "streamer"
+    timeout_s: Annotated[PositiveS, Meta(description="how long the store may take")] = 5.0
+    log_entries_kept: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="delta log left to followers, a partition")
+    ] = 1_000
+    schedule_entries_max: Annotated[
+        int, Meta(ge=1, le=100_000_000, description="recorded commits kept, a partition")
+    ] = 1_000_000
+
+
+class LearnerConfig(Section, frozen=True, kw_only=True):
+    """How events are taken and committed."""
+
+    model: Annotated[
+        Literal["implicit", "explicit"],
+        Meta(description="implicit: rank what people take up; explicit: predict ratings"),
+    ] = "implicit"
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="of all chance")] = 0
+    sync_interval_ms: Annotated[
+        int, Meta(ge=1, le=60_000, description="longest time between two commits")
+    ] = 20
+    batch_messages_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="most messages taken in one step")
+    ] = 20_000
+    checkpoint_interval_s: Annotated[
+        PositiveS, Meta(description="how often the delta log is folded into the tables")
+    ] = 10.0
+    checkpoint_rows_max: Annotated[
+        Rows, Meta(description="changed rows after which it is folded earlier")
+    ] = 50_000
+    dedup_window: Annotated[
+        int,
+        Meta(ge=0, le=10_000_000, description="messages a partition in which an id may not repeat"),
+    ] = 100_000
+    users_max: Annotated[Rows, Meta(description="users a partition")] = 200_000
+    items_max: Annotated[Rows, Meta(description="items a partition")] = 100_000
+    user_sightings_min: Annotated[
+        int, Meta(ge=1, le=1_000, description="events before a user gets a row")
+    ] = 1
+    item_sightings_min: Annotated[
+        int, Meta(ge=1, le=1_000, description="events before an item gets a row")
+    ] = 1
+    idle_expiry_s: Annotated[
+        float,
+        Meta(ge=0, le=3_153_600_000, description="drop ids without events for so long; 0: never"),
+    ] = 0.0
+
+
+class MFConfig(Section, frozen=True, kw_only=True):
+    """Matrix factorization."""
+
+    factors: Annotated[int, Meta(ge=1, le=512, description="numbers a user and an item")] = 32
+    loss: Annotated[Literal["bpr", "logistic"], Meta(description="of the implicit model")] = "bpr"
+    learning_rate: Annotated[float, Meta(gt=0, le=10, description="of AdaGrad")] = 0.15
+    regularization: Annotated[float, Meta(ge=0, le=10, description="L2, a step")] = 0.002
+    n_negatives: Annotated[int, Meta(ge=1, le=1_000, description="drawn for each event")] = 4
+    recent_share: Annotated[
+        Share, Meta(description="of the negatives from recent events; the rest uniform")
+    ] = 0.8
+    recent_items: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="recent events they are drawn from")
+    ] = 8_192
+    init_scale: Annotated[
+        float, Meta(ge=0, le=10, description="standard deviation of new factors")
+    ] = 0.1
+    history: Annotated[int, Meta(ge=1, le=1_024, description="last items kept of each user")] = 64
+
+
+class PopularityConfig(Section, frozen=True, kw_only=True):
+    """Counts that fade."""
+
+    half_lives_s: Annotated[
+        tuple[PositiveS, ...],
+        Meta(min_length=1, max_length=8, description="after which a count is half, each its own"),
+    ] = (3_600.0, 86_400.0, 2_592_000.0)
+
+
+class RewardConfig(Section, frozen=True, kw_only=True):
+    """What one type of event is worth: ``weight * clip((value - zero) / (one - zero), -1, 1)``."""
+
+    weight: Annotated[
+        float, Meta(ge=-1_000, le=1_000, description="reward; negative: dislike; 0: no feedback")
+    ] = 0.0
+    value_range: Annotated[
+        tuple[Annotated[float, Meta(ge=-1e12, le=1e12)], ...],
+        Meta(
+            max_length=2,
+            description="[zero, one]: the values worth nothing and worth the whole weight; "
+            "[]: the value does not matter. An event without a value is worth the weight",
+        ),
+    ] = ()
+
+
+class RewardsConfig(Section, frozen=True, kw_only=True):
+    """What each type of event is worth."""
+
+    impression: RewardConfig = RewardConfig(weight=0.0)
+    click: RewardConfig = RewardConfig(weight=1.0)
+    watch: RewardConfig = RewardConfig(weight=1.0, value_range=(0.0, 1.0))
+    like: RewardConfig = RewardConfig(weight=2.0)
+    dislike: RewardConfig = RewardConfig(weight=-1.0)
+    share: RewardConfig = RewardConfig(weight=2.0)
+    comment: RewardConfig = RewardConfig(weight=1.0)
+    follow: RewardConfig = RewardConfig(weight=1.0)
+    purchase: RewardConfig = RewardConfig(weight=3.0)
+    rating: RewardConfig = RewardConfig(weight=1.0, value_range=(2.5, 5.0))
+    skip: RewardConfig = RewardConfig(weight=-0.5)
+
+
+class ScorerConfig(Section, frozen=True, kw_only=True):
+    """How requests are answered."""
+
+    k_default: Annotated[int, Meta(ge=1, le=500, description="items where a request says none")] = (
+        10
+    )
+    candidates_mf: Annotated[
+        int, Meta(ge=0, le=10_000, description="recalled by matrix factorization")
+    ] = 200
+    candidates_trending: Annotated[
+        int, Meta(ge=0, le=10_000, description="recalled by what is popular now")
+    ] = 100
+    weight_mf: Annotated[
+        float, Meta(ge=0, le=1_000, description="of the factorization's score in the blend")
+    ] = 1.0
+    weight_trending: Annotated[
+        float, Meta(ge=0, le=1_000, description="of popularity in the blend")
+    ] = 0.3
+    trending_half_life_s: Annotated[
+        PositiveS, Meta(description="what `popular now` means; one of popularity.half_lives_s")
+    ] = 86_400.0
+    poll_ms: Annotated[
+        int, Meta(ge=1, le=10_000, description="how long to wait for requests and for deltas")
+    ] = 5
+
+
+class MetricsConfig(Section, frozen=True, kw_only=True):
+    """What Prometheus sees."""
+
+    port: Annotated[int, Meta(ge=0, le=65_535, description="to serve metrics on; 0: off")] = 0
