@@ -1,0 +1,59 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+DEV := $(VENV)/.dev-installed
+REDIS_PORT ?= 6379
+KAFKA_PORT ?= 9092
+
+.PHONY: help setup demo test check bench kafka redis clean
+
+help:  ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(DEV)  ## Make .venv with streamer and what its development needs
+
+demo: $(RUNTIME)  ## Run the whole system for a minute: broker, learner, scorer, simulated users
+	$(BIN)/streamer demo
+
+test: $(DEV)  ## Run all tests, those on a real Kafka and a real Redis too
+	deploy/test-services.sh
+	$(BIN)/python -m pytest
+
+check: $(DEV)  ## Lint, check the formatting and the types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(DEV)  ## Run the benchmarks, one after the other
+	deploy/test-services.sh
+	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+kafka:  ## Start a Kafka broker on 127.0.0.1:9092 for development, in the foreground
+	$(PYTHON) -m deploy.kafka.node --port $(KAFKA_PORT)
+
+redis:  ## Start a Redis server on 127.0.0.1:6379 for development, in the foreground
+	@command -v redis-server >/dev/null || { echo 'no redis-server here: apt-get install redis-server' >&2; exit 1; }
+	@mkdir -p .cache/redis-data
+	redis-server --bind 127.0.0.1 --port $(REDIS_PORT) --dir .cache/redis-data --save '' --appendonly yes
+
+clean:  ## Remove .venv and everything that was built or cached here
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo '$(PYTHON) is missing or older than 3.11: install one, or name it: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo '$(PYTHON) cannot make virtual environments: apt-get install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The newest file of each pair decides: the development install holds the runtime one.
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e . -c constraints.txt
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	@touch $@ $(RUNTIME)

@@ -1,0 +1,79 @@
+"""Who imports whom, read from the sources without running them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """``importer`` imports ``imported``; ``for_types`` when only a type checker does."""
+
+    importer: str
+    imported: str
+    line: int
+    for_types: bool
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.imported}"
+
+
+def sources(*packages: str) -> dict[str, str]:
+    """Return the source of every module of ``packages``, by its dotted name."""
+    found = {}
+    for package in packages:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            found[name] = path.read_text()
+    return found
+
+
+def edges(modules: Mapping[str, str]) -> list[Edge]:
+    """Return every import in ``modules`` (name to source), those inside functions too."""
+    return [edge for name, text in modules.items() for edge in _edges_of(name, text, modules)]
+
+
+def cycle(found: list[Edge], modules: Mapping[str, str]) -> list[str]:
+    """Return the modules of one import cycle, first and last the same, or nothing.
+
+    What is imported for type checkers alone doesn't count: it never runs.
+    """
+    graph: dict[str, set[str]] = {}
+    for edge in found:
+        if edge.imported in modules and not edge.for_types:
+            graph.setdefault(edge.importer, set()).add(edge.imported)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def _edges_of(name: str, text: str, modules: Mapping[str, str]) -> Iterator[Edge]:
+    tree = ast.parse(text)
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            targets = {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            # `from package import name` means the module package.name where there is one.
+            source = node.module or ""
+            full = {f"{source}.{alias.name}" for alias in node.names}
+            targets = {target if target in modules else source for target in full}
+        else:
+            continue
+        for target in sorted(targets):
+            yield Edge(name, target, node.lineno, node in for_types)

@@ -1,0 +1,65 @@
+"""Every command, argument and option says what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from typer.testing import CliRunner
+
+from streamer.cli import app
+
+
+def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield each command below ``command`` and itself, with the words that call it."""
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, f"{path} {name}")
+
+
+def without_help(application: typer.Typer) -> list[str]:
+    missing = []
+    for path, command in commands(typer.main.get_command(application), "streamer"):
+        if not (command.help or "").strip():
+            missing.append(path)
+        missing += [
+            f"{path} {parameter.opts[0]}"
+            for parameter in command.params
+            if not (getattr(parameter, "help", None) or "").strip()
+        ]
+    return missing
+
+
+def test_every_command_and_option_has_help() -> None:
+    assert without_help(app) == []
+
+
+def test_every_command_prints_its_help() -> None:
+    for path, _command in commands(typer.main.get_command(app), "streamer"):
+        result = CliRunner().invoke(app, [*path.split()[1:], "--help"])
+        assert result.exit_code == 0, path
+        assert "Usage:" in result.output
+
+
+def test_missing_help_is_found() -> None:
+    made_up = typer.Typer(help="An application.", add_completion=False)
+    group = typer.Typer()
+
+    @group.command()
+    def silent(
+        path: str, *, told: Annotated[int, typer.Option(help="Told.")] = 1, untold: int = 1
+    ) -> None:
+        pass
+
+    @group.command(help="It speaks.")
+    def speaking() -> None:
+        pass
+
+    made_up.add_typer(group, name="group")
+    assert without_help(made_up) == [
+        "streamer group",
+        "streamer group silent",
+        "streamer group silent path",
+        "streamer group silent --untold",
+    ]

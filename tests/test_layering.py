@@ -1,0 +1,178 @@
+"""Imports point one way; a client library is imported in one place."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from tests.imports import Edge, cycle, edges, sources
+
+OURS = ("models", "producers", "streamer")
+
+# Every module of ours belongs to the group of its longest prefix here.
+GROUPS = {
+    "models": "models",
+    "producers": "producers",
+    "streamer": "package",
+    "streamer.errors": "errors",
+    "streamer.decoding": "events",
+    "streamer.events": "events",
+    "streamer.messages": "events",
+    "streamer.rejection": "events",
+    "streamer.config": "config",
+    "streamer.settings": "config",
+    "streamer.clock": "clock",
+    "streamer.protocols": "protocols",
+    "streamer.telemetry": "telemetry",
+    "streamer.model_set": "model_set",
+    "streamer.kafka": "kafka",
+    "streamer.store": "store",
+    "streamer.learner": "learner",
+    "streamer.scorer": "scorer",
+    "streamer.client": "client",
+    "streamer.supervisor": "application",
+    "streamer.cli": "cli",
+    "streamer.__main__": "main",
+}
+
+# What a group may import beside itself. Services (learner, scorer) see protocols, never a client of
+# Kafka or of the store: the application puts them together, and replay does without Kafka.
+CONTRACT = {"errors", "events", "config", "clock", "protocols", "telemetry", "models"}
+SERVICES = {*CONTRACT, "model_set"}
+ALLOWED: dict[str, set[str]] = {
+    "models": set(),
+    "errors": set(),
+    "events": {"errors"},
+    "config": {"errors", "events"},
+    "clock": {"errors"},
+    "protocols": {"errors", "events", "config", "models"},
+    "telemetry": {"errors", "config", "clock", "protocols"},
+    "model_set": CONTRACT,
+    "kafka": CONTRACT,
+    "store": CONTRACT,
+    "learner": SERVICES,
+    "scorer": SERVICES,
+    "client": {*CONTRACT, "kafka"},
+    "package": {"client", "errors", "events", "config"},
+    "producers": {"client", "errors", "events", "config", "package"},
+}
+ALLOWED["application"] = {*ALLOWED, "producers"} - {"main", "cli"}
+ALLOWED["cli"] = {*ALLOWED["application"], "application"}
+ALLOWED["main"] = {"cli", "errors"}
+
+# The only places where these are imported.
+HOMES = {
+    "confluent_kafka": "streamer.kafka",
+    "redis": "streamer.store",
+    "sqlite3": "streamer.store",
+    "faust": "streamer.features",
+    "river": "models.river_adapter",
+}
+
+# Models are pure: no I/O, no clock, no global randomness. Pickles run code when they are read.
+MODELS_THIRD_PARTY = {"llvmlite", "numba", "numpy"}
+NOT_IN_MODELS = {"asyncio", "datetime", "random", "secrets", "socket", "subprocess", "time"}
+NOWHERE = {"pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib"}
+
+
+def group_of(module: str) -> str | None:
+    """Return the group of a module of ours; None for one that GROUPS doesn't place."""
+    prefix = module
+    while prefix not in GROUPS:
+        prefix = prefix.rpartition(".")[0]
+        if not prefix:
+            return None
+    # `streamer` itself is one module: a new one beside it must say where it belongs.
+    return None if prefix == "streamer" != module else GROUPS[prefix]
+
+
+def violations(modules: Mapping[str, str]) -> list[str]:
+    """Return what breaks the rules in ``modules`` (name to source), one line each."""
+    placed = [name for name in modules if group_of(name) is not None]
+    found = [
+        f"{name} is in no group: place it in GROUPS" for name in sorted({*modules} - {*placed})
+    ]
+    for edge in edges({name: modules[name] for name in placed}):
+        found += [f"{edge}: {reason}" for reason in _reasons(edge)]
+    loop = cycle(edges(modules), modules)
+    return [*found, f"a cycle: {' -> '.join(loop)}"] if loop else found
+
+
+def _reasons(edge: Edge) -> list[str]:
+    root = edge.imported.partition(".")[0]
+    if root in OURS:
+        importer, imported = group_of(edge.importer), group_of(edge.imported)
+        if importer is None or imported is None or imported in {importer, *ALLOWED[importer]}:
+            return []
+        return [f"{importer} may import {', '.join(sorted(ALLOWED[importer])) or 'none of ours'}"]
+    found = []
+    home = HOMES.get(root)
+    if home and edge.importer != home and not edge.importer.startswith(f"{home}."):
+        found.append(f"only {home} imports {root}")
+    if root in NOWHERE:
+        found.append("what it reads can run code")
+    if edge.importer.startswith("models"):
+        third_party = root not in sys.stdlib_module_names and root != home
+        if root in NOT_IN_MODELS or (third_party and root not in {*MODELS_THIRD_PARTY, *HOMES}):
+            found.append("models are pure: numpy and numba, no I/O, no clock")
+    return found
+
+
+def test_imports_point_one_way_and_clients_stay_at_home() -> None:
+    assert violations(sources(*OURS)) == []
+
+
+def test_every_placed_module_exists() -> None:
+    modules = sources(*OURS)
+    assert [name for name in GROUPS if name not in modules] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "complaint"),
+    [
+        ("models.made_up", "from streamer.errors import StreamerError", "none of ours"),
+        ("models.made_up", "import time", "models are pure"),
+        ("models.made_up", "import scipy.sparse", "models are pure"),
+        ("models.made_up", "import redis", "only streamer.store"),
+        ("streamer.learner.made_up", "import streamer.store.redis", "learner may import"),
+        (
+            "streamer.learner.made_up",
+            "def f():\n    from streamer import cli",
+            "learner may import",
+        ),
+        ("streamer.scorer.made_up", "from streamer.learner import learner", "scorer may import"),
+        ("streamer.events", "from streamer.config import Config", "events may import"),
+        ("streamer.client", "import confluent_kafka.admin", "only streamer.kafka"),
+        ("streamer.kafka_tools", "import confluent_kafka", "in no group"),
+        ("streamer.supervisor", "from streamer.cli import app", "application may import"),
+        ("streamer.store.made_up", "import pickle", "can run code"),
+        ("producers.made_up", "from models.table import Table", "producers may import"),
+    ],
+)
+def test_a_forbidden_import_is_found(module: str, source: str, complaint: str) -> None:
+    with_it = {**sources(*OURS), module: source}
+    made = [line for line in violations(with_it) if line.startswith((f"{module}:", f"{module} "))]
+    assert len(made) == 1
+    assert complaint in made[0]
+
+
+def test_a_cycle_is_found() -> None:
+    modules = {
+        "models.a": "from models import b",
+        "models.b": "def later():\n    import models.c",
+        "models.c": "from models.a import thing",
+    }
+    (found,) = violations(modules)
+    assert found.startswith("a cycle: ")
+    assert {"models.a", "models.b", "models.c"} <= set(found.replace(":", "").split())
+
+
+def test_an_import_for_types_alone_makes_no_cycle_but_must_be_allowed() -> None:
+    for_types = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from {} import thing"
+    assert (
+        violations({"models.a": "import models.b", "models.b": for_types.format("models.a")}) == []
+    )
+    (found,) = violations({"models.a": for_types.format("streamer.errors")})
+    assert "none of ours" in found
