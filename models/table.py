@@ -228,6 +228,27 @@ class Table:
         if self._keep_before:
             self._before[start : len(self._touched)] = self.values[fresh]
 
+    def touched(self) -> Slots:
+        """``(n,)`` rows touched since :meth:`settle`, in order of first touch."""
+        return self._touched.slots()
+
+    def scale_changes(self, positions: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
+        """Keep a share of what was added to rows of a SUM table since :meth:`settle`.
+
+        Parameters
+        ----------
+        positions
+            ``(n,)`` positions in :meth:`touched`.
+        shares
+            ``(n, width)``; changes are rounded to whole units.
+        """
+        assert self.spec.merge is Merge.SUM, self.spec
+        rows = self._touched.slots()[positions]
+        before = self._before[positions]
+        # In int64: from -127 to 127 is more than an int32 of unit 2^-24 can say.
+        changes = np.rint((self.values[rows].astype(np.int64) - before) * shares)
+        self.values[rows] = before + changes.astype(self.values.dtype)
+
     def merge(self, slots: Slots, changes: Array) -> None:
         """Apply changes (RECENT and TOP tables, which know no differences) and remember them."""
         assert self.spec.merge in (Merge.RECENT, Merge.TOP), self.spec

@@ -1,0 +1,180 @@
+"""One online step of implicit matrix factorization, as a kernel over a batch."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from models.table import FIXED_POINT_BITS, FIXED_POINT_UNIT, Slots
+
+LOSSES = ("bpr", "logistic", "softmax")
+BPR, LOGISTIC, SOFTMAX = range(3)
+
+LIMIT = np.float32(127.0)
+"""Factors saturate here, inside the ±128 that an int32 of unit 2^-24 can hold."""
+SQUARE_BITS = 32
+"""AdaGrad accumulators are int64 in units of 2^-32: up to 2^31 of summed squares."""
+
+_UNIT = np.float32(FIXED_POINT_UNIT)
+_INVERSE_UNIT = np.float32(1 << FIXED_POINT_BITS)
+_LIMIT_UNITS = np.int64(127 << FIXED_POINT_BITS)
+_SQUARE_UNIT = 2.0**-SQUARE_BITS
+_SQUARE_MAX = 2.0**10
+_TINY = 1e-8
+
+
+@numba.njit(cache=True, nogil=True)
+def dot(a: NDArray[np.float32], b: NDArray[np.float32]) -> np.float32:
+    """Inner product of rows whose length is a multiple of 8.
+
+    Eight running sums let the compiler use vector instructions while the order of additions, and
+    so every bit of the result, stays as written.
+    """
+    zero = np.float32(0)
+    s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
+    for f in range(0, len(a), 8):
+        s0 += a[f] * b[f]
+        s1 += a[f + 1] * b[f + 1]
+        s2 += a[f + 2] * b[f + 2]
+        s3 += a[f + 3] * b[f + 3]
+        s4 += a[f + 4] * b[f + 4]
+        s5 += a[f + 5] * b[f + 5]
+        s6 += a[f + 6] * b[f + 6]
+        s7 += a[f + 7] * b[f + 7]
+    return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
+
+
+@numba.njit(cache=True, nogil=True)
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else 1.0 - 1.0 / (1.0 + math.exp(x))
+
+
+@numba.njit(cache=True, nogil=True)
+def slopes(
+    scores: NDArray[np.float32], n: int, weight: float, loss: int, out: NDArray[np.float32]
+) -> None:
+    """``out[c] = - d loss / d scores[c]`` of a positive (c = 0) and ``n - 1`` negatives, weighted.
+
+    bpr: mean of -ln σ(s_0 - s_c); logistic: -ln σ(s_0) - mean of ln σ(-s_c); softmax: -ln of the
+    positive's share of Σ exp s_c. A negative weight is a disliked item: weight · -ln σ(-s_0).
+    """
+    if weight < 0:
+        out[0] = weight * _sigmoid(scores[0])
+        return
+    if loss == SOFTMAX:
+        highest = scores[0]
+        for c in range(1, n):
+            highest = max(highest, scores[c])
+        total = 0.0
+        for c in range(n):
+            out[c] = math.exp(scores[c] - highest)
+            total += out[c]
+        for c in range(1, n):
+            out[c] *= -weight / total
+        out[0] = weight * (1.0 - out[0] / total)
+        return
+    out[0] = weight * (1.0 - _sigmoid(scores[0])) if loss == LOGISTIC else 0.0
+    share = weight / max(1, n - 1)
+    for c in range(1, n):
+        if loss == LOGISTIC:
+            out[c] = -share * _sigmoid(scores[c])
+        else:
+            out[c] = -share * _sigmoid(scores[c] - scores[0])
+            out[0] -= out[c]
+
+
+@numba.njit(cache=True, nogil=True)
+def _stepped(value: np.int32, step: np.float32) -> np.int32:
+    """A fixed-point value after a step, saturating."""
+    moved = np.int64(value) + np.int64(np.rint(step * _INVERSE_UNIT))
+    return np.int32(min(max(moved, -_LIMIT_UNITS), _LIMIT_UNITS))
+
+
+@numba.njit(cache=True, nogil=True)
+def _rate(squares: NDArray[np.int64], row: int, column: int, square: float, rate: float) -> float:
+    """Add a squared gradient to an AdaGrad accumulator; the learning rate that results."""
+    squares[row, column] += np.int64(np.rint(min(square, _SQUARE_MAX) / _SQUARE_UNIT))
+    return rate / math.sqrt(squares[row, column] * _SQUARE_UNIT + _TINY)
+
+
+@numba.njit(cache=True, nogil=True)
+def learn_implicit(
+    users: NDArray[np.float32],
+    items: NDArray[np.int32],
+    squares: NDArray[np.int64],
+    user_slots: Slots,
+    candidates: Slots,
+    log_expected: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    loss: int,
+    learning_rate: float,
+    regularization: float,
+) -> None:
+    """Take one step an event, in place and in order; new rows are all made from the old ones.
+
+    Parameters
+    ----------
+    users
+        ``(n_users, k + 1)``: factors and AdaGrad accumulator.
+    items
+        ``(n_rows, k + 1)``: factors and bias, fixed point.
+    squares
+        ``(n_rows, 2)``: AdaGrad accumulators of factors and of bias, fixed point.
+    user_slots
+        ``(n,)`` rows of ``users``.
+    candidates
+        ``(n, 1 + n_negatives)`` rows of ``items``: the event's item, then negatives (-1: none).
+    log_expected
+        ``(n, 1 + n_negatives)`` subtracted from the scores (softmax), or ``(0, 0)``.
+    weights
+        ``(n,)`` rewards.
+    """
+    k = users.shape[1] - 1
+    padded = (k + 7) // 8 * 8  # what lies beyond k stays zero
+    q = np.zeros((candidates.shape[1], padded), dtype=np.float32)
+    p = np.zeros(padded, dtype=np.float32)
+    gradient = np.zeros(padded, dtype=np.float32)
+    rows = np.empty(candidates.shape[1], dtype=np.int32)
+    scores = np.empty(candidates.shape[1], dtype=np.float32)
+    slope = np.empty(candidates.shape[1], dtype=np.float32)
+    decay = np.float32(regularization)
+    for i in range(len(user_slots)):
+        user = users[user_slots[i]]
+        p[:k] = user[:k]
+        n = 0
+        for c in range(candidates.shape[1]):
+            row = candidates[i, c]
+            if row < 0:
+                continue
+            rows[n] = row
+            for f in range(k):
+                q[n, f] = np.float32(items[row, f]) * _UNIT
+            scores[n] = dot(p, q[n]) + np.float32(items[row, k]) * _UNIT
+            if len(log_expected):
+                scores[n] -= log_expected[i, c]
+            n += 1
+        slopes(scores, n, weights[i], loss, slope)
+        n = n if weights[i] > 0 else 1
+        gradient[:] = 0
+        for c in range(n):
+            for f in range(k):
+                gradient[f] += slope[c] * q[c, f]
+        p_square = dot(p, p) / np.float32(k)
+        for c in range(n):
+            row = rows[c]
+            square = slope[c] * slope[c]
+            rate = np.float32(_rate(squares, row, 0, square * p_square, learning_rate))
+            for f in range(k):
+                step = rate * (slope[c] * p[f] - decay * q[c, f])
+                items[row, f] = _stepped(items[row, f], step)
+            rate = np.float32(_rate(squares, row, 1, square, learning_rate))
+            step = rate * (slope[c] - decay * np.float32(items[row, k]) * _UNIT)
+            items[row, k] = _stepped(items[row, k], step)
+        user[k] += min(dot(gradient, gradient) / np.float32(k), np.float32(_SQUARE_MAX))
+        rate = np.float32(learning_rate / math.sqrt(user[k] + _TINY))
+        for f in range(k):
+            moved = p[f] + rate * (gradient[f] - decay * p[f])
+            user[f] = min(max(moved, -LIMIT), LIMIT)

@@ -1,0 +1,150 @@
+"""Negatives for implicit feedback: drawn from recent positives and, for the rest, uniformly.
+
+Recent positives are a stream's own popularity, so popular items are pushed down as often as they
+are pushed up (Rendle & Freudenthaler 2014; word2vec's unigram draws); uniform draws keep the tail
+from floating.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from models.id_table import META_FIRST_OFFSET
+from models.key_map import find_slot
+from models.protocols import Batch
+from models.seeding import random_bits, scaled_below, stream
+from models.table import Keys, Merge, Slots, TableSpec
+
+if TYPE_CHECKING:
+    from models.partition import PartitionState
+
+_DRAWS_MAX = 4
+"""Draws for one negative before it is given up: an item of share s survives s^4 of the time."""
+_SHARE_UNIT = 1 << 16
+
+
+class NegativeSampler:
+    """Draws item slots, as a function of what is stored and of each event's own random stream.
+
+    For event i a negative is an item that was admitted before i, is admitted still, and is not
+    the positive. With probability ``recent_share`` it is looked up in the ring of the last
+    positives as of event i, else it is a slot below the highest slot taken before i. So neither
+    where batches end nor a reload changes a draw.
+
+    Parameters
+    ----------
+    n_negatives
+        Negatives an event.
+    recent_share
+        Share drawn from recent positives.
+    n_recent_items
+        Length of the ring, 8 B each, one ring a partition.
+    seed
+        Any int.
+    """
+
+    TABLE = "recent_items"
+
+    def __init__(
+        self, *, n_negatives: int, recent_share: float, n_recent_items: int, seed: int
+    ) -> None:
+        if n_negatives < 1 or n_recent_items < 1 or not 0 <= recent_share <= 1:
+            raise ValueError(
+                f"negatives: n_negatives={n_negatives} and n_recent_items={n_recent_items} must be"
+                f" at least 1, recent_share={recent_share} between 0 and 1"
+            )
+        self.n_negatives = n_negatives
+        self.recent_share = recent_share
+        self.n_recent_items = n_recent_items
+        self.seed = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
+
+    def table(self) -> TableSpec:
+        return TableSpec(self.TABLE, "slot", Merge.RECENT, "u8", 1 + self.n_recent_items)
+
+    def draw(self, batch: Batch, state: PartitionState) -> Slots:
+        """Draw negatives for the positives of a batch and add the positives to the ring.
+
+        Returns
+        -------
+        ``(n, n_negatives)`` int32 item slots, -1 where there is none (and for rewards below 0).
+        """
+        ring = state.own[self.TABLE]
+        ring.reserve(1)
+        items = state.items
+        liked = np.flatnonzero(batch.rewards > 0)
+        keys = items.keys[batch.item_slots[liked]]
+        drawn = np.full((len(batch), self.n_negatives), -1, dtype=np.int32)
+        _draw(
+            drawn,
+            liked,
+            keys,
+            batch.offsets,
+            batch.item_slots,
+            ring.values[0],
+            int(ring.values[0, 0]),
+            items.keys,
+            items.map.buckets,
+            items.map.slots,
+            items.meta.values,
+            items.n_slots,
+            self.seed,
+            np.uint64(state.partition),
+            round(self.recent_share * _SHARE_UNIT),
+        )
+        ring.merge(np.zeros(len(liked), dtype=np.int32), keys[:, None])
+        return drawn
+
+
+@numba.njit(cache=True, nogil=True)
+def _draw(
+    drawn: Slots,
+    liked: NDArray[np.int64],
+    liked_keys: Keys,
+    offsets: NDArray[np.int64],
+    item_slots: Slots,
+    ring: Keys,
+    n_before: int,
+    keys: Keys,
+    buckets: Keys,
+    map_slots: Slots,
+    meta: NDArray[np.int64],
+    n_slots: int,
+    seed: np.uint64,
+    partition: np.uint64,
+    recent_share: int,
+) -> None:
+    length = len(ring) - 1
+    n_high = n_slots
+    for n_pushed in range(len(liked)):
+        i = liked[n_pushed]
+        offset = offsets[i]
+        if n_pushed == 0:
+            # Slots beyond those taken before this event were given to later ones of the batch,
+            # the lowest first, so their first offsets rise with them.
+            while n_high > 0 and meta[n_high - 1, META_FIRST_OFFSET] >= offset:
+                n_high -= 1
+        while n_high < n_slots and meta[n_high, META_FIRST_OFFSET] < offset:
+            n_high += 1
+        start = stream(seed, partition, np.uint64(offset))
+        newest = n_before + n_pushed - 1
+        n_ring = min(newest + 1, length)
+        for j in range(drawn.shape[1]):
+            for attempt in range(_DRAWS_MAX):
+                bits = random_bits(start, np.uint64(j * _DRAWS_MAX + attempt))
+                if n_ring > 0 and np.int64(bits & np.uint64(_SHARE_UNIT - 1)) < recent_share:
+                    at = newest - scaled_below(bits, n_ring)
+                    key = liked_keys[at - n_before] if at >= n_before else ring[1 + at % length]
+                    slot = find_slot(buckets, map_slots, key)
+                elif n_high > 0:
+                    slot = scaled_below(bits, n_high)
+                    if find_slot(buckets, map_slots, keys[slot]) != slot:
+                        slot = -1
+                else:
+                    break
+                if slot >= 0 and slot != item_slots[i] and meta[slot, META_FIRST_OFFSET] < offset:
+                    drawn[i, j] = slot
+                    break
