@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from streamer.masking import masked
+
 PositiveS = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds, up to a year."""
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -19,7 +21,17 @@ TopicRole = Literal["events", "items", "requests", "recommendations", "decisions
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all sections."""
+    """Base of all sections; prints itself without secrets."""
+
+    def __repr__(self) -> str:
+        texts = []
+        for name in self.__struct_fields__:
+            if name == "origins":  # for `streamer config`, not for logs
+                continue
+            value = getattr(self, name)
+            text = repr(value) if isinstance(value, Section) else masked(name, value)
+            texts.append(f"{name}={text}")
+        return f"{type(self).__name__}({', '.join(texts)})"
 
 
 class KafkaConfig(Section, frozen=True, kw_only=True):
@@ -217,3 +229,24 @@ class MetricsConfig(Section, frozen=True, kw_only=True):
     """What Prometheus sees."""
 
     port: Annotated[int, Meta(ge=0, le=65_535, description="to serve metrics on; 0: off")] = 0
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """All settings, by section, and where each came from.
+
+    Attributes
+    ----------
+    origins
+        Dotted key → ``default``, the path of the file, ``environment STREAMER_…`` or ``flag``.
+    """
+
+    kafka: KafkaConfig = KafkaConfig()
+    topics: TopicsConfig = TopicsConfig()
+    store: StoreConfig = StoreConfig()
+    learner: LearnerConfig = LearnerConfig()
+    mf: MFConfig = MFConfig()
+    popularity: PopularityConfig = PopularityConfig()
+    rewards: RewardsConfig = RewardsConfig()
+    scorer: ScorerConfig = ScorerConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    origins: dict[str, str] = {}

@@ -1,0 +1,91 @@
+"""The keys of the configuration, one by one: name, type, range, default and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from streamer.masking import toml_text
+from streamer.settings import Config, Section
+
+CLIENT: Final = "kafka.client"
+"""The one table with free keys: options of librdkafka."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting; ``type`` is annotated with its range and its description."""
+
+    name: str
+    type: Any
+    default: object
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"STREAMER_{self.name.upper().replace('.', '__')}"
+
+    @property
+    def description(self) -> str:
+        """What it means."""
+        return next(
+            meta.description
+            for meta in reversed(get_args(self.type)[1:])
+            if isinstance(meta, msgspec.Meta) and meta.description
+        )
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether a text stands for itself, not for a number or a list."""
+        base = get_args(self.type)[0]
+        return base is str or get_origin(base) is Literal
+
+    @property
+    def allowed(self) -> str:
+        """Type and range in words.
+
+        >>> known_keys()["mf.factors"].allowed
+        'an integer from 1 to 512'
+        """
+        return _allowed(msgspec.inspect.type_info(self.type))
+
+
+def known_keys() -> dict[str, Key]:
+    """Every setting by its dotted name, in the order of the sections."""
+    return {key.name: key for key in _keys("", Config())}
+
+
+def _keys(path: str, section: Section) -> Iterator[Key]:
+    hints = get_type_hints(type(section), include_extras=True)
+    for name in section.__struct_fields__:
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _keys(f"{path}{name}.", value)
+        elif name != "origins":
+            yield Key(f"{path}{name}", hints[name], value)
+
+
+def _allowed(info: Any) -> str:
+    if isinstance(info, msgspec.inspect.Metadata):
+        return _allowed(info.type)
+    if isinstance(info, msgspec.inspect.LiteralType):
+        return " or ".join(map(toml_text, info.values))
+    if isinstance(info, msgspec.inspect.IntType):
+        return f"an integer{_range(info)}"
+    if isinstance(info, msgspec.inspect.FloatType):
+        return f"a number{_range(info)}"
+    if isinstance(info, msgspec.inspect.VarTupleType):
+        n_min, n_max = info.min_length or 0, info.max_length
+        return f"a list of {n_min} to {n_max}, each {_allowed(info.item_type)}"
+    if isinstance(info, msgspec.inspect.DictType):
+        return "a table of texts"
+    return f"a text that matches `{info.pattern}`" if info.pattern else "a text"
+
+
+def _range(info: msgspec.inspect.IntType | msgspec.inspect.FloatType) -> str:
+    assert info.le is not None, "every number has a range"
+    low = f"above {info.gt:,} and up" if info.gt is not None else f"from {info.ge:,}"
+    return f" {low} to {info.le:,}"

@@ -1,0 +1,105 @@
+"""Where values of the configuration come from: a file, the environment, flags.
+
+Each source answers with the dotted keys it sets. A key nobody knows is an error in all of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from streamer.config_keys import CLIENT, Key
+from streamer.errors import ConfigError
+
+DEFAULT_FILE: Final = Path("streamer.toml")
+Given = dict[str, tuple[object, str]]
+"""Dotted key → value and where it came from."""
+
+
+def from_file(path: Path | str | None, keys: Mapping[str, Key]) -> Given:
+    """The values of a TOML file; without ``path`` those of ``./streamer.toml``, if there is one."""
+    file = DEFAULT_FILE if path is None else Path(path)
+    if path is None and not file.exists():
+        return {}
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: can't be read ({error.strerror}); give the path of a TOML file"
+        ) from error
+    except ValueError as error:  # of TOML as of UTF-8
+        raise ConfigError(f"{file}: is not TOML: {error}") from error
+    return {
+        _known(name, keys, origin=str(file)): (value, str(file))
+        for name, value in _flattened(tables, "", keys)
+    }
+
+
+def _flattened(
+    table: Mapping[str, Any], path: str, keys: Mapping[str, Key]
+) -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        dotted = f"{path}.{name}" if path else name
+        if isinstance(value, dict) and (dotted == CLIENT or dotted not in keys):
+            if not value and not any(known.startswith(f"{dotted}.") for known in (*keys, CLIENT)):
+                yield dotted, value  # an empty table of an unknown name is still a mistake
+            yield from _flattened(value, dotted, keys)
+        else:
+            yield dotted, value
+
+
+def from_environment(env: Mapping[str, str], keys: Mapping[str, Key]) -> Given:
+    """The values of ``STREAMER_SECTION__KEY`` variables."""
+    by_variable = {key.variable: name for name, key in keys.items()}
+    single = {name.replace("__", "_"): name for name in by_variable}
+    given: Given = {}
+    for name, value in env.items():
+        if not name.startswith("STREAMER_"):
+            continue
+        origin = f"environment {name}"
+        if "__" not in name:
+            # Others may use the prefix too, but not for what is clearly meant for us.
+            if name in single:
+                raise ConfigError(f"{origin}: did you mean {single[name]} (two underscores)?")
+            continue
+        dotted = by_variable.get(name)
+        if dotted is None:
+            dotted = name.removeprefix("STREAMER_").lower().replace("__", ".")
+            if dotted.startswith(f"{CLIENT}."):
+                dotted = dotted.replace("_", ".")  # STREAMER_KAFKA__CLIENT__SASL_MECHANISM
+        dotted = _known(dotted, keys, origin=origin)
+        given[dotted] = (_from_text(value, keys.get(dotted)), origin)
+    return given
+
+
+def from_flags(flags: Mapping[str, object], keys: Mapping[str, Key]) -> Given:
+    """The values of a command's flags, by dotted key."""
+    given: Given = {}
+    for name, value in flags.items():
+        if value is not None:
+            key = keys.get(_known(name, keys, origin="flag"))
+            given[name] = (_from_text(value, key) if isinstance(value, str) else value, "flag")
+    return given
+
+
+def _known(name: str, keys: Mapping[str, Key], *, origin: str) -> str:
+    if (name in keys and name != CLIENT) or name.startswith(f"{CLIENT}."):
+        return name
+    if name == CLIENT:
+        raise ConfigError(f"{origin}: {CLIENT} is a table; set {CLIENT}.OPTION")
+    near = difflib.get_close_matches(name, keys, n=1, cutoff=0.0)
+    raise ConfigError(f"{origin}: unknown key '{name}'; the nearest known one is '{near[0]}'")
+
+
+def _from_text(text: str, key: Key | None) -> object:
+    """What a text of the environment or of a flag means: itself, or a TOML value."""
+    if key is None or key.takes_text:
+        return text
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
