@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from models.fixed_point import as_floats
 from models.mf_step import LOSSES, learn_implicit
 from models.negatives import NegativeSampler
 from models.protocols import Batch
 from models.seeding import initial_factors
-from models.table import FIXED_POINT_UNIT, Change, Keys, Merge, TableSpec
+from models.table import Change, Keys, Merge, TableSpec
 
 if TYPE_CHECKING:
     from models.partition import PartitionState
@@ -149,7 +150,7 @@ class ImplicitMF:
     @staticmethod
     def item_arrays(rows: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """``(n, k)`` factors and ``(n,)`` biases of merged ``item_factors`` rows, as floats."""
-        values = rows.astype(np.float32) * np.float32(FIXED_POINT_UNIT)
+        values = as_floats(rows)
         return np.ascontiguousarray(values[:, :-1]), values[:, -1].copy()
 
 

@@ -8,43 +8,18 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.table import FIXED_POINT_BITS, FIXED_POINT_UNIT, Slots
+from models.fixed_point import UNIT, clipped, dot, stepped
+from models.table import Slots
 
 LOSSES = ("bpr", "logistic", "softmax")
 BPR, LOGISTIC, SOFTMAX = range(3)
 
-LIMIT = np.float32(127.0)
-"""Factors saturate here, inside the ±128 that an int32 of unit 2^-24 can hold."""
 SQUARE_BITS = 32
 """AdaGrad accumulators are int64 in units of 2^-32: up to 2^31 of summed squares."""
 
-_UNIT = np.float32(FIXED_POINT_UNIT)
-_INVERSE_UNIT = np.float32(1 << FIXED_POINT_BITS)
-_LIMIT_UNITS = np.int64(127 << FIXED_POINT_BITS)
 _SQUARE_UNIT = 2.0**-SQUARE_BITS
 _SQUARE_MAX = 2.0**10
 _TINY = 1e-8
-
-
-@numba.njit(cache=True, nogil=True)
-def dot(a: NDArray[np.float32], b: NDArray[np.float32]) -> np.float32:
-    """Inner product of rows whose length is a multiple of 8.
-
-    Eight running sums let the compiler use vector instructions while the order of additions, and
-    so every bit of the result, stays as written.
-    """
-    zero = np.float32(0)
-    s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
-    for f in range(0, len(a), 8):
-        s0 += a[f] * b[f]
-        s1 += a[f + 1] * b[f + 1]
-        s2 += a[f + 2] * b[f + 2]
-        s3 += a[f + 3] * b[f + 3]
-        s4 += a[f + 4] * b[f + 4]
-        s5 += a[f + 5] * b[f + 5]
-        s6 += a[f + 6] * b[f + 6]
-        s7 += a[f + 7] * b[f + 7]
-    return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -84,13 +59,6 @@ def slopes(
         else:
             out[c] = -share * _sigmoid(scores[c] - scores[0])
             out[0] -= out[c]
-
-
-@numba.njit(cache=True, nogil=True)
-def _stepped(value: np.int32, step: np.float32) -> np.int32:
-    """A fixed-point value after a step, saturating."""
-    moved = np.int64(value) + np.int64(np.rint(step * _INVERSE_UNIT))
-    return np.int32(min(max(moved, -_LIMIT_UNITS), _LIMIT_UNITS))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -151,8 +119,8 @@ def learn_implicit(
                 continue
             rows[n] = row
             for f in range(k):
-                q[n, f] = np.float32(items[row, f]) * _UNIT
-            scores[n] = dot(p, q[n]) + np.float32(items[row, k]) * _UNIT
+                q[n, f] = np.float32(items[row, f]) * UNIT
+            scores[n] = dot(p, q[n]) + np.float32(items[row, k]) * UNIT
             if len(log_expected):
                 scores[n] -= log_expected[i, c]
             n += 1
@@ -169,12 +137,11 @@ def learn_implicit(
             rate = np.float32(_rate(squares, row, 0, square * p_square, learning_rate))
             for f in range(k):
                 step = rate * (slope[c] * p[f] - decay * q[c, f])
-                items[row, f] = _stepped(items[row, f], step)
+                items[row, f] = stepped(items[row, f], step)
             rate = np.float32(_rate(squares, row, 1, square, learning_rate))
-            step = rate * (slope[c] - decay * np.float32(items[row, k]) * _UNIT)
-            items[row, k] = _stepped(items[row, k], step)
+            step = rate * (slope[c] - decay * np.float32(items[row, k]) * UNIT)
+            items[row, k] = stepped(items[row, k], step)
         user[k] += min(dot(gradient, gradient) / np.float32(k), np.float32(_SQUARE_MAX))
         rate = np.float32(learning_rate / math.sqrt(user[k] + _TINY))
         for f in range(k):
-            moved = p[f] + rate * (gradient[f] - decay * p[f])
-            user[f] = min(max(moved, -LIMIT), LIMIT)
+            user[f] = clipped(p[f] + rate * (gradient[f] - decay * p[f]))
