@@ -52,7 +52,7 @@ def _missing(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Bootstrap servers of a real Kafka that all tests share; it makes no topic by itself."""
+    """Bootstrap servers of a real Kafka that all tests share; ours makes no topic by itself."""
     with ExitStack() as stack:
         try:
             address = stack.enter_context(kafka_service(tmp_path_factory.mktemp("kafka")))

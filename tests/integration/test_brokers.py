@@ -57,12 +57,6 @@ def test_kcat_reads_and_writes_the_same_topics(
     assert sorted(done.stdout.splitlines()) == [b"ann {}", b"bob []"]
 
 
-def test_the_broker_makes_no_topic_by_itself(kafka_bootstrap: str, topic_prefix: str) -> None:
-    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
-    asked = admin.list_topics(f"{topic_prefix}absent", timeout=10)
-    assert asked.topics[f"{topic_prefix}absent"].error is not None
-
-
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_a_restarted_broker_keeps_its_messages(kafka_broker: KafkaNode, end: str) -> None:
     address = kafka_broker.bootstrap_servers
