@@ -1,0 +1,301 @@
+"""How entries, schedules and row tables look as bytes, the same in every store.
+
+A record is ``schema version (u32) · header length (u32) · header (MessagePack) · buffers``, where
+the buffers are the arrays as raw little-endian bytes, each starting at a multiple of 8. So decoding
+copies nothing: **decoded arrays are read-only views** into the record, aligned like fresh ones
+(numba compiles one more variant of a kernel for read-only arrays, but not for unaligned ones).
+Dictionaries are written in sorted order: equal entries are equal bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.table import Array, Change, IdChange, Keys, Rows, TableSpec
+from streamer.errors import LayoutMismatch, StoreError
+from streamer.protocols import Entry, Layout, Schedule
+
+SCHEMA_VERSION: Final = 1
+"""Raised whenever a record or a table of the stores changes its form."""
+
+_PREFIX = struct.Struct("<II")
+_KeyT = TypeVar("_KeyT", int, str)
+_HeadT = TypeVar("_HeadT")
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a partition is, or its checkpoint: of no commit yet, all is empty.
+
+    Attributes
+    ----------
+    offsets
+        Next offset to take, by topic.
+    """
+
+    version: int = 0
+    offsets: dict[str, int] = {}
+    watermark_ms: int = 0
+
+    def after(self, entry: Entry) -> Progress:
+        """Progress once ``entry`` is committed."""
+        taken = {topic: to for topic, (_, to) in entry.schedule.offsets.items()}
+        return Progress(entry.version, self.offsets | taken, entry.watermark_ms)
+
+
+class _RowsHead(msgspec.Struct, frozen=True, array_like=True):
+    table: str
+    dtype: str
+    n_rows: int
+    width: int
+
+
+class _IdsHead(msgspec.Struct, frozen=True, array_like=True):
+    entity: str
+    n_added: int
+    n_name_bytes: int
+    n_removed: int
+
+
+class _EntryHead(msgspec.Struct, frozen=True, array_like=True):
+    partition: int
+    schedule: Schedule
+    watermark_ms: int
+    committed_ms: int
+    n_events: int
+    n_publish: int
+    withdrawn: list[_RowsHead]
+    ids: list[_IdsHead]
+    tables: list[_RowsHead]
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_ENTRY = msgspec.msgpack.Decoder(_EntryHead)
+_SCHEDULE = msgspec.msgpack.Decoder(Schedule)
+_LAYOUT = msgspec.msgpack.Decoder(Layout)
+_PROGRESS = msgspec.msgpack.Decoder(Progress)
+
+
+# --- records ----------------------------------------------------------------------------------
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """One entry as bytes; its cost is one copy of the arrays."""
+    change = entry.change
+    buffers = [_raw(entry.publish_ms, "i8")]
+    head = _EntryHead(
+        partition=entry.partition,
+        schedule=_in_order(entry.schedule),
+        watermark_ms=entry.watermark_ms,
+        committed_ms=entry.committed_ms,
+        n_events=entry.n_events,
+        n_publish=len(entry.publish_ms),
+        withdrawn=[_write_rows(name, rows, buffers) for name, rows in _items(change.withdrawn)],
+        ids=[_write_ids(entity, ids, buffers) for entity, ids in _items(change.ids)],
+        tables=[_write_rows(name, rows, buffers) for name, rows in _items(change.tables)],
+    )
+    return _record(head, buffers)
+
+
+def decode_entry(data: bytes) -> Entry:
+    """The entry of :func:`encode_entry`; its arrays are read-only views into ``data``.
+
+    Raises
+    ------
+    LayoutMismatch
+        When ``data`` has another schema version.
+    StoreError
+        When ``data`` is damaged.
+    """
+    head, start = _head(data, _ENTRY, "an entry")
+    body = _Body(data, start)
+    try:
+        publish_ms = body.take("i8", head.n_publish)
+        withdrawn = {rows.table: body.rows(rows) for rows in head.withdrawn}
+        ids = {ids.entity: body.ids(ids) for ids in head.ids}
+        tables = {rows.table: body.rows(rows) for rows in head.tables}
+    except (ValueError, TypeError) as error:
+        raise _damaged("an entry", data, error) from error
+    return Entry(
+        partition=head.partition,
+        schedule=head.schedule,
+        change=Change(withdrawn, ids, tables),
+        watermark_ms=head.watermark_ms,
+        publish_ms=publish_ms,
+        committed_ms=head.committed_ms,
+        n_events=head.n_events,
+    )
+
+
+def encode_schedule(schedule: Schedule) -> bytes:
+    return _record(_in_order(schedule), ())
+
+
+def decode_schedule(data: bytes) -> Schedule:
+    """Raises as :func:`decode_entry`."""
+    return _head(data, _SCHEDULE, "a schedule")[0]
+
+
+def encode_layout(layout: Layout) -> bytes:
+    return _record(layout, ())
+
+
+def decode_layout(data: bytes) -> Layout:
+    """Raises as :func:`decode_entry`."""
+    return _head(data, _LAYOUT, "a layout")[0]
+
+
+def encode_progress(progress: Progress) -> bytes:
+    offsets = dict(_items(progress.offsets))
+    return _record(msgspec.structs.replace(progress, offsets=offsets), ())
+
+
+def decode_progress(data: bytes) -> Progress:
+    """Raises as :func:`decode_entry`."""
+    return _head(data, _PROGRESS, "a checkpoint")[0]
+
+
+# --- rows and names, as row tables keep them ---------------------------------------------------
+
+
+def pack_rows(spec: TableSpec, rows: Rows) -> tuple[bytes, bytes]:
+    """Keys (8 bytes each) and full rows (``spec.row_bytes`` each), both joined."""
+    assert rows.values.shape == (len(rows.keys), spec.width), (spec, rows.values.shape)
+    assert rows.values.dtype == np.dtype(spec.dtype), (spec, rows.values.dtype)
+    return _raw(rows.keys, "u8"), _raw(rows.values, spec.dtype)
+
+
+def unpack_rows(spec: TableSpec, keys: bytes, values: bytes) -> Rows:
+    """Rows in the order of their keys, in arrays of their own; repeated keys are taken once.
+
+    Raises
+    ------
+    StoreError
+        When the bytes are not whole rows of the table.
+    """
+    unique, at = np.unique(np.frombuffer(keys, "<u8"), return_index=True)
+    if len(values) != len(keys) // 8 * spec.row_bytes:
+        raise StoreError(
+            f"table {spec.name}: {len(values)} bytes for {len(keys) // 8} rows of {spec.row_bytes};"
+            " the store is damaged: restore it, or delete it and learn again from the topics"
+        )
+    rows = np.frombuffer(values, "<" + spec.dtype).reshape(-1, spec.width)
+    return Rows(unique.astype(np.uint64, copy=False), rows[at])
+
+
+def unpack_names(keys: bytes, names: Sequence[bytes]) -> tuple[Keys, tuple[bytes, ...]]:
+    """Names in the order of their keys; repeated keys are taken once."""
+    unique, at = np.unique(np.frombuffer(keys, "<u8"), return_index=True)
+    return unique.astype(np.uint64, copy=False), tuple(names[i] for i in at.tolist())
+
+
+def pack_names(names: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Lengths (4 bytes each) and names, both joined."""
+    lengths = np.fromiter(map(len, names), np.int32, len(names))
+    return _raw(lengths, "i4"), b"".join(names)
+
+
+def split_names(lengths: NDArray[np.int32], joined: bytes) -> tuple[bytes, ...]:
+    """Names of :func:`pack_names`."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    starts = ends - lengths
+    pairs = zip(starts.tolist(), ends.tolist(), strict=True)
+    return tuple(joined[start:end] for start, end in pairs)
+
+
+# --- parts ------------------------------------------------------------------------------------
+
+
+class _Body:
+    """Takes the buffers of a record one after the other."""
+
+    def __init__(self, data: bytes, start: int) -> None:
+        self._data = data
+        self._at = start
+
+    def take(self, dtype: str, n: int) -> Array:
+        if n == 0:
+            return np.zeros(0, dtype="<" + dtype)
+        array = np.frombuffer(self._data, "<" + dtype, n, self._at)
+        self._at += _padded(array.nbytes)
+        return array
+
+    def rows(self, head: _RowsHead) -> Rows:
+        keys = self.take("u8", head.n_rows)
+        values = self.take(head.dtype, head.n_rows * head.width)
+        return Rows(keys, values.reshape(head.n_rows, head.width))
+
+    def ids(self, head: _IdsHead) -> IdChange:
+        added = self.take("u8", head.n_added)
+        lengths = self.take("i4", head.n_added)
+        joined = self.take("u1", head.n_name_bytes).tobytes()
+        return IdChange(added, split_names(lengths, joined), self.take("u8", head.n_removed))
+
+
+def _write_rows(table: str, rows: Rows, buffers: list[bytes]) -> _RowsHead:
+    dtype = rows.values.dtype.str[1:]
+    buffers += [_raw(rows.keys, "u8"), _raw(rows.values, dtype)]
+    return _RowsHead(table, dtype, len(rows), rows.values.shape[1])
+
+
+def _write_ids(entity: str, ids: IdChange, buffers: list[bytes]) -> _IdsHead:
+    lengths, joined = pack_names(ids.names)
+    buffers += [_raw(ids.added, "u8"), lengths, joined, _raw(ids.removed, "u8")]
+    return _IdsHead(entity, len(ids.added), len(joined), len(ids.removed))
+
+
+def _raw(array: NDArray[Any], dtype: str) -> bytes:
+    return array.astype("<" + dtype, copy=False).tobytes()
+
+
+def _padded(n_bytes: int) -> int:
+    return -(-n_bytes // 8) * 8
+
+
+def _items(mapping: Mapping[_KeyT, _HeadT]) -> list[tuple[_KeyT, _HeadT]]:
+    return sorted(mapping.items(), key=lambda item: item[0])
+
+
+def _in_order(schedule: Schedule) -> Schedule:
+    return Schedule(
+        schedule.version,
+        dict(_items(schedule.offsets)),
+        dict(_items(schedule.seen)),
+        dict(_items(schedule.merged)),
+    )
+
+
+def _record(head: object, buffers: Iterable[bytes]) -> bytes:
+    encoded = _ENCODER.encode(head)
+    parts = [_PREFIX.pack(SCHEMA_VERSION, len(encoded))]
+    for buffer in (encoded, *buffers):
+        parts += [buffer, bytes(_padded(len(buffer)) - len(buffer))]
+    return b"".join(parts)
+
+
+def _head(data: bytes, decoder: msgspec.msgpack.Decoder[_HeadT], what: str) -> tuple[_HeadT, int]:
+    """The header of a record, and where its buffers start."""
+    try:
+        schema_version, n_bytes = _PREFIX.unpack_from(data)
+        if schema_version != SCHEMA_VERSION:
+            raise LayoutMismatch(
+                f"the store holds {what} of schema version {schema_version}, this streamer reads"
+                f" {SCHEMA_VERSION}: run the version that wrote it, or use an empty store and"
+                " learn again from the topics"
+            )
+        head = decoder.decode(memoryview(data)[_PREFIX.size : _PREFIX.size + n_bytes])
+    except (struct.error, msgspec.DecodeError) as error:
+        raise _damaged(what, data, error) from error
+    return head, _PREFIX.size + _padded(n_bytes)
+
+
+def _damaged(what: str, data: bytes, error: Exception) -> StoreError:
+    return StoreError(
+        f"{what} of {len(data)} bytes can't be read ({error}); the store is damaged: restore it,"
+        " or delete it and learn again from the topics"
+    )

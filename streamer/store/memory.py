@@ -1,0 +1,203 @@
+"""A parameter store in this process: for replay, for tests and for trying things out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from models.table import Keys, Rows, TableSpec
+from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
+from streamer.store.layout import (
+    Progress,
+    decode_entry,
+    decode_schedule,
+    encode_entry,
+    encode_schedule,
+    pack_rows,
+    unpack_names,
+    unpack_rows,
+)
+from streamer.store.refusals import (
+    FOLLOW_ENTRIES_MAX,
+    check_checkpoint,
+    check_commit,
+    check_followed,
+    check_layout,
+    no_layout,
+)
+
+
+@dataclass(slots=True)
+class _Partition:
+    """Names and rows are by entity or table, then by key."""
+
+    schedule: deque[bytes]
+    owner: str | None = None
+    progress: Progress = field(default_factory=Progress)
+    checkpoint: Progress = field(default_factory=Progress)
+    log: dict[int, bytes] = field(default_factory=dict)
+    names: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    rows: dict[str, dict[int, bytes]] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """Keeps bytes, as the other stores do: what a caller does to its arrays does not reach in.
+
+    Any thread may call any method. Nothing survives the process.
+
+    Parameters
+    ----------
+    log_entries_kept, schedule_entries_max
+        See :func:`streamer.store.open_store`.
+    """
+
+    def __init__(
+        self, *, log_entries_kept: int = 1_000, schedule_entries_max: int = 1_000_000
+    ) -> None:
+        self._log_entries_kept = log_entries_kept
+        self._schedule_entries_max = schedule_entries_max
+        self._layout: Layout | None = None
+        self._partitions: dict[int, _Partition] = {}
+        self._changed = threading.Condition()
+
+    def ensure_layout(self, layout: Layout) -> None:
+        with self._changed:
+            if self._layout is None:
+                self._layout = layout
+            check_layout(self._layout, layout, address="memory:")
+
+    def layout(self) -> Layout | None:
+        return self._layout
+
+    def acquire(self, partition: int, owner: str) -> None:
+        with self._changed:
+            self._partition(partition).owner = owner
+
+    def load(self, partition: int) -> PartitionImage:
+        with self._changed:
+            stored = self._partition(partition)
+            specs = self._layout.tables if self._layout else ()
+            entities = {spec.entity for spec in specs} & {"item", "user"}
+            progress = stored.checkpoint
+            checkpoint = Checkpoint(
+                partition=partition,
+                version=progress.version,
+                offsets=dict(progress.offsets),
+                watermark_ms=progress.watermark_ms,
+                names={entity: _names(stored, entity) for entity in sorted(entities)},
+                removed={},
+                tables={spec.name: _rows(stored, spec) for spec in specs},
+            )
+            after = range(progress.version + 1, stored.progress.version + 1)
+            return PartitionImage(checkpoint, [decode_entry(stored.log[v]) for v in after])
+
+    def commit(self, entry: Entry, *, owner: str) -> None:
+        data = encode_entry(entry)
+        with self._changed:
+            stored = self._partition(entry.partition)
+            if stored.owner == owner and stored.log.get(stored.progress.version) == data:
+                return  # the same commit again: its first answer was lost
+            check_commit(entry, owner=owner, stored_owner=stored.owner, progress=stored.progress)
+            stored.log[entry.version] = data
+            stored.schedule.append(encode_schedule(entry.schedule))
+            stored.progress = stored.progress.after(entry)
+            self._changed.notify_all()
+
+    def checkpoint(self, checkpoint: Checkpoint, *, owner: str) -> None:
+        with self._changed:
+            if self._layout is None:
+                raise no_layout("memory:")
+            stored = self._partition(checkpoint.partition)
+            check_checkpoint(
+                checkpoint,
+                owner=owner,
+                stored_owner=stored.owner,
+                version=stored.progress.version,
+                checkpoint_version=stored.checkpoint.version,
+            )
+            for entity, keys in checkpoint.removed.items():
+                gone = [spec.name for spec in self._layout.tables if spec.entity == entity]
+                kept = [stored.names.get(entity, {}), *(stored.rows.get(name, {}) for name in gone)]
+                for by_key in kept:
+                    for key in keys.tolist():
+                        by_key.pop(key, None)
+            for entity, (keys, names) in checkpoint.names.items():
+                named = stored.names.setdefault(entity, {})
+                named.update(zip(keys.tolist(), names, strict=True))
+            specs = {spec.name: spec for spec in self._layout.tables}
+            for name, rows in checkpoint.tables.items():
+                _, values = pack_rows(specs[name], rows)
+                size = specs[name].row_bytes
+                split = (values[at : at + size] for at in range(0, len(values), size))
+                stored.rows.setdefault(name, {}).update(zip(rows.keys.tolist(), split, strict=True))
+            stored.checkpoint = Progress(
+                checkpoint.version, dict(checkpoint.offsets), checkpoint.watermark_ms
+            )
+            self._trim(stored)
+
+    def _trim(self, stored: _Partition) -> None:
+        trimmed = min(stored.checkpoint.version, stored.progress.version - self._log_entries_kept)
+        while stored.log and (oldest := next(iter(stored.log))) <= trimmed:
+            del stored.log[oldest]
+
+    def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while not (found := self._after(after)):
+                remaining_s = deadline - time.monotonic()
+                if remaining_s <= 0:
+                    break
+                self._changed.wait(remaining_s)
+        return [decode_entry(data) for data in found]
+
+    def _after(self, after: Mapping[int, int]) -> list[bytes]:
+        found: list[bytes] = []
+        n_max = max(1, FOLLOW_ENTRIES_MAX // max(1, len(after)))
+        for partition, version in after.items():
+            stored = self._partition(partition)
+            end = min(stored.progress.version, version + n_max)
+            versions = [v for v in range(version + 1, end + 1) if v in stored.log]
+            check_followed(partition, version, stored.progress.version, versions)
+            found += [stored.log[v] for v in versions]
+        return found
+
+    def versions(self) -> dict[int, int]:
+        with self._changed:
+            return {
+                partition: stored.progress.version
+                for partition, stored in sorted(self._partitions.items())
+                if stored.progress.version
+            }
+
+    def schedule(self, partition: int) -> Iterator[Schedule]:
+        with self._changed:
+            recorded = list(self._partition(partition).schedule)
+        return map(decode_schedule, recorded)
+
+    def close(self) -> None:
+        """Does nothing: what is in memory stays until the object goes."""
+
+    def _partition(self, partition: int) -> _Partition:
+        if partition not in self._partitions:
+            schedule: deque[bytes] = deque(maxlen=self._schedule_entries_max)
+            self._partitions[partition] = _Partition(schedule)
+        return self._partitions[partition]
+
+
+def _names(stored: _Partition, entity: str) -> tuple[Keys, tuple[bytes, ...]]:
+    named = stored.names.get(entity, {})
+    return unpack_names(_keys(named), list(named.values()))
+
+
+def _rows(stored: _Partition, spec: TableSpec) -> Rows:
+    rows = stored.rows.get(spec.name, {})
+    return unpack_rows(spec, _keys(rows), b"".join(rows.values()))
+
+
+def _keys(by_key: Mapping[int, bytes]) -> bytes:
+    return np.fromiter(by_key, np.uint64, len(by_key)).tobytes()

@@ -1,0 +1,70 @@
+"""From the URL of a store to the store."""
+
+from __future__ import annotations
+
+import re
+
+from streamer.errors import ConfigError
+from streamer.protocols import ParameterStore
+from streamer.store.memory import MemoryStore
+from streamer.store.sqlite import SqliteStore
+
+
+def open_store(
+    url: str,
+    *,
+    key_prefix: str = "streamer",
+    timeout_s: float = 5.0,
+    log_entries_kept: int = 1_000,
+    schedule_entries_max: int = 1_000_000,
+) -> ParameterStore:
+    """The store at ``url``; nothing is connected to or written before its first use.
+
+    Parameters
+    ----------
+    url
+        ``sqlite:PATH``, ``redis://[USER:PASSWORD@]HOST[:PORT][/DB]``, ``rediss://…`` (TLS),
+        ``redis+cluster://HOST:PORT`` (any node of a cluster), or ``memory:`` (a new one each time).
+    key_prefix
+        First part of every key in Redis, so that several systems may share a server.
+    timeout_s
+        Bound of every wait for the store to answer.
+    log_entries_kept
+        Entries a partition's delta log keeps at least, for followers; at least 1, so that a
+        repeated commit can be recognized. Entries after the last checkpoint are always kept.
+    schedule_entries_max
+        Schedules a partition keeps; the oldest go first (Redis may keep some hundred more).
+
+    Raises
+    ------
+    ConfigError
+        When ``url`` is not one of these, or a bound is too small.
+    """
+    for name, value in (
+        ("log_entries_kept", log_entries_kept),
+        ("schedule_entries_max", schedule_entries_max),
+    ):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}, but must be at least 1")
+    if timeout_s <= 0:
+        raise ConfigError(f"the store's timeout_s is {timeout_s}, but must be above 0")
+    scheme, _, rest = url.partition(":")
+    if scheme == "memory" and not rest:
+        return MemoryStore(
+            log_entries_kept=log_entries_kept, schedule_entries_max=schedule_entries_max
+        )
+    if scheme == "sqlite" and rest:
+        return SqliteStore(
+            rest,
+            timeout_s=timeout_s,
+            log_entries_kept=log_entries_kept,
+            schedule_entries_max=schedule_entries_max,
+        )
+    raise ConfigError(
+        f"store url {_without_password(url)!r} is not one of sqlite:PATH, redis://HOST:PORT,"
+        " rediss://HOST:PORT, redis+cluster://HOST:PORT, memory:"
+    )
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^/]*@", "//***@", url)

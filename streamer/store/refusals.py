@@ -1,0 +1,139 @@
+"""When a store says no: the same checks, in the same words, in every implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Final
+
+from models.table import TableSpec
+from streamer.errors import Fenced, LayoutMismatch, LogTrimmed
+from streamer.protocols import Checkpoint, Entry, Layout
+from streamer.store.layout import Progress
+
+FOLLOW_ENTRIES_MAX: Final = 128
+"""Entries that one follow() returns at most (but one a partition)."""
+
+_RELOAD = "drop its state, acquire() it and load() it again"
+
+
+def check_commit(entry: Entry, *, owner: str, stored_owner: str | None, progress: Progress) -> None:
+    """Raise Fenced unless ``entry`` of ``owner`` is the next one of its partition."""
+    check_owner(entry.partition, owner=owner, stored_owner=stored_owner)
+    if progress.version != entry.version - 1:
+        raise fenced_by_version(entry, progress.version)
+    for topic, (start, _) in entry.schedule.offsets.items():
+        stored = progress.offsets.get(topic, start)
+        if stored != start:
+            raise fenced_by_offset(entry, topic, stored)
+
+
+def check_checkpoint(
+    checkpoint: Checkpoint,
+    *,
+    owner: str,
+    stored_owner: str | None,
+    version: int,
+    checkpoint_version: int,
+) -> None:
+    """Raise Fenced unless ``owner`` may set the checkpoint to one between the stored versions."""
+    check_owner(checkpoint.partition, owner=owner, stored_owner=stored_owner)
+    if not checkpoint_version <= checkpoint.version <= version:
+        raise fenced_checkpoint(checkpoint, checkpoint_version, version)
+
+
+def check_owner(partition: int, *, owner: str, stored_owner: str | None) -> None:
+    if stored_owner != owner:
+        raise fenced_by_owner(partition, owner, stored_owner)
+
+
+def fenced_by_owner(partition: int, owner: str, stored_owner: str | None) -> Fenced:
+    held = "nobody" if stored_owner is None else repr(stored_owner)
+    return Fenced(f"partition {partition} is held by {held}, not by {owner!r}: {_RELOAD}")
+
+
+def fenced_by_version(entry: Entry, stored: int) -> Fenced:
+    return Fenced(
+        f"partition {entry.partition} is at version {stored}, so entry {entry.version} is not its"
+        f" next: {_RELOAD}"
+    )
+
+
+def fenced_by_offset(entry: Entry, topic: str, stored: int) -> Fenced:
+    return Fenced(
+        f"partition {entry.partition} has taken {topic!r} up to offset {stored}, entry"
+        f" {entry.version} starts at {entry.schedule.offsets[topic][0]}: {_RELOAD}"
+    )
+
+
+def fenced_checkpoint(checkpoint: Checkpoint, checkpoint_version: int, version: int) -> Fenced:
+    return Fenced(
+        f"partition {checkpoint.partition} has a checkpoint at version {checkpoint_version} and"
+        f" entries up to {version}, so it can't have one at {checkpoint.version}: {_RELOAD}"
+    )
+
+
+def check_followed(partition: int, after: int, version: int, found: Sequence[int]) -> None:
+    """Raise LogTrimmed unless ``found`` begins with what comes next.
+
+    Parameters
+    ----------
+    after
+        Version that the follower has.
+    version
+        Version of the partition, read before ``found``.
+    found
+        Versions of the entries found in the log, beginning above ``after``.
+    """
+    if version < after:
+        raise LogTrimmed(
+            f"partition {partition} is at version {version}, the follower at {after}: the store"
+            " was replaced or restored from an older copy; load() it again"
+        )
+    if found[0] != after + 1 if found else version > after:
+        first = found[0] if found else version + 1
+        raise LogTrimmed(
+            f"partition {partition}: the follower is at version {after}, the log starts at {first};"
+            " load() it again, and keep more log entries (log_entries_kept) if this repeats"
+        )
+
+
+def check_layout(stored: Layout, asked: Layout, *, address: str) -> None:
+    """Raise LayoutMismatch unless both are equal."""
+    differences = [
+        f"{field.name} is {getattr(stored, field.name)!r}, asked for {getattr(asked, field.name)!r}"
+        for field in fields(Layout)
+        if field.name != "tables" and getattr(stored, field.name) != getattr(asked, field.name)
+    ]
+    differences += _table_differences(
+        {spec.name: spec for spec in stored.tables}, {spec.name: spec for spec in asked.tables}
+    )
+    if not differences and stored.tables != asked.tables:
+        differences = ["the order of the tables"]
+    if differences:
+        raise LayoutMismatch(
+            f"the store at {address} was written with other settings: {'; '.join(differences)}."
+            " Go back to the settings it was written with, or use an empty store (another path or"
+            " key prefix) and learn again from the topics"
+        )
+
+
+def _table_differences(
+    stored: Mapping[str, TableSpec], asked: Mapping[str, TableSpec]
+) -> list[str]:
+    return [
+        f"table {name} is {_words(a)}, asked for {_words(b)}"
+        for name in sorted(stored.keys() | asked.keys())
+        if (a := stored.get(name)) != (b := asked.get(name))
+    ]
+
+
+def _words(spec: TableSpec | None) -> str:
+    return f"{spec.merge} {spec.dtype} × {spec.width} by {spec.entity}" if spec else "absent"
+
+
+def no_layout(address: str) -> LayoutMismatch:
+    return LayoutMismatch(
+        f"the store at {address} has no layout, so there are no tables to write: ensure_layout()"
+        " comes first"
+    )

@@ -1,0 +1,144 @@
+"""One SQLite file in WAL mode: a connection a thread, transactions, errors in our words."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from streamer.errors import LayoutMismatch, StoreError, StoreUnavailable
+from streamer.store.layout import SCHEMA_VERSION
+
+Cursor = sqlite3.Cursor
+
+WAL_BYTES_KEPT = 64 << 20
+"""The write-ahead log is cut to this after a burst; within one it grows with the largest
+transaction and the longest reader."""
+OPEN_RETRY_INTERVAL_S = 0.02
+
+
+class SqliteFile:
+    """Connections of this process to one file.
+
+    Nothing is opened before the first use. A thread's connection stays open until :meth:`close`,
+    so threads that use a file are few and live long.
+
+    Parameters
+    ----------
+    path
+        The file; it and its folder are made when absent.
+    schema
+        ``CREATE TABLE IF NOT EXISTS`` statements.
+    timeout_s
+        How long a transaction waits for that of another process.
+    """
+
+    def __init__(self, path: Path, schema: str, *, timeout_s: float) -> None:
+        self._path = path
+        self._schema = schema
+        self._timeout_s = timeout_s
+        self._by_thread = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[Cursor]:
+        """A transaction that sees one state of the file, whatever others write."""
+        with self._transaction("BEGIN") as cursor:
+            yield cursor
+
+    @contextmanager
+    def write(self) -> Iterator[Cursor]:
+        """A transaction that keeps other writers out; undone when the block raises."""
+        with self._transaction("BEGIN IMMEDIATE") as cursor:
+            yield cursor
+
+    def data_version(self) -> int:
+        """A number that is another one once anybody else (another thread too) has written."""
+        with self._errors():
+            return int(self._connection().execute("PRAGMA data_version").fetchone()[0])
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._opened:
+                connection.close()
+            self._opened.clear()
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Cursor]:
+        with self._errors():
+            connection = self._connection()
+            connection.execute(begin)
+            try:
+                yield connection.cursor()
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._by_thread, "connection", None)
+        if connection is None:
+            connection = self._by_thread.connection = self._open()
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            self._path,
+            timeout=self._timeout_s,
+            isolation_level=None,  # transactions begin and end where we say so
+            check_same_thread=False,  # close() closes those of other threads
+        )
+        with self._lock:
+            self._opened.append(connection)
+        self._use_wal(connection)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+        self._ensure_schema(connection)
+        return connection
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        """Turning WAL on needs the file alone, and SQLite does not wait for that by itself."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                locked = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY,)
+                if not locked or time.monotonic() > deadline:
+                    raise
+                time.sleep(OPEN_RETRY_INTERVAL_S)
+
+    def _ensure_schema(self, connection: sqlite3.Connection) -> None:
+        stored = connection.execute("PRAGMA user_version").fetchone()[0]
+        if stored == 0:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {self._schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+        elif stored != SCHEMA_VERSION:
+            raise LayoutMismatch(
+                f"{self._path} has schema version {stored}, this streamer uses {SCHEMA_VERSION}:"
+                " run the version that wrote it, or use an empty store and learn again from the"
+                " topics"
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(
+                f"SQLite file {self._path} did not answer within {self._timeout_s} s ({error});"
+                " try again, or end whatever else writes to it, and see that its disk has room"
+            ) from error
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"SQLite file {self._path} can't be used ({error}): name a file that streamer may"
+                " write and that no other program made"
+            ) from error

@@ -1,0 +1,428 @@
+"""What every parameter store promises: fencing, atomic commits, checkpoints, followers."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.table import Change, Merge, Rows, TableSpec
+from streamer.errors import Fenced, LayoutMismatch, LogTrimmed
+from streamer.protocols import Entry, ParameterStore, Schedule
+from streamer.store.layout import encode_entry
+from tests.contract.conftest import StoreUnderTest
+from tests.contract.store_world import ENTITIES, LAYOUT, TABLES, World, state_of
+
+
+@pytest.fixture
+def store(stored: StoreUnderTest) -> ParameterStore:
+    return laid_out(stored)
+
+
+def laid_out(stored: StoreUnderTest, **options: int) -> ParameterStore:
+    store = stored.open(**options)
+    store.ensure_layout(LAYOUT)
+    return store
+
+
+def commit_some(store: ParameterStore, world: World, n: int, *, owner: str = "a") -> list[Entry]:
+    entries = [world.next_entry() for _ in range(n)]
+    for entry in entries:
+        store.commit(entry, owner=owner)
+    return entries
+
+
+def encoded(entries: list[Entry]) -> list[bytes]:
+    return [encode_entry(entry) for entry in entries]
+
+
+# --- layout -----------------------------------------------------------------------------------
+
+
+def test_an_empty_store_has_no_layout_and_takes_the_first(stored: StoreUnderTest) -> None:
+    store = stored.open()
+    assert store.layout() is None
+    assert store.versions() == {}
+    assert store.load(0).version == 0
+    store.ensure_layout(LAYOUT)
+    store.ensure_layout(LAYOUT)
+    assert stored.open().layout() == LAYOUT
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"n_partitions": 8}, "n_partitions is 4, asked for 8"),
+        ({"fingerprint": "seed=2"}, "fingerprint is 'seed=1', asked for 'seed=2'"),
+        ({"tables": TABLES[1:]}, "table user_meta is replace i8 × 4 by user, asked for absent"),
+        (
+            {"tables": (*TABLES[:-1], replace(TABLES[-1], width=3))},
+            "table recent_items is recent u8 × 9 by slot, asked for recent u8 × 3 by slot",
+        ),
+        ({"tables": TABLES[::-1]}, "the order of the tables"),
+    ],
+)
+def test_another_layout_is_refused_by_name_and_value(
+    stored: StoreUnderTest, change: dict[str, object], said: str
+) -> None:
+    laid_out(stored)
+    with pytest.raises(LayoutMismatch) as caught:
+        stored.open().ensure_layout(replace(LAYOUT, **change))  # type: ignore[arg-type]
+    assert said in str(caught.value)
+    assert "use an empty store" in str(caught.value)
+    assert stored.open().layout() == LAYOUT
+
+
+def test_a_checkpoint_needs_a_layout(stored: StoreUnderTest) -> None:
+    store = stored.open()
+    store.acquire(0, "a")
+    with pytest.raises(LayoutMismatch, match="ensure_layout"):
+        store.checkpoint(World().checkpoint(), owner="a")
+
+
+# --- load and commit --------------------------------------------------------------------------
+
+
+def test_a_partition_never_committed_is_empty(store: ParameterStore) -> None:
+    image = store.load(2)
+    assert (image.version, image.offsets, image.entries) == (0, {}, [])
+    checkpoint = image.checkpoint
+    assert (checkpoint.partition, checkpoint.version, checkpoint.removed) == (2, 0, {})
+    assert sorted(checkpoint.names) == sorted(ENTITIES)
+    assert {name: rows.values.shape for name, rows in checkpoint.tables.items()} == {
+        spec.name: (0, spec.width) for spec in TABLES
+    }
+    assert store.versions() == {}
+    assert list(store.schedule(2)) == []
+
+
+def test_entries_come_back_bit_for_bit(store: ParameterStore, stored: StoreUnderTest) -> None:
+    worlds = [World(0), World(3)]
+    store.acquire(0, "a")
+    store.acquire(3, "a")
+    written = {world.partition: commit_some(store, world, 5) for world in worlds}
+    other = stored.open()
+    for world in worlds:
+        image = other.load(world.partition)
+        assert encoded(image.entries) == encoded(written[world.partition])
+        assert image.offsets == world.offsets
+        assert image.version == 5
+        assert state_of(image) == world.state
+    assert other.versions() == {0: 5, 3: 5}
+
+
+def test_the_store_keeps_its_own_copy(store: ParameterStore) -> None:
+    store.acquire(0, "a")
+    values = np.ones((1, 5), np.int32)
+    rows = Rows(np.ones(1, np.uint64), values)
+    entry = replace(World().next_entry(), change=Change({}, {}, {"item_factors": rows}))
+    store.commit(entry, owner="a")
+    values[:] = 2
+    assert store.load(0).entries[0].change.tables["item_factors"].values.tolist() == [[1] * 5]
+
+
+# --- fencing ----------------------------------------------------------------------------------
+
+
+def fenced(store: ParameterStore, entry: Entry, *, owner: str, said: str) -> None:
+    """Committing ``entry`` is refused, and nothing of it is seen afterwards."""
+    before = store.load(entry.partition)
+    schedule = list(store.schedule(entry.partition))
+    with pytest.raises(Fenced) as caught:
+        store.commit(entry, owner=owner)
+    assert said in str(caught.value)
+    assert "load() it again" in str(caught.value)
+    after = store.load(entry.partition)
+    assert encoded(after.entries) == encoded(before.entries)
+    assert after.offsets == before.offsets
+    assert list(store.schedule(entry.partition)) == schedule
+    assert store.follow({entry.partition: before.version}, timeout_s=0) == []
+
+
+def test_only_the_owner_commits(store: ParameterStore, stored: StoreUnderTest) -> None:
+    world = World()
+    entry = world.next_entry()
+    fenced(store, entry, owner="a", said="held by nobody, not by 'a'")
+    store.acquire(0, "a")
+    store.commit(entry, owner="a")
+    stored.open().acquire(0, "b")
+    fenced(store, world.next_entry(), owner="a", said="held by 'b', not by 'a'")
+    fenced(store, entry, owner="a", said="held by 'b', not by 'a'")
+
+
+def test_versions_follow_each_other(store: ParameterStore) -> None:
+    world = World()
+    store.acquire(0, "a")
+    first, second, third = (world.next_entry() for _ in range(3))
+    fenced(store, second, owner="a", said="is at version 0, so entry 2 is not its next")
+    store.commit(first, owner="a")
+    fenced(store, third, owner="a", said="is at version 1, so entry 3 is not its next")
+    fenced(
+        store, replace(first, n_events=99), owner="a", said="at version 1, so entry 1 is not its"
+    )
+
+
+def test_offsets_follow_each_other(store: ParameterStore) -> None:
+    store.acquire(0, "a")
+    entry = World().next_entry()
+    store.commit(entry, owner="a")
+    to = entry.schedule.offsets["events"][1]
+    for start in (to - 1, to + 1):
+        offsets = {"other": (12, 13), "events": (start, to + 9)}
+        gap = replace(entry, schedule=Schedule(2, offsets, {}, {}))
+        fenced(store, gap, owner="a", said=f"'events' up to offset {to}, entry 2 starts at {start}")
+    offsets = {"events": (to, to + 9), "other": (2**62, 2**62 + 1)}
+    store.commit(replace(entry, schedule=Schedule(2, offsets, {}, {})), owner="a")
+    assert store.load(0).offsets == {"decisions": 7, "events": to + 9, "other": 2**62 + 1}
+    offsets = {"other": (2**62, 2**62 + 5)}
+    gap = replace(entry, schedule=Schedule(3, offsets, {}, {}))
+    fenced(store, gap, owner="a", said=f"'other' up to offset {2**62 + 1}")
+
+
+def test_a_repeated_commit_is_one(store: ParameterStore) -> None:
+    world = World()
+    store.acquire(0, "a")
+    first, second = commit_some(store, world, 2)
+    store.commit(second, owner="a")
+    assert encoded(store.load(0).entries) == encoded([first, second])
+    assert [schedule.version for schedule in store.schedule(0)] == [1, 2]
+    store.checkpoint(world.checkpoint(), owner="a")
+    store.commit(second, owner="a")
+    assert store.versions() == {0: 2}
+
+
+# --- checkpoints ------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_holds_what_the_log_held(stored: StoreUnderTest) -> None:
+    store = laid_out(stored, log_entries_kept=3)
+    store.acquire(1, "a")
+    world = World(1)
+    for n in (4, 1, 6, 0, 5):
+        commit_some(store, world, n)
+        checkpoint = world.checkpoint()
+        assert state_of(store.load(1)) == world.state
+        store.checkpoint(checkpoint, owner="a")
+        store.checkpoint(checkpoint, owner="a")
+        image = stored.open().load(1)
+        assert image.entries == []
+        assert image.checkpoint.version == image.version == world.version
+        assert image.offsets == world.offsets
+        assert image.checkpoint.watermark_ms == world.watermark_ms
+        assert state_of(image) == world.state
+    commit_some(store, world, 2)
+    assert len(store.load(1).entries) == 2
+    assert state_of(store.load(1)) == world.state
+    for rows in store.load(1).checkpoint.tables.values():
+        assert rows.keys.dtype == np.uint64
+        assert np.all(rows.keys[1:] > rows.keys[:-1])
+
+
+def test_a_checkpoint_may_be_behind_the_log(stored: StoreUnderTest) -> None:
+    store = laid_out(stored, log_entries_kept=1)
+    store.acquire(0, "a")
+    world = World()
+    commit_some(store, world, 4)
+    checkpoint = world.checkpoint()
+    tail = commit_some(store, world, 3)
+    store.checkpoint(checkpoint, owner="a")
+    image = store.load(0)
+    assert image.checkpoint.version == 4
+    assert encoded(image.entries) == encoded(tail)
+    assert state_of(image) == world.state
+
+
+def test_removed_ids_lose_their_rows_in_every_table(store: ParameterStore) -> None:
+    store.acquire(0, "a")
+    world = World(seed=3)
+    commit_some(store, world, 12)
+    store.checkpoint(world.checkpoint(), owner="a")
+    keys = np.array(sorted(world.state.names["item"]), np.uint64)
+    empty = replace(
+        world.checkpoint(), removed={"item": keys, "user": np.zeros(0, np.uint64)}, tables={}
+    )
+    before = store.load(0).checkpoint
+    store.checkpoint(empty, owner="a")
+    after = store.load(0).checkpoint
+    for spec in TABLES:
+        assert len(before.tables[spec.name]) > 0
+        assert (len(after.tables[spec.name]) == 0) == (spec.entity == "item")
+    assert after.names["item"][1] == ()
+    assert after.names["user"][1] == before.names["user"][1]
+
+
+def test_only_the_owner_checkpoints_and_not_beyond_the_log(stored: StoreUnderTest) -> None:
+    store = laid_out(stored, log_entries_kept=1)
+    store.acquire(0, "a")
+    world = World()
+    commit_some(store, world, 3)
+    checkpoint = world.checkpoint()
+    for wrong, owner, said in (
+        (checkpoint, "b", "held by 'a', not by 'b'"),
+        (replace(checkpoint, version=4), "a", "entries up to 3, so it can't have one at 4"),
+    ):
+        with pytest.raises(Fenced) as caught:
+            store.checkpoint(wrong, owner=owner)
+        assert said in str(caught.value)
+        assert store.load(0).checkpoint.version == 0
+        assert len(store.load(0).entries) == 3
+        assert all(len(rows) == 0 for rows in store.load(0).checkpoint.tables.values())
+    store.checkpoint(checkpoint, owner="a")
+    with pytest.raises(Fenced, match="checkpoint at version 3"):
+        store.checkpoint(replace(checkpoint, version=2), owner="a")
+    assert state_of(store.load(0)) == world.state
+
+
+def test_a_large_checkpoint_goes_in_at_once(store: ParameterStore) -> None:
+    n = 50_000
+    rng = np.random.default_rng(5)
+    store.acquire(0, "a")
+    world = World()
+    commit_some(store, world, 1)
+    keys = rng.permutation(rng.choice(2**63, 2 * n).astype(np.uint64) << np.uint64(1))
+    keys = np.unique(keys)[:n]
+    names = tuple(b"item %d" % key for key in keys.tolist())
+    values = rng.integers(-(2**31), 2**31, (n, 5)).astype(np.int32)
+    large = replace(
+        world.checkpoint(),
+        names={"item": (keys, names)},
+        removed={},
+        tables={"item_factors": Rows(keys, values)},
+    )
+    store.checkpoint(large, owner="a")
+    loaded = store.load(0).checkpoint
+    assert np.array_equal(loaded.tables["item_factors"].keys, keys)
+    assert np.array_equal(loaded.tables["item_factors"].values, values)
+    assert np.array_equal(loaded.names["item"][0], keys)
+    assert loaded.names["item"][1] == names
+    store.checkpoint(replace(large, removed={"item": keys}, names={}, tables={}), owner="a")
+    assert len(store.load(0).checkpoint.tables["item_factors"]) == 0
+
+
+# --- followers --------------------------------------------------------------------------------
+
+
+def test_a_follower_sees_every_entry_once_and_in_order(
+    store: ParameterStore, stored: StoreUnderTest
+) -> None:
+    written = {}
+    for partition in (0, 1):
+        store.acquire(partition, "a")
+        written[partition] = commit_some(store, World(partition), 150 + partition)
+    follower = stored.open()
+    after = {0: 0, 1: 3, 2: 0}
+    seen: dict[int, list[Entry]] = {0: [], 1: [], 2: []}
+    while found := follower.follow(after, timeout_s=0):
+        assert len(found) <= 128
+        for entry in found:
+            assert entry.version == after[entry.partition] + 1
+            after[entry.partition] = entry.version
+            seen[entry.partition].append(entry)
+    assert encoded(seen[0]) == encoded(written[0])
+    assert encoded(seen[1]) == encoded(written[1][3:])
+    assert seen[2] == []
+
+
+def test_a_follower_waits_no_longer_than_told(store: ParameterStore) -> None:
+    store.acquire(0, "a")
+    for timeout_s in (0.0, 0.2):
+        start = time.monotonic()
+        assert store.follow({0: 0, 1: 0}, timeout_s=timeout_s) == []
+        assert timeout_s <= time.monotonic() - start < timeout_s + 0.15
+
+
+def test_following_nothing_waits_out_its_time(store: ParameterStore) -> None:
+    start = time.monotonic()
+    assert store.follow({}, timeout_s=0.05) == []
+    assert time.monotonic() - start >= 0.05
+
+
+def test_a_commit_wakes_a_waiting_follower(store: ParameterStore, stored: StoreUnderTest) -> None:
+    store.acquire(1, "a")
+    entry = World(1).next_entry()
+    follower = stored.open()
+    waits_s = []
+
+    def follow() -> None:
+        found = follower.follow({0: 0, 1: 0}, timeout_s=20.0)
+        waits_s.append(time.monotonic() - committed)
+        assert encoded(found) == encoded([entry])
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    time.sleep(0.2)
+    committed = time.monotonic()
+    store.commit(entry, owner="a")
+    thread.join()
+    assert waits_s
+    assert waits_s[0] < 1.0
+
+
+def test_a_follower_behind_the_log_is_told(stored: StoreUnderTest) -> None:
+    store = laid_out(stored, log_entries_kept=3)
+    store.acquire(0, "a")
+    world = World()
+    entries = commit_some(store, world, 10)
+    assert len(store.follow({0: 0}, timeout_s=0)) == 10
+    store.checkpoint(world.checkpoint(), owner="a")
+    assert encoded(store.follow({0: 7}, timeout_s=0)) == encoded(entries[7:])
+    assert store.follow({0: 10}, timeout_s=0) == []
+    for after in (0, 6):
+        with pytest.raises(LogTrimmed, match=f"is at version {after}, the log starts at 8"):
+            store.follow({1: 0, 0: after}, timeout_s=5.0)
+    with pytest.raises(LogTrimmed, match="is at version 10, the follower at 11"):
+        store.follow({0: 11}, timeout_s=5.0)
+
+
+# --- schedule ---------------------------------------------------------------------------------
+
+
+def test_the_schedule_outlives_the_log(stored: StoreUnderTest) -> None:
+    store = laid_out(stored, log_entries_kept=1)
+    store.acquire(0, "a")
+    world = World()
+    entries = commit_some(store, world, 20)
+    store.checkpoint(world.checkpoint(), owner="a")
+    assert list(stored.open().schedule(0)) == [entry.schedule for entry in entries]
+
+
+def test_the_schedule_is_bounded(stored: StoreUnderTest) -> None:
+    store = laid_out(stored, schedule_entries_max=20)
+    store.acquire(0, "a")
+    versions = [entry.version for entry in commit_some(store, World(), 400)]
+    kept = [schedule.version for schedule in store.schedule(0)]
+    assert 20 <= len(kept) < 20 + 128
+    assert kept == versions[-len(kept) :]
+
+
+# --- names ------------------------------------------------------------------------------------
+
+
+def test_names_may_be_any_bytes(store: ParameterStore) -> None:
+    store.acquire(0, "ö\n'\"")
+    names = ("ünïcode 🎬".encode(), b"", b"\x00\xff\n", b"x" * 256)
+    keys = np.array([2**64 - 1, 0, 2**63, 7], np.uint64)
+    checkpoint = replace(World().checkpoint(), names={"user": (keys, names)})
+    store.checkpoint(checkpoint, owner="ö\n'\"")
+    loaded_keys, loaded = store.load(0).checkpoint.names["user"]
+    assert loaded_keys.tolist() == sorted(keys.tolist())
+    assert dict(zip(loaded_keys.tolist(), loaded, strict=True)) == dict(
+        zip(keys.tolist(), names, strict=True)
+    )
+
+
+def test_extreme_values_survive(store: ParameterStore) -> None:
+    store.acquire(0, "a")
+    spec = next(spec for spec in TABLES if spec.dtype == "f4")
+    assert spec.merge is Merge.REPLACE
+    assert isinstance(spec, TableSpec)
+    values = np.array([[np.nan, -0.0, np.inf, 1e-45, -1.5]], np.float32)
+    rows = Rows(np.array([2**64 - 1], np.uint64), values)
+    store.checkpoint(dataclasses.replace(World().checkpoint(), tables={spec.name: rows}), owner="a")
+    loaded = store.load(0).checkpoint.tables[spec.name]
+    assert loaded.values.tobytes() == values.tobytes()
+    assert loaded.keys.tolist() == [2**64 - 1]
