@@ -44,7 +44,7 @@ def _flattened(
     for name, value in table.items():
         dotted = f"{path}.{name}" if path else name
         if isinstance(value, dict) and (dotted == CLIENT or dotted not in keys):
-            if not value and not any(known.startswith(f"{dotted}.") for known in (*keys, CLIENT)):
+            if not value and not any(f"{key}.".startswith(f"{dotted}.") for key in keys):
                 yield dotted, value  # an empty table of an unknown name is still a mistake
             yield from _flattened(value, dotted, keys)
         else:

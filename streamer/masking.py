@@ -6,8 +6,9 @@ import json
 import re
 
 _SECRET_KEY = re.compile(r"password|secret|token|(^|\.)sasl\.", re.IGNORECASE)
-# From the colon after the user to the last @: a password may hold @, :, / and blanks.
-_SECRET_IN_URL = re.compile(r":(?!//).*@|(?<=[?&])(?:password|token)=[^&\s\"]+")
+# From the colon after the user to the last @: a password may hold @, :, / and blanks. A URL that is
+# malformed is masked from its first colon.
+_SECRET_IN_URL = re.compile(r"(://[^:@/]*:|:(?!//)).*@|([?&](?:password|token)=)[^&\s\"]+")
 
 
 def masked(key: str, value: object) -> str:
@@ -24,7 +25,7 @@ def masked(key: str, value: object) -> str:
         return f"{{{', '.join(f'{json.dumps(k)} = {masked(k, v)}' for k, v in value.items())}}}"
 
     def hide(match: re.Match[str]) -> str:
-        return ":***@" if match[0].startswith(":") else f"{match[0].partition('=')[0]}=***"
+        return f"{match[1]}***@" if match[1] else f"{match[2]}***"
 
     return _SECRET_IN_URL.sub(hide, toml_text(value))
 

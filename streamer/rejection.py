@@ -36,7 +36,8 @@ def reason(field: str, value: object, problem: str) -> str:
 def reason_for(payload: bytes, error: Exception) -> str:
     """What is wrong with ``payload``, which the decoder refused with ``error``."""
     data = _parse(payload)
-    if isinstance(error, msgspec.ValidationError):
+    # A message can break off after a value that was refused: then there is no path to follow.
+    if isinstance(error, msgspec.ValidationError) and (data is not None or b"{" not in payload):
         return _of_validation(data, str(error))
     for field, value in _leaves(data, ""):
         if isinstance(value, _Number):

@@ -174,7 +174,7 @@ class RewardConfig(Section, frozen=True, kw_only=True):
         float, Meta(ge=-1_000, le=1_000, description="reward; negative: dislike; 0: no feedback")
     ] = 0.0
     value_range: Annotated[
-        tuple[Annotated[float, Meta(ge=-1e12, le=1e12)], ...],
+        tuple[Annotated[float, Meta(ge=-1e9, le=1e9)], ...],
         Meta(
             max_length=2,
             description="[zero, one]: the values worth nothing and worth the whole weight; "

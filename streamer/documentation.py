@@ -1,0 +1,167 @@
+"""The generated parts of ``docs/``: ``python -m streamer.documentation docs`` writes them.
+
+``docs/messages/*.json`` are generated whole; of ``messages.md`` and ``configuration.md`` it is what
+stands between ``<!-- generated NAME -->`` and ``<!-- end -->``. A test fails when they are stale.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from streamer.config import Config, Key, known_keys
+from streamer.errors import StreamerError
+from streamer.events import EVENT_TYPES, json_schemas
+from streamer.masking import masked
+
+_BLOCK = re.compile(r"(<!-- generated (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def generated(docs: Path) -> dict[Path, str]:
+    """What each file under ``docs`` that is generated, whole or in part, should hold.
+
+    Raises
+    ------
+    StreamerError
+        When a page asks for a block that nothing generates.
+    """
+    texts = {
+        docs / "messages" / f"{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for name, schema in json_schemas().items()
+    }
+    blocks = {"fields": _fields(), "settings": _settings(), "example": _example()}
+    for page in (docs / "messages.md", docs / "configuration.md"):
+        texts[page] = _filled(page, blocks)
+    return texts
+
+
+def write(docs: Path) -> None:
+    """Bring ``docs`` up to date."""
+    for path, text in generated(docs).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def _filled(page: Path, blocks: Mapping[str, str]) -> str:
+    def fill(match: re.Match[str]) -> str:
+        if match[2] not in blocks:
+            known = ", ".join(blocks)
+            raise StreamerError(f"{page}: nothing generates '{match[2]}'; there are {known}")
+        return f"{match[1]}\n{blocks[match[2]]}\n{match[3]}"
+
+    return _BLOCK.sub(fill, page.read_text(encoding="utf-8"))
+
+
+# --- messages ---------------------------------------------------------------------------------
+
+
+def _fields() -> str:
+    parts = []
+    for schema in json_schemas().values():
+        for title, part in schema["$defs"].items():
+            required = set(part["required"])
+            rows = [
+                (f"`{field}`", "yes" if field in required else "", _json_type(kind), _note(kind))
+                for field, kind in part["properties"].items()
+            ]
+            parts.append(f"### {title}\n\n{part['description']}\n")
+            parts.append(_table(("field", "required", "type", "meaning"), rows))
+    return "\n".join(parts)
+
+
+def _note(kind: Mapping[str, Any]) -> str:
+    return str(kind.get("description", ""))
+
+
+def _json_type(kind: Mapping[str, Any]) -> str:
+    if "anyOf" in kind:
+        return " or ".join(_json_type(each) for each in kind["anyOf"] if each["type"] != "null")
+    if "$ref" in kind:
+        return str(kind["$ref"]).rpartition("/")[2]
+    if "enum" in kind:
+        return " ".join(f"`{value}`" for value in kind["enum"])
+    name = str(kind["type"])
+    if name == "array":
+        return f"array of {_json_type(kind['items'])}, at most {kind['maxItems']:,}"
+    if name == "object":
+        return f"flat object, at most {kind['maxProperties']} keys"
+    if name == "string" and "contentEncoding" in kind:
+        return "base64"
+    if name == "string" and "maxLength" in kind:
+        return f"string, {kind.get('minLength', 0)} to {kind['maxLength']:,}"
+    low, high = kind.get("minimum"), kind.get("maximum", kind.get("exclusiveMaximum"))
+    return name if high is None else f"{name}, {'above 0' if low is None else low} to {high:,}"
+
+
+# --- configuration ----------------------------------------------------------------------------
+
+
+def _sections() -> list[tuple[str, list[Key]]]:
+    keys = known_keys().values()
+    return [
+        (section, list(group))
+        for section, group in groupby(keys, key=lambda key: key.name.partition(".")[0])
+    ]
+
+
+def _settings() -> str:
+    parts = []
+    for section, keys in _sections():
+        parts.append(f"### [{section}]\n\n{type(getattr(Config(), section)).__doc__}\n")
+        if section == "rewards":
+            keys = [_any_type(key) for key in keys[:2]]
+        rows = [
+            (f"`{key.name}`", f"`{masked(key.name, key.default)}`", key.allowed, key.description)
+            for key in keys
+        ]
+        if section == "rewards":
+            rows = [(name, "below", allowed, meaning) for name, _, allowed, meaning in rows]
+        parts.append(_table(("key", "default", "allowed", "meaning"), rows))
+        if section == "rewards":
+            parts.append(_reward_defaults())
+    return "\n".join(parts)
+
+
+def _any_type(key: Key) -> Key:
+    section, _, name = key.name.split(".")
+    return Key(f"{section}.TYPE.{name}", key.type, key.default)
+
+
+def _reward_defaults() -> str:
+    keys = known_keys()
+    rows = [
+        (
+            name,
+            masked("", keys[f"rewards.{name}.weight"].default),
+            masked("", keys[f"rewards.{name}.value_range"].default),
+        )
+        for name in EVENT_TYPES
+    ]
+    return _table(("type", "weight", "value_range"), rows)
+
+
+def _example() -> str:
+    lines = ["```toml"]
+    tables = groupby(known_keys().values(), key=lambda key: key.name.rpartition(".")[0])
+    for table, keys in tables:
+        lines.append(f"[{table}]")
+        for key in keys:
+            name = key.name.rpartition(".")[2]
+            lines.append(f"{name} = {masked(key.name, key.default)}")
+        lines.append("")
+    return "\n".join([*lines[:-1], "```"])
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped) + "\n"
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
