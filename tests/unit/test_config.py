@@ -1,0 +1,262 @@
+"""The configuration: who wins, what is refused and how it is said, what is never printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamer.config import Config, describe, known_keys, load_config
+from streamer.errors import ConfigError
+
+
+def load(
+    toml: str = "", *, env: dict[str, str] | None = None, path: Path, **flags: object
+) -> Config:
+    """The configuration of a file with this text; flags are named with ``__`` for the dot."""
+    path.write_text(toml, encoding="utf-8")
+    dotted = {name.replace("__", "."): value for name, value in flags.items()}
+    return load_config(path, env=env or {}, flags=dotted)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "streamer.toml"
+
+
+def refusal(toml: str = "", *, path: Path, **given: Any) -> str:
+    with pytest.raises(ConfigError) as refused:
+        load(toml, path=path, **given)
+    return str(refused.value)
+
+
+# --- who wins ---------------------------------------------------------------------------------
+
+
+def test_later_sources_win_key_by_key(path: Path) -> None:
+    toml = "[mf]\nfactors = 8\nn_negatives = 8\nhistory = 8\n"
+    env = {"STREAMER_MF__N_NEGATIVES": "9", "STREAMER_MF__HISTORY": "9"}
+    config = load(toml, env=env, path=path, mf__history=10)
+    mf = config.mf
+    assert (mf.recent_items, mf.factors, mf.n_negatives, mf.history) == (8192, 8, 9, 10)
+    keys = ("mf.recent_items", "mf.factors", "mf.n_negatives", "mf.history")
+    assert [config.origins[key] for key in keys] == [
+        "default",
+        str(path),
+        "environment STREAMER_MF__N_NEGATIVES",
+        "flag",
+    ]
+
+
+def test_without_sources_all_is_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config(env={})
+    assert config.learner == Config().learner
+    assert set(config.origins.values()) == {"default"}
+    assert set(config.origins) == set(known_keys()) - {"kafka.client"}
+
+
+def test_a_file_in_the_working_directory_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("streamer.toml").write_text("[metrics]\nport = 9090\n", encoding="utf-8")
+    config = load_config(env={})
+    assert config.metrics.port == 9090
+    assert config.origins["metrics.port"] == "streamer.toml"
+
+
+def test_the_environment_of_the_process_is_the_default(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMER_LEARNER__SEED", "41")
+    path.touch()
+    assert load_config(path).learner.seed == 41
+
+
+def test_flags_not_given_change_nothing(path: Path) -> None:
+    assert load(path=path, mf__factors=None).origins["mf.factors"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("learner.seed", "7", 7),
+        ("mf.learning_rate", "1", 1.0),
+        ("mf.learning_rate", "5e-2", 0.05),
+        ("mf.loss", "logistic", "logistic"),
+        ("store.url", "redis://h:1/0", "redis://h:1/0"),
+        ("topics.prefix", "", ""),
+        ("topics.events", "12", "12"),
+        ("popularity.half_lives_s", "[60, 86400]", (60.0, 86400.0)),
+        ("rewards.watch.value_range", "[]", ()),
+        ("rewards.click.weight", "-0.5", -0.5),
+    ],
+)
+def test_every_source_reads_texts_alike(path: Path, key: str, text: str, value: object) -> None:
+    variable = f"STREAMER_{key.upper().replace('.', '__')}"
+    for config in (
+        load(env={variable: text}, path=path),
+        load_config(path, env={}, flags={key: text}),
+        load_config(path, env={}, flags={key: value}),
+    ):
+        found: Any = config
+        for part in key.split("."):
+            found = getattr(found, part)
+        assert found == value
+        assert type(found) is type(value)
+
+
+def test_client_options_come_from_tables_and_variables(path: Path) -> None:
+    toml = """
+    [kafka.client]
+    security.protocol = "SSL"
+    "socket.keepalive.enable" = true
+    "fetch.min.bytes" = 5
+    """
+    env = {"STREAMER_KAFKA__CLIENT__SASL_USERNAME": "ann"}
+    config = load(toml, env=env, path=path)
+    assert config.kafka.client == {
+        "security.protocol": "SSL",
+        "socket.keepalive.enable": "true",
+        "fetch.min.bytes": "5",
+        "sasl.username": "ann",
+    }
+    assert config.origins["kafka.client.security.protocol"] == str(path)
+
+
+def test_topics_carry_their_prefix(path: Path) -> None:
+    config = load('[topics]\nprefix = "eu."\nevents = "clicks"\n', path=path)
+    assert config.topics.topic("events") == "eu.clicks"
+    assert config.topics.topic("dead_letters") == "eu.dead-letters"
+
+
+# --- what is refused --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("toml", "wrong", "near"),
+    [
+        ("[kafka]\nbootstrap_server = 'x'", "kafka.bootstrap_server", "kafka.bootstrap_servers"),
+        ("[lerner]\nseed = 1", "lerner.seed", "learner.seed"),
+        ("[rewards.clik]\nweight = 2", "rewards.clik.weight", "rewards.click.weight"),
+        ("[rewards]\nclick = 2", "rewards.click", "rewards.click.weight"),
+        ("factors = 3", "factors", "mf.factors"),
+        ("[storage]", "storage", "store.url"),
+        ("[origins]\nx = 1", "origins.x", ""),
+    ],
+)
+def test_an_unknown_key_names_itself_its_origin_and_the_nearest(
+    path: Path, toml: str, wrong: str, near: str
+) -> None:
+    message = refusal(toml, path=path)
+    assert message.startswith(f"{path}: unknown key '{wrong}'; ")
+    assert f"'{near}" in message
+
+
+def test_an_unknown_key_is_refused_from_every_source(path: Path) -> None:
+    variable = "STREAMER_MF__FACTOR"
+    message = refusal(env={variable: "1"}, path=path)
+    assert (
+        message
+        == f"environment {variable}: unknown key 'mf.factor'; the nearest known one is 'mf.factors'"
+    )
+    assert refusal(path=path, mf__factor=1).startswith("flag: unknown key 'mf.factor'; ")
+
+
+def test_a_variable_with_one_underscore_is_not_overlooked(path: Path) -> None:
+    message = refusal(env={"STREAMER_KAFKA_BOOTSTRAP_SERVERS": "x:1"}, path=path)
+    assert "STREAMER_KAFKA__BOOTSTRAP_SERVERS" in message
+    assert load(env={"STREAMER_DATA": "/data"}, path=path).kafka.bootstrap_servers == ""
+
+
+@pytest.mark.parametrize(
+    ("toml", "key", "value", "allowed"),
+    [
+        ("[mf]\nfactors = '4'", "mf.factors", '"4"', "an integer from 1 to 512"),
+        ("[mf]\nfactors = 0", "mf.factors", "0", "an integer from 1 to 512"),
+        ("[mf]\nfactors = 4.0", "mf.factors", "4.0", "an integer"),
+        ("[mf]\nfactors = true", "mf.factors", "true", "an integer"),
+        ("[mf]\nfactors = 1979-05-27", "mf.factors", "1979-05-27", "an integer"),
+        ("[mf]\nlearning_rate = nan", "mf.learning_rate", "nan", "above 0 and up to 10"),
+        ("[mf]\nlearning_rate = inf", "mf.learning_rate", "inf", "above 0 and up to 10"),
+        ("[mf]\nloss = 'hinge'", "mf.loss", '"hinge"', '"bpr" or "logistic"'),
+        ("[store]\nurl = 'mysql:x'", "store.url", '"mysql:x"', "sqlite:PATH"),
+        ("[topics]\nevents = 'a b'", "topics.events", '"a b"', "a text that matches"),
+        ("[popularity]\nhalf_lives_s = []", "popularity.half_lives_s", "[]", "a list of 1 to 8"),
+        ("[popularity]\nhalf_lives_s = [nan]", "popularity.half_lives_s", "[nan]", "above 0"),
+        ("[kafka]\nclient = { x = [1] }", "kafka.client.x", "[1]", "text"),
+    ],
+)
+def test_a_wrong_value_names_itself_its_origin_and_what_is_allowed(
+    path: Path, toml: str, key: str, value: str, allowed: str
+) -> None:
+    message = refusal(toml, path=path)
+    assert message.startswith(f"{path}: {key} = {value} is refused: ")
+    assert allowed in message
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("[topics]\nitems = 'events'", "topics.events and topics.items"),
+        ("[popularity]\nhalf_lives_s = [86400, 60]", "popularity.half_lives_s"),
+        ("[popularity]\nhalf_lives_s = [60]", "scorer.trending_half_life_s"),
+        ("[rewards.rating]\nvalue_range = [1]", "rewards.rating.value_range"),
+        ("[rewards.rating]\nvalue_range = [1, 1]", "rewards.rating.value_range"),
+        ("[kafka.client]\n'group.id' = 'x'", "kafka.group"),
+        ("[kafka.client]\nenable.auto.commit = true", "kafka.client.enable.auto.commit"),
+        ("[kafka]\nclient = 'x'", "kafka.client is a table"),
+        ("[mf", "is not TOML"),
+    ],
+)
+def test_settings_that_contradict_are_refused(path: Path, toml: str, said: str) -> None:
+    message = refusal(toml, path=path)
+    assert message.startswith(f"{path}: ")
+    assert said in message
+
+
+def test_a_file_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.toml: can't be read"):
+        load_config(tmp_path / "absent.toml", env={})
+    (tmp_path / "latin.toml").write_bytes(b"# caf\xe9")
+    with pytest.raises(ConfigError, match=r"latin\.toml: is not TOML"):
+        load_config(tmp_path / "latin.toml", env={})
+
+
+# --- what is printed --------------------------------------------------------------------------
+
+
+def test_every_key_is_described_with_its_origin(path: Path) -> None:
+    rows = describe(load("[mf]\nfactors = 8\n", path=path))
+    assert ("mf.factors", "8", str(path)) in rows
+    assert ("mf.loss", '"bpr"', "default") in rows
+    assert [key for key, _, _ in rows] == [key for key in known_keys() if key != "kafka.client"]
+
+
+@pytest.mark.parametrize("password", ["hunter2", "p@ss:w/rd", "with blank", "//hunter2?x=1"])
+def test_secrets_are_printed_nowhere(path: Path, password: str) -> None:
+    env = {
+        "STREAMER_STORE__URL": f"redis://ann:{password}@cache:6379/0",
+        "STREAMER_KAFKA__CLIENT__SASL_PASSWORD": password,
+        "STREAMER_KAFKA__CLIENT__SSL_KEY_PASSWORD": password,
+    }
+    config = load(env=env, path=path)
+    assert config.store.url == env["STREAMER_STORE__URL"]
+    printed = [repr(config), repr(config.kafka), repr(config.store), str(describe(config))]
+    assert not [text for text in printed if password in text]
+    assert ("store.url", '"redis://ann:***@cache:6379/0"') in [row[:2] for row in describe(config)]
+    assert password not in refusal(env={"STREAMER_STORE__URL": f"http://a:{password}@c"}, path=path)
+
+
+def test_a_password_in_a_query_is_masked_too(path: Path) -> None:
+    config = load('[store]\nurl = "redis://h:1/0?password=hunter2&db=1"\n', path=path)
+    assert "hunter2" not in repr(config)
+    assert "&db=1" in repr(config.store)
+
+
+def test_every_setting_says_what_it_means_and_what_is_allowed() -> None:
+    for key in known_keys().values():
+        assert key.description
+        assert key.allowed
