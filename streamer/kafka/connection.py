@@ -1,0 +1,152 @@
+"""What all Kafka clients here share: their options, and their errors as streamer's own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import confluent_kafka as ck
+
+from streamer.errors import KafkaError, KafkaUnavailable, StreamerError, TopicMismatch
+
+log = logging.getLogger(__name__)
+client_log = logging.getLogger("streamer.kafka.client")
+"""Where librdkafka's own lines go."""
+
+REQUEST_TIMEOUT_S: Final = 30.0
+
+Options = Mapping[str, str | int | float | bool]
+"""Raw librdkafka options."""
+
+_BASE: Final[dict[str, str | int | float | bool]] = {
+    "client.id": "streamer",
+    # After an outage look again every second, not every ten.
+    "reconnect.backoff.max.ms": 1_000,
+    "socket.keepalive.enable": True,
+    # Connections that a broker closes for idleness are no news.
+    "log.connection.close": False,
+}
+
+# These waiting does not mend.
+_REFUSED: Final = {
+    ck.KafkaError._AUTHENTICATION: "check security.protocol and sasl.* in [kafka.client]",
+    ck.KafkaError._SSL: "check ssl.* in [kafka.client]",
+    ck.KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant this user access to the topics",
+    ck.KafkaError.GROUP_AUTHORIZATION_FAILED: "grant this user access to the consumer group",
+    ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED: "grant this user access to the cluster",
+    ck.KafkaError.SASL_AUTHENTICATION_FAILED: "check sasl.* in [kafka.client]",
+}
+
+_UNAVAILABLE: Final = frozenset(
+    {
+        ck.KafkaError._TRANSPORT,
+        ck.KafkaError._ALL_BROKERS_DOWN,
+        ck.KafkaError._TIMED_OUT,
+        ck.KafkaError._RESOLVE,
+        ck.KafkaError._WAIT_COORD,
+        ck.KafkaError._TIMED_OUT_QUEUE,
+        ck.KafkaError._MSG_TIMED_OUT,
+        ck.KafkaError.REQUEST_TIMED_OUT,
+        ck.KafkaError.LEADER_NOT_AVAILABLE,
+        ck.KafkaError.NOT_LEADER_FOR_PARTITION,
+        ck.KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        ck.KafkaError.COORDINATOR_NOT_AVAILABLE,
+    }
+)
+
+_NO_SUCH_TOPIC: Final = frozenset(
+    {
+        ck.KafkaError._UNKNOWN_TOPIC,
+        ck.KafkaError._UNKNOWN_PARTITION,
+        ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+
+
+def connection_options(bootstrap_servers: str, own: Options, given: Options) -> Options:
+    """Options of one client: ours, what this client needs (``own``), what the user ``given``.
+
+    Raises
+    ------
+    KafkaError
+        When there is no address.
+    """
+    if not bootstrap_servers:
+        raise KafkaError(
+            "no broker is named; set kafka.bootstrap_servers, or STREAMER_KAFKA__BOOTSTRAP_SERVERS"
+        )
+    return {**_BASE, "bootstrap.servers": bootstrap_servers, **own, **given}
+
+
+def translated(
+    error: ck.KafkaError | ck.KafkaException | Exception, *, doing: str, bootstrap_servers: str
+) -> StreamerError:
+    """The error of ours for one of the client's; raise it ``from`` the other."""
+    if isinstance(error, ck.KafkaException) and error.args:
+        error = error.args[0]
+    if not isinstance(error, ck.KafkaError):
+        return KafkaError(f"{doing}: {error} (Kafka at {bootstrap_servers})")
+    code = error.code()
+    where = f"{doing}: {error.name()}, {error.str()}"
+    if remedy := _REFUSED.get(code):
+        return KafkaError(f"{where} (Kafka at {bootstrap_servers}); {remedy}")
+    if code in _NO_SUCH_TOPIC:
+        return TopicMismatch(
+            f"{where} (Kafka at {bootstrap_servers}); make the topics with "
+            "`streamer topics create`, or correct their names in [topics]"
+        )
+    if code in _UNAVAILABLE or error.retriable():
+        return KafkaUnavailable(
+            f"{where}: Kafka at {bootstrap_servers} did not answer; start the broker, or correct "
+            "kafka.bootstrap_servers"
+        )
+    return KafkaError(f"{where} (Kafka at {bootstrap_servers})")
+
+
+class Outages:
+    """A client's errors outside any call: kept when fatal, else counted and logged once.
+
+    librdkafka tries again by itself for ever, so an outage needs no action, only one line when it
+    begins and one when it ends.
+
+    Attributes
+    ----------
+    n_transient
+        Errors that the client got over or still tries to.
+    """
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.n_transient = 0
+        self._bootstrap_servers = bootstrap_servers
+        self._fatal: StreamerError | None = None
+        self._reported: set[int] = set()
+
+    def note(self, error: ck.KafkaError) -> None:
+        """Take one error; never raises, so it may be a callback of the client."""
+        code = error.code()
+        if error.fatal() or code in _REFUSED:
+            self._fatal = self._fatal or translated(
+                error, doing="Kafka client", bootstrap_servers=self._bootstrap_servers
+            )
+            return
+        self.n_transient += 1
+        if code not in self._reported:
+            self._reported.add(code)
+            log.warning(
+                "kafka_error %s: %s; trying again",
+                error.name(),
+                error.str(),
+                extra={"bootstrap_servers": self._bootstrap_servers},
+            )
+
+    def over(self) -> None:
+        """Say that messages flow."""
+        if self._reported:
+            self._reported.clear()
+            log.info("kafka_recovered", extra={"bootstrap_servers": self._bootstrap_servers})
+
+    def check(self) -> None:
+        """Raise the fatal error, if there was one."""
+        if self._fatal is not None:
+            raise self._fatal

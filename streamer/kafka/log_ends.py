@@ -1,0 +1,132 @@
+"""Where a partition's log begins and ends, and where in it a reader may start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import confluent_kafka as ck
+
+from streamer.errors import KafkaError, KafkaUnavailable
+from streamer.kafka.connection import translated
+
+log = logging.getLogger(__name__)
+
+EARLIEST: Final = ck.OFFSET_BEGINNING
+"""-2: start at the oldest message kept."""
+LATEST: Final = ck.OFFSET_END
+"""-1: start after the newest message there is when the partition is taken."""
+COMMITTED: Final = ck.OFFSET_STORED
+"""-1000: start at what ``tell_applied`` told last; after the newest message if it never did."""
+
+TopicPartition = tuple[str, int]
+
+
+class Ends(NamedTuple):
+    """Offset of the oldest message kept, and the offset the next message will get."""
+
+    low: int
+    high: int
+
+
+def log_ends(
+    consumer: ck.Consumer,
+    partitions: Sequence[TopicPartition],
+    *,
+    timeout_s: float,
+    bootstrap_servers: str,
+) -> dict[TopicPartition, Ends]:
+    """Ask the broker for the ends of each log; some ms a partition.
+
+    Raises
+    ------
+    KafkaUnavailable
+    TopicMismatch
+        When a partition does not exist.
+    """
+    ends = {}
+    for topic, partition in partitions:
+        doing = f"asking for the offsets of {topic}[{partition}]"
+        try:
+            found = consumer.get_watermark_offsets(
+                ck.TopicPartition(topic, partition), timeout=timeout_s, cached=False
+            )
+        except ck.KafkaException as error:
+            raise translated(error, doing=doing, bootstrap_servers=bootstrap_servers) from error
+        if found is None:
+            raise KafkaUnavailable(
+                f"{doing}: no answer from Kafka at {bootstrap_servers} within {timeout_s:.0f} s"
+            )
+        ends[topic, partition] = Ends(*found)
+    return ends
+
+
+def resolve_starts(
+    starts: Mapping[TopicPartition, int],
+    *,
+    needed: Mapping[TopicPartition, int],
+    committed: Mapping[TopicPartition, int],
+    ends: Mapping[TopicPartition, Ends],
+) -> tuple[dict[TopicPartition, int], int]:
+    """Turn the wished starts into offsets inside the logs.
+
+    Parameters
+    ----------
+    starts
+        Partition → an offset, ``EARLIEST``, ``LATEST`` or ``COMMITTED``; absent: ``EARLIEST``.
+    needed
+        Partition → the first offset that must still be in the log; absent: its start. What lies
+        between the start and this may have been deleted without loss.
+    committed
+        Partition → offset the group has committed.
+
+    Returns
+    -------
+    tuple
+        Offsets to start from, and how many needed messages are no longer in the logs.
+
+    Raises
+    ------
+    KafkaError
+        When a needed offset lies beyond the end of its log.
+    """
+    resolved: dict[TopicPartition, int] = {}
+    n_skipped = 0
+    for where, (low, high) in ends.items():
+        start = starts.get(where, EARLIEST)
+        if start == COMMITTED:
+            start = committed.get(where, LATEST)
+        if start == LATEST:
+            start = high
+        elif start < 0:
+            start = low
+        must_have = needed.get(where, start)
+        if max(start, must_have) > high:
+            raise KafkaError(
+                f"{where[0]}[{where[1]}]: the store is ahead of the topic by "
+                f"{max(start, must_have) - high} messages (it wants offset "
+                f"{max(start, must_have)}, the log ends at {high}): was the topic recreated? "
+                "Point kafka.bootstrap_servers and [topics] at the topic the store was learned "
+                "from, or begin with an empty store"
+            )
+        if must_have < low:
+            n_skipped += low - must_have
+            report_loss(where, wanted=must_have, low=low)
+        resolved[where] = max(start, low)
+    return resolved, n_skipped
+
+
+def report_loss(where: TopicPartition, *, wanted: int, low: int) -> None:
+    """Say loudly that messages were deleted before they were read."""
+    topic, partition = where
+    log.error(
+        "messages_lost %s[%d]: offsets %d to %d were deleted before they were read (%d messages); "
+        "raise topics.retention_hours, or start more readers",
+        topic,
+        partition,
+        wanted,
+        low - 1,
+        low - wanted,
+        extra={"topic": topic, "partition": partition, "wanted": wanted, "low": low},
+    )

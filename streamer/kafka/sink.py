@@ -1,0 +1,176 @@
+"""Messages to Kafka: idempotent, acknowledged by all replicas, in a bounded buffer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+import confluent_kafka as ck
+
+from streamer.errors import DeliveryFailed, StreamerError
+from streamer.kafka.connection import (
+    REQUEST_TIMEOUT_S,
+    Options,
+    Outages,
+    client_log,
+    connection_options,
+    translated,
+)
+
+_OPTIONS: Final[dict[str, str | int | float | bool]] = {
+    "enable.idempotence": True,  # implies acks=all, and keeps the order when it tries again
+    "partitioner": "murmur2_random",
+    # Only failures call back: a Python call for each success would cost as much as the sending.
+    "delivery.report.only.error": True,
+    # A topic that isn't there is reported after 5 s, not after 30.
+    "topic.metadata.propagation.max.ms": 5_000,
+    # Messages of one key share a batch in a queue that is bounded in messages and in bytes.
+    "queue.buffering.max.messages": 100_000,
+    "queue.buffering.max.kbytes": 65_536,
+}
+
+_FULL_WAIT_S: Final = 0.05
+_SERVE_EVERY: Final = 256
+"""Sends between two looks for failures."""
+
+
+class KafkaSink:
+    """A :class:`streamer.protocols.Sink` over one idempotent producer; for any number of threads.
+
+    Parameters
+    ----------
+    linger_s
+        How long a message waits for others to share its request.
+    timeout_s
+        How long a message may take to be acknowledged, and how long :meth:`send` waits for room in
+        the buffer.
+    client_options
+        Raw librdkafka options, added to ours.
+
+    Attributes
+    ----------
+    outages
+        Errors the client got over by itself, counted.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        linger_s: float = 0.005,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        client_options: Options | None = None,
+    ) -> None:
+        self.outages = Outages(bootstrap_servers)
+        self._bootstrap_servers = bootstrap_servers
+        self._timeout_s = timeout_s
+        own = {
+            **_OPTIONS,
+            "linger.ms": 1000 * linger_s,
+            "message.timeout.ms": max(1, round(1000 * timeout_s)),
+        }
+        options = connection_options(bootstrap_servers, own, client_options or {})
+        callbacks = {"error_cb": self.outages.note, "on_delivery": self._delivered}
+        self._producer = ck.Producer({**options, **callbacks}, logger=client_log)
+        self._lock = threading.Lock()
+        self._n_sent = 0
+        self._n_failed = 0
+        self._failure: DeliveryFailed | None = None
+        self._closed = False
+
+    @property
+    def n_delivered(self) -> int:
+        """Messages acknowledged; exact after a :meth:`flush`."""
+        with self._lock:
+            return max(0, self._n_sent - self._n_failed - len(self._producer))
+
+    @property
+    def n_failed(self) -> int:
+        """Messages refused, or not acknowledged in time."""
+        return self._n_failed
+
+    def send(
+        self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None
+    ) -> None:
+        """Queue one message; a null value deletes its key. Waits while the buffer is full.
+
+        Raises
+        ------
+        DeliveryFailed
+            When an earlier message could not be delivered (said once), or the buffer stayed full
+            for ``timeout_s``, or the sink is closed.
+        """
+        if self._closed:
+            raise DeliveryFailed("the sink is closed; open another one")
+        if self._n_sent % _SERVE_EVERY == 0:
+            self._producer.poll(0)
+        self._raise_failure()
+        deadline: float | None = None
+        while True:
+            try:
+                self._producer.produce(topic, value, key, -1 if partition is None else partition)
+                break
+            except BufferError as error:
+                now = time.monotonic()
+                deadline = deadline or now + self._timeout_s
+                if now >= deadline:
+                    raise DeliveryFailed(
+                        f"the buffer of {len(self._producer)} messages stayed full for "
+                        f"{self._timeout_s:.0f} s: Kafka at {self._bootstrap_servers} does not "
+                        "take them; start the broker, or send more slowly"
+                    ) from error
+                self._producer.poll(_FULL_WAIT_S)
+                self._raise_failure()
+            except ck.KafkaException as error:
+                raise self._refused(topic, error) from error
+        with self._lock:
+            self._n_sent += 1
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until every message is acknowledged.
+
+        Raises
+        ------
+        DeliveryFailed
+            When one was refused, or some are not acknowledged after ``timeout_s``.
+        """
+        n_left = self._producer.flush(timeout_s)
+        self._raise_failure()
+        if n_left:
+            raise DeliveryFailed(
+                f"{n_left} messages are not acknowledged after {timeout_s:.0f} s by Kafka at "
+                f"{self._bootstrap_servers}; they are still tried for up to "
+                f"{self._timeout_s:.0f} s: flush again, or start the broker"
+            )
+
+    def close(self) -> None:
+        """Flush for up to ``timeout_s`` and end; raises as :meth:`flush`."""
+        if self._closed:
+            return
+        self._closed = True
+        self.flush(self._timeout_s)
+
+    def _delivered(self, error: ck.KafkaError | None, message: ck.Message) -> None:
+        if error is None:
+            return
+        with self._lock:
+            self._n_failed += 1
+            if self._failure is None:
+                cause = self._translated(f"sending to {message.topic()}", error)
+                self._failure = DeliveryFailed(f"a message was not delivered: {cause}")
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            with self._lock:
+                failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
+
+    def _refused(self, topic: str, error: ck.KafkaException) -> DeliveryFailed:
+        return DeliveryFailed(
+            f"a message was refused: {self._translated(f'sending to {topic}', error)}"
+        )
+
+    def _translated(self, doing: str, error: ck.KafkaError | Exception) -> StreamerError:
+        return translated(error, doing=doing, bootstrap_servers=self._bootstrap_servers)

@@ -1,0 +1,251 @@
+"""Make the topics, or check that a cluster has them as streamer needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import confluent_kafka as ck
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from streamer.errors import KafkaUnavailable, StreamerError, TopicMismatch
+from streamer.kafka.connection import (
+    REQUEST_TIMEOUT_S,
+    Options,
+    client_log,
+    connection_options,
+    translated,
+)
+from streamer.settings import TopicsConfig
+
+_EXISTS: Final = ck.KafkaError.TOPIC_ALREADY_EXISTS
+_MS_PER_HOUR: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicReport:
+    """One topic as it now is; ``created``: it was not there before."""
+
+    name: str
+    n_partitions: int
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    name: str
+    n_partitions: int
+    counts: bool  # whether another number of partitions will not do
+    compacted: bool
+
+
+class _Lister(Protocol):
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any: ...
+
+
+def create_topics(
+    bootstrap_servers: str,
+    topics: TopicsConfig,
+    *,
+    client_options: Options | None = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+) -> list[TopicReport]:
+    """Make the topics that are missing; does nothing where all are there and right.
+
+    Events, requests, recommendations and decisions get ``topics.partitions`` each, items (kept by
+    key for ever) and dead letters one. The embedded broker makes topics at first use, so there each
+    is used once.
+
+    Raises
+    ------
+    TopicMismatch
+        When a topic exists with another number of partitions, or one to be compacted is not.
+    KafkaUnavailable
+    KafkaError
+        When the broker refuses, with its reason.
+    """
+    admin = _Admin(bootstrap_servers, client_options or {}, timeout_s)
+    wanted = _wanted(topics)
+    existing = admin.counts()
+    missing = [each for each in wanted if each.name not in existing]
+    if admin.is_mock:
+        for each in missing:
+            admin.touch(each.name)
+    elif missing:
+        # Before anything is made: a cluster that is refused stays as it was.
+        _check(wanted, existing, admin, allow_missing=True)
+        admin.create(missing, topics)
+    counts = admin.counts() if missing else existing
+    _check(wanted, counts, admin)
+    return [TopicReport(each.name, counts[each.name], each in missing) for each in wanted]
+
+
+def check_topics(
+    bootstrap_servers: str,
+    topics: TopicsConfig,
+    *,
+    client_options: Options | None = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+) -> None:
+    """Raise unless every topic is there as :func:`create_topics` would make it.
+
+    On the embedded broker missing topics are made by this.
+
+    Raises
+    ------
+    TopicMismatch
+        Naming the topic, what it has, what is wanted and the remedy.
+    KafkaUnavailable
+    """
+    admin = _Admin(bootstrap_servers, client_options or {}, timeout_s)
+    wanted = _wanted(topics)
+    existing = admin.counts()
+    if admin.is_mock:
+        for each in wanted:
+            if each.name not in existing:
+                admin.touch(each.name)
+        existing = admin.counts()
+    _check(wanted, existing, admin)
+
+
+def partition_counts(
+    client: _Lister, names: Sequence[str], *, timeout_s: float, bootstrap_servers: str
+) -> dict[str, int]:
+    """Topic → number of partitions.
+
+    Raises
+    ------
+    TopicMismatch
+        When a topic does not exist.
+    KafkaUnavailable
+    """
+    counts = {}
+    for name in names:
+        doing = f"asking for topic {name}"
+        try:
+            found = client.list_topics(name, timeout=timeout_s).topics[name]
+        except ck.KafkaException as error:
+            raise translated(error, doing=doing, bootstrap_servers=bootstrap_servers) from error
+        if found.error is not None:
+            raise translated(found.error, doing=doing, bootstrap_servers=bootstrap_servers)
+        counts[name] = len(found.partitions)
+    return counts
+
+
+def _wanted(topics: TopicsConfig) -> list[_Wanted]:
+    n = topics.partitions
+    keyed_by_user = [topics.events, topics.requests, topics.recommendations, topics.decisions]
+    return [
+        *(_Wanted(topics.prefix + name, n, True, False) for name in keyed_by_user),
+        _Wanted(topics.topic("items"), 1, False, True),
+        _Wanted(topics.topic("dead_letters"), 1, False, False),
+    ]
+
+
+def _check(
+    wanted: list[_Wanted], counts: dict[str, int], admin: _Admin, *, allow_missing: bool = False
+) -> None:
+    for each in wanted:
+        if each.name not in counts:
+            if allow_missing:
+                continue
+            raise TopicMismatch(
+                f"topic {each.name} is missing at {admin.bootstrap_servers}; make it with "
+                "`streamer topics create`, or correct its name in [topics]"
+            )
+        has = counts[each.name]
+        if each.counts and has != each.n_partitions:
+            remedy = (
+                "the embedded broker knows no other number: set topics.partitions to it"
+                if admin.is_mock
+                else "set topics.partitions to it, or choose other names (topics.prefix). Adding "
+                "partitions would move users away from their parameters"
+            )
+            raise TopicMismatch(
+                f"topic {each.name} has {has} partitions, topics.partitions wants "
+                f"{each.n_partitions}; {remedy}"
+            )
+    there = [each.name for each in wanted if each.compacted and each.name in counts]
+    if not admin.is_mock:
+        for name, policy in admin.cleanup_policies(there).items():
+            if "compact" not in policy:
+                raise TopicMismatch(
+                    f"topic {name} has cleanup.policy={policy}, which deletes items that are still "
+                    f"valid; wanted is compact: kafka-configs.sh --alter --entity-type topics "
+                    f"--entity-name {name} --add-config cleanup.policy=compact"
+                )
+
+
+class _Admin:
+    """The few administrative requests needed, with errors of ours."""
+
+    def __init__(self, bootstrap_servers: str, options: Options, timeout_s: float) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.is_mock = False
+        self._timeout_s = timeout_s
+        config = connection_options(bootstrap_servers, {}, options)
+        self._client = AdminClient(dict(config), logger=client_log)
+
+    def counts(self) -> dict[str, int]:
+        """Existing topic → number of partitions."""
+        try:
+            found = self._client.list_topics(timeout=self._timeout_s)
+        except ck.KafkaException as error:
+            raise self._translated(error, "listing topics") from error
+        self.is_mock = str(found.cluster_id).startswith("mockCluster")
+        return {name: len(each.partitions) for name, each in found.topics.items()}
+
+    def touch(self, name: str) -> None:
+        """Make a topic on the embedded broker, by asking for it."""
+        try:
+            self._client.list_topics(name, timeout=self._timeout_s)
+        except ck.KafkaException as error:
+            raise self._translated(error, f"asking for topic {name}") from error
+
+    def create(self, wanted: list[_Wanted], topics: TopicsConfig) -> None:
+        """Make topics; one that somebody else made meanwhile is not an error."""
+        retention = {"retention.ms": str(topics.retention_hours * _MS_PER_HOUR)}
+        asked = [
+            NewTopic(
+                each.name,
+                num_partitions=each.n_partitions,
+                replication_factor=topics.replication_factor,
+                config={"cleanup.policy": "compact"} if each.compacted else retention,
+            )
+            for each in wanted
+        ]
+        answers = self._client.create_topics(asked, request_timeout=self._timeout_s)
+        for name, answer in answers.items():
+            try:
+                answer.result(self._timeout_s)
+            except ck.KafkaException as error:
+                if error.args[0].code() != _EXISTS:
+                    raise self._translated(error, f"making topic {name}") from error
+            except TimeoutError as error:
+                raise self._late(f"making topic {name}") from error
+
+    def cleanup_policies(self, names: list[str]) -> dict[str, str]:
+        if not names:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = self._client.describe_configs(resources, request_timeout=self._timeout_s)
+        policies = {}
+        for resource, answer in answers.items():
+            doing = f"asking for the settings of topic {resource.name}"
+            try:
+                policies[resource.name] = answer.result(self._timeout_s)["cleanup.policy"].value
+            except ck.KafkaException as error:
+                raise self._translated(error, doing) from error
+            except TimeoutError as error:
+                raise self._late(doing) from error
+        return policies
+
+    def _translated(self, error: Exception, doing: str) -> StreamerError:
+        return translated(error, doing=doing, bootstrap_servers=self.bootstrap_servers)
+
+    def _late(self, doing: str) -> KafkaUnavailable:
+        return KafkaUnavailable(
+            f"{doing}: Kafka at {self.bootstrap_servers} did not answer within "
+            f"{self._timeout_s:.0f} s; start the broker, or correct kafka.bootstrap_servers"
+        )
