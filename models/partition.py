@@ -258,7 +258,8 @@ class PartitionState:
                 self.users.meta.spec.name,
                 self.items.meta.spec.name,
             ):
-                table.values[self._slots(table, rows.keys)] = rows.values
+                slots = self._slots(table, rows.keys)  # may make the table larger
+                table.values[slots] = rows.values
         self.shared.add({name: tables[name] for name in self.contributions if name in tables})
 
     def apply(self, change: Change) -> None:
@@ -268,9 +269,8 @@ class PartitionState:
                 self.evict(entity, ids.map.find(change.ids[entity].removed))
         self._withdrawn.clear()
         for entity, ids in self.ids.items():
-            if entity in change.ids:
-                meta = change.tables[ids.meta.spec.name]
-                ids.restore(change.ids[entity], meta)
+            if entity in change.ids and len(change.ids[entity].added):
+                ids.restore(change.ids[entity], change.tables[ids.meta.spec.name])
         self.reserve()
         for name, rows in change.tables.items():
             if name in self.contributions:

@@ -97,8 +97,9 @@ class SharedState:
         """Add contributions (changes, or whole rows of a checkpoint) to rows already acquired."""
         for name, rows in tables.items():
             if name in self.tables:
-                spec = self.tables[name].spec
-                fold(spec, self.tables[name].values, self.rows(spec, rows.keys), rows.values)
+                table = self.tables[name]
+                at = self.rows(table.spec, rows.keys)  # may let the table grow: before its values
+                fold(table.spec, table.values, at, rows.values)
 
     def apply(self, change: Change) -> None:
         """Apply what another partition committed."""
