@@ -10,7 +10,7 @@ Dictionaries are written in sorted order: equal entries are equal bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 
 from models.table import Array, Change, IdChange, Keys, Rows, TableSpec
 from streamer.errors import LayoutMismatch, StoreError
-from streamer.protocols import Entry, Layout, Schedule
+from streamer.protocols import Checkpoint, Entry, Layout, Schedule
 
 SCHEMA_VERSION: Final = 1
 """Raised whenever a record or a table of the stores changes its form."""
+
+ID_ENTITIES: Final = frozenset({"item", "user"})
+"""Entities whose rows belong to an id, and go with it."""
 
 _PREFIX = struct.Struct("<II")
 _KeyT = TypeVar("_KeyT", int, str)
@@ -192,6 +195,28 @@ def unpack_names(keys: bytes, names: Sequence[bytes]) -> tuple[Keys, tuple[bytes
     """Names in the order of their keys; repeated keys are taken once."""
     unique, at = np.unique(np.frombuffer(keys, "<u8"), return_index=True)
     return unique.astype(np.uint64, copy=False), tuple(names[i] for i in at.tolist())
+
+
+def loaded_checkpoint(
+    partition: int,
+    progress: Progress,
+    layout: Layout | None,
+    *,
+    names: Callable[[str], tuple[Keys, tuple[bytes, ...]]],
+    rows: Callable[[TableSpec], Rows],
+) -> Checkpoint:
+    """A checkpoint with the names of every entity and the rows of every table of ``layout``."""
+    specs = layout.tables if layout else ()
+    entities = {spec.entity for spec in specs} & ID_ENTITIES
+    return Checkpoint(
+        partition=partition,
+        version=progress.version,
+        offsets=dict(progress.offsets),
+        watermark_ms=progress.watermark_ms,
+        names={entity: names(entity) for entity in sorted(entities)},
+        removed={},
+        tables={spec.name: rows(spec) for spec in specs},
+    )
 
 
 def pack_names(names: Sequence[bytes]) -> tuple[bytes, bytes]:

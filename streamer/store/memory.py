@@ -18,6 +18,7 @@ from streamer.store.layout import (
     decode_schedule,
     encode_entry,
     encode_schedule,
+    loaded_checkpoint,
     pack_rows,
     unpack_names,
     unpack_rows,
@@ -81,17 +82,13 @@ class MemoryStore:
     def load(self, partition: int) -> PartitionImage:
         with self._changed:
             stored = self._partition(partition)
-            specs = self._layout.tables if self._layout else ()
-            entities = {spec.entity for spec in specs} & {"item", "user"}
             progress = stored.checkpoint
-            checkpoint = Checkpoint(
-                partition=partition,
-                version=progress.version,
-                offsets=dict(progress.offsets),
-                watermark_ms=progress.watermark_ms,
-                names={entity: _names(stored, entity) for entity in sorted(entities)},
-                removed={},
-                tables={spec.name: _rows(stored, spec) for spec in specs},
+            checkpoint = loaded_checkpoint(
+                partition,
+                progress,
+                self._layout,
+                names=lambda entity: _names(stored, entity),
+                rows=lambda spec: _rows(stored, spec),
             )
             after = range(progress.version + 1, stored.progress.version + 1)
             return PartitionImage(checkpoint, [decode_entry(stored.log[v]) for v in after])

@@ -60,6 +60,17 @@ def open_store(
             log_entries_kept=log_entries_kept,
             schedule_entries_max=schedule_entries_max,
         )
+    if scheme in ("redis", "rediss", "redis+cluster") and rest.startswith("//"):
+        # Importing its client takes 0.1 s, which only its users should wait for.
+        from streamer.store.redis import RedisStore
+
+        return RedisStore(
+            url,
+            key_prefix=key_prefix,
+            timeout_s=timeout_s,
+            log_entries_kept=log_entries_kept,
+            schedule_entries_max=schedule_entries_max,
+        )
     raise ConfigError(
         f"store url {_without_password(url)!r} is not one of sqlite:PATH, redis://HOST:PORT,"
         " rediss://HOST:PORT, redis+cluster://HOST:PORT, memory:"

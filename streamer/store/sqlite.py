@@ -22,6 +22,7 @@ from streamer.store.layout import (
     encode_layout,
     encode_progress,
     encode_schedule,
+    loaded_checkpoint,
 )
 from streamer.store.refusals import (
     FOLLOW_ENTRIES_MAX,
@@ -99,27 +100,19 @@ class SqliteStore:
 
     def load(self, partition: int) -> PartitionImage:
         layout = self.layout()
-        specs = layout.tables if layout else ()
-        entities = {spec.entity for spec in specs} & {"item", "user"}
+        indices = {spec: index for index, spec in enumerate(layout.tables if layout else ())}
         with self._file.read() as cursor:
             _, _, progress = read_partition(cursor, partition)
             entries = cursor.execute(
                 "SELECT entry FROM entries WHERE partition = ? AND version > ? ORDER BY version",
                 [partition, progress.version],
             ).fetchall()
-            checkpoint = Checkpoint(
-                partition=partition,
-                version=progress.version,
-                offsets=progress.offsets,
-                watermark_ms=progress.watermark_ms,
-                names={
-                    entity: read_names(cursor, partition, entity) for entity in sorted(entities)
-                },
-                removed={},
-                tables={
-                    spec.name: read_rows(cursor, partition, index, spec)
-                    for index, spec in enumerate(specs)
-                },
+            checkpoint = loaded_checkpoint(
+                partition,
+                progress,
+                layout,
+                names=lambda entity: read_names(cursor, partition, entity),
+                rows=lambda spec: read_rows(cursor, partition, indices[spec], spec),
             )
         return PartitionImage(checkpoint, [decode_entry(data) for (data,) in entries])
 

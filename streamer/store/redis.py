@@ -1,0 +1,318 @@
+"""A parameter store in Redis (6.2 or later) or a Redis cluster: for several hosts.
+
+All keys of partition *p* carry the hash tag ``{p}``, so they lie in one slot and a commit is one
+Lua script, which is one transaction::
+
+    <prefix>:layout              the layout
+    <prefix>:{p}:meta            owner, version, watermark, offsets, checkpoint (hash)
+    <prefix>:{p}:log             the delta log: entry n has the id n-0 (stream)
+    <prefix>:{p}:schedule        the schedule, with the same ids (stream)
+    <prefix>:{p}:names:<entity>  key (8 bytes) → name (hash)
+    <prefix>:{p}:rows:<table>    key (8 bytes) → row (hash)
+
+What survives is what Redis keeps: with ``appendonly yes`` and ``appendfsync everysec`` a crash of
+the server loses at most the last second of commits, each as a whole and with its offsets, so they
+are learned again from the topics. ``maxmemory-policy`` must be ``noeviction`` (the default).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from models.table import Keys, Rows, TableSpec
+from streamer.errors import ConfigError, StoreError, StoreUnavailable
+from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
+from streamer.store.layout import (
+    Progress,
+    decode_entry,
+    decode_layout,
+    decode_progress,
+    decode_schedule,
+    encode_entry,
+    encode_layout,
+    encode_progress,
+    encode_schedule,
+    loaded_checkpoint,
+    pack_names,
+    pack_rows,
+    split_names,
+    unpack_names,
+    unpack_rows,
+)
+from streamer.store.redis_connection import Argument, RedisConnection
+from streamer.store.redis_scripts import CHECKPOINT, COMMIT, SCAN
+from streamer.store.refusals import (
+    FOLLOW_ENTRIES_MAX,
+    check_followed,
+    check_layout,
+    fenced_by_offset,
+    fenced_by_owner,
+    fenced_by_version,
+    fenced_checkpoint,
+    no_layout,
+)
+
+CLUSTER_POLL_INTERVAL_S: Final = 0.005
+"""One XREAD can't wait for streams of several slots, so followers of a cluster ask again."""
+ROWS_A_SCAN: Final = 4_000
+"""4,000 rows * 520 B = 2 MB an answer, some 3 ms of the server's time."""
+STREAM_ENTRIES_A_READ: Final = 128
+LOAD_ATTEMPTS: Final = 8
+
+
+class RedisStore:
+    """See :class:`streamer.protocols.ParameterStore` and the module.
+
+    Any thread may call any method.
+
+    Parameters
+    ----------
+    url, key_prefix, timeout_s, log_entries_kept, schedule_entries_max
+        See :func:`streamer.store.open_store`.
+
+    Raises
+    ------
+    ConfigError
+        When ``key_prefix`` is empty or would break the hash tags.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key_prefix: str = "streamer",
+        timeout_s: float = 5.0,
+        log_entries_kept: int = 1_000,
+        schedule_entries_max: int = 1_000_000,
+    ) -> None:
+        if not key_prefix or set("{}") & set(key_prefix):
+            raise ConfigError(
+                f"key_prefix is {key_prefix!r}, but must be a word without {{ and }}: braces choose"
+                " the slot of a key in a Redis cluster"
+            )
+        self._redis = RedisConnection(url, timeout_s=timeout_s)
+        self._key_prefix = key_prefix
+        self._log_entries_kept = log_entries_kept
+        self._schedule_entries_max = schedule_entries_max
+        self._layout: Layout | None = None
+
+    def ensure_layout(self, layout: Layout) -> None:
+        self._redis.call("SET", f"{self._key_prefix}:layout", encode_layout(layout), "NX")
+        stored = self.layout()
+        if stored is None:
+            raise StoreError(
+                f"Redis at {self._redis.address} forgot the layout at once: something else deletes"
+                f" keys under {self._key_prefix!r}; choose another key prefix"
+            )
+        check_layout(stored, layout, address=self._redis.address)
+
+    def layout(self) -> Layout | None:
+        if self._layout is None:  # once written it never changes
+            data = self._redis.call("GET", f"{self._key_prefix}:layout")
+            self._layout = decode_layout(data) if data else None
+        return self._layout
+
+    def acquire(self, partition: int, owner: str) -> None:
+        self._redis.call("HSET", self._key(partition, "meta"), "owner", owner)
+
+    def load(self, partition: int) -> PartitionImage:
+        for _ in range(LOAD_ATTEMPTS):
+            before = self._checkpoint_meta(partition)
+            image = self._load(partition, before[0])
+            # A checkpoint meanwhile may have changed rows behind the scan and trimmed the log.
+            if self._checkpoint_meta(partition) == before:
+                return image
+        raise StoreUnavailable(
+            f"partition {partition} of Redis at {self._redis.address} had a checkpoint during each"
+            f" of {LOAD_ATTEMPTS} attempts to load it; try again, and checkpoint less often"
+        )
+
+    def commit(self, entry: Entry, *, owner: str) -> None:
+        offsets: list[Argument] = []
+        for topic, (start, to) in entry.schedule.offsets.items():
+            offsets += [topic, start, to]
+        answer = self._redis.run(
+            COMMIT,
+            [self._key(entry.partition, name) for name in ("meta", "log", "schedule")],
+            [
+                owner,
+                entry.version,
+                entry.version - 1,
+                entry.watermark_ms,
+                encode_entry(entry),
+                encode_schedule(entry.schedule),
+                self._schedule_entries_max,
+                *offsets,
+            ],
+        )
+        match answer:
+            case [b"owner", stored]:
+                raise fenced_by_owner(entry.partition, owner, _text(stored))
+            case [b"version", stored]:
+                raise fenced_by_version(entry, int(stored))
+            case [b"offset", topic, stored]:
+                raise fenced_by_offset(entry, topic.decode(), int(stored))
+
+    def checkpoint(self, checkpoint: Checkpoint, *, owner: str) -> None:
+        layout = self.layout()
+        if layout is None:
+            raise no_layout(self._redis.address)
+        partition = checkpoint.partition
+        progress = Progress(checkpoint.version, checkpoint.offsets, checkpoint.watermark_ms)
+        keys = [self._key(partition, "meta"), self._key(partition, "log")]
+        arguments: list[Argument] = [
+            owner,
+            checkpoint.version,
+            encode_progress(progress),
+            self._log_entries_kept,
+        ]
+        for name, hash_arguments in _hashes(checkpoint, layout):
+            keys.append(self._key(partition, name))
+            arguments += hash_arguments
+        match self._redis.run(CHECKPOINT, keys, arguments):
+            case [b"owner", stored]:
+                raise fenced_by_owner(partition, owner, _text(stored))
+            case [b"checkpoint", last, version]:
+                raise fenced_checkpoint(checkpoint, int(last), int(version))
+
+    def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
+        deadline = time.monotonic() + timeout_s
+        while not (found := self._after(after)):
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
+                break
+            self._wait(after, remaining_s)
+        return found
+
+    def versions(self) -> dict[int, int]:
+        layout = self.layout()
+        partitions = range(layout.n_partitions if layout else 0)
+        stored = self._redis.call_all(
+            [("HGET", self._key(p, "meta"), "version") for p in partitions]
+        )
+        return {p: int(version) for p, version in zip(partitions, stored, strict=True) if version}
+
+    def schedule(self, partition: int) -> Iterator[Schedule]:
+        for _, fields in self._stream(partition, "schedule", after=0):
+            yield decode_schedule(fields[b"s"])
+
+    def close(self) -> None:
+        self._redis.close()
+
+    # --- loading -------------------------------------------------------------------------------
+
+    def _checkpoint_meta(self, partition: int) -> tuple[Progress, bytes | None]:
+        """The checkpoint's progress, and a counter of checkpoints."""
+        data, n_checkpoints = self._redis.call(
+            "HMGET", self._key(partition, "meta"), "checkpoint", "n_checkpoints"
+        )
+        return decode_progress(data) if data else Progress(), n_checkpoints
+
+    def _load(self, partition: int, progress: Progress) -> PartitionImage:
+        checkpoint = loaded_checkpoint(
+            partition,
+            progress,
+            self.layout(),
+            names=lambda entity: self._names(partition, entity),
+            rows=lambda spec: self._rows(partition, spec),
+        )
+        entries = self._stream(partition, "log", after=progress.version)
+        return PartitionImage(checkpoint, [decode_entry(fields[b"e"]) for _, fields in entries])
+
+    def _names(self, partition: int, entity: str) -> tuple[Keys, tuple[bytes, ...]]:
+        keys, lengths, joined = self._scan(self._key(partition, f"names:{entity}"))
+        return unpack_names(keys, split_names(np.frombuffer(lengths, "<i4"), joined))
+
+    def _rows(self, partition: int, spec: TableSpec) -> Rows:
+        keys, _, values = self._scan(self._key(partition, f"rows:{spec.name}"))
+        return unpack_rows(spec, keys, values)
+
+    def _scan(self, key: str) -> tuple[bytes, bytes, bytes]:
+        """Fields, lengths of values and values of a hash, joined; some may come twice."""
+        cursor, parts = b"0", []
+        while True:
+            cursor, *found = self._redis.run(SCAN, [key], [cursor, ROWS_A_SCAN])
+            parts.append(found)
+            if cursor == b"0":
+                break
+        fields, lengths, values = (b"".join(column) for column in zip(*parts, strict=True))
+        return fields, lengths, values
+
+    def _stream(
+        self, partition: int, name: str, *, after: int
+    ) -> Iterator[tuple[int, dict[bytes, bytes]]]:
+        """Version and fields of a stream's entries, read in parts."""
+        while True:
+            found = self._redis.call(*self._range(partition, name, after, STREAM_ENTRIES_A_READ))
+            yield from map(_versioned, found)
+            if len(found) < STREAM_ENTRIES_A_READ:
+                return
+            after = _versioned(found[-1])[0]
+
+    # --- following -----------------------------------------------------------------------------
+
+    def _after(self, after: Mapping[int, int]) -> list[Entry]:
+        n_max = max(1, FOLLOW_ENTRIES_MAX // max(1, len(after)))
+        commands: list[tuple[Argument, ...]] = []
+        for partition, version in after.items():
+            # The version goes first: what is committed between the two is found in the log.
+            commands.append(("HGET", self._key(partition, "meta"), "version"))
+            commands.append(self._range(partition, "log", version, n_max))
+        answers = self._redis.call_all(commands)
+        entries: list[Entry] = []
+        for at, (partition, version) in enumerate(after.items()):
+            stored, found = answers[2 * at], [_versioned(item) for item in answers[2 * at + 1]]
+            check_followed(partition, version, int(stored or 0), [v for v, _ in found])
+            entries += [decode_entry(fields[b"e"]) for _, fields in found]
+        return entries
+
+    def _wait(self, after: Mapping[int, int], timeout_s: float) -> None:
+        """Return when a commit came, or before ``timeout_s`` passed."""
+        if self._redis.cluster or not after:
+            time.sleep(min(timeout_s, CLUSTER_POLL_INTERVAL_S))
+            return
+        # Half of the client's own timeout, so that waiting is not taken for a dead server. The
+        # schedule grows with the log and is small: what is read here is thrown away.
+        block_ms = max(1, int(1_000 * min(timeout_s, self._redis.timeout_s / 2)))
+        streams = [self._key(partition, "schedule") for partition in after]
+        ids = [f"{version}-0" for version in after.values()]
+        self._redis.call("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *streams, *ids)
+
+    def _range(self, partition: int, name: str, after: int, n: int) -> tuple[Argument, ...]:
+        return ("XRANGE", self._key(partition, name), f"{after + 1}-0", "+", "COUNT", n)
+
+    def _key(self, partition: int, name: str) -> str:
+        return f"{self._key_prefix}:{{{partition}}}:{name}"
+
+
+def _hashes(checkpoint: Checkpoint, layout: Layout) -> Iterator[tuple[str, list[Argument]]]:
+    """Name and five script arguments of every hash that a checkpoint changes."""
+    removed = {
+        entity: keys.astype("<u8", copy=False).tobytes()
+        for entity, keys in checkpoint.removed.items()
+        if len(keys)
+    }
+    for entity in sorted(removed.keys() | checkpoint.names.keys()):
+        keys, names = checkpoint.names.get(entity, (np.zeros(0, np.uint64), ()))
+        lengths, joined = pack_names(names)
+        fields = keys.astype("<u8", copy=False).tobytes()
+        yield f"names:{entity}", [removed.get(entity, b""), fields, 0, lengths, joined]
+    for spec in layout.tables:
+        rows = checkpoint.tables.get(spec.name)
+        fields, values = pack_rows(spec, rows) if rows else (b"", b"")
+        if fields or spec.entity in removed:
+            dropped = removed.get(spec.entity, b"")
+            yield f"rows:{spec.name}", [dropped, fields, spec.row_bytes, b"", values]
+
+
+def _versioned(item: tuple[bytes, Any]) -> tuple[int, dict[bytes, bytes]]:
+    entry_id, fields = item
+    return int(entry_id.partition(b"-")[0]), fields
+
+
+def _text(stored: bytes | None) -> str | None:
+    return None if stored is None else stored.decode()

@@ -1,0 +1,110 @@
+"""Talking to Redis or to a Redis cluster: finite waits, scripts, errors in our words."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.cluster import RedisCluster
+from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
+
+from streamer.errors import StoreUnavailable
+
+Argument: TypeAlias = bytes | str | int
+
+CLUSTER_PREFIX = "redis+cluster:"
+CLUSTER_ATTEMPTS = 3
+"""A cluster client learns by a failed attempt that a slot has moved."""
+
+
+class RedisConnection:
+    """A pool of connections to one server or cluster; any thread may use it.
+
+    Nothing is connected before the first use. Whatever is sent must be harmless when sent twice:
+    after a broken connection a command is sent once more, though the server may have run it.
+
+    Parameters
+    ----------
+    url
+        ``redis://``, ``rediss://`` or ``redis+cluster://``.
+    timeout_s
+        Bound of connecting and of each wait for an answer.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        parts = urlsplit(url)
+        self.address = f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
+        self.cluster = url.startswith(CLUSTER_PREFIX)
+        self.timeout_s = timeout_s
+        self._url = url
+        self._client: Any = None  # redis.Redis | RedisCluster, whose methods have no types
+        self._lock = threading.Lock()
+
+    def call(self, *command: Argument) -> Any:
+        """The answer to one command."""
+        with self._errors():
+            return self._connected().execute_command(*command)
+
+    def call_all(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+        """The answers to several commands, sent at once; others may run between them."""
+        with self._errors():
+            pipeline = self._connected().pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return list(pipeline.execute())
+
+    def run(self, script: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """The answer of a Lua script whose keys lie in one slot."""
+        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+        with self._errors():
+            client = self._connected()
+            try:
+                return client.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
+            except NoScriptError:  # a new server, or one restarted: now it knows the script
+                return client.execute_command("EVAL", script, len(keys), *keys, *arguments)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def _connect(self) -> redis.Redis | RedisCluster:
+        make: Callable[..., redis.Redis | RedisCluster] = redis.Redis.from_url
+        url, retry = self._url, Retry(NoBackoff(), 1, (redis.ConnectionError,))
+        if self.cluster:
+            make = RedisCluster.from_url
+            url = "redis:" + url.removeprefix(CLUSTER_PREFIX)
+            retry = Retry(ExponentialBackoff(cap=0.2, base=0.02), CLUSTER_ATTEMPTS)
+        return make(
+            url,
+            socket_timeout=self.timeout_s,
+            socket_connect_timeout=self.timeout_s,
+            retry=retry,
+            protocol=2,
+            decode_responses=False,
+        )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RedisError as error:
+            raise StoreUnavailable(
+                f"Redis at {self.address} did not answer within {self.timeout_s} s"
+                f" ({type(error).__name__}: {error}); try again, and see that it runs, can be"
+                " reached from here, and has memory left"
+            ) from error
