@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -29,7 +29,10 @@ ID_ENTITIES: Final = frozenset({"item", "user"})
 
 _PREFIX = struct.Struct("<II")
 _KeyT = TypeVar("_KeyT", int, str)
+_ValueT = TypeVar("_ValueT")
 _HeadT = TypeVar("_HeadT")
+_Dtype = Literal["f4", "i4", "i8", "u8"]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -53,16 +56,16 @@ class Progress(msgspec.Struct, frozen=True):
 
 class _RowsHead(msgspec.Struct, frozen=True, array_like=True):
     table: str
-    dtype: str
-    n_rows: int
-    width: int
+    dtype: _Dtype
+    n_rows: _Count
+    width: _Count
 
 
 class _IdsHead(msgspec.Struct, frozen=True, array_like=True):
     entity: str
-    n_added: int
-    n_name_bytes: int
-    n_removed: int
+    n_added: _Count
+    n_name_bytes: _Count
+    n_removed: _Count
 
 
 class _EntryHead(msgspec.Struct, frozen=True, array_like=True):
@@ -71,7 +74,7 @@ class _EntryHead(msgspec.Struct, frozen=True, array_like=True):
     watermark_ms: int
     committed_ms: int
     n_events: int
-    n_publish: int
+    n_publish: _Count
     withdrawn: list[_RowsHead]
     ids: list[_IdsHead]
     tables: list[_RowsHead]
@@ -245,7 +248,7 @@ class _Body:
 
     def take(self, dtype: str, n: int) -> Array:
         if n == 0:
-            return np.zeros(0, dtype="<" + dtype)
+            return np.frombuffer(b"", "<" + dtype)
         array = np.frombuffer(self._data, "<" + dtype, n, self._at)
         self._at += _padded(array.nbytes)
         return array
@@ -263,7 +266,7 @@ class _Body:
 
 
 def _write_rows(table: str, rows: Rows, buffers: list[bytes]) -> _RowsHead:
-    dtype = rows.values.dtype.str[1:]
+    dtype = cast("_Dtype", rows.values.dtype.str[1:])
     buffers += [_raw(rows.keys, "u8"), _raw(rows.values, dtype)]
     return _RowsHead(table, dtype, len(rows), rows.values.shape[1])
 
@@ -282,7 +285,7 @@ def _padded(n_bytes: int) -> int:
     return -(-n_bytes // 8) * 8
 
 
-def _items(mapping: Mapping[_KeyT, _HeadT]) -> list[tuple[_KeyT, _HeadT]]:
+def _items(mapping: Mapping[_KeyT, _ValueT]) -> list[tuple[_KeyT, _ValueT]]:
     return sorted(mapping.items(), key=lambda item: item[0])
 
 
