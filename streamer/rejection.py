@@ -24,6 +24,9 @@ _ESCAPED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
 _STEP = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[\]]+)")
 
 
+_HOPELESS: Final = object()
+
+
 class _Number(str):
     """A number as the message spells it, where Python could not hold it finitely."""
 
@@ -36,10 +39,10 @@ def reason(field: str, value: object, problem: str) -> str:
 def reason_for(payload: bytes, error: Exception) -> str:
     """What is wrong with ``payload``, which the decoder refused with ``error``."""
     data = _parse(payload)
-    # A message can break off after a value that was refused: then there is no path to follow.
-    if isinstance(error, msgspec.ValidationError) and (data is not None or b"{" not in payload):
+    # A message can break off after a value that was refused: there is no value to show then.
+    if isinstance(error, msgspec.ValidationError) and data is not _HOPELESS:
         return _of_validation(data, str(error))
-    for field, value in _leaves(data, ""):
+    for field, value in _leaves(data):
         if isinstance(value, _Number):
             return reason(field, value, "is not a finite number; send a finite one")
         if isinstance(value, str) and not _is_text(value):
@@ -73,7 +76,7 @@ def _of_validation(data: Any, message: str) -> str:
 
 
 def _parse(payload: bytes) -> Any:
-    """The message as leniently as possible: broken bytes become lone surrogates; None if hopeless.
+    """The message as leniently as possible, or ``_HOPELESS``; broken bytes become lone surrogates.
 
     A number that float cannot hold, and NaN, stay as they are spelled.
     """
@@ -88,34 +91,44 @@ def _parse(payload: bytes) -> Any:
         text = payload.decode("utf-8", "surrogateescape")
         return json.loads(text, parse_float=number, parse_int=integer, parse_constant=_Number)
     except (ValueError, RecursionError):
-        return None
+        return _HOPELESS
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every ``(path, leaf)``, keys of objects among them; ``_parse`` has bounded the depth."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            below = f"{path}.{key}" if path else key
-            yield below, key
-            yield from _leaves(inner, below)
-    elif isinstance(value, list):
-        for i, inner in enumerate(value):
-            yield from _leaves(inner, f"{path}[{i}]")
-    else:
-        yield path, value
+def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
+    """Every ``(path, leaf)`` in order, keys of objects among them; however deep."""
+    pending = [("", data)]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, dict):
+            for key, inner in reversed(value.items()):
+                below = (f"{path}.{key}" if path else key)[: 2 * SHOWN_MAX]
+                pending += [(below, inner), (below, key)]
+        elif isinstance(value, list):
+            pending += [
+                (f"{path}[{i}]"[: 2 * SHOWN_MAX], value[i]) for i in reversed(range(len(value)))
+            ]
+        else:
+            yield path, value
 
 
 def _follow(data: Any, path: str) -> tuple[str, Any]:
-    """``(name, value)`` at msgspec's path; ``[...]`` (some value of an object) is found out."""
+    """``(name, value)`` at msgspec's path; ``[...]`` (some value of an object) is found out.
+
+    Where a field comes twice the two parsers may mean different ones: the value is then the last
+    that can be followed to.
+    """
     name, value = "", data
     for index, key in _STEP.findall(path):
-        if key:
-            name, value = f"{name}.{key}" if name else key, value.get(key)
-        elif index == "...":
-            key = next((k for k, v in value.items() if not _is_flat_value(v)), "?")
-            name, value = f"{name}.{key}", value.get(key)
-        else:
-            name, value = f"{name}[{index}]", value[int(index)]
+        if index and index != "...":
+            name += f"[{index}]"
+            value = (
+                value[int(index)] if isinstance(value, list) and int(index) < len(value) else value
+            )
+            continue
+        if index and isinstance(value, dict):
+            key = next((k for k, v in value.items() if not _is_flat_value(v)), "")
+        name = f"{name}.{key}" if name and key else name or key
+        value = value.get(key) if isinstance(value, dict) else value
     return name, value
 
 

@@ -18,6 +18,7 @@ from streamer.events import (
     decode_decision,
     decode_event,
     decode_events,
+    decode_recommendation,
     decode_request,
     encode,
     pack_features,
@@ -119,6 +120,27 @@ def test_a_refusal_of_a_whole_message_shows_it(payload: bytes | None, value: str
     reason = refusal(payload)
     assert reason.startswith("message: ")
     assert value in reason
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (event_with(ts="noon")[:-1], "is not JSON"),
+        (b'"text', "is not JSON"),
+        (event_with(context={"a": None})[:-1] + b',"context":5}', "field 'context"),
+        (event_with(context={"a": None})[:-1] + b',"context":{"a":1}}', "field 'context"),
+        (event_with(ts="noon")[:-1] + b',"ts":1}', "field 'ts'"),
+        (b'{"u":' + b'{"u":' * 800 + b'"\\ud800"' + b"}" * 801, "surrogate"),
+    ],
+)
+def test_two_faults_are_still_one_refusal(payload: bytes, said: str) -> None:
+    assert said in refusal(payload)
+
+
+def test_an_answer_whose_items_come_twice_is_refused() -> None:
+    payload = b'{"request_id":"r","user_id":"u","ts":1,"items":[{},{"rank":-1}],"items":[]}'
+    with pytest.raises(BadMessage, match=r"'items\[0\]\.item_id'"):
+        decode_recommendation(payload)
 
 
 def test_any_text_is_an_id() -> None:
