@@ -88,16 +88,3 @@ local trimmed = math.min(asked, version - tonumber(ARGV[4]))
 redis.call('XTRIM', KEYS[2], 'MINID', string.format('%.0f-0', math.max(0, trimmed) + 1))
 return {'done'}
 """
-
-SCAN: Final = """
--- KEYS  one hash
--- ARGV  cursor, fields wanted
--- Three long strings (fields, lengths of values, values) cost a client far less than a list.
-local found = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
-local flat, fields, lengths, values = found[2], {}, {}, {}
-for i = 1, #flat / 2 do
-  fields[i], values[i] = flat[2 * i - 1], flat[2 * i]
-  lengths[i] = struct.pack('<I4', #values[i])
-end
-return {found[1], table.concat(fields), table.concat(lengths), table.concat(values)}
-"""
