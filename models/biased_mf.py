@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.fixed_point import UNIT, as_floats, clipped, dot, stepped
+from models.fixed_point import LANES, UNIT, as_floats, clipped, dots, stepped
 from models.protocols import Batch
 from models.seeding import initial_factors
 from models.table import FIXED_POINT_BITS, FIXED_POINT_UNIT, Change, Keys, Merge, Slots, TableSpec
@@ -49,10 +49,10 @@ class BiasedMF:
         self,
         *,
         n_factors: int = 10,
-        bias_rate: float = 0.025,
+        bias_rate: float = 0.08,
         factor_rate: float = 0.05,
-        bias_regularization: float = 0.0,
-        factor_regularization: float = 0.0,
+        bias_regularization: float = 0.05,
+        factor_regularization: float = 0.02,
         init_scale: float = 0.1,
         seed: int = 0,
     ) -> None:
@@ -156,23 +156,27 @@ def _learn(
     regularizations: NDArray[np.float32],
 ) -> None:
     k = users.shape[1] - 1
-    padded = (k + 7) // 8 * 8  # what lies beyond k stays zero
+    padded = (k + LANES - 1) // LANES * LANES
     p = np.zeros(padded, dtype=np.float32)
-    q = np.zeros(padded, dtype=np.float32)
+    q = np.zeros((1, padded), dtype=np.float32)
+    product = np.empty(1, dtype=np.float32)
     rate, bias_rate = rates
     decay, bias_decay = regularizations
     for i in range(len(ratings)):
-        user, item = users[user_slots[i]], items[item_rows[i]]
+        user, item = user_slots[i], item_rows[i]
         totals[0] += np.int64(np.rint(ratings[i] * _TOTAL_UNIT))
         totals[1] += 1
         mean = totals[0] / _TOTAL_UNIT / totals[1]
-        p[:k] = user[:k]
         for f in range(k):
-            q[f] = np.float32(item[f]) * UNIT
-        user_bias, item_bias = user[k], np.float32(item[k]) * UNIT
-        error = np.float32(ratings[i] - (mean + user_bias + item_bias + dot(p, q)))
+            p[f] = users[user, f]
+            q[0, f] = np.float32(items[item, f]) * UNIT
+        dots(p, q, 1, product)
+        user_bias, item_bias = users[user, k], np.float32(items[item, k]) * UNIT
+        error = np.float32(ratings[i] - (mean + user_bias + item_bias + product[0]))
         for f in range(k):
-            user[f] = clipped(p[f] + rate * (error * q[f] - decay * p[f]))
-            item[f] = stepped(item[f], rate * (error * p[f] - decay * q[f]))
-        user[k] = clipped(user_bias + bias_rate * (error - bias_decay * user_bias))
-        item[k] = stepped(item[k], bias_rate * (error - bias_decay * item_bias))
+            users[user, f] = clipped(p[f] + rate * (error * q[0, f] - decay * p[f]))
+            step = rate * (error * p[f] - decay * q[0, f])
+            items[item, f] = stepped(items[item, f], step)
+        users[user, k] = clipped(user_bias + bias_rate * (error - bias_decay * user_bias))
+        step = bias_rate * (error - bias_decay * item_bias)
+        items[item, k] = stepped(items[item, k], step)

@@ -13,46 +13,49 @@ from numpy.typing import NDArray
 
 from models.table import FIXED_POINT_BITS, FIXED_POINT_UNIT
 
-LIMIT = np.float32(127.0)
-"""Factors saturate here, inside the ±128 that an int32 of unit 2^-24 can hold."""
+LIMIT = 64.0
+"""What a learner writes saturates at ±64: the divergence guard. The merged value may go beyond by
+what others add meanwhile; an int32 of unit 2^-24 holds ±128."""
+LANES = 8
+"""Scratch rows are padded with zeros to a multiple of this many factors."""
 
 UNIT = np.float32(FIXED_POINT_UNIT)
 _INVERSE_UNIT = np.float32(1 << FIXED_POINT_BITS)
-_LIMIT_UNITS = np.int64(127 << FIXED_POINT_BITS)
+_LIMIT_UNITS = np.int32(int(LIMIT) << FIXED_POINT_BITS)
+_STEP_UNITS_MAX = np.float32(1 << 28)  # a step of 16: from ±112 it stays inside an int32
 
 
 @numba.njit(cache=True, nogil=True)
-def dot(a: NDArray[np.float32], b: NDArray[np.float32]) -> np.float32:
-    """Inner product of rows whose length is a multiple of 8.
+def dots(
+    p: NDArray[np.float32], q: NDArray[np.float32], n: int, products: NDArray[np.float32]
+) -> None:
+    """``products[c] = p · q[c]`` for the first ``n`` rows of ``q``, padded to ``LANES``.
 
     Eight running sums let the compiler use vector instructions while the order of additions, and
-    so every bit of the result, stays as written.
+    so every bit of the result, is as written here on every machine.
     """
-    zero = np.float32(0)
-    s0, s1, s2, s3, s4, s5, s6, s7 = zero, zero, zero, zero, zero, zero, zero, zero
-    for f in range(0, len(a), 8):
-        s0 += a[f] * b[f]
-        s1 += a[f + 1] * b[f + 1]
-        s2 += a[f + 2] * b[f + 2]
-        s3 += a[f + 3] * b[f + 3]
-        s4 += a[f + 4] * b[f + 4]
-        s5 += a[f + 5] * b[f + 5]
-        s6 += a[f + 6] * b[f + 6]
-        s7 += a[f + 7] * b[f + 7]
-    return ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
+    sums = np.empty(LANES, dtype=np.float32)
+    for c in range(n):
+        sums[:] = 0
+        for f in range(0, q.shape[1], LANES):
+            for lane in range(LANES):
+                sums[lane] += p[f + lane] * q[c, f + lane]
+        even = (sums[0] + sums[4]) + (sums[2] + sums[6])
+        products[c] = even + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
 
 
 @numba.njit(cache=True, nogil=True)
 def stepped(value: np.int32, step: np.float32) -> np.int32:
-    """A fixed-point value after a step of less than ±2^38, saturating at ±127."""
-    moved = np.int64(value) + np.int64(np.rint(step * _INVERSE_UNIT))
+    """A fixed-point value after a step of at most ±16, saturating at ±64."""
+    units = min(max(step * _INVERSE_UNIT, -_STEP_UNITS_MAX), _STEP_UNITS_MAX)
+    moved = np.int32(value + np.int32(np.rint(units)))
     return np.int32(min(max(moved, -_LIMIT_UNITS), _LIMIT_UNITS))
 
 
 @numba.njit(cache=True, nogil=True)
 def clipped(value: np.float32) -> np.float32:
-    """A float factor, saturating at ±127."""
-    return np.float32(min(max(value, -LIMIT), LIMIT))
+    """A float factor, saturating at ±64."""
+    return min(max(value, np.float32(-LIMIT)), np.float32(LIMIT))
 
 
 def as_floats(rows: NDArray[np.int32]) -> NDArray[np.float32]:

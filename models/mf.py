@@ -26,7 +26,7 @@ class ImplicitMF:
     A positive reward is one step of the weight it names against ``n_negatives`` items; a negative
     one is one logistic step away from the item. Steps are AdaGrad with one accumulator a row.
     User vectors start at zero, so a new user is scored by item biases, item vectors at small
-    values derived from the item's key. Item parameters are fixed point and saturate at ±127.
+    values derived from the item's key. Item parameters are fixed point and saturate at ±64.
 
     Parameters
     ----------
@@ -50,10 +50,10 @@ class ImplicitMF:
         self,
         *,
         n_factors: int = 32,
-        loss: str = "bpr",
+        loss: str = "softmax",
         learning_rate: float = 0.15,
         regularization: float = 0.0,
-        n_negatives: int = 1,
+        n_negatives: int = 20,
         recent_share: float = 0.0,
         n_recent_items: int = 16_384,
         init_scale: float = 0.1,
@@ -119,7 +119,6 @@ class ImplicitMF:
             squares.values,
             batch.user_slots,
             candidates,
-            np.zeros((0, 0), dtype=np.float32),
             batch.rewards,
             LOSSES.index(self.loss),
             self.learning_rate,

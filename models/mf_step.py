@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.fixed_point import UNIT, clipped, dot, stepped
+from models.fixed_point import LANES, UNIT, clipped, dots, stepped
 from models.table import Slots
 
 LOSSES = ("bpr", "logistic", "softmax")
@@ -69,13 +69,46 @@ def _rate(squares: NDArray[np.int64], row: int, column: int, square: float, rate
 
 
 @numba.njit(cache=True, nogil=True)
+def _read(items: NDArray[np.int32], rows: Slots, n: int, q: NDArray[np.float32]) -> None:
+    for c in range(n):
+        row = rows[c]
+        for f in range(items.shape[1] - 1):
+            q[c, f] = np.float32(items[row, f]) * UNIT
+
+
+@numba.njit(cache=True, nogil=True)
+def _step_items(
+    items: NDArray[np.int32],
+    squares: NDArray[np.int64],
+    rows: Slots,
+    slope: NDArray[np.float32],
+    n: int,
+    p: NDArray[np.float32],
+    q: NDArray[np.float32],
+    p_square: float,
+    learning_rate: float,
+    decay: np.float32,
+) -> None:
+    k = items.shape[1] - 1
+    for c in range(n):
+        row = rows[c]
+        square = slope[c] * slope[c]
+        rate = np.float32(_rate(squares, row, 0, square * p_square, learning_rate))
+        pull, shrink = rate * slope[c], rate * decay
+        for f in range(k):
+            items[row, f] = stepped(items[row, f], pull * p[f] - shrink * q[c, f])
+        rate = np.float32(_rate(squares, row, 1, square, learning_rate))
+        bias = np.float32(items[row, k]) * UNIT
+        items[row, k] = stepped(items[row, k], rate * (slope[c] - decay * bias))
+
+
+@numba.njit(cache=True, nogil=True)
 def learn_implicit(
     users: NDArray[np.float32],
     items: NDArray[np.int32],
     squares: NDArray[np.int64],
     user_slots: Slots,
     candidates: Slots,
-    log_expected: NDArray[np.float32],
     weights: NDArray[np.float32],
     loss: int,
     learning_rate: float,
@@ -95,53 +128,42 @@ def learn_implicit(
         ``(n,)`` rows of ``users``.
     candidates
         ``(n, 1 + n_negatives)`` rows of ``items``: the event's item, then negatives (-1: none).
-    log_expected
-        ``(n, 1 + n_negatives)`` subtracted from the scores (softmax), or ``(0, 0)``.
     weights
         ``(n,)`` rewards.
     """
     k = users.shape[1] - 1
-    padded = (k + 7) // 8 * 8  # what lies beyond k stays zero
-    q = np.zeros((candidates.shape[1], padded), dtype=np.float32)
-    p = np.zeros(padded, dtype=np.float32)
-    gradient = np.zeros(padded, dtype=np.float32)
-    rows = np.empty(candidates.shape[1], dtype=np.int32)
-    scores = np.empty(candidates.shape[1], dtype=np.float32)
-    slope = np.empty(candidates.shape[1], dtype=np.float32)
+    n_candidates = candidates.shape[1]
+    padded = (k + LANES - 1) // LANES * LANES
+    q = np.zeros((n_candidates, padded), dtype=np.float32)
+    p = np.zeros((1, padded), dtype=np.float32)
+    gradient = np.zeros((1, padded), dtype=np.float32)
+    rows = np.empty(n_candidates, dtype=np.int32)
+    scores = np.empty(n_candidates, dtype=np.float32)
+    slope = np.empty(n_candidates, dtype=np.float32)
+    square = np.empty(1, dtype=np.float32)
     decay = np.float32(regularization)
     for i in range(len(user_slots)):
-        user = users[user_slots[i]]
-        p[:k] = user[:k]
+        user = user_slots[i]
+        for f in range(k):
+            p[0, f] = users[user, f]
         n = 0
-        for c in range(candidates.shape[1]):
-            row = candidates[i, c]
-            if row < 0:
-                continue
-            rows[n] = row
-            for f in range(k):
-                q[n, f] = np.float32(items[row, f]) * UNIT
-            scores[n] = dot(p, q[n]) + np.float32(items[row, k]) * UNIT
-            if len(log_expected):
-                scores[n] -= log_expected[i, c]
-            n += 1
+        for c in range(n_candidates if weights[i] > 0 else 1):
+            if candidates[i, c] >= 0:
+                rows[n] = candidates[i, c]
+                n += 1
+        _read(items, rows, n, q)
+        dots(p[0], q, n, scores)
+        for c in range(n):
+            scores[c] += np.float32(items[rows[c], k]) * UNIT
         slopes(scores, n, weights[i], loss, slope)
-        n = n if weights[i] > 0 else 1
         gradient[:] = 0
         for c in range(n):
             for f in range(k):
-                gradient[f] += slope[c] * q[c, f]
-        p_square = dot(p, p) / np.float32(k)
-        for c in range(n):
-            row = rows[c]
-            square = slope[c] * slope[c]
-            rate = np.float32(_rate(squares, row, 0, square * p_square, learning_rate))
-            for f in range(k):
-                step = rate * (slope[c] * p[f] - decay * q[c, f])
-                items[row, f] = stepped(items[row, f], step)
-            rate = np.float32(_rate(squares, row, 1, square, learning_rate))
-            step = rate * (slope[c] - decay * np.float32(items[row, k]) * UNIT)
-            items[row, k] = stepped(items[row, k], step)
-        user[k] += min(dot(gradient, gradient) / np.float32(k), np.float32(_SQUARE_MAX))
-        rate = np.float32(learning_rate / math.sqrt(user[k] + _TINY))
+                gradient[0, f] += slope[c] * q[c, f]
+        dots(p[0], p, 1, square)
+        _step_items(items, squares, rows, slope, n, p[0], q, square[0] / k, learning_rate, decay)
+        dots(gradient[0], gradient, 1, square)
+        users[user, k] += min(square[0] / np.float32(k), np.float32(_SQUARE_MAX))
+        rate = np.float32(learning_rate / math.sqrt(users[user, k] + _TINY))
         for f in range(k):
-            user[f] = clipped(p[f] + rate * (gradient[f] - decay * p[f]))
+            users[user, f] = clipped(p[0, f] + rate * (gradient[0, f] - decay * p[0, f]))
