@@ -86,6 +86,11 @@ class KafkaSink:
             return max(0, self._n_sent - self._n_failed - len(self._producer))
 
     @property
+    def n_queued(self) -> int:
+        """Messages not yet acknowledged."""
+        return len(self._producer)
+
+    @property
     def n_failed(self) -> int:
         """Messages refused, or not acknowledged in time."""
         return self._n_failed
@@ -144,12 +149,23 @@ class KafkaSink:
                 f"{self._timeout_s:.0f} s: flush again, or start the broker"
             )
 
-    def close(self) -> None:
-        """Flush for up to ``timeout_s`` and end; raises as :meth:`flush`."""
+    def check(self) -> None:
+        """Raise DeliveryFailed when a message was refused; does not wait."""
+        self._producer.poll(0)
+        self._raise_failure()
+
+    def close(self, *, timeout_s: float | None = None) -> None:
+        """Flush and end; raises as :meth:`flush`.
+
+        Parameters
+        ----------
+        timeout_s
+            How long to flush; by default what a message may take.
+        """
         if self._closed:
             return
         self._closed = True
-        self.flush(self._timeout_s)
+        self.flush(self._timeout_s if timeout_s is None else timeout_s)
 
     def _delivered(self, error: ck.KafkaError | None, message: ck.Message) -> None:
         if error is None:

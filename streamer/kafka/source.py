@@ -10,44 +10,16 @@ from typing import Final
 
 import confluent_kafka as ck
 
-from streamer.errors import KafkaError, TopicMismatch
-from streamer.kafka.batches import good_messages, to_batches
-from streamer.kafka.connection import (
-    REQUEST_TIMEOUT_S,
-    Options,
-    Outages,
-    client_log,
-    connection_options,
-    translated,
-)
-from streamer.kafka.log_ends import (
-    COMMITTED,
-    LATEST,
-    Ends,
-    TopicPartition,
-    log_ends,
-    resolve_starts,
-)
-from streamer.kafka.topics import partition_counts
+from streamer.errors import TopicMismatch
+from streamer.kafka.assignment import Assignment
+from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options
+from streamer.kafka.log_ends import TopicPartition
 from streamer.protocols import MessageBatch
 
 log = logging.getLogger(__name__)
 
 _WAIT_S: Final = 0.1
 """Longest wait inside the client: what a rebalance left to do is done after it."""
-
-CONSUMER_OPTIONS: Final[dict[str, str | int | float | bool]] = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    # Offsets come from the owner. One that the log no longer has is reported, not passed over.
-    "auto.offset.reset": "error",
-    # The fetch queue: 16 MB and 50,000 messages a partition bound its memory (a queued message
-    # takes some 400 B more than its payload), yet hold 0.1 s at 500,000 messages/s. By default
-    # fetching pauses for a whole second whenever the queue is full, and the reader idles.
-    "queued.max.messages.kbytes": 16_384,
-    "queued.min.messages": 50_000,
-    "fetch.queue.backoff.ms": 5,
-}
 
 _GROUP_OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "partition.assignment.strategy": "range",
@@ -88,13 +60,6 @@ class KafkaSource:
         Raw librdkafka options, added to ours.
     timeout_s
         How long the broker may take to answer.
-
-    Attributes
-    ----------
-    skipped_offsets
-        Messages that were deleted before they were read: data lost, each time said in the log.
-    outages
-        Errors the client got over by itself, counted.
     """
 
     def __init__(
@@ -109,30 +74,32 @@ class KafkaSource:
         client_options: Options | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
-        self.skipped_offsets = 0
-        self.outages = Outages(bootstrap_servers)
-        self._bootstrap_servers = bootstrap_servers
         self._group = group
         self._topics = tuple(topics)
         self._on_assign = on_assign
         self._on_revoke = on_revoke
         self._needed = needed
-        self._timeout_s = timeout_s
         self._joined = False
-        self._closed = False
         self._generation = 0
         self._to_take: list[TopicPartition] | None = None
-        self._owned: list[int] = []
+        self._owned: list[int] | None = None
         self._failure: Exception | None = None
-        self._positions: dict[TopicPartition, int] = {}
-        self._high: dict[TopicPartition, int] = {}
-        own = CONSUMER_OPTIONS | {"group.id": group or "streamer-without-group"}
-        if group is not None:
-            own |= _GROUP_OPTIONS
-        options = connection_options(bootstrap_servers, own, client_options or {})
-        self._consumer = ck.Consumer({**options, "error_cb": self.outages.note}, logger=client_log)
+        self._assignment = Assignment(
+            bootstrap_servers,
+            own={} if group is None else {"group.id": group, **_GROUP_OPTIONS},
+            given=client_options,
+            timeout_s=timeout_s,
+        )
 
-    # --- messages --------------------------------------------------------------------------------
+    @property
+    def skipped_offsets(self) -> int:
+        """Messages deleted before they were read: data lost, each time said in the log."""
+        return self._assignment.skipped_offsets
+
+    @property
+    def n_transient_errors(self) -> int:
+        """Errors the client got over, or still tries to."""
+        return self._assignment.outages.n_transient
 
     def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
         """Up to ``n_max`` messages: all that are here, else the first to come in ``timeout_s``.
@@ -154,62 +121,40 @@ class KafkaSource:
             if self._to_take is not None:
                 self._take(self._to_take)
             wait_s = min(_WAIT_S, max(0.0, deadline - time.monotonic()))
-            if messages := self._fetch(n_max, wait_s):
-                return self._batches(messages)
+            generation = self._generation
+            messages = self._assignment.fetch(n_max, wait_s)
+            self._raise_failure()
+            # Those from before a rebalance are of partitions that have been given back.
+            if (
+                messages
+                and generation == self._generation
+                and (batches := self._assignment.batches(messages))
+            ):
+                return batches
             if time.monotonic() >= deadline and self._to_take is None:
                 return []
 
-    def _fetch(self, n_max: int, wait_s: float) -> list[ck.Message]:
-        generation = self._generation
-        try:
-            messages = self._consumer.consume(n_max, 0)
-            if not messages and wait_s > 0:
-                messages = self._consumer.consume(1, wait_s)
-                if messages and n_max > 1:
-                    messages += self._consumer.consume(n_max - 1, 0)
-        except ck.KafkaException as error:
-            raise self._translated(error, "consuming") from error
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
-        self.outages.check()
-        # Those from before a rebalance belong to partitions that have been given back.
-        return messages if self._generation == generation else []
+    def tell_applied(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit the next offsets in the background; of partitions no longer owned: nothing."""
+        told = [
+            ck.TopicPartition(*where, offset)
+            for where, offset in offsets.items()
+            if where in self._assignment.positions
+        ]
+        if told and self._group is not None:
+            # They are for lag tools, which can wait for the next: an error here is none.
+            with contextlib.suppress(ck.KafkaException):
+                self._assignment.consumer.commit(offsets=told, asynchronous=True)
 
-    def _batches(self, messages: list[ck.Message]) -> list[MessageBatch]:
-        messages, errors = good_messages(messages)
-        batches = to_batches(messages)
-        for batch in batches:
-            where = batch.topic, batch.partition
-            if batch.offsets[0] < self._positions[where]:
-                raise KafkaError(
-                    f"{batch.topic}[{batch.partition}]: offset {batch.offsets[0]} came after "
-                    f"{self._positions[where] - 1}; was the topic recreated? Restart to read on"
-                )
-            self._positions[where] = int(batch.offsets[-1]) + 1
-        if batches:
-            self.outages.over()
-        for message in errors:
-            self._note(message)
-        return batches
+    def lag(self) -> dict[TopicPartition, int]:
+        """Messages known to wait at the broker or in the fetch queue, by partition."""
+        return self._assignment.lag()
 
-    def _note(self, message: ck.Message) -> None:
-        error = message.error()
-        assert error is not None
-        if error.code() == ck.KafkaError._AUTO_OFFSET_RESET:
-            self._pass_over_the_deleted()
-        else:
-            self.outages.note(error)
-            self.outages.check()
-
-    def _pass_over_the_deleted(self) -> None:
-        """Go on at the oldest message kept, wherever the log was trimmed past the position."""
-        ends = self._ends(sorted(self._positions))
-        self._positions, n_skipped = resolve_starts(
-            self._positions, needed={}, committed={}, ends=ends
-        )
-        self.skipped_offsets += n_skipped
-        self._assign()
+    def close(self) -> None:
+        """Leave the group, so that others take over at once; ``on_revoke`` is called."""
+        # The group's own way of leaving calls it; without a group nobody else would.
+        self._assignment.close(before=self._give_back if self._group is None else lambda: None)
+        self._raise_failure()
 
     # --- partitions come and go ------------------------------------------------------------------
 
@@ -217,15 +162,9 @@ class KafkaSource:
         if self._joined:
             return
         if self._group is None:
-            counts = partition_counts(
-                self._consumer,
-                self._topics,
-                timeout_s=self._timeout_s,
-                bootstrap_servers=self._bootstrap_servers,
-            )
-            self._to_take = [(t, p) for t in self._topics for p in range(counts[t])]
+            self._to_take = self._assignment.all_partitions(self._topics)
         else:
-            self._consumer.subscribe(
+            self._assignment.consumer.subscribe(
                 list(self._topics), on_assign=self._assigned, on_revoke=self._revoked
             )
         self._joined = True
@@ -239,14 +178,17 @@ class KafkaSource:
 
     def _revoked(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         self._generation += 1
-        taken, self._owned, self._to_take = self._owned, [], None
-        self._positions = {}
         try:
-            if taken:
-                self._on_revoke(taken)
-        except Exception as error:  # noqa: BLE001 - poll raises it, out of the client's callback
+            self._give_back()
+        except Exception as error:  # noqa: BLE001 - poll raises it, outside the client
             self._failure = error
         consumer.unassign()
+
+    def _give_back(self) -> None:
+        owned, self._owned, self._to_take = self._owned, None, None
+        self._assignment.positions = {}
+        if owned is not None:
+            self._on_revoke(owned)
 
     def _take(self, partitions: list[TopicPartition]) -> None:
         """Start the partitions the group gave; on an error they remain to be taken."""
@@ -261,86 +203,14 @@ class KafkaSource:
             )
         starts = self._on_assign(numbers)
         self._owned = numbers
-        committed = self._committed([w for w, start in starts.items() if start == COMMITTED])
-        self._positions, n_skipped = resolve_starts(
-            starts, needed=self._needed(), committed=committed, ends=self._ends(partitions)
-        )
-        self.skipped_offsets += n_skipped
-        self._assign()
+        self._assignment.start(partitions, starts, needed=self._needed())
         self._to_take = None
-        log.info("partitions_taken", extra={"partitions": numbers, "starts": self._positions})
-
-    def _assign(self) -> None:
-        assignment = [ck.TopicPartition(t, p, at) for (t, p), at in self._positions.items()]
-        try:
-            self._consumer.assign(assignment)
-        except ck.KafkaException as error:
-            raise self._translated(error, "taking partitions") from error
-
-    def _ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Ends]:
-        ends = log_ends(
-            self._consumer,
-            partitions,
-            timeout_s=self._timeout_s,
-            bootstrap_servers=self._bootstrap_servers,
+        log.info(
+            "partitions_taken",
+            extra={"partitions": numbers, "positions": self._assignment.positions},
         )
-        self._high = {where: each.high for where, each in ends.items()}
-        return ends
 
-    def _committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        if not partitions:
-            return {}
-        try:
-            told = self._consumer.committed(
-                [ck.TopicPartition(*each) for each in partitions], timeout=self._timeout_s
-            )
-        except ck.KafkaException as error:
-            raise self._translated(error, "asking for committed offsets") from error
-        return {
-            (each.topic, each.partition): each.offset if each.offset >= 0 else LATEST
-            for each in told
-        }
-
-    # --- the rest --------------------------------------------------------------------------------
-
-    def tell_applied(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commit the next offsets in the background; of partitions no longer owned: nothing."""
-        if self._group is None:
-            return
-        told = [
-            ck.TopicPartition(topic, partition, offset)
-            for (topic, partition), offset in offsets.items()
-            if (topic, partition) in self._positions
-        ]
-        # Lag tools can wait for the next one, so an error here is none.
-        with contextlib.suppress(ck.KafkaException):
-            if told:
-                self._consumer.commit(offsets=told, asynchronous=True)
-
-    def lag(self) -> dict[TopicPartition, int]:
-        """Messages known to be waiting at the broker or in the fetch queue."""
-        lag = {}
-        for (topic, partition), position in self._positions.items():
-            ends = self._consumer.get_watermark_offsets(
-                ck.TopicPartition(topic, partition), cached=True
-            )
-            # Unknown (negative) until the first fetch: then what was asked for at the start.
-            high = max(self._high[topic, partition], ends[1])
-            lag[topic, partition] = max(0, high - position)
-        return lag
-
-    def close(self) -> None:
-        """Leave the group, so that others take over at once. ``on_revoke`` is called."""
-        if self._closed:
-            return
-        self._closed = True
-        owned = self._owned
-        if owned and self._group is None:
-            self._on_revoke(owned)
-        self._consumer.close()
+    def _raise_failure(self) -> None:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-
-    def _translated(self, error: Exception, doing: str) -> Exception:
-        return translated(error, doing=doing, bootstrap_servers=self._bootstrap_servers)

@@ -1,0 +1,7 @@
+"""What users import: publish events, follow recommendations, ask and get an answer."""
+
+from streamer.client.publisher import Publisher
+from streamer.client.recommender import Recommender
+from streamer.client.subscriber import Subscriber
+
+__all__ = ["Publisher", "Recommender", "Subscriber"]

@@ -1,0 +1,189 @@
+"""The partitions one client reads: their positions, messages, ends and losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NoReturn
+
+import confluent_kafka as ck
+
+from streamer.errors import KafkaError
+from streamer.kafka.batches import good_messages, to_batches
+from streamer.kafka.connection import (
+    Options,
+    Outages,
+    client_log,
+    connection_options,
+    translated,
+)
+from streamer.kafka.log_ends import COMMITTED, Ends, TopicPartition, log_ends, resolve_starts
+from streamer.kafka.topics import partition_counts
+from streamer.protocols import MessageBatch
+
+_OPTIONS: Final[dict[str, str | int | float | bool]] = {
+    "group.id": "streamer-without-group",  # the client wants one, even where none is joined
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    # Offsets come from the owner. One that the log no longer has is reported, not passed over.
+    "auto.offset.reset": "error",
+    # The fetch queue: 16 MB and 50,000 messages a partition bound its memory (a queued message
+    # takes some 400 B more than its payload), yet hold 0.1 s at 500,000 messages/s. By default
+    # fetching pauses for a whole second whenever the queue is full, and the reader idles: 90,000
+    # messages/s in batches of 20,000, against 400,000 with this pause.
+    "queued.max.messages.kbytes": 16_384,
+    "queued.min.messages": 50_000,
+    "fetch.queue.backoff.ms": 1,
+}
+
+
+class Assignment:
+    """A consumer of explicit partitions; whoever assigns them says where each starts.
+
+    Attributes
+    ----------
+    consumer
+        The client itself, for what groups need.
+    positions
+        Next offset of each partition that is read.
+    skipped_offsets
+        Messages that were deleted before they were read.
+    """
+
+    def __init__(
+        self, bootstrap_servers: str, *, own: Options, given: Options | None, timeout_s: float
+    ) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.outages = Outages(bootstrap_servers)
+        self.skipped_offsets = 0
+        self.positions: dict[TopicPartition, int] = {}
+        self._high: dict[TopicPartition, int] = {}
+        self._timeout_s = timeout_s
+        self._trimmed = False
+        self._closed = False
+        options = connection_options(bootstrap_servers, {**_OPTIONS, **own}, given or {})
+        self.consumer = ck.Consumer({**options, "error_cb": self.outages.note}, logger=client_log)
+
+    def start(
+        self,
+        partitions: Sequence[TopicPartition],
+        starts: Mapping[TopicPartition, int],
+        *,
+        needed: Mapping[TopicPartition, int],
+    ) -> None:
+        """Read exactly ``partitions`` from now on; see :func:`resolve_starts` for the offsets.
+
+        Asks the broker for the ends of the logs, so that a start at an end means the end now.
+        """
+        of_group = [where for where in partitions if starts.get(where) == COMMITTED]
+        self.positions, n_skipped = resolve_starts(
+            starts, needed=needed, committed=self._committed(of_group), ends=self.ends(partitions)
+        )
+        self.skipped_offsets += n_skipped
+        self._assign()
+
+    def fetch(self, n_max: int, wait_s: float) -> list[ck.Message]:
+        """All messages that are here, else the first to come and what came with it."""
+        if self._trimmed:  # past a position: go on at the oldest message kept
+            self.start(list(self.positions), self.positions, needed={})
+            self._trimmed = False
+        try:
+            messages = self.consumer.consume(n_max, 0)
+            if not messages and wait_s > 0:
+                messages = self.consumer.consume(1, wait_s)
+                if messages and n_max > 1:
+                    messages += self.consumer.consume(n_max - 1, 0)
+        except ck.KafkaException as error:
+            # What the client handed out before it failed has reached nobody: read it again.
+            self._assign()
+            self._raise(error, "consuming")
+        self.outages.check()
+        return messages
+
+    def batches(self, messages: list[ck.Message]) -> list[MessageBatch]:
+        """Columns of what was fetched; moves the positions."""
+        messages, errors = good_messages(messages)
+        batches = to_batches(messages)
+        for batch in batches:
+            where = batch.topic, batch.partition
+            if batch.offsets[0] < self.positions[where]:
+                raise KafkaError(
+                    f"{batch.topic}[{batch.partition}]: offset {batch.offsets[0]} came after "
+                    f"{self.positions[where] - 1}; was the topic recreated? Restart to read on"
+                )
+            self.positions[where] = int(batch.offsets[-1]) + 1
+        if batches:
+            self.outages.over()
+        codes = {error.code(): error for each in errors if (error := each.error())}
+        # Mended before the next fetch, for that may fail, and these batches must not be lost then.
+        self._trimmed |= codes.pop(ck.KafkaError._AUTO_OFFSET_RESET, None) is not None
+        for error in codes.values():
+            self.outages.note(error)
+        return batches
+
+    def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Ends]:
+        """Oldest and next offset of each log, asked for now."""
+        ends = log_ends(
+            self.consumer,
+            partitions,
+            timeout_s=self._timeout_s,
+            bootstrap_servers=self.bootstrap_servers,
+        )
+        self._high |= {where: each.high for where, each in ends.items()}
+        return ends
+
+    def all_partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
+        """Every partition of the topics, asked for now."""
+        counts = partition_counts(
+            self.consumer,
+            list(topics),
+            timeout_s=self._timeout_s,
+            bootstrap_servers=self.bootstrap_servers,
+        )
+        return [(topic, partition) for topic, n in counts.items() for partition in range(n)]
+
+    def offsets_at(
+        self, partitions: Sequence[TopicPartition], ts_ms: int
+    ) -> dict[TopicPartition, int]:
+        """First offset of each whose message was published at ``ts_ms`` or later, else the end."""
+        asked = [ck.TopicPartition(*where, ts_ms) for where in partitions]
+        try:
+            found = self.consumer.offsets_for_times(asked, timeout=self._timeout_s)
+        except ck.KafkaException as error:
+            self._raise(error, "asking for offsets at a time")
+        return {(each.topic, each.partition): each.offset for each in found}
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Messages known to wait at the broker or in the fetch queue, by partition."""
+        lag = {}
+        for where, position in self.positions.items():
+            _, high = self.consumer.get_watermark_offsets(ck.TopicPartition(*where), cached=True)
+            # Negative (unknown) until the first fetch: then what was asked for at the start.
+            lag[where] = max(0, max(self._high[where], high) - position)
+        return lag
+
+    def close(self, before: Callable[[], None] = lambda: None) -> None:
+        """End the client, once; ``before`` is called first."""
+        if not self._closed:
+            self._closed = True
+            before()
+            self.consumer.close()
+
+    def _assign(self) -> None:
+        assignment = [ck.TopicPartition(*where, at) for where, at in self.positions.items()]
+        try:
+            self.consumer.assign(assignment)
+        except ck.KafkaException as error:
+            self._raise(error, "taking partitions")
+
+    def _committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        if not partitions:
+            return {}
+        asked = [ck.TopicPartition(*where) for where in partitions]
+        try:
+            told = self.consumer.committed(asked, timeout=self._timeout_s)
+        except ck.KafkaException as error:
+            self._raise(error, "asking for committed offsets")
+        return {(each.topic, each.partition): each.offset for each in told if each.offset >= 0}
+
+    def _raise(self, error: Exception, doing: str) -> NoReturn:
+        raise translated(error, doing=doing, bootstrap_servers=self.bootstrap_servers) from error

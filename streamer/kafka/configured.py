@@ -1,0 +1,56 @@
+"""Clients as the configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from streamer.config import Config, TopicRole
+from streamer.kafka.log_ends import TopicPartition
+from streamer.kafka.reader import KafkaReader
+from streamer.kafka.sink import KafkaSink
+from streamer.kafka.source import Assigned, KafkaSource, Revoked
+
+
+def configured_source(
+    config: Config,
+    service: str | None,
+    roles: Sequence[TopicRole],
+    *,
+    on_assign: Assigned,
+    on_revoke: Revoked,
+    needed: Callable[[], Mapping[TopicPartition, int]] = dict,
+) -> KafkaSource:
+    """A source of the topics in ``roles`` in the group ``{kafka.group}-{service}``.
+
+    ``service=None``: without a group, the only reader of its kind.
+    """
+    return KafkaSource(
+        config.kafka.bootstrap_servers,
+        None if service is None else f"{config.kafka.group}-{service}",
+        [config.topics.topic(role) for role in roles],
+        on_assign=on_assign,
+        on_revoke=on_revoke,
+        needed=needed,
+        client_options=config.kafka.client,
+        timeout_s=config.kafka.request_timeout_s,
+    )
+
+
+def configured_reader(
+    config: Config, starts: Mapping[TopicPartition, int] | None = None
+) -> KafkaReader:
+    return KafkaReader(
+        config.kafka.bootstrap_servers,
+        starts,
+        client_options=config.kafka.client,
+        timeout_s=config.kafka.request_timeout_s,
+    )
+
+
+def configured_sink(config: Config, *, linger_s: float = 0.005) -> KafkaSink:
+    return KafkaSink(
+        config.kafka.bootstrap_servers,
+        linger_s=linger_s,
+        client_options=config.kafka.client,
+        timeout_s=config.kafka.request_timeout_s,
+    )

@@ -1,0 +1,109 @@
+"""Messages of explicit partitions, without a group: for subscribers, verification, catalogues."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from streamer.kafka.assignment import Assignment
+from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options
+from streamer.kafka.log_ends import TopicPartition
+from streamer.protocols import MessageBatch
+
+
+class KafkaReader:
+    """Reads partitions that no group shares out; any number of readers see every message.
+
+    Nothing happens before the first call that needs the broker. Each method may raise
+    KafkaUnavailable, and TopicMismatch for a topic that isn't there. Not for several threads.
+
+    Parameters
+    ----------
+    starts
+        (topic, partition) → offset, ``EARLIEST`` or ``LATEST``; read from there at the first
+        :meth:`poll`. Leave it out to call :meth:`start` with what :meth:`partitions` says.
+    client_options
+        Raw librdkafka options, added to ours.
+    timeout_s
+        How long the broker may take to answer.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        starts: Mapping[TopicPartition, int] | None = None,
+        *,
+        client_options: Options | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> None:
+        self._assignment = Assignment(
+            bootstrap_servers, own={}, given=client_options, timeout_s=timeout_s
+        )
+        self._to_start = starts
+
+    @property
+    def skipped_offsets(self) -> int:
+        """Messages that were deleted before they were read; each time said in the log."""
+        return self._assignment.skipped_offsets
+
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """Next offset of each partition that is read."""
+        return dict(self._assignment.positions)
+
+    def partitions(self, *topics: str) -> list[TopicPartition]:
+        """Every partition the topics have."""
+        return self._assignment.all_partitions(topics)
+
+    def start(self, starts: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Read exactly these from now on; returns the offsets, ``LATEST`` being the end now.
+
+        Raises
+        ------
+        KafkaError
+            When an offset lies beyond the end of its log.
+        """
+        self._to_start = None
+        self._assignment.start(list(starts), starts, needed={})
+        return self.positions
+
+    def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
+        """Up to ``n_max`` messages: all that are here, else the first to come in ``timeout_s``."""
+        if n_max < 1:
+            raise ValueError(f"n_max must be at least 1, not {n_max}")
+        if self._to_start is not None:
+            self.start(self._to_start)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            wait_s = max(0.0, deadline - time.monotonic())
+            messages = self._assignment.fetch(n_max, wait_s)
+            # An error of a partition comes as a message, and is no reason to return.
+            if messages and (batches := self._assignment.batches(messages)):
+                return batches
+            if time.monotonic() >= deadline:
+                return []
+
+    def end_offsets(
+        self, partitions: Sequence[TopicPartition] | None = None
+    ) -> dict[TopicPartition, int]:
+        """Offset the next message of each partition will get, asked for now.
+
+        Parameters
+        ----------
+        partitions
+            By default those that are read.
+        """
+        asked = list(self._to_start or self._assignment.positions)
+        ends = self._assignment.ends(asked if partitions is None else partitions)
+        return {where: each.high for where, each in ends.items()}
+
+    def offsets_at(
+        self, partitions: Sequence[TopicPartition], ts_ms: int
+    ) -> dict[TopicPartition, int]:
+        """First offset of each partition published at ``ts_ms`` or later; none: its end."""
+        found = self._assignment.offsets_at(partitions, ts_ms)
+        late = [where for where, offset in found.items() if offset < 0]
+        return found | self.end_offsets(late)
+
+    def close(self) -> None:
+        self._assignment.close()
