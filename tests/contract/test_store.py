@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import threading
 import time
@@ -15,7 +16,7 @@ from streamer.errors import Fenced, LayoutMismatch, LogTrimmed
 from streamer.protocols import Entry, ParameterStore, Schedule
 from streamer.store.layout import encode_entry
 from tests.contract.conftest import StoreUnderTest
-from tests.contract.store_world import ENTITIES, LAYOUT, TABLES, World, state_of
+from tests.contract.store_world import ENTITIES, LAYOUT, TABLES, State, World, state_of
 
 
 @pytest.fixture
@@ -301,6 +302,34 @@ def test_a_large_checkpoint_goes_in_at_once(store: ParameterStore) -> None:
     assert loaded.names["item"][1] == names
     store.checkpoint(replace(large, removed={"item": keys}, names={}, tables={}), owner="a")
     assert len(store.load(0).checkpoint.tables["item_factors"]) == 0
+
+
+def test_what_is_loaded_during_checkpoints_is_of_one_moment(stored: StoreUnderTest) -> None:
+    store = laid_out(stored, log_entries_kept=1)
+    store.acquire(0, "a")
+    world, n_versions = World(), 90
+    states: dict[int, State] = {}
+    done = threading.Event()
+
+    def learn() -> None:
+        for _ in range(n_versions):
+            commit_some(store, world, 1)
+            states[world.version] = copy.deepcopy(world.state)
+            if world.version % 3 == 0:
+                store.checkpoint(world.checkpoint(), owner="a")
+        done.set()
+
+    other = stored.open()
+    loaded = []
+    thread = threading.Thread(target=learn)
+    thread.start()
+    while not done.is_set():
+        loaded.append(other.load(0))
+    thread.join()
+    states[0] = State()
+    assert len({image.version for image in loaded}) > 3
+    for image in loaded:
+        assert state_of(image) == states[image.version]
 
 
 # --- followers --------------------------------------------------------------------------------

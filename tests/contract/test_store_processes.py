@@ -12,7 +12,7 @@ import pytest
 from streamer.protocols import ParameterStore
 from streamer.store import open_store
 from streamer.store.layout import encode_entry
-from tests.contract.conftest import STORE_KINDS, StoreUnderTest
+from tests.contract.conftest import STORE_KINDS, StoreUnderTest, store_params
 from tests.contract.store_world import LAYOUT, World, state_of
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -21,7 +21,7 @@ CHECKPOINT_EVERY = 7
 COMMITS_A_LIFE = 25
 
 
-@pytest.fixture(params=[kind for kind in STORE_KINDS if kind != "memory"])
+@pytest.fixture(params=store_params(*STORE_KINDS[1:]))
 def stored(
     request: pytest.FixtureRequest, store_url: Callable[[str], str]
 ) -> Iterator[StoreUnderTest]:
