@@ -41,6 +41,9 @@ class MessageBatch:
         ``(n,)`` int64, rising.
     publish_ms
         ``(n,)`` int64, the message's own (create) time, ms since the epoch; -1 where it has none.
+    keys
+        Keys of the messages where the reader was told to keep them, else empty: the events' hot
+        path does without. A tombstone says by its key alone what it deletes.
     """
 
     topic: str
@@ -48,6 +51,7 @@ class MessageBatch:
     values: list[bytes | None]
     offsets: NDArray[np.int64]
     publish_ms: NDArray[np.int64]
+    keys: list[bytes | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -1,0 +1,146 @@
+"""What can be recommended, as the compacted ``items`` topic says it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.id_table import id_key
+from models.key_map import KeyMap
+from models.table import Keys
+from streamer.errors import BadMessage
+from streamer.events import Item, decode_item
+from streamer.protocols import MessageBatch
+from streamer.telemetry import ScorerMetrics
+
+ITEMS_MAX = 1_000_000
+"""Bound of known items and of blocked ids, each: some 1 kB and 200 B apiece in Python objects."""
+
+Reject = Callable[[MessageBatch, int, str], None]
+"""Takes a batch, the place of a bad message in it, and the reason."""
+
+
+class ItemsReader(Protocol):
+    """Reads the items topic from its start, without a group; its batches carry keys."""
+
+    @property
+    def positions(self) -> dict[tuple[str, int], int]: ...
+
+    def end_offsets(self) -> dict[tuple[str, int], int]: ...
+
+    def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]: ...
+
+
+class Catalogue:
+    """item_id → :class:`Item`, and the ids that must not be recommended.
+
+    An item that says ``available: false`` and one that was deleted are never recommended. An id
+    that no message ever named may be: publishing items is optional. A tombstone is compacted away
+    in the end (a day by default), and with it goes the memory of the id: to retire an item for
+    good, publish it with ``available: false``.
+
+    At ``items_max`` the item published longest ago is forgotten, and read as unknown; likewise at
+    most ``items_max`` ids are blocked. What is forgotten is counted.
+
+    Attributes
+    ----------
+    revision
+        Rises whenever an id becomes blocked or is allowed again.
+    """
+
+    def __init__(self, *, metrics: ScorerMetrics, items_max: int = ITEMS_MAX) -> None:
+        self.revision = 0
+        self._metrics = metrics
+        self._items_max = items_max
+        self._items: dict[str, Item] = {}
+        self._blocked: dict[str, int] = {}  # id → key, in the order they were blocked
+        self._blocked_map = KeyMap()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, item_id: str) -> Item | None:
+        """What the topic says of an item; None where it says nothing, or that it is gone."""
+        return self._items.get(item_id)
+
+    def is_blocked(self, item_id: str) -> bool:
+        """Whether an item is unavailable or deleted."""
+        return item_id in self._blocked
+
+    def blocked(self, keys: Keys) -> NDArray[np.bool_]:
+        """``(n,)`` whether the item of each key is unavailable or deleted."""
+        found: NDArray[np.bool_] = self._blocked_map.find(keys) >= 0
+        return found
+
+    def newest(self) -> Iterator[str]:
+        """Ids of the available items, the one published last first."""
+        return (item_id for item_id, item in reversed(self._items.items()) if item.available)
+
+    # --- following the topic ---------------------------------------------------------------------
+
+    def follow(self, reader: ItemsReader, *, n_max: int, timeout_s: float, reject: Reject) -> int:
+        """Take up to ``n_max`` messages; the number taken. Bad ones are told to ``reject``."""
+        batches = reader.poll(n_max=n_max, timeout_s=timeout_s)
+        for batch in batches:
+            for place, (key, value) in enumerate(zip(batch.keys, batch.values, strict=True)):
+                try:
+                    self.apply(key, value)
+                except BadMessage as error:
+                    reject(batch, place, str(error))
+        return sum(map(len, batches))
+
+    def apply(self, key: bytes | None, value: bytes | None) -> None:
+        """Take one message of the topic.
+
+        Raises
+        ------
+        BadMessage
+            Nothing is changed then.
+        """
+        if value is not None:
+            self._put(decode_item(value))
+            return
+        try:
+            item_id = (key or b"").decode()
+        except UnicodeDecodeError as error:
+            raise BadMessage(
+                f"key {key!r} of a tombstone is not UTF-8; send the item_id"
+            ) from error
+        if not item_id:
+            raise BadMessage("a tombstone has no key; send the item_id of the item to delete")
+        self._items.pop(item_id, None)
+        self._metrics.catalogue_items.set(len(self._items))
+        self._block(item_id)
+
+    def _put(self, item: Item) -> None:
+        item_id = item.item_id
+        self._items.pop(item_id, None)  # what is published again is the newest again
+        if not item.available:
+            self._block(item_id)
+        else:
+            self._allow(item_id)
+        self._items[item_id] = item
+        if len(self._items) > self._items_max:
+            del self._items[next(iter(self._items))]
+            self._metrics.catalogue_dropped.inc()
+        self._metrics.catalogue_items.set(len(self._items))
+
+    def _block(self, item_id: str) -> None:
+        if item_id in self._blocked:
+            return
+        key = id_key(item_id.encode())
+        self._blocked[item_id] = key
+        self._blocked_map.insert(np.array([key], dtype=np.uint64), np.zeros(1, dtype=np.int32))
+        self.revision += 1
+        if len(self._blocked) > self._items_max:
+            self._allow(next(iter(self._blocked)))
+            self._metrics.catalogue_dropped.inc()
+
+    def _allow(self, item_id: str) -> None:
+        key = self._blocked.pop(item_id, None)
+        if key is not None:
+            self._blocked_map.remove(np.array([key], dtype=np.uint64))
+            self.revision += 1

@@ -1,0 +1,166 @@
+"""Rows that a partition replaces all the time, kept so that old versions stay readable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.table import Array, Slots, TableSpec, fold
+
+CHUNK_ROWS = 4_096
+"""Rows allocated at once: 4,096 * 520 B (a history of 64) = 2 MB."""
+_CHUNK_BITS = 12
+_ABSENT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class RowView:
+    """The rows of one version.
+
+    Attributes
+    ----------
+    positions
+        ``(n_rows,)`` int32: where each row lies, -1 where it never was written.
+    chunks
+        Arrays of ``CHUNK_ROWS`` rows; None where nothing of this version lies.
+    """
+
+    positions: Slots
+    chunks: tuple[Array | None, ...]
+
+    def row(self, row: int) -> Array | None:
+        """``(width,)`` one row; do not write into it."""
+        position = int(self.positions[row]) if row < len(self.positions) else _ABSENT
+        if position == _ABSENT:
+            return None
+        chunk = self.chunks[position >> _CHUNK_BITS]
+        assert chunk is not None, (row, position)
+        found: Array = chunk[position & (CHUNK_ROWS - 1)]
+        return found
+
+
+class RowStore:
+    """Rows by number, each change of which is written to a new place (log-structured).
+
+    A written place is never written again while a version can see it, so publishing a version
+    copies the positions alone (4 B a row), however wide the rows are and however many changed.
+    When less than half of the chunks is alive, the emptiest ones are copied together: at most one
+    more write a write.
+    """
+
+    def __init__(self, spec: TableSpec) -> None:
+        self._spec = spec
+        self._positions: Slots = np.zeros(0, dtype=np.int32)
+        self._chunks: list[Array | None] = []
+        self._owners: list[Slots] = []  # which row lies at each place of a chunk
+        self._n_live = np.zeros(0, dtype=np.int64)  # rows alive in each chunk
+        self._tail = -1
+        self._n_tail = CHUNK_ROWS
+
+    def reserve(self, n_rows: int) -> None:
+        """Have at least ``n_rows`` rows, absent at first."""
+        n_more = max(n_rows, 2 * len(self._positions), 256) - len(self._positions)
+        if n_rows > len(self._positions):
+            absent = np.full(n_more, _ABSENT, dtype=np.int32)
+            self._positions = np.concatenate([self._positions, absent])
+
+    def merge(self, rows: Slots, changes: Array) -> None:
+        """Apply changes ``(n, change_width)`` in order; rows may repeat."""
+        unique, at = np.unique(rows, return_inverse=True)
+        values = self.take(unique)
+        fold(self._spec, values, at.astype(np.int32), changes)
+        self.put(unique, values)
+
+    def take(self, rows: Slots) -> Array:
+        """``(n, width)`` copies, zeros where absent."""
+        values = np.zeros((len(rows), self._spec.width), dtype=self._spec.dtype)
+        positions = self._positions[rows]
+        chunks = positions >> _CHUNK_BITS  # absent ones are in no chunk: -1
+        for chunk in np.unique(chunks[positions >= 0]).tolist():
+            of_chunk = np.flatnonzero(chunks == chunk)
+            stored = self._chunks[chunk]
+            assert stored is not None, chunk
+            values[of_chunk] = stored[positions[of_chunk] & (CHUNK_ROWS - 1)]
+        return values
+
+    def put(self, rows: Slots, values: Array) -> None:
+        """Replace rows, none of them twice, by ``(n, width)`` values."""
+        self._append(rows, values)
+        self._clean()
+
+    def drop(self, rows: Slots) -> None:
+        """Forget rows; they are absent again."""
+        self._abandon(rows)
+        self._positions[rows] = _ABSENT
+
+    def pack(self, kept: Slots) -> None:
+        """Renumber: row ``kept[i]`` becomes row ``i``, the others are gone (and were dropped)."""
+        self._positions = self._positions[kept]
+        numbers = np.arange(len(kept), dtype=np.int32)
+        present = self._positions >= 0
+        chunks = self._positions >> _CHUNK_BITS
+        for chunk in range(len(self._chunks)):
+            here = present & (chunks == chunk)
+            owners = np.full(CHUNK_ROWS, _ABSENT, dtype=np.int32)
+            owners[self._positions[here] & (CHUNK_ROWS - 1)] = numbers[here]
+            self._owners[chunk] = owners
+
+    def publish(self, n_rows: int) -> RowView:
+        """The rows as they are now, immutable."""
+        self.reserve(n_rows)
+        return RowView(self._positions[:n_rows].copy(), tuple(self._chunks))
+
+    def _append(self, rows: Slots, values: Array) -> None:
+        self._abandon(rows)
+        start = 0
+        while start < len(rows):
+            if self._n_tail == CHUNK_ROWS:
+                self._new_tail()
+            n = min(len(rows) - start, CHUNK_ROWS - self._n_tail)
+            places = slice(self._n_tail, self._n_tail + n)
+            chunk, some = self._chunks[self._tail], rows[start : start + n]
+            assert chunk is not None
+            chunk[places] = values[start : start + n]
+            self._owners[self._tail][places] = some
+            first = (self._tail << _CHUNK_BITS) + self._n_tail
+            self._positions[some] = np.arange(first, first + n, dtype=np.int32)
+            self._n_live[self._tail] += n
+            self._n_tail += n
+            start += n
+
+    def _abandon(self, rows: Slots) -> None:
+        positions = self._positions[rows]
+        chunks = positions[positions >= 0] >> _CHUNK_BITS
+        self._n_live -= np.bincount(chunks, minlength=len(self._n_live))
+
+    def _new_tail(self) -> None:
+        # Chunks given up hold no place of any later version: their numbers may be used again.
+        free = [i for i, chunk in enumerate(self._chunks) if chunk is None]
+        if not free:
+            free = [len(self._chunks)]
+            self._chunks.append(None)
+            self._owners.append(np.zeros(0, dtype=np.int32))
+            self._n_live = np.append(self._n_live, 0)
+        self._tail, self._n_tail = free[0], 0
+        shape = (CHUNK_ROWS, self._spec.width)
+        self._chunks[self._tail] = np.zeros(shape, dtype=self._spec.dtype)
+        self._owners[self._tail] = np.full(CHUNK_ROWS, _ABSENT, dtype=np.int32)
+
+    def _clean(self) -> None:
+        while (chunk := self._emptiest()) is not None:
+            owners = self._owners[chunk]
+            places = np.flatnonzero(owners >= 0).astype(np.int32)
+            here = self._positions[owners[places]] == (chunk << _CHUNK_BITS) + places
+            rows = owners[places[here]]
+            self._append(rows, self.take(rows))
+            self._chunks[chunk] = None
+
+    def _emptiest(self) -> int | None:
+        """The full chunk with the fewest live rows, while over half of all places is dead."""
+        full = [i for i, each in enumerate(self._chunks) if each is not None and i != self._tail]
+        n_live: NDArray[np.int64] = self._n_live[full]
+        if len(full) < 2 or 2 * int(n_live.sum()) >= len(full) * CHUNK_ROWS:
+            return None
+        return full[int(n_live.argmin())]

@@ -1,0 +1,272 @@
+"""The scorer as a process: one thread follows the parameters, one answers requests."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from models.protocols import Model
+from streamer.config import Config
+from streamer.errors import BadMessage, KafkaError, StoreUnavailable
+from streamer.events import (
+    MESSAGE_BYTES_MAX,
+    Decision,
+    Recommendation,
+    RecommendedItem,
+    Request,
+    dead_letter,
+    decode_request,
+    encode,
+    pack_features,
+)
+from streamer.protocols import Clock, MessageBatch, ParameterStore, Sink, Source
+from streamer.scorer.catalogue import Catalogue, ItemsReader
+from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.replica import Replica
+from streamer.scorer.version import Version
+from streamer.telemetry import ScorerMetrics, show_lag
+
+log = logging.getLogger(__name__)
+
+REQUEST_AGE_MAX_S: Final = 60.0
+"""Whoever asked longer ago has stopped waiting, and a decision nobody saw would teach falsehood."""
+
+_REQUESTS_A_ROUND: Final = 256
+_ITEMS_A_ROUND: Final = 1_000  # some 5 ms of decoding between two rounds of requests
+_FOLLOW_S: Final = 0.25
+_FLUSH_S: Final = 30.0
+_LAG_EVERY_S: Final = 1.0
+_RETRY_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class ScorerService:
+    """Answers requests from a replica of the parameters that it keeps up to date.
+
+    Requests are answered at least once: their offsets are told to the group after the answers are
+    acknowledged. The service is stateless otherwise, so its source starts at the group's committed
+    offsets, and a new group at the end: ``on_assign`` names ``COMMITTED`` for every partition and
+    ``on_revoke`` has nothing to do, since between polls everything taken is answered. Requests
+    older than a minute become dead letters. While the store is away it goes on with what it has.
+
+    Parameters
+    ----------
+    store
+        Already laid out for ``models``; used by the following thread alone.
+    source
+        Of the requests topic.
+    items
+        Of the items topic.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        models: Sequence[Model],
+        store: ParameterStore,
+        source: Source,
+        items: ItemsReader,
+        sink: Sink,
+        clock: Clock,
+        metrics: ScorerMetrics,
+    ) -> None:
+        self.replica = Replica(
+            store=store,
+            models=models,
+            n_partitions=config.topics.partitions,
+            clock=clock,
+            metrics=metrics,
+        )
+        self.catalogue = Catalogue(metrics=metrics)
+        self.funnel = Funnel(config.scorer, self.replica.half_lives)
+        self._topics = config.topics
+        self._poll_s = config.scorer.poll_ms / 1000
+        self._source = source
+        self._items = items
+        self._sink = sink
+        self._clock = clock
+        self._metrics = metrics
+        self._lag_shown_ms = 0
+        self._loaded = threading.Event()
+        self._stop = threading.Event()
+        self._failure: Exception | None = None
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask :meth:`run` to answer what it has taken and return; any thread or signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Answer requests until :meth:`stop`.
+
+        Raises
+        ------
+        StreamerError
+            What ended the service: an answer that was not delivered, a store laid out otherwise.
+        """
+        follower = threading.Thread(target=self._follow, name="follower", daemon=True)
+        follower.start()
+        try:
+            while not (self._loaded.wait(_FOLLOW_S) or self._stop.is_set()):
+                pass
+            self.load_catalogue()
+            log.info("scorer_ready", extra={"version": self.replica.current().model_version})
+            while not self._stop.is_set():
+                self.round()
+        finally:
+            self._stop.set()
+            follower.join()
+            self._source.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def load_catalogue(self) -> None:
+        """Read the items topic to its present end, so that what is unavailable is known."""
+        ends = self._items.end_offsets()
+        while not self._stop.is_set():
+            positions = self._items.positions
+            if all(positions.get(where, 0) >= end for where, end in ends.items()):
+                return
+            self._follow_items(self._poll_s)
+
+    def round(self) -> int:
+        """Answer the requests that are there, all from one version; the number taken."""
+        self._follow_items(0)
+        batches = self._source.poll(n_max=_REQUESTS_A_ROUND, timeout_s=self._poll_s)
+        version = self.replica.current()
+        for batch in batches:
+            for place in range(len(batch)):
+                self._answer(batch, place, version)
+        if batches:
+            self._sink.flush(_FLUSH_S)
+            self._source.tell_applied(
+                {(batch.topic, batch.partition): int(batch.offsets[-1]) + 1 for batch in batches}
+            )
+        now_ms = self._clock.now_ms()
+        if now_ms - self._lag_shown_ms >= 1000 * _LAG_EVERY_S:
+            self._lag_shown_ms = now_ms
+            show_lag(self._metrics.lag, self._source.lag())
+        return sum(map(len, batches))
+
+    def _follow_items(self, timeout_s: float) -> None:
+        self.catalogue.follow(
+            self._items, n_max=_ITEMS_A_ROUND, timeout_s=timeout_s, reject=self._reject
+        )
+
+    # --- the following thread --------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        try:
+            self._retried(self.replica.load)
+            self._loaded.set()
+            while not self._stop.is_set():
+                self._retried(lambda: self.replica.follow(timeout_s=_FOLLOW_S))
+        except Exception as error:  # noqa: BLE001 - run() raises it in the thread of its caller
+            self._failure = error
+            self._stop.set()
+
+    def _retried(self, call: Callable[[], object]) -> None:
+        """Call until the store answers or the service stops."""
+        attempt = 0
+        while not self._stop.is_set():
+            try:
+                call()
+                return
+            except StoreUnavailable:
+                log.warning("store_unavailable", extra={"attempt": attempt}, exc_info=True)
+                self._stop.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+                attempt += 1
+
+    # --- one request -----------------------------------------------------------------------------
+
+    def _answer(self, batch: MessageBatch, place: int, version: Version) -> None:
+        began = time.perf_counter()
+        try:
+            publish_ms = int(batch.publish_ms[place])
+            request = decode_request(batch.values[place], publish_ms=publish_ms)
+            self._check_age(request, publish_ms)
+            slate = self.funnel.recommend(request, version, self.catalogue)
+            self._send(request, slate, version)
+        except BadMessage as error:
+            self._reject(batch, place, str(error))
+        except KafkaError:
+            raise
+        except Exception as error:
+            log.exception("request_failed", extra={"offset": int(batch.offsets[place])})
+            self._reject(batch, place, f"scoring failed ({type(error).__name__}): {error}")
+        else:
+            self._metrics.requests.inc()
+            self._metrics.request_seconds.observe(time.perf_counter() - began)
+
+    def _check_age(self, request: Request, publish_ms: int) -> None:
+        asked_ms = publish_ms if publish_ms >= 0 else request.ts
+        age_ms = self._clock.now_ms() - asked_ms
+        if age_ms > 1000 * REQUEST_AGE_MAX_S:
+            self._metrics.stale.inc()
+            raise BadMessage(
+                f"request: published {age_ms} ms ago, over the bound of"
+                f" {1000 * REQUEST_AGE_MAX_S:.0f} ms; ask again (and see to the asker's clock)"
+            )
+
+    def _send(self, request: Request, slate: Slate, version: Version) -> None:
+        ts = self._clock.now_ms()
+        recommendation = encode(_recommendation(request, slate, version, ts))
+        decision = encode(_decision(request, slate, version, ts))
+        for what, message in (("recommendation", recommendation), ("decision", decision)):
+            if len(message) > MESSAGE_BYTES_MAX:
+                raise BadMessage(
+                    f"{what}: {len(message)} bytes are over the bound of {MESSAGE_BYTES_MAX};"
+                    " lower k, or scorer.candidates_mf and scorer.candidates_trending"
+                )
+        key = request.user_id.encode()
+        self._sink.send(self._topics.topic("recommendations"), key=key, value=recommendation)
+        self._sink.send(self._topics.topic("decisions"), key=key, value=decision)
+
+    def _reject(self, batch: MessageBatch, place: int, reason: str) -> None:
+        offset = int(batch.offsets[place])
+        letter = dead_letter(
+            reason,
+            topic=batch.topic,
+            partition=batch.partition,
+            offset=offset,
+            raw=batch.values[place],
+        )
+        key = f"{batch.topic}:{batch.partition}:{offset}".encode()
+        self._sink.send(self._topics.topic("dead_letters"), key=key, value=encode(letter))
+        self._metrics.dead_letters.inc()
+
+
+def _recommendation(request: Request, slate: Slate, version: Version, ts: int) -> Recommendation:
+    places = zip(slate.item_ids, slate.scores, slate.reasons, strict=True)
+    return Recommendation(
+        request_id=request.request_id,
+        user_id=request.user_id,
+        ts=ts,
+        items=[
+            RecommendedItem(item_id=item_id, rank=rank, score=score, reason=reason)
+            for rank, (item_id, score, reason) in enumerate(places)
+        ],
+        model_version=version.model_version,
+    )
+
+
+def _decision(request: Request, slate: Slate, version: Version, ts: int) -> Decision:
+    return Decision(
+        request_id=request.request_id,
+        user_id=request.user_id,
+        ts=ts,
+        items=slate.item_ids,
+        positions=list(range(len(slate.item_ids))),
+        propensities=slate.propensities,
+        policy=slate.policy,
+        policy_parameters=slate.policy_parameters,
+        seed=slate.seed,
+        model_version=version.model_version,
+        candidates=slate.candidates,
+        feature_names=list(slate.features.names),
+        features=pack_features(slate.features.values),
+    )
