@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 from redis.retry import Retry
 
 from streamer.errors import StoreUnavailable
@@ -102,7 +102,7 @@ class RedisConnection:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except RedisError as error:
+        except (RedisError, RedisClusterException) as error:
             raise StoreUnavailable(
                 f"Redis at {self.address} did not answer within {self.timeout_s} s"
                 f" ({type(error).__name__}: {error}); try again, and see that it runs, can be"

@@ -361,7 +361,7 @@ def test_a_follower_waits_no_longer_than_told(store: ParameterStore) -> None:
     for timeout_s in (0.0, 0.2):
         start = time.monotonic()
         assert store.follow({0: 0, 1: 0}, timeout_s=timeout_s) == []
-        assert timeout_s <= time.monotonic() - start < timeout_s + 0.15
+        assert timeout_s <= time.monotonic() - start < timeout_s + 1.0
 
 
 def test_following_nothing_waits_out_its_time(store: ParameterStore) -> None:
@@ -388,7 +388,7 @@ def test_a_commit_wakes_a_waiting_follower(store: ParameterStore, stored: StoreU
     store.commit(entry, owner="a")
     thread.join()
     assert waits_s
-    assert waits_s[0] < 1.0
+    assert waits_s[0] < 5.0
 
 
 def test_a_follower_behind_the_log_is_told(stored: StoreUnderTest) -> None:

@@ -107,7 +107,7 @@ def test_a_commit_wakes_a_follower_in_another_process(stored: StoreUnderTest) ->
     committed = child.pipe.recv()
     child.process.join()
     assert [encode_entry(entry) for entry in found] == [encode_entry(World(2).next_entry())]
-    assert woken - committed < 1.0
+    assert woken - committed < 5.0
 
 
 def test_processes_that_write_at_once_all_get_through(stored: StoreUnderTest) -> None:

@@ -1,0 +1,153 @@
+"""The Redis store when the server or the network fails under it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from streamer.errors import StoreUnavailable
+from streamer.protocols import ParameterStore
+from streamer.store import open_store
+from streamer.store.layout import encode_entry
+from tests.contract.store_world import LAYOUT, World, state_of
+from tests.redis_server import RedisServer
+
+
+class LossyProxy:
+    """Passes bytes on to a server; once :meth:`lose` is called, one answer is thrown away.
+
+    The server has then done what it was asked, and the client sees a broken connection.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._server = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._losing = threading.Event()
+        self.n_lost = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    def lose(self) -> None:
+        self._losing.set()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._server)
+            for source, target, answers in ((client, server, False), (server, client, True)):
+                threading.Thread(
+                    target=self._pass_on, args=(source, target, answers), daemon=True
+                ).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if answers and self._losing.is_set():
+                    self._losing.clear()
+                    self.n_lost += 1
+                    break
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+@pytest.fixture
+def store(redis_server: RedisServer) -> Iterator[ParameterStore]:
+    store = open_store(redis_server.url, timeout_s=2.0)
+    store.ensure_layout(LAYOUT)
+    store.acquire(0, "a")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def proxy(redis_url: str) -> Iterator[LossyProxy]:
+    parts = urlsplit(redis_url)
+    proxy = LossyProxy(parts.hostname or "127.0.0.1", parts.port or 6379)
+    yield proxy
+    proxy.close()
+
+
+def test_a_commit_whose_answer_is_lost_counts_once(proxy: LossyProxy, redis_prefix: str) -> None:
+    store = open_store(f"redis://127.0.0.1:{proxy.port}", key_prefix=redis_prefix, timeout_s=5.0)
+    store.ensure_layout(LAYOUT)
+    store.acquire(0, "a")
+    world = World()
+    written = []
+    for n in range(1, 11):
+        entry = world.next_entry()
+        written.append(encode_entry(entry))
+        proxy.lose()
+        store.commit(entry, owner="a")
+        assert proxy.n_lost == n
+    checkpoint = world.checkpoint()
+    proxy.lose()
+    store.checkpoint(checkpoint, owner="a")
+    assert proxy.n_lost == 11
+    image = store.load(0)
+    assert image.version == 10
+    assert state_of(image) == world.state
+    assert [encode_entry(entry) for entry in store.follow({0: 0}, timeout_s=0)] == written
+    assert [schedule.version for schedule in store.schedule(0)] == list(range(1, 11))
+    store.close()
+
+
+def test_a_durable_server_that_is_killed_forgets_nothing(
+    store: ParameterStore, redis_server: RedisServer
+) -> None:
+    world = World()
+    for _ in range(3):
+        for _ in range(5):
+            store.commit(world.next_entry(), owner="a")
+        redis_server.kill()
+        with pytest.raises(StoreUnavailable, match=r"did not answer within 2\.0 s"):
+            store.load(0)
+        redis_server.start()
+        # The restarted server has forgotten the scripts, and the pool's connections are dead.
+        store.commit(world.next_entry(), owner="a")
+        store.checkpoint(world.checkpoint(), owner="a")
+        image = store.load(0)
+        assert image.version == world.version
+        assert state_of(image) == world.state
+
+
+def test_a_waiting_follower_outlives_its_own_timeout(redis_server: RedisServer) -> None:
+    """Waiting for entries is not taken for a server that does not answer."""
+    store = open_store(redis_server.url, timeout_s=0.3)
+    store.ensure_layout(LAYOUT)
+    assert store.follow({0: 0}, timeout_s=1.0) == []
+    store.close()
+
+
+def test_a_full_server_refuses_a_commit_as_a_whole(
+    store: ParameterStore, redis_server: RedisServer
+) -> None:
+    world = World()
+    store.commit(world.next_entry(), owner="a")
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.config_set("maxmemory", 1)
+        entry = world.next_entry()
+        with pytest.raises(StoreUnavailable, match="has memory left"):
+            store.commit(entry, owner="a")
+        client.config_set("maxmemory", 0)
+    assert store.versions() == {0: 1}
+    assert [schedule.version for schedule in store.schedule(0)] == [1]
+    store.commit(entry, owner="a")
+    assert state_of(store.load(0)) == world.state

@@ -1,0 +1,125 @@
+"""Store URLs, and what a store says when it can't be reached or used."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamer.errors import ConfigError, LayoutMismatch, StoreError, StoreUnavailable
+from streamer.store import open_store
+from tests.contract.store_world import LAYOUT, World
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port whose listener takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "url", ["", "store.db", "sqlite:", "memory:x", "mysql://me:secret@host/db", "redis:host"]
+)
+def test_an_unknown_url_names_the_ones_allowed(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_store(url)
+    assert "sqlite:PATH, redis://HOST:PORT, rediss://HOST:PORT" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["log_entries_kept", "schedule_entries_max"])
+def test_bounds_are_at_least_one(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is 0, but must be at least 1"):
+        open_store("memory:", **{name: 0})  # type: ignore[arg-type]
+
+
+def test_a_timeout_is_above_zero() -> None:
+    with pytest.raises(ConfigError, match="timeout_s is 0"):
+        open_store("memory:", timeout_s=0)
+
+
+@pytest.mark.parametrize("key_prefix", ["", "a{b", "}"])
+def test_a_key_prefix_must_not_choose_the_slot(key_prefix: str) -> None:
+    with pytest.raises(ConfigError, match="key_prefix is"):
+        open_store("redis://127.0.0.1:1", key_prefix=key_prefix)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster"])
+def test_opening_connects_to_nothing(scheme: str) -> None:
+    open_store(f"{scheme}://127.0.0.1:1").close()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+def test_a_refused_connection_names_the_address_and_no_secret(scheme: str) -> None:
+    store = open_store(f"{scheme}://me:secret@127.0.0.1:1", timeout_s=0.5)
+    with pytest.raises(StoreUnavailable) as caught:
+        store.acquire(0, "a")
+    assert caught.value.retriable
+    assert f"Redis at {scheme}://127.0.0.1:1 did not answer within 0.5 s" in str(caught.value)
+    assert "see that it runs" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+def test_a_silent_server_is_waited_for_no_longer_than_told(scheme: str, silent_port: int) -> None:
+    store = open_store(f"{scheme}://127.0.0.1:{silent_port}", timeout_s=0.2)
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=r"within 0\.2 s"):
+        store.follow({0: 0}, timeout_s=1.0)
+    assert time.monotonic() - start < 2.0
+
+
+def test_a_locked_file_is_waited_for_no_longer_than_told(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "store.db"
+    store = open_store(f"sqlite:{path}", timeout_s=0.2)
+    store.ensure_layout(LAYOUT)
+    store.acquire(0, "a")
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=r"did not answer within 0.2 s .*locked") as caught:
+        store.commit(World().next_entry(), owner="a")
+    assert 0.1 < time.monotonic() - start < 2.0
+    assert str(path) in str(caught.value)
+    assert store.versions() == {}
+    writer.close()
+    store.commit(World().next_entry(), owner="a")
+    assert store.versions() == {0: 1}
+    store.close()
+
+
+def test_a_file_of_another_kind_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("dear diary, " * 200)
+    before = path.read_bytes()
+    store = open_store(f"sqlite:{path}")
+    with pytest.raises(StoreError, match=r"notes.txt can't be used .*name a file"):
+        store.ensure_layout(LAYOUT)
+    store.close()
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_another_schema_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = open_store(f"sqlite:{path}")
+    store.ensure_layout(LAYOUT)
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 9")
+    connection.close()
+    other = open_store(f"sqlite:{path}")
+    with pytest.raises(LayoutMismatch, match="has schema version 9, this streamer uses 1"):
+        other.layout()
+    other.close()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = open_store(f"sqlite:{tmp_path / 'file' / 'store.db'}")
+    with pytest.raises(StoreError, match="can't be used"):
+        store.layout()
