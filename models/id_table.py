@@ -6,6 +6,7 @@ import hashlib
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,8 +127,8 @@ class IdTable:
 
     def plan(self, names: Sequence[str]) -> Resolution:
         """Slots of ``names`` in order, admitting as it goes, without changing anything yet."""
-        get = self._slot_of.get
-        slots = np.array([get(name, -1) for name in names], dtype=np.int32)
+        found = map(self._slot_of.get, names, repeat(-1))
+        slots = np.fromiter(found, dtype=np.int32, count=len(names))
         plan = Resolution(slots, len(names), [], [])
         missing = np.flatnonzero(slots < 0)
         if len(missing) == 0:

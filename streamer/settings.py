@@ -142,16 +142,18 @@ class MFConfig(Section, frozen=True, kw_only=True):
     """Matrix factorization."""
 
     factors: Annotated[int, Meta(ge=1, le=512, description="numbers a user and an item")] = 32
-    loss: Annotated[Literal["bpr", "logistic"], Meta(description="of the implicit model")] = "bpr"
+    loss: Annotated[
+        Literal["softmax", "bpr", "logistic"], Meta(description="of the implicit model")
+    ] = "softmax"
     learning_rate: Annotated[float, Meta(gt=0, le=10, description="of AdaGrad")] = 0.15
-    regularization: Annotated[float, Meta(ge=0, le=10, description="L2, a step")] = 0.002
-    n_negatives: Annotated[int, Meta(ge=1, le=1_000, description="drawn for each event")] = 4
+    regularization: Annotated[float, Meta(ge=0, le=10, description="L2, a step")] = 0.0
+    n_negatives: Annotated[int, Meta(ge=1, le=1_000, description="drawn for each event")] = 20
     recent_share: Annotated[
         Share, Meta(description="of the negatives from recent events; the rest uniform")
-    ] = 0.8
+    ] = 0.0
     recent_items: Annotated[
         int, Meta(ge=1, le=1_000_000, description="recent events they are drawn from")
-    ] = 8_192
+    ] = 16_384
     init_scale: Annotated[
         float, Meta(ge=0, le=10, description="standard deviation of new factors")
     ] = 0.1

@@ -1,0 +1,74 @@
+"""Messages of a partition → feedback in columns: decode, reject, drop duplicates, reward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ingest import Feedback
+from streamer.decoding import Rejected, decode_events
+from streamer.learner.dedup import DedupWindow
+from streamer.protocols import MessageBatch
+
+RewardFunction = Callable[[NDArray[np.int8], NDArray[np.float64]], NDArray[np.float32]]
+"""Event types (codes) and values, both ``(n,)`` → rewards ``(n,)``; 0 is no feedback."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedBatch:
+    """What a batch of messages turned out to hold.
+
+    Attributes
+    ----------
+    rejected
+        Bad messages; ``index`` is the position in the batch.
+    n_duplicates, n_unrewarded
+        Events that teach nothing: repeated ids, and types without a reward (impressions).
+    """
+
+    feedback: Feedback
+    rejected: list[Rejected]
+    n_duplicates: int
+    n_unrewarded: int
+
+
+def decode_batch(
+    batch: MessageBatch, *, dedup: DedupWindow, rewards: RewardFunction
+) -> DecodedBatch:
+    """Decode a batch; the duplicate window moves on by it."""
+    columns, rejected = decode_events(batch.values, batch.publish_ms)
+    offsets = batch.offsets[columns.index]
+    fresh = dedup.fresh(columns.event_ids, offsets)
+    reward = rewards(columns.types, columns.values)
+    n_fresh = int(fresh.sum())
+    taught = fresh & (reward != 0)
+    feedback = Feedback(
+        offsets=offsets,
+        ts_ms=columns.ts_ms,
+        user_ids=columns.user_ids,
+        item_ids=columns.item_ids,
+        rewards=reward,
+        values=columns.values,
+    )
+    n_taught = int(taught.sum())
+    if n_taught < len(taught):
+        feedback = _chosen(feedback, np.flatnonzero(taught))
+    return DecodedBatch(feedback, rejected, len(fresh) - n_fresh, n_fresh - n_taught)
+
+
+def _chosen(feedback: Feedback, at: NDArray[np.intp]) -> Feedback:
+    return Feedback(
+        offsets=feedback.offsets[at],
+        ts_ms=feedback.ts_ms[at],
+        user_ids=_picked(feedback.user_ids, at),
+        item_ids=_picked(feedback.item_ids, at),
+        rewards=feedback.rewards[at],
+        values=feedback.values[at],
+    )
+
+
+def _picked(names: Sequence[str], at: NDArray[np.intp]) -> list[str]:
+    return [names[i] for i in at.tolist()]

@@ -1,0 +1,383 @@
+"""The learner: partitions it owns, learned and committed one batch after the other."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ingest import Segment, learn_feedback
+from models.partition import Bounds, PartitionState
+from models.protocols import Model
+from models.shared import SharedState
+from models.table import Change
+from streamer.decoding import Rejected
+from streamer.errors import LearningError, StoreUnavailable
+from streamer.learner.batch import RewardFunction, decode_batch
+from streamer.learner.dedup import DedupWindow
+from streamer.protocols import (
+    Checkpoint,
+    Clock,
+    Entry,
+    MessageBatch,
+    ParameterStore,
+    PartitionImage,
+    Schedule,
+)
+
+log = logging.getLogger(__name__)
+
+PUBLISH_SAMPLE = 256
+"""Publish times kept an entry: 256 * 8 B = 2 kB, enough for a p99 over a second's commits."""
+
+_RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerSettings:
+    """What a learner is told, beside the models.
+
+    Attributes
+    ----------
+    dedup_window
+        Offsets within which an event id may not repeat.
+    idle_expiry_ms
+        Event time after which an id without events is dropped; 0: never.
+    checkpoint_interval_s, checkpoint_rows_max
+        A partition's rows are written when either is reached.
+    commit_deadline_s
+        How long a commit is tried again while the store does not answer.
+    """
+
+    topic: str
+    n_partitions: int
+    bounds: Bounds
+    dedup_window: int
+    idle_expiry_ms: int
+    checkpoint_interval_s: float
+    checkpoint_rows_max: int
+    commit_deadline_s: float = 30.0
+
+
+@dataclass(slots=True)
+class LearnerCounts:
+    """What a learner has done since it started."""
+
+    n_messages: int = 0
+    n_learned: int = 0
+    n_duplicates: int = 0
+    n_unrewarded: int = 0
+    n_unadmitted: int = 0
+    n_rejected: int = 0
+    n_commits: int = 0
+    n_checkpoints: int = 0
+    n_rows_committed: int = 0
+
+
+@dataclass(slots=True)
+class _Owned:
+    """One partition this learner owns."""
+
+    state: PartitionState
+    dedup: DedupWindow
+    version: int
+    next_offset: int
+    checkpoint_due_ms: int
+
+
+DeadLetter = Callable[[MessageBatch, Sequence[Rejected]], None]
+"""Puts rejected messages where they are kept; returns when they are safe."""
+
+
+class Learner:
+    """Learns partitions of the events topic into a parameter store.
+
+    All batches form one sequence; each is committed before the next is learned, so nothing
+    committed has seen anything that was not. State in memory is only ever ahead of the store by
+    the batch in hand: on any error drop the learner and build another from the store.
+
+    Parameters
+    ----------
+    store
+        Already laid out for ``models``.
+    owner
+        Unique name of this learner; it fences off former owners of its partitions.
+    dead_letter
+        Called with bad messages before the offsets behind them are committed.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ParameterStore,
+        models: Sequence[Model],
+        settings: LearnerSettings,
+        rewards: RewardFunction,
+        owner: str,
+        clock: Clock,
+        dead_letter: DeadLetter,
+    ) -> None:
+        self.counts = LearnerCounts()
+        self._store = store
+        self._models = models
+        self._settings = settings
+        self._rewards = rewards
+        self._owner = owner
+        self._clock = clock
+        self._dead_letter = dead_letter
+        self._shared = SharedState(models)
+        self._owned: dict[int, _Owned] = {}
+        self._versions: dict[int, int] = {}
+
+    # --- owning partitions -----------------------------------------------------------------------
+
+    def assign(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Own exactly ``partitions`` and load everything afresh.
+
+        Returns
+        -------
+        dict
+            Partition → offset to read from: the stored one less the duplicate window, whose
+            messages are read again without being learned.
+        """
+        self.release()
+        for partition in partitions:
+            self._store.acquire(partition, self._owner)
+        for partition in range(self._settings.n_partitions):
+            image = self._store.load(partition)
+            self._versions[partition] = image.version
+            if partition in partitions:
+                self._owned[partition] = self._own(image)
+            else:
+                add_image(self._shared, image)
+        log.info("partitions_assigned", extra={"partitions": list(partitions)})
+        window = self._settings.dedup_window
+        return {p: max(0, owned.next_offset - window) for p, owned in self._owned.items()}
+
+    def _own(self, image: PartitionImage) -> _Owned:
+        settings = self._settings
+        partition = image.checkpoint.partition
+        state = PartitionState(partition, self._models, self._shared, bounds=settings.bounds)
+        load_image(state, image)
+        return _Owned(
+            state=state,
+            dedup=DedupWindow(settings.dedup_window),
+            version=image.version,
+            next_offset=image.offsets.get(settings.topic, 0),
+            checkpoint_due_ms=self._checkpoint_due_ms(),
+        )
+
+    def release(self) -> None:
+        """Drop all state. Nothing is lost: whatever was learned is committed."""
+        self._owned.clear()
+        self._versions.clear()
+        self._shared = SharedState(self._models)
+
+    @property
+    def offsets(self) -> dict[int, int]:
+        """Partition owned → next offset to learn."""
+        return {partition: owned.next_offset for partition, owned in self._owned.items()}
+
+    # --- learning --------------------------------------------------------------------------------
+
+    def learn(self, batches: Sequence[MessageBatch]) -> None:
+        """Learn and commit batches, partition after partition.
+
+        Raises
+        ------
+        Fenced
+            Another learner has taken one of the partitions.
+        LogTrimmed
+            This learner fell behind what others committed.
+        StoreUnavailable
+            The store did not answer within the deadline.
+        LearningError
+            A parameter left its range.
+        """
+        self._follow()
+        for batch in batches:
+            if batch.partition in self._owned and len(batch):
+                self._learn_batch(self._owned[batch.partition], batch)
+
+    def _learn_batch(self, owned: _Owned, batch: MessageBatch) -> None:
+        n_known = int(np.searchsorted(batch.offsets, owned.next_offset))
+        if n_known:  # before the stored offset: these only restore the duplicate window
+            decode_batch(_part(batch, 0, n_known), dedup=owned.dedup, rewards=self._rewards)
+        if n_known == len(batch):
+            return
+        batch = _part(batch, n_known, len(batch))
+        decoded = decode_batch(batch, dedup=owned.dedup, rewards=self._rewards)
+        if decoded.rejected:
+            self._dead_letter(batch, decoded.rejected)
+        self._count(batch, decoded.n_duplicates, decoded.n_unrewarded, len(decoded.rejected))
+        for segment in learn_feedback(
+            decoded.feedback,
+            owned.state,
+            self._models,
+            from_offset=owned.next_offset,
+            to_offset=int(batch.offsets[-1]) + 1,
+            idle_expiry_ms=self._settings.idle_expiry_ms,
+        ):
+            self.counts.n_learned += segment.n_learned
+            self.counts.n_unadmitted += segment.n_unadmitted
+            self._commit(owned, batch, segment)
+
+    def _count(
+        self, batch: MessageBatch, n_duplicates: int, n_unrewarded: int, n_rejected: int
+    ) -> None:
+        self.counts.n_messages += len(batch)
+        self.counts.n_duplicates += n_duplicates
+        self.counts.n_unrewarded += n_unrewarded
+        self.counts.n_rejected += n_rejected
+
+    def _commit(self, owned: _Owned, batch: MessageBatch, segment: Segment) -> None:
+        """Commit what a segment changed.
+
+        (1) Take what others committed meanwhile and shorten the own step for it. (2) Collect the
+        changed rows. (3) One store transaction. (4) Apply what the others committed.
+        """
+        partition = owned.state.partition
+        seen = self._seen(partition)
+        others = self._committed_by_others()  # (1)
+        changes = [entry.change for entry in others]
+        if changes:
+            for model in self._models:
+                model.rescale(self._shared, changes)
+        change = owned.state.collect()  # (2)
+        _check_finite(change, partition, segment.to_offset)
+        merged = seen | {entry.partition: entry.version for entry in others}
+        first, last = np.searchsorted(batch.offsets, (segment.from_offset, segment.to_offset))
+        entry = Entry(
+            partition=partition,
+            schedule=Schedule(
+                version=owned.version + 1,
+                offsets={self._settings.topic: (segment.from_offset, segment.to_offset)},
+                seen=seen,
+                merged=merged,
+            ),
+            change=change,
+            watermark_ms=owned.state.watermark_ms,
+            publish_ms=_sample(batch.publish_ms[first:last]),
+            committed_ms=self._clock.now_ms(),
+            n_events=int(last - first),
+        )
+        self._retried(lambda: self._store.commit(entry, owner=self._owner))  # (3)
+        owned.version = self._versions[partition] = entry.version
+        owned.next_offset = segment.to_offset
+        self.counts.n_commits += 1
+        self.counts.n_rows_committed += sum(map(len, change.tables.values()))
+        self._apply(others)  # (4)
+        if owned.state.n_dirty > self._settings.checkpoint_rows_max:
+            self._checkpoint(owned)
+
+    def _seen(self, partition: int) -> dict[int, int]:
+        return {q: v for q, v in self._versions.items() if q != partition and v}
+
+    def _retried(self, call: Callable[[], None]) -> None:
+        deadline = time.monotonic() + self._settings.commit_deadline_s
+        attempt = 0
+        while True:
+            try:
+                return call()
+            except StoreUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("store_unavailable", extra={"attempt": attempt}, exc_info=True)
+                self._clock.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+                attempt += 1
+
+    # --- what other learners commit --------------------------------------------------------------
+
+    def _committed_by_others(self) -> list[Entry]:
+        others = {q: v for q, v in self._versions.items() if q not in self._owned}
+        return self._store.follow(others, timeout_s=0) if others else []
+
+    def _follow(self) -> None:
+        while entries := self._committed_by_others():
+            self._apply(entries)
+
+    def _apply(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._shared.apply(entry.change)
+            self._versions[entry.partition] = entry.version
+
+    # --- checkpoints -----------------------------------------------------------------------------
+
+    def checkpoint_due(self) -> None:
+        """Write the checkpoints whose time has come."""
+        for owned in self._owned.values():
+            if self._clock.now_ms() >= owned.checkpoint_due_ms and owned.state.n_dirty:
+                self._checkpoint(owned)
+
+    def checkpoint_all(self) -> None:
+        """Write a checkpoint of every partition, as before an orderly stop."""
+        for owned in self._owned.values():
+            if owned.state.n_dirty:
+                self._checkpoint(owned)
+
+    def _checkpoint_due_ms(self) -> int:
+        return self._clock.now_ms() + int(1000 * self._settings.checkpoint_interval_s)
+
+    def _checkpoint(self, owned: _Owned) -> None:
+        names, removed, tables = owned.state.take_checkpoint()
+        checkpoint = Checkpoint(
+            partition=owned.state.partition,
+            version=owned.version,
+            offsets={self._settings.topic: owned.next_offset},
+            watermark_ms=owned.state.watermark_ms,
+            names=names,
+            removed=removed,
+            tables=tables,
+        )
+        self._retried(lambda: self._store.checkpoint(checkpoint, owner=self._owner))
+        owned.checkpoint_due_ms = self._checkpoint_due_ms()
+        self.counts.n_checkpoints += 1
+
+
+def load_image(state: PartitionState, image: PartitionImage) -> None:
+    """Bring an empty partition's state to what the store has of it."""
+    state.load(image.checkpoint.names, image.checkpoint.tables)
+    for entry in image.entries:
+        state.apply(entry.change)
+    last = image.entries[-1].watermark_ms if image.entries else 0
+    state.watermark_ms = max(image.checkpoint.watermark_ms, last)
+
+
+def add_image(shared: SharedState, image: PartitionImage) -> None:
+    """Add what a partition owned elsewhere has contributed."""
+    shared.acquire(image.checkpoint.names.get("item", (np.zeros(0, np.uint64), ()))[0])
+    shared.add(image.checkpoint.tables)
+    for entry in image.entries:
+        shared.apply(entry.change)
+
+
+def _check_finite(change: Change, partition: int, to_offset: int) -> None:
+    for name, rows in change.tables.items():
+        if rows.values.dtype.kind == "f" and not np.isfinite(rows.values).all():
+            key = rows.keys[~np.isfinite(rows.values).all(axis=1)][0]
+            raise LearningError(
+                f"table {name}, key {key:016x}: a parameter is no longer finite after partition"
+                f" {partition} offset {to_offset - 1}; nothing of this batch was committed. Lower"
+                " the learning rate, or look for extreme rewards, and start again"
+            )
+
+
+def _part(batch: MessageBatch, start: int, end: int) -> MessageBatch:
+    return MessageBatch(
+        batch.topic,
+        batch.partition,
+        batch.values[start:end],
+        batch.offsets[start:end],
+        batch.publish_ms[start:end],
+    )
+
+
+def _sample(publish_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+    known = np.sort(publish_ms[publish_ms >= 0])
+    if len(known) <= PUBLISH_SAMPLE:
+        return known
+    return known[np.linspace(0, len(known) - 1, PUBLISH_SAMPLE).astype(np.int64)]

@@ -1,0 +1,131 @@
+"""The learner as a process: poll, learn, commit, until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from streamer.decoding import Rejected
+from streamer.errors import Fenced, LogTrimmed
+from streamer.events import dead_letter, encode
+from streamer.learner.learner import Learner
+from streamer.protocols import Clock, MessageBatch, Sink, Source
+
+log = logging.getLogger(__name__)
+
+_DEAD_LETTER_DEADLINE_S = 30.0
+
+Assigned = Callable[[Sequence[int]], Mapping[tuple[str, int], int]]
+Revoked = Callable[[Sequence[int]], None]
+
+
+class OpenSource(Protocol):
+    """Joins the consumer group."""
+
+    def __call__(self, *, on_assign: Assigned, on_revoke: Revoked) -> Source: ...
+
+
+class LearnerService:
+    """Runs a learner over a source.
+
+    Parameters
+    ----------
+    learner
+        Owns nothing yet.
+    open_source
+        Called at the start, and again whenever another learner has taken a partition over.
+    topic
+        The events topic.
+    sync_interval_s
+        Time from one round of commits to the next when there is little to do; under load a round
+        begins as soon as ``n_max`` messages are there.
+    on_round
+        Called after each round, for metrics.
+    """
+
+    def __init__(
+        self,
+        *,
+        learner: Learner,
+        open_source: OpenSource,
+        topic: str,
+        sync_interval_s: float,
+        n_max: int,
+        clock: Clock,
+        on_round: Callable[[Source], None] = lambda source: None,
+    ) -> None:
+        self._learner = learner
+        self._open_source = open_source
+        self._topic = topic
+        self._sync_interval_ms = 1000 * sync_interval_s
+        self._n_max = n_max
+        self._clock = clock
+        self._on_round = on_round
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Ask :meth:`run` to finish the round in hand, write checkpoints and return."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Learn until :meth:`stop`.
+
+        Losing a partition to another learner, or falling behind the others' logs, drops all state
+        and joins afresh; any other error ends the service, with nothing half committed.
+        """
+        while not self._stop.is_set():
+            source = self._open_source(on_assign=self._assigned, on_revoke=self._revoked)
+            try:
+                self._rounds(source)
+                self._learner.checkpoint_all()
+            except (Fenced, LogTrimmed) as error:
+                log.warning("rejoining", extra={"reason": str(error)})
+            finally:
+                self._learner.release()
+                source.close()
+
+    def _rounds(self, source: Source) -> None:
+        while not self._stop.is_set():
+            began_ms = self._clock.now_ms()
+            batches = source.poll(n_max=self._n_max, timeout_s=self._sync_interval_ms / 1000)
+            self._learner.learn(batches)
+            self._learner.checkpoint_due()
+            offsets = self._learner.offsets
+            if batches and offsets:
+                source.tell_applied({(self._topic, p): at for p, at in offsets.items()})
+            self._on_round(source)
+            n_messages = sum(map(len, batches))
+            spare_ms = self._sync_interval_ms - (self._clock.now_ms() - began_ms)
+            if 0 < n_messages < self._n_max and spare_ms > 0:
+                self._clock.sleep(spare_ms / 1000)
+
+    def _assigned(self, partitions: Sequence[int]) -> Mapping[tuple[str, int], int]:
+        offsets = self._learner.assign(partitions)
+        return {(self._topic, partition): offset for partition, offset in offsets.items()}
+
+    def _revoked(self, partitions: Sequence[int]) -> None:
+        # Between polls everything learned is committed, so there is nothing to wait for.
+        log.info("partitions_revoked", extra={"partitions": list(partitions)})
+        self._learner.release()
+
+
+def dead_letters_to(sink: Sink, topic: str) -> Callable[[MessageBatch, Sequence[Rejected]], None]:
+    """A function that publishes bad messages and returns when the broker has them."""
+
+    def publish(batch: MessageBatch, rejected: Sequence[Rejected]) -> None:
+        for bad in rejected:
+            offset = int(batch.offsets[bad.index])
+            letter = dead_letter(
+                bad.reason,
+                topic=batch.topic,
+                partition=batch.partition,
+                offset=offset,
+                raw=batch.values[bad.index],
+            )
+            key = f"{batch.topic}:{batch.partition}:{offset}".encode()
+            sink.send(topic, key=key, value=encode(letter))
+        sink.flush(_DEAD_LETTER_DEADLINE_S)
+
+    return publish

@@ -1,0 +1,285 @@
+"""Execute a store's recorded schedule again over the topics and compare every bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ingest import learn_feedback
+from models.partition import PartitionState
+from models.protocols import Model
+from models.shared import SharedState
+from models.table import Change, Keys
+from streamer.learner.batch import RewardFunction, decode_batch
+from streamer.learner.dedup import DedupWindow
+from streamer.learner.learner import LearnerSettings, load_image
+from streamer.protocols import MessageBatch, ParameterStore, PartitionImage, Schedule
+
+
+class MessageStream(Protocol):
+    """One partition of the events topic, from its first offset."""
+
+    def take(self, to_offset: int) -> MessageBatch:
+        """All messages below ``to_offset`` not taken yet (waits for them, bounded)."""
+
+
+@dataclass(slots=True)
+class Verification:
+    """What came out: ``problems`` is empty exactly when the store is what its schedule says."""
+
+    n_entries: int = 0
+    n_messages: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def verify_store(
+    store: ParameterStore,
+    *,
+    models: Sequence[Model],
+    settings: LearnerSettings,
+    rewards: RewardFunction,
+    stream: Callable[[int], MessageStream],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Verification:
+    """Re-execute the schedule and compare the outcome with the store, bit for bit.
+
+    Each partition's entries are executed against a view of its own of what the other partitions
+    contributed, moved forward to exactly the versions the entry had seen. So the order in which
+    entries ran, on how many learners, with which crashes, is reproduced and not guessed. It takes
+    memory for one such view a partition.
+
+    Parameters
+    ----------
+    stream
+        Partition → its messages.
+    progress
+        Called with (entries done, entries in all).
+    """
+    images = {p: store.load(p) for p in range(settings.n_partitions)}
+    # Read after the images, so that it holds whatever their last entries had seen.
+    schedules = {p: list(store.schedule(p)) for p in images}
+    result = Verification()
+    for partition, schedule in schedules.items():
+        result.problems += _coverage(partition, schedule, images[partition], settings.topic)
+    if result.problems:
+        return result
+    runs = {
+        p: _Run(p, schedules[p], models, settings, rewards, stream(p) if schedules[p] else None)
+        for p in images
+    }
+    done: dict[int, int] = dict.fromkeys(images, 0)
+    changes: dict[tuple[int, int], Change] = {}
+    total = sum(image.version for image in images.values())
+    while runnable := [p for p in runs if _is_runnable(schedules[p], done, p, images[p].version)]:
+        for p in runnable:
+            version = done[p] + 1
+            outcome = runs[p].execute(schedules[p][version - 1], changes)
+            if isinstance(outcome, str):
+                result.problems.append(outcome)
+                return result
+            changes[p, version] = outcome
+            done[p] = version
+            result.n_entries += 1
+            progress(min(result.n_entries, total), total)
+        _forget(changes, runs)
+    result.n_messages = sum(run.n_messages for run in runs.values())
+    for p, image in images.items():
+        if done[p] < image.version:
+            result.problems.append(
+                f"partition {p}: entry {done[p] + 1} has seen entries that are not in the schedule"
+            )
+        else:
+            result.problems += _differences(runs[p].state, image, models, settings)
+    return result
+
+
+def _coverage(
+    partition: int, schedule: Sequence[Schedule], image: PartitionImage, topic: str
+) -> list[str]:
+    """Whether versions and offsets follow each other without a gap or an overlap, from 0."""
+    if not schedule:
+        return [f"partition {partition}: no schedule kept"] if image.version else []
+    first = schedule[0]
+    if first.version != 1:
+        return [
+            (
+                f"partition {partition}: the schedule starts at version {first.version}, older"
+                " entries were trimmed; raise store.schedule_entries_max to keep them"
+            )
+        ]
+    at = 0
+    for expected, entry in enumerate(schedule, start=1):
+        start, end = entry.offsets[topic]
+        if entry.version != expected or start != at or end <= start:
+            return [
+                (
+                    f"partition {partition}: entry {entry.version} takes offsets [{start}, {end})"
+                    f" of {topic}, but entry {expected} should start at {at}"
+                )
+            ]
+        at = end
+        if entry.version == image.version and at != image.offsets[topic]:
+            return [
+                (
+                    f"partition {partition}: the schedule ends at offset {at} of {topic}, the store"
+                    f" says {image.offsets[topic]}"
+                )
+            ]
+    return []
+
+
+def _is_runnable(
+    schedule: Sequence[Schedule], done: dict[int, int], partition: int, version_max: int
+) -> bool:
+    at = done[partition]
+    if at >= min(version_max, len(schedule)):
+        return False
+    entry = schedule[at]
+    return all(done[q] >= v for q, v in (*entry.seen.items(), *entry.merged.items()))
+
+
+class _Run:
+    """Re-execution of one partition."""
+
+    def __init__(
+        self,
+        partition: int,
+        schedule: Sequence[Schedule],
+        models: Sequence[Model],
+        settings: LearnerSettings,
+        rewards: RewardFunction,
+        stream: MessageStream | None,
+    ) -> None:
+        self.shared = SharedState(models)
+        self.state = PartitionState(partition, models, self.shared, bounds=settings.bounds)
+        self.n_messages = 0
+        self.applied: dict[int, int] = {}
+        self.finished = not schedule
+        self._n_entries = len(schedule)
+        self._models = models
+        self._settings = settings
+        self._rewards = rewards
+        self._stream = stream
+        self._dedup = DedupWindow(settings.dedup_window)
+
+    def execute(self, entry: Schedule, changes: dict[tuple[int, int], Change]) -> Change | str:
+        """The change of one entry, or what went wrong."""
+        assert self._stream is not None
+        start, end = entry.offsets[self._settings.topic]
+        for change in self._advance(entry.seen, changes):
+            self.shared.apply(change)
+        batch = self._stream.take(end)
+        self.n_messages += len(batch)
+        decoded = decode_batch(batch, dedup=self._dedup, rewards=self._rewards)
+        segments = learn_feedback(
+            decoded.feedback,
+            self.state,
+            self._models,
+            from_offset=start,
+            to_offset=end,
+            idle_expiry_ms=self._settings.idle_expiry_ms,
+        )
+        segment = next(segments)
+        if segment.to_offset != end:
+            return (
+                f"partition {self.state.partition}: entry {entry.version} took offsets up to {end},"
+                f" executed again it ends at {segment.to_offset}"
+            )
+        others = self._advance(entry.merged, changes)
+        if others:
+            for model in self._models:
+                model.rescale(self.shared, others)
+        change = self.state.collect()
+        for other in others:
+            self.shared.apply(other)
+        self.finished = entry.version == self._n_entries
+        return change
+
+    def _advance(self, to: dict[int, int], changes: dict[tuple[int, int], Change]) -> list[Change]:
+        """Changes of other partitions that lie between what was applied and ``to``."""
+        ahead = []
+        for q, version in sorted(to.items()):
+            ahead += [changes[q, v] for v in range(self.applied.get(q, 0) + 1, version + 1)]
+            self.applied[q] = max(self.applied.get(q, 0), version)
+        return ahead
+
+
+def _forget(changes: dict[tuple[int, int], Change], runs: dict[int, _Run]) -> None:
+    """Drop changes that every run has applied."""
+    unfinished = [(p, run) for p, run in runs.items() if not run.finished]
+    for q, version in list(changes):
+        if all(run.applied.get(q, 0) >= version for p, run in unfinished if p != q):
+            del changes[q, version]
+
+
+# --- comparing --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All a partition holds, in an order that depends on its contents alone."""
+
+    names: dict[str, list[bytes]]
+    tables: dict[str, tuple[Keys, NDArray[Any]]]
+    watermark_ms: int
+
+
+def contents(state: PartitionState) -> Contents:
+    """Every live row of a partition by key, rising; untouched index rows (all zero) left out."""
+    tables = {}
+    for name, table in (*state.own.items(), *state.contributions.items()):
+        ids = state.ids.get(table.spec.entity)
+        if ids is not None:
+            slots = ids.live_slots()
+            keys = ids.keys[slots]
+        else:
+            slots = np.flatnonzero(table.values.any(axis=1)).astype(np.int32)
+            keys = slots.astype(np.uint64)
+        order = np.argsort(keys)
+        tables[name] = (keys[order], table.values[slots[order]])
+    names = {e: sorted(ids.name(s) for s in ids.live_slots()) for e, ids in state.ids.items()}
+    return Contents(names, tables, state.watermark_ms)
+
+
+def compare_contents(left: Contents, right: Contents) -> list[str]:
+    """What differs between two partitions' contents, table by table; bits are compared."""
+    problems = []
+    if left.watermark_ms != right.watermark_ms:
+        problems.append(f"watermark {left.watermark_ms} against {right.watermark_ms}")
+    for entity, names in left.names.items():
+        if names != right.names[entity]:
+            only = sorted(set(names) ^ set(right.names[entity]))[:3]
+            problems.append(f"{entity} ids differ, e.g. {only}")
+    for name, (keys, values) in left.tables.items():
+        other_keys, other_values = right.tables[name]
+        if keys.tobytes() != other_keys.tobytes():
+            problems.append(f"table {name}: {len(keys)} rows against {len(other_keys)}")
+        elif values.tobytes() != other_values.tobytes():
+            n = int((values != other_values).any(axis=1).sum())
+            problems.append(f"table {name}: {n} of {len(keys)} rows differ")
+    return problems
+
+
+def image_contents(
+    image: PartitionImage, models: Sequence[Model], settings: LearnerSettings
+) -> Contents:
+    """What the store has of a partition, its log folded into its rows."""
+    state = PartitionState(
+        image.checkpoint.partition, models, SharedState(models), bounds=settings.bounds
+    )
+    load_image(state, image)
+    return contents(state)
+
+
+def _differences(
+    state: PartitionState,
+    image: PartitionImage,
+    models: Sequence[Model],
+    settings: LearnerSettings,
+) -> list[str]:
+    found = compare_contents(contents(state), image_contents(image, models, settings))
+    return [f"partition {state.partition}, executed again against stored: {f}" for f in found]

@@ -1,0 +1,87 @@
+"""The models a configuration asks for, and the layout of a store that holds them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from models.biased_mf import BiasedMF
+from models.history import UserHistory
+from models.mf import ImplicitMF
+from models.partition import Bounds, all_specs
+from models.popularity import Popularity
+from models.protocols import Model
+from streamer.config import Config
+from streamer.protocols import Layout
+
+LAYOUT_SCHEMA_VERSION = 1
+
+
+def build_models(config: Config) -> list[Model]:
+    """Models in the order in which they learn a batch."""
+    mf = config.mf
+    factors: Model
+    if config.learner.model == "explicit":
+        factors = BiasedMF(n_factors=mf.factors, seed=config.learner.seed)
+    else:
+        factors = ImplicitMF(
+            n_factors=mf.factors,
+            loss=mf.loss,
+            learning_rate=mf.learning_rate,
+            regularization=mf.regularization,
+            n_negatives=mf.n_negatives,
+            recent_share=mf.recent_share,
+            n_recent_items=mf.recent_items,
+            init_scale=mf.init_scale,
+            seed=config.learner.seed,
+        )
+    return [
+        UserHistory(length=mf.history),
+        Popularity(half_lives_s=tuple(config.popularity.half_lives_s)),
+        factors,
+    ]
+
+
+def bounds(config: Config) -> Bounds:
+    """Bounds of a partition's id tables."""
+    learner = config.learner
+    return Bounds(
+        users_max=learner.users_max,
+        items_max=learner.items_max,
+        user_sightings_min=learner.user_sightings_min,
+        item_sightings_min=learner.item_sightings_min,
+    )
+
+
+def store_layout(config: Config, models: Sequence[Model]) -> Layout:
+    """The layout a store needs for this configuration.
+
+    Its fingerprint covers every setting that changes what is learned, so that a store is never
+    continued with settings under which its past could not be executed again.
+    """
+    learner = config.learner
+    learned_from = {
+        "model": learner.model,
+        "seed": learner.seed,
+        "dedup_window": learner.dedup_window,
+        "bounds": [
+            learner.users_max,
+            learner.items_max,
+            learner.user_sightings_min,
+            learner.item_sightings_min,
+            learner.idle_expiry_s,
+        ],
+        "mf": config.mf,
+        "popularity": config.popularity,
+        "rewards": config.rewards,
+        "events": config.topics.events,
+    }
+    digest = hashlib.blake2b(msgspec.json.encode(learned_from, order="sorted"), digest_size=8)
+    return Layout(
+        schema_version=LAYOUT_SCHEMA_VERSION,
+        n_partitions=config.topics.partitions,
+        tables=tuple(all_specs(models)),
+        fingerprint=digest.hexdigest(),
+    )

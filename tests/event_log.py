@@ -1,0 +1,125 @@
+"""A small events topic in memory, learners over it, and what they left in a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from models.history import UserHistory
+from models.mf import ImplicitMF
+from models.partition import Bounds, all_specs
+from models.popularity import Popularity
+from models.protocols import Model
+from streamer.clock import SystemClock
+from streamer.decoding import Rejected
+from streamer.events import Event, EventType, encode
+from streamer.learner.learner import Learner, LearnerSettings
+from streamer.learner.rewards import rewards
+from streamer.learner.verify import Contents, image_contents
+from streamer.protocols import Layout, MessageBatch, ParameterStore
+from streamer.settings import RewardsConfig
+
+TOPIC = "events"
+START_MS = 1_700_000_000_000
+TYPES: tuple[EventType, ...] = ("click", "click", "like", "skip", "impression")
+
+# Small bounds, so that a few thousand events evict; a rare item is not admitted at once.
+SETTINGS = LearnerSettings(
+    topic=TOPIC,
+    n_partitions=1,
+    bounds=Bounds(users_max=60, items_max=40, item_sightings_min=2),
+    dedup_window=50,
+    idle_expiry_ms=0,
+    checkpoint_interval_s=1e9,
+    checkpoint_rows_max=1_000_000,
+    commit_deadline_s=0.0,
+)
+
+
+def with_settings(**changes: Any) -> LearnerSettings:
+    return replace(SETTINGS, **changes)
+
+
+def small_models() -> list[Model]:
+    return [
+        UserHistory(length=5),
+        Popularity(half_lives_s=(60.0, 3600.0)),
+        ImplicitMF(n_factors=4, n_negatives=3, recent_share=0.7, n_recent_items=32, seed=3),
+    ]
+
+
+def make_log(n: int, *, seed: int, n_users: int = 100, n_items: int = 80) -> list[bytes | None]:
+    """Events of skewed users and items; some repeat, some teach nothing, some are broken."""
+    rng = np.random.default_rng(seed)
+    log: list[bytes | None] = []
+    for i in range(n):
+        event = Event(
+            event_id=f"{seed}-{i if rng.random() > 0.03 else max(0, i - 7)}",
+            type=TYPES[rng.integers(len(TYPES))],
+            user_id=f"user-{seed}-{int(n_users * rng.random() ** 2)}",
+            item_id=f"item-{int(n_items * rng.random() ** 2)}",
+            ts=START_MS + 500 * i + int(rng.integers(0, 5_000)),
+        )
+        log.append(b'{"event_id": 7' if rng.random() < 0.02 else encode(event))
+    return log
+
+
+def messages(log: Sequence[bytes | None], partition: int, start: int, end: int) -> MessageBatch:
+    """Messages of a log at offsets ``[start, end)``, as a source hands them out."""
+    offsets = np.arange(start, min(end, len(log)), dtype=np.int64)
+    return MessageBatch(TOPIC, partition, list(log[start:end]), offsets, START_MS + 500 * offsets)
+
+
+class LogStream:
+    """A partition of such a topic, for verification."""
+
+    def __init__(self, log: Sequence[bytes | None], partition: int) -> None:
+        self._log = log
+        self._partition = partition
+        self._at = 0
+
+    def take(self, to_offset: int) -> MessageBatch:
+        batch = messages(self._log, self._partition, self._at, to_offset)
+        self._at = to_offset
+        return batch
+
+
+class Dead(list[tuple[int, str]]):
+    """Dead letters of a learner: (offset, reason)."""
+
+    def __call__(self, batch: MessageBatch, rejected: Sequence[Rejected]) -> None:
+        self.extend((int(batch.offsets[bad.index]), bad.reason) for bad in rejected)
+
+
+def default_rewards(types: Any, values: Any) -> Any:
+    return rewards(RewardsConfig(), types, values)
+
+
+def make_learner(
+    store: ParameterStore,
+    models: Sequence[Model],
+    settings: LearnerSettings,
+    *,
+    owner: str = "a",
+    dead: Dead | None = None,
+) -> Learner:
+    store.ensure_layout(Layout(1, settings.n_partitions, tuple(all_specs(models)), "test"))
+    return Learner(
+        store=store,
+        models=models,
+        settings=settings,
+        rewards=default_rewards,
+        owner=owner,
+        clock=SystemClock(),
+        dead_letter=dead if dead is not None else Dead(),
+    )
+
+
+def stored(
+    store: ParameterStore, models: Sequence[Model], settings: LearnerSettings
+) -> list[Contents]:
+    """What the store has of every partition."""
+    return [image_contents(store.load(p), models, settings) for p in range(settings.n_partitions)]
