@@ -39,7 +39,7 @@ def test_later_sources_win_key_by_key(path: Path) -> None:
     env = {"STREAMER_MF__N_NEGATIVES": "9", "STREAMER_MF__HISTORY": "9"}
     config = load(toml, env=env, path=path, mf__history=10)
     mf = config.mf
-    assert (mf.recent_items, mf.factors, mf.n_negatives, mf.history) == (8192, 8, 9, 10)
+    assert (mf.recent_items, mf.factors, mf.n_negatives, mf.history) == (16_384, 8, 9, 10)
     keys = ("mf.recent_items", "mf.factors", "mf.n_negatives", "mf.history")
     assert [config.origins[key] for key in keys] == [
         "default",
@@ -231,7 +231,7 @@ def test_a_file_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
 def test_every_key_is_described_with_its_origin(path: Path) -> None:
     rows = describe(load("[mf]\nfactors = 8\n", path=path))
     assert ("mf.factors", "8", str(path)) in rows
-    assert ("mf.loss", '"bpr"', "default") in rows
+    assert ("mf.loss", '"softmax"', "default") in rows
     assert [key for key, _, _ in rows] == [key for key in known_keys() if key != "kafka.client"]
 
 
