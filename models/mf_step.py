@@ -34,7 +34,7 @@ def slopes(
     """``out[c] = - d loss / d scores[c]`` of a positive (c = 0) and ``n - 1`` negatives, weighted.
 
     bpr: mean of -ln σ(s_0 - s_c); logistic: -ln σ(s_0) - mean of ln σ(-s_c); softmax: -ln of the
-    positive's share of Σ exp s_c. A negative weight is a disliked item: weight · -ln σ(-s_0).
+    positive's share of Σ exp s_c. A negative weight is a disliked item: |weight| · -ln σ(-s_0).
     """
     if weight < 0:
         out[0] = weight * _sigmoid(scores[0])
