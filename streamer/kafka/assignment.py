@@ -14,6 +14,7 @@ from streamer.kafka.connection import (
     Outages,
     client_log,
     connection_options,
+    is_embedded,
     translated,
 )
 from streamer.kafka.log_ends import COMMITTED, Ends, TopicPartition, log_ends, resolve_starts
@@ -34,6 +35,9 @@ _OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "queued.min.messages": 50_000,
     "fetch.queue.backoff.ms": 1,
 }
+
+# The embedded broker answers a fetch at once, or when its wait is over, never in between.
+_EMBEDDED_OPTIONS: Final[dict[str, str | int | float | bool]] = {"fetch.wait.max.ms": 5}
 
 
 class Assignment:
@@ -60,8 +64,33 @@ class Assignment:
         self._timeout_s = timeout_s
         self._trimmed = False
         self._closed = False
-        options = connection_options(bootstrap_servers, {**_OPTIONS, **own}, given or {})
-        self.consumer = ck.Consumer({**options, "error_cb": self.outages.note}, logger=client_log)
+        self._own = {**_OPTIONS, **own}
+        self._given = given or {}
+        self._connected = False
+        self.consumer = self._client({})
+
+    def connect(self) -> None:
+        """Reach the broker, the first time it is needed, and suit the client to its kind.
+
+        Raises
+        ------
+        KafkaUnavailable
+        """
+        if self._connected:
+            return
+        try:
+            found = self.consumer.list_topics(timeout=self._timeout_s)
+        except ck.KafkaException as error:
+            self.outages.check()  # why, where it is known
+            self._raise(error, f"connecting within {self._timeout_s:.0f} s")
+        if is_embedded(found.cluster_id):
+            self.consumer.close()
+            self.consumer = self._client(_EMBEDDED_OPTIONS)
+        self._connected = True
+
+    def _client(self, options: Options) -> ck.Consumer:
+        options = connection_options(self.bootstrap_servers, {**self._own, **options}, self._given)
+        return ck.Consumer({**options, "error_cb": self.outages.note}, logger=client_log)
 
     def start(
         self,
@@ -122,6 +151,7 @@ class Assignment:
 
     def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Ends]:
         """Oldest and next offset of each log, asked for now."""
+        self.connect()
         ends = log_ends(
             self.consumer,
             partitions,
@@ -133,6 +163,7 @@ class Assignment:
 
     def all_partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
         """Every partition of the topics, asked for now."""
+        self.connect()
         counts = partition_counts(
             self.consumer,
             list(topics),
@@ -145,6 +176,7 @@ class Assignment:
         self, partitions: Sequence[TopicPartition], ts_ms: int
     ) -> dict[TopicPartition, int]:
         """First offset of each whose message was published at ``ts_ms`` or later, else the end."""
+        self.connect()
         asked = [ck.TopicPartition(*where, ts_ms) for where in partitions]
         try:
             found = self.consumer.offsets_for_times(asked, timeout=self._timeout_s)

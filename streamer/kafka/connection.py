@@ -97,11 +97,20 @@ def translated(
             "`streamer topics create`, or correct their names in [topics]"
         )
     if code in _UNAVAILABLE or error.retriable():
-        return KafkaUnavailable(
-            f"{where}: Kafka at {bootstrap_servers} did not answer; start the broker, or correct "
-            "kafka.bootstrap_servers"
-        )
+        return no_answer(where, bootstrap_servers)
     return KafkaError(f"{where} (Kafka at {bootstrap_servers})")
+
+
+def no_answer(doing: str, bootstrap_servers: str) -> KafkaUnavailable:
+    return KafkaUnavailable(
+        f"{doing}: Kafka at {bootstrap_servers} did not answer; start the broker, or correct "
+        "kafka.bootstrap_servers"
+    )
+
+
+def is_embedded(cluster_id: str | None) -> bool:
+    """Whether a cluster is librdkafka's mock; see :mod:`streamer.kafka.embedded`."""
+    return (cluster_id or "").startswith("mockCluster")
 
 
 class Outages:

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 import confluent_kafka as ck
 
-from streamer.errors import KafkaError, KafkaUnavailable
-from streamer.kafka.connection import translated
+from streamer.errors import KafkaError
+from streamer.kafka.connection import no_answer, translated
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +55,7 @@ def log_ends(
         except ck.KafkaException as error:
             raise translated(error, doing=doing, bootstrap_servers=bootstrap_servers) from error
         if found is None:
-            raise KafkaUnavailable(
-                f"{doing}: no answer from Kafka at {bootstrap_servers} within {timeout_s:.0f} s"
-            )
+            raise no_answer(f"{doing} within {timeout_s:.0f} s", bootstrap_servers)
         ends[topic, partition] = Ends(*found)
     return ends
 

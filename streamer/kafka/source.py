@@ -109,7 +109,8 @@ class KafkaSource:
         KafkaError
             Of a kind that waiting does not mend, or when a start lies beyond the end of the log.
         KafkaUnavailable
-            When the offsets of newly assigned partitions could not be asked for; may be repeated.
+            When the broker did not answer at the start, or when partitions were assigned; may be
+            repeated. Later outages are waited for.
         TopicMismatch
             When the topics don't have the same partitions.
         """
@@ -164,6 +165,7 @@ class KafkaSource:
         if self._group is None:
             self._to_take = self._assignment.all_partitions(self._topics)
         else:
+            self._assignment.connect()
             self._assignment.consumer.subscribe(
                 list(self._topics), on_assign=self._assigned, on_revoke=self._revoked
             )

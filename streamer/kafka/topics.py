@@ -15,6 +15,8 @@ from streamer.kafka.connection import (
     Options,
     client_log,
     connection_options,
+    is_embedded,
+    no_answer,
     translated,
 )
 from streamer.settings import TopicsConfig
@@ -193,7 +195,7 @@ class _Admin:
             found = self._client.list_topics(timeout=self._timeout_s)
         except ck.KafkaException as error:
             raise self._translated(error, "listing topics") from error
-        self.is_mock = str(found.cluster_id).startswith("mockCluster")
+        self.is_mock = is_embedded(found.cluster_id)
         return {name: len(each.partitions) for name, each in found.topics.items()}
 
     def touch(self, name: str) -> None:
@@ -245,7 +247,4 @@ class _Admin:
         return translated(error, doing=doing, bootstrap_servers=self.bootstrap_servers)
 
     def _late(self, doing: str) -> KafkaUnavailable:
-        return KafkaUnavailable(
-            f"{doing}: Kafka at {self.bootstrap_servers} did not answer within "
-            f"{self._timeout_s:.0f} s; start the broker, or correct kafka.bootstrap_servers"
-        )
+        return no_answer(f"{doing} within {self._timeout_s:.0f} s", self.bootstrap_servers)
