@@ -1,0 +1,263 @@
+"""Other people's field names → events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from hashlib import blake2b
+from typing import Final, Literal, TypeGuard, get_args
+
+import msgspec
+
+from streamer.errors import BadMessage, ConfigError
+from streamer.events import EVENT_TYPES, Event, EventType, decode_event
+
+TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
+TIME_UNITS: Final[tuple[TimeUnit, ...]] = get_args(TimeUnit)
+_PER_MS: Final = {
+    "s": Decimal("0.001"),
+    "ms": Decimal(1),
+    "us": Decimal(1000),
+    "ns": Decimal(10**6),
+}
+_FIELDS: Final = tuple(Event.__struct_fields__)
+_IDS: Final = ("event_id", "user_id", "item_id", "request_id")
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldMapping:
+    """Where in a record of a log the fields of an event are.
+
+    Attributes
+    ----------
+    columns
+        Field of the event → column of the log. ``context.NAME`` is a key of the context. A field
+        that isn't named here is taken from the column of its own name, if there is one; an empty
+        column leaves the field out.
+    time_unit
+        Of ``ts``: since 1970 in s, ms, us or ns, or ISO 8601 (in UTC where no zone is given).
+    event_type
+        Of every event, whatever the log says; None: the log says.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    time_unit: TimeUnit = "ms"
+    event_type: EventType | None = None
+
+    def with_type(self, event_type: str | None) -> FieldMapping:
+        """This mapping with all events of one type; None changes nothing.
+
+        Raises
+        ------
+        ConfigError
+            When there is no such type of event.
+        """
+        if event_type is None:
+            return self
+        if not _is_event_type(event_type):
+            raise ConfigError(
+                f"type {event_type!r} is not an event type; choose one of {', '.join(EVENT_TYPES)}"
+            )
+        return replace(self, event_type=event_type)
+
+    def sources(self) -> dict[str, str]:
+        """Field or ``context.NAME`` → column, of all that may be read."""
+        found = {name: name for name in _FIELDS} | dict(self.columns)
+        if self.event_type is not None:
+            del found["type"]
+        return {name: column for name, column in found.items() if column}
+
+    def require(self, columns: Collection[str], log: str) -> None:
+        """Check that a table has the columns without which no row makes an event.
+
+        Raises
+        ------
+        ConfigError
+            Naming the missing column and those that are there.
+        """
+        sources = self.sources()
+        needed = ["user_id", "item_id", "ts", *(["type"] if self.event_type is None else [])]
+        for name in needed:
+            if sources.get(name) not in columns:
+                constant = ", or give all events one type with type=click" if name == "type" else ""
+                raise ConfigError(
+                    f"{log} has no column {sources.get(name, name)!r} for the field {name!r}; its"
+                    f" columns are {', '.join(columns)}; map one with {name}=COLUMN{constant}"
+                )
+
+
+class EventMapper:
+    """Makes events out of records as a :class:`FieldMapping` says."""
+
+    def __init__(self, mapping: FieldMapping) -> None:
+        self._mapping = mapping
+        sources = mapping.sources()
+        self._sources = [(name, column) for name, column in sources.items() if "." not in name]
+        self._context = [
+            (name.removeprefix("context."), column)
+            for name, column in sources.items()
+            if "." in name
+        ]
+
+    def event(self, record: Mapping[str, object], line: int) -> Event:
+        """The event of a record.
+
+        Without an id of its own it gets one derived from user, item, time, type and ``line``:
+        publishing the same log again makes the same ids, so repeats are known for what they are.
+
+        Raises
+        ------
+        BadMessage
+            Naming the field of the event that is missing or wrong, and its value.
+        """
+        fields: dict[str, object] = {}
+        for name, column in self._sources:
+            found = record.get(column)
+            if found is not None and found != "":
+                fields[name] = found
+        for name in _IDS:
+            if name in fields:
+                fields[name] = _as_id(fields[name])
+        if "ts" in fields:
+            fields["ts"] = _as_ms(fields["ts"], self._mapping.time_unit)
+        for name in ("value", "position", "v"):
+            if name in fields:
+                fields[name] = _as_number(fields[name])
+        if self._mapping.event_type is not None:
+            fields["type"] = self._mapping.event_type
+        if self._context:
+            found_context = {name: record.get(column) for name, column in self._context}
+            own = fields.get("context")
+            fields["context"] = (own if isinstance(own, dict) else {}) | {
+                name: value for name, value in found_context.items() if value not in (None, "")
+            }
+        try:
+            if "event_id" not in fields:
+                fields["event_id"] = _derived_id(fields, line)
+            payload = _encoder.encode(fields)
+        except (TypeError, OverflowError, UnicodeEncodeError) as error:
+            raise BadMessage(f"{_shown(record)} can't be written as JSON: {error}") from error
+        return decode_event(payload)
+
+
+def parse_mapping(text: str) -> FieldMapping:
+    """Read a mapping as people type it: ``FIELD=COLUMN,FIELD=COLUMN…``.
+
+    ``ts=COLUMN:UNIT`` states the unit of time; ``type=click``, with any event type in the place of
+    a column, makes all events of that type; ``position=`` leaves the field out. A column's name
+    can't hold a comma.
+
+    Raises
+    ------
+    ConfigError
+        When a part is no assignment, names no field of an event, or repeats one.
+
+    Examples
+    --------
+    >>> parse_mapping("user_id=userId,ts=at:s,type=rating")
+    FieldMapping(columns={'user_id': 'userId', 'ts': 'at'}, time_unit='s', event_type='rating')
+    """
+    columns: dict[str, str] = {}
+    time_unit: TimeUnit = "ms"
+    event_type: EventType | None = None
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, column = (each.strip() for each in part.partition("="))
+        if not equals or (name not in _FIELDS and not name.startswith("context.")):
+            raise ConfigError(
+                f"mapping {part!r} is not FIELD=COLUMN; the fields are {', '.join(_FIELDS)} and"
+                " context.NAME"
+            )
+        if name in columns or (name == "type" and event_type is not None):
+            raise ConfigError(f"mapping {text!r} gives {name!r} twice; give it once")
+        if name == "type" and _is_event_type(column):
+            event_type = column
+            continue
+        before, colon, unit = column.rpartition(":")
+        if name == "ts" and colon:
+            if not _is_time_unit(unit):
+                raise ConfigError(
+                    f"mapping {part!r}: {unit!r} is not a unit of time; choose one of"
+                    f" {', '.join(TIME_UNITS)}"
+                )
+            time_unit, column = unit, before
+        columns[name] = column
+    return FieldMapping(columns=columns, time_unit=time_unit, event_type=event_type)
+
+
+def _is_event_type(text: str) -> TypeGuard[EventType]:
+    return text in EVENT_TYPES
+
+
+def _is_time_unit(text: str) -> TypeGuard[TimeUnit]:
+    return text in TIME_UNITS
+
+
+def _as_id(value: object) -> object:
+    """Numbers become text, and columns of whole numbers that a null made floats lose their ``.0``.
+
+    What can't be an id stays as it is: the decoder says so.
+    """
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _as_number(value: object) -> object:
+    """NaN is how tables write an absent number; infinity is none, and stays text to be refused."""
+    if isinstance(value, str | Decimal):
+        try:
+            value = float(value)
+        except (ValueError, OverflowError):
+            return value
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        if math.isinf(value):
+            return str(value)
+        # A position may be written 3.0; beyond 2^53 a float is no count.
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    return value
+
+
+def _as_ms(value: object, unit: TimeUnit) -> object:
+    if isinstance(value, str) and unit == "iso":
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return value
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return (aware - _EPOCH) // timedelta(milliseconds=1)
+    if unit == "iso":
+        return value
+    if isinstance(value, float | str | Decimal):
+        try:
+            number = Decimal(value) / _PER_MS[unit]
+        except InvalidOperation:
+            return value
+        # What is far out of bounds is refused as it is: 1e999999 has too many digits to write out.
+        fits = number.is_finite() and abs(number) < _TS_MS_WRITTEN_MAX
+        return math.floor(number) if fits else str(value)
+    if isinstance(value, int):
+        return value * 1000 if unit == "s" else value // int(_PER_MS[unit])
+    return value
+
+
+_TS_MS_WRITTEN_MAX = 10**18
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _derived_id(fields: Mapping[str, object], line: int) -> str:
+    parts = [fields.get(name) for name in ("user_id", "item_id", "ts", "type")]
+    text = "\x1f".join(map(str, (*parts, line)))
+    # 96 bits: among 10^9 events two share an id with a chance of 10^-11.
+    return blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:79] + "…"
