@@ -192,11 +192,9 @@ class ItemState:
         """The items as they are now, immutable; only blocks of changed rows are copied."""
         if self.ids.too_many_dead:
             self._pack()
-        lengths = self._half_lives * EPOCH_HALF_LIVES
-        if (watermark_ms // lengths > self._at_ms // lengths).any():
-            # Decayed counts are of a fixed time, so that most rows stay as they are. It moves on
-            # with the epochs, of which the newest three can be read.
-            self._at_ms = watermark_ms
+        at_ms = self._reference(watermark_ms)
+        if at_ms > self._at_ms:
+            self._at_ms = at_ms
             self._touched.append(np.arange(self.ids.n_rows, dtype=np.int32))
         if self._touched:
             self._refresh(np.unique(np.concatenate(self._touched)))
@@ -215,6 +213,17 @@ class ItemState:
             at_ms=self._at_ms,
             half_lives=self._half_lives,
         )
+
+    def _reference(self, watermark_ms: int) -> int:
+        """Time that decayed counts are kept for, so that rows nobody touched stay as they are.
+
+        It is the start of the present epoch of the shortest half-life: a function of the
+        watermark, not of when it was looked at. All current epochs are at most one ahead of it.
+        """
+        if not len(self._half_lives):
+            return 0
+        length = int(self._half_lives.min()) * EPOCH_HALF_LIVES
+        return watermark_ms // length * length
 
     def _refresh(self, rows: Slots) -> None:
         if COUNTS in self.values:

@@ -25,6 +25,7 @@ from streamer.events import (
 from streamer.protocols import Clock, MessageBatch, ParameterStore, Sink, Source
 from streamer.scorer.catalogue import Catalogue, ItemsReader
 from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.ranking import Explorer, Ranker
 from streamer.scorer.replica import Replica
 from streamer.scorer.version import Version
 from streamer.telemetry import ScorerMetrics, show_lag
@@ -59,6 +60,8 @@ class ScorerService:
         Of the requests topic.
     items
         Of the items topic.
+    ranker, explorer
+        See :class:`streamer.scorer.funnel.Funnel`.
     """
 
     def __init__(
@@ -72,6 +75,8 @@ class ScorerService:
         sink: Sink,
         clock: Clock,
         metrics: ScorerMetrics,
+        ranker: Ranker | None = None,
+        explorer: Explorer | None = None,
     ) -> None:
         self.replica = Replica(
             store=store,
@@ -81,7 +86,9 @@ class ScorerService:
             metrics=metrics,
         )
         self.catalogue = Catalogue(metrics=metrics)
-        self.funnel = Funnel(config.scorer, self.replica.half_lives)
+        self.funnel = Funnel(
+            config.scorer, self.replica.half_lives, ranker=ranker, explorer=explorer
+        )
         self._topics = config.topics
         self._poll_s = config.scorer.poll_ms / 1000
         self._source = source

@@ -1,0 +1,110 @@
+"""What the items topic says decides what may be recommended."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from models.id_table import id_key
+from streamer.errors import BadMessage
+from streamer.events import Item, encode
+from streamer.scorer.catalogue import Catalogue
+from streamer.telemetry import ScorerMetrics
+from streamer.testing import ManualClock, MemoryBroker, MemoryReader, MemorySink
+
+
+def catalogue_of(*items: Item, items_max: int = 100) -> Catalogue:
+    catalogue = Catalogue(metrics=ScorerMetrics(CollectorRegistry()), items_max=items_max)
+    for item in items:
+        catalogue.apply(item.item_id.encode(), encode(item))
+    return catalogue
+
+
+def blocked(catalogue: Catalogue, *item_ids: str) -> list[bool]:
+    keys = np.array([id_key(item_id.encode()) for item_id in item_ids], dtype=np.uint64)
+    by_key = catalogue.blocked(keys).tolist()
+    assert by_key == [catalogue.is_blocked(item_id) for item_id in item_ids]
+    return [bool(each) for each in by_key]
+
+
+def test_unavailable_and_deleted_items_are_blocked_and_unknown_ones_are_not() -> None:
+    catalogue = catalogue_of(Item(item_id="a"), Item(item_id="b", available=False))
+    catalogue.apply(b"c", None)
+    assert blocked(catalogue, "a", "b", "c", "d") == [False, True, True, False]
+
+
+def test_the_last_message_of_an_item_counts() -> None:
+    catalogue = catalogue_of(Item(item_id="a", title="old"))
+    catalogue.apply(b"a", None)
+    assert catalogue.get("a") is None
+    assert len(catalogue) == 0
+    catalogue.apply(b"a", encode(Item(item_id="a", title="new")))
+    assert blocked(catalogue, "a") == [False]
+    found = catalogue.get("a")
+    assert found is not None
+    assert found.title == "new"
+
+
+def test_the_revision_rises_when_what_may_be_recommended_changes_and_only_then() -> None:
+    catalogue = catalogue_of(Item(item_id="a"))
+    before = catalogue.revision
+    catalogue.apply(b"a", encode(Item(item_id="a", title="renamed")))
+    assert catalogue.revision == before
+    catalogue.apply(b"a", encode(Item(item_id="a", available=False)))
+    assert catalogue.revision == before + 1
+    catalogue.apply(b"a", None)
+    assert catalogue.revision == before + 1
+
+
+def test_the_newest_come_first_and_unavailable_ones_not_at_all() -> None:
+    catalogue = catalogue_of(
+        Item(item_id="a"), Item(item_id="b", available=False), Item(item_id="c"), Item(item_id="a")
+    )
+    assert list(catalogue.newest()) == ["a", "c"]
+
+
+def test_the_bound_holds_and_what_is_forgotten_reads_as_unknown() -> None:
+    catalogue = catalogue_of(*(Item(item_id=f"i{n}") for n in range(5)), items_max=3)
+    assert list(catalogue.newest()) == ["i4", "i3", "i2"]
+    for n in range(5):
+        catalogue.apply(f"i{n}".encode(), None)
+    assert blocked(catalogue, "i0", "i1", "i2", "i3", "i4") == [False, False, True, True, True]
+
+
+def test_a_bad_message_changes_nothing() -> None:
+    catalogue = catalogue_of(Item(item_id="a"))
+    with pytest.raises(BadMessage, match="available"):
+        catalogue.apply(b"a", b'{"item_id": "a", "available": 3}')
+    with pytest.raises(BadMessage, match="no key"):
+        catalogue.apply(None, None)
+    with pytest.raises(BadMessage, match="not UTF-8"):
+        catalogue.apply(b"\xff", None)
+    assert list(catalogue.newest()) == ["a"]
+
+
+def test_following_a_topic_goes_on_past_bad_messages() -> None:
+    clock = ManualClock()
+    broker = MemoryBroker({"items": 2})
+    sink, reader = MemorySink(broker, clock=clock), MemoryReader(broker, ["items"], clock=clock)
+    catalogue = catalogue_of()
+    for n in range(4):
+        sink.send("items", key=f"i{n}".encode(), value=encode(Item(item_id=f"i{n}")))
+    sink.send("items", key=b"i9", value=b"{}")
+    sink.send("items", key=b"i1", value=None)
+    rejected: list[str] = []
+    n_taken = [
+        catalogue.follow(
+            reader,
+            n_max=4,
+            timeout_s=0,
+            reject=lambda batch, place, reason: rejected.append(reason),
+        )
+        for _ in range(3)
+    ]
+    assert n_taken == [4, 2, 0]
+    assert reader.positions == reader.end_offsets()
+    assert sorted(catalogue.newest()) == ["i0", "i2", "i3"]
+    assert blocked(catalogue, "i1") == [True]
+    assert len(rejected) == 1
+    assert "item_id" in rejected[0]

@@ -1,0 +1,282 @@
+"""Slates: who is recommended what, why, and that asking changes nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from models.mf import item_scores
+from models.partition import Bounds
+from models.table import FIXED_POINT_UNIT
+from streamer.config import ScorerConfig
+from streamer.errors import ConfigError
+from streamer.events import Item, Request, encode
+from streamer.scorer.catalogue import Catalogue
+from streamer.scorer.features import Features
+from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.ranking import BlendRanker, Parameters
+from streamer.scorer.replica import Replica
+from streamer.scorer.version import Version
+from streamer.telemetry import ScorerMetrics
+from streamer.testing import ManualClock
+from tests.scoring import HOUR_MS, START_MS, Click, Partitions
+
+SETTINGS = ScorerConfig(candidates_mf=20, candidates_trending=10, trending_half_life_s=3_600.0)
+
+
+class Shop:
+    """Learned clicks, a catalogue, and a funnel over the newest version."""
+
+    def __init__(
+        self, settings: ScorerConfig = SETTINGS, *, learned: Partitions | None = None
+    ) -> None:
+        self.learned = learned or Partitions(1)
+        metrics = ScorerMetrics(CollectorRegistry())
+        self.catalogue = Catalogue(metrics=metrics)
+        self.replica = Replica(
+            store=self.learned.store,
+            models=self.learned.models,
+            n_partitions=1,
+            clock=ManualClock(START_MS),
+            metrics=metrics,
+        )
+        self.funnel = Funnel(settings, self.replica.half_lives)
+
+    def click(self, *clicks: Click) -> None:
+        self.learned.commit(0, clicks)
+
+    def publish(self, item_id: str, *, available: bool = True) -> None:
+        item = Item(item_id=item_id, available=available)
+        self.catalogue.apply(item_id.encode(), encode(item))
+
+    def version(self) -> Version:
+        self.replica.follow(timeout_s=0)
+        return self.replica.current()
+
+    def ask(self, user: str, **given: object) -> Slate:
+        request = replace(Request(request_id="r1", user_id=user, ts=START_MS), **given)
+        return self.funnel.recommend(request, self.version(), self.catalogue)
+
+
+def crowd(item: str, n: int, *, ts_ms: int = START_MS) -> list[Click]:
+    return [Click(f"crowd{i}", item, ts_ms) for i in range(n)]
+
+
+def two_tastes(shop: Shop) -> None:
+    """Half of the users like the even items, half the odd ones; each has met five of ten."""
+    rng = np.random.default_rng(1)
+    clicks = []
+    for user in range(60):
+        liked = rng.permutation(10)[:5] * 2 + user % 2
+        clicks += [Click(f"u{user}", f"i{item}") for item in liked]
+    order = rng.permutation(len(clicks) * 8) % len(clicks)
+    shop.click(*(clicks[i] for i in order))
+
+
+def test_a_known_user_gets_what_the_like_minded_like() -> None:
+    shop = Shop(replace(SETTINGS, weight_trending=0.0))
+    two_tastes(shop)
+    hits = []
+    for user in range(20):
+        slate = shop.ask(f"u{user}", k=3)
+        assert set(slate.reasons) <= {"for you", "trending"}
+        hits += [int(item[1:]) % 2 == user % 2 for item in slate.item_ids]
+    assert np.mean(hits) > 0.8
+
+
+def test_scores_are_those_of_the_model() -> None:
+    shop = Shop()
+    two_tastes(shop)
+    state = shop.learned.states[0]
+    items = state.shared.tables["item_factors"].values
+    user = state.own["user_factors"].values[state.users.find("u7"), :-1]
+    slate = shop.ask("u7")
+    logged = slate.features.column("mf_score")
+    for candidate, score in zip(slate.candidates, logged, strict=True):
+        row = items[state.item_rows[[state.items.find(candidate)]]]
+        floats = row.astype(np.float32) * np.float32(FIXED_POINT_UNIT)
+        expected = item_scores(user, floats[:, :-1], floats[:, -1])
+        assert score == pytest.approx(float(expected[0]), rel=1e-5, abs=1e-6)
+
+
+def test_seen_excluded_and_unavailable_items_are_left_out() -> None:
+    shop = Shop()
+    shop.click(*crowd("a", 5), *crowd("b", 4), *crowd("c", 3), *crowd("d", 2), *crowd("e", 1))
+    assert shop.ask("new").item_ids == ["a", "b", "c", "d", "e"]
+    shop.click(Click("ann", "a"))
+    shop.publish("b", available=False)
+    assert sorted(shop.ask("ann").item_ids) == ["c", "d", "e"]
+    assert sorted(shop.ask("ann", exclude=["c", "unheard of"]).item_ids) == ["d", "e"]
+    shop.publish("b")
+    shop.catalogue.apply(b"d", None)
+    assert sorted(shop.ask("ann").item_ids) == ["b", "c", "e"]
+
+
+def test_candidates_of_the_request_are_the_only_choice() -> None:
+    shop = Shop()
+    shop.click(*crowd("a", 5), *crowd("b", 4), *crowd("c", 3))
+    assert shop.ask("new", candidates=["c", "b"]).item_ids == ["b", "c"]
+    slate = shop.ask("new", candidates=["fresh", "c", "gone"], exclude=["gone"])
+    assert (slate.item_ids, slate.reasons) == (["c", "fresh"], ["trending", "new"])
+
+
+def test_new_users_get_what_trends() -> None:
+    shop = Shop()
+    shop.click(
+        *crowd("old hit", 30, ts_ms=START_MS), *crowd("hit", 8, ts_ms=START_MS + 9 * HOUR_MS)
+    )
+    slate = shop.ask("new", ts=START_MS + 9 * HOUR_MS)
+    assert slate.item_ids == ["hit", "old hit"]
+    assert slate.reasons == ["trending", "trending"]
+    assert slate.scores[0] > slate.scores[1]
+
+
+@pytest.mark.parametrize(
+    ("hours", "first"),
+    [(9, "hit"), (9 + 12, "old hit"), (9 + 24 * 30, "old hit")],
+    ids=["the last hour", "it is silent: the last day", "all is silent: counts"],
+)
+def test_a_silent_half_life_gives_way_to_longer_ones_and_then_to_counts(
+    hours: int, first: str
+) -> None:
+    shop = Shop()
+    shop.click(
+        *crowd("old hit", 30, ts_ms=START_MS), *crowd("hit", 8, ts_ms=START_MS + 9 * HOUR_MS)
+    )
+    assert shop.ask("new", ts=START_MS + hours * HOUR_MS).item_ids[0] == first
+
+
+def test_a_request_before_the_newest_event_is_answered_as_of_that_event() -> None:
+    shop = Shop()
+    shop.click(*crowd("a", 3), *crowd("b", 2))
+    slate = shop.ask("new", ts=0)
+    assert slate.item_ids == ["a", "b"]
+    assert slate.features.column("trending_3600s").max() == pytest.approx(np.log1p(3), rel=1e-3)
+
+
+def test_before_anything_is_known_the_answer_is_empty_or_the_newest_of_the_catalogue() -> None:
+    shop = Shop()
+    slate = shop.ask("ann")
+    assert (slate.item_ids, slate.candidates, slate.features.values.shape) == ([], [], (0, 6))
+    for item_id in ("a", "b", "c"):
+        shop.publish(item_id)
+    shop.publish("d", available=False)
+    slate = shop.ask("ann", k=2, exclude=["b"])
+    assert (slate.item_ids, slate.reasons) == (["c", "a"], ["new", "new"])
+
+
+def test_items_nobody_has_met_fill_a_slate_that_is_short() -> None:
+    shop = Shop()
+    for item_id in ("a", "b", "c"):
+        shop.publish(item_id)
+    shop.click(*crowd("b", 1))
+    slate = shop.ask("ann", k=3)
+    assert slate.item_ids == ["b", "c", "a"]
+    assert slate.features.column("known").tolist() == [1, 0, 0]
+
+
+def test_k_is_the_requests_or_the_configured_one() -> None:
+    shop = Shop()
+    shop.click(*(click for i in range(300) for click in crowd(f"i{i}", 1)))
+    shop.click(*crowd("i0", 1), Click("ann", "i1"))
+    assert len(shop.ask("new").item_ids) == SETTINGS.k_default
+    assert len(shop.ask("new", k=3).item_ids) == 3
+    assert len(shop.ask("new", k=250).item_ids) == 250
+    assert len(shop.ask("ann", k=250).item_ids) == 250
+
+
+def test_more_is_ruled_out_than_is_remembered_of_what_trends() -> None:
+    shop = Shop(learned=Partitions(1, bounds=Bounds(users_max=10, items_max=4_000)))
+    everything = [f"i{i}" for i in range(2_100)]
+    shop.click(*(Click("u", item) for item in everything), *(Click("u", "i7") for _ in range(2)))
+    assert shop.ask("new", k=1).item_ids == ["i7"]
+    kept = ["i3", "i9"]
+    excluded = [item for item in everything if item not in kept]
+    assert sorted(shop.ask("new", exclude=excluded).item_ids) == kept
+
+
+def test_asking_changes_nothing_and_answers_alike() -> None:
+    shop = Shop()
+    two_tastes(shop)
+    version = shop.version()
+    stats, names = version.items.stats.copy(), list(version.items.names)
+    n_users = version.users.n_users
+    first = shop.ask("u3", request_id="q")
+    for user in ("u1", "nobody", "u3"):
+        again = shop.ask(user, request_id="q", candidates=["i1", "unheard of"], exclude=["i2"])
+        assert "unheard of" in again.item_ids
+    again = shop.ask("u3", request_id="q")
+    assert again.item_ids == first.item_ids
+    assert again.scores == first.scores
+    assert again.seed == first.seed
+    assert np.array_equal(again.features.values, first.features.values)
+    assert shop.ask("u3", request_id="other").seed != first.seed
+    assert np.array_equal(version.items.stats, stats)
+    assert list(version.items.names) == names
+    assert shop.version().users.n_users == n_users
+
+
+def test_a_decision_can_be_evaluated() -> None:
+    shop = Shop()
+    two_tastes(shop)
+    slate = shop.ask("u3", k=4)
+    assert len(slate.candidates) == len(set(slate.candidates)) == len(slate.features)
+    assert set(slate.item_ids) <= set(slate.candidates)
+    assert slate.propensities == [1.0] * 4
+    assert (slate.policy, slate.policy_parameters) == (
+        "greedy",
+        {"weight_mf_score": 1.0, "weight_trending": 0.3},
+    )
+    assert slate.features.names[:2] == ("mf_score", "trending")
+    assert np.isfinite(slate.features.values).all()
+    places = [slate.candidates.index(item_id) for item_id in slate.item_ids]
+    ranked = BlendRanker(weight_mf=1.0, weight_trending=0.3).rank(slate.features)
+    assert ranked[places].tolist() == slate.scores
+    assert slate.scores == sorted(ranked.tolist(), reverse=True)[:4]
+
+
+class LastFirst:
+    """Ranks by how little an item trends."""
+
+    def rank(self, features: Features) -> NDArray[np.float32]:
+        return -features.column("trending")
+
+    def parameters(self) -> Parameters:
+        return {"upside": "down"}
+
+
+class ByTheSeed:
+    """Draws uniformly without replacement, as a policy with chances would."""
+
+    name = "uniform"
+
+    def draw(
+        self, scores: NDArray[np.float32], k: int, seed: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        order = np.random.default_rng(seed).permutation(len(scores))[:k]
+        return order, 1.0 / (len(scores) - np.arange(len(order)))
+
+    def parameters(self) -> Parameters:
+        return {"n": 1}
+
+
+def test_ranker_and_explorer_are_seams() -> None:
+    shop = Shop()
+    shop.click(*crowd("a", 3), *crowd("b", 2), *crowd("c", 1))
+    half_lives = shop.replica.half_lives
+    shop.funnel = Funnel(SETTINGS, half_lives, ranker=LastFirst())
+    assert shop.ask("new").item_ids == ["c", "b", "a"]
+    shop.funnel = Funnel(SETTINGS, half_lives, explorer=ByTheSeed())
+    slates = [shop.ask("new", request_id=f"r{n}", k=2) for n in range(30)]
+    assert len({tuple(slate.item_ids) for slate in slates}) == 6
+    assert slates[0].propensities == pytest.approx([1 / 3, 1 / 2])
+    assert slates[0].policy == "uniform"
+    assert slates[0].policy_parameters["n"] == 1
+
+
+def test_more_candidates_than_a_decision_holds_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"12000: a decision\s+holds at most 9500"):
+        Funnel(replace(SETTINGS, candidates_mf=10_000, candidates_trending=2_000), np.zeros(0, int))

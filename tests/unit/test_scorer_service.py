@@ -1,0 +1,369 @@
+"""The scorer over a broker in memory: answers, dead letters, offsets, an orderly end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from models.partition import Bounds
+from streamer.clock import SystemClock
+from streamer.config import Config, TopicsConfig
+from streamer.errors import DeliveryFailed, LayoutMismatch, StoreUnavailable
+from streamer.events import (
+    DeadLetter,
+    Decision,
+    Item,
+    Recommendation,
+    Request,
+    decode_dead_letter,
+    decode_decision,
+    decode_recommendation,
+    encode,
+)
+from streamer.kafka.log_ends import COMMITTED
+from streamer.kafka.partitioner import partition_of
+from streamer.protocols import Clock, Entry
+from streamer.scorer.features import Features
+from streamer.scorer.ranking import BlendRanker, Ranker
+from streamer.scorer.service import ScorerService
+from streamer.store.memory import MemoryStore
+from streamer.telemetry import ScorerMetrics
+from streamer.testing import ManualClock, MemoryBroker, MemoryReader, MemorySink, MemorySource
+from tests.scoring import START_MS, Click, Partitions
+
+CONFIG = Config(topics=TopicsConfig(partitions=2, prefix="t."))
+N_PARTITIONS = {
+    "t.requests": 2,
+    "t.recommendations": 2,
+    "t.decisions": 2,
+    "t.items": 1,
+    "t.dead-letters": 1,
+}
+
+
+class Scoring:
+    """A scorer service on a broker and a store in memory, and those who ask it."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        broker: MemoryBroker | None = None,
+        learned: Partitions | None = None,
+        store: MemoryStore | None = None,
+        sink: type[MemorySink] = MemorySink,
+        ranker: Ranker | None = None,
+    ) -> None:
+        self.clock = clock or ManualClock(START_MS)
+        self.broker = broker or MemoryBroker(N_PARTITIONS)
+        self.learned = learned or Partitions(2)
+        self.sink = MemorySink(self.broker, clock=self.clock)
+        self.registry = CollectorRegistry()
+        self.source = MemorySource(
+            self.broker,
+            "scorers",
+            ["t.requests"],
+            on_assign=lambda partitions: {("t.requests", p): COMMITTED for p in partitions},
+            on_revoke=lambda partitions: None,
+            clock=self.clock,
+        )
+        self.service = ScorerService(
+            CONFIG,
+            models=self.learned.models,
+            store=store or self.learned.store,
+            source=self.source,
+            items=MemoryReader(self.broker, ["t.items"], clock=self.clock),
+            sink=sink(self.broker, clock=self.clock),
+            clock=self.clock,
+            metrics=ScorerMetrics(self.registry),
+            ranker=ranker,
+        )
+
+    def begin(self) -> None:
+        """What ``run`` does before its first round; then the source has joined."""
+        self.service.replica.load()
+        self.service.load_catalogue()
+        self.service.round()
+
+    def ask(self, user: str, request_id: str = "r1", **given: Any) -> None:
+        request = Request(request_id=request_id, user_id=user, ts=START_MS, **given)
+        self.sink.send("t.requests", key=user.encode(), value=encode(request))
+
+    def recommendations(self) -> list[Recommendation]:
+        return [decode_recommendation(r.value) for r in self.broker.records("t.recommendations")]
+
+    def decisions(self) -> list[Decision]:
+        return [decode_decision(record.value) for record in self.broker.records("t.decisions")]
+
+    def dead_letters(self) -> list[DeadLetter]:
+        return [
+            decode_dead_letter(record.value) for record in self.broker.records("t.dead-letters")
+        ]
+
+    def counted(self, name: str) -> float | None:
+        return self.registry.get_sample_value(f"streamer_scorer_{name}")
+
+
+def wait_for(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "nothing came in time"
+        time.sleep(0.005)
+
+
+def test_a_request_gets_a_recommendation_and_a_decision_that_agree() -> None:
+    scoring = Scoring()
+    scoring.learned.commit(0, [Click("bob", "a"), Click("bob", "b"), Click("eve", "b")])
+    scoring.begin()
+    scoring.ask("ann", k=2, surface="home")
+    assert scoring.service.round() == 1
+    (recommendation,), (decision,) = scoring.recommendations(), scoring.decisions()
+    assert (recommendation.request_id, recommendation.user_id) == ("r1", "ann")
+    assert [(item.item_id, item.rank, item.reason) for item in recommendation.items] == [
+        ("b", 0, "trending"),
+        ("a", 1, "trending"),
+    ]
+    assert recommendation.model_version == decision.model_version == "p0:1,p1:0"
+    assert decision.items == ["b", "a"]
+    assert decision.positions == [0, 1]
+    assert decision.propensities == [1.0, 1.0]
+    assert decision.feature_matrix().shape == (2, len(decision.feature_names))
+    count = decision.feature_matrix()[:, decision.feature_names.index("log_count")]
+    by_id = dict(zip(decision.candidates, count.tolist(), strict=True))
+    assert by_id == pytest.approx({"a": np.log(2), "b": np.log(3)})
+    keys = {record.key for record in scoring.broker.records("t.decisions")}
+    assert keys == {b"ann"}
+    assert scoring.counted("requests_total") == 1
+    assert scoring.counted("request_seconds_count") == 1
+
+
+def test_answers_go_to_the_partition_of_the_user() -> None:
+    scoring = Scoring()
+    scoring.begin()
+    users = [f"u{n}" for n in range(8)]
+    for user in users:
+        scoring.ask(user, request_id=user)
+    assert scoring.service.round() == 8
+    for partition in range(2):
+        records = scoring.broker.read(("t.recommendations", partition), 0, 100)
+        answered = [decode_recommendation(record.value).user_id for record in records]
+        assert answered == [u for u in users if partition_of(u.encode(), 2) == partition]
+
+
+def test_a_users_click_changes_the_next_answer() -> None:
+    scoring = Scoring()
+    scoring.learned.commit(0, [Click("bob", item) for item in "abc"])
+    scoring.begin()
+    scoring.ask("ann", request_id="before")
+    scoring.service.round()
+    scoring.learned.commit(1, [Click("ann", "b")])
+    scoring.service.replica.follow(timeout_s=0)
+    scoring.ask("ann", request_id="after")
+    scoring.service.round()
+    before, after = scoring.recommendations()
+    assert sorted(item.item_id for item in before.items) == ["a", "b", "c"]
+    assert sorted(item.item_id for item in after.items) == ["a", "c"]
+
+
+def test_bad_requests_become_dead_letters_and_the_others_are_answered() -> None:
+    scoring = Scoring()
+    scoring.begin()
+    scoring.ask("ann", request_id="good one")
+    scoring.sink.send("t.requests", key=b"ann", value=b'{"request_id": "r", "k": 0}')
+    scoring.sink.send("t.requests", key=b"ann", value=None)
+    scoring.ask("ann", request_id="good two")
+    assert scoring.service.round() == 4
+    assert [each.request_id for each in scoring.recommendations()] == ["good one", "good two"]
+    bad, tombstone = scoring.dead_letters()
+    where = partition_of(b"ann", 2)
+    assert (bad.topic, bad.partition, bad.offset) == ("t.requests", where, 1)
+    assert bad.raw == b'{"request_id": "r", "k": 0}'
+    assert "user_id" in bad.reason or "'k'" in bad.reason
+    assert tombstone.raw is None
+    keys = [record.key for record in scoring.broker.records("t.dead-letters")]
+    assert keys == [f"t.requests:{where}:{offset}".encode() for offset in (1, 2)]
+    assert scoring.counted("dead_letters_total") == 2
+
+
+def test_requests_nobody_waits_for_any_more_become_dead_letters() -> None:
+    scoring = Scoring()
+    scoring.begin()
+    scoring.ask("ann", request_id="old")
+    scoring.clock.sleep(45)
+    scoring.ask("ann", request_id="younger")
+    scoring.clock.sleep(30)
+    scoring.service.round()
+    assert [each.request_id for each in scoring.recommendations()] == ["younger"]
+    (letter,) = scoring.dead_letters()
+    assert "75000 ms ago" in letter.reason
+    assert scoring.counted("stale_total") == 1
+
+
+class NeedsTwo(BlendRanker):
+    """A ranker that a colleague got wrong."""
+
+    def rank(self, features: Features) -> NDArray[np.float32]:
+        if len(features) == 1:
+            raise ZeroDivisionError("one candidate")
+        return super().rank(features)
+
+
+def test_a_request_that_cannot_be_scored_does_not_end_the_service() -> None:
+    scoring = Scoring(ranker=NeedsTwo(weight_mf=1.0, weight_trending=1.0))
+    scoring.learned.commit(0, [Click("bob", "a"), Click("bob", "b")])
+    scoring.begin()
+    scoring.ask("eve", request_id="r1", candidates=["a"])
+    scoring.ask("eve", request_id="r2")
+    scoring.service.round()
+    assert [each.request_id for each in scoring.recommendations()] == ["r2"]
+    (letter,) = scoring.dead_letters()
+    assert letter.reason == "scoring failed (ZeroDivisionError): one candidate"
+
+
+def test_unavailable_items_are_known_before_the_first_answer() -> None:
+    scoring = Scoring()
+    scoring.learned.commit(0, [Click("bob", "a"), Click("bob", "b"), Click("bob", "c")])
+    for n in range(3_000):  # more than one poll takes
+        item = Item(item_id=f"filler {n}")
+        scoring.sink.send("t.items", key=item.item_id.encode(), value=encode(item))
+    scoring.sink.send("t.items", key=b"a", value=encode(Item(item_id="a", available=False)))
+    scoring.begin()
+    scoring.sink.send("t.items", key=b"b", value=None)
+    scoring.sink.send("t.items", key=b"bad", value=b"[]")
+    scoring.ask("ann", k=1)
+    scoring.service.round()
+    (recommendation,) = scoring.recommendations()
+    assert [item.item_id for item in recommendation.items] == ["c"]
+    (letter,) = scoring.dead_letters()
+    assert (letter.topic, letter.offset) == ("t.items", 3_002)
+    assert scoring.counted("catalogue_items") == 3_001
+
+
+def test_a_restart_goes_on_where_the_group_was_and_a_new_group_at_the_end() -> None:
+    broker = MemoryBroker(N_PARTITIONS)
+    first = Scoring(broker=broker)
+    first.ask("ann", request_id="before anyone listened")
+    first.begin()
+    first.ask("ann", request_id="one")
+    first.service.round()
+    first.ask("ann", request_id="two")
+    second = Scoring(broker=broker)
+    second.begin()
+    second.service.round()
+    assert [each.request_id for each in second.recommendations()] == ["one", "two"]
+
+
+class NotAcknowledged(MemorySink):
+    def flush(self, timeout_s: float) -> None:
+        raise DeliveryFailed("2 messages are not acknowledged")
+
+
+def test_offsets_are_told_only_after_the_answers_are_acknowledged() -> None:
+    scoring = Scoring(sink=NotAcknowledged)
+    scoring.begin()
+    scoring.ask("ann")
+    with pytest.raises(DeliveryFailed):
+        scoring.service.round()
+    assert len(scoring.recommendations()) == 1
+    assert scoring.broker.committed["scorers"] == {}
+
+
+# --- the whole service, in threads ---------------------------------------------------------------
+
+
+class Running(Scoring):
+    """A service that runs in a thread, by the machine's clock."""
+
+    def __enter__(self) -> Running:
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def _run(self) -> None:
+        try:
+            self.service.run()
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
+            self.error = error
+
+    def __exit__(self, *exc: object) -> None:
+        self.service.stop()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+
+def test_running_it_answers_follows_and_stops_with_nothing_left_half_done() -> None:
+    learned = Partitions(2, bounds=Bounds(users_max=50, items_max=500))
+    with Running(clock=SystemClock(), learned=learned) as scoring:
+        wait_for(lambda: "scorers" in scoring.broker.committed and scoring.source.lag() != {})
+        for n in range(40):
+            now_ms = scoring.clock.now_ms()
+            learned.commit(n % 2, [Click(f"u{n % 2}", f"i{n}", now_ms)], published_ms=now_ms)
+            scoring.ask("ann", request_id=f"r{n}", k=50)
+            time.sleep(0.005)
+        wait_for(lambda: scoring.service.replica.current().model_version == "p0:20,p1:20")
+        scoring.ask("ann", request_id="last", k=50)
+        wait_for(lambda: len(scoring.recommendations()) == 41)
+    assert scoring.error is None
+    told = scoring.recommendations()
+    assert len(told[-1].items) == 40
+    assert [each.request_id for each in told[:-1]] == [f"r{n}" for n in range(40)]
+    assert {each.model_version for each in told} >= {"p0:20,p1:20"}
+    where = ("t.requests", partition_of(b"ann", 2))
+    assert scoring.broker.committed["scorers"][where] == 41
+    fresh = scoring.service.replica.freshness.summary()
+    assert fresh.n_samples > 0
+    assert 0 <= fresh.p50_ms <= fresh.p99_ms < 5_000
+    by_metric = scoring.registry.get_sample_value(
+        "streamer_scorer_freshness_ms", {"quantile": "0.5"}
+    )
+    assert by_metric == fresh.p50_ms
+
+
+class FlakyStore(MemoryStore):
+    """Does not answer every second time."""
+
+    n_refused = 0
+
+    def follow(self, after: Any, *, timeout_s: float) -> list[Entry]:
+        self._turn = not getattr(self, "_turn", False)
+        if self._turn:
+            self.n_refused += 1
+            raise StoreUnavailable("no answer within 5 s; retrying")
+        return super().follow(after, timeout_s=timeout_s)
+
+
+def test_while_the_store_is_away_it_goes_on_with_what_it_has() -> None:
+    learned = Partitions(2)
+    flaky = FlakyStore()
+    layout = learned.store.layout()
+    assert layout is not None
+    flaky.ensure_layout(layout)
+    for partition in range(2):
+        flaky.acquire(partition, "tests")
+    learned.store = flaky
+    with Running(clock=SystemClock(), learned=learned) as scoring:
+        wait_for(lambda: flaky.n_refused > 0 and scoring.source.lag() != {})
+        learned.commit(0, [Click("bob", "a")])
+        scoring.ask("ann")
+        wait_for(lambda: len(scoring.recommendations()) == 1)
+        wait_for(lambda: scoring.service.replica.current().model_version == "p0:1,p1:0")
+    assert scoring.error is None
+
+
+class OtherLayout(MemoryStore):
+    def load(self, partition: int) -> Any:
+        raise LayoutMismatch("the store holds an entry of schema version 2")
+
+
+def test_an_error_that_waiting_does_not_mend_ends_the_service() -> None:
+    with Running(clock=SystemClock(), store=OtherLayout()) as scoring:
+        wait_for(lambda: scoring.error is not None)
+    assert isinstance(scoring.error, LayoutMismatch)
