@@ -27,14 +27,18 @@ _STEP_UNITS_MAX = np.float32(1 << 28)  # a step of 16: from ±112 it stays insid
 
 @numba.njit(cache=True, nogil=True)
 def dots(
-    p: NDArray[np.float32], q: NDArray[np.float32], n: int, products: NDArray[np.float32]
+    p: NDArray[np.float32],
+    q: NDArray[np.float32],
+    n: int,
+    products: NDArray[np.float32],
+    sums: NDArray[np.float32],
 ) -> None:
     """``products[c] = p · q[c]`` for the first ``n`` rows of ``q``, padded to ``LANES``.
 
     Eight running sums let the compiler use vector instructions while the order of additions, and
-    so every bit of the result, is as written here on every machine.
+    so every bit of the result, is as written here on every machine. ``sums`` is scratch for them,
+    ``(LANES,)``: to allocate it here would take longer than a product.
     """
-    sums = np.empty(LANES, dtype=np.float32)
     for c in range(n):
         sums[:] = 0
         for f in range(0, q.shape[1], LANES):

@@ -141,6 +141,7 @@ def learn_implicit(
     scores = np.empty(n_candidates, dtype=np.float32)
     slope = np.empty(n_candidates, dtype=np.float32)
     square = np.empty(1, dtype=np.float32)
+    sums = np.empty(LANES, dtype=np.float32)
     decay = np.float32(regularization)
     for i in range(len(user_slots)):
         user = user_slots[i]
@@ -152,7 +153,7 @@ def learn_implicit(
                 rows[n] = candidates[i, c]
                 n += 1
         _read(items, rows, n, q)
-        dots(p[0], q, n, scores)
+        dots(p[0], q, n, scores, sums)
         for c in range(n):
             scores[c] += np.float32(items[rows[c], k]) * UNIT
         slopes(scores, n, weights[i], loss, slope)
@@ -160,9 +161,9 @@ def learn_implicit(
         for c in range(n):
             for f in range(k):
                 gradient[0, f] += slope[c] * q[c, f]
-        dots(p[0], p, 1, square)
+        dots(p[0], p, 1, square, sums)
         _step_items(items, squares, rows, slope, n, p[0], q, square[0] / k, learning_rate, decay)
-        dots(gradient[0], gradient, 1, square)
+        dots(gradient[0], gradient, 1, square, sums)
         users[user, k] += min(square[0] / np.float32(k), np.float32(_SQUARE_MAX))
         rate = np.float32(learning_rate / math.sqrt(users[user, k] + _TINY))
         for f in range(k):
