@@ -54,7 +54,13 @@ class Assignment:
     """
 
     def __init__(
-        self, bootstrap_servers: str, *, own: Options, given: Options | None, timeout_s: float
+        self,
+        bootstrap_servers: str,
+        *,
+        own: Options,
+        given: Options | None,
+        timeout_s: float,
+        keep_keys: bool = False,
     ) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.outages = Outages(bootstrap_servers)
@@ -62,6 +68,7 @@ class Assignment:
         self.positions: dict[TopicPartition, int] = {}
         self._high: dict[TopicPartition, int] = {}
         self._timeout_s = timeout_s
+        self._keep_keys = keep_keys
         self._trimmed = False
         self._closed = False
         self._own = {**_OPTIONS, **own}
@@ -131,7 +138,7 @@ class Assignment:
     def batches(self, messages: list[ck.Message]) -> list[MessageBatch]:
         """Columns of what was fetched; moves the positions."""
         messages, errors = good_messages(messages)
-        batches = to_batches(messages)
+        batches = to_batches(messages, keep_keys=self._keep_keys)
         for batch in batches:
             where = batch.topic, batch.partition
             if batch.offsets[0] < self.positions[where]:

@@ -25,7 +25,7 @@ def good_messages(messages: list[ck.Message]) -> tuple[list[ck.Message], list[ck
     return good, [message for message in messages if message.error() is not None]
 
 
-def to_batches(messages: list[ck.Message]) -> list[MessageBatch]:
+def to_batches(messages: list[ck.Message], *, keep_keys: bool = False) -> list[MessageBatch]:
     """Group by (topic, partition), each in the order of arrival; the groups are sorted."""
     runs: dict[tuple[str, int], list[ck.Message]] = {}
     for topic, of_topic in groupby(messages, ck.Message.topic):
@@ -33,10 +33,12 @@ def to_batches(messages: list[ck.Message]) -> list[MessageBatch]:
             assert topic is not None
             assert partition is not None
             runs.setdefault((topic, partition), []).extend(run)
-    return [_batch(topic, partition, runs[topic, partition]) for topic, partition in sorted(runs)]
+    return [_batch(*where, runs[where], keep_keys=keep_keys) for where in sorted(runs)]
 
 
-def _batch(topic: str, partition: int, messages: list[ck.Message]) -> MessageBatch:
+def _batch(
+    topic: str, partition: int, messages: list[ck.Message], *, keep_keys: bool
+) -> MessageBatch:
     n = len(messages)
     return MessageBatch(
         topic=topic,
@@ -44,4 +46,5 @@ def _batch(topic: str, partition: int, messages: list[ck.Message]) -> MessageBat
         values=list(map(ck.Message.value, messages)),
         offsets=np.fromiter(map(ck.Message.offset, messages), np.int64, n),
         publish_ms=np.fromiter(map(_time, map(ck.Message.timestamp, messages)), np.int64, n),
+        keys=list(map(ck.Message.key, messages)) if keep_keys else [],
     )

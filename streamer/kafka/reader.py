@@ -14,6 +14,8 @@ from streamer.protocols import MessageBatch
 class KafkaReader:
     """Reads partitions that no group shares out; any number of readers see every message.
 
+    Its batches have the messages' keys, as whoever follows a compacted topic needs them.
+
     Nothing happens before the first call that needs the broker. Each method may raise
     KafkaUnavailable, and TopicMismatch for a topic that isn't there. Not for several threads.
 
@@ -37,7 +39,7 @@ class KafkaReader:
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self._assignment = Assignment(
-            bootstrap_servers, own={}, given=client_options, timeout_s=timeout_s
+            bootstrap_servers, own={}, given=client_options, timeout_s=timeout_s, keep_keys=True
         )
         self._to_start = starts
 

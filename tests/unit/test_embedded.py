@@ -1,0 +1,175 @@
+"""The broker inside this process serves other processes as a real one does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+import pytest
+
+from streamer.config import load_config
+from streamer.errors import KafkaError, KafkaUnavailable, TopicMismatch
+from streamer.kafka.embedded import N_PARTITIONS, EmbeddedBroker
+from streamer.kafka.log_ends import EARLIEST
+from streamer.kafka.reader import KafkaReader
+from streamer.kafka.sink import KafkaSink
+from streamer.kafka.source import KafkaSource
+from streamer.kafka.topics import check_topics, create_topics
+from streamer.settings import TopicsConfig
+
+# What another process does: publish, join a group, read, commit.
+PUBLISH = """
+import sys
+from streamer.kafka.sink import KafkaSink
+sink = KafkaSink(sys.argv[1])
+for i in range(100):
+    sink.send("events", key=b"user-%d" % i, value=b"%d" % i)
+sink.close()
+"""
+CONSUME = """
+import sys
+from streamer.kafka.source import KafkaSource
+source = KafkaSource(
+    sys.argv[1], "group", ["events"], on_assign=lambda _: {}, on_revoke=lambda _: None
+)
+values, offsets = [], {}
+while len(values) < 100:
+    for batch in source.poll(n_max=1_000, timeout_s=1.0):
+        values += batch.values
+        offsets[batch.topic, batch.partition] = int(batch.offsets[-1]) + 1
+        assert (batch.publish_ms > 1_600_000_000_000).all()
+assert sorted(map(int, values)) == list(range(100))
+source.tell_applied(offsets)
+source.close()
+"""
+
+
+@pytest.fixture
+def broker() -> Iterator[str]:
+    with EmbeddedBroker() as embedded:
+        yield embedded.bootstrap_servers
+
+
+def run_apart(program: str, broker: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", program, broker], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def fill(broker: str, values: Sequence[bytes], partition: int = 0) -> None:
+    sink = KafkaSink(broker)
+    for value in values:
+        sink.send("events", key=None, value=value, partition=partition)
+    sink.close()
+
+
+def test_other_processes_publish_and_consume(broker: str) -> None:
+    create_topics(broker, TopicsConfig())
+    run_apart(PUBLISH, broker)
+    run_apart(CONSUME, broker)
+
+
+def test_two_sources_share_a_group(broker: str) -> None:
+    create_topics(broker, TopicsConfig())
+    owned: list[list[int]] = [[], []]
+
+    def source(me: int) -> KafkaSource:
+        def on_assign(partitions: Sequence[int]) -> Mapping[tuple[str, int], int]:
+            owned[me] = list(partitions)
+            return {}
+
+        topics = ["events", "decisions"]
+        return KafkaSource(
+            broker, "group", topics, on_assign=on_assign, on_revoke=lambda _: owned[me].clear()
+        )
+
+    sources = [source(0), source(1)]
+    for _ in range(200):
+        for each in sources:
+            each.poll(n_max=10, timeout_s=0.05)
+        if [len(each) for each in owned] == [2, 2]:
+            break
+    assert sorted(owned[0] + owned[1]) == list(range(N_PARTITIONS))
+    for each in sources:
+        each.close()
+
+
+def test_a_source_without_a_group_starts_at_once_with_all(broker: str) -> None:
+    create_topics(broker, TopicsConfig())
+    for partition in range(N_PARTITIONS):
+        fill(broker, [b"1"], partition)
+    calls: list[tuple[str, list[int]]] = []
+
+    def on_assign(partitions: Sequence[int]) -> Mapping[tuple[str, int], int]:
+        calls.append(("assign", list(partitions)))
+        return {}
+
+    source = KafkaSource(
+        broker,
+        None,
+        ["events"],
+        on_assign=on_assign,
+        on_revoke=lambda partitions: calls.append(("revoke", list(partitions))),
+    )
+    read: list[int] = []
+    for _ in range(50):
+        read += [b.partition for b in source.poll(n_max=10, timeout_s=0.05)]
+        if len(read) == N_PARTITIONS:  # 2.5 s at most, less than a group takes to form here
+            break
+    assert sorted(read) == list(range(N_PARTITIONS))
+    source.close()
+    everything = list(range(N_PARTITIONS))
+    assert calls == [("assign", everything), ("revoke", everything)]
+
+
+def test_topics_are_made_by_use_and_made_once(broker: str) -> None:
+    made = create_topics(broker, TopicsConfig())
+    assert {each.name for each in made} == {
+        "events",
+        "items",
+        "requests",
+        "recommendations",
+        "decisions",
+        "dead-letters",
+    }
+    assert {each.created for each in made} == {True}
+    assert {each.n_partitions for each in made} == {N_PARTITIONS}
+    assert {each.created for each in create_topics(broker, TopicsConfig())} == {False}
+
+
+def test_checking_makes_them_too(broker: str) -> None:
+    check_topics(broker, TopicsConfig())
+    reader = KafkaReader(broker)
+    assert reader.partitions("items") == [("items", p) for p in range(N_PARTITIONS)]
+    reader.close()
+
+
+def test_another_number_of_partitions_is_refused(broker: str) -> None:
+    config = load_config(env={}, flags={"topics.partitions": 8})
+    with pytest.raises(TopicMismatch, match=r"events has 4 .* wants 8; the embedded broker knows"):
+        create_topics(broker, config.topics)
+
+
+def test_about_five_megabytes_a_partition_are_kept(broker: str) -> None:
+    create_topics(broker, TopicsConfig())
+    fill(broker, [b"x" * 100_000] * 100)
+    reader = KafkaReader(broker, {("events", 0): 0})
+    kept: list[bytes | None] = []
+    while len(kept) < 100 - reader.skipped_offsets:
+        kept += [v for b in reader.poll(n_max=100, timeout_s=5.0) for v in b.values]
+    assert 40 <= len(kept) <= 60
+    assert len(kept) + reader.skipped_offsets == 100
+    reader.close()
+
+
+def test_a_broker_is_gone_after_its_block() -> None:
+    with EmbeddedBroker() as embedded:
+        address = embedded.bootstrap_servers
+    with pytest.raises(KafkaError, match="before it is entered"):
+        embedded.bootstrap_servers  # noqa: B018
+    reader = KafkaReader(address, {("events", 0): EARLIEST}, timeout_s=0.5)
+    with pytest.raises(KafkaUnavailable):
+        reader.poll(n_max=1, timeout_s=0.0)
+    reader.close()

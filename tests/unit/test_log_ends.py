@@ -1,0 +1,62 @@
+"""Where a reader may start in a log."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamer.errors import KafkaError
+from streamer.kafka.log_ends import COMMITTED, EARLIEST, LATEST, Ends, resolve_starts
+
+WHERE = ("events", 0)
+LOG = {WHERE: Ends(100, 200)}
+
+
+@pytest.mark.parametrize(
+    ("start", "offset", "n_skipped"),
+    [
+        (150, 150, 0),
+        (100, 100, 0),
+        (200, 200, 0),
+        (40, 100, 60),
+        (0, 100, 100),
+        (EARLIEST, 100, 0),
+        (LATEST, 200, 0),
+    ],
+)
+def test_a_start_is_put_inside_the_log(start: int, offset: int, n_skipped: int) -> None:
+    found = resolve_starts({WHERE: start}, needed={}, committed={}, ends=LOG)
+    assert found == ({WHERE: offset}, n_skipped)
+
+
+def test_a_partition_without_a_start_begins_with_the_earliest() -> None:
+    assert resolve_starts({}, needed={}, committed={}, ends=LOG) == ({WHERE: 100}, 0)
+
+
+@pytest.mark.parametrize(
+    ("committed", "offset"), [({WHERE: 170}, 170), ({("events", 1): 170}, 200), ({}, 200)]
+)
+def test_the_committed_offset_or_else_the_end(
+    committed: dict[tuple[str, int], int], offset: int
+) -> None:
+    found = resolve_starts({WHERE: COMMITTED}, needed={}, committed=committed, ends=LOG)
+    assert found == ({WHERE: offset}, 0)
+
+
+def test_only_what_is_needed_counts_as_lost(caplog: pytest.LogCaptureFixture) -> None:
+    found = resolve_starts({WHERE: 20}, needed={WHERE: 120}, committed={}, ends=LOG)
+    assert found == ({WHERE: 100}, 0)
+    assert caplog.records == []
+    found = resolve_starts({WHERE: 20}, needed={WHERE: 90}, committed={}, ends=LOG)
+    assert found == ({WHERE: 100}, 10)
+    assert "events[0]: offsets 90 to 99 were deleted before they were read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("starts", "needed"),
+    [({WHERE: 205}, {}), ({WHERE: 150}, {WHERE: 205}), ({}, {WHERE: 205})],
+)
+def test_a_store_ahead_of_its_topic_is_refused(
+    starts: dict[tuple[str, int], int], needed: dict[tuple[str, int], int]
+) -> None:
+    with pytest.raises(KafkaError, match=r"ahead of the topic by 5 messages.*recreated"):
+        resolve_starts(starts, needed=needed, committed={}, ends=LOG)
