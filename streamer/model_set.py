@@ -6,13 +6,16 @@ import hashlib
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 
 from models.biased_mf import BiasedMF
 from models.history import UserHistory
+from models.ingest import Feedback, learn_feedback
 from models.mf import ImplicitMF
-from models.partition import Bounds, all_specs
+from models.partition import Bounds, PartitionState, all_specs
 from models.popularity import Popularity
 from models.protocols import Model
+from models.shared import SharedState
 from streamer.config import Config
 from streamer.protocols import Layout
 
@@ -85,3 +88,21 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
         tables=tuple(all_specs(models)),
         fingerprint=digest.hexdigest(),
     )
+
+
+def compile_kernels(models: Sequence[Model]) -> None:
+    """Learn a few made-up events into nowhere, so that no real one waits for a compiler."""
+    shared = SharedState(models)
+    n = 4
+    feedback = Feedback(
+        offsets=np.arange(n, dtype=np.int64),
+        ts_ms=np.full(n, 1_700_000_000_000, dtype=np.int64),
+        user_ids=["a", "b", "a", "c"],
+        item_ids=["x", "y", "z", "x"],
+        rewards=np.array([1, 1, -1, 1], dtype=np.float32),
+        values=np.full(n, np.nan),
+    )
+    state = PartitionState(0, models, shared, bounds=Bounds(users_max=2, items_max=2))
+    other = SharedState(models)
+    for _ in learn_feedback(feedback, state, models, from_offset=0, to_offset=n):
+        other.apply(state.collect())

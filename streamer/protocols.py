@@ -56,6 +56,16 @@ class MessageBatch:
     def __len__(self) -> int:
         return len(self.values)
 
+    def part(self, start: int, end: int) -> MessageBatch:
+        """Messages ``start`` to ``end`` of the batch, by position."""
+        return MessageBatch(
+            self.topic,
+            self.partition,
+            self.values[start:end],
+            self.offsets[start:end],
+            self.publish_ms[start:end],
+        )
+
 
 class Source(Protocol):
     """Where messages come from.

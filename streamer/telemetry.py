@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -11,6 +12,20 @@ from streamer.errors import ConfigError
 
 _LATENCY_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _ROWS = (10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0)
+
+
+class LearnerCounts(Protocol):
+    """What a learner counts by itself."""
+
+    n_messages: int
+    n_learned: int
+    n_duplicates: int
+    n_unrewarded: int
+    n_unadmitted: int
+    n_rejected: int
+    n_commits: int
+    n_checkpoints: int
+    n_evicted: dict[str, int]
 
 
 class LearnerMetrics:
@@ -59,6 +74,29 @@ class LearnerMetrics:
             registry=registry,
         )
         self.lag = lag_gauge("learner", registry)
+        self._shown: dict[str, int] = {}
+
+    def committed(self, seconds: float, n_rows: int) -> None:
+        """Note one commit."""
+        self.commit_seconds.observe(seconds)
+        self.rows_a_commit.observe(n_rows)
+
+    def show(self, counts: LearnerCounts) -> None:
+        """Bring the counters up to what a learner has counted."""
+        for counter, name, count in (
+            (self.events, "events", counts.n_messages),
+            (self.learned, "learned", counts.n_learned),
+            (self.duplicates, "duplicates", counts.n_duplicates),
+            (self.unrewarded, "unrewarded", counts.n_unrewarded),
+            (self.unadmitted, "unadmitted", counts.n_unadmitted),
+            (self.dead_letters, "dead_letters", counts.n_rejected),
+            (self.commits, "commits", counts.n_commits),
+            (self.checkpoints, "checkpoints", counts.n_checkpoints),
+            (self.evicted.labels("user"), "users", counts.n_evicted["user"]),
+            (self.evicted.labels("item"), "items", counts.n_evicted["item"]),
+        ):
+            counter.inc(count - self._shown.get(name, 0))
+            self._shown[name] = count
 
 
 class ScorerMetrics:

@@ -36,7 +36,13 @@ GROUPS = {
     "streamer.scorer": "scorer",
     "streamer.client": "client",
     "streamer.documentation": "application",
+    "streamer.audience": "application",
+    "streamer.demo": "application",
+    "streamer.local": "application",
+    "streamer.processes": "application",
     "streamer.supervisor": "application",
+    "streamer.testing": "testing",
+    "streamer.logs": "clock",
     "streamer.cli": "cli",
     "streamer.__main__": "main",
 }
@@ -59,6 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     "learner": SERVICES,
     "scorer": SERVICES,
     "client": {*CONTRACT, "kafka"},
+    "testing": {*CONTRACT, "kafka"},
     "package": {"client", "errors", "events", "config"},
     "producers": {"client", "errors", "events", "config", "package"},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ class LearnerCounts:
     n_rejected: int = 0
     n_commits: int = 0
     n_checkpoints: int = 0
-    n_rows_committed: int = 0
+    n_evicted: dict[str, int] = field(default_factory=lambda: {"user": 0, "item": 0})
 
 
 @dataclass(slots=True)
@@ -91,6 +91,9 @@ class _Owned:
 
 DeadLetter = Callable[[MessageBatch, Sequence[Rejected]], None]
 """Puts rejected messages where they are kept; returns when they are safe."""
+
+Committed = Callable[[float, int], None]
+"""Told of each commit: the seconds it took and the rows it changed."""
 
 
 class Learner:
@@ -108,6 +111,8 @@ class Learner:
         Unique name of this learner; it fences off former owners of its partitions.
     dead_letter
         Called with bad messages before the offsets behind them are committed.
+    committed
+        Called after each commit, for metrics.
     """
 
     def __init__(
@@ -120,6 +125,7 @@ class Learner:
         owner: str,
         clock: Clock,
         dead_letter: DeadLetter,
+        committed: Committed = lambda seconds, n_rows: None,
     ) -> None:
         self.counts = LearnerCounts()
         self._store = store
@@ -129,6 +135,7 @@ class Learner:
         self._owner = owner
         self._clock = clock
         self._dead_letter = dead_letter
+        self._committed = committed
         self._shared = SharedState(models)
         self._owned: dict[int, _Owned] = {}
         self._versions: dict[int, int] = {}
@@ -206,10 +213,10 @@ class Learner:
     def _learn_batch(self, owned: _Owned, batch: MessageBatch) -> None:
         n_known = int(np.searchsorted(batch.offsets, owned.next_offset))
         if n_known:  # before the stored offset: these only restore the duplicate window
-            decode_batch(_part(batch, 0, n_known), dedup=owned.dedup, rewards=self._rewards)
+            decode_batch(batch.part(0, n_known), dedup=owned.dedup, rewards=self._rewards)
         if n_known == len(batch):
             return
-        batch = _part(batch, n_known, len(batch))
+        batch = batch.part(n_known, len(batch))
         decoded = decode_batch(batch, dedup=owned.dedup, rewards=self._rewards)
         if decoded.rejected:
             self._dead_letter(batch, decoded.rejected)
@@ -265,11 +272,14 @@ class Learner:
             committed_ms=self._clock.now_ms(),
             n_events=int(last - first),
         )
+        began_s = time.monotonic()
         self._retried(lambda: self._store.commit(entry, owner=self._owner))  # (3)
+        self._committed(time.monotonic() - began_s, sum(map(len, change.tables.values())))
         owned.version = self._versions[partition] = entry.version
         owned.next_offset = segment.to_offset
         self.counts.n_commits += 1
-        self.counts.n_rows_committed += sum(map(len, change.tables.values()))
+        for entity, ids in change.ids.items():
+            self.counts.n_evicted[entity] += len(ids.removed)
         self._apply(others)  # (4)
         if owned.state.n_dirty > self._settings.checkpoint_rows_max:
             self._checkpoint(owned)
@@ -364,16 +374,6 @@ def _check_finite(change: Change, partition: int, to_offset: int) -> None:
                 f" {partition} offset {to_offset - 1}; nothing of this batch was committed. Lower"
                 " the learning rate, or look for extreme rewards, and start again"
             )
-
-
-def _part(batch: MessageBatch, start: int, end: int) -> MessageBatch:
-    return MessageBatch(
-        batch.topic,
-        batch.partition,
-        batch.values[start:end],
-        batch.offsets[start:end],
-        batch.publish_ms[start:end],
-    )
 
 
 def _sample(publish_ms: NDArray[np.int64]) -> NDArray[np.int64]:

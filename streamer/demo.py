@@ -1,0 +1,262 @@
+"""``streamer demo``: everything at work on one machine, in one live table, for a minute."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from producers.datasets import open_log
+from streamer.audience import Audience, LogAudience, SimulatedAudience
+from streamer.client import Publisher, Recommender
+from streamer.config import Config, load_config
+from streamer.errors import RequestTimeout, StreamerError
+from streamer.local import LocalSystem, local_system
+
+_START_TIMEOUT_S = 120.0
+_DRAIN_TIMEOUT_S = 15.0
+_TABLE_EVERY_S = 0.25
+_POLICIES = ("streamer", "popularity", "random")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the command line says; see ``streamer demo --help``."""
+
+    seconds: float
+    json_path: Path | None
+    dataset: str | None
+    bootstrap_servers: str | None
+    store: str | None
+    seed: int
+
+
+@dataclass(slots=True)
+class DemoResult:
+    """What came of it; written as JSON with ``--json``.
+
+    Attributes
+    ----------
+    events, events_per_s
+        Events published and acknowledged.
+    freshness_ms
+        From an event's publication to served parameters that have learned it: p50 and p99.
+    click_rate
+        By policy: clicks an item shown (simulated users), or how often the next item taken was
+        among those shown (a real log); ``measure`` says which.
+    dead_letters
+        Messages refused, each with its reason on the dead-letter topic.
+    lost
+        Events published that the learner has not taken at the end.
+    """
+
+    events: int
+    events_per_s: float
+    freshness_ms: dict[str, float]
+    click_rate: dict[str, float]
+    measure: str
+    dead_letters: int
+    lost: int
+    lag: int
+    seconds: float
+    start_s: float
+    seed: int
+
+
+def run_demo(options: DemoOptions, console: Console) -> DemoResult:
+    """Run it and print what came of it."""
+    began_s = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-demo-")))
+        config = _config(options, folder)
+        audience = _audience(options)
+        status = stack.enter_context(
+            console.status("starting a broker, a learner and a scorer (the first time: compiling)")
+        )
+        system = stack.enter_context(local_system(config, log_dir=folder))
+        publisher = stack.enter_context(Publisher(config=system.config))
+        recommender = stack.enter_context(Recommender(config=system.config))
+        audience.publish_items(publisher)
+        _wait_until_ready(system, recommender)
+        start_s = time.monotonic() - began_s
+        status.stop()
+        result = _play(options, audience, system, publisher, recommender, start_s, console)
+    _print_summary(result, options, console)
+    if options.json_path is not None:
+        options.json_path.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    return result
+
+
+def _config(options: DemoOptions, folder: Path) -> Config:
+    """Defaults but for what the command line says: a demo is the same everywhere."""
+    flags: dict[str, Any] = {
+        "kafka.bootstrap_servers": options.bootstrap_servers or "",
+        "store.url": options.store or f"sqlite:{folder / 'streamer.db'}",
+        # Minutes count here: what is popular now is what was clicked in the last ones.
+        "popularity.half_lives_s": [60.0, 600.0, 86_400.0],
+        "scorer.trending_half_life_s": 600.0,
+    }
+    if options.bootstrap_servers:
+        # Topics of its own: what others published before would be learned first.
+        flags["topics.prefix"] = f"demo-{time.time_ns() // 1_000_000}-"
+    return load_config(env={}, flags=flags)
+
+
+def _audience(options: DemoOptions) -> SimulatedAudience | LogAudience:
+    if options.dataset is not None:
+        return LogAudience(open_log(options.dataset), seed=options.seed)
+    return SimulatedAudience(seed=options.seed)
+
+
+def _wait_until_ready(system: LocalSystem, recommender: Recommender) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        system.check()
+        try:
+            recommender.recommend("nobody", k=1, timeout_s=1.0)
+        except RequestTimeout:
+            if time.monotonic() > deadline:
+                raise
+            continue
+        if "streamer_learner_events_total" in system.metrics():
+            return
+        time.sleep(0.05)
+
+
+def _play(
+    options: DemoOptions,
+    audience: Audience,
+    system: LocalSystem,
+    publisher: Publisher,
+    recommender: Recommender,
+    start_s: float,
+    console: Console,
+) -> DemoResult:
+    began_s = time.monotonic()
+
+    def measured(*, lost: int = 0) -> DemoResult:
+        return _measure(
+            audience,
+            system.metrics(),
+            lost=lost,
+            seconds=time.monotonic() - began_s,
+            start_s=start_s,
+            seed=options.seed,
+        )
+
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        try:
+            _act(options.seconds, audience, system, publisher, recommender, live, measured)
+        except KeyboardInterrupt:
+            console.print("stopped early")
+        seconds = time.monotonic() - began_s
+        publisher.flush()
+        lost = _drain(audience, system)
+    result = measured(lost=lost)
+    result.seconds = seconds
+    result.events_per_s = result.events / max(seconds, 1e-9)
+    return result
+
+
+def _act(
+    seconds: float,
+    audience: Audience,
+    system: LocalSystem,
+    publisher: Publisher,
+    recommender: Recommender,
+    live: Live,
+    measured: Callable[[], DemoResult],
+) -> None:
+    began_s = shown_s = time.monotonic()
+    while time.monotonic() - began_s < seconds:
+        if not audience.round(publisher, recommender):
+            return
+        if time.monotonic() - shown_s > _TABLE_EVERY_S:
+            shown_s = time.monotonic()
+            system.check()
+            live.update(_table(measured(), seconds), refresh=True)
+
+
+def _drain(audience: Audience, system: LocalSystem) -> int:
+    """Events the learner has not taken although it had time to."""
+    deadline = time.monotonic() + _DRAIN_TIMEOUT_S
+    while True:
+        taken = int(system.metrics().get("streamer_learner_events_total", 0))
+        if taken >= audience.n_events or time.monotonic() > deadline:
+            return max(0, audience.n_events - taken)
+        system.check()
+        time.sleep(0.05)
+
+
+def _measure(
+    audience: Audience,
+    samples: dict[str, float],
+    *,
+    lost: int,
+    seconds: float,
+    start_s: float,
+    seed: int,
+) -> DemoResult:
+    def freshness(quantile: str) -> float:
+        value = samples.get(f"streamer_scorer_freshness_ms{{{quantile}}}", 0.0)
+        return 0.0 if value != value else round(value, 1)
+
+    dead = ("streamer_learner_dead_letters_total", "streamer_scorer_dead_letters_total")
+    return DemoResult(
+        events=audience.n_events,
+        events_per_s=audience.n_events / max(seconds, 1e-9),
+        freshness_ms={"p50": freshness("0.5"), "p99": freshness("0.99")},
+        click_rate={policy: round(audience.tally.rate(policy), 4) for policy in _POLICIES},
+        measure=audience.measure,
+        dead_letters=int(sum(samples.get(name, 0) for name in dead)),
+        lost=lost,
+        lag=int(samples.get("streamer_learner_lag", 0)),
+        seconds=seconds,
+        start_s=round(start_s, 2),
+        seed=seed,
+    )
+
+
+def _table(result: DemoResult, seconds: float) -> Table:
+    table = Table(title=f"streamer demo, {result.seconds:.0f} of {seconds:.0f} s", min_width=60)
+    table.add_column("what")
+    table.add_column("now", justify="right")
+    table.add_row("events published", f"{result.events:,}")
+    table.add_row("events/s", f"{result.events_per_s:,.0f}")
+    table.add_row("lag (messages)", f"{result.lag:,}")
+    table.add_row("event → served, p50", f"{result.freshness_ms['p50']:.0f} ms")
+    table.add_row("event → served, p99", f"{result.freshness_ms['p99']:.0f} ms")
+    for policy in _POLICIES:
+        style = "bold green" if policy == "streamer" else ""
+        table.add_row(
+            f"{result.measure}, {policy}", f"{result.click_rate[policy]:.3f}", style=style
+        )
+    table.add_row("dead letters", f"{result.dead_letters:,}")
+    return table
+
+
+def _print_summary(result: DemoResult, options: DemoOptions, console: Console) -> None:
+    table = _table(result, result.seconds)
+    table.title = f"streamer demo: {result.seconds:.0f} s, ready after {result.start_s:.1f} s"
+    table.add_row("events lost", f"{result.lost:,}")
+    console.print(table)
+    if result.lost:
+        raise StreamerError(f"{result.lost} events were published and never learned")
+    console.print(
+        "What next:\n"
+        "  streamer up                     run it on this machine, and publish your own events\n"
+        "  streamer demo --dataset PATH    play a real log, a MovieLens folder for example\n"
+        "  streamer config                 see what can be set, in streamer.toml",
+        highlight=False,
+    )
+    if options.json_path is not None:
+        console.print(f"written to {options.json_path}", highlight=False)

@@ -1,0 +1,75 @@
+"""A partition of a topic, handed out up to an offset at a time, for verification."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from streamer.errors import KafkaError
+from streamer.protocols import MessageBatch
+
+_N_MAX = 10_000
+
+
+class PartitionReader(Protocol):
+    """Reads one partition from its start, without a group."""
+
+    def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]: ...
+
+
+class TopicStream:
+    """Messages in offset order; holds those polled and not yet taken, some thousand at most.
+
+    Parameters
+    ----------
+    timeout_s
+        How long the broker may take for messages that must be there.
+    """
+
+    def __init__(
+        self, reader: PartitionReader, topic: str, partition: int, *, timeout_s: float
+    ) -> None:
+        self._reader = reader
+        self._timeout_s = timeout_s
+        no_numbers = np.zeros(0, dtype=np.int64)
+        self._ahead = MessageBatch(topic, partition, [], no_numbers, no_numbers)
+
+    def take(self, to_offset: int) -> MessageBatch:
+        """All messages below ``to_offset`` not taken yet.
+
+        Raises
+        ------
+        KafkaError
+            When the topic does not reach so far.
+        """
+        parts = [self._ahead]
+        deadline = time.monotonic() + self._timeout_s
+        while not _reaches(parts[-1], to_offset - 1):
+            parts += self._reader.poll(n_max=_N_MAX, timeout_s=0.5)
+            if time.monotonic() > deadline and not _reaches(parts[-1], to_offset - 1):
+                raise KafkaError(
+                    f"{self._ahead.topic} partition {self._ahead.partition}: no message at offset"
+                    f" {to_offset - 1} within {self._timeout_s:.0f} s; the store has learned it,"
+                    " so the topic was trimmed or made anew: verify against a topic that keeps all"
+                )
+        joined = _joined(parts)
+        n = int(np.searchsorted(joined.offsets, to_offset))
+        self._ahead = joined.part(n, len(joined))
+        return joined.part(0, n)
+
+
+def _reaches(batch: MessageBatch, offset: int) -> bool:
+    return len(batch) > 0 and int(batch.offsets[-1]) >= offset
+
+
+def _joined(parts: Sequence[MessageBatch]) -> MessageBatch:
+    return MessageBatch(
+        parts[0].topic,
+        parts[0].partition,
+        [value for part in parts for value in part.values],
+        np.concatenate([part.offsets for part in parts]),
+        np.concatenate([part.publish_ms for part in parts]),
+    )

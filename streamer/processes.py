@@ -1,0 +1,230 @@
+"""The long-running processes, put together from a configuration: learner and scorer."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry
+
+from streamer.clock import SystemClock
+from streamer.config import Config
+from streamer.errors import ConfigError
+from streamer.kafka.configured import configured_reader, configured_sink, configured_source
+from streamer.kafka.log_ends import COMMITTED, EARLIEST
+from streamer.kafka.topics import check_topics
+from streamer.learner.learner import Learner, LearnerSettings
+from streamer.learner.rewards import rewards
+from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
+from streamer.learner.topic_stream import TopicStream
+from streamer.learner.verify import Verification, verify_store
+from streamer.model_set import bounds, build_models, compile_kernels, store_layout
+from streamer.protocols import ParameterStore, Source
+from streamer.scorer.service import ScorerService
+from streamer.store import open_store
+from streamer.telemetry import LearnerMetrics, ScorerMetrics, serve_metrics, show_lag
+
+log = logging.getLogger(__name__)
+
+
+def configured_store(config: Config) -> ParameterStore:
+    """The store that the configuration names."""
+    return open_store(
+        config.store.url,
+        key_prefix=config.store.key_prefix,
+        timeout_s=config.store.timeout_s,
+        log_entries_kept=config.store.log_entries_kept,
+        schedule_entries_max=config.store.schedule_entries_max,
+    )
+
+
+def learner_settings(config: Config) -> LearnerSettings:
+    """What a learner, and a verification of what it did, are told."""
+    learner = config.learner
+    return LearnerSettings(
+        topic=config.topics.topic("events"),
+        n_partitions=config.topics.partitions,
+        bounds=bounds(config),
+        dedup_window=learner.dedup_window,
+        idle_expiry_ms=int(1000 * learner.idle_expiry_s),
+        checkpoint_interval_s=learner.checkpoint_interval_s,
+        checkpoint_rows_max=learner.checkpoint_rows_max,
+        commit_deadline_s=config.kafka.request_timeout_s,
+    )
+
+
+def run_learner(config: Config, *, alone: bool = False) -> None:
+    """Learn until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    alone
+        Own all partitions without a consumer group: starts at once, but there may be one only.
+    """
+    require_broker(config)
+    models = build_models(config)
+    compile_kernels(models)
+    _check_topics(config)
+    settings = learner_settings(config)
+    registry = CollectorRegistry()
+    metrics = LearnerMetrics(registry)
+    with contextlib.ExitStack() as stack:
+        store = configured_store(config)
+        stack.callback(store.close)
+        store.ensure_layout(store_layout(config, models))
+        sink = configured_sink(config)
+        stack.callback(sink.close)
+        stack.enter_context(serve_metrics(registry, config.metrics.port))
+        learner = Learner(
+            store=store,
+            models=models,
+            settings=settings,
+            rewards=functools.partial(rewards, config.rewards),
+            owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+            clock=SystemClock(),
+            dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),
+            committed=metrics.committed,
+        )
+
+        def open_source(*, on_assign: Assigned, on_revoke: Revoked) -> Source:
+            return configured_source(
+                config,
+                None if alone else "learner",
+                ["events"],
+                on_assign=on_assign,
+                on_revoke=on_revoke,
+                needed=lambda: {(settings.topic, p): at for p, at in learner.offsets.items()},
+            )
+
+        def on_round(source: Source) -> None:
+            metrics.show(learner.counts)
+            show_lag(metrics.lag, source.lag())
+
+        service = LearnerService(
+            learner=learner,
+            open_source=open_source,
+            topic=settings.topic,
+            sync_interval_s=config.learner.sync_interval_ms / 1000,
+            n_max=config.learner.batch_messages_max,
+            clock=SystemClock(),
+            on_round=on_round,
+        )
+        with _stopped_by_signals(service.stop):
+            log.info("learner_ready")
+            service.run()
+            log.info("learner_stopped")
+
+
+def run_scorer(config: Config, *, alone: bool = False) -> None:
+    """Answer requests until SIGTERM or SIGINT; ``alone`` as for :func:`run_learner`."""
+    require_broker(config)
+    models = build_models(config)
+    compile_kernels(models)
+    _check_topics(config)
+    requests = config.topics.topic("requests")
+    items = config.topics.topic("items")
+    registry = CollectorRegistry()
+    metrics = ScorerMetrics(registry)
+    with contextlib.ExitStack() as stack:
+        store = configured_store(config)
+        stack.callback(store.close)
+        store.ensure_layout(store_layout(config, models))
+        sink = configured_sink(config, linger_s=0.0)
+        stack.callback(sink.close)
+        stack.enter_context(serve_metrics(registry, config.metrics.port))
+        reader = configured_reader(config)
+        stack.callback(reader.close)
+        reader.start(dict.fromkeys(reader.partitions(items), EARLIEST))
+        start = EARLIEST if alone else COMMITTED
+        source = configured_source(
+            config,
+            None if alone else "scorer",
+            ["requests"],
+            on_assign=lambda partitions: {(requests, p): start for p in partitions},
+            on_revoke=lambda partitions: None,
+        )
+        service = ScorerService(
+            config,
+            models=models,
+            store=store,
+            source=source,
+            items=reader,
+            sink=sink,
+            clock=SystemClock(),
+            metrics=metrics,
+        )
+        with _stopped_by_signals(service.stop):
+            service.run()
+            log.info("scorer_stopped")
+
+
+def verify_configured(
+    config: Config, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Verification:
+    """Execute the configured store's schedule again over the topics; see :func:`verify_store`."""
+    require_broker(config)
+    models = build_models(config)
+    settings = learner_settings(config)
+    with contextlib.ExitStack() as stack:
+        store = configured_store(config)
+        stack.callback(store.close)
+        store.ensure_layout(store_layout(config, models))
+
+        def stream(partition: int) -> TopicStream:
+            reader = configured_reader(config, {(settings.topic, partition): EARLIEST})
+            stack.callback(reader.close)
+            return TopicStream(
+                reader, settings.topic, partition, timeout_s=config.kafka.request_timeout_s
+            )
+
+        return verify_store(
+            store,
+            models=models,
+            settings=settings,
+            rewards=functools.partial(rewards, config.rewards),
+            stream=stream,
+            progress=progress,
+        )
+
+
+def require_broker(config: Config) -> None:
+    """Raise ConfigError where the configuration names no broker."""
+    if not config.kafka.bootstrap_servers:
+        raise ConfigError(
+            "kafka.bootstrap_servers is empty: name a broker (--bootstrap-servers, streamer.toml or"
+            " STREAMER_KAFKA__BOOTSTRAP_SERVERS), or run `streamer up`, which starts one for trying"
+            " things out"
+        )
+
+
+def _check_topics(config: Config) -> None:
+    check_topics(
+        config.kafka.bootstrap_servers,
+        config.topics,
+        client_options=config.kafka.client,
+        timeout_s=config.kafka.request_timeout_s,
+    )
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call ``stop``; a second one ends the process at once."""
+
+    def on_signal(number: int, frame: object) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        log.info("stopping", extra={"signal": signal.Signals(number).name})
+        stop()
+
+    before = {each: signal.signal(each, on_signal) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
