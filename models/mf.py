@@ -76,6 +76,7 @@ class ImplicitMF:
             recent_share=recent_share,
             n_recent_items=n_recent_items,
             seed=seed,
+            corrected=loss == "softmax",
         )
 
     def tables(self) -> Sequence[TableSpec]:
@@ -105,9 +106,10 @@ class ImplicitMF:
         if not np.isfinite(batch.rewards).all():
             raise ValueError("a reward is not finite; refuse such events before they are learned")
         negatives = self.sampler.draw(batch, state)
-        candidates = np.empty((len(batch), 1 + negatives.shape[1]), dtype=np.int32)
+        slots = negatives.slots
+        candidates = np.empty((len(batch), 1 + slots.shape[1]), dtype=np.int32)
         candidates[:, 0] = batch.item_rows
-        candidates[:, 1:] = np.where(negatives >= 0, state.item_rows[negatives], -1)
+        candidates[:, 1:] = np.where(slots >= 0, state.item_rows[slots], -1)
         users = state.own["user_factors"]
         items, squares = shared.tables["item_factors"], shared.tables["item_adagrad"]
         users.touch(batch.user_slots)
@@ -119,6 +121,7 @@ class ImplicitMF:
             squares.values,
             batch.user_slots,
             candidates,
+            negatives.log_expected,
             batch.rewards,
             LOSSES.index(self.loss),
             self.learning_rate,

@@ -109,6 +109,7 @@ def learn_implicit(
     squares: NDArray[np.int64],
     user_slots: Slots,
     candidates: Slots,
+    log_expected: NDArray[np.float32],
     weights: NDArray[np.float32],
     loss: int,
     learning_rate: float,
@@ -128,6 +129,8 @@ def learn_implicit(
         ``(n,)`` rows of ``users``.
     candidates
         ``(n, 1 + n_negatives)`` rows of ``items``: the event's item, then negatives (-1: none).
+    log_expected
+        ``(n, n_negatives)``, subtracted from the scores of negatives; or ``(0, 0)``.
     weights
         ``(n,)`` rewards.
     """
@@ -139,10 +142,11 @@ def learn_implicit(
     gradient = np.zeros((1, padded), dtype=np.float32)
     rows = np.empty(n_candidates, dtype=np.int32)
     scores = np.empty(n_candidates, dtype=np.float32)
+    shift = np.empty(n_candidates, dtype=np.float32)
     slope = np.empty(n_candidates, dtype=np.float32)
     square = np.empty(1, dtype=np.float32)
     sums = np.empty(LANES, dtype=np.float32)
-    decay = np.float32(regularization)
+    decay, zero = np.float32(regularization), np.float32(0)
     for i in range(len(user_slots)):
         user = user_slots[i]
         for f in range(k):
@@ -151,11 +155,12 @@ def learn_implicit(
         for c in range(n_candidates if weights[i] > 0 else 1):
             if candidates[i, c] >= 0:
                 rows[n] = candidates[i, c]
+                shift[n] = log_expected[i, c - 1] if c and len(log_expected) else zero
                 n += 1
         _read(items, rows, n, q)
         dots(p[0], q, n, scores, sums)
         for c in range(n):
-            scores[c] += np.float32(items[rows[c], k]) * UNIT
+            scores[c] += np.float32(items[rows[c], k]) * UNIT - shift[c]
         slopes(scores, n, weights[i], loss, slope)
         gradient[:] = 0
         for c in range(n):

@@ -7,6 +7,8 @@ from floating.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numba
@@ -27,6 +29,23 @@ _DRAWS_MAX = 4
 _SHARE_UNIT = 1 << 16
 
 
+@dataclass(frozen=True, slots=True)
+class Negatives:
+    """Negatives of a batch.
+
+    Attributes
+    ----------
+    slots
+        ``(n, n_negatives)`` int32 item slots, -1 where there is none (and for rewards below 0).
+    log_expected
+        ``(n, n_negatives)`` float32: ln of how often each was to be expected among the event's
+        draws, which sampled softmax subtracts from its score; ``(0, 0)`` if not asked for.
+    """
+
+    slots: Slots
+    log_expected: NDArray[np.float32]
+
+
 class NegativeSampler:
     """Draws item slots, as a function of what is stored and of each event's own random stream.
 
@@ -45,12 +64,20 @@ class NegativeSampler:
         Length of the ring, 8 B each, one ring a partition.
     seed
         Any int.
+    corrected
+        Whether ``log_expected`` is asked for.
     """
 
     TABLE = "recent_items"
 
     def __init__(
-        self, *, n_negatives: int, recent_share: float, n_recent_items: int, seed: int
+        self,
+        *,
+        n_negatives: int,
+        recent_share: float,
+        n_recent_items: int,
+        seed: int,
+        corrected: bool = False,
     ) -> None:
         if n_negatives < 1 or n_recent_items < 1 or not 0 <= recent_share <= 1:
             raise ValueError(
@@ -60,32 +87,31 @@ class NegativeSampler:
         self.n_negatives = n_negatives
         self.recent_share = recent_share
         self.n_recent_items = n_recent_items
+        self.corrected = corrected
         self.seed = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
 
     def table(self) -> TableSpec:
         return TableSpec(self.TABLE, "slot", Merge.RECENT, "u8", 1 + self.n_recent_items)
 
-    def draw(self, batch: Batch, state: PartitionState) -> Slots:
-        """Draw negatives for the positives of a batch and add the positives to the ring.
-
-        Returns
-        -------
-        ``(n, n_negatives)`` int32 item slots, -1 where there is none (and for rewards below 0).
-        """
-        ring = state.own[self.TABLE]
-        ring.reserve(1)
-        items = state.items
+    def draw(self, batch: Batch, state: PartitionState) -> Negatives:
+        """Draw negatives for the positives of a batch and add the positives to the ring."""
+        table, items = state.own[self.TABLE], state.items
+        table.reserve(1)
+        ring = table.values[0]
+        n_before = int(ring[0])
         liked = np.flatnonzero(batch.rewards > 0)
         keys = items.keys[batch.item_slots[liked]]
-        drawn = np.full((len(batch), self.n_negatives), -1, dtype=np.int32)
+        slots = np.full((len(batch), self.n_negatives), -1, dtype=np.int32)
+        n_high = np.zeros(len(liked), dtype=np.int64)
         _draw(
-            drawn,
+            slots,
+            n_high,
             liked,
             keys,
             batch.offsets,
             batch.item_slots,
-            ring.values[0],
-            int(ring.values[0, 0]),
+            ring,
+            n_before,
             items.keys,
             items.map.buckets,
             items.map.slots,
@@ -95,13 +121,30 @@ class NegativeSampler:
             np.uint64(state.partition),
             round(self.recent_share * _SHARE_UNIT),
         )
-        ring.merge(np.zeros(len(liked), dtype=np.int32), keys[:, None])
-        return drawn
+        log_expected = np.zeros(slots.shape if self.corrected else (0, 0), dtype=np.float32)
+        if self.corrected:
+            _expect(
+                log_expected,
+                slots,
+                n_high,
+                liked,
+                keys,
+                batch.item_slots,
+                ring,
+                n_before,
+                items.map.buckets,
+                items.map.slots,
+                np.zeros(items.n_slots, dtype=np.int32),
+                self.recent_share,
+            )
+        table.merge(np.zeros(len(liked), dtype=np.int32), keys[:, None])
+        return Negatives(slots, log_expected)
 
 
 @numba.njit(cache=True, nogil=True)
 def _draw(
     drawn: Slots,
+    n_high_at: NDArray[np.int64],
     liked: NDArray[np.int64],
     liked_keys: Keys,
     offsets: NDArray[np.int64],
@@ -129,6 +172,7 @@ def _draw(
                 n_high -= 1
         while n_high < n_slots and meta[n_high, META_FIRST_OFFSET] < offset:
             n_high += 1
+        n_high_at[n_pushed] = n_high
         start = stream(seed, partition, np.uint64(offset))
         newest = n_before + n_pushed - 1
         n_ring = min(newest + 1, length)
@@ -148,3 +192,52 @@ def _draw(
                 if slot >= 0 and slot != item_slots[i] and meta[slot, META_FIRST_OFFSET] < offset:
                     drawn[i, j] = slot
                     break
+
+
+@numba.njit(cache=True, nogil=True)
+def _expect(
+    log_expected: NDArray[np.float32],
+    drawn: Slots,
+    n_high_at: NDArray[np.int64],
+    liked: NDArray[np.int64],
+    liked_keys: Keys,
+    item_slots: Slots,
+    ring: Keys,
+    n_before: int,
+    buckets: Keys,
+    map_slots: Slots,
+    counts: NDArray[np.int32],
+    recent_share: float,
+) -> None:
+    """``ln(n drawn * (share * occurrences in the ring / its length + (1 - share) / slots))``.
+
+    ``counts`` are occurrences by slot, zero at first. They are counted from the ring, not stored:
+    a look-up of 5 ns for each of its keys, once a batch.
+    """
+    length = len(ring) - 1
+    if recent_share > 0:
+        for at in range(max(0, n_before - length), n_before):
+            slot = find_slot(buckets, map_slots, ring[1 + at % length])
+            if slot >= 0:
+                counts[slot] += 1
+    for n_pushed in range(len(liked)):
+        i = liked[n_pushed]
+        n_ring = min(n_before + n_pushed, length)
+        share = recent_share if n_ring else 0.0
+        n_drawn = 0
+        for j in range(drawn.shape[1]):
+            n_drawn += drawn[i, j] >= 0
+        for j in range(drawn.shape[1]):
+            if drawn[i, j] >= 0:
+                recent = counts[drawn[i, j]] / max(1, n_ring)
+                expected = share * recent + (1.0 - share) / n_high_at[n_pushed]
+                log_expected[i, j] = math.log(n_drawn * expected)
+        if recent_share > 0:
+            counts[item_slots[i]] += 1
+            oldest = n_before + n_pushed - length
+            if oldest >= 0:
+                inside = oldest < n_before
+                key = ring[1 + oldest % length] if inside else liked_keys[oldest - n_before]
+                slot = find_slot(buckets, map_slots, key)
+                if slot >= 0:
+                    counts[slot] -= 1

@@ -54,7 +54,7 @@ def _items(n: int, *, seed: int, n_items: int = 50) -> list[str]:
 def test_a_negative_is_another_item_met_before(recent_share: float) -> None:
     model, state = _sampling(recent_share=recent_share)
     batch = _batch(state, _items(500, seed=0))
-    drawn = model.sampler.draw(batch, state)
+    drawn = model.sampler.draw(batch, state).slots
     assert drawn.shape == (500, 4)
     assert (drawn[0] == -1).all()  # nothing else was known yet
     first_offsets = state.items.meta.values[:, META_FIRST_OFFSET]
@@ -71,7 +71,7 @@ def test_evicted_items_are_not_drawn() -> None:
     state.collect()
     evicted = np.arange(0, 40, 2, dtype=np.int32)
     state.evict("item", evicted)
-    drawn = model.sampler.draw(_batch(state, ["item-new"] * 100, offset=300), state)
+    drawn = model.sampler.draw(_batch(state, ["item-new"] * 100, offset=300), state).slots
     # The new item took slot 0 and is the positive itself; the others are free.
     assert not np.isin(drawn, evicted).any()
     assert (drawn >= 0).mean() > 0.7
@@ -83,7 +83,7 @@ def test_recent_ones_come_from_the_ring_in_proportion() -> None:
     model.sampler.draw(old, state)
     ring = ["a", "b", "a", "c", "a", "a", "b", "d"]
     model.sampler.draw(_batch(state, ring, offset=30), state)
-    drawn = model.sampler.draw(_batch(state, ["e"], offset=38), state)
+    drawn = model.sampler.draw(_batch(state, ["e"], offset=38), state).slots
     names = [state.items.name(slot).decode() for slot in drawn[0]]
     shares = {name: names.count(name) / 2_000 for name in set(names)}
     assert shares == pytest.approx({"a": 0.5, "b": 0.25, "c": 0.125, "d": 0.125}, abs=0.04)
@@ -92,10 +92,28 @@ def test_recent_ones_come_from_the_ring_in_proportion() -> None:
 def test_uniform_ones_come_from_all_slots_alike() -> None:
     model, state = _sampling(recent_share=0.0, n_negatives=5_000)
     model.sampler.draw(_batch(state, [f"item-{i}" for i in range(10)] + ["item-0"] * 90), state)
-    drawn = model.sampler.draw(_batch(state, ["e"], offset=100), state)
+    drawn = model.sampler.draw(_batch(state, ["e"], offset=100), state).slots
     counts = np.bincount(drawn[0], minlength=10)
     assert len(counts) == 10  # the positive's own slot, the 11th, is never drawn
     assert np.abs(counts - 500).max() < 100  # 4.5 standard deviations
+
+
+@pytest.mark.parametrize("recent_share", [0.0, 0.25, 1.0])
+def test_what_is_expected_is_what_is_drawn(recent_share: float) -> None:
+    """Over many draws, each item comes about as often as ``log_expected`` says."""
+    model, state = _sampling(recent_share=recent_share, n_negatives=20_000)
+    model.sampler.draw(_batch(state, [f"old-{i}" for i in range(20)]), state)
+    # One batch from before the ring's oldest entry to after its newest: entries also leave it.
+    ring = ["x", "y", "a", "b", "a", "c", "a", "a", "b", "d", "e"]
+    negatives = model.sampler.draw(_batch(state, ring, offset=20), state)
+    slots, expected = negatives.slots[-1], np.exp(negatives.log_expected[-1])
+    assert (slots >= 0).all()
+    for slot in np.unique(slots):
+        share = (slots == slot).mean()
+        assert expected[slots == slot].max() == expected[slots == slot].min()
+        assert share == pytest.approx(expected[slots == slot][0] / 20_000, abs=0.012)
+    names = {state.items.name(slot).decode() for slot in slots}
+    assert ("x" in names) == (recent_share < 1)
 
 
 def test_the_ring_holds_the_last_positives() -> None:
@@ -110,7 +128,9 @@ def test_the_ring_holds_the_last_positives() -> None:
 def test_dislikes_get_no_negatives() -> None:
     model, state = _sampling()
     model.sampler.draw(_batch(state, _items(100, seed=2)), state)
-    drawn = model.sampler.draw(_batch(state, _items(50, seed=3), offset=100, reward=-1.0), state)
+    drawn = model.sampler.draw(
+        _batch(state, _items(50, seed=3), offset=100, reward=-1.0), state
+    ).slots
     assert (drawn == -1).all()
 
 
@@ -119,7 +139,7 @@ def _in_parts(ends: Sequence[int]) -> Slots:
     items = _items(200, seed=4, n_items=150)
     parts = []
     for start, end in zip([0, *ends], [*ends, 200], strict=True):
-        parts.append(model.sampler.draw(_batch(state, items[start:end], offset=start), state))
+        parts.append(model.sampler.draw(_batch(state, items[start:end], offset=start), state).slots)
     return np.concatenate(parts)
 
 
@@ -134,7 +154,7 @@ def test_partitions_and_offsets_draw_differently() -> None:
     drawn = []
     for partition, offset in ((0, 0), (1, 0), (0, 1)):
         model, state = _sampling(partition=partition)
-        drawn.append(model.sampler.draw(_batch(state, items, offset=offset), state)[100:])
+        drawn.append(model.sampler.draw(_batch(state, items, offset=offset), state).slots[100:])
     assert (drawn[0] != drawn[1]).mean() > 0.8
     assert (drawn[0] != drawn[2]).mean() > 0.8
 
