@@ -1,0 +1,255 @@
+"""How long does a request take at 100,000 items, and what does keeping up with commits cost?
+
+``python benchmarks/bench_scorer.py --json OUT`` times, in one thread: recall alone, a request, a
+request of a new user; what the follower does for one commit; and requests again while a follower
+thread applies commits at their live rhythm. OpenBLAS is held to one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from models.decay import add_decayed
+from models.history import UserHistory
+from models.id_table import id_key
+from models.mf import ImplicitMF
+from models.partition import all_specs
+from models.popularity import Popularity
+from models.protocols import Model
+from models.table import Change, IdChange, Keys, Rows
+from streamer.clock import SystemClock
+from streamer.config import ScorerConfig
+from streamer.events import Request
+from streamer.protocols import Entry, Layout, Schedule
+from streamer.scorer.catalogue import Catalogue
+from streamer.scorer.funnel import Funnel
+from streamer.scorer.recall import choose_trend, recall_mf, recall_trending
+from streamer.scorer.replica import Replica
+from streamer.store.memory import MemoryStore
+from streamer.telemetry import ScorerMetrics
+
+NOW_MS = 1_700_000_000_000
+SYNC_S = 0.02
+_NONE = np.zeros(0, dtype=np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What is scored, and how many events a commit holds."""
+
+    n_items: int
+    n_users: int
+    n_factors: int
+    n_events: int
+
+
+class World:
+    """Made-up parameters of one partition, and commits that change some of them."""
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+        self.popularity = Popularity(half_lives_s=(3_600.0, 86_400.0, 2_592_000.0))
+        self.models: list[Model] = [
+            UserHistory(),
+            self.popularity,
+            ImplicitMF(n_factors=size.n_factors),
+        ]
+        self._specs = {spec.name: spec for spec in all_specs(self.models)}
+        self._item_names = tuple(b"item-%d" % i for i in range(size.n_items))
+        self._user_names = tuple(b"user-%d" % i for i in range(size.n_users))
+        self._items = np.array([id_key(name) for name in self._item_names], dtype=np.uint64)
+        self._users = np.array([id_key(name) for name in self._user_names], dtype=np.uint64)
+        self._rng = np.random.default_rng(0)
+        self._version = 0
+
+    def everything(self) -> Entry:
+        """Admits everybody and writes every row."""
+        ids = {
+            "item": IdChange(self._items, self._item_names, _NONE),
+            "user": IdChange(self._users, self._user_names, _NONE),
+        }
+        return self._entry(Change({}, ids, self._tables(self._items, self._users)))
+
+    def commit(self) -> Entry:
+        """Events on skewed items, four uniform negatives each, every event by another user."""
+        n = self.size.n_events
+        liked = (self._rng.pareto(1.0, size=n) * 20).astype(np.int64) % self.size.n_items
+        negatives = self._rng.integers(self.size.n_items, size=4 * n)
+        items = self._items[np.unique(np.concatenate([liked, negatives]))]
+        users = self._users[self._rng.permutation(self.size.n_users)[:n]]
+        return self._entry(Change({}, {}, self._tables(items, users)))
+
+    def _tables(self, items: Keys, users: Keys) -> dict[str, Rows]:
+        k, n_items, n_users = self.size.n_factors, len(items), len(users)
+        cells = np.zeros((n_items, self._specs["item_popularity"].width), dtype=np.int64)
+        add_decayed(
+            cells,
+            np.arange(n_items, dtype=np.int32),
+            NOW_MS - self._rng.integers(7_200_000, size=n_items),
+            np.ones(n_items, dtype=np.float32),
+            self.popularity.half_lives,
+        )
+        factors = self._rng.integers(-(1 << 20), 1 << 20, size=(n_items, k + 1), dtype=np.int32)
+        of_users = self._rng.standard_normal((n_users, k + 1)).astype(np.float32)
+        return {
+            "item_factors": Rows(items, factors),
+            "item_counts": Rows(items, np.ones((n_items, 1), dtype=np.int64)),
+            "item_popularity": Rows(items, cells),
+            "user_factors": Rows(users, of_users),
+            "user_history": Rows(users, self._rng.choice(self._items, size=(n_users, 1))),
+        }
+
+    def _entry(self, change: Change) -> Entry:
+        self._version += 1
+        return Entry(
+            partition=0,
+            schedule=Schedule(self._version, {}, {}, {}),
+            change=change,
+            watermark_ms=NOW_MS,
+            publish_ms=np.full(256, NOW_MS, dtype=np.int64),
+            committed_ms=NOW_MS,
+            n_events=self.size.n_events,
+        )
+
+    def replica(self) -> Replica:
+        """A replica that holds everything."""
+        store = MemoryStore()
+        store.ensure_layout(Layout(1, 1, tuple(self._specs.values()), "bench"))
+        replica = Replica(
+            store=store,
+            models=self.models,
+            n_partitions=1,
+            clock=SystemClock(),
+            metrics=ScorerMetrics(CollectorRegistry()),
+        )
+        replica.apply([self.everything()])
+        return replica
+
+
+class Asking:
+    """Requests of random users over a replica, and the parts of answering them."""
+
+    def __init__(self, world: World, replica: Replica) -> None:
+        self._n_users = world.size.n_users
+        self._replica = replica
+        self._settings = ScorerConfig()
+        self._funnel = Funnel(self._settings, replica.half_lives)
+        self._catalogue = Catalogue(metrics=ScorerMetrics(CollectorRegistry()))
+        self._rng = np.random.default_rng(1)
+
+    def known_user(self) -> None:
+        self._ask(f"user-{self._rng.integers(self._n_users)}")
+
+    def new_user(self) -> None:
+        self._ask(f"stranger-{self._rng.integers(1 << 40)}")
+
+    def _ask(self, user_id: str) -> None:
+        request = Request(request_id=f"r{self._rng.integers(1 << 40)}", user_id=user_id, ts=NOW_MS)
+        slate = self._funnel.recommend(request, self._replica.current(), self._catalogue)
+        assert len(slate.item_ids) == self._settings.k_default
+
+    def recall(self) -> None:
+        version = self._replica.current()
+        factors = version.users.factors(int(self._rng.integers(self._n_users)))
+        assert factors is not None
+        items = version.items
+        scores = items.factor_scores(factors)
+        recall_mf(items, scores, items.live, self._settings.candidates_mf)
+        trend = choose_trend(items, half_life=1, at_ms=NOW_MS)
+        recall_trending(items, trend, items.live, self._settings.candidates_trending)
+
+
+def measure(call: Callable[[], object], n: int) -> dict[str, float]:
+    """Quantiles of ``n`` calls in ms: of wall time, and of this thread's CPU time, which other
+    processes of the machine hardly touch."""
+    wall_s, cpu_s = np.empty(n), np.empty(n)
+    for i in range(n):
+        began, began_cpu = time.perf_counter(), time.thread_time()
+        call()
+        wall_s[i], cpu_s[i] = time.perf_counter() - began, time.thread_time() - began_cpu
+    quantiles: dict[str, float] = {}
+    for name, seconds in (("", wall_s), ("cpu_", cpu_s)):
+        p50, p99 = np.percentile(1000 * seconds, [50, 99])
+        quantiles |= {f"{name}p50_ms": round(p50, 3), f"{name}p99_ms": round(p99, 3)}
+    return quantiles
+
+
+def while_following(
+    replica: Replica, world: World, call: Callable[[], object], n: int
+) -> dict[str, float]:
+    """The same while another thread applies a commit every 20 ms."""
+    commits = [world.commit() for _ in range(100)]
+    done = threading.Event()
+    n_applied = 0
+
+    def follow() -> None:
+        nonlocal n_applied
+        while not done.wait(SYNC_S) and n_applied < len(commits):
+            replica.apply([commits[n_applied]])
+            n_applied += 1
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    began = time.perf_counter()
+    result = measure(call, n)
+    seconds = time.perf_counter() - began
+    done.set()
+    follower.join()
+    return {**result, "commits_per_s": round(n_applied / seconds, 1)}
+
+
+def run(size: Size, n_requests: int) -> dict[str, object]:
+    """Everything, as one JSON result."""
+    world = World(size)
+    began = time.perf_counter()
+    replica = world.replica()
+    fill_s = time.perf_counter() - began
+    asking = Asking(world, replica)
+    for call in (asking.known_user, asking.new_user, asking.recall):
+        call()
+    commits = [world.commit() for _ in range(40)]
+    replica.apply([commits.pop(0)])  # what is not compiled yet is now
+    return {
+        "size": asdict(size),
+        "fill_s": round(fill_s, 2),
+        "recall": measure(asking.recall, n_requests),
+        "request": measure(asking.known_user, n_requests),
+        "request_new_user": measure(asking.new_user, n_requests),
+        "apply_commit": measure(lambda: replica.apply([commits.pop(0)]), len(commits)),
+        "request_while_following": while_following(
+            replica, world, asking.known_user, min(n_requests, 500)
+        ),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="where to write the result")
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--factors", type=int, default=32)
+    parser.add_argument("--events", type=int, default=500, help="a commit")
+    parser.add_argument("--requests", type=int, default=1_000)
+    given = parser.parse_args()
+    result = run(Size(given.items, given.users, given.factors, given.events), given.requests)
+    text = json.dumps(result, indent=2)
+    if given.json is not None:
+        given.json.write_text(text + "\n")
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

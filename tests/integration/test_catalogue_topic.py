@@ -1,0 +1,43 @@
+"""A catalogue over a real compacted topic: a tombstone says by its key alone what it deletes."""
+
+from __future__ import annotations
+
+from confluent_kafka.admin import AdminClient, NewTopic
+from prometheus_client import CollectorRegistry
+
+from streamer.events import Item, encode
+from streamer.kafka.log_ends import EARLIEST
+from streamer.kafka.reader import KafkaReader
+from streamer.kafka.sink import KafkaSink
+from streamer.scorer.catalogue import Catalogue
+from streamer.telemetry import ScorerMetrics
+
+
+def test_items_and_tombstones_reach_the_catalogue(kafka_bootstrap: str, topic_prefix: str) -> None:
+    topic = f"{topic_prefix}items"
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    made = admin.create_topics([NewTopic(topic, 1, 1, config={"cleanup.policy": "compact"})])
+    made[topic].result(timeout=10)
+    sink = KafkaSink(kafka_bootstrap)
+    for item in (Item(item_id="a"), Item(item_id="b", available=False), Item(item_id="ç")):
+        sink.send(topic, key=item.item_id.encode(), value=encode(item))
+    sink.send(topic, key="ç".encode(), value=None)
+    sink.close()
+    catalogue = Catalogue(metrics=ScorerMetrics(CollectorRegistry()))
+    reader = KafkaReader(kafka_bootstrap, {(topic, 0): EARLIEST})
+    rejected: list[str] = []
+    n_taken = 0
+    try:
+        assert reader.end_offsets() == {(topic, 0): 4}
+        while reader.positions.get((topic, 0), 0) < 4:
+            n_taken += catalogue.follow(
+                reader,
+                n_max=100,
+                timeout_s=1.0,
+                reject=lambda batch, place, reason: rejected.append(reason),
+            )
+    finally:
+        reader.close()
+    assert (n_taken, rejected) == (4, [])
+    assert list(catalogue.newest()) == ["a"]
+    assert [catalogue.is_blocked(item_id) for item_id in ("a", "b", "ç")] == [False, True, True]
