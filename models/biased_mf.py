@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.fixed_point import LANES, UNIT, as_floats, clipped, dots, stepped
 from models.protocols import Batch
-from models.seeding import initial_factors
+from models.seeding import initial_rows
 from models.table import FIXED_POINT_BITS, FIXED_POINT_UNIT, Change, Keys, Merge, Slots, TableSpec
 
 if TYPE_CHECKING:
@@ -81,9 +81,7 @@ class BiasedMF:
         """Small random factors and a bias of zero."""
         if table != "item_rating_factors":
             return None
-        rows = np.zeros((len(keys), self.n_factors + 1), dtype=np.int32)
-        rows[:, :-1] = initial_factors(keys, self.n_factors, seed=self.seed, scale=self.init_scale)
-        return rows
+        return initial_rows(keys, self.n_factors, seed=self.seed, scale=self.init_scale)
 
     def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
         """One step a rating, in order.

@@ -12,7 +12,7 @@ from models.fixed_point import as_floats
 from models.mf_step import LOSSES, learn_implicit
 from models.negatives import NegativeSampler
 from models.protocols import Batch
-from models.seeding import initial_factors
+from models.seeding import initial_rows
 from models.table import Change, Keys, Merge, TableSpec
 
 if TYPE_CHECKING:
@@ -91,9 +91,7 @@ class ImplicitMF:
         """Small random factors and a bias of zero."""
         if table != "item_factors":
             return None
-        rows = np.zeros((len(keys), self.n_factors + 1), dtype=np.int32)
-        rows[:, :-1] = initial_factors(keys, self.n_factors, seed=self.seed, scale=self.init_scale)
-        return rows
+        return initial_rows(keys, self.n_factors, seed=self.seed, scale=self.init_scale)
 
     def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
         """One step an event, in order.

@@ -75,6 +75,13 @@ def initial_factors(keys: Keys, n_factors: int, *, seed: int, scale: float) -> N
     return factors
 
 
+def initial_rows(keys: Keys, n_factors: int, *, seed: int, scale: float) -> NDArray[np.int32]:
+    """``(n, n_factors + 1)`` rows: :func:`initial_factors` and a bias of zero."""
+    rows = np.zeros((len(keys), n_factors + 1), dtype=np.int32)
+    rows[:, :-1] = initial_factors(keys, n_factors, seed=seed, scale=scale)
+    return rows
+
+
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """:func:`mix` over an array, without a kernel to compile."""
     z = (z ^ (z >> _S30)) * _MIX_1
