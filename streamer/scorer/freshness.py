@@ -16,6 +16,9 @@ WINDOW = 10_000
 class Freshness:
     """Milliseconds from an event's publication to the version that has learned it.
 
+    The producer's clock says when it was published, ours when it could be served: they are as far
+    off as the clocks are.
+
     Attributes
     ----------
     p50_ms, p99_ms

@@ -292,6 +292,19 @@ def test_dead_rows_are_not_reused_and_are_packed_when_they_are_many() -> None:
     assert len(told["users"]) == len(learned.states[0].users)
 
 
+def test_users_that_come_and_go_take_no_more_than_those_who_stay() -> None:
+    learned = Partitions(1, bounds=Bounds(users_max=1_024, items_max=16))
+    replica = replica_of(learned)
+    replica.load()
+    for start in range(0, 20_000, 1_000):
+        learned.commit(0, [Click(f"u{i}", "a") for i in range(start, start + 1_000)])
+        users = followed(learned, replica).users
+    assert users.n_users <= 1_024
+    for view in users.tables.values():
+        n_chunks = sum(chunk is not None for chunk in view.chunks)
+        assert n_chunks <= 3  # 4,096 rows each; 20,000 users would fill five
+
+
 def test_freshness_is_the_age_of_events_when_their_version_is_in_place() -> None:
     learned = Partitions(1)
     clock = ManualClock(START_MS)
