@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -22,6 +23,8 @@ COMMITTED: Final = ck.OFFSET_STORED
 
 TopicPartition = tuple[str, int]
 
+_LOOK_AGAIN_S: Final = 0.05
+
 
 class Ends(NamedTuple):
     """Offset of the oldest message kept, and the offset the next message will get."""
@@ -37,7 +40,7 @@ def log_ends(
     timeout_s: float,
     bootstrap_servers: str,
 ) -> dict[TopicPartition, Ends]:
-    """Ask the broker for the ends of each log; some ms a partition.
+    """Ask the broker for the ends of each log; some ms a partition, ``timeout_s`` for all.
 
     Raises
     ------
@@ -45,18 +48,25 @@ def log_ends(
     TopicMismatch
         When a partition does not exist.
     """
+    deadline = time.monotonic() + timeout_s
     ends = {}
     for topic, partition in partitions:
         doing = f"asking for the offsets of {topic}[{partition}]"
-        try:
-            found = consumer.get_watermark_offsets(
-                ck.TopicPartition(topic, partition), timeout=timeout_s, cached=False
-            )
-        except ck.KafkaException as error:
-            raise translated(error, doing=doing, bootstrap_servers=bootstrap_servers) from error
-        if found is None:
-            raise no_answer(f"{doing} within {timeout_s:.0f} s", bootstrap_servers)
-        ends[topic, partition] = Ends(*found)
+        asked = ck.TopicPartition(topic, partition)
+        while (topic, partition) not in ends:
+            left_s = max(_LOOK_AGAIN_S, deadline - time.monotonic())
+            try:
+                found = consumer.get_watermark_offsets(asked, timeout=left_s, cached=False)
+            except ck.KafkaException as error:
+                translation = translated(error, doing=doing, bootstrap_servers=bootstrap_servers)
+                # A partition between two leaders, or without one yet, has one in a moment.
+                if not translation.retriable or time.monotonic() > deadline:
+                    raise translation from error
+                time.sleep(_LOOK_AGAIN_S)
+                continue
+            if found is None:
+                raise no_answer(f"{doing} within {timeout_s:.0f} s", bootstrap_servers)
+            ends[topic, partition] = Ends(*found)
     return ends
 
 

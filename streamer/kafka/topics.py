@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -23,6 +24,7 @@ from streamer.settings import TopicsConfig
 
 _EXISTS: Final = ck.KafkaError.TOPIC_ALREADY_EXISTS
 _MS_PER_HOUR: Final = 3_600_000
+_LOOK_AGAIN_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +193,19 @@ class _Admin:
 
     def counts(self) -> dict[str, int]:
         """Existing topic → number of partitions."""
+        return self._list(led=False)
+
+    def _list(self, *, led: bool) -> dict[str, int]:
         try:
             found = self._client.list_topics(timeout=self._timeout_s)
         except ck.KafkaException as error:
             raise self._translated(error, "listing topics") from error
         self.is_mock = is_embedded(found.cluster_id)
-        return {name: len(each.partitions) for name, each in found.topics.items()}
+        return {
+            name: len(each.partitions)
+            for name, each in found.topics.items()
+            if not led or all(partition.leader >= 0 for partition in each.partitions.values())
+        }
 
     def touch(self, name: str) -> None:
         """Make a topic on the embedded broker, by asking for it."""
@@ -226,6 +235,15 @@ class _Admin:
                     raise self._translated(error, f"making topic {name}") from error
             except TimeoutError as error:
                 raise self._late(f"making topic {name}") from error
+        self._await({each.name for each in wanted})
+
+    def _await(self, names: set[str]) -> None:
+        """Wait until the broker that said they are made knows them, with their leaders."""
+        deadline = time.monotonic() + self._timeout_s
+        while missing := names - self._list(led=True).keys():
+            if time.monotonic() > deadline:
+                raise self._late(f"waiting for leaders of {', '.join(sorted(missing))}")
+            time.sleep(_LOOK_AGAIN_S)
 
     def cleanup_policies(self, names: list[str]) -> dict[str, str]:
         if not names:

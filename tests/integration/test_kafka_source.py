@@ -19,7 +19,8 @@ from streamer.kafka.source import KafkaSource
 from streamer.kafka.topics import create_topics
 from streamer.protocols import MessageBatch
 
-N_PARTITIONS = 4
+N_PARTITIONS = 3  # with an even number other strategies than range would do by chance
+ALL = list(range(N_PARTITIONS))
 TIMEOUT_S = 30.0
 
 Where = tuple[str, int]
@@ -102,8 +103,9 @@ class Owner:
 
 @pytest.fixture
 def topics(kafka_bootstrap: str, topic_prefix: str) -> list[str]:
-    """Two topics of four partitions."""
-    config = load_config(env={}, flags={"topics.prefix": topic_prefix})
+    """Two topics of the same number of partitions."""
+    flags = {"topics.prefix": topic_prefix, "topics.partitions": N_PARTITIONS}
+    config = load_config(env={}, flags=flags)
     create_topics(kafka_bootstrap, config.topics)
     return [config.topics.topic("events"), config.topics.topic("decisions")]
 
@@ -139,7 +141,7 @@ def test_batches_are_columns_of_one_partition(
 ) -> None:
     before_ms = time.time_ns() // 1_000_000
     for topic in topics:
-        for partition in range(N_PARTITIONS):
+        for partition in ALL:
             sink.send(topic, key=None, value=None, partition=partition)
             sink.send(topic, key=b"k", value=topic.encode(), partition=partition)
     sink.flush(TIMEOUT_S)
@@ -147,8 +149,8 @@ def test_batches_are_columns_of_one_partition(
     batches: list[MessageBatch] = []
     while sum(map(len, batches)) < 2 * 2 * N_PARTITIONS:
         batches += owner.poll()
-    assert owner.assigned == [[0, 1, 2, 3]]
-    assert {(b.topic, b.partition) for b in batches} == {(t, p) for t in topics for p in range(4)}
+    assert owner.assigned == [ALL]
+    assert {(b.topic, b.partition) for b in batches} == {(t, p) for t in topics for p in ALL}
     for batch in batches:
         assert batch.offsets.dtype == batch.publish_ms.dtype == np.int64
         assert len(batch) == len(batch.offsets) == len(batch.publish_ms)
@@ -175,12 +177,12 @@ def test_a_poll_returns_when_there_is_something(
 def test_a_poll_takes_no_more_than_asked_and_loses_nothing(
     kafka_bootstrap: str, topics: list[str], sink: KafkaSink
 ) -> None:
-    for partition in range(N_PARTITIONS):
+    for partition in ALL:
         send(sink, topics[0], numbers(500), partition)
     owner = Owner(kafka_bootstrap, None, topics)
-    while len(owner.values) < 2_000:
+    while len(owner.values) < 1_500:
         owner.poll(n_max=7)
-    assert sorted(owner.values) == sorted(numbers(500) * 4)  # type: ignore[type-var]
+    assert sorted(owner.values) == sorted(numbers(500) * N_PARTITIONS)  # type: ignore[type-var]
     assert all(lag == 0 for lag in owner.source.lag().values())
     owner.source.close()
 
@@ -191,7 +193,7 @@ def test_lag_is_what_waits(kafka_bootstrap: str, topics: list[str], sink: KafkaS
     owner.poll_until(lambda: bool(owner.values))
     waiting = 100 - len(owner.values)
     assert owner.source.lag()[topics[0], 0] == waiting
-    assert owner.source.lag()[topics[1], 3] == 0
+    assert owner.source.lag()[topics[1], 2] == 0
     owner.source.close()
 
 
@@ -323,16 +325,16 @@ def test_partitions_move_and_every_message_is_taken_once(
 
     first, second = joined(), joined()
     run([first], lambda: len(first.values) > 1_000)
-    assert first.partitions == [0, 1, 2, 3]
-    run([first, second], lambda: len(first.partitions) == len(second.partitions) == 2)
+    assert first.partitions == ALL
+    run([first, second], lambda: {len(first.partitions), len(second.partitions)} == {1, 2})
     run([first, second], lambda: len(second.values) > 1_000)
-    assert first.revoked == [[0, 1, 2, 3]]
+    assert first.revoked == [ALL]
     # Range assignment: the same partitions of both topics.
     assert {topic for topic, _ in second.source.lag()} == set(topics)
     assert {partition for _, partition in second.source.lag()} == set(second.partitions)
     first.source.close()
     assert len(first.revoked) == 2
-    run([second], lambda: second.partitions == [0, 1, 2, 3])
+    run([second], lambda: second.partitions == ALL)
     sink.flush(TIMEOUT_S)
     taken = first.values
     second.poll_until(lambda: len(taken) + len(second.values) >= n_sent)
@@ -349,7 +351,7 @@ def test_messages_from_before_a_rebalance_are_dropped_and_read_again(
     owners: dict[int, Owner] = {}
     first = Owner(kafka_bootstrap, group, topics, store=store, owners=owners)
     first.poll_until(lambda: bool(first.partitions))
-    for partition in range(N_PARTITIONS):
+    for partition in ALL:
         send(sink, topics[0], numbers(100), partition)
     second = Owner(kafka_bootstrap, group, topics, store=store, owners=owners)
     # While the first does not poll, its queue fills: the messages, then the news of the rebalance.
@@ -357,14 +359,16 @@ def test_messages_from_before_a_rebalance_are_dropped_and_read_again(
     while time.monotonic() < until:
         second.poll()
     assert first.poll(n_max=10_000, timeout_s=0) == []
-    assert first.revoked == [[0, 1, 2, 3]]
+    assert first.revoked == [ALL]
     assert store == {}
     deadline = time.monotonic() + TIMEOUT_S
-    while len(first.values) + len(second.values) < 400 and time.monotonic() < deadline:
+    while (
+        len(first.values) + len(second.values) < 100 * N_PARTITIONS and time.monotonic() < deadline
+    ):
         first.poll()
         second.poll()
-    assert sorted(first.values + second.values) == sorted(numbers(100) * 4)  # type: ignore[type-var]
-    assert len(first.partitions) == len(second.partitions) == 2
+    assert sorted(first.values + second.values) == sorted(numbers(100) * N_PARTITIONS)  # type: ignore[type-var]
+    assert {len(first.partitions), len(second.partitions)} == {1, 2}
     first.source.close()
     second.source.close()
 

@@ -28,6 +28,8 @@ def make(servers: str, name: str, n_partitions: int, **settings: str) -> None:
     admin = AdminClient({"bootstrap.servers": servers})
     topic = NewTopic(name, num_partitions=n_partitions, replication_factor=1, config=settings)
     admin.create_topics([topic])[name].result(TIMEOUT_S)
+    while name not in admin.list_topics(timeout=TIMEOUT_S).topics:
+        time.sleep(0.02)  # made, but not yet known to the broker that was asked
 
 
 def settings_of(servers: str, name: str) -> dict[str, str]:
