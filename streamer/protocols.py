@@ -64,6 +64,7 @@ class MessageBatch:
             self.values[start:end],
             self.offsets[start:end],
             self.publish_ms[start:end],
+            self.keys[start:end],
         )
 
 

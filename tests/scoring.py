@@ -32,11 +32,12 @@ def small_models(*, n_factors: int = 4) -> list[Model]:
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """``user`` liked ``item``."""
+    """``user`` liked ``item``, and maybe rated it."""
 
     user: str
     item: str
     ts_ms: int = START_MS
+    rating: float = np.nan
 
 
 class Partitions:
@@ -75,7 +76,7 @@ class Partitions:
             user_ids=[click.user for click in clicks],
             item_ids=[click.item for click in clicks],
             rewards=np.ones(n, dtype=np.float32),
-            values=np.full(n, np.nan),
+            values=np.array([click.rating for click in clicks], dtype=np.float64),
         )
         segments = learn_feedback(
             feedback, state, self.models, from_offset=start, to_offset=start + n

@@ -91,6 +91,7 @@ class IdRows:
     def release(self, keys: Keys) -> Slots:
         """A partition drops ids; the rows of those that nobody has any more: they are dead."""
         rows = self.map.find(keys)
+        assert len(rows) == 0 or rows.min() >= 0, "an id is dropped that was not admitted"
         self._n_owners[rows] -= 1
         dead: Slots = rows[self._n_owners[rows] == 0]
         if len(dead):

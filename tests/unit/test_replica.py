@@ -5,14 +5,19 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from models.biased_mf import BiasedMF
 from models.decay import decayed_values
+from models.history import UserHistory
 from models.id_table import id_key
 from models.partition import Bounds
+from models.popularity import Popularity
+from models.protocols import Model
 from models.table import FIXED_POINT_UNIT, recent_keys
 from streamer.scorer.items import BIAS, COUNT, ItemView
 from streamer.scorer.replica import Replica
@@ -169,6 +174,30 @@ def test_users_have_the_factors_and_the_history_of_their_partition() -> None:
     assert users.history(row).tolist() == expected.tolist()
     assert users.map.find_one(id_key(b"nobody")) == -1
     assert users.history(-1).tolist() == []
+
+
+def test_an_explicit_model_is_followed_alike() -> None:
+    models: list[Model] = [UserHistory(length=8), Popularity(), BiasedMF(n_factors=4)]
+    learned = Partitions(2, models=models)
+    replica = replica_of(learned)
+    replica.load()
+    rng = np.random.default_rng(2)
+    for step in range(6):
+        ratings = rng.integers(1, 6, size=20).tolist()
+        clicks = some_clicks(rng, step % 2, 20)
+        learned.commit(
+            step % 2, [replace(c, rating=r) for c, r in zip(clicks, ratings, strict=True)]
+        )
+        version = followed(learned, replica)
+    fresh = replica_of(learned)
+    fresh.load()
+    assert contents(version) == contents(fresh.current())
+    state = learned.states[0]
+    slot = int(state.users.live_slots()[0])
+    factors = version.users.factors(version.users.map.find_one(int(state.users.keys[slot])))
+    assert factors is not None
+    assert np.array_equal(factors, state.own["user_rating_factors"].values[slot, :-1])
+    assert np.abs(factors).max() > 0
 
 
 def test_a_version_never_changes() -> None:
