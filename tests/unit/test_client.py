@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,20 +15,18 @@ from streamer.config import load_config
 from streamer.errors import BadMessage, ConfigError, DeliveryFailed, KafkaError, RequestTimeout
 from streamer.events import (
     Event,
-    Recommendation,
-    RecommendedItem,
     decode_event,
     decode_item,
-    decode_request,
     encode,
 )
 from streamer.kafka.embedded import EmbeddedBroker
-from streamer.kafka.log_ends import EARLIEST, LATEST
+from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.partitioner import partition_of
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.topics import create_topics
 from streamer.settings import TopicsConfig
+from tests.echo_scorer import EchoScorer, recommendation
 
 
 @pytest.fixture
@@ -48,46 +45,6 @@ def read_all(broker: str, topic: str) -> list[bytes | None]:
         values += [v for b in reader.poll(n_max=1_000, timeout_s=5.0) for v in b.values]
     reader.close()
     return values
-
-
-def recommendation(request_id: str, user_id: str, n_items: int = 1) -> Recommendation:
-    items = [
-        RecommendedItem(item_id=f"{user_id}-{i}", rank=i, score=1.0, reason="test")
-        for i in range(n_items)
-    ]
-    return Recommendation(
-        request_id=request_id, user_id=user_id, ts=1, items=items, model_version="1"
-    )
-
-
-class EchoScorer:
-    """Answers each request with ``k`` items named after its user, the newest request first."""
-
-    def __init__(self, broker: str) -> None:
-        self._reader = KafkaReader(broker)
-        self._reader.start(dict.fromkeys(self._reader.partitions("requests"), LATEST))
-        self._sink = KafkaSink(broker, linger_s=0.0)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._sink.close()
-        self._reader.close()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            for batch in self._reader.poll(n_max=100, timeout_s=0.1):
-                for value in reversed(batch.values):
-                    request = decode_request(value)
-                    answer = recommendation(request.request_id, request.user_id, request.k or 1)
-                    self._sink.send(
-                        "recommendations", key=request.user_id.encode(), value=encode(answer)
-                    )
 
 
 # --- publisher ----------------------------------------------------------------------------------
@@ -254,7 +211,7 @@ def test_closing_a_subscriber_ends_its_iteration_in_another_thread(broker: str) 
 
 
 def test_a_request_gets_its_own_answer(broker: str) -> None:
-    with EchoScorer(broker), Recommender(broker) as recommender:
+    with EchoScorer(broker, TopicsConfig()), Recommender(broker) as recommender:
         answer = recommender.recommend("ann", k=3, exclude=["tea"], context={"hour": 7})
     assert answer.user_id == "ann"
     assert [item.item_id for item in answer.items] == ["ann-0", "ann-1", "ann-2"]
@@ -262,7 +219,7 @@ def test_a_request_gets_its_own_answer(broker: str) -> None:
 
 def test_the_first_answer_is_not_missed(broker: str) -> None:
     # Without `with`: the place to listen from is found by the request itself.
-    with EchoScorer(broker):
+    with EchoScorer(broker, TopicsConfig()):
         for _ in range(5):
             recommender = Recommender(broker)
             assert recommender.recommend("ann").user_id == "ann"
@@ -271,7 +228,7 @@ def test_the_first_answer_is_not_missed(broker: str) -> None:
 
 def test_many_requests_are_answered_in_the_order_asked(broker: str) -> None:
     users = [f"user-{i}" for i in range(300)]
-    with EchoScorer(broker), Recommender(broker) as recommender:
+    with EchoScorer(broker, TopicsConfig()), Recommender(broker) as recommender:
         answers = recommender.recommend_many(users, k=2)
     assert [answer.user_id for answer in answers] == users
     assert {len(answer.items) for answer in answers} == {2}
@@ -279,7 +236,11 @@ def test_many_requests_are_answered_in_the_order_asked(broker: str) -> None:
 
 def test_threads_share_a_recommender(broker: str) -> None:
     users = [f"user-{i}" for i in range(200)]
-    with EchoScorer(broker), Recommender(broker) as recommender, ThreadPoolExecutor(16) as pool:
+    with (
+        EchoScorer(broker, TopicsConfig()),
+        Recommender(broker) as recommender,
+        ThreadPoolExecutor(16) as pool,
+    ):
         answers = list(pool.map(recommender.recommend, users))
     assert [answer.user_id for answer in answers] == users
 

@@ -1,0 +1,52 @@
+"""A scorer that answers every request with items named after its user."""
+
+from __future__ import annotations
+
+import threading
+
+from streamer.events import Recommendation, RecommendedItem, decode_request, encode
+from streamer.kafka.log_ends import LATEST
+from streamer.kafka.reader import KafkaReader
+from streamer.kafka.sink import KafkaSink
+from streamer.settings import TopicsConfig
+
+
+def recommendation(request_id: str, user_id: str, n_items: int = 1) -> Recommendation:
+    items = [
+        RecommendedItem(item_id=f"{user_id}-{i}", rank=i, score=1.0, reason="test")
+        for i in range(n_items)
+    ]
+    return Recommendation(
+        request_id=request_id, user_id=user_id, ts=1, items=items, model_version="1"
+    )
+
+
+class EchoScorer:
+    """Answers each request with ``k`` items, the newest request of a batch first."""
+
+    def __init__(self, bootstrap_servers: str, topics: TopicsConfig) -> None:
+        self._reader = KafkaReader(bootstrap_servers)
+        partitions = self._reader.partitions(topics.topic("requests"))
+        self._reader.start(dict.fromkeys(partitions, LATEST))
+        self._answers = topics.topic("recommendations")
+        self._sink = KafkaSink(bootstrap_servers, linger_s=0.0)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._sink.close()
+        self._reader.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for batch in self._reader.poll(n_max=100, timeout_s=0.1):
+                for value in reversed(batch.values):
+                    request = decode_request(value)
+                    answer = recommendation(request.request_id, request.user_id, request.k or 1)
+                    key = request.user_id.encode()
+                    self._sink.send(self._answers, key=key, value=encode(answer))
