@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 
 import numpy as np
@@ -43,8 +44,11 @@ class Resolution:
 
     slots: Slots
     n_ready: int
-    admissions: list[tuple[int, str, int, int]]  # (position, name, key, slot), positions rising
+    positions: list[int]  # of the names to be admitted, rising; their keys and slots:
+    keys: list[int]
+    new_slots: list[int]
     sightings: list[tuple[int, int]]  # (position, bucket) of those not admitted
+    refused: list[int]  # positions of names whose key belongs to another live id
 
 
 class IdTable:
@@ -129,31 +133,38 @@ class IdTable:
         """Slots of ``names`` in order, admitting as it goes, without changing anything yet."""
         found = map(self._slot_of.get, names, repeat(-1))
         slots = np.fromiter(found, dtype=np.int32, count=len(names))
-        plan = Resolution(slots, len(names), [], [])
         missing = np.flatnonzero(slots < 0)
+        plan = Resolution(slots, len(names), [], [], [], [], [])
         if len(missing) == 0:
             return plan
+        missing_names = [names[position] for position in missing.tolist()]
+        distinct = list(dict.fromkeys(missing_names))
+        distinct_keys = [id_key(name.encode()) for name in distinct]
+        taken = self.map.find(np.array(distinct_keys, dtype=np.uint64)) >= 0
+        key_of = dict(zip(distinct, distinct_keys, strict=True))
+        refused = {distinct_keys[at] for at in np.flatnonzero(taken)}  # of another live id
         new: dict[str, int] = {}
-        new_keys: set[int] = set()
         counts: dict[int, int] = {}
         free = sorted(self._free)  # the lowest free slot first, then those never used
-        for position in missing.tolist():
-            name = names[position]
+        for position, name in zip(missing.tolist(), missing_names, strict=True):
             slot = new.get(name, -1)
             if slot < 0:
-                key = id_key(name.encode())
-                if self.map.find_one(key) >= 0 or key in new_keys:
-                    continue  # another live id has this key
+                key = key_of[name]
+                if key in refused:
+                    plan.refused.append(position)
+                    continue
                 if not self._enough_sightings(key, counts):
                     plan.sightings.append((position, key % SIGHTING_BUCKETS))
                     continue
                 n_new = len(new)
                 slot = free[n_new] if n_new < len(free) else self.n_slots + n_new - len(free)
                 if slot >= self.rows_max:
-                    return Resolution(slots, position, plan.admissions, plan.sightings)
+                    return replace(plan, n_ready=position)
                 new[name] = slot
-                new_keys.add(key)
-                plan.admissions.append((position, name, key, slot))
+                refused.add(key)
+                plan.positions.append(position)
+                plan.keys.append(key)
+                plan.new_slots.append(slot)
             slots[position] = slot
         return plan
 
@@ -167,23 +178,37 @@ class IdTable:
         counts[bucket] += 1
         return counts[bucket] >= self.sightings_min
 
-    def apply(self, plan: Resolution, n: int, offsets: NDArray[np.int64]) -> None:
+    def apply(
+        self, plan: Resolution, n: int, names: Sequence[str], offsets: NDArray[np.int64]
+    ) -> None:
         """Carry out a plan for its first ``n`` names, seen at ``offsets`` (``(n,)`` or more)."""
         if plan.sightings:
             buckets = np.array([b for at, b in plan.sightings if at < n], dtype=np.int32)
             self.sightings.reserve(SIGHTING_BUCKETS)
             self.sightings.touch(buckets)
             np.add.at(self.sightings.values[:, 0], buckets, 1)
-        admissions = [admission for admission in plan.admissions if admission[0] < n]
-        if not admissions:
+        self.n_refused += bisect_left(plan.refused, n)
+        n_admitted = bisect_left(plan.positions, n)
+        if n_admitted == 0:
             return
-        self.reserve(max(slot for *_, slot in admissions) + 1)
-        for position, name, key, slot in admissions:
-            if self._free and self._free[0] == slot:
+        new_slots, keys = plan.new_slots[:n_admitted], plan.keys[:n_admitted]
+        self.reserve(max(new_slots) + 1)
+        for slot in new_slots:
+            if not self._free:
+                break
+            if self._free[0] == slot:
                 heapq.heappop(self._free)
-            self._put(slot, key, name, int(offsets[position]))
-            self._added.append(slot)
-        slots = np.array([slot for *_, slot in admissions], dtype=np.int32)
+        positions = plan.positions[:n_admitted]
+        slots = np.array(new_slots, dtype=np.int32)
+        first = offsets[positions]
+        self.meta.values[slots] = np.column_stack([slots, first, np.zeros_like(first), first])
+        self.keys[slots] = keys
+        for slot, position in zip(new_slots, positions, strict=True):
+            name = names[position]
+            self._names[slot] = name.encode()
+            self._slot_of[name] = slot
+        self.n_slots = max(self.n_slots, int(slots.max()) + 1)
+        self._added += new_slots
         self.map.insert(self.keys[slots], slots)
         self.meta.touch(slots)
 

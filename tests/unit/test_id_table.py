@@ -25,7 +25,7 @@ def _admit(table: IdTable, names: Sequence[str], *, offset: int = 0) -> list[int
             plan = table.plan(rest)
         n = plan.n_ready
         offsets = np.arange(offset, offset + n)
-        table.apply(plan, n, offsets)
+        table.apply(plan, n, rest, offsets)
         admitted = plan.slots[:n] >= 0
         table.seen(plan.slots[:n][admitted], offsets[admitted], 1_000 * offsets[admitted])
         slots.extend(plan.slots[:n].tolist())
