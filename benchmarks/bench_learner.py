@@ -1,0 +1,256 @@
+"""How fast is the whole learner beside a bare consume loop, and beside river in the same loop?
+
+``python benchmarks/bench_learner.py --json OUT`` publishes events of 131 bytes to a real Kafka, then
+takes turns, several rounds of each, at
+
+- ``raw``: consume + ``orjson.loads``, nothing else;
+- ``learner``: the product: consume → decode → learn → commit to a real Redis, with the default
+  settings; ``learner_bpr`` with BPR and one negative, the cheapest step;
+- ``river``: the raw loop + ``BiasedMF.learn_one`` (on fewer messages: it is slow).
+
+Ratios are of events/s by the wall clock, medians over the rounds; ``cpu_us`` is the processor time
+of this process an event. Kafka and Redis run on the same cores, as they would not in production.
+The profile is of one more round of ``learner`` under cProfile, which makes it slower.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import confluent_kafka as ck
+import numpy as np
+import orjson
+from river import optim, reco
+
+from benchmarks.environment import environment, parser, write
+from streamer.clock import SystemClock
+from streamer.config import Config, load_config
+from streamer.kafka.configured import configured_sink, configured_source
+from streamer.kafka.topics import create_topics
+from streamer.learner.learner import Learner
+from streamer.learner.service import dead_letters_to
+from streamer.model_set import build_models, compile_kernels, store_layout
+from streamer.processes import configured_store, learner_settings, reward_function
+from tests.brokers import kafka_service, redis_service
+
+TOPIC_MS = 1_700_000_000_000
+
+
+@dataclass(slots=True)
+class Timing:
+    """Rounds of one contender."""
+
+    n_events: int
+    wall_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+    def events_per_s(self) -> float:
+        return self.n_events / statistics.median(self.wall_s)
+
+    def cpu_us(self) -> float:
+        return 1e6 * statistics.median(self.cpu_s) / self.n_events
+
+
+def publish(config: Config, n: int, seed: int) -> None:
+    """Clicks of skewed users on skewed items, 131 bytes each."""
+    rng = np.random.default_rng(seed)
+    users = (50_000 * rng.random(n) ** 3).astype(int)
+    items = (10_000 * rng.random(n) ** 3).astype(int)
+    sink = configured_sink(config)
+    topic = config.topics.topic("events")
+    for i, (user, item) in enumerate(zip(users.tolist(), items.tolist(), strict=True)):
+        value = (
+            b'{"event_id":"event-%012d","type":"click","user_id":"user-%06d","item_id":"item-%06d",'
+            b'"ts":%d,"value":1.0,"position":%d}' % (i, user, item, TOPIC_MS + i, i % 10)
+        )
+        sink.send(topic, key=b"user-%06d" % user, value=value)
+    sink.close()
+
+
+def run_raw(
+    config: Config, n: int, learn_one: Callable[[dict[str, Any]], None] | None = None
+) -> None:
+    """Consume ``n`` messages and parse them, and no more than that."""
+    consumer = ck.Consumer(
+        {
+            "bootstrap.servers": config.kafka.bootstrap_servers,
+            "group.id": uuid.uuid4().hex,
+            "enable.auto.commit": False,
+        }
+    )
+    topic = config.topics.topic("events")
+    consumer.assign(
+        [ck.TopicPartition(topic, p, ck.OFFSET_BEGINNING) for p in range(config.topics.partitions)]
+    )
+    done = 0
+    loads = orjson.loads
+    while done < n:
+        messages = consumer.consume(10_000, 1.0)
+        for message in messages:
+            event = loads(message.value())
+            if learn_one is not None:
+                learn_one(event)
+        done += len(messages)
+    consumer.close()
+
+
+def run_river(config: Config, n: int) -> None:
+    """The raw loop, each event learned by river's biased matrix factorization."""
+    model = reco.BiasedMF(
+        n_factors=config.mf.factors,
+        bias_optimizer=optim.SGD(0.025),
+        latent_optimizer=optim.SGD(0.05),
+        seed=0,
+    )
+    run_raw(config, n, lambda e: model.learn_one(user=e["user_id"], item=e["item_id"], y=1.0))
+
+
+def run_learner(config: Config, n: int) -> None:
+    """The product: everything a learner process does, into a store of its own."""
+    models = build_models(config)
+    settings = learner_settings(config)
+    store = configured_store(config)
+    store.ensure_layout(store_layout(config, models))
+    sink = configured_sink(config)
+    learner = Learner(
+        store=store,
+        models=models,
+        settings=settings,
+        rewards=reward_function(config),
+        owner=uuid.uuid4().hex,
+        clock=SystemClock(),
+        dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),
+    )
+    source = configured_source(
+        config,
+        None,
+        ["events"],
+        on_assign=lambda partitions: {
+            (settings.topic, p): at for p, at in learner.assign(partitions).items()
+        },
+        on_revoke=lambda partitions: learner.release(),
+    )
+    while learner.counts.n_messages < n:
+        learner.learn(source.poll(n_max=config.learner.batch_messages_max, timeout_s=0.05))
+        learner.checkpoint_due()
+    source.close()
+    sink.close()
+    store.close()
+
+
+def with_own_store(config: Config, **flags: Any) -> Config:
+    """The same, with another key prefix and other settings."""
+    dotted = {key.replace("__", "."): value for key, value in flags.items()}
+    return load_config(
+        env={},
+        flags={
+            "kafka.bootstrap_servers": config.kafka.bootstrap_servers,
+            "topics.prefix": config.topics.prefix,
+            "store.url": config.store.url,
+            "store.key_prefix": f"bench-{uuid.uuid4().hex}",
+            **dotted,
+        },
+    )
+
+
+def profile(config: Config, n: int) -> list[dict[str, Any]]:
+    """Where one round goes: microseconds an event by function, its callees left out."""
+    profiler = cProfile.Profile()
+    profiler.runcall(run_learner, config, n)
+    rows = []
+    for (file, _, name), (_, calls, own_s, all_s, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+        where = "/".join(Path(file).parts[-2:])
+        rows.append(
+            {
+                "function": f"{where}:{name}" if file != "~" else name,
+                "calls": calls,
+                "own_us": round(1e6 * own_s / n, 3),
+                "with_callees_us": round(1e6 * all_s / n, 3),
+            }
+        )
+    return sorted(rows, key=lambda row: -row["own_us"])[:25]
+
+
+def measure(config: Config, n: int, n_river: int, n_rounds: int) -> dict[str, Timing]:
+    """Take turns, so that whatever else the machine does touches all alike."""
+    contenders: dict[str, tuple[int, Callable[[], None]]] = {
+        "raw": (n, lambda: run_raw(config, n)),
+        "learner": (n, lambda: run_learner(with_own_store(config), n)),
+        "learner_bpr": (
+            n,
+            lambda: run_learner(
+                with_own_store(config, mf__loss="bpr", mf__n_negatives=1, mf__recent_share=0.8), n
+            ),
+        ),
+        "river": (n_river, lambda: run_river(config, n_river)),
+    }
+    timings = {name: Timing(n_events) for name, (n_events, _) in contenders.items()}
+    for _ in range(n_rounds):
+        for name, (_, run) in contenders.items():
+            wall_s, cpu_s = time.perf_counter(), time.process_time()
+            run()
+            timings[name].wall_s.append(time.perf_counter() - wall_s)
+            timings[name].cpu_s.append(time.process_time() - cpu_s)
+    return timings
+
+
+def main() -> None:
+    options = parser(__doc__ or "")
+    options.add_argument("--messages", type=int, default=400_000, help="events a round")
+    options.add_argument("--rounds", type=int, default=3, help="rounds of each contender")
+    chosen = options.parse_args()
+    n = chosen.messages
+    with tempfile.TemporaryDirectory() as folder, kafka_service(Path(folder) / "kafka") as broker:
+        (Path(folder) / "redis").mkdir()
+        with redis_service(Path(folder) / "redis") as redis_url:
+            config = load_config(
+                env={},
+                flags={
+                    "kafka.bootstrap_servers": broker,
+                    "topics.prefix": f"bench-{uuid.uuid4().hex[:8]}-",
+                    "store.url": redis_url,
+                },
+            )
+            create_topics(broker, config.topics)
+            publish(config, n, chosen.seed)
+            compile_kernels(build_models(config))
+            run_learner(with_own_store(config), min(n, 50_000))
+            timings = measure(config, n, min(n, 20_000), chosen.rounds)
+            where = profile(with_own_store(config), n)
+    rates = {name: timing.events_per_s() for name, timing in timings.items()}
+    write(
+        {
+            "benchmark": "learner",
+            "seed": chosen.seed,
+            "n_messages": n,
+            "n_rounds": chosen.rounds,
+            "n_factors": config.mf.factors,
+            "loss": config.mf.loss,
+            "n_negatives": config.mf.n_negatives,
+            "events_per_s": {name: round(rate) for name, rate in rates.items()},
+            "cpu_us": {name: round(timing.cpu_us(), 2) for name, timing in timings.items()},
+            "vs_raw_consume": round(rates["learner"] / rates["raw"], 3),
+            "vs_river": round(rates["learner"] / rates["river"], 2),
+            "bpr_vs_raw_consume": round(rates["learner_bpr"] / rates["raw"], 3),
+            "bpr_vs_river": round(rates["learner_bpr"] / rates["river"], 2),
+            "wall_s": {name: timing.wall_s for name, timing in timings.items()},
+            "profile": where,
+            "environment": environment(
+                "confluent-kafka", "msgspec", "numba", "numpy", "orjson", "redis", "river"
+            ),
+        },
+        chosen.json,
+    )
+
+
+if __name__ == "__main__":
+    main()
