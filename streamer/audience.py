@@ -43,7 +43,13 @@ class Tally:
 
 
 class Audience(Protocol):
-    """Acts in rounds, each of which publishes events and asks for slates."""
+    """Acts in rounds, each of which publishes events and asks for slates.
+
+    Attributes
+    ----------
+    measure
+        Name of the rate that is compared, a colon, and what it counts.
+    """
 
     tally: Tally
     n_events: int
@@ -66,7 +72,7 @@ class SimulatedAudience:
         Clicks that no recommendation led to, a second.
     """
 
-    measure = "clicks an item shown"
+    measure = "click rate: clicks an item shown"
 
     def __init__(self, *, seed: int, browsing_per_s: float = 250.0) -> None:
         start_ms = _now_ms()
@@ -134,7 +140,7 @@ class LogAudience:
     policies are compared on the same events.
     """
 
-    measure = f"next item among {K} shown"
+    measure = f"hit rate: next item among {K} shown"
 
     def __init__(self, log: Log, *, seed: int, chunk: int = 200) -> None:
         self.tally = Tally()

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -81,7 +82,7 @@ def main() -> int:
     try:
         app()
     except StreamerError as error:
-        errors.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -99,7 +100,7 @@ def show_config(
     table = Table("key", "value", "from")
     for key, value, origin in describe(_config(config, bootstrap_servers, store)):
         style = "dim" if origin == "default" else ""
-        table.add_row(key, value, origin, style=style)
+        table.add_row(key, escape(value), escape(origin), style=style)
     console.print(table)
 
 
@@ -229,7 +230,7 @@ def publish(
         f" ({rate:,.0f} events/s), {done.n_malformed:,} malformed lines"
     )
     for malformed in opened.malformed:
-        errors.print(f"  {malformed}", style="yellow", highlight=False)
+        errors.print(f"  {malformed}", style="yellow", highlight=False, markup=False)
 
 
 @app.command()
@@ -278,10 +279,12 @@ def request(
     if json:
         sys.stdout.write(encode(answer).decode() + "\n")
         return
-    table = Table("rank", "item", "score", "reason", title=f"for {user}")
+    table = Table("rank", "item", "score", "reason", title=f"for {escape(user)}")
     for item in answer.items:
-        table.add_row(str(item.rank), item.item_id, f"{item.score:.3f}", item.reason)
-    console.print(table if answer.items else f"nothing to recommend to {user} yet")
+        table.add_row(
+            str(item.rank), escape(item.item_id), f"{item.score:.3f}", escape(item.reason)
+        )
+    console.print(table if answer.items else f"nothing to recommend to {escape(user)} yet")
 
 
 # --- administration -----------------------------------------------------------------------------
@@ -322,7 +325,7 @@ def store_verify(
         )
     console.print(f"{result.n_entries:,} commits, {result.n_messages:,} messages executed again")
     for problem in result.problems:
-        errors.print(f"  {problem}", style="red", highlight=False)
+        errors.print(f"  {problem}", style="red", highlight=False, markup=False)
     if result.problems:
         raise StreamerError(
             "the store is not what its schedule says: was it written by another version, or with"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,12 @@ from streamer.audience import Audience, LogAudience, SimulatedAudience
 from streamer.client import Publisher, Recommender
 from streamer.config import Config, load_config
 from streamer.errors import RequestTimeout, StreamerError
-from streamer.local import LocalSystem, local_system
+from streamer.local import LocalSystem, console_script, local_system
 
 _START_TIMEOUT_S = 120.0
 _DRAIN_TIMEOUT_S = 15.0
 _TABLE_EVERY_S = 0.25
+_WIDTH = 60
 _POLICIES = ("streamer", "popularity", "random")
 
 
@@ -73,16 +77,23 @@ class DemoResult:
 
 
 def run_demo(options: DemoOptions, console: Console) -> DemoResult:
-    """Run it and print what came of it."""
+    """Run it, print what came of it, and write it where the options say.
+
+    Raises
+    ------
+    StreamerError
+        When a part of the system ended, or an event was lost.
+    """
     began_s = time.monotonic()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-demo-")))
         config = _config(options, folder)
-        audience = _audience(options)
-        status = stack.enter_context(
-            console.status("starting a broker, a learner and a scorer (the first time: compiling)")
+        starting = "starting a broker, a learner and a scorer (the first time: compiling)"
+        status = stack.enter_context(console.status(starting))
+        system = stack.enter_context(
+            local_system(config, config_path=Path(os.devnull), log_dir=folder)
         )
-        system = stack.enter_context(local_system(config, log_dir=folder))
+        audience = _audience(options)
         publisher = stack.enter_context(Publisher(config=system.config))
         recommender = stack.enter_context(Recommender(config=system.config))
         audience.publish_items(publisher)
@@ -93,6 +104,9 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
     _print_summary(result, options, console)
     if options.json_path is not None:
         options.json_path.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+        console.print(f"written to {options.json_path}", highlight=False, soft_wrap=True)
+    if result.lost:
+        raise StreamerError(f"{result.lost} events were published and never learned")
     return result
 
 
@@ -101,14 +115,19 @@ def _config(options: DemoOptions, folder: Path) -> Config:
     flags: dict[str, Any] = {
         "kafka.bootstrap_servers": options.bootstrap_servers or "",
         "store.url": options.store or f"sqlite:{folder / 'streamer.db'}",
-        # Minutes count here: what is popular now is what was clicked in the last ones.
-        "popularity.half_lives_s": [60.0, 600.0, 86_400.0],
-        "scorer.trending_half_life_s": 600.0,
     }
+    if options.dataset is None:
+        # Minutes count here: what is popular now is what was clicked in the last ones.
+        flags["popularity.half_lives_s"] = [60.0, 600.0, 86_400.0]
+        flags["scorer.trending_half_life_s"] = 600.0
+    # Topics, group and keys of its own: what others left would be learned first.
+    own = f"demo-{time.time_ns() // 1_000_000}"
     if options.bootstrap_servers:
-        # Topics of its own: what others published before would be learned first.
-        flags["topics.prefix"] = f"demo-{time.time_ns() // 1_000_000}-"
-    return load_config(env={}, flags=flags)
+        flags["topics.prefix"] = f"{own}-"
+        flags["kafka.group"] = own
+    if options.store:
+        flags["store.key_prefix"] = own
+    return load_config(os.devnull, env={}, flags=flags)
 
 
 def _audience(options: DemoOptions) -> SimulatedAudience | LogAudience:
@@ -153,17 +172,19 @@ def _play(
             seed=options.seed,
         )
 
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        try:
-            _act(options.seconds, audience, system, publisher, recommender, live, measured)
-        except KeyboardInterrupt:
-            console.print("stopped early")
+    with (
+        Live(console=console, auto_refresh=False, transient=True) as live,
+        _stopped_by_signals() as stop,
+    ):
+        _act(options.seconds, audience, system, publisher, recommender, live, measured, stop)
         seconds = time.monotonic() - began_s
         publisher.flush()
         lost = _drain(audience, system)
+    if stop.is_set():
+        console.print("stopped early")
     result = measured(lost=lost)
-    result.seconds = seconds
-    result.events_per_s = result.events / max(seconds, 1e-9)
+    result.seconds = round(seconds, 2)
+    result.events_per_s = round(result.events / max(seconds, 1e-9), 1)
     return result
 
 
@@ -175,15 +196,34 @@ def _act(
     recommender: Recommender,
     live: Live,
     measured: Callable[[], DemoResult],
+    stop: threading.Event,
 ) -> None:
     began_s = shown_s = time.monotonic()
-    while time.monotonic() - began_s < seconds:
+    while time.monotonic() - began_s < seconds and not stop.is_set():
         if not audience.round(publisher, recommender):
             return
         if time.monotonic() - shown_s > _TABLE_EVERY_S:
             shown_s = time.monotonic()
             system.check()
             live.update(_table(measured(), seconds), refresh=True)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Set by Ctrl-C or SIGTERM, after which the round in hand is counted; a second one ends all."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _drain(audience: Audience, system: LocalSystem) -> int:
@@ -227,36 +267,45 @@ def _measure(
 
 
 def _table(result: DemoResult, seconds: float) -> Table:
-    table = Table(title=f"streamer demo, {result.seconds:.0f} of {seconds:.0f} s", min_width=60)
-    table.add_column("what")
-    table.add_column("now", justify="right")
+    table = Table(
+        title=f"streamer demo, {result.seconds:.0f} of {seconds:.0f} s",
+        caption=f"{result.measure}, the same users for all",
+        show_header=False,
+        min_width=_WIDTH,
+    )
+    table.add_column(ratio=1)
+    table.add_column(justify="right")
     table.add_row("events published", f"{result.events:,}")
     table.add_row("events/s", f"{result.events_per_s:,.0f}")
-    table.add_row("lag (messages)", f"{result.lag:,}")
-    table.add_row("event → served, p50", f"{result.freshness_ms['p50']:.0f} ms")
-    table.add_row("event → served, p99", f"{result.freshness_ms['p99']:.0f} ms")
-    for policy in _POLICIES:
-        style = "bold green" if policy == "streamer" else ""
-        table.add_row(
-            f"{result.measure}, {policy}", f"{result.click_rate[policy]:.3f}", style=style
-        )
+    table.add_row("lag, events not yet learned", f"{result.lag:,}")
     table.add_row("dead letters", f"{result.dead_letters:,}")
+    table.add_section()
+    for quantile, value in result.freshness_ms.items():
+        table.add_row(f"event → served, {quantile}", f"{value:,.0f} ms")
+    table.add_section()
+    rate_name = result.measure.partition(":")[0]
+    best = max(result.click_rate.values())
+    for policy, rate in result.click_rate.items():
+        style = "bold green" if rate == best > 0 else ""
+        table.add_row(f"{rate_name}, {policy}", f"{rate:.3f}", style=style)
     return table
 
 
 def _print_summary(result: DemoResult, options: DemoOptions, console: Console) -> None:
     table = _table(result, result.seconds)
     table.title = f"streamer demo: {result.seconds:.0f} s, ready after {result.start_s:.1f} s"
-    table.add_row("events lost", f"{result.lost:,}")
+    table.add_section()
+    table.add_row("events lost", f"{result.lost:,}", style="bold red" if result.lost else "")
     console.print(table)
-    if result.lost:
-        raise StreamerError(f"{result.lost} events were published and never learned")
+    streamer = console_script()
     console.print(
         "What next:\n"
-        "  streamer up                     run it on this machine, and publish your own events\n"
-        "  streamer demo --dataset PATH    play a real log, a MovieLens folder for example\n"
-        "  streamer config                 see what can be set, in streamer.toml",
+        f"  {streamer} up\n"
+        "      run it on this machine for your own events, and be told how to publish them\n"
+        f"  {streamer} demo --dataset PATH\n"
+        "      play a real log, for example a MovieLens folder\n"
+        f"  {streamer} config\n"
+        "      see all settings and where each came from",
         highlight=False,
+        soft_wrap=True,
     )
-    if options.json_path is not None:
-        console.print(f"written to {options.json_path}", highlight=False)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import operator
+import os
+import shutil
 import signal
 import socket
+import sys
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -15,9 +20,11 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from streamer.config import Config, masked
+from streamer.config import Config, known_keys, masked
+from streamer.config_keys import CLIENT
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.kafka.topics import create_topics
+from streamer.masking import toml_text
 from streamer.supervisor import Supervisor
 
 _SCRAPE_TIMEOUT_S = 1.0
@@ -77,11 +84,7 @@ def local_system(
         create_topics(
             config.kafka.bootstrap_servers, config.topics, client_options=config.kafka.client
         )
-        environment = {
-            "STREAMER_KAFKA__BOOTSTRAP_SERVERS": config.kafka.bootstrap_servers,
-            "STREAMER_STORE__URL": config.store.url,
-        }
-        supervisor = stack.enter_context(Supervisor(environment))
+        supervisor = stack.enter_context(Supervisor(_environment(config)))
         ports = {}
         for name, command in (("learner", "learn"), ("scorer", "score")):
             ports[name] = _free_port()
@@ -100,22 +103,60 @@ def run_up(config: Config, config_path: Path | None, console: Console) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     embedded = not config.kafka.bootstrap_servers
-    with local_system(config, config_path=config_path) as system:
+    with contextlib.ExitStack() as stack:
+        forgets = ""
+        if embedded and config.origins["store.url"] == "default":
+            # A store goes with the topics it was learned from, and these end with their broker.
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-up-"))
+            store = msgspec.structs.replace(config.store, url=f"sqlite:{folder}/streamer.db")
+            config = msgspec.structs.replace(config, store=store)
+            forgets = " (temporary)"
+        system = stack.enter_context(local_system(config, config_path=config_path))
         broker = system.config.kafka.bootstrap_servers
-        kind = "embedded: for trying out, forgets everything at the end" if embedded else "yours"
-        console.print(f"broker  {broker} ({kind})", highlight=False)
-        console.print(f"store   {masked('store.url', config.store.url)}", highlight=False)
-        console.print("In another terminal:", highlight=False)
+        streamer = console_script()
         console.print(
+            f"broker  {broker}{' (embedded, forgets everything at the end)' if embedded else ''}\n"
+            f"store   {masked('store.url', config.store.url)}{forgets}\n"
+            "In another terminal:\n"
             f"  export STREAMER_KAFKA__BOOTSTRAP_SERVERS={broker}\n"
-            "  streamer publish FILE        # or any Kafka client, topic events\n"
-            "  streamer request USER\n"
+            f"  {streamer} publish FILE        # or any Kafka client, topic"
+            f" {system.config.topics.topic('events')}\n"
+            f"  {streamer} request USER\n"
             "Ctrl-C ends it.",
             highlight=False,
+            soft_wrap=True,
         )
         while not stop.wait(0.2):
             system.check()
         console.print("stopping …")
+
+
+def console_script() -> str:
+    """How to call ``streamer`` from here: by its name where the shell finds it, else its path."""
+    script = Path(sys.executable).with_name("streamer")
+    if shutil.which("streamer") or not script.exists():
+        return "streamer"
+    here = Path.cwd()
+    return str(script.relative_to(here) if script.is_relative_to(here) else script)
+
+
+def _environment(config: Config) -> dict[str, str]:
+    """Variables under which a process arrives at this configuration, whoever set what here.
+
+    Options of librdkafka alone stay where they came from: the variables, which are passed on, or
+    the file, which is read again.
+    """
+    origins = set(config.origins.values())
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not (name.startswith("STREAMER_") and "__" in name) or f"environment {name}" in origins
+    }
+    for name, key in known_keys().items():
+        value = operator.attrgetter(name)(config)
+        if name != CLIENT:
+            environment[key.variable] = str(value) if key.takes_text else toml_text(value)
+    return environment
 
 
 def _scraped(port: int) -> Iterator[tuple[str, str, float]]:

@@ -30,18 +30,19 @@ class Child:
 class Supervisor:
     """Children that live as long as this object is entered.
 
-    Each runs ``python -P -m streamer …``: the working directory stays off its import path, so a
+    Each runs with ``python -P``: the working directory stays off its import path, so a
     ``models.py`` in a user's folder is never mistaken for ours. A child is a process group of its
-    own: a Ctrl-C in the terminal reaches this process alone, which then stops them in order.
+    own: a Ctrl-C in the terminal reaches this process alone, which then stops them in order. When
+    this process is killed they end by themselves, see :mod:`streamer.supervised`.
 
     Parameters
     ----------
     environment
-        Added to this process's own.
+        All variables of the children; by default those of this process.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = {**os.environ, **environment}
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = dict(os.environ if environment is None else environment)
         self.children: list[Child] = []
 
     def start(
@@ -53,13 +54,13 @@ class Supervisor:
         log_path: Path | None = None,
     ) -> Child:
         """Start ``streamer ARGUMENTS``; its output goes to ``log_path``, else to ours."""
-        command = [sys.executable, "-P", "-m", "streamer", *arguments]
+        command = [sys.executable, "-P", "-m", "streamer.supervised", *arguments]
         output = None if log_path is None else log_path.open("ab")
         try:
             process = subprocess.Popen(
                 command,
                 env=self._environment | dict(environment or {}),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # its end says that this process is gone
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
                 start_new_session=True,
@@ -76,9 +77,7 @@ class Supervisor:
         for child in self.children:
             status = child.process.poll()
             if status is not None:
-                raise StreamerError(
-                    f"the {child.name} ended with status {status}{_tail(child.log_path)}"
-                )
+                raise StreamerError(f"the {child.name} {_how(status)}{_tail(child.log_path)}")
 
     def stop(self, *, timeout_s: float = 10.0) -> None:
         """SIGTERM the children, last started first, and wait; SIGKILL those still there then."""
@@ -92,6 +91,8 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()
+            if child.process.stdin:
+                child.process.stdin.close()
         self.children.clear()
 
     def __enter__(self) -> Self:
@@ -104,6 +105,12 @@ class Supervisor:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
 
 
 def _tail(log_path: Path | None, n_lines: int = 15) -> str:

@@ -45,6 +45,7 @@ GROUPS = {
     "streamer.logs": "clock",
     "streamer.cli": "cli",
     "streamer.__main__": "main",
+    "streamer.supervised": "main",
 }
 
 # What a group may import beside itself. Services (learner, scorer) see protocols, never a client of
