@@ -1,0 +1,272 @@
+"""Exactly-once effect: whatever is killed, the store ends as if nothing had happened.
+
+On one partition that is compared with what an undisturbed learner makes of the same topic. On
+several it depends on who saw what when, so the recorded schedule is executed again. The log is
+MovieLens latest-small where ``STREAMER_DATA`` has it, else simulated clicks; it has repeated and
+broken messages too. Learners run ``--alone`` where the group has no part in what is tested: there a
+new member waits 10 s for one that was killed.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.kafka.node import KafkaNode
+from streamer.learner.verify import compare_contents
+from tests.learner_processes import Deployment, LearnerProcess, wait_until
+from tests.recorded_stream import Message, Stream, recorded_log
+from tests.redis_server import RedisServer
+
+N_KILLS = 10
+N_SHORT = 30_000
+RATE = 5_000.0
+
+
+@pytest.fixture(scope="module")
+def whole_log() -> list[Message]:
+    name, messages = recorded_log()
+    print(f"the log is {name}: {len(messages)} messages")
+    return messages
+
+
+@pytest.fixture(scope="module")
+def short_log() -> list[Message]:
+    return recorded_log(N_SHORT)[1]
+
+
+def kill_learners(deployment: Deployment, *, seed: int) -> None:
+    """Start a learner and SIGKILL it, ``N_KILLS`` times over, each time at a random moment."""
+    rng = np.random.default_rng(seed)
+    for n in range(N_KILLS):
+        learner = deployment.start(alone=True)
+        if n % 4 < 3:  # while it fetches, learns, commits or writes a checkpoint
+            deployment.wait_for_a_commit()
+            time.sleep(rng.uniform(0.0, 0.8))
+        else:  # while it starts, takes its partitions, loads or reads the window again
+            time.sleep(rng.uniform(0.5, 1.5))
+        learner.kill()
+    assert not deployment.caught_up(), "the kills did not fall in the middle of the stream"
+
+
+def finish(deployment: Deployment, learner: LearnerProcess | None = None) -> None:
+    """Let a learner catch up and stop in order."""
+    learner = learner or deployment.start(alone=True)
+    wait_until(deployment.caught_up, "the learner has caught up")
+    learner.stop()
+
+
+def assert_same(left: Deployment, right: Deployment) -> None:
+    """What two stores hold is equal, bit for bit, and is something."""
+    for a, b in zip(left.contents(), right.contents(), strict=True):
+        assert compare_contents(a, b) == []
+        assert len(a.names["user"]) > 100
+        assert np.abs(a.tables["user_factors"][1]).max() > 0.01
+
+
+def assert_verified(deployment: Deployment, messages: list[Message]) -> None:
+    """Every message was learned once, and the schedule executed again gives the store."""
+    assert sum(deployment.offsets().values()) == len(messages)
+    said = deployment.verify()
+    assert f"{deployment.n_commits:,} commits, {len(messages):,} messages executed again" in said
+    assert "the store is what its schedule says, bit for bit" in said
+
+
+# --- the learner is killed ------------------------------------------------------------------------
+
+
+def redis_settings(request: pytest.FixtureRequest) -> dict[str, object]:
+    return {
+        "store.url": request.getfixturevalue("redis_url"),
+        "store.key_prefix": request.getfixturevalue("redis_prefix"),
+    }
+
+
+def topic_settings(servers: str, prefix: str, n_partitions: int) -> dict[str, object]:
+    return {
+        "kafka.bootstrap_servers": servers,
+        "kafka.group": prefix,
+        "topics.prefix": prefix,
+        "topics.partitions": n_partitions,
+    }
+
+
+def undisturbed(folder: Path, topic: dict[str, object]) -> Deployment:
+    """Another store that one learner has filled from the same topic, without a disturbance."""
+    deployment = Deployment(folder, topic | {"store.url": f"sqlite:{folder / 'undisturbed.db'}"})
+    deployment.learn_all()
+    return deployment
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["redis", "sqlite"])
+def test_a_learner_killed_ten_times_ends_as_an_undisturbed_one(
+    kind: str,
+    kafka_bootstrap: str,
+    topic_prefix: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    whole_log: list[Message],
+) -> None:
+    topic = topic_settings(kafka_bootstrap, topic_prefix, 1)
+    store = (
+        redis_settings(request)
+        if kind == "redis"
+        else {"store.url": f"sqlite:{tmp_path / 'killed.db'}"}
+    )
+    with Deployment(tmp_path / "killed", topic | store) as killed:
+        with Stream(killed.config, whole_log, rate=RATE):
+            kill_learners(killed, seed=1)
+        finish(killed)
+        assert_verified(killed, whole_log)
+        with undisturbed(tmp_path / "undisturbed", topic) as other:
+            assert_same(killed, other)
+
+
+@pytest.mark.timeout(120)
+def test_four_partitions_of_a_learner_killed_ten_times_are_what_their_schedule_says(
+    kafka_bootstrap: str,
+    topic_prefix: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    whole_log: list[Message],
+) -> None:
+    topic = topic_settings(kafka_bootstrap, topic_prefix, 4)
+    with Deployment(tmp_path, topic | redis_settings(request)) as killed:
+        with Stream(killed.config, whole_log, rate=RATE):
+            kill_learners(killed, seed=2)
+        finish(killed)
+        assert min(killed.versions().values()) > 10
+        assert_verified(killed, whole_log)
+
+
+# --- partitions move ------------------------------------------------------------------------------
+
+
+def share(first: LearnerProcess, second: LearnerProcess) -> None:
+    """Wait until both own two of the four partitions, each another two."""
+    wait_until(
+        lambda: (
+            len(first.partitions) == len(second.partitions) == 2
+            and sorted(first.partitions + second.partitions) == [0, 1, 2, 3]
+        ),
+        "two learners share four partitions",
+    )
+
+
+@pytest.mark.timeout(120)
+def test_partitions_move_to_the_survivor_and_on_to_a_newcomer(
+    kafka_bootstrap: str,
+    topic_prefix: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    whole_log: list[Message],
+) -> None:
+    topic = topic_settings(kafka_bootstrap, topic_prefix, 4)
+    with Deployment(tmp_path, topic | redis_settings(request)) as deployment:
+        survivor, killed = deployment.start(), deployment.start()
+        share(survivor, killed)
+        with Stream(deployment.config, whole_log, rate=RATE / 2):
+            deployment.wait_for_commits()
+            killed.kill()
+            wait_until(lambda: survivor.partitions == [0, 1, 2, 3], "the survivor has them all")
+            deployment.wait_for_commits()
+            newcomer = deployment.start()
+            share(survivor, newcomer)
+            deployment.wait_for_commits()
+            newcomer.stop()
+            wait_until(lambda: survivor.partitions == [0, 1, 2, 3], "the survivor has them again")
+            deployment.wait_for_commits()
+        finish(deployment, survivor)
+        assert_verified(deployment, whole_log)
+
+
+@pytest.mark.timeout(120)
+def test_a_learner_that_was_taken_for_dead_can_commit_no_more(
+    kafka_bootstrap: str,
+    topic_prefix: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    whole_log: list[Message],
+) -> None:
+    topic = topic_settings(kafka_bootstrap, topic_prefix, 4)
+    # Small batches and a stream at full speed, so that the frozen one has messages in hand.
+    slow = {"learner.batch_messages_max": 100}
+    with Deployment(tmp_path, topic | redis_settings(request) | slow) as deployment:
+        survivor, frozen = deployment.start(), deployment.start()
+        share(survivor, frozen)
+        with Stream(deployment.config, whole_log, rate=1e6):
+            deployment.wait_for_commits()
+            frozen.freeze()
+            wait_until(lambda: survivor.partitions == [0, 1, 2, 3], "the survivor has them all")
+            deployment.wait_for_commits()
+            frozen.thaw()
+            share(survivor, frozen)
+        wait_until(deployment.caught_up, "both have caught up")
+        assert "rejoining" in frozen.log, "it had nothing in hand when it was frozen"
+        frozen.stop()
+        survivor.stop()
+        assert_verified(deployment, whole_log)
+
+
+# --- the broker or the store is killed ------------------------------------------------------------
+
+
+def supervised(deployment: Deployment, learner: LearnerProcess, **how: bool) -> LearnerProcess:
+    """Let a learner catch up; where it ends with an error that names the cause, start another."""
+    learners = [learner]
+
+    def done() -> bool:
+        if not learners[-1].running:
+            assert "error:" in learners[-1].log
+            assert "Traceback" not in learners[-1].log.rpartition("error:")[2]
+            learners.append(deployment.start(**how))
+        return deployment.caught_up()
+
+    wait_until(done, "the learner has caught up after an outage")
+    print(f"{len(learners) - 1} learners ended with an error")
+    return learners[-1]
+
+
+@pytest.mark.timeout(120)
+def test_a_broker_that_is_stopped_and_killed_changes_nothing(
+    kafka_broker: KafkaNode, tmp_path: Path, short_log: list[Message]
+) -> None:
+    topic = topic_settings(kafka_broker.bootstrap_servers, "outage-", 1)
+    store = {"store.url": f"sqlite:{tmp_path / 'outage.db'}"}
+    with Deployment(tmp_path / "outage", topic | store) as deployment:
+        learner = deployment.start()
+        with Stream(deployment.config, short_log, rate=RATE / 2):
+            for end in (kafka_broker.stop, kafka_broker.kill):
+                deployment.wait_for_commits()
+                end()
+                kafka_broker.start()
+        supervised(deployment, learner).stop()
+        assert_verified(deployment, short_log)
+        with undisturbed(tmp_path / "undisturbed", topic) as other:
+            assert_same(deployment, other)
+
+
+@pytest.mark.timeout(120)
+def test_a_redis_that_is_killed_changes_nothing(
+    kafka_bootstrap: str,
+    topic_prefix: str,
+    redis_server: RedisServer,
+    tmp_path: Path,
+    short_log: list[Message],
+) -> None:
+    topic = topic_settings(kafka_bootstrap, topic_prefix, 1)
+    with Deployment(tmp_path / "outage", topic | {"store.url": redis_server.url}) as deployment:
+        learner = deployment.start(alone=True)
+        with Stream(deployment.config, short_log, rate=RATE / 2):
+            for _ in range(3):
+                deployment.wait_for_commits()
+                redis_server.kill()
+                redis_server.start()
+        supervised(deployment, learner, alone=True).stop()
+        assert_verified(deployment, short_log)
+        with undisturbed(tmp_path / "undisturbed", topic) as other:
+            assert_same(deployment, other)

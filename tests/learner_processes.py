@@ -1,0 +1,216 @@
+"""Learners as a user runs them, over one topic and one store, and what they leave there."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from streamer.config import load_config
+from streamer.kafka.configured import configured_reader
+from streamer.kafka.topics import create_topics
+from streamer.learner.verify import Contents, image_contents
+from streamer.model_set import build_models, store_layout
+from streamer.processes import configured_store, learner_settings
+
+COMMAND = [sys.executable, "-P", "-m", "streamer"]
+PATIENCE_S = 60.0
+
+# Small enough that a few ten thousand events fold the log often, evict users and items, and let the
+# window of duplicates move on.
+SETTINGS: Mapping[str, object] = {
+    "learner.checkpoint_interval_s": 0.3,
+    "learner.sync_interval_ms": 10,
+    "learner.batch_messages_max": 2_000,
+    "learner.dedup_window": 3_000,
+    "learner.users_max": 400,
+    "learner.items_max": 3_000,
+}
+
+_OWNED = re.compile(r"partitions_(?:assigned|revoked) partitions=\[(.*)\]")
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = PATIENCE_S) -> None:
+    """Return when ``condition`` holds; fail when it doesn't in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
+        time.sleep(0.02)
+
+
+class LearnerProcess:
+    """One life of a learner."""
+
+    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [*COMMAND, "learn", *arguments],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    @property
+    def partitions(self) -> list[int]:
+        """Those it owns now, as its log says."""
+        last = deque(_OWNED.finditer(self.log), maxlen=1)
+        if not last or last[0][0].startswith("partitions_revoked"):
+            return []
+        return [int(number) for number in last[0][1].split(",") if number.strip()]
+
+    def kill(self) -> None:
+        """SIGKILL it, in the midst of whatever it does."""
+        assert self.running, f"it has ended by itself:\n{self.log}"
+        self._process.kill()
+        assert self._process.wait() == -signal.SIGKILL
+
+    def freeze(self) -> None:
+        """Let it stand still, as in a long pause of its machine."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on where it was."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """SIGTERM it, and see it end in order."""
+        assert self.running, f"it has ended by itself:\n{self.log}"
+        self._process.terminate()
+        assert self._process.wait(PATIENCE_S) == 0, self.log
+        assert "learner_stopped" in self.log
+
+    def end(self) -> None:
+        """Let nothing of it remain."""
+        if self.running:
+            self._process.kill()
+        self._process.wait()
+
+
+class Deployment:
+    """A topic, a store and the learners over them; ends those that still run when left.
+
+    Parameters
+    ----------
+    folder
+        For the learners' logs; no other deployment's.
+    settings
+        Of broker, topics and store, over ``SETTINGS``, by dotted key.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        given = {**SETTINGS, **settings}
+        self.config = load_config(env={}, flags=given)
+        self._folder = folder
+        self._environment = {
+            f"STREAMER_{key.replace('.', '__').upper()}": str(value) for key, value in given.items()
+        }
+        create_topics(self.config.kafka.bootstrap_servers, self.config.topics)
+        self._models = build_models(self.config)
+        self._store = configured_store(self.config)
+        self._store.ensure_layout(store_layout(self.config, self._models))
+        self._learners: list[LearnerProcess] = []
+
+    def start(self, *, alone: bool = False) -> LearnerProcess:
+        """Start another learner, in the consumer group or ``alone``."""
+        log = self._folder / f"learner-{len(self._learners)}.log"
+        learner = LearnerProcess(["--alone"] if alone else [], self._environment, log)
+        self._learners.append(learner)
+        return learner
+
+    def learn_all(self) -> None:
+        """Learn whatever is in the topic, undisturbed, and stop in order."""
+        learner = self.start(alone=True)
+        wait_until(self.caught_up, "the undisturbed learner has learned everything")
+        learner.stop()
+
+    def verify(self) -> str:
+        """What ``streamer store verify`` says when it is content."""
+        done = subprocess.run(
+            [*COMMAND, "store", "verify"],
+            env={**os.environ, **self._environment},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    # --- what is there ---------------------------------------------------------------------------
+
+    def versions(self) -> dict[int, int]:
+        """Partition → number of its commits."""
+        stored = self._store.versions()
+        return {p: stored.get(p, 0) for p in range(self.config.topics.partitions)}
+
+    @property
+    def n_commits(self) -> int:
+        return sum(self.versions().values())
+
+    def wait_for_a_commit(self) -> None:
+        """Wait until some partition has been committed once more."""
+        before = self.n_commits
+        wait_until(lambda: self.n_commits > before, "a commit")
+
+    def wait_for_commits(self) -> None:
+        """Wait until every partition has been committed once more."""
+        before = self.versions()
+        wait_until(
+            lambda: all(version > before[p] for p, version in self.versions().items()),
+            "a commit of every partition",
+        )
+
+    def offsets(self) -> dict[int, int]:
+        """Partition → next offset to learn, as stored."""
+        last = {p: deque(self._store.schedule(p), maxlen=1) for p in self.versions()}
+        topic = self.config.topics.topic("events")
+        return {p: entries[0].offsets[topic][1] if entries else 0 for p, entries in last.items()}
+
+    def ends(self) -> dict[int, int]:
+        """Partition → offset the next message will get."""
+        topic = self.config.topics.topic("events")
+        with ExitStack() as stack:
+            reader = configured_reader(self.config)
+            stack.callback(reader.close)
+            ends = reader.end_offsets(reader.partitions(topic))
+        return {partition: end for (_, partition), end in ends.items()}
+
+    def caught_up(self) -> bool:
+        return self.offsets() == self.ends()
+
+    def contents(self) -> list[Contents]:
+        """All that the store holds, partition after partition."""
+        settings = learner_settings(self.config)
+        return [image_contents(self._store.load(p), self._models, settings) for p in self.ends()]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for learner in self._learners:
+            learner.end()
+        self._store.close()

@@ -1,0 +1,128 @@
+"""A recorded log on its way into a topic: real ratings, else simulated clicks, and some noise."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from producers.datasets import open_log
+from producers.simulator import Simulator, SimulatorConfig
+from streamer.config import Config
+from streamer.events import Event, encode, message_key
+from streamer.kafka.configured import configured_sink
+from streamer.kafka.sink import KafkaSink
+
+DATA = Path(os.environ.get("STREAMER_DATA") or Path(__file__).parents[2] / "shared" / "data")
+RATINGS = DATA / "ml-latest-small"
+N_SIMULATED = 60_000
+SECOND_MS = 1_000
+
+REPEAT_EVERY = 50
+REPEAT_AFTER = 20
+BREAK_EVERY = 500
+BROKEN = b'{"event_id": 7'
+
+_CHUNK = 50
+
+
+class Message(NamedTuple):
+    """What is sent: the key chooses the partition."""
+
+    key: bytes
+    value: bytes
+
+
+def recorded_log(n_max: int | None = None) -> tuple[str, list[Message]]:
+    """Name and messages of a log: events in time order, some of them twice, and broken messages.
+
+    It is MovieLens latest-small where that lies in ``STREAMER_DATA``, else 60,000 simulated clicks.
+    """
+    name, events = _events()
+    messages: list[Message] = []
+    for n, event in enumerate(itertools.islice(events, n_max)):
+        key = message_key(event)
+        messages.append(Message(key, encode(event)))
+        if n % REPEAT_EVERY == REPEAT_AFTER:
+            messages.append(messages[-REPEAT_AFTER])
+        if n % BREAK_EVERY == 0:
+            messages.append(Message(key, BROKEN))
+    return name, messages
+
+
+def _events() -> tuple[str, Iterator[Event]]:
+    if RATINGS.is_dir():
+        return RATINGS.name, open_log(RATINGS).events()
+    simulator = Simulator(SimulatorConfig(seed=1))
+    ts_ms = simulator.config.start_ms + SECOND_MS * np.arange(N_SIMULATED, dtype=np.int64)
+    return f"{N_SIMULATED} simulated clicks", iter(simulator.organic_events(ts_ms))
+
+
+class Stream:
+    """Publishes messages from a thread while entered, at a limited rate.
+
+    The last tenth is held back until :meth:`finish`: whatever is done before happens in the middle
+    of the stream.
+
+    Parameters
+    ----------
+    rate
+        Messages a second.
+    """
+
+    def __init__(self, config: Config, messages: Sequence[Message], *, rate: float) -> None:
+        self._config = config
+        self._messages = messages
+        self._pause_s = _CHUNK / rate
+        self._hurry = threading.Event()
+        self._abandoned = False
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="stream")
+
+    def finish(self) -> None:
+        """Send what is left at full speed and return when the broker has it all."""
+        self._hurry.set()
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        sink = configured_sink(self._config)
+        try:
+            self._send_all(sink)
+            sink.close()
+        except Exception as error:  # noqa: BLE001 - finish raises it in the thread of the test
+            self._failure = error
+
+    def _send_all(self, sink: KafkaSink) -> None:
+        topic = self._config.topics.topic("events")
+        held_back_from = 9 * len(self._messages) // 10
+        for start in range(0, len(self._messages), _CHUNK):
+            self._hurry.wait(self._pause_s if start < held_back_from else None)
+            if self._abandoned:
+                return
+            for message in self._messages[start : start + _CHUNK]:
+                sink.send(topic, key=message.key, value=message.value)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._abandoned = True
+            self._hurry.set()
+            self._thread.join()
+        else:
+            self.finish()
