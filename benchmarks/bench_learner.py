@@ -1,9 +1,10 @@
 """How fast is the whole learner beside a bare consume loop, and beside river in the same loop?
 
-``python benchmarks/bench_learner.py --json OUT`` publishes events of 131 bytes to a real Kafka, then
-takes turns, several rounds of each, at
+``python benchmarks/bench_learner.py --json OUT`` publishes events of 131 bytes to a real Kafka,
+then takes turns, several rounds of each, at
 
-- ``raw``: consume + ``orjson.loads``, nothing else;
+- ``raw``: consume + ``orjson.loads``, nothing else, the consumer tuned as the product's is (with
+  librdkafka's defaults it idles for most of the time: ``raw_untuned``);
 - ``learner``: the product: consume → decode → learn → commit to a real Redis, with the default
   settings; ``learner_bpr`` with BPR and one negative, the cheapest step;
 - ``river``: the raw loop + ``BiasedMF.learn_one`` (on fewer messages: it is slow).
@@ -34,14 +35,16 @@ from river import optim, reco
 from benchmarks.environment import environment, parser, write
 from streamer.clock import SystemClock
 from streamer.config import Config, load_config
+from streamer.kafka.assignment import FETCH_OPTIONS
 from streamer.kafka.configured import configured_sink, configured_source
 from streamer.kafka.topics import create_topics
 from streamer.learner.learner import Learner
 from streamer.learner.service import dead_letters_to
 from streamer.model_set import build_models, compile_kernels, store_layout
-from streamer.processes import configured_store, learner_settings, reward_function
+from streamer.processes import PIPELINE_DEPTH, configured_store, learner_settings, reward_function
 from tests.brokers import kafka_service, redis_service
 
+N_USERS, N_ITEMS = 20_000, 5_000
 TOPIC_MS = 1_700_000_000_000
 
 
@@ -63,8 +66,8 @@ class Timing:
 def publish(config: Config, n: int, seed: int) -> None:
     """Clicks of skewed users on skewed items, 131 bytes each."""
     rng = np.random.default_rng(seed)
-    users = (50_000 * rng.random(n) ** 3).astype(int)
-    items = (10_000 * rng.random(n) ** 3).astype(int)
+    users = (N_USERS * rng.random(n) ** 3).astype(int)
+    items = (N_ITEMS * rng.random(n) ** 3).astype(int)
     sink = configured_sink(config)
     topic = config.topics.topic("events")
     for i, (user, item) in enumerate(zip(users.tolist(), items.tolist(), strict=True)):
@@ -77,16 +80,19 @@ def publish(config: Config, n: int, seed: int) -> None:
 
 
 def run_raw(
-    config: Config, n: int, learn_one: Callable[[dict[str, Any]], None] | None = None
+    config: Config,
+    n: int,
+    learn_one: Callable[[dict[str, Any]], None] | None = None,
+    *,
+    tuned: bool = True,
 ) -> None:
     """Consume ``n`` messages and parse them, and no more than that."""
-    consumer = ck.Consumer(
-        {
-            "bootstrap.servers": config.kafka.bootstrap_servers,
-            "group.id": uuid.uuid4().hex,
-            "enable.auto.commit": False,
-        }
-    )
+    options = {
+        "bootstrap.servers": config.kafka.bootstrap_servers,
+        "group.id": uuid.uuid4().hex,
+        "enable.auto.commit": False,
+    }
+    consumer = ck.Consumer(options | (FETCH_OPTIONS if tuned else {}))
     topic = config.topics.topic("events")
     consumer.assign(
         [ck.TopicPartition(topic, p, ck.OFFSET_BEGINNING) for p in range(config.topics.partitions)]
@@ -96,7 +102,7 @@ def run_raw(
     while done < n:
         messages = consumer.consume(10_000, 1.0)
         for message in messages:
-            event = loads(message.value())
+            event = loads(message.value() or b"")
             if learn_one is not None:
                 learn_one(event)
         done += len(messages)
@@ -111,7 +117,11 @@ def run_river(config: Config, n: int) -> None:
         latent_optimizer=optim.SGD(0.05),
         seed=0,
     )
-    run_raw(config, n, lambda e: model.learn_one(user=e["user_id"], item=e["item_id"], y=1.0))
+
+    def learn_one(event: dict[str, Any]) -> None:
+        model.learn_one(user=event["user_id"], item=event["item_id"], y=1.0)  # type: ignore[no-untyped-call]
+
+    run_raw(config, n, learn_one)
 
 
 def run_learner(config: Config, n: int) -> None:
@@ -129,6 +139,7 @@ def run_learner(config: Config, n: int) -> None:
         owner=uuid.uuid4().hex,
         clock=SystemClock(),
         dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),
+        pipeline_depth=PIPELINE_DEPTH,
     )
     source = configured_source(
         config,
@@ -142,6 +153,7 @@ def run_learner(config: Config, n: int) -> None:
     while learner.counts.n_messages < n:
         learner.learn(source.poll(n_max=config.learner.batch_messages_max, timeout_s=0.05))
         learner.checkpoint_due()
+    learner.flush()
     source.close()
     sink.close()
     store.close()
@@ -184,6 +196,7 @@ def measure(config: Config, n: int, n_river: int, n_rounds: int) -> dict[str, Ti
     """Take turns, so that whatever else the machine does touches all alike."""
     contenders: dict[str, tuple[int, Callable[[], None]]] = {
         "raw": (n, lambda: run_raw(config, n)),
+        "raw_untuned": (n, lambda: run_raw(config, n, tuned=False)),
         "learner": (n, lambda: run_learner(with_own_store(config), n)),
         "learner_bpr": (
             n,
@@ -232,6 +245,8 @@ def main() -> None:
             "benchmark": "learner",
             "seed": chosen.seed,
             "n_messages": n,
+            "n_users": N_USERS,
+            "n_items": N_ITEMS,
             "n_rounds": chosen.rounds,
             "n_factors": config.mf.factors,
             "loss": config.mf.loss,

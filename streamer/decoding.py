@@ -85,22 +85,18 @@ def decode_events(
     publish_ms
         ``(len(payloads),)`` int64, publish times of the messages; negative: unknown.
     """
-    decode = _event.decoder.decode
     events: list[Event] = []
-    index: list[int] = []
+    try:
+        # What `_event` checks beyond the types needs more bytes than a short message has.
+        all_good = max(map(len, payloads), default=0) <= ID_BYTES_MAX  # type: ignore[arg-type]
+        if all_good:
+            events = list(map(_event.decoder.decode, payloads))  # type: ignore[arg-type]
+    except (TypeError, *_REFUSALS):  # a tombstone has no length
+        all_good = False
+    index: Sequence[int] = range(len(payloads))
     rejected: list[Rejected] = []
-    for i, payload in enumerate(payloads):
-        try:
-            # What `_event` checks beyond the types needs more bytes than a short message has.
-            if payload is not None and len(payload) <= ID_BYTES_MAX:
-                event = decode(payload)
-            else:
-                event = _event(payload)
-        except _REFUSALS as error:
-            rejected.append(Rejected(i, _reason(payload, error)))
-        else:
-            events.append(event)
-            index.append(i)
+    if not all_good:
+        events, index, rejected = _one_by_one(payloads)
     places = np.array(index, np.int32)
     ts_ms = np.fromiter([event.ts for event in events], np.int64, len(events))
     published = publish_ms[places]
@@ -114,6 +110,28 @@ def decode_events(
         events = [events[row] for row in np.flatnonzero(~absurd)]
         places, ts_ms = places[~absurd], ts_ms[~absurd]
     return _columns(events, places, ts_ms), rejected
+
+
+def _one_by_one(
+    payloads: Sequence[bytes | None],
+) -> tuple[list[Event], list[int], list[Rejected]]:
+    """The good events, their places, and the bad messages."""
+    decode = _event.decoder.decode
+    events: list[Event] = []
+    index: list[int] = []
+    rejected: list[Rejected] = []
+    for i, payload in enumerate(payloads):
+        try:
+            if payload is not None and len(payload) <= ID_BYTES_MAX:
+                event = decode(payload)
+            else:
+                event = _event(payload)
+        except _REFUSALS as error:
+            rejected.append(Rejected(i, _reason(payload, error)))
+        else:
+            events.append(event)
+            index.append(i)
+    return events, index, rejected
 
 
 def _columns(

@@ -19,6 +19,7 @@ from streamer.errors import ConfigError
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.log_ends import COMMITTED, EARLIEST
 from streamer.kafka.topics import check_topics
+from streamer.learner.batch import RewardFunction
 from streamer.learner.learner import Learner, LearnerSettings
 from streamer.learner.rewards import rewards
 from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
@@ -31,6 +32,9 @@ from streamer.store import open_store
 from streamer.telemetry import LearnerMetrics, ScorerMetrics, serve_metrics, show_lag
 
 log = logging.getLogger(__name__)
+
+PIPELINE_DEPTH = 4
+"""Commits under way while the next batch is learned: as many as partitions in a usual round."""
 
 
 def configured_store(config: Config) -> ParameterStore:
@@ -59,6 +63,11 @@ def learner_settings(config: Config) -> LearnerSettings:
     )
 
 
+def reward_function(config: Config) -> RewardFunction:
+    """What events are worth, as configured."""
+    return functools.partial(rewards, config.rewards)
+
+
 def run_learner(config: Config, *, alone: bool = False) -> None:
     """Learn until SIGTERM or SIGINT.
 
@@ -85,11 +94,12 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
             store=store,
             models=models,
             settings=settings,
-            rewards=functools.partial(rewards, config.rewards),
+            rewards=reward_function(config),
             owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
             clock=SystemClock(),
             dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),
             committed=metrics.committed,
+            pipeline_depth=PIPELINE_DEPTH,
         )
 
         def open_source(*, on_assign: Assigned, on_revoke: Revoked) -> Source:
@@ -187,7 +197,7 @@ def verify_configured(
             store,
             models=models,
             settings=settings,
-            rewards=functools.partial(rewards, config.rewards),
+            rewards=reward_function(config),
             stream=stream,
             progress=progress,
         )

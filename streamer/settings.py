@@ -94,7 +94,7 @@ class StoreConfig(Section, frozen=True, kw_only=True):
     timeout_s: Annotated[PositiveS, Meta(description="how long the store may take")] = 5.0
     log_entries_kept: Annotated[
         int, Meta(ge=1, le=10_000_000, description="delta log left to followers, a partition")
-    ] = 1_000
+    ] = 200
     schedule_entries_max: Annotated[
         int, Meta(ge=1, le=100_000_000, description="recorded commits kept, a partition")
     ] = 1_000_000
@@ -119,7 +119,7 @@ class LearnerConfig(Section, frozen=True, kw_only=True):
     ] = 10.0
     checkpoint_rows_max: Annotated[
         Rows, Meta(description="changed rows after which it is folded earlier")
-    ] = 50_000
+    ] = 200_000
     dedup_window: Annotated[
         int,
         Meta(ge=0, le=10_000_000, description="messages a partition in which an id may not repeat"),

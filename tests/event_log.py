@@ -105,6 +105,7 @@ def make_learner(
     *,
     owner: str = "a",
     dead: Dead | None = None,
+    pipeline_depth: int = 0,
 ) -> Learner:
     store.ensure_layout(Layout(1, settings.n_partitions, tuple(all_specs(models)), "test"))
     return Learner(
@@ -115,6 +116,7 @@ def make_learner(
         owner=owner,
         clock=SystemClock(),
         dead_letter=dead if dead is not None else Dead(),
+        pipeline_depth=pipeline_depth,
     )
 
 

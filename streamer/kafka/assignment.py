@@ -27,6 +27,8 @@ _OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "enable.auto.offset.store": False,
     # Offsets come from the owner. One that the log no longer has is reported, not passed over.
     "auto.offset.reset": "error",
+}
+FETCH_OPTIONS: Final[dict[str, str | int | float | bool]] = {
     # The fetch queue: 16 MB and 50,000 messages a partition bound its memory (a queued message
     # takes some 400 B more than its payload), yet hold 0.1 s at 500,000 messages/s. By default
     # fetching pauses for a whole second whenever the queue is full, and the reader idles: 90,000
@@ -71,7 +73,7 @@ class Assignment:
         self._keep_keys = keep_keys
         self._trimmed = False
         self._closed = False
-        self._own = {**_OPTIONS, **own}
+        self._own = {**_OPTIONS, **FETCH_OPTIONS, **own}
         self._given = given or {}
         self._connected = False
         self.consumer = self._client({})

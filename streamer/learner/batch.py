@@ -14,7 +14,7 @@ from streamer.learner.dedup import DedupWindow
 from streamer.protocols import MessageBatch
 
 RewardFunction = Callable[[NDArray[np.int8], NDArray[np.float64]], NDArray[np.float32]]
-"""Event types (codes) and values, both ``(n,)`` → rewards ``(n,)``; 0 is no feedback."""
+"""Event types (codes) and values, both ``(n,)`` → rewards ``(n,)``; NaN is no feedback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def decode_batch(
     fresh = dedup.fresh(columns.event_ids, offsets)
     reward = rewards(columns.types, columns.values)
     n_fresh = int(fresh.sum())
-    taught = fresh & (reward != 0)
+    taught = fresh & ~np.isnan(reward)
     feedback = Feedback(
         offsets=offsets,
         ts_ms=columns.ts_ms,

@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from streamer.decoding import Rejected
 from streamer.errors import LearningError, StoreUnavailable
 from streamer.learner.batch import RewardFunction, decode_batch
 from streamer.learner.dedup import DedupWindow
+from streamer.learner.pipeline import CommitPipeline
 from streamer.protocols import (
     Checkpoint,
     Clock,
@@ -30,6 +33,8 @@ from streamer.protocols import (
 )
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PUBLISH_SAMPLE = 256
 """Publish times kept an entry: 256 * 8 B = 2 kB, enough for a p99 over a second's commits."""
@@ -50,7 +55,7 @@ class LearnerSettings:
     checkpoint_interval_s, checkpoint_rows_max
         A partition's rows are written when either is reached.
     commit_deadline_s
-        How long a commit is tried again while the store does not answer.
+        How long a call of the store is tried again while the store does not answer.
     """
 
     topic: str
@@ -86,6 +91,7 @@ class _Owned:
     dedup: DedupWindow
     version: int
     next_offset: int
+    committed_offset: int
     checkpoint_due_ms: int
 
 
@@ -99,9 +105,9 @@ Committed = Callable[[float, int], None]
 class Learner:
     """Learns partitions of the events topic into a parameter store.
 
-    All batches form one sequence; each is committed before the next is learned, so nothing
-    committed has seen anything that was not. State in memory is only ever ahead of the store by
-    the batch in hand: on any error drop the learner and build another from the store.
+    All batches form one sequence and are committed in that order, so nothing committed has seen
+    anything that was not. State in memory is ahead of the store by the batch in hand and the
+    commits under way; on any error all of it is dropped and loaded afresh from the store.
 
     Parameters
     ----------
@@ -112,7 +118,10 @@ class Learner:
     dead_letter
         Called with bad messages before the offsets behind them are committed.
     committed
-        Called after each commit, for metrics.
+        Called after each commit, for metrics, in the thread that commits.
+    pipeline_depth
+        Commits that may be under way while the next batch is learned, always carried out in order;
+        0: each is done before the next batch.
     """
 
     def __init__(
@@ -126,6 +135,7 @@ class Learner:
         clock: Clock,
         dead_letter: DeadLetter,
         committed: Committed = lambda seconds, n_rows: None,
+        pipeline_depth: int = 0,
     ) -> None:
         self.counts = LearnerCounts()
         self._store = store
@@ -136,6 +146,7 @@ class Learner:
         self._clock = clock
         self._dead_letter = dead_letter
         self._committed = committed
+        self._pipeline = CommitPipeline(pipeline_depth)
         self._shared = SharedState(models)
         self._owned: dict[int, _Owned] = {}
         self._versions: dict[int, int] = {}
@@ -153,9 +164,9 @@ class Learner:
         """
         self.release()
         for partition in partitions:
-            self._store.acquire(partition, self._owner)
+            self._retried(partial(self._store.acquire, partition, self._owner))
         for partition in range(self._settings.n_partitions):
-            image = self._store.load(partition)
+            image = self._retried(partial(self._store.load, partition))
             self._versions[partition] = image.version
             if partition in partitions:
                 self._owned[partition] = self._own(image)
@@ -175,19 +186,25 @@ class Learner:
             dedup=DedupWindow(settings.dedup_window),
             version=image.version,
             next_offset=image.offsets.get(settings.topic, 0),
+            committed_offset=image.offsets.get(settings.topic, 0),
             checkpoint_due_ms=self._checkpoint_due_ms(),
         )
 
     def release(self) -> None:
-        """Drop all state. Nothing is lost: whatever was learned is committed."""
+        """Drop all state. Nothing is lost: what was not committed will be learned again."""
+        self._pipeline.abandon()
         self._owned.clear()
         self._versions.clear()
         self._shared = SharedState(self._models)
 
+    def flush(self) -> None:
+        """Wait until everything learned is committed; raises as :meth:`learn`."""
+        self._pipeline.flush()
+
     @property
     def offsets(self) -> dict[int, int]:
-        """Partition owned → next offset to learn."""
-        return {partition: owned.next_offset for partition, owned in self._owned.items()}
+        """Partition owned → next offset after what is committed."""
+        return {partition: owned.committed_offset for partition, owned in self._owned.items()}
 
     # --- learning --------------------------------------------------------------------------------
 
@@ -205,6 +222,7 @@ class Learner:
         LearningError
             A parameter left its range.
         """
+        self._pipeline.check()
         self._follow()
         for batch in batches:
             if batch.partition in self._owned and len(batch):
@@ -272,9 +290,7 @@ class Learner:
             committed_ms=self._clock.now_ms(),
             n_events=int(last - first),
         )
-        began_s = time.monotonic()
-        self._retried(lambda: self._store.commit(entry, owner=self._owner))  # (3)
-        self._committed(time.monotonic() - began_s, sum(map(len, change.tables.values())))
+        self._pipeline.submit(lambda: self._store_entry(owned, entry, segment.to_offset))  # (3)
         owned.version = self._versions[partition] = entry.version
         owned.next_offset = segment.to_offset
         self.counts.n_commits += 1
@@ -284,10 +300,18 @@ class Learner:
         if owned.state.n_dirty > self._settings.checkpoint_rows_max:
             self._checkpoint(owned)
 
+    def _store_entry(self, owned: _Owned, entry: Entry, to_offset: int) -> None:
+        began_s = time.monotonic()
+        self._retried(lambda: self._store.commit(entry, owner=self._owner))
+        owned.committed_offset = to_offset
+        n_rows = sum(map(len, entry.change.tables.values()))
+        self._committed(time.monotonic() - began_s, n_rows)
+
     def _seen(self, partition: int) -> dict[int, int]:
         return {q: v for q, v in self._versions.items() if q != partition and v}
 
-    def _retried(self, call: Callable[[], None]) -> None:
+    def _retried(self, call: Callable[[], T]) -> T:
+        """The answer of the store, asked again until the deadline while it does not answer."""
         deadline = time.monotonic() + self._settings.commit_deadline_s
         attempt = 0
         while True:
@@ -304,7 +328,9 @@ class Learner:
 
     def _committed_by_others(self) -> list[Entry]:
         others = {q: v for q, v in self._versions.items() if q not in self._owned}
-        return self._store.follow(others, timeout_s=0) if others else []
+        if not others:
+            return []
+        return self._retried(lambda: self._store.follow(others, timeout_s=0))
 
     def _follow(self) -> None:
         while entries := self._committed_by_others():
@@ -324,10 +350,11 @@ class Learner:
                 self._checkpoint(owned)
 
     def checkpoint_all(self) -> None:
-        """Write a checkpoint of every partition, as before an orderly stop."""
+        """Write a checkpoint of every partition, as before an orderly stop, and wait for it."""
         for owned in self._owned.values():
             if owned.state.n_dirty:
                 self._checkpoint(owned)
+        self._pipeline.flush()
 
     def _checkpoint_due_ms(self) -> int:
         return self._clock.now_ms() + int(1000 * self._settings.checkpoint_interval_s)
@@ -343,7 +370,9 @@ class Learner:
             removed=removed,
             tables=tables,
         )
-        self._retried(lambda: self._store.checkpoint(checkpoint, owner=self._owner))
+        self._pipeline.submit(
+            lambda: self._retried(lambda: self._store.checkpoint(checkpoint, owner=self._owner))
+        )
         owned.checkpoint_due_ms = self._checkpoint_due_ms()
         self.counts.n_checkpoints += 1
 

@@ -24,7 +24,8 @@ def rewards(
 
     Returns
     -------
-    ``(n,)``; 0 is no feedback.
+    ``(n,)``; NaN for events of a type without a weight: no feedback. 0 is feedback that speaks
+    neither for an item nor against it: the user has met it all the same.
 
     Examples
     --------
@@ -33,6 +34,12 @@ def rewards(
     >>> code = EVENT_TYPES.index("rating")
     >>> rewards(RewardsConfig(), np.full(3, code, np.int8), np.array([5.0, 2.5, 0.0])).tolist()
     [1.0, 0.0, -1.0]
+
+    To be shown an item is no feedback:
+
+    >>> code = EVENT_TYPES.index("impression")
+    >>> rewards(RewardsConfig(), np.full(1, code, np.int8), np.full(1, np.nan)).tolist()
+    [nan]
     """
     by_type: list[RewardConfig] = [getattr(config, name) for name in EVENT_TYPES]
     weight = np.array([each.weight for each in by_type])
@@ -40,4 +47,6 @@ def rewards(
     zero, one = np.array([each.value_range or (np.nan, np.nan) for each in by_type]).T
     share = (values - zero[types]) / (one - zero)[types]
     share = np.where(np.isnan(share), 1.0, np.clip(share, -1.0, 1.0))
-    return (weight[types] * share).astype(np.float32)
+    reward: NDArray[np.float32] = (weight[types] * share).astype(np.float32)
+    reward[weight[types] == 0] = np.nan
+    return reward

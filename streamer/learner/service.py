@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from streamer.decoding import Rejected
-from streamer.errors import Fenced, LogTrimmed
+from streamer.errors import Fenced, LogTrimmed, StoreError
 from streamer.events import dead_letter, encode
 from streamer.learner.learner import Learner
 from streamer.protocols import Clock, MessageBatch, Sink, Source
@@ -106,8 +106,12 @@ class LearnerService:
         return {(self._topic, partition): offset for partition, offset in offsets.items()}
 
     def _revoked(self, partitions: Sequence[int]) -> None:
-        # Between polls everything learned is committed, so there is nothing to wait for.
         log.info("partitions_revoked", extra={"partitions": list(partitions)})
+        try:
+            self._learner.flush()
+        except StoreError as error:
+            # Whoever owns the partitions next learns again what is not committed.
+            log.warning("commits_dropped", extra={"reason": str(error)})
         self._learner.release()
 
 
