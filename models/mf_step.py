@@ -132,7 +132,7 @@ def learn_implicit(
     log_expected
         ``(n, n_negatives)``, subtracted from the scores of negatives; or ``(0, 0)``.
     weights
-        ``(n,)`` rewards.
+        ``(n,)`` rewards; 0 teaches nothing here.
     """
     k = users.shape[1] - 1
     n_candidates = candidates.shape[1]
@@ -148,6 +148,8 @@ def learn_implicit(
     sums = np.empty(LANES, dtype=np.float32)
     decay, zero = np.float32(regularization), np.float32(0)
     for i in range(len(user_slots)):
+        if weights[i] == 0:
+            continue
         user = user_slots[i]
         for f in range(k):
             p[0, f] = users[user, f]

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.id_table import id_key
+from models.history import UserHistory
 from models.ingest import Feedback, learn_feedback
 from models.mf import ImplicitMF, item_scores
 from models.mf_step import LOSSES, slopes
@@ -14,7 +15,7 @@ from models.partition import PartitionState
 from models.popularity import Popularity
 from models.protocols import Model
 from models.shared import SharedState
-from models.table import Change, IdChange, Rows
+from models.table import Change, IdChange, Rows, recent_keys
 from tests.learning import LARGE, learn, new_state, shared_snapshot
 
 
@@ -216,3 +217,21 @@ def test_the_order_of_others_does_not_matter() -> None:
         model.rescale(shared, order)
         seen.append(shared_snapshot(shared))
     assert seen[0] == seen[1]
+
+
+def test_feedback_worth_nothing_is_history_and_moves_no_factor() -> None:
+    users, items = _blocks(300, seed=4)
+    rewards = np.ones(len(users), dtype=np.float32)
+    rewards[200:] = 0
+    models: list[Model] = [UserHistory(), ImplicitMF(n_factors=4, regularization=0.01)]
+    state = new_state(models, bounds=LARGE)
+    feedback = _feedback(users, items, rewards)
+    learn(feedback, state, models, end=200)
+    before = shared_snapshot(state.shared)["merged item_factors"]
+    factors = state.own["user_factors"].values.copy()
+    learn(feedback, state, models, start=200)
+    after = shared_snapshot(state.shared)["merged item_factors"]
+    assert {key: after[key] for key in before} == before
+    np.testing.assert_array_equal(state.own["user_factors"].values[: len(factors)], factors)
+    row = state.own["user_history"].values[state.users.find(f"user-{users[-1]}")]
+    assert recent_keys(row)[0] == id_key(f"item-{items[-1]}".encode())

@@ -22,7 +22,7 @@ def reward(event_type: EventType, value: float, config: RewardsConfig | None = N
 @pytest.mark.parametrize(
     ("event_type", "value", "expected"),
     [
-        ("impression", math.nan, 0.0),
+        ("impression", math.nan, math.nan),
         ("click", math.nan, 1.0),
         ("click", 17.0, 1.0),
         ("dislike", math.nan, -1.0),
@@ -38,7 +38,7 @@ def reward(event_type: EventType, value: float, config: RewardsConfig | None = N
     ],
 )
 def test_defaults(event_type: EventType, value: float, expected: float) -> None:
-    assert reward(event_type, value) == expected
+    assert reward(event_type, value) == pytest.approx(expected, abs=0, nan_ok=True)
 
 
 def test_a_falling_range_turns_the_value_around() -> None:
@@ -58,6 +58,9 @@ def test_a_batch_is_its_events_and_no_reward_passes_its_weight(
     types = np.array([EVENT_CODES[each] for each, _ in batch], np.int8)
     found = rewards(RewardsConfig(), types, np.array([value for _, value in batch], np.float64))
     assert found.dtype == np.float32
-    assert found.tolist() == [reward(event_type, value) for event_type, value in batch]
-    weights = [abs(getattr(RewardsConfig(), event_type).weight) for event_type, _ in batch]
-    assert (np.abs(found) <= weights).all()
+    np.testing.assert_array_equal(found, [reward(*each) for each in batch])  # NaN equals NaN
+    weights = np.array(
+        [abs(getattr(RewardsConfig(), event_type).weight) for event_type, _ in batch]
+    )
+    assert (np.isnan(found) == (weights == 0)).all()
+    assert (np.abs(found) <= weights)[weights > 0].all()
