@@ -22,7 +22,7 @@ from producers.datasets import open_log
 from streamer.audience import Audience, LogAudience, SimulatedAudience
 from streamer.client import Publisher, Recommender
 from streamer.config import Config, load_config
-from streamer.errors import RequestTimeout, StreamerError
+from streamer.errors import StreamerError
 from streamer.local import LocalSystem, console_script, local_system
 
 _START_TIMEOUT_S = 120.0
@@ -97,7 +97,7 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
         publisher = stack.enter_context(Publisher(config=system.config))
         recommender = stack.enter_context(Recommender(config=system.config))
         audience.publish_items(publisher)
-        _wait_until_ready(system, recommender)
+        system.wait_until_ready(recommender, timeout_s=_START_TIMEOUT_S)
         start_s = time.monotonic() - began_s
         status.stop()
         result = _play(options, audience, system, publisher, recommender, start_s, console)
@@ -136,21 +136,6 @@ def _audience(options: DemoOptions) -> SimulatedAudience | LogAudience:
     return SimulatedAudience(seed=options.seed)
 
 
-def _wait_until_ready(system: LocalSystem, recommender: Recommender) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while True:
-        system.check()
-        try:
-            recommender.recommend("nobody", k=1, timeout_s=1.0)
-        except RequestTimeout:
-            if time.monotonic() > deadline:
-                raise
-            continue
-        if "streamer_learner_events_total" in system.metrics():
-            return
-        time.sleep(0.05)
-
-
 def _play(
     options: DemoOptions,
     audience: Audience,
@@ -179,7 +164,7 @@ def _play(
         _act(options.seconds, audience, system, publisher, recommender, live, measured, stop)
         seconds = time.monotonic() - began_s
         publisher.flush()
-        lost = _drain(audience, system)
+        lost = system.wait_until_taken(audience.n_events, timeout_s=_DRAIN_TIMEOUT_S)
     if stop.is_set():
         console.print("stopped early")
     result = measured(lost=lost)
@@ -224,17 +209,6 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-def _drain(audience: Audience, system: LocalSystem) -> int:
-    """Events the learner has not taken although it had time to."""
-    deadline = time.monotonic() + _DRAIN_TIMEOUT_S
-    while True:
-        taken = int(system.metrics().get("streamer_learner_events_total", 0))
-        if taken >= audience.n_events or time.monotonic() > deadline:
-            return max(0, audience.n_events - taken)
-        system.check()
-        time.sleep(0.05)
 
 
 def _measure(

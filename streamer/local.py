@@ -11,6 +11,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,14 +21,18 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
+from streamer.client import Recommender
 from streamer.config import Config, known_keys, masked
 from streamer.config_keys import CLIENT
+from streamer.errors import RequestTimeout
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.kafka.topics import create_topics
 from streamer.masking import toml_text
 from streamer.supervisor import Supervisor
 
 _SCRAPE_TIMEOUT_S = 1.0
+_POLL_S = 0.02
+_TAKEN = "streamer_learner_events_total"
 
 
 class LocalSystem:
@@ -47,6 +52,42 @@ class LocalSystem:
     def check(self) -> None:
         """Raise StreamerError when a process has ended."""
         self._supervisor.check()
+
+    def wait_until_ready(self, recommender: Recommender, *, timeout_s: float) -> None:
+        """Return when a request has been answered and the learner serves its metrics.
+
+        Raises
+        ------
+        RequestTimeout
+            When nothing was answered within ``timeout_s``.
+        StreamerError
+            When a process has ended.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self.check()
+            try:
+                recommender.recommend("nobody", k=1, timeout_s=1.0)
+            except RequestTimeout:
+                if time.monotonic() > deadline:
+                    raise
+                continue
+            if _TAKEN in self.metrics():
+                return
+            time.sleep(_POLL_S)
+
+    def wait_until_taken(self, n_events: int, *, timeout_s: float) -> int:
+        """Wait until the learner has taken so many events; how many it lacks after ``timeout_s``.
+
+        Raises StreamerError when a process has ended.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            n_lacking = max(0, n_events - int(self.metrics().get(_TAKEN, 0)))
+            if n_lacking == 0 or time.monotonic() > deadline:
+                return n_lacking
+            self.check()
+            time.sleep(_POLL_S)
 
     def metrics(self) -> dict[str, float]:
         """Every sample both processes serve now, as ``name`` or ``name{label}``; lags summed."""

@@ -10,9 +10,12 @@ import contextlib
 import os
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import redis
+from confluent_kafka.admin import AdminClient
 from testcontainers.core.container import DockerContainer
 
 from deploy.kafka.node import KafkaNode, Unavailable, answers, free_port
@@ -70,6 +73,28 @@ def redis_service(data_dir: Path) -> Iterator[str]:
         yield server.url
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def topics_apart(bootstrap_servers: str) -> Iterator[str]:
+    """Yield a prefix for names of topics; what begins with it is deleted afterwards."""
+    prefix = f"test-{uuid.uuid4().hex[:12]}-"
+    yield prefix
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    made = [name for name in admin.list_topics(timeout=10).topics if name.startswith(prefix)]
+    if made:
+        for deleted in admin.delete_topics(made).values():
+            deleted.result(timeout=10)
+
+
+@contextlib.contextmanager
+def keys_apart(redis_url: str) -> Iterator[str]:
+    """Yield a prefix for keys; what begins with it is deleted afterwards."""
+    prefix = f"test-{uuid.uuid4().hex[:12]}:"
+    yield prefix
+    with redis.Redis.from_url(redis_url) as client:
+        for key in client.scan_iter(match=f"{prefix}*", count=1000):
+            client.unlink(key)
 
 
 def docker_answers() -> bool:

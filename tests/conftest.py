@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
-import redis
-from confluent_kafka.admin import AdminClient
 
 from deploy.kafka.node import KafkaNode, Unavailable
-from tests.brokers import kafka_service, redis_service
+from tests.brokers import kafka_service, keys_apart, redis_service, topics_apart
 from tests.redis_server import RedisServer
 
 TESTS = Path(__file__).parent
@@ -90,23 +87,15 @@ def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 @pytest.fixture
 def topic_prefix(kafka_bootstrap: str) -> Iterator[str]:
     """A prefix for the topics of one test; what begins with it is deleted afterwards."""
-    prefix = f"test-{uuid.uuid4().hex[:12]}-"
-    yield prefix
-    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
-    made = [name for name in admin.list_topics(timeout=10).topics if name.startswith(prefix)]
-    if made:
-        for deleted in admin.delete_topics(made).values():
-            deleted.result(timeout=10)
+    with topics_apart(kafka_bootstrap) as prefix:
+        yield prefix
 
 
 @pytest.fixture
 def redis_prefix(redis_url: str) -> Iterator[str]:
     """A prefix for the keys of one test; what begins with it is deleted afterwards."""
-    prefix = f"test-{uuid.uuid4().hex[:12]}:"
-    yield prefix
-    with redis.Redis.from_url(redis_url) as client:
-        for key in client.scan_iter(match=f"{prefix}*", count=1000):
-            client.unlink(key)
+    with keys_apart(redis_url) as prefix:
+        yield prefix
 
 
 @pytest.fixture
