@@ -17,9 +17,7 @@ from models.popularity import Popularity
 from models.protocols import Model
 from models.shared import SharedState
 from streamer.config import Config
-from streamer.protocols import Layout
-
-LAYOUT_SCHEMA_VERSION = 1
+from streamer.protocols import STORE_SCHEMA_VERSION, Layout
 
 
 def build_models(config: Config) -> list[Model]:
@@ -83,7 +81,7 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
     }
     digest = hashlib.blake2b(msgspec.json.encode(learned_from, order="sorted"), digest_size=8)
     return Layout(
-        schema_version=LAYOUT_SCHEMA_VERSION,
+        schema_version=STORE_SCHEMA_VERSION,
         n_partitions=config.topics.partitions,
         tables=tuple(all_specs(models)),
         fingerprint=digest.hexdigest(),

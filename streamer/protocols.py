@@ -110,6 +110,9 @@ class Sink(Protocol):
 
 # --- the parameter store ----------------------------------------------------------------------
 
+STORE_SCHEMA_VERSION = 1
+"""Raised whenever a record or a table of the stores changes its form."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 
 from models.table import Array, Change, IdChange, Keys, Rows, TableSpec
 from streamer.errors import LayoutMismatch, StoreError
-from streamer.protocols import Checkpoint, Entry, Layout, Schedule
-
-SCHEMA_VERSION: Final = 1
-"""Raised whenever a record or a table of the stores changes its form."""
+from streamer.protocols import (
+    STORE_SCHEMA_VERSION,
+    Checkpoint,
+    Entry,
+    Layout,
+    Schedule,
+)
 
 ID_ENTITIES: Final = frozenset({"item", "user"})
 """Entities whose rows belong to an id, and go with it."""
@@ -300,7 +303,7 @@ def _in_order(schedule: Schedule) -> Schedule:
 
 def _record(head: object, buffers: Iterable[bytes]) -> bytes:
     encoded = _ENCODER.encode(head)
-    parts = [_PREFIX.pack(SCHEMA_VERSION, len(encoded))]
+    parts = [_PREFIX.pack(STORE_SCHEMA_VERSION, len(encoded))]
     for buffer in (encoded, *buffers):
         parts += [buffer, bytes(_padded(len(buffer)) - len(buffer))]
     return b"".join(parts)
@@ -310,10 +313,10 @@ def _head(data: bytes, decoder: msgspec.msgpack.Decoder[_HeadT], what: str) -> t
     """The header of a record, and where its buffers start."""
     try:
         schema_version, n_bytes = _PREFIX.unpack_from(data)
-        if schema_version != SCHEMA_VERSION:
+        if schema_version != STORE_SCHEMA_VERSION:
             raise LayoutMismatch(
                 f"the store holds {what} of schema version {schema_version}, this streamer reads"
-                f" {SCHEMA_VERSION}: run the version that wrote it, or use an empty store and"
+                f" {STORE_SCHEMA_VERSION}: run the version that wrote it, or use an empty store and"
                 " learn again from the topics"
             )
         head = decoder.decode(memoryview(data)[_PREFIX.size : _PREFIX.size + n_bytes])

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from streamer.errors import LayoutMismatch, StoreError, StoreUnavailable
-from streamer.store.layout import SCHEMA_VERSION
+from streamer.protocols import STORE_SCHEMA_VERSION
 
 Cursor = sqlite3.Cursor
 
@@ -119,13 +119,14 @@ class SqliteFile:
         stored = connection.execute("PRAGMA user_version").fetchone()[0]
         if stored == 0:
             connection.executescript(
-                f"BEGIN IMMEDIATE; {self._schema} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                f"BEGIN IMMEDIATE; {self._schema}"
+                f" PRAGMA user_version = {STORE_SCHEMA_VERSION}; COMMIT;"
             )
-        elif stored != SCHEMA_VERSION:
+        elif stored != STORE_SCHEMA_VERSION:
             raise LayoutMismatch(
-                f"{self._path} has schema version {stored}, this streamer uses {SCHEMA_VERSION}:"
-                " run the version that wrote it, or use an empty store and learn again from the"
-                " topics"
+                f"{self._path} has schema version {stored}, this streamer uses"
+                f" {STORE_SCHEMA_VERSION}: run the version that wrote it, or use an empty store and"
+                " learn again from the topics"
             )
 
     @contextmanager

@@ -8,8 +8,14 @@ import numpy as np
 
 from models.id_table import id_key
 from models.table import Array, Change, IdChange, Merge, Rows, TableSpec, fold
-from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
-from streamer.store.layout import SCHEMA_VERSION
+from streamer.protocols import (
+    STORE_SCHEMA_VERSION,
+    Checkpoint,
+    Entry,
+    Layout,
+    PartitionImage,
+    Schedule,
+)
 
 TABLES = (
     TableSpec("user_meta", "user", Merge.REPLACE, "i8", 4),
@@ -20,7 +26,7 @@ TABLES = (
     TableSpec("item_neighbours", "item", Merge.TOP, "i8", 6),
     TableSpec("recent_items", "slot", Merge.RECENT, "u8", 1 + 8),
 )
-LAYOUT = Layout(SCHEMA_VERSION, 4, TABLES, "seed=1")
+LAYOUT = Layout(STORE_SCHEMA_VERSION, 4, TABLES, "seed=1")
 ENTITIES = ("item", "user")
 
 

@@ -15,9 +15,8 @@ from hypothesis.extra import numpy as hnp
 
 from models.table import Change, IdChange, Merge, Rows, TableSpec
 from streamer.errors import LayoutMismatch, StoreError
-from streamer.protocols import Entry, Layout, Schedule
+from streamer.protocols import STORE_SCHEMA_VERSION, Entry, Layout, Schedule
 from streamer.store.layout import (
-    SCHEMA_VERSION,
     Progress,
     decode_entry,
     decode_layout,
@@ -157,7 +156,9 @@ def sample(n_rows: int = 2) -> Entry:
 
 
 def test_a_layout_comes_back() -> None:
-    layout = Layout(SCHEMA_VERSION, 4, (SPEC, replace(SPEC, name="ü", merge=Merge.TOP)), "abc")
+    layout = Layout(
+        STORE_SCHEMA_VERSION, 4, (SPEC, replace(SPEC, name="ü", merge=Merge.TOP)), "abc"
+    )
     assert decode_layout(encode_layout(layout)) == layout
 
 
@@ -174,17 +175,17 @@ def test_columns_of_any_order_and_stride_are_written_alike() -> None:
 RECORDS: list[tuple[bytes, Callable[[bytes], object]]] = [
     (encode_entry(sample()), decode_entry),
     (encode_schedule(sample().schedule), decode_schedule),
-    (encode_layout(Layout(SCHEMA_VERSION, 1, (SPEC,), "")), decode_layout),
+    (encode_layout(Layout(STORE_SCHEMA_VERSION, 1, (SPEC,), "")), decode_layout),
     (encode_progress(Progress(3, {"events": 2}, 1)), decode_progress),
 ]
 
 
 @pytest.mark.parametrize(("data", "decode"), RECORDS)
 def test_another_schema_version_is_refused(data: bytes, decode: Callable[[bytes], object]) -> None:
-    other = (SCHEMA_VERSION + 1).to_bytes(4, "little") + data[4:]
+    other = (STORE_SCHEMA_VERSION + 1).to_bytes(4, "little") + data[4:]
     with pytest.raises(LayoutMismatch) as caught:
         decode(other)
-    assert f"schema version {SCHEMA_VERSION + 1}, this streamer reads 1" in str(caught.value)
+    assert f"schema version {STORE_SCHEMA_VERSION + 1}, this streamer reads 1" in str(caught.value)
     assert "run the version that wrote it, or use an empty store" in str(caught.value)
 
 
