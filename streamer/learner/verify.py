@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -50,7 +50,8 @@ def verify_store(
     Each partition's entries are executed against a view of its own of what the other partitions
     contributed, moved forward to exactly the versions the entry had seen. So the order in which
     entries ran, on how many learners, with which crashes, is reproduced and not guessed. It takes
-    memory for one such view a partition.
+    memory for one such view a partition. Learners may go on meanwhile: each partition is compared
+    as it was when it was loaded.
 
     Parameters
     ----------
@@ -67,14 +68,17 @@ def verify_store(
         result.problems += _coverage(partition, schedule, images[partition], settings.topic)
     if result.problems:
         return result
+    until = _needed(schedules, {p: image.version for p, image in images.items()})
     runs = {
-        p: _Run(p, schedules[p], models, settings, rewards, stream(p) if schedules[p] else None)
+        p: _Run(p, until[p], models, settings, rewards, stream(p) if until[p] else None)
         for p in images
     }
+    for p in [p for p, image in images.items() if image.version == 0]:
+        result.problems += _differences(runs[p].state, images[p], models, settings)
     done: dict[int, int] = dict.fromkeys(images, 0)
     changes: dict[tuple[int, int], Change] = {}
-    total = sum(image.version for image in images.values())
-    while runnable := [p for p in runs if _is_runnable(schedules[p], done, p, images[p].version)]:
+    total = sum(until.values())
+    while runnable := [p for p in runs if _is_runnable(schedules[p], done, p, until[p])]:
         for p in runnable:
             version = done[p] + 1
             outcome = runs[p].execute(schedules[p][version - 1], changes)
@@ -83,18 +87,37 @@ def verify_store(
                 return result
             changes[p, version] = outcome
             done[p] = version
+            if version == images[p].version:
+                result.problems += _differences(runs[p].state, images[p], models, settings)
             result.n_entries += 1
-            progress(min(result.n_entries, total), total)
+            progress(result.n_entries, total)
         _forget(changes, runs)
     result.n_messages = sum(run.n_messages for run in runs.values())
     for p, image in images.items():
         if done[p] < image.version:
             result.problems.append(
-                f"partition {p}: entry {done[p] + 1} has seen entries that are not in the schedule"
+                f"partition {p}: entry {done[p] + 1} is not in the schedule, or has seen entries"
+                " that are not"
             )
-        else:
-            result.problems += _differences(runs[p].state, image, models, settings)
     return result
+
+
+def _needed(
+    schedules: Mapping[int, Sequence[Schedule]], versions: dict[int, int]
+) -> dict[int, int]:
+    """Versions to execute up to: those loaded, and what entries up to there have seen.
+
+    A partition that was loaded late may have seen what one loaded early had not yet committed.
+    """
+    until = dict(versions)
+    looked_at = dict.fromkeys(until, 0)
+    while behind := [p for p in until if looked_at[p] < until[p]]:
+        for p in behind:
+            for entry in schedules[p][looked_at[p] : until[p]]:
+                for q, version in (*entry.seen.items(), *entry.merged.items()):
+                    until[q] = max(until[q], version)
+            looked_at[p] = until[p]
+    return until
 
 
 def _coverage(
@@ -148,7 +171,7 @@ class _Run:
     def __init__(
         self,
         partition: int,
-        schedule: Sequence[Schedule],
+        n_entries: int,
         models: Sequence[Model],
         settings: LearnerSettings,
         rewards: RewardFunction,
@@ -158,8 +181,8 @@ class _Run:
         self.state = PartitionState(partition, models, self.shared, bounds=settings.bounds)
         self.n_messages = 0
         self.applied: dict[int, int] = {}
-        self.finished = not schedule
-        self._n_entries = len(schedule)
+        self.finished = n_entries == 0
+        self._n_entries = n_entries
         self._models = models
         self._settings = settings
         self._rewards = rewards
