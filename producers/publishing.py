@@ -16,6 +16,8 @@ from streamer.events import Event
 PROGRESS_EVERY = 1_000
 """Events between two reports of progress at full speed."""
 _LONG_WAIT_S = 0.25
+_EARLY_S = 0.002
+"""How early an event may be: a sleep before each of 50,000 a second would take a whole core."""
 
 
 class LogSink(Protocol):
@@ -75,7 +77,8 @@ class Pace:
     def wait(self, ts_ms: int) -> float:
         """Wait until an event of the log's time ``ts_ms`` is due; return the seconds waited.
 
-        The first one is due at once. One that is late, or older than the first, is due at once too.
+        The first one is due at once; one that is late, or older than the first, is too. None has
+        to wait for less than 2 ms.
         """
         if self.speed is None:
             return 0.0
@@ -83,7 +86,7 @@ class Pace:
             self._first_ms, self._start_s = ts_ms, self.now_s()
         due_s = self._start_s + (ts_ms - self._first_ms) / 1000.0 / self.speed
         wait_s = due_s - self.now_s()
-        if wait_s <= 0:
+        if wait_s <= _EARLY_S:
             return 0.0
         self._sleep(wait_s)
         return wait_s
