@@ -1,0 +1,145 @@
+"""`streamer demo` as a newcomer runs it: in any folder, to its end or to a Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+SCRIPT = str(Path(sys.executable).with_name("streamer"))
+KEYS = {"events", "events_per_s", "freshness_ms", "click_rate", "dead_letters", "lost"}
+TIMEOUT_S = 90.0
+
+pytestmark = pytest.mark.timeout(150)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A user's project, whose modules have the names of ours, and settings that must not count."""
+    for name in ("models", "producers"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was run')\n")
+    (tmp_path / "streamer.toml").write_text("[topics]\npartitions = 3\n")
+    return tmp_path
+
+
+def demo(folder: Path, *options: str) -> tuple[dict[str, Any], str]:
+    """Run it to its end; the JSON it wrote and what it printed."""
+    command = [SCRIPT, "demo", "--json", "out.json", *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((folder / "out.json").read_text()), done.stdout
+
+
+def check(result: dict[str, Any]) -> None:
+    assert result.keys() >= KEYS
+    assert result["events"] > 0
+    assert result["events_per_s"] > 0
+    assert result["freshness_ms"].keys() == {"p50", "p99"}
+    assert 0 < result["freshness_ms"]["p50"] <= result["freshness_ms"]["p99"]
+    assert result["click_rate"].keys() == {"streamer", "popularity", "random"}
+    assert result["dead_letters"] == 0
+    assert result["lost"] == 0
+
+
+def test_simulated_users_click_more_than_at_random(folder: Path) -> None:
+    result, printed = demo(folder, "--seconds", "10")
+    check(result)
+    rates = result["click_rate"]
+    # 40 rounds of 12 users and 10 items: at a rate of .05 the standard error is .003.
+    assert rates["streamer"] > rates["random"] > 0
+    assert "events lost" in printed
+    assert "What next" in printed
+    assert {path.name for path in folder.iterdir()} == {
+        *("models.py", "producers.py", "streamer.toml", "out.json"),
+    }
+
+
+def test_a_real_log(folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "ml-tiny"
+    log.mkdir()
+    rng = np.random.default_rng(0)
+    lines = ["userId,movieId,rating,timestamp"]
+    for number in range(3_000):
+        user, movie = rng.integers(1, 41), int(60 * rng.random() ** 2) + 1
+        lines.append(f"{user},{movie},{rng.integers(1, 11) / 2},{1_400_000_000 + 60 * number}")
+    (log / "ratings.csv").write_text("\n".join(lines) + "\n")
+    movies = [f'{movie},"Film {movie} (1999)",Drama|Comedy' for movie in range(1, 61)]
+    (log / "movies.csv").write_text("\n".join(["movieId,title,genres", *movies]) + "\n")
+    result, printed = demo(folder, "--seconds", "60", "--dataset", str(log))
+    check(result)
+    assert result["events"] == 3_000
+    assert result["seconds"] < 60, "the log was over before the time"
+    assert "hit rate" in printed
+
+
+def test_on_a_broker_and_a_store_of_the_users(
+    folder: Path, kafka_bootstrap: str, redis_url: str
+) -> None:
+    servers = ("--bootstrap-servers", kafka_bootstrap, "--store", redis_url)
+    result, _ = demo(folder, "--seconds", "5", *servers)
+    check(result)
+    # A second one learns nothing of what the first has left there.
+    again, _ = demo(folder, "--seconds", "5", *servers)
+    check(again)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_it_with_a_summary_and_leaves_no_process(
+    number: signal.Signals, folder: Path
+) -> None:
+    command = [SCRIPT, "demo", "--seconds", "60", "--json", "out.json"]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        children = running_children(process.pid, 2)
+        time.sleep(6.0)
+        process.send_signal(number)
+        printed, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, printed
+    assert "stopped early" in printed
+    assert "events lost" in printed
+    assert json.loads((folder / "out.json").read_text())["lost"] == 0
+    assert not any(child.is_running() for child in children)
+
+
+def test_its_processes_end_when_it_is_killed(folder: Path) -> None:
+    process = subprocess.Popen(
+        [SCRIPT, "demo", "--seconds", "60"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"TMPDIR": str(folder)},  # nobody is left to remove what it has written
+    )
+    try:
+        children = running_children(process.pid, 2)
+        time.sleep(3.0)
+    finally:
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    for child in alive:
+        child.kill()
+    assert not alive
+
+
+def running_children(pid: int, n: int) -> list[psutil.Process]:
+    """The children of a process, once it has so many."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        children: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+        if len(children) >= n:
+            return children
+        time.sleep(0.05)
+    raise AssertionError(f"process {pid} has not started {n} processes in {TIMEOUT_S:.0f} s")
