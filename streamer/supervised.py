@@ -14,7 +14,7 @@ import threading
 import time
 from typing import Final
 
-GRACE_S: Final = 5.0
+GRACE_S: Final = 3.0
 """Time to finish what is in hand before a second SIGTERM, which ends the process at once."""
 
 

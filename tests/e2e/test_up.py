@@ -1,0 +1,149 @@
+"""`streamer up`, and other terminals that publish, ask and listen."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+SCRIPT = str(Path(sys.executable).with_name("streamer"))
+TIMEOUT_S = 60.0
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@dataclass
+class Up:
+    """`streamer up` at work, in a folder of its own."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    def printed(self) -> str:
+        return (self.folder / "up.log").read_text()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """What it has printed, once that matches."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline:
+            if found := re.search(pattern, self.printed()):
+                return found
+            assert self.process.poll() is None, self.printed()
+            time.sleep(0.05)
+        raise AssertionError(f"no {pattern!r} in {TIMEOUT_S:.0f} s:\n{self.printed()}")
+
+    def children(self) -> list[psutil.Process]:
+        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return found
+
+    def environment(self) -> dict[str, str]:
+        broker = self.wait_for(r"export (STREAMER_KAFKA__BOOTSTRAP_SERVERS)=(\S+)")
+        return os.environ | {broker[1]: broker[2]}
+
+    def streamer(self, *arguments: str) -> str:
+        """Another terminal, told what `up` said; what the command prints there."""
+        done = subprocess.run(
+            [SCRIPT, *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    with (tmp_path / "up.log").open("wb") as log:
+        process = subprocess.Popen(
+            [SCRIPT, "up"], cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        running = Up(process, tmp_path)
+        running.wait_for("learner_ready")
+        running.wait_for("scorer_ready")
+        yield running
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def test_publish_ask_and_listen_from_other_terminals(up: Up) -> None:
+    events = [
+        {"event_id": f"e{n}", "type": "click", "user_id": "ann", "item_id": item, "ts": 1 + n}
+        for n, item in enumerate(("tea", "milk", "cake"))
+    ]
+    log = up.folder / "log.jsonl"
+    log.write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert "3 events" in up.streamer("publish", str(log))
+
+    deadline = time.monotonic() + TIMEOUT_S
+    answer = json.loads(up.streamer("request", "bob", "--json"))
+    while len(answer["items"]) < 3 and time.monotonic() < deadline:
+        answer = json.loads(up.streamer("request", "bob", "--json"))
+    assert sorted(item["item_id"] for item in answer["items"]) == ["cake", "milk", "tea"]
+    assert "nothing to recommend" in up.streamer("request", "ann")
+    assert "milk" in up.streamer("request", "bob")
+
+    listening = subprocess.Popen(
+        [SCRIPT, "subscribe", "--user", "bob", "--from", "earliest"],
+        env=up.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert listening.stdout is not None
+        heard = json.loads(listening.stdout.readline())
+        assert heard["user_id"] == "bob"
+    finally:
+        listening.send_signal(signal.SIGINT)
+        listening.communicate(timeout=20)
+    assert listening.returncode in (0, 130)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_and_its_children(number: signal.Signals, up: Up) -> None:
+    children = up.children()
+    assert len(children) == 2
+    up.process.send_signal(number)
+    assert up.process.wait(20) == 0
+    assert not any(child.is_running() for child in children)
+    assert "learner_stopped" in up.printed()
+    assert "scorer_stopped" in up.printed()
+    # The store goes with the embedded broker: the next one begins anew in this folder.
+    assert [path.name for path in up.folder.iterdir()] == ["up.log"]
+
+
+def test_a_learner_that_is_killed_ends_it_with_an_error(up: Up) -> None:
+    children = up.children()
+    learner = next(child for child in children if "learn" in child.cmdline())
+    learner.kill()
+    assert up.process.wait(20) == 1
+    assert "error: the learner was ended by SIGKILL" in up.printed()
+    assert not any(child.is_running() for child in children)
+
+
+def test_its_children_end_when_it_is_killed(up: Up) -> None:
+    children = up.children()
+    up.process.kill()
+    up.process.wait()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    for child in alive:
+        child.kill()
+    assert not alive, up.printed()
