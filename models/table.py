@@ -132,6 +132,14 @@ class Change:
     ids: dict[str, IdChange]
     tables: dict[str, Rows]
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all arrays and names."""
+        tables = (*self.withdrawn.values(), *self.tables.values())
+        rows = sum(rows.keys.nbytes + rows.values.nbytes for rows in tables)
+        names = sum(8 + len(name) for change in self.ids.values() for name in change.names)
+        return rows + names + sum(change.removed.nbytes for change in self.ids.values())
+
 
 class TouchedSlots:
     """A set of slots in order of first touch: a flag a slot and a list, so adding costs ns."""

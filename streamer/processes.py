@@ -59,6 +59,7 @@ def learner_settings(config: Config) -> LearnerSettings:
         idle_expiry_ms=int(1000 * learner.idle_expiry_s),
         checkpoint_interval_s=learner.checkpoint_interval_s,
         checkpoint_rows_max=learner.checkpoint_rows_max,
+        log_bytes_max=config.store.log_bytes_max,
         commit_deadline_s=config.kafka.request_timeout_s,
     )
 

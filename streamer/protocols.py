@@ -193,6 +193,9 @@ class Checkpoint:
     tables
         Table → full rows (``values`` is ``(n, width)``): this partition's own rows and its
         contributions to shared ones.
+    log_entries_max
+        Entries to leave to followers at most, where they are so large that the store's own
+        ``log_entries_kept`` would be too many.
     """
 
     partition: int
@@ -202,6 +205,7 @@ class Checkpoint:
     names: dict[str, tuple[Keys, tuple[bytes, ...]]]
     removed: dict[str, Keys]
     tables: dict[str, Rows]
+    log_entries_max: int = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +264,8 @@ class ParameterStore(Protocol):
     def checkpoint(self, checkpoint: Checkpoint, *, owner: str) -> None:
         """In one transaction: check the owner, drop ``removed`` ids (their names and their rows in
         every table of the entity) and then write names and rows, set the checkpoint version, trim
-        the delta log up to it, but keep the last ``log_entries_kept`` for followers.
+        the delta log up to it, but keep the last ``log_entries_kept`` (or
+        ``checkpoint.log_entries_max``, if that is less) for followers.
 
         Raises
         ------

@@ -95,6 +95,14 @@ class StoreConfig(Section, frozen=True, kw_only=True):
     log_entries_kept: Annotated[
         int, Meta(ge=1, le=10_000_000, description="delta log left to followers, a partition")
     ] = 200
+    log_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=1_000_000,
+            le=100_000_000_000,
+            description="delta log a partition; rows are written, and it is trimmed, before that",
+        ),
+    ] = 64_000_000
     schedule_entries_max: Annotated[
         int, Meta(ge=1, le=100_000_000, description="recorded commits kept, a partition")
     ] = 1_000_000

@@ -35,6 +35,7 @@ SETTINGS = LearnerSettings(
     idle_expiry_ms=0,
     checkpoint_interval_s=1e9,
     checkpoint_rows_max=1_000_000,
+    log_bytes_max=1_000_000_000,
     commit_deadline_s=0.0,
 )
 

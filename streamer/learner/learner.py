@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,6 +40,7 @@ T = TypeVar("T")
 PUBLISH_SAMPLE = 256
 """Publish times kept an entry: 256 * 8 B = 2 kB, enough for a p99 over a second's commits."""
 
+_ENTRIES_SIZED = 1_000
 _RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -54,6 +56,9 @@ class LearnerSettings:
         Event time after which an id without events is dropped; 0: never.
     checkpoint_interval_s, checkpoint_rows_max
         A partition's rows are written when either is reached.
+    log_bytes_max
+        Bound of a partition's delta log: rows are written, and the log trimmed, when half of it
+        has come since the last time; half at most is left to followers.
     commit_deadline_s
         How long a call of the store is tried again while the store does not answer.
     """
@@ -65,6 +70,7 @@ class LearnerSettings:
     idle_expiry_ms: int
     checkpoint_interval_s: float
     checkpoint_rows_max: int
+    log_bytes_max: int
     commit_deadline_s: float = 30.0
 
 
@@ -93,6 +99,8 @@ class _Owned:
     next_offset: int
     committed_offset: int
     checkpoint_due_ms: int
+    entry_bytes: deque[int] = field(default_factory=deque)
+    log_bytes: int = 0
 
 
 DeadLetter = Callable[[MessageBatch, Sequence[Rejected]], None]
@@ -297,7 +305,11 @@ class Learner:
         for entity, ids in change.ids.items():
             self.counts.n_evicted[entity] += len(ids.removed)
         self._apply(others)  # (4)
-        if owned.state.n_dirty > self._settings.checkpoint_rows_max:
+        self._note_size(owned, change)
+        if (
+            owned.state.n_dirty > self._settings.checkpoint_rows_max
+            or owned.log_bytes > self._settings.log_bytes_max // 2
+        ):
             self._checkpoint(owned)
 
     def _store_entry(self, owned: _Owned, entry: Entry, to_offset: int) -> None:
@@ -356,6 +368,13 @@ class Learner:
                 self._checkpoint(owned)
         self._pipeline.flush()
 
+    def _note_size(self, owned: _Owned, change: Change) -> None:
+        """Remember how large the latest entries are."""
+        owned.log_bytes += change.n_bytes
+        owned.entry_bytes.append(change.n_bytes)
+        if len(owned.entry_bytes) > _ENTRIES_SIZED:
+            owned.entry_bytes.popleft()
+
     def _checkpoint_due_ms(self) -> int:
         return self._clock.now_ms() + int(1000 * self._settings.checkpoint_interval_s)
 
@@ -369,7 +388,9 @@ class Learner:
             names=names,
             removed=removed,
             tables=tables,
+            log_entries_max=_n_fitting(owned.entry_bytes, self._settings.log_bytes_max // 2),
         )
+        owned.log_bytes = 0
         self._pipeline.submit(
             lambda: self._retried(lambda: self._store.checkpoint(checkpoint, owner=self._owner))
         )
@@ -403,6 +424,14 @@ def _check_finite(change: Change, partition: int, to_offset: int) -> None:
                 f" {partition} offset {to_offset - 1}; nothing of this batch was committed. Lower"
                 " the learning rate, or look for extreme rewards, and start again"
             )
+
+
+def _n_fitting(sizes: deque[int], total_max: int) -> int:
+    """How many of the last ``sizes`` add up to at most ``total_max``, at least one; no limit is
+    known where all of them do."""
+    from_last = np.cumsum(np.array(sizes, dtype=np.int64)[::-1])
+    n_fitting = int(np.searchsorted(from_last, total_max, side="right"))
+    return 1 << 31 if n_fitting == len(sizes) else max(1, n_fitting)
 
 
 def _sample(publish_ms: NDArray[np.int64]) -> NDArray[np.int64]:

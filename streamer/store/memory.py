@@ -135,10 +135,10 @@ class MemoryStore:
             stored.checkpoint = Progress(
                 checkpoint.version, dict(checkpoint.offsets), checkpoint.watermark_ms
             )
-            self._trim(stored)
+            self._trim(stored, min(self._log_entries_kept, checkpoint.log_entries_max))
 
-    def _trim(self, stored: _Partition) -> None:
-        trimmed = min(stored.checkpoint.version, stored.progress.version - self._log_entries_kept)
+    def _trim(self, stored: _Partition, n_kept: int) -> None:
+        trimmed = min(stored.checkpoint.version, stored.progress.version - n_kept)
         while stored.log and (oldest := next(iter(stored.log))) <= trimmed:
             del stored.log[oldest]
 

@@ -167,7 +167,7 @@ class RedisStore:
             owner,
             checkpoint.version,
             encode_progress(progress),
-            self._log_entries_kept,
+            min(self._log_entries_kept, checkpoint.log_entries_max),
         ]
         for name, hash_arguments in _hashes(checkpoint, layout):
             keys.append(self._key(partition, name))

@@ -163,9 +163,10 @@ class SqliteStore:
                 "UPDATE partitions SET checkpoint = ? WHERE id = ?",
                 [encode_progress(now), partition],
             )
+            n_kept = min(self._log_entries_kept, checkpoint.log_entries_max)
             cursor.execute(
                 "DELETE FROM entries WHERE partition = ? AND version <= ?",
-                [partition, min(checkpoint.version, progress.version - self._log_entries_kept)],
+                [partition, min(checkpoint.version, progress.version - n_kept)],
             )
 
     def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from models.partition import Bounds
-from streamer.errors import Fenced
+from streamer.errors import Fenced, LogTrimmed
 from streamer.learner.learner import LearnerSettings
 from streamer.learner.verify import Contents, compare_contents, verify_store
 from streamer.protocols import ParameterStore
@@ -114,6 +115,25 @@ def test_idle_expiry_does_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch)
     settings = with_settings(bounds=bounds)
     kept = stored(learn_all([len(LOG)], settings), MODELS, settings)
     assert len(once[0].names["user"]) < len(kept[0].names["user"])
+
+
+def test_the_delta_log_is_bounded_in_bytes(undisturbed: list[Contents]) -> None:
+    settings = with_settings(log_bytes_max=100_000)
+    store = MemoryStore(log_entries_kept=1_000_000)
+    learner = make_learner(store, MODELS, settings)
+    learner.assign([0])
+    sizes = []
+    for start in range(0, len(LOG), 50):
+        learner.learn([messages(LOG, 0, start, start + 50)])
+        version = store.versions()[0]
+        with contextlib.suppress(LogTrimmed):
+            while store.follow({0: version}, timeout_s=0) is not None and version:
+                version -= 1
+        kept = store.follow({0: version + 1}, timeout_s=0)
+        sizes.append(sum(entry.change.n_bytes for entry in kept))
+    assert learner.counts.n_checkpoints > 5
+    assert 20_000 < max(sizes) < 130_000, "at most the bound, and the entry in hand"
+    assert_same(stored(store, MODELS, settings), undisturbed)
 
 
 def test_a_fenced_learner_commits_nothing() -> None:
