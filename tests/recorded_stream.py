@@ -65,50 +65,55 @@ def _events() -> tuple[str, Iterator[Event]]:
 
 
 class Stream:
-    """Publishes messages from a thread while entered, at a limited rate.
+    """Publishes messages from a thread while entered, in parts, each at a limited rate.
 
-    The last tenth is held back until :meth:`finish`: whatever is done before happens in the middle
-    of the stream.
+    A part goes when :meth:`send_part` is called, what is left when the stream is left: so on a
+    machine of any speed, what is done after a call happens in the middle of the stream.
 
     Parameters
     ----------
+    n_parts
+        Of equal size.
     rate
         Messages a second.
     """
 
-    def __init__(self, config: Config, messages: Sequence[Message], *, rate: float) -> None:
+    def __init__(
+        self, config: Config, messages: Sequence[Message], *, n_parts: int, rate: float
+    ) -> None:
         self._config = config
         self._messages = messages
+        self._n_parts = n_parts
         self._pause_s = _CHUNK / rate
+        self._released = threading.Semaphore(0)
         self._hurry = threading.Event()
         self._abandoned = False
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="stream")
 
-    def finish(self) -> None:
-        """Send what is left at full speed and return when the broker has it all."""
-        self._hurry.set()
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
+    def send_part(self) -> None:
+        """Let another part go, behind those that are on their way."""
+        self._released.release()
 
     def _run(self) -> None:
         sink = configured_sink(self._config)
         try:
             self._send_all(sink)
             sink.close()
-        except Exception as error:  # noqa: BLE001 - finish raises it in the thread of the test
+        except Exception as error:  # noqa: BLE001 - raised when the stream is left
             self._failure = error
 
     def _send_all(self, sink: KafkaSink) -> None:
         topic = self._config.topics.topic("events")
-        held_back_from = 9 * len(self._messages) // 10
-        for start in range(0, len(self._messages), _CHUNK):
-            self._hurry.wait(self._pause_s if start < held_back_from else None)
-            if self._abandoned:
-                return
-            for message in self._messages[start : start + _CHUNK]:
-                sink.send(topic, key=message.key, value=message.value)
+        ends = np.linspace(0, len(self._messages), self._n_parts + 1).astype(int).tolist()
+        for start, end in itertools.pairwise(ends):
+            self._released.acquire()
+            for at in range(start, end, _CHUNK):
+                self._hurry.wait(self._pause_s)
+                if self._abandoned:
+                    return
+                for message in self._messages[at : min(at + _CHUNK, end)]:
+                    sink.send(topic, key=message.key, value=message.value)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -120,9 +125,9 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
-            self._abandoned = True
-            self._hurry.set()
-            self._thread.join()
-        else:
-            self.finish()
+        self._abandoned = error is not None
+        self._hurry.set()
+        self._released.release(self._n_parts)
+        self._thread.join()
+        if self._failure is not None and error is None:
+            raise self._failure

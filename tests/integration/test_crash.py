@@ -39,18 +39,25 @@ def short_log() -> list[Message]:
     return recorded_log(N_SHORT)[1]
 
 
-def kill_learners(deployment: Deployment, *, seed: int) -> None:
-    """Start a learner and SIGKILL it, ``N_KILLS`` times over, each time at a random moment."""
+def kill_learners(deployment: Deployment, messages: list[Message], *, seed: int) -> None:
+    """Publish a log and SIGKILL ``N_KILLS`` learners, each at a random moment of its life."""
     rng = np.random.default_rng(seed)
-    for n in range(N_KILLS):
-        learner = deployment.start(alone=True)
-        if n % 4 < 3:  # while it fetches, learns, commits or writes a checkpoint
-            deployment.wait_for_a_commit()
-            time.sleep(rng.uniform(0.0, 0.8))
-        else:  # while it starts, takes its partitions, loads or reads the window again
-            time.sleep(rng.uniform(0.5, 1.5))
-        learner.kill()
-    assert not deployment.caught_up(), "the kills did not fall in the middle of the stream"
+    with Stream(deployment.config, messages, n_parts=N_KILLS + 1, rate=RATE) as stream:
+        for n in range(N_KILLS):
+            learner = deployment.start(alone=True)
+            stream.send_part()
+            if n % 4 < 3:  # while it fetches, learns, commits or writes a checkpoint
+                deployment.wait_for_a_commit()
+                time.sleep(rng.uniform(0.0, 0.8))
+            else:  # while it starts, takes its partitions, loads or reads the window again
+                time.sleep(rng.uniform(0.5, 1.5))
+            learner.kill()
+
+
+def send_and_wait(stream: Stream, deployment: Deployment) -> None:
+    """Publish a part and return in the middle of it, when every partition has been committed."""
+    stream.send_part()
+    deployment.wait_for_commits()
 
 
 def finish(deployment: Deployment, learner: LearnerProcess | None = None) -> None:
@@ -72,6 +79,7 @@ def assert_verified(deployment: Deployment, messages: list[Message]) -> None:
     """Every message was learned once, and the schedule executed again gives the store."""
     assert sum(deployment.offsets().values()) == len(messages)
     said = deployment.verify()
+    print(said.splitlines()[0])
     assert f"{deployment.n_commits:,} commits, {len(messages):,} messages executed again" in said
     assert "the store is what its schedule says, bit for bit" in said
 
@@ -119,8 +127,7 @@ def test_a_learner_killed_ten_times_ends_as_an_undisturbed_one(
         else {"store.url": f"sqlite:{tmp_path / 'killed.db'}"}
     )
     with Deployment(tmp_path / "killed", topic | store) as killed:
-        with Stream(killed.config, whole_log, rate=RATE):
-            kill_learners(killed, seed=1)
+        kill_learners(killed, whole_log, seed=1)
         finish(killed)
         assert_verified(killed, whole_log)
         with undisturbed(tmp_path / "undisturbed", topic) as other:
@@ -137,8 +144,7 @@ def test_four_partitions_of_a_learner_killed_ten_times_are_what_their_schedule_s
 ) -> None:
     topic = topic_settings(kafka_bootstrap, topic_prefix, 4)
     with Deployment(tmp_path, topic | redis_settings(request)) as killed:
-        with Stream(killed.config, whole_log, rate=RATE):
-            kill_learners(killed, seed=2)
+        kill_learners(killed, whole_log, seed=2)
         finish(killed)
         assert min(killed.versions().values()) > 10
         assert_verified(killed, whole_log)
@@ -170,18 +176,18 @@ def test_partitions_move_to_the_survivor_and_on_to_a_newcomer(
     with Deployment(tmp_path, topic | redis_settings(request)) as deployment:
         survivor, killed = deployment.start(), deployment.start()
         share(survivor, killed)
-        with Stream(deployment.config, whole_log, rate=RATE / 2):
-            deployment.wait_for_commits()
+        with Stream(deployment.config, whole_log, n_parts=5, rate=RATE) as stream:
+            send_and_wait(stream, deployment)
             killed.kill()
             wait_until(lambda: survivor.partitions == [0, 1, 2, 3], "the survivor has them all")
-            deployment.wait_for_commits()
+            send_and_wait(stream, deployment)
             newcomer = deployment.start()
             share(survivor, newcomer)
-            deployment.wait_for_commits()
+            send_and_wait(stream, deployment)
             deployment.verify()  # while both learn
             newcomer.stop()
             wait_until(lambda: survivor.partitions == [0, 1, 2, 3], "the survivor has them again")
-            deployment.wait_for_commits()
+            send_and_wait(stream, deployment)
         finish(deployment, survivor)
         assert_verified(deployment, whole_log)
 
@@ -201,8 +207,8 @@ def test_a_learner_that_was_taken_for_dead_can_commit_no_more(
     with Deployment(tmp_path, topic | redis_settings(request) | slow) as deployment:
         survivor, frozen = deployment.start(), deployment.start()
         share(survivor, frozen)
-        with Stream(deployment.config, whole_log, rate=1e6):
-            deployment.wait_for_commits()
+        with Stream(deployment.config, whole_log, n_parts=2, rate=1e6) as stream:
+            send_and_wait(stream, deployment)
             frozen.freeze()
             wait_until(lambda: survivor.partitions == [0, 1, 2, 3], "the survivor has them all")
             wait_until(deployment.caught_up, "the survivor has learned the frozen one's share")
@@ -242,9 +248,9 @@ def test_a_broker_that_is_stopped_and_killed_changes_nothing(
     store = {"store.url": f"sqlite:{tmp_path / 'outage.db'}"}
     with Deployment(tmp_path / "outage", topic | store) as deployment:
         learner = deployment.start()
-        with Stream(deployment.config, short_log, rate=RATE / 2):
+        with Stream(deployment.config, short_log, n_parts=3, rate=RATE) as stream:
             for end in (kafka_broker.stop, kafka_broker.kill):
-                deployment.wait_for_commits()
+                send_and_wait(stream, deployment)
                 end()
                 kafka_broker.start()
         supervised(deployment, learner).stop()
@@ -264,9 +270,9 @@ def test_a_redis_that_is_killed_changes_nothing(
     topic = topic_settings(kafka_bootstrap, topic_prefix, 1)
     with Deployment(tmp_path / "outage", topic | {"store.url": redis_server.url}) as deployment:
         learner = deployment.start(alone=True)
-        with Stream(deployment.config, short_log, rate=RATE / 2):
+        with Stream(deployment.config, short_log, n_parts=4, rate=RATE) as stream:
             for _ in range(3):
-                deployment.wait_for_commits()
+                send_and_wait(stream, deployment)
                 redis_server.kill()
                 redis_server.start()
         supervised(deployment, learner, alone=True).stop()
@@ -287,12 +293,11 @@ def test_learners_of_a_group_wait_for_a_redis_that_is_killed(
     with Deployment(tmp_path, topic | {"store.url": redis_server.url}) as deployment:
         first, second = deployment.start(), deployment.start()
         share(first, second)
-        with Stream(deployment.config, short_log, rate=RATE / 2):
+        with Stream(deployment.config, short_log, n_parts=4, rate=RATE) as stream:
             for _ in range(3):
-                deployment.wait_for_commits()
+                send_and_wait(stream, deployment)
                 redis_server.kill()
                 redis_server.start()
-            deployment.wait_for_commits()
         wait_until(deployment.caught_up, "both have caught up")
         first.stop()
         second.stop()
@@ -311,12 +316,12 @@ def test_what_a_redis_has_lost_is_learned_again(
     topic = topic_settings(kafka_bootstrap, topic_prefix, 1)
     with Deployment(tmp_path / "outage", topic | {"store.url": redis_server.url}) as deployment:
         learner = deployment.start(alone=True)
-        with Stream(deployment.config, short_log, rate=RATE / 2):
-            deployment.wait_for_commits()
+        with Stream(deployment.config, short_log, n_parts=3, rate=RATE) as stream:
+            send_and_wait(stream, deployment)
             redis_server.stop()
             shutil.copytree(tmp_path / "redis", tmp_path / "copy")
             redis_server.start()
-            deployment.wait_for_commits()
+            send_and_wait(stream, deployment)
             n_commits = deployment.n_commits
             redis_server.kill()
             shutil.rmtree(tmp_path / "redis")
