@@ -12,7 +12,8 @@ from streamer.learner.dedup import DedupWindow
 
 
 def feed(window: DedupWindow, ids: list[str], first: int = 0) -> list[bool]:
-    return window.fresh(ids, np.arange(first, first + len(ids), dtype=np.int64)).tolist()
+    fresh = window.fresh(ids, np.arange(first, first + len(ids), dtype=np.int64))
+    return [bool(each) for each in fresh]
 
 
 def brute_force(ids: list[str], n_offsets: int) -> list[bool]:
