@@ -102,6 +102,9 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
         status.stop()
         result = _play(options, audience, system, publisher, recommender, start_s, console)
     _print_summary(result, options, console)
+    if options.bootstrap_servers or options.store:
+        left = f"left on your servers: what begins with {config.kafka.group}"
+        console.print(left, highlight=False, soft_wrap=True)
     if options.json_path is not None:
         options.json_path.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
         console.print(f"written to {options.json_path}", highlight=False, soft_wrap=True)
@@ -121,12 +124,8 @@ def _config(options: DemoOptions, folder: Path) -> Config:
         flags["popularity.half_lives_s"] = [60.0, 600.0, 86_400.0]
         flags["scorer.trending_half_life_s"] = 600.0
     # Topics, group and keys of its own: what others left would be learned first.
-    own = f"demo-{time.time_ns() // 1_000_000}"
-    if options.bootstrap_servers:
-        flags["topics.prefix"] = f"{own}-"
-        flags["kafka.group"] = own
-    if options.store:
-        flags["store.key_prefix"] = own
+    own = f"streamer-demo-{time.time_ns() // 1_000_000}"
+    flags |= {"topics.prefix": f"{own}-", "kafka.group": own, "store.key_prefix": own}
     return load_config(os.devnull, env={}, flags=flags)
 
 
@@ -272,14 +271,15 @@ def _print_summary(result: DemoResult, options: DemoOptions, console: Console) -
     table.add_row("events lost", f"{result.lost:,}", style="bold red" if result.lost else "")
     console.print(table)
     streamer = console_script()
+    nexts = {
+        f"{streamer} up": "run it for events of your own",
+        f"{streamer} demo --dataset PATH": "play a real log, a MovieLens folder",
+        f"{streamer} config": "see all settings",
+    }
+    width = max(map(len, nexts))
+    lines = [f"  {command:{width}}  {what}" for command, what in nexts.items()]
     console.print(
-        "What next:\n"
-        f"  {streamer} up\n"
-        "      run it on this machine for your own events, and be told how to publish them\n"
-        f"  {streamer} demo --dataset PATH\n"
-        "      play a real log, for example a MovieLens folder\n"
-        f"  {streamer} config\n"
-        "      see all settings and where each came from",
+        "\n".join(["What next:", *lines]),
         highlight=False,
         soft_wrap=True,
     )

@@ -79,7 +79,14 @@ def redis_service(data_dir: Path) -> Iterator[str]:
 def topics_apart(bootstrap_servers: str) -> Iterator[str]:
     """Yield a prefix for names of topics; what begins with it is deleted afterwards."""
     prefix = f"test-{uuid.uuid4().hex[:12]}-"
-    yield prefix
+    try:
+        yield prefix
+    finally:
+        delete_topics(bootstrap_servers, prefix)
+
+
+def delete_topics(bootstrap_servers: str, prefix: str) -> None:
+    """Delete the topics whose names begin so."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     made = [name for name in admin.list_topics(timeout=10).topics if name.startswith(prefix)]
     if made:
@@ -91,7 +98,14 @@ def topics_apart(bootstrap_servers: str) -> Iterator[str]:
 def keys_apart(redis_url: str) -> Iterator[str]:
     """Yield a prefix for keys; what begins with it is deleted afterwards."""
     prefix = f"test-{uuid.uuid4().hex[:12]}:"
-    yield prefix
+    try:
+        yield prefix
+    finally:
+        delete_keys(redis_url, prefix)
+
+
+def delete_keys(redis_url: str, prefix: str) -> None:
+    """Delete the keys that begin so."""
     with redis.Redis.from_url(redis_url) as client:
         for key in client.scan_iter(match=f"{prefix}*", count=1000):
             client.unlink(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+
+from tests.brokers import delete_keys, delete_topics
 
 SCRIPT = str(Path(sys.executable).with_name("streamer"))
 KEYS = {"events", "events_per_s", "freshness_ms", "click_rate", "dead_letters", "lost"}
@@ -85,11 +88,19 @@ def test_on_a_broker_and_a_store_of_the_users(
     folder: Path, kafka_bootstrap: str, redis_url: str
 ) -> None:
     servers = ("--bootstrap-servers", kafka_bootstrap, "--store", redis_url)
-    result, _ = demo(folder, "--seconds", "5", *servers)
-    check(result)
-    # A second one learns nothing of what the first has left there.
-    again, _ = demo(folder, "--seconds", "5", *servers)
-    check(again)
+    prefixes = []
+    try:
+        for _ in range(2):  # the second learns nothing of what the first has left there
+            result, printed = demo(folder, "--seconds", "5", *servers)
+            left = re.search(r"left on your servers: what begins with (\S+)", printed)
+            assert left, printed
+            prefixes.append(left[1])
+            check(result)
+    finally:
+        for prefix in prefixes:
+            delete_topics(kafka_bootstrap, prefix)
+            delete_keys(redis_url, prefix)
+    assert prefixes[0] != prefixes[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
