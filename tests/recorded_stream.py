@@ -25,7 +25,8 @@ N_SIMULATED = 60_000
 SECOND_MS = 1_000
 
 REPEAT_EVERY = 50
-REPEAT_AFTER = 20
+REPEAT_AFTER = 1_000
+"""Far apart: a learner that starts again without its window of duplicates learns many twice."""
 BREAK_EVERY = 500
 BROKEN = b'{"event_id": 7'
 
@@ -49,7 +50,7 @@ def recorded_log(n_max: int | None = None) -> tuple[str, list[Message]]:
     for n, event in enumerate(itertools.islice(events, n_max)):
         key = message_key(event)
         messages.append(Message(key, encode(event)))
-        if n % REPEAT_EVERY == REPEAT_AFTER:
+        if n % REPEAT_EVERY == 0 and len(messages) >= REPEAT_AFTER:
             messages.append(messages[-REPEAT_AFTER])
         if n % BREAK_EVERY == 0:
             messages.append(Message(key, BROKEN))
