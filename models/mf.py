@@ -37,7 +37,8 @@ class ImplicitMF:
     learning_rate
         AdaGrad's.
     regularization
-        L2 on factors and biases of the rows an event touches.
+        Weight decay of the rows an event touches, decoupled from AdaGrad's rate (Loshchilov &
+        Hutter 2019): a step takes ``learning_rate * regularization`` of each value; below 1.
     n_negatives, recent_share, n_recent_items
         See :class:`models.negatives.NegativeSampler`.
     init_scale
@@ -59,11 +60,12 @@ class ImplicitMF:
         init_scale: float = 0.1,
         seed: int = 0,
     ) -> None:
-        if n_factors < 1 or loss not in LOSSES or not learning_rate > 0 or regularization < 0:
+        shrink = learning_rate * regularization
+        if n_factors < 1 or loss not in LOSSES or not learning_rate > 0 or not 0 <= shrink < 1:
             raise ValueError(
                 f"n_factors={n_factors} must be at least 1, loss={loss!r} one of {LOSSES},"
-                f" learning_rate={learning_rate} above 0, regularization={regularization} not"
-                " below 0"
+                f" learning_rate={learning_rate} above 0, and regularization={regularization} times"
+                " that at least 0 and below 1"
             )
         self.n_factors = n_factors
         self.loss = loss

@@ -94,12 +94,12 @@ def _step_items(
         row = rows[c]
         square = slope[c] * slope[c]
         rate = np.float32(_rate(squares, row, 0, square * p_square, learning_rate))
-        pull, shrink = rate * slope[c], rate * decay
+        pull, shrink = rate * slope[c], np.float32(learning_rate) * decay
         for f in range(k):
             items[row, f] = stepped(items[row, f], pull * p[f] - shrink * q[c, f])
         rate = np.float32(_rate(squares, row, 1, square, learning_rate))
         bias = np.float32(items[row, k]) * UNIT
-        items[row, k] = stepped(items[row, k], rate * (slope[c] - decay * bias))
+        items[row, k] = stepped(items[row, k], rate * slope[c] - shrink * bias)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -173,5 +173,6 @@ def learn_implicit(
         dots(gradient[0], gradient, 1, square, sums)
         users[user, k] += min(square[0] / np.float32(k), np.float32(_SQUARE_MAX))
         rate = np.float32(learning_rate / math.sqrt(users[user, k] + _TINY))
+        shrink = np.float32(learning_rate) * decay
         for f in range(k):
-            users[user, f] = clipped(p[0, f] + rate * (gradient[0, f] - decay * p[0, f]))
+            users[user, f] = clipped(p[0, f] + rate * gradient[0, f] - shrink * p[0, f])

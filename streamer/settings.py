@@ -154,7 +154,9 @@ class MFConfig(Section, frozen=True, kw_only=True):
         Literal["softmax", "bpr", "logistic"], Meta(description="of the implicit model")
     ] = "softmax"
     learning_rate: Annotated[float, Meta(gt=0, le=10, description="of AdaGrad")] = 0.15
-    regularization: Annotated[float, Meta(ge=0, le=10, description="L2, a step")] = 0.0
+    regularization: Annotated[
+        float, Meta(ge=0, le=0.09, description="weight decay, times learning_rate a step")
+    ] = 0.0
     n_negatives: Annotated[int, Meta(ge=1, le=1_000, description="drawn for each event")] = 20
     recent_share: Annotated[
         Share, Meta(description="of the negatives from recent events; the rest uniform")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.id_table import id_key
 from models.history import UserHistory
+from models.id_table import id_key
 from models.ingest import Feedback, learn_feedback
 from models.mf import ImplicitMF, item_scores
 from models.mf_step import LOSSES, slopes
@@ -235,3 +235,29 @@ def test_feedback_worth_nothing_is_history_and_moves_no_factor() -> None:
     np.testing.assert_array_equal(state.own["user_factors"].values[: len(factors)], factors)
     row = state.own["user_history"].values[state.users.find(f"user-{users[-1]}")]
     assert recent_keys(row)[0] == id_key(f"item-{items[-1]}".encode())
+
+
+def test_weight_decay_shrinks_and_never_throws_a_new_item() -> None:
+    """A user without a vector gives items no gradient: AdaGrad's rate is at its largest then."""
+    feedback = Feedback(
+        offsets=np.arange(50, dtype=np.int64),
+        ts_ms=np.full(50, 1_700_000_000_000, dtype=np.int64),
+        user_ids=[f"u{i}" for i in range(50)],
+        item_ids=[f"i{i % 5}" for i in range(50)],
+        rewards=np.ones(50, dtype=np.float32),
+        values=np.full(50, np.nan),
+    )
+    sizes = {}
+    for regularization in (0.0, 0.05):
+        model = ImplicitMF(n_factors=4, n_negatives=2, regularization=regularization)
+        state = new_state([model], bounds=LARGE)
+        for _ in learn_feedback(feedback, state, [model], from_offset=0, to_offset=50):
+            state.collect()
+        factors, _ = ImplicitMF.item_arrays(state.shared.tables["item_factors"].values[:5])
+        sizes[regularization] = float(np.abs(factors).mean())
+    assert 0 < sizes[0.05] < sizes[0.0]
+
+
+def test_a_decay_that_would_overshoot_is_refused() -> None:
+    with pytest.raises(ValueError, match="below 1"):
+        ImplicitMF(learning_rate=5.0, regularization=0.2)
