@@ -17,6 +17,7 @@ The profile is of one more round of ``learner`` under cProfile, which makes it s
 from __future__ import annotations
 
 import cProfile
+import gc
 import pstats
 import statistics
 import tempfile
@@ -41,7 +42,13 @@ from streamer.kafka.topics import create_topics
 from streamer.learner.learner import Learner
 from streamer.learner.service import dead_letters_to
 from streamer.model_set import build_models, compile_kernels, store_layout
-from streamer.processes import PIPELINE_DEPTH, configured_store, learner_settings, reward_function
+from streamer.processes import (
+    PIPELINE_DEPTH,
+    collect_garbage_rarely,
+    configured_store,
+    learner_settings,
+    reward_function,
+)
 from tests.brokers import kafka_service, redis_service
 
 N_USERS, N_ITEMS = 20_000, 5_000
@@ -126,6 +133,8 @@ def run_river(config: Config, n: int) -> None:
 
 def run_learner(config: Config, n: int) -> None:
     """The product: everything a learner process does, into a store of its own."""
+    thresholds = gc.get_threshold()
+    collect_garbage_rarely()
     models = build_models(config)
     settings = learner_settings(config)
     store = configured_store(config)
@@ -157,6 +166,7 @@ def run_learner(config: Config, n: int) -> None:
     source.close()
     sink.close()
     store.close()
+    gc.set_threshold(*thresholds)
 
 
 def with_own_store(config: Config, **flags: Any) -> Config:
@@ -237,7 +247,7 @@ def main() -> None:
             publish(config, n, chosen.seed)
             compile_kernels(build_models(config))
             run_learner(with_own_store(config), min(n, 50_000))
-            timings = measure(config, n, min(n, 20_000), chosen.rounds)
+            timings = measure(config, n, min(n, 200_000), chosen.rounds)
             where = profile(with_own_store(config), n)
     rates = {name: timing.events_per_s() for name, timing in timings.items()}
     write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import logging
 import os
 import signal
@@ -69,6 +70,15 @@ def reward_function(config: Config) -> RewardFunction:
     return functools.partial(rewards, config.rewards)
 
 
+def collect_garbage_rarely() -> None:
+    """Let Python look for cycles once in 100,000 new objects, not once in 700.
+
+    Messages hold none and live as long as their batch, so every look is in vain: it took 8 % of a
+    learner's time.
+    """
+    gc.set_threshold(100_000, 20, 100)
+
+
 def run_learner(config: Config, *, alone: bool = False) -> None:
     """Learn until SIGTERM or SIGINT.
 
@@ -78,6 +88,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
         Own all partitions without a consumer group: starts at once, but there may be one only.
     """
     require_broker(config)
+    collect_garbage_rarely()
     models = build_models(config)
     compile_kernels(models)
     _check_topics(config)
