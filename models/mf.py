@@ -54,7 +54,7 @@ class ImplicitMF:
         loss: str = "softmax",
         learning_rate: float = 0.15,
         regularization: float = 0.0,
-        n_negatives: int = 20,
+        n_negatives: int = 10,
         recent_share: float = 0.0,
         n_recent_items: int = 16_384,
         init_scale: float = 0.1,

@@ -157,7 +157,7 @@ class MFConfig(Section, frozen=True, kw_only=True):
     regularization: Annotated[
         float, Meta(ge=0, le=0.09, description="weight decay, times learning_rate a step")
     ] = 0.0
-    n_negatives: Annotated[int, Meta(ge=1, le=1_000, description="drawn for each event")] = 20
+    n_negatives: Annotated[int, Meta(ge=1, le=1_000, description="drawn for each event")] = 10
     recent_share: Annotated[
         Share, Meta(description="of the negatives from recent events; the rest uniform")
     ] = 0.0
