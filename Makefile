@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev-installed
 REDIS_PORT ?= 6379
 KAFKA_PORT ?= 9092
 
-.PHONY: help setup demo test check bench kafka redis clean
+.PHONY: help setup demo test check bench docs kafka redis clean
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ check: $(DEV)  ## Lint, check the formatting and the types
 bench: $(DEV)  ## Run the benchmarks, one after the other
 	deploy/test-services.sh
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+docs: $(DEV)  ## Generate the references of messages and settings in docs/
+	$(BIN)/python -m streamer.documentation docs
 
 kafka:  ## Start a Kafka broker on 127.0.0.1:9092 for development, in the foreground
 	$(PYTHON) -m deploy.kafka.node --port $(KAFKA_PORT)

@@ -34,6 +34,13 @@ import orjson
 from river import optim, reco
 
 from benchmarks.environment import environment, parser, write
+from streamer.application.processes import (
+    PIPELINE_DEPTH,
+    collect_garbage_rarely,
+    configured_store,
+    learner_settings,
+    reward_function,
+)
 from streamer.clock import SystemClock
 from streamer.config import Config, load_config
 from streamer.kafka.assignment import FETCH_OPTIONS
@@ -42,13 +49,6 @@ from streamer.kafka.topics import create_topics
 from streamer.learner.learner import Learner
 from streamer.learner.service import dead_letters_to
 from streamer.model_set import build_models, compile_kernels, store_layout
-from streamer.processes import (
-    PIPELINE_DEPTH,
-    collect_garbage_rarely,
-    configured_store,
-    learner_settings,
-    reward_function,
-)
 from tests.brokers import kafka_service, redis_service
 
 N_USERS, N_ITEMS = 20_000, 5_000

@@ -116,7 +116,7 @@ def learn(
     alone: AloneOption = False,
 ) -> None:
     """Run a learner: events in, parameters out, until SIGTERM."""
-    from streamer.processes import run_learner
+    from streamer.application.processes import run_learner
 
     log_to_stderr()
     run_learner(_config(config, bootstrap_servers, store, metrics_port), alone=alone)
@@ -131,7 +131,7 @@ def score(
     alone: AloneOption = False,
 ) -> None:
     """Run a scorer: requests in, recommendations and decisions out, until SIGTERM."""
-    from streamer.processes import run_scorer
+    from streamer.application.processes import run_scorer
 
     log_to_stderr()
     run_scorer(_config(config, bootstrap_servers, store, metrics_port), alone=alone)
@@ -144,7 +144,7 @@ def up(
     store: StoreOption = None,
 ) -> None:
     """Run learner and scorer on this machine, and a broker where none is configured."""
-    from streamer.local import run_up
+    from streamer.application.local import run_up
 
     run_up(_config(config, bootstrap_servers, store), config, console)
 
@@ -166,7 +166,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the simulated users.")] = 0,
 ) -> None:
     """Watch the whole system at work: simulated users, broker, learner, scorer."""
-    from streamer.demo import DemoOptions, run_demo
+    from streamer.application.demo import DemoOptions, run_demo
 
     options = DemoOptions(
         seconds=seconds,
@@ -293,8 +293,8 @@ def request(
 @topics_app.command("create")
 def topics_create(config: ConfigOption = None, bootstrap_servers: BrokerOption = None) -> None:
     """Make the topics; refuse a cluster whose partition counts differ."""
+    from streamer.application.processes import require_broker
     from streamer.kafka.topics import create_topics
-    from streamer.processes import require_broker
 
     settings = _config(config, bootstrap_servers)
     require_broker(settings)
@@ -316,7 +316,7 @@ def store_verify(
     config: ConfigOption = None, bootstrap_servers: BrokerOption = None, store: StoreOption = None
 ) -> None:
     """Execute the recorded schedule again over the topics and compare the store bit for bit."""
-    from streamer.processes import verify_configured
+    from streamer.application.processes import verify_configured
 
     settings = _config(config, bootstrap_servers, store)
     with _progress("executing again", None) as (bar, task):

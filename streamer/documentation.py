@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from streamer.config import Config, Key, known_keys
+from streamer.config.masking import masked
 from streamer.errors import StreamerError
 from streamer.events import EVENT_TYPES, json_schemas
-from streamer.masking import masked
 
 _BLOCK = re.compile(r"(<!-- generated (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 
+from streamer.config.settings import TopicsConfig
 from streamer.events import Recommendation, RecommendedItem, decode_request, encode
 from streamer.kafka.log_ends import LATEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
-from streamer.settings import TopicsConfig
 
 
 def recommendation(request_id: str, user_id: str, n_items: int = 1) -> Recommendation:

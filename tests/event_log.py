@@ -14,13 +14,13 @@ from models.partition import Bounds, all_specs
 from models.popularity import Popularity
 from models.protocols import Model
 from streamer.clock import SystemClock
-from streamer.decoding import Rejected
+from streamer.config.settings import RewardsConfig
 from streamer.events import Event, EventType, encode
+from streamer.events.decoding import Rejected
 from streamer.learner.learner import Learner, LearnerSettings
 from streamer.learner.rewards import rewards
 from streamer.learner.verify import Contents, image_contents
 from streamer.protocols import Layout, MessageBatch, ParameterStore
-from streamer.settings import RewardsConfig
 
 TOPIC = "events"
 START_MS = 1_700_000_000_000

@@ -15,12 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from streamer.application.processes import configured_store, learner_settings
 from streamer.config import load_config
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.topics import create_topics
 from streamer.learner.verify import Contents, image_contents
 from streamer.model_set import build_models, store_layout
-from streamer.processes import configured_store, learner_settings
 
 COMMAND = [sys.executable, "-P", "-m", "streamer"]
 PATIENCE_S = 60.0

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+from streamer.config.settings import TopicsConfig
 from streamer.errors import KafkaUnavailable, StreamerError, TopicMismatch
 from streamer.kafka.connection import (
     REQUEST_TIMEOUT_S,
@@ -20,7 +21,6 @@ from streamer.kafka.connection import (
     no_answer,
     translated,
 )
-from streamer.settings import TopicsConfig
 
 _EXISTS: Final = ck.KafkaError.TOPIC_ALREADY_EXISTS
 _MS_PER_HOUR: Final = 3_600_000

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.ingest import Feedback
-from streamer.decoding import Rejected, decode_events
+from streamer.events.decoding import Rejected, decode_events
 from streamer.learner.dedup import DedupWindow
 from streamer.protocols import MessageBatch
 

@@ -18,8 +18,8 @@ from models.partition import Bounds, PartitionState
 from models.protocols import Model
 from models.shared import SharedState
 from models.table import Change
-from streamer.decoding import Rejected
 from streamer.errors import LearningError, StoreUnavailable
+from streamer.events.decoding import Rejected
 from streamer.learner.batch import RewardFunction, decode_batch
 from streamer.learner.dedup import DedupWindow
 from streamer.learner.pipeline import CommitPipeline

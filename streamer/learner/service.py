@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from streamer.decoding import Rejected
 from streamer.errors import Fenced, LogTrimmed, StoreError
 from streamer.events import dead_letter, encode
+from streamer.events.decoding import Rejected
 from streamer.learner.learner import Learner
 from streamer.protocols import Clock, MessageBatch, Sink, Source
 

@@ -8,12 +8,12 @@ import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from streamer.config import load_config
+from streamer.config.settings import TopicsConfig
 from streamer.errors import KafkaError, KafkaUnavailable, TopicMismatch
 from streamer.kafka.log_ends import EARLIEST, LATEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.topics import TopicReport, check_topics, create_topics
-from streamer.settings import TopicsConfig
 
 TIMEOUT_S = 20.0
 

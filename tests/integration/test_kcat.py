@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from streamer.application.local import LocalSystem, local_system
 from streamer.client import Recommender
 from streamer.config import load_config
 from streamer.events import decode_dead_letter
-from streamer.local import LocalSystem, local_system
 from tests.brokers import keys_apart, topics_apart
 
 TIMEOUT_S = 20.0

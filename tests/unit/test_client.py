@@ -12,6 +12,7 @@ import pytest
 import streamer
 from streamer import Publisher, Recommender, Subscriber
 from streamer.config import load_config
+from streamer.config.settings import TopicsConfig
 from streamer.errors import BadMessage, ConfigError, DeliveryFailed, KafkaError, RequestTimeout
 from streamer.events import (
     Event,
@@ -25,7 +26,6 @@ from streamer.kafka.partitioner import partition_of
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.topics import create_topics
-from streamer.settings import TopicsConfig
 from tests.echo_scorer import EchoScorer, recommendation
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 
 from streamer.config import load_config
+from streamer.config.settings import TopicsConfig
 from streamer.errors import KafkaError, KafkaUnavailable, TopicMismatch
 from streamer.kafka.embedded import N_PARTITIONS, EmbeddedBroker
 from streamer.kafka.log_ends import EARLIEST
@@ -16,7 +17,6 @@ from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.source import KafkaSource
 from streamer.kafka.topics import check_topics, create_topics
-from streamer.settings import TopicsConfig
 
 # What another process does: publish, join a group, read, commit.
 PUBLISH = """

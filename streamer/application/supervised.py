@@ -1,4 +1,4 @@
-"""``python -m streamer.supervised``: the command line, in a process that ends with its supervisor.
+"""The command line in a process that ends with its supervisor: ``python -m`` this module.
 
 A supervisor that is killed cannot stop its children. So each of them holds the reading end of a
 pipe as its standard input, nothing is ever written there, and the kernel closes it when the

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streamer.messages import EVENT_TYPES, SCHEMA_VERSION
+from streamer.events.messages import EVENT_TYPES, SCHEMA_VERSION
 
 SHOWN_MAX: Final = 80
 """Characters of a value or of a field's name that a reason quotes."""

@@ -21,14 +21,14 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
+from streamer.application.supervisor import Supervisor
 from streamer.client import Recommender
 from streamer.config import Config, known_keys, masked
-from streamer.config_keys import CLIENT
+from streamer.config.keys import CLIENT
+from streamer.config.masking import toml_text
 from streamer.errors import RequestTimeout
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.kafka.topics import create_topics
-from streamer.masking import toml_text
-from streamer.supervisor import Supervisor
 
 _SCRAPE_TIMEOUT_S = 1.0
 _POLL_S = 0.02

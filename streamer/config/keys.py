@@ -8,8 +8,8 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from streamer.masking import toml_text
-from streamer.settings import Config, Section
+from streamer.config.masking import toml_text
+from streamer.config.settings import Config, Section
 
 CLIENT: Final = "kafka.client"
 """The one table with free keys: options of librdkafka."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from streamer.config_keys import CLIENT, Key
+from streamer.config.keys import CLIENT, Key
 from streamer.errors import ConfigError
 
 DEFAULT_FILE: Final = Path("streamer.toml")

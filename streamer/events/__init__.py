@@ -1,9 +1,9 @@
 """Messages as the rest of streamer sees them: the types, their encoding and their decoding.
 
-The types live in :mod:`streamer.messages`, the decoders in :mod:`streamer.decoding`.
+The types live in :mod:`streamer.events.messages`, the decoders in :mod:`streamer.events.decoding`.
 """
 
-from streamer.decoding import (
+from streamer.events.decoding import (
     EventColumns,
     Rejected,
     decode_dead_letter,
@@ -15,7 +15,7 @@ from streamer.decoding import (
     decode_request,
     encode_checked,
 )
-from streamer.messages import (
+from streamer.events.messages import (
     CONTEXT_KEYS_MAX,
     EVENT_BYTES_MAX,
     EVENT_CODES,

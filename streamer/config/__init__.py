@@ -10,12 +10,9 @@ from typing import Final, TypeVar, get_args
 
 import msgspec
 
-from streamer.config_keys import CLIENT, Key, known_keys
-from streamer.config_sources import from_environment, from_file, from_flags
-from streamer.errors import ConfigError
-from streamer.events import EVENT_TYPES
-from streamer.masking import masked, toml_text
-from streamer.settings import (
+from streamer.config.keys import CLIENT, Key, known_keys
+from streamer.config.masking import masked, toml_text
+from streamer.config.settings import (
     Config,
     KafkaConfig,
     LearnerConfig,
@@ -30,6 +27,9 @@ from streamer.settings import (
     TopicRole,
     TopicsConfig,
 )
+from streamer.config.sources import from_environment, from_file, from_flags
+from streamer.errors import ConfigError
+from streamer.events import EVENT_TYPES
 
 __all__ = [
     "Config",

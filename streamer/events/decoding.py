@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import BadMessage
-from streamer.messages import (
+from streamer.events.messages import (
     EVENT_BYTES_MAX,
     EVENT_CODES,
     FUTURE_MS_MAX,
@@ -31,7 +31,7 @@ from streamer.messages import (
     Request,
     encode,
 )
-from streamer.rejection import reason, reason_for
+from streamer.events.rejection import reason, reason_for
 
 M = TypeVar("M", bound=Message)
 

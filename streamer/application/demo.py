@@ -19,11 +19,11 @@ from rich.live import Live
 from rich.table import Table
 
 from producers.datasets import open_log
-from streamer.audience import Audience, LogAudience, SimulatedAudience
+from streamer.application.audience import Audience, LogAudience, SimulatedAudience
+from streamer.application.local import LocalSystem, console_script, local_system
 from streamer.client import Publisher, Recommender
 from streamer.config import Config, load_config
 from streamer.errors import StreamerError
-from streamer.local import LocalSystem, console_script, local_system
 
 _START_TIMEOUT_S = 120.0
 _DRAIN_TIMEOUT_S = 15.0

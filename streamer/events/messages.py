@@ -1,6 +1,6 @@
 """The messages on the topics: typed, frozen, encoded as one JSON object each.
 
-Decoding and validating live in :mod:`streamer.decoding`. Unknown fields are kept out, every
+Decoding and validating live in :mod:`streamer.events.decoding`. Unknown fields are kept out, every
 optional field may be absent or null, and an absent ``v`` means schema version 1.
 """
 
@@ -45,7 +45,7 @@ EventType = Literal[
 ]
 EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
 EVENT_CODES: Final[dict[EventType, int]] = {name: code for code, name in enumerate(EVENT_TYPES)}
-"""Type → its index into ``EVENT_TYPES``, as in :attr:`streamer.decoding.EventColumns.types`."""
+"""Type → its index into ``EVENT_TYPES``, as in the ``types`` of decoded columns."""
 
 Id = Annotated[str, Meta(min_length=1, max_length=ID_BYTES_MAX)]
 """An external id: 1 to 256 bytes of UTF-8 (the bound on bytes is checked on decode)."""
@@ -208,7 +208,7 @@ def encode(message: Message) -> bytes:
     ------
     BadMessage
         When it holds a number that is not finite or text that is not Unicode: JSON has neither.
-        Other bounds are checked by the decoders (see :func:`streamer.decoding.encode_checked`).
+        Other bounds are checked by the decoders and by ``encode_checked``.
     """
     try:
         payload = _encoder.encode(message)

@@ -1,0 +1,1 @@
+"""Whole processes and what runs several of them on one machine."""
