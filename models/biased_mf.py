@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from models.shared import SharedState
 
 RATING_MAX = 2.0**16
-"""Ratings beyond ± this are refused: their sum would not fit, and they are not ratings."""
+"""Values beyond ± this are not ratings (an amount, a time in ms), and their sum would not fit."""
 _TOTAL_UNIT = float(1 << FIXED_POINT_BITS)
 _ROW_ZERO = np.zeros(1, dtype=np.int32)
 
@@ -29,7 +29,7 @@ class BiasedMF:
 
     μ is the mean of all ratings so far. Stochastic gradient descent on the squared error, both
     rows from the old values. User rows start at zero, item factors at small values derived from
-    the item's key. Events without a rating (``values`` is NaN) teach it nothing.
+    the item's key. Events without a rating (``values`` is NaN or beyond ±2^16) teach it nothing.
 
     Parameters
     ----------
@@ -84,22 +84,12 @@ class BiasedMF:
         return initial_rows(keys, self.n_factors, seed=self.seed, scale=self.init_scale)
 
     def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
-        """One step a rating, in order.
-
-        Raises
-        ------
-        ValueError
-            If a rating is beyond ±2^16; nothing is changed then.
-        """
-        rated = np.flatnonzero(~np.isnan(batch.values))
+        """One step a rating, in order."""
+        # An error would come again at every restart: one message would stop learning for good.
+        rated = np.flatnonzero(np.abs(batch.values) <= RATING_MAX)
         ratings = batch.values[rated]
         if len(rated) == 0:
             return
-        if np.abs(ratings).max() > RATING_MAX:
-            raise ValueError(
-                f"rating {ratings[np.abs(ratings).argmax()]} is beyond ±{RATING_MAX:.0f};"
-                " refuse such events before they are learned"
-            )
         users = state.own["user_rating_factors"]
         items, totals = shared.tables["item_rating_factors"], shared.tables["rating_totals"]
         totals.reserve(1)

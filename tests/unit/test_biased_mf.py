@@ -100,20 +100,15 @@ def test_a_stranger_is_predicted_the_mean() -> None:
     assert predicted.tolist() == [2.5]
 
 
-def test_feedback_without_a_rating_teaches_nothing() -> None:
+@pytest.mark.parametrize("value", [np.nan, 65_537.0, -1e6, np.inf])
+def test_what_is_no_rating_teaches_nothing(value: float) -> None:
     models: list[Model] = [BiasedMF(n_factors=2)]
     state = new_state(models, bounds=LARGE)
-    changes = learn(_ratings(np.arange(3), np.arange(3), np.full(3, np.nan)), state, models)
-    assert not {"user_rating_factors", "item_rating_factors"}.intersection(changes[0].tables)
-
-
-def test_absurd_ratings_are_refused() -> None:
-    models: list[Model] = [BiasedMF(n_factors=2)]
-    one = np.zeros(1, dtype=int)
-    for rating in (1e6, -np.inf):
-        state = new_state(models, bounds=LARGE)
-        with pytest.raises(ValueError, match=r"beyond ±65536"):
-            learn(_ratings(one, one, np.array([rating])), state, models)
+    ratings = np.array([value, 65_536.0, value])
+    changes = learn(_ratings(np.arange(3), np.arange(3), ratings), state, models)
+    for table in ("user_rating_factors", "item_rating_factors"):
+        assert len(changes[0].tables[table]) == 1
+    assert changes[0].tables["rating_totals"].values[0, 1] == 1
 
 
 def test_settings_are_checked() -> None:
