@@ -99,8 +99,8 @@ class _Owned:
     next_offset: int
     committed_offset: int
     checkpoint_due_ms: int
-    entry_bytes: deque[int] = field(default_factory=deque)
-    log_bytes: int = 0
+    entry_bytes: deque[int]
+    log_bytes: int
 
 
 DeadLetter = Callable[[MessageBatch, Sequence[Rejected]], None]
@@ -189,6 +189,8 @@ class Learner:
         partition = image.checkpoint.partition
         state = PartitionState(partition, self._models, self._shared, bounds=settings.bounds)
         load_image(state, image)
+        # What the log holds already counts, or learners that end early would never trim it.
+        entry_bytes = [entry.change.n_bytes for entry in image.entries]
         return _Owned(
             state=state,
             dedup=DedupWindow(settings.dedup_window),
@@ -196,6 +198,8 @@ class Learner:
             next_offset=image.offsets.get(settings.topic, 0),
             committed_offset=image.offsets.get(settings.topic, 0),
             checkpoint_due_ms=self._checkpoint_due_ms(),
+            entry_bytes=deque(entry_bytes, maxlen=_ENTRIES_SIZED),
+            log_bytes=sum(entry_bytes),
         )
 
     def release(self) -> None:
@@ -228,7 +232,7 @@ class Learner:
         StoreUnavailable
             The store did not answer within the deadline.
         LearningError
-            A parameter left its range.
+            A parameter is no longer finite.
         """
         self._pipeline.check()
         self._follow()
@@ -372,8 +376,6 @@ class Learner:
         """Remember how large the latest entries are."""
         owned.log_bytes += change.n_bytes
         owned.entry_bytes.append(change.n_bytes)
-        if len(owned.entry_bytes) > _ENTRIES_SIZED:
-            owned.entry_bytes.popleft()
 
     def _checkpoint_due_ms(self) -> int:
         return self._clock.now_ms() + int(1000 * self._settings.checkpoint_interval_s)

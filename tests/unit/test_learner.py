@@ -136,6 +136,18 @@ def test_the_delta_log_is_bounded_in_bytes(undisturbed: list[Contents]) -> None:
     assert_same(stored(store, MODELS, settings), undisturbed)
 
 
+def test_the_delta_log_is_bounded_however_short_learners_live() -> None:
+    store = MemoryStore(log_entries_kept=1)
+    settings = with_settings(log_bytes_max=100_000)
+    log_bytes = []
+    for start in range(0, len(LOG), 50):
+        learner = make_learner(store, MODELS, settings, owner=f"from-{start}")
+        at = learner.assign([0])[0]
+        learner.learn([messages(LOG, 0, at, start + 50)])
+        log_bytes.append(sum(entry.change.n_bytes for entry in store.load(0).entries))
+    assert 20_000 < max(log_bytes) < 80_000, "at most half the bound, and the entry in hand"
+
+
 def test_a_fenced_learner_commits_nothing() -> None:
     store = MemoryStore()
     former = make_learner(store, MODELS, SETTINGS, owner="former")
