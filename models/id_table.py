@@ -275,12 +275,15 @@ class IdTable:
         """Admit again ids of a recorded change, at the slots their ``meta`` rows name."""
         order = np.argsort(meta.keys)
         at = order[np.searchsorted(meta.keys, change.added, sorter=order)]
+        slots = meta.values[at, META_SLOT].astype(np.int32)
+        n_slots = max(self.n_slots, int(slots.max(initial=-1)) + 1)
+        free = set(self._free).union(range(self.n_slots, n_slots))
+        self._free = sorted(free.difference(slots.tolist()))
+        self.reserve(n_slots)
         for key, name, row in zip(change.added, change.names, meta.values[at], strict=True):
-            slot = int(row[META_SLOT])
-            self.reserve(slot + 1)
-            self._free = sorted(set(self._free).union(range(self.n_slots, slot)) - {slot})
-            self._put(slot, int(key), name.decode(), int(row[META_FIRST_OFFSET]))
-        self.map.insert(change.added, meta.values[at, META_SLOT].astype(np.int32))
+            slot, first_offset = int(row[META_SLOT]), int(row[META_FIRST_OFFSET])
+            self._put(slot, int(key), name.decode(), first_offset)
+        self.map.insert(change.added, slots)
 
     # --- what changed, and loading -------------------------------------------------------------
 

@@ -150,6 +150,26 @@ def test_recorded_changes_are_restored_at_their_slots() -> None:
     assert _admit(follower, ["x", "y"]) == _admit(table, ["x", "y"])
 
 
+def test_many_are_restored_among_many_free_slots() -> None:
+    table, follower = IdTable("user", rows_max=500), IdTable("user", rows_max=500)
+    old = [f"old-{i}" for i in range(300)]
+    gone = np.arange(0, 290, 2, dtype=np.int32)
+    for each in (table, follower):
+        _admit(each, old)
+        each.settle()
+        each.evict(gone)
+        each.settle()
+    new = [f"new-{i}" for i in range(len(gone) + 20)]  # into every free slot, and beyond
+    _admit(table, new)
+    slots = table.meta.changes()[0]
+    follower.restore(table.changes(), Rows(table.keys[slots], table.meta.values[slots]))
+    assert [follower.find(name) for name in new] == [table.find(name) for name in new]
+    assert follower.find("old-0") == -1
+    for each in (table, follower):
+        each.evict(gone[3:5])
+    assert _admit(follower, ["x", "y", "z"]) == _admit(table, ["x", "y", "z"]) == [6, 8, 320]
+
+
 def test_bounds_are_checked() -> None:
     with pytest.raises(ValueError, match="rows_max=1 must be at least 2"):
         IdTable("user", rows_max=1)
