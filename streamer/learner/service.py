@@ -97,7 +97,9 @@ class LearnerService:
                 source.tell_applied({(self._topic, p): at for p, at in offsets.items()})
             self._on_round(source)
             n_messages = sum(map(len, batches))
-            spare_ms = self._sync_interval_ms - (self._clock.now_ms() - began_ms)
+            # A wall clock that was set back must not make the wait longer.
+            spent_ms = max(0, self._clock.now_ms() - began_ms)
+            spare_ms = self._sync_interval_ms - spent_ms
             if 0 < n_messages < self._n_max and spare_ms > 0:
                 self._clock.sleep(spare_ms / 1000)
 

@@ -1,0 +1,79 @@
+"""The learner's rounds: how long they wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from streamer.learner.service import Assigned, LearnerService, Revoked
+from streamer.protocols import MessageBatch
+from streamer.store.memory import MemoryStore
+from tests.event_log import SETTINGS, TOPIC, make_learner, make_log, messages, small_models
+
+LOG = make_log(30, seed=9)
+
+
+class SteppedClock:
+    """A wall clock that is set by some hours between any two looks at it."""
+
+    def __init__(self, step_ms: int) -> None:
+        self.step_ms = step_ms
+        self.at_ms = 1_700_000_000_000
+        self.slept_s: list[float] = []
+
+    def now_ms(self) -> int:
+        self.at_ms += self.step_ms
+        return self.at_ms
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+
+
+class LogSource:
+    """Partition 0 of a log, ten messages a poll."""
+
+    def __init__(self, on_assign: Assigned) -> None:
+        self._on_assign = on_assign
+        self._at = -1
+
+    def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
+        if self._at < 0:
+            self._at = self._on_assign([0])[TOPIC, 0]
+        start, self._at = self._at, self._at + 10
+        return [messages(LOG, 0, start, start + 10)]
+
+    def tell_applied(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        self.told = dict(offsets)
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        return {(TOPIC, 0): len(LOG) - self._at}
+
+    def close(self) -> None:
+        self._at = -1
+
+
+@pytest.mark.parametrize(("step_ms", "slept_s"), [(-3_600_000, [0.02] * 3), (3_600_000, [])])
+def test_a_clock_that_is_set_does_not_stop_the_rounds(step_ms: int, slept_s: list[float]) -> None:
+    clock = SteppedClock(step_ms)
+    learner = make_learner(MemoryStore(), small_models(), SETTINGS)
+
+    def open_source(*, on_assign: Assigned, on_revoke: Revoked) -> LogSource:
+        return LogSource(on_assign)
+
+    def stop_at_the_end(source: object) -> None:
+        if learner.offsets[0] == len(LOG):
+            service.stop()
+
+    service = LearnerService(
+        learner=learner,
+        open_source=open_source,
+        topic=TOPIC,
+        sync_interval_s=0.02,
+        n_max=1_000,
+        clock=clock,
+        on_round=stop_at_the_end,
+    )
+    service.run()
+    assert learner.counts.n_messages == len(LOG)
+    assert clock.slept_s == slept_s
