@@ -19,7 +19,7 @@ SWEEP_OFFSETS = 1 << 16
 class Feedback:
     """Feedback of one partition in offset order, in columns of length n, by external id.
 
-    Attributes are those of :class:`models.protocols.Batch`; no reward is 0.
+    Attributes are those of :class:`models.protocols.Batch`.
     """
 
     offsets: NDArray[np.int64]

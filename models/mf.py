@@ -24,9 +24,10 @@ class ImplicitMF:
     """Score of user u for item i is ``p_u · q_i + b_i``, learned against drawn negatives.
 
     A positive reward is one step of the weight it names against ``n_negatives`` items; a negative
-    one is one logistic step away from the item. Steps are AdaGrad with one accumulator a row.
-    User vectors start at zero, so a new user is scored by item biases, item vectors at small
-    values derived from the item's key. Item parameters are fixed point and saturate at ±64.
+    one is one logistic step away from the item; one of 0 teaches nothing. Steps are AdaGrad with
+    one accumulator a row. User vectors start at zero, so a new user is scored by item biases, item
+    vectors at small values derived from the item's key. Item parameters are fixed point and
+    saturate at ±64.
 
     Parameters
     ----------

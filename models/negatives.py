@@ -36,7 +36,7 @@ class Negatives:
     Attributes
     ----------
     slots
-        ``(n, n_negatives)`` int32 item slots, -1 where there is none (and for rewards below 0).
+        ``(n, n_negatives)`` int32 item slots, -1 where there is none (and for rewards not above 0).
     log_expected
         ``(n, n_negatives)`` float32: ln of how often each was to be expected among the event's
         draws, which sampled softmax subtracts from its score; ``(0, 0)`` if not asked for.

@@ -31,7 +31,7 @@ class Batch:
     item_rows
         int32 rows of the same items in the shared tables.
     rewards
-        float32, never 0: positive for liked, negative for disliked.
+        float32, finite: positive for liked, negative for disliked, 0 for met without an opinion.
     values
         float64 the event's own value (a rating, a watch fraction), NaN where it has none.
     """

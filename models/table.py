@@ -253,7 +253,7 @@ class Table:
         assert self.spec.merge is Merge.SUM, self.spec
         rows = self._touched.slots()[positions]
         before = self._before[positions]
-        # In int64: from -127 to 127 is more than an int32 of unit 2^-24 can say.
+        # In int64: from -64 to 64 is more than an int32 of unit 2^-24 can say.
         changes = np.rint((self.values[rows].astype(np.int64) - before) * shares)
         self.values[rows] = before + changes.astype(self.values.dtype)
 
