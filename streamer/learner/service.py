@@ -16,6 +16,7 @@ from streamer.protocols import Clock, MessageBatch, Sink, Source
 log = logging.getLogger(__name__)
 
 _DEAD_LETTER_DEADLINE_S = 30.0
+_REJOIN_PAUSE_S = 1.0
 
 Assigned = Callable[[Sequence[int]], Mapping[tuple[str, int], int]]
 Revoked = Callable[[Sequence[int]], None]
@@ -76,25 +77,31 @@ class LearnerService:
         and joins afresh; any other error ends the service, with nothing half committed.
         """
         while not self._stop.is_set():
+            rejoin_in_s = 0.0
             source = self._open_source(on_assign=self._assigned, on_revoke=self._revoked)
             try:
                 self._rounds(source)
                 self._learner.checkpoint_all()
             except (Fenced, LogTrimmed) as error:
                 log.warning("rejoining", extra={"reason": str(error)})
+                rejoin_in_s = _REJOIN_PAUSE_S
             finally:
                 self._learner.release()
                 source.close()
+            # Two that fence each other off would load everything over and over without a pause.
+            self._stop.wait(rejoin_in_s)
 
     def _rounds(self, source: Source) -> None:
+        told: dict[int, int] = {}
         while not self._stop.is_set():
             began_ms = self._clock.now_ms()
             batches = source.poll(n_max=self._n_max, timeout_s=self._sync_interval_ms / 1000)
             self._learner.learn(batches)
             self._learner.checkpoint_due()
             offsets = self._learner.offsets
-            if batches and offsets:
+            if offsets and offsets != told:
                 source.tell_applied({(self._topic, p): at for p, at in offsets.items()})
+                told = offsets
             self._on_round(source)
             n_messages = sum(map(len, batches))
             # A wall clock that was set back must not make the wait longer.

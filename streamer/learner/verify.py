@@ -91,6 +91,9 @@ def verify_store(
                 result.problems += _differences(runs[p].state, images[p], models, settings)
             result.n_entries += 1
             progress(result.n_entries, total)
+        for p, run in runs.items():
+            if done[p] < until[p]:
+                run.catch_up(schedules[p][done[p]], done, changes)
         _forget(changes, runs)
     result.n_messages = sum(run.n_messages for run in runs.values())
     for p, image in images.items():
@@ -221,6 +224,13 @@ class _Run:
             self.shared.apply(other)
         self.finished = entry.version == self._n_entries
         return change
+
+    def catch_up(
+        self, entry: Schedule, done: dict[int, int], changes: dict[tuple[int, int], Change]
+    ) -> None:
+        """Apply what the next entry has seen as far as it is there, so that it need not be kept."""
+        for change in self._advance({q: min(v, done[q]) for q, v in entry.seen.items()}, changes):
+            self.shared.apply(change)
 
     def _advance(self, to: dict[int, int], changes: dict[tuple[int, int], Change]) -> list[Change]:
         """Changes of other partitions that lie between what was applied and ``to``."""
