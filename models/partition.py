@@ -21,6 +21,7 @@ from models.table import (
     Table,
     TableSpec,
     TouchedSlots,
+    check_specs,
     fold,
 )
 
@@ -38,12 +39,20 @@ class Bounds:
 
 
 def all_specs(models: Sequence[Model]) -> list[TableSpec]:
-    """Every table a partition stores: those of the models and those of its id tables."""
-    return [
+    """Every table a partition stores: those of the models and those of its id tables.
+
+    Raises
+    ------
+    ValueError
+        Where two of them have one name, or a width cannot be.
+    """
+    specs = [
         *IdTable.specs("user"),
         *IdTable.specs("item"),
         *(spec for model in models for spec in model.tables()),
     ]
+    check_specs(specs)
+    return specs
 
 
 class PartitionState:

@@ -269,7 +269,7 @@ class Table:
         if spec.merge in (Merge.RECENT, Merge.TOP):
             slots = [slots for slots, _ in self._merged]
             changes = [changes for _, changes in self._merged]
-            none = np.zeros((0, spec.change_width), dtype=spec.dtype)
+            none = empty_rows(spec).values
             return np.concatenate([_NO_SLOTS, *slots]), np.concatenate([none, *changes])
         touched = self._touched.slots()
         now = self.values[touched]
