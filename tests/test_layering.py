@@ -23,6 +23,7 @@ GROUPS = {
     "streamer.protocols": "protocols",
     "streamer.telemetry": "telemetry",
     "streamer.model_set": "model_set",
+    "streamer.ranking_features": "model_set",
     "streamer.kafka": "kafka",
     "streamer.store": "store",
     "streamer.learner": "learner",

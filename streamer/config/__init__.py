@@ -13,7 +13,9 @@ import msgspec
 from streamer.config.keys import CLIENT, Key, known_keys
 from streamer.config.masking import masked, toml_text
 from streamer.config.settings import (
+    BanditConfig,
     Config,
+    JoinConfig,
     KafkaConfig,
     LearnerConfig,
     MetricsConfig,
@@ -32,7 +34,9 @@ from streamer.errors import ConfigError
 from streamer.events import EVENT_TYPES
 
 __all__ = [
+    "BanditConfig",
     "Config",
+    "JoinConfig",
     "KafkaConfig",
     "Key",
     "LearnerConfig",
@@ -166,6 +170,10 @@ def _check(config: Config) -> None:
         problem = f"{trending_s} is none of {toml_text(half_lives_s)}; choose one of them"
         keys = ["scorer.trending_half_life_s", "popularity.half_lives_s"]
         raise _conflict(config, keys, problem)
+    join = config.join
+    if join.window_s > join.horizon_s:
+        problem = f"{join.window_s} is over {join.horizon_s}; an item is given up before it is late"
+        raise _conflict(config, ["join.window_s", "join.horizon_s"], problem)
     for event_type in EVENT_TYPES:
         value_range = getattr(config.rewards, event_type).value_range
         if len(value_range) == 1 or (value_range and value_range[0] == value_range[1]):

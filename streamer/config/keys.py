@@ -73,6 +73,8 @@ def _allowed(info: Any) -> str:
         return _allowed(info.type)
     if isinstance(info, msgspec.inspect.LiteralType):
         return " or ".join(map(toml_text, info.values))
+    if isinstance(info, msgspec.inspect.BoolType):
+        return "true or false"
     if isinstance(info, msgspec.inspect.IntType):
         return f"an integer{_range(info)}"
     if isinstance(info, msgspec.inspect.FloatType):

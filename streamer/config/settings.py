@@ -237,6 +237,110 @@ class ScorerConfig(Section, frozen=True, kw_only=True):
     ] = 5
 
 
+class JoinConfig(Section, frozen=True, kw_only=True):
+    """How feedback finds the decision it answers."""
+
+    window_s: Annotated[
+        PositiveS, Meta(description="an item shown so long ago without feedback was not taken")
+    ] = 600.0
+    horizon_s: Annotated[
+        PositiveS, Meta(description="later feedback no longer changes what was learned")
+    ] = 86_400.0
+    lateness_s: Annotated[
+        PositiveS, Meta(description="how far messages of a partition may be out of order")
+    ] = 60.0
+    default_reward: Annotated[
+        float, Meta(ge=-1_000, le=1_000, description="of an item shown and not taken")
+    ] = 0.0
+    combine: Annotated[
+        Literal["sum", "max", "first"],
+        Meta(description="reward of an item with several events, e.g. a click and a purchase"),
+    ] = "sum"
+    match_without_request: Annotated[
+        bool, Meta(description="match events without request_id by user, item and time")
+    ] = False
+    decisions_max: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="decisions a partition that wait for feedback")
+    ] = 20_000
+    feedback_max: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="events a partition that wait for a decision")
+    ] = 100_000
+    ahead_max_s: Annotated[
+        PositiveS,
+        Meta(description="how far events or decisions may be read ahead of the other"),
+    ] = 10.0
+
+
+class BanditConfig(Section, frozen=True, kw_only=True):
+    """How candidates are ranked and what is explored."""
+
+    policy: Annotated[
+        Literal[
+            "linear-thompson",
+            "linucb",
+            "epsilon-greedy",
+            "plackett-luce",
+            "beta-thompson",
+            "ucb1",
+            "greedy",
+        ],
+        Meta(description="what draws the slate; greedy: learns as the others, explores nothing"),
+    ] = "linear-thompson"
+    form: Annotated[
+        Literal["shared", "disjoint"],
+        Meta(description="of the linear policies: one model, or one more for each item"),
+    ] = "shared"
+    alpha: Annotated[
+        float, Meta(ge=0, le=100, description="linucb, ucb1: width of the confidence bound")
+    ] = 0.25
+    noise_scale: Annotated[
+        float, Meta(ge=0, le=100, description="linear-thompson: 1 is the posterior itself")
+    ] = 0.5
+    temperature: Annotated[
+        float, Meta(gt=0, le=1_000, description="plackett-luce: of the expected rewards")
+    ] = 0.05
+    uniform_share: Annotated[
+        Share,
+        Meta(description="of each explored slot drawn at random; 0 leaves items no chance at all"),
+    ] = 0.02
+    explore_slots: Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=499)], ...],
+        Meta(max_length=500, description="slots that explore; []: all of them"),
+    ] = ()
+    n_draws: Annotated[
+        int, Meta(ge=1, le=10_000, description="thompson: posterior draws behind a propensity")
+    ] = 64
+    half_life_s: Annotated[
+        float,
+        Meta(ge=0, le=3_153_600_000, description="after which evidence counts half; 0: for ever"),
+    ] = 0.0
+    prior_strength: Annotated[
+        float, Meta(gt=0, le=1e6, description="items shown that the prior (the blend) is worth")
+    ] = 100.0
+    prior_reward: Annotated[
+        float,
+        Meta(gt=0, le=1_000, description="what a standard deviation of the blend is worth"),
+    ] = 0.05
+    arms_max: Annotated[Rows, Meta(description="items a partition whose outcomes are kept")] = (
+        50_000
+    )
+    context: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[^=]{1,100}=.{1,100}$")], ...],
+        Meta(
+            max_length=32,
+            description="one feature each of a request's surface and context, e.g. "
+            '["surface=home", "device=phone"]',
+        ),
+    ] = ()
+    context_hashed: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...],
+        Meta(max_length=16, description="fields of the context whose values are hashed"),
+    ] = ()
+    hash_buckets: Annotated[
+        int, Meta(ge=1, le=64, description="features that the hashed fields share")
+    ] = 8
+
+
 class MetricsConfig(Section, frozen=True, kw_only=True):
     """What Prometheus sees."""
 
@@ -260,5 +364,7 @@ class Config(Section, frozen=True, kw_only=True):
     popularity: PopularityConfig = PopularityConfig()
     rewards: RewardsConfig = RewardsConfig()
     scorer: ScorerConfig = ScorerConfig()
+    join: JoinConfig = JoinConfig()
+    bandit: BanditConfig = BanditConfig()
     metrics: MetricsConfig = MetricsConfig()
     origins: dict[str, str] = {}

@@ -163,6 +163,23 @@ class Decision(Message, frozen=True, kw_only=True):
         bytes,
         Meta(description="base64 of little-endian float32, candidates x feature_names, row by row"),
     ]
+    expected: Annotated[
+        Annotated[list[float], Meta(max_length=500)] | None,
+        Meta(description="reward that the policy expected of each item"),
+    ] = None
+    explored: Annotated[
+        Annotated[list[bool], Meta(max_length=500)] | None,
+        Meta(description="whether chance, not the ranking, filled the slot"),
+    ] = None
+    policy_state: Annotated[
+        bytes | None,
+        Meta(
+            description="base64 of little-endian float64: all that the policy drew with beside the "
+            "features, its parameters and the seed"
+        ),
+    ] = None
+    surface: Annotated[Label | None, Meta(description="of the request")] = None
+    context: Annotated[Flat | None, Meta(description="of the request")] = None
     v: Version = 1
 
     def feature_matrix(self) -> NDArray[np.float32]:

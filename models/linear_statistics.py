@@ -1,0 +1,166 @@
+"""Sufficient statistics of linear regression as integers that add up exactly.
+
+Ridge regression, LinUCB (Li et al. 2010) and linear Thompson sampling (Agrawal & Goyal 2013) know
+the past by ``A = Σ x xᵀ`` and ``b = Σ r x`` alone. Kept as whole multiples of a unit they may be
+added in any order, by any number of learners, and taken back again, to the same bits.
+
+A row of statistics holds, in order: n, Σ r², b (d numbers), the upper triangle of A row by row.
+
+Headroom: features within ±8 and rewards within ±1,000 add at most 1e6 * 2^24 = 2^44 to a number,
+so 2^19 of the largest rewards there are, or 2^33 examples with features of 8, stay within int64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decay import CELLS_WIDTH, EPOCH_HALF_LIVES, WEIGHT_BITS, decayed_values
+from models.table import Slots
+
+STATISTICS_BITS = 24
+"""Statistics that do not fade are in units of 2^-24."""
+FADING_BITS = 20
+"""Fading ones: an example at the start of an epoch weighs 2^20, at its end 2^40."""
+FEATURE_MAX = 8.0
+"""Bound of a feature's magnitude."""
+REWARD_MAX = 1_000.0
+"""Bound of a reward's magnitude."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinearStatistics:
+    """Statistics of one model as numbers.
+
+    Attributes
+    ----------
+    n
+        Examples, or their weight where they fade.
+    reward_squares
+        ``Σ r²``.
+    b
+        ``(d,)`` ``Σ r x``.
+    a
+        ``(d, d)`` ``Σ x xᵀ``.
+    """
+
+    n: float
+    reward_squares: float
+    b: NDArray[np.float64]
+    a: NDArray[np.float64]
+
+
+def statistics_width(n_features: int) -> int:
+    """Numbers in a row of statistics.
+
+    >>> statistics_width(2)
+    7
+    """
+    return 2 + n_features + n_features * (n_features + 1) // 2
+
+
+@numba.njit(cache=True, nogil=True)
+def amend(
+    values: NDArray[np.int64],
+    rows: Slots,
+    features: NDArray[np.float32],
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+) -> None:
+    """Bring statistics from outcomes ``before`` to outcomes ``after``, in place.
+
+    Parameters
+    ----------
+    values
+        ``(n_rows, statistics_width(d))``.
+    rows
+        ``(n,)``; negative ones are passed over.
+    features
+        ``(n, d)``.
+    before, after
+        ``(n,)`` rewards; NaN: not learned, before or from now on.
+    """
+    for i in range(len(rows)):
+        if rows[i] >= 0:
+            row = values[rows[i]]
+            _add(row, features[i], before[i], -1, 2.0**STATISTICS_BITS)
+            _add(row, features[i], after[i], 1, 2.0**STATISTICS_BITS)
+
+
+@numba.njit(cache=True, nogil=True)
+def _add(
+    row: NDArray[np.int64], x: NDArray[np.float32], reward: float, sign: int, weight: float
+) -> None:
+    if np.isnan(reward):
+        return
+    n_features = len(x)
+    row[0] += sign * np.int64(np.rint(weight))
+    row[1] += sign * np.int64(np.rint(weight * (reward * reward)))
+    at = 2 + n_features
+    for j in range(n_features):
+        row[2 + j] += sign * np.int64(np.rint(weight * (reward * np.float64(x[j]))))
+        for m in range(j, n_features):
+            square = np.float64(x[j]) * np.float64(x[m])
+            row[at] += sign * np.int64(np.rint(weight * square))
+            at += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def amend_fading(
+    cells: NDArray[np.int64],
+    rows: Slots,
+    features: NDArray[np.float32],
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    ts_ms: NDArray[np.int64],
+    half_life_ms: int,
+) -> None:
+    """As :func:`amend` where evidence fades: each number is the two cells of
+    :mod:`models.decay`, ``cells`` is ``(n_rows, 4 * statistics_width(d))`` and ``ts_ms`` ``(n,)``
+    says how old an example is."""
+    n_features = features.shape[1]
+    width = 2 + n_features + n_features * (n_features + 1) // 2
+    added = np.zeros(width, dtype=np.int64)
+    length = half_life_ms * EPOCH_HALF_LIVES
+    for i in range(len(rows)):
+        if rows[i] < 0:
+            continue
+        epoch = ts_ms[i] // length
+        weight = 2.0 ** (FADING_BITS + (ts_ms[i] - epoch * length) / half_life_ms)
+        added[:] = 0
+        _add(added, features[i], before[i], -1, weight)
+        _add(added, features[i], after[i], 1, weight)
+        row = cells[rows[i]]
+        for j in range(width):
+            cell = CELLS_WIDTH * j + 2 * (epoch & 1)
+            if epoch == row[cell]:
+                row[cell + 1] += added[j]
+            elif epoch > row[cell]:
+                row[cell] = epoch
+                row[cell + 1] = added[j]
+
+
+def statistics(row: NDArray[np.int64], n_features: int) -> LinearStatistics:
+    """The numbers in one row, ``(statistics_width(d),)``."""
+    values = row.astype(np.float64) * 2.0**-STATISTICS_BITS
+    return _unpacked(values, n_features)
+
+
+def fading_statistics(
+    cells: NDArray[np.int64], n_features: int, *, half_life_ms: int, at_ms: int
+) -> LinearStatistics:
+    """The numbers in one row of cells, ``(4 * statistics_width(d),)``, as of a time."""
+    half_life = np.array([half_life_ms], dtype=np.int64)
+    values = decayed_values(cells.reshape(-1, CELLS_WIDTH), half_life, at_ms)[:, 0]
+    return _unpacked(values * 2.0 ** (WEIGHT_BITS - FADING_BITS), n_features)
+
+
+def _unpacked(values: NDArray[np.float64], n_features: int) -> LinearStatistics:
+    a = np.zeros((n_features, n_features))
+    upper = np.triu_indices(n_features)
+    a[upper] = values[2 + n_features :]
+    a.T[upper] = values[2 + n_features :]
+    return LinearStatistics(float(values[0]), float(values[1]), values[2 : 2 + n_features], a)
