@@ -1,0 +1,1 @@
+"""Contextual bandits: policies, and slates drawn with their propensities."""
