@@ -108,6 +108,8 @@ class ScorerMetrics:
         Requests answered; requests and items that could not be used; among them those too old.
     request_seconds
         Time to score one request.
+    decisions, slots, explored
+        Slates by ``policy``, their slots, and the slots that chance filled.
     versions, reloads
         Versions put in place, and full loads because the delta log was trimmed.
     items, users
@@ -129,6 +131,11 @@ class ScorerMetrics:
         self.requests = counter("requests", "Requests answered")
         self.dead_letters = counter("dead_letters", "Messages that could not be used")
         self.stale = counter("stale", "Requests too old to be answered")
+        self.decisions = Counter(
+            "streamer_scorer_decisions", "Slates drawn", ["policy"], registry=registry
+        )
+        self.slots = counter("slots", "Slots of the slates")
+        self.explored = counter("explored", "Slots that chance filled, not the ranking")
         self.versions = counter("versions", "Versions of the parameters put in place")
         self.reloads = counter("reloads", "Full loads because the delta log was trimmed")
         self.items = gauge("items", "Items with parameters")

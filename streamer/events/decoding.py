@@ -275,10 +275,19 @@ def _future_reason(ts_ms: int, publish_ms: int) -> str:
 
 def _check_decision(decision: Decision) -> None:
     n_items, n_candidates = len(decision.items), len(decision.candidates)
-    for field in ("positions", "propensities"):
-        if len(values := getattr(decision, field)) != n_items:
-            problem = f"has {len(values)} numbers for {n_items} items; send one for each"
+    for field in ("positions", "propensities", "expected", "explored"):
+        values = getattr(decision, field)
+        if values is not None and len(values) != n_items:
+            problem = f"has {len(values)} values for {n_items} items; send one for each"
             raise BadMessage(reason(field, values, problem))
+    state = decision.policy_state or b""
+    if len(state) % 8:
+        problem = f"holds {len(state)} bytes; send float64 numbers, 8 bytes each"
+        raise BadMessage(reason("policy_state", state, problem))
+    if not np.isfinite(np.frombuffer(state, dtype="<f8")).all():
+        raise BadMessage(
+            "field 'policy_state': holds a number that is not finite; send finite ones"
+        )
     n_bytes = 4 * n_candidates * len(decision.feature_names)
     if len(decision.features) != n_bytes:
         problem = f"holds {len(decision.features)} bytes where its shape needs {n_bytes}"

@@ -120,6 +120,11 @@ def decisions(draw: st.DrawFn) -> Decision:
         candidates=some(ids, n_candidates),
         feature_names=some(ids, n_features),
         features=pack_features(np.array(features, np.float32).reshape(n_candidates, n_features)),
+        expected=draw(maybe | st.just(some(floats, n_items))),
+        explored=draw(maybe | st.just(some(st.booleans(), n_items))),
+        policy_state=draw(maybe | st.just(np.array(some(floats, 3), "<f8").tobytes())),
+        surface=draw(maybe | ids),
+        context=draw(maybe | flats),
     )
 
 

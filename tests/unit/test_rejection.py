@@ -162,8 +162,12 @@ def test_an_event_from_the_future_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"positions": [0]}, "'positions': .* 1 numbers for 2 items"),
-        ({"propensities": [0.5]}, "'propensities': .* 1 numbers for 2 items"),
+        ({"positions": [0]}, "'positions': .* 1 values for 2 items"),
+        ({"propensities": [0.5]}, "'propensities': .* 1 values for 2 items"),
+        ({"expected": [0.5, 0.1, 0.2]}, "'expected': .* 3 values for 2 items"),
+        ({"explored": []}, "'explored': .* 0 values for 2 items"),
+        ({"policy_state": bytes(7)}, "'policy_state': .* 7 bytes; send float64"),
+        ({"policy_state": np.array([np.inf]).tobytes()}, "'policy_state': .* not finite"),
         ({"propensities": [0.5, 0.0]}, r"'propensities\[1\]': 0.0"),
         ({"propensities": [0.5, 1.1]}, r"'propensities\[1\]': 1.1"),
         ({"features": b"1234"}, "'features': .* 4 bytes .* 24"),
