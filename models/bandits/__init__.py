@@ -1,1 +1,1 @@
-"""Contextual bandits: policies, and slates drawn with their propensities."""
+"""Contextual bandits: policies score actions, draw slates of them, and learn what came of it."""
