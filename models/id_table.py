@@ -62,7 +62,7 @@ class IdTable:
     Parameters
     ----------
     entity
-        ``"user"`` or ``"item"``.
+        ``"user"``, ``"item"`` or ``"arm"``.
     rows_max
         Bound of live ids. At the bound, those with the oldest last event go.
     sightings_min

@@ -1,4 +1,4 @@
-"""All that one partition has taught the model: its users' rows, its contributions to items."""
+"""All that one partition has taught the model: its users' rows, its contributions to others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from models.id_table import IdTable
 from models.protocols import Model
 from models.shared import SharedState
 from models.table import (
+    ARM,
+    ITEM,
+    SHARED_ENTITIES,
+    USER,
     Array,
     Change,
     IdChange,
@@ -36,6 +40,7 @@ class Bounds:
     items_max: int
     user_sightings_min: int = 1
     item_sightings_min: int = 1
+    arms_max: int = 50_000
 
 
 def all_specs(models: Sequence[Model]) -> list[TableSpec]:
@@ -46,13 +51,16 @@ def all_specs(models: Sequence[Model]) -> list[TableSpec]:
     ValueError
         Where two of them have one name, or a width cannot be.
     """
-    specs = [
-        *IdTable.specs("user"),
-        *IdTable.specs("item"),
-        *(spec for model in models for spec in model.tables()),
-    ]
+    of_models = [spec for model in models for spec in model.tables()]
+    specs = [spec for entity in _entities(of_models) for spec in IdTable.specs(entity)]
+    specs += of_models
     check_specs(specs)
     return specs
+
+
+def _entities(specs: Sequence[TableSpec]) -> list[str]:
+    """Entities a partition has ids of: users and items always, arms where a model asks for it."""
+    return [USER, ITEM, *([ARM] if any(spec.entity == ARM for spec in specs) else [])]
 
 
 class PartitionState:
@@ -80,27 +88,37 @@ class PartitionState:
         self.partition = partition
         self.shared = shared
         self.users = IdTable(
-            "user", rows_max=bounds.users_max, sightings_min=bounds.user_sightings_min
+            USER, rows_max=bounds.users_max, sightings_min=bounds.user_sightings_min
         )
         self.items = IdTable(
-            "item", rows_max=bounds.items_max, sightings_min=bounds.item_sightings_min
+            ITEM, rows_max=bounds.items_max, sightings_min=bounds.item_sightings_min
         )
-        self.ids = {"user": self.users, "item": self.items}
+        self.ids = {USER: self.users, ITEM: self.items}
+        specs = [spec for model in models for spec in model.tables()]
+        if ARM in _entities(specs):
+            self.ids[ARM] = IdTable(ARM, rows_max=bounds.arms_max)
         self.own: dict[str, Table] = {
             table.spec.name: table
             for ids in self.ids.values()
             for table in (ids.meta, ids.sightings)
         }
         self.contributions: dict[str, Table] = {}
-        for spec in (spec for model in models for spec in model.tables()):
+        for spec in specs:
             table = Table(spec, rows_max=self._rows_max(spec))
             (self.contributions if spec.shared else self.own)[spec.name] = table
         self.watermark_ms = 0
-        self.item_rows: Slots = np.zeros(0, dtype=np.int32)
+        self._shared_rows = {
+            entity: np.zeros(0, dtype=np.int32) for entity in self.ids if entity in SHARED_ENTITIES
+        }
         self._withdrawn: dict[str, list[Rows]] = {}
         self._dirty = {name: TouchedSlots() for name in (*self.own, *self.contributions)}
-        self._names_since: dict[str, dict[int, bytes]] = {"user": {}, "item": {}}
-        self._removed_since: dict[str, dict[int, None]] = {"user": {}, "item": {}}
+        self._names_since: dict[str, dict[int, bytes]] = {entity: {} for entity in self.ids}
+        self._removed_since: dict[str, dict[int, None]] = {entity: {} for entity in self.ids}
+
+    @property
+    def item_rows(self) -> Slots:
+        """Row of each item slot in the shared tables, -1 for a free slot."""
+        return self._shared_rows[ITEM]
 
     def _rows_max(self, spec: TableSpec) -> int:
         return self.ids[spec.entity].rows_max if spec.entity in self.ids else _INDEX_ROWS_MAX
@@ -108,17 +126,18 @@ class PartitionState:
     # --- slots ----------------------------------------------------------------------------------
 
     def reserve(self) -> None:
-        """Let every table have a row for every slot, and map new items to shared rows."""
+        """Let every table have a row for every slot, and map new ids to shared rows."""
         for table in (*self.own.values(), *self.contributions.values()):
             if table.spec.entity in self.ids:
                 table.reserve(self.ids[table.spec.entity].n_slots)
-        n_slots, n_mapped = len(self.items.keys), len(self.item_rows)
-        if n_slots > n_mapped:
-            unmapped = np.full(n_slots - n_mapped, -1, dtype=np.int32)
-            self.item_rows = np.concatenate([self.item_rows, unmapped])
-        new = self.items.unmapped(self.item_rows)
-        if len(new):
-            self.item_rows[new] = self.shared.acquire(self.items.keys[new])
+        for entity, rows in self._shared_rows.items():
+            ids = self.ids[entity]
+            if len(ids.keys) > len(rows):
+                unmapped = np.full(len(ids.keys) - len(rows), -1, dtype=np.int32)
+                self._shared_rows[entity] = rows = np.concatenate([rows, unmapped])
+            new = ids.unmapped(rows)
+            if len(new):
+                rows[new] = self.shared.acquire(entity, ids.keys[new])
 
     def evict(self, entity: str, slots: Slots) -> None:
         """Drop ids and their rows, withdrawing what they contributed to shared rows."""
@@ -132,9 +151,9 @@ class PartitionState:
             if table.spec.shared:
                 self._withdraw(table, keys, slots)
             table.values[slots] = 0
-        if entity == "item":
-            self.shared.release(keys)
-            self.item_rows[slots] = -1
+        if entity in self._shared_rows:
+            self.shared.release(entity, keys)
+            self._shared_rows[entity][slots] = -1
         ids.evict(slots)
 
     def _withdraw(self, table: Table, keys: Keys, slots: Slots) -> None:
@@ -261,12 +280,10 @@ class PartitionState:
             keys, id_names = names.get(entity, (np.zeros(0, np.uint64), ()))
             ids.load(keys, id_names, _aligned(keys, tables.get(ids.meta.spec.name), ids.meta))
         self.reserve()
+        metas = [ids.meta for ids in self.ids.values()]
         for table in (*self.own.values(), *self.contributions.values()):
             rows = tables.get(table.spec.name)
-            if rows is not None and table.spec.name not in (
-                self.users.meta.spec.name,
-                self.items.meta.spec.name,
-            ):
+            if rows is not None and table not in metas:
                 slots = self._slots(table, rows.keys)  # may make the table larger
                 table.values[slots] = rows.values
         self.shared.add({name: tables[name] for name in self.contributions if name in tables})

@@ -1,4 +1,4 @@
-"""What all partitions know of items together: initial value + sum of contributions."""
+"""What all partitions know of items and arms together: initial value + sum of contributions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,59 @@ import numpy as np
 
 from models.key_map import KeyMap
 from models.protocols import Model
-from models.table import Change, Keys, Rows, Slots, Table, TableSpec, fold
+from models.table import ITEM, SHARED_ENTITIES, Change, Keys, Rows, Slots, Table, TableSpec, fold
 
 _NO_LIMIT = 1 << 31
+
+
+class SharedIds:
+    """Rows of the ids of one entity that at least one partition has admitted.
+
+    Attributes
+    ----------
+    map
+        Key → row.
+    keys
+        ``(capacity,)`` key of each row.
+    """
+
+    def __init__(self) -> None:
+        self.map = KeyMap()
+        self.keys: Keys = np.zeros(0, dtype=np.uint64)
+        self.n_rows = 0
+        self._n_owners = np.zeros(0, dtype=np.int32)
+        self._free: list[int] = []
+
+    def acquire(self, keys: Keys) -> tuple[Slots, Slots]:
+        """A partition admits ids: their ``(n,)`` rows, and those of them that are new."""
+        rows = self.map.find(keys)
+        missing = np.flatnonzero(rows < 0)
+        new = self._take(keys[missing]) if len(missing) else rows[:0]
+        rows[missing] = new
+        self._n_owners[rows] += 1
+        return rows, new
+
+    def _take(self, keys: Keys) -> Slots:
+        n_reused = min(len(keys), len(self._free))
+        reused = [self._free.pop() for _ in range(n_reused)]
+        n_fresh = len(keys) - n_reused
+        rows = np.array([*reused, *range(self.n_rows, self.n_rows + n_fresh)], dtype=np.int32)
+        self.n_rows += n_fresh
+        if self.n_rows > len(self.keys):
+            n_more = max(self.n_rows, 2 * len(self.keys), 256) - len(self.keys)
+            self.keys = np.concatenate([self.keys, np.zeros(n_more, np.uint64)])
+            self._n_owners = np.concatenate([self._n_owners, np.zeros(n_more, np.int32)])
+        self.keys[rows] = keys
+        self.map.insert(keys, rows)
+        return rows
+
+    def release(self, keys: Keys) -> None:
+        """A partition drops ids, its contributions already withdrawn; unowned rows are freed."""
+        rows = self.map.find(keys)
+        self._n_owners[rows] -= 1
+        unowned = rows[self._n_owners[rows] == 0]
+        self.map.remove(self.keys[unowned])
+        self._free.extend(unowned.tolist())
 
 
 class SharedState:
@@ -29,69 +79,51 @@ class SharedState:
         self._models = models
         specs = [spec for model in models for spec in model.tables() if spec.shared]
         self.tables = {spec.name: Table(spec, rows_max=_NO_LIMIT) for spec in specs}
-        self.item_map = KeyMap()
-        self.item_keys: Keys = np.zeros(0, dtype=np.uint64)
-        self._n_owners = np.zeros(0, dtype=np.int32)
-        self._free: list[int] = []
-        self._n_rows = 0
+        self.ids = {entity: SharedIds() for entity in SHARED_ENTITIES}
+
+    @property
+    def item_map(self) -> KeyMap:
+        return self.ids[ITEM].map
 
     @property
     def n_items(self) -> int:
         return len(self.item_map)
 
     def rows(self, spec: TableSpec, keys: Keys) -> Slots:
-        """``(n,)`` rows of ``keys`` in a shared table: looked up for items, else the index."""
-        if spec.entity == "item":
-            return self.item_map.find(keys)
+        """``(n,)`` rows of ``keys`` in a shared table: looked up for ids, else the index."""
+        if spec.entity in self.ids:
+            return self.ids[spec.entity].map.find(keys)
         rows = keys.astype(np.int32)
         if len(rows):
             self.tables[spec.name].reserve(int(rows.max()) + 1)
         return rows
 
     def keys(self, spec: TableSpec, rows: Slots) -> Keys:
-        return self.item_keys[rows] if spec.entity == "item" else rows.astype(np.uint64)
+        if spec.entity in self.ids:
+            return self.ids[spec.entity].keys[rows]
+        return rows.astype(np.uint64)
 
-    def acquire(self, keys: Keys) -> Slots:
-        """A partition admits items: their ``(n,)`` rows, new ones at their initial values."""
-        rows = self.item_map.find(keys)
-        missing = np.flatnonzero(rows < 0)
-        if len(missing):
-            rows[missing] = self._new_rows(keys[missing])
-        self._n_owners[rows] += 1
+    def acquire(self, entity: str, keys: Keys) -> Slots:
+        """A partition admits ids: their ``(n,)`` rows, new ones at their initial values."""
+        rows, new = self.ids[entity].acquire(keys)
+        if len(new):
+            self._start(entity, new)
         return rows
 
-    def _new_rows(self, keys: Keys) -> Slots:
-        n_reused = min(len(keys), len(self._free))
-        reused = [self._free.pop() for _ in range(n_reused)]
-        n_fresh = len(keys) - n_reused
-        rows = np.array([*reused, *range(self._n_rows, self._n_rows + n_fresh)], dtype=np.int32)
-        self._n_rows += n_fresh
-        self._reserve(self._n_rows)
-        self.item_keys[rows] = keys
-        self.item_map.insert(keys, rows)
+    def _start(self, entity: str, rows: Slots) -> None:
+        """Bring new rows to their initial values."""
+        ids = self.ids[entity]
         for model in self._models:
             for spec in model.tables():
-                if spec.shared and spec.entity == "item":
-                    initial = model.initial(spec.name, keys)
-                    self.tables[spec.name].values[rows] = 0 if initial is None else initial
-        return rows
+                if spec.shared and spec.entity == entity:
+                    table = self.tables[spec.name]
+                    table.reserve(ids.n_rows)
+                    initial = model.initial(spec.name, ids.keys[rows])
+                    table.values[rows] = 0 if initial is None else initial
 
-    def _reserve(self, n_rows: int) -> None:
-        for table in self.tables.values():
-            if table.spec.entity == "item":
-                table.reserve(n_rows)
-        if n_rows > len(self.item_keys):
-            n_new = max(n_rows, 2 * len(self.item_keys), 256) - len(self.item_keys)
-            self.item_keys = np.concatenate([self.item_keys, np.zeros(n_new, np.uint64)])
-            self._n_owners = np.concatenate([self._n_owners, np.zeros(n_new, np.int32)])
-
-    def release(self, keys: Keys) -> None:
-        """A partition drops items, its contributions already withdrawn; unowned rows are freed."""
-        rows = self.item_map.find(keys)
-        self._n_owners[rows] -= 1
-        unowned = rows[self._n_owners[rows] == 0]
-        self.item_map.remove(self.item_keys[unowned])
-        self._free.extend(unowned.tolist())
+    def release(self, entity: str, keys: Keys) -> None:
+        """A partition drops ids, its contributions already withdrawn."""
+        self.ids[entity].release(keys)
 
     def add(self, tables: Mapping[str, Rows]) -> None:
         """Add contributions (changes, or whole rows of a checkpoint) to rows already acquired."""
@@ -104,7 +136,8 @@ class SharedState:
     def apply(self, change: Change) -> None:
         """Apply what another partition committed."""
         self.add(change.withdrawn)
-        if "item" in change.ids:
-            self.release(change.ids["item"].removed)
-            self.acquire(change.ids["item"].added)
+        for entity in SHARED_ENTITIES:
+            if entity in change.ids:
+                self.release(entity, change.ids[entity].removed)
+                self.acquire(entity, change.ids[entity].added)
         self.add(change.tables)

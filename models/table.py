@@ -20,6 +20,12 @@ FIXED_POINT_BITS = 24
 FIXED_POINT_UNIT = 2.0**-FIXED_POINT_BITS
 
 
+USER, ITEM, ARM = "user", "item", "arm"
+"""Entities with ids: an arm is an item as a bandit knows it, kept while it is shown."""
+SHARED_ENTITIES = (ITEM, ARM)
+"""Those whose rows several partitions contribute to."""
+
+
 class Merge(StrEnum):
     """How what several partitions contributed to one row becomes one row.
 
@@ -55,8 +61,8 @@ class TableSpec:
     name
         Lower-case name, unique in a model set.
     entity
-        ``"user"`` or ``"item"``: a row belongs to an id of that entity and goes when the id goes.
-        Anything else (``"slot"``): the key is a plain index and the row stays.
+        ``USER``, ``ITEM`` or ``ARM``: a row belongs to an id of that entity and goes when the id
+        goes. Anything else (``"slot"``): the key is a plain index and the row stays.
     merge
         How contributions merge.
     dtype

@@ -106,13 +106,14 @@ def snapshot(state: PartitionState) -> Snapshot:
 def shared_snapshot(shared: SharedState) -> Snapshot:
     """Every merged row of a learner, to the bit, by table and key."""
     rows: Snapshot = {}
-    live = np.flatnonzero(
-        shared.item_map.find(shared.item_keys) == np.arange(len(shared.item_keys))
-    )
     for name, table in shared.tables.items():
-        items = table.spec.entity == "item"
-        keys = shared.item_keys[live] if items else np.arange(len(table))
-        rows[f"merged {name}"] = _nonzero(keys, table.values[live] if items else table.values)
+        if table.spec.entity in shared.ids:
+            ids = shared.ids[table.spec.entity]
+            live = np.flatnonzero(ids.map.find(ids.keys) == np.arange(len(ids.keys)))
+            live = live[live < len(table)]
+            rows[f"merged {name}"] = _nonzero(ids.keys[live], table.values[live])
+        else:
+            rows[f"merged {name}"] = _nonzero(np.arange(len(table)), table.values)
     return rows
 
 

@@ -17,7 +17,7 @@ from models.ingest import Segment, learn_feedback
 from models.partition import Bounds, PartitionState
 from models.protocols import Model
 from models.shared import SharedState
-from models.table import Change
+from models.table import SHARED_ENTITIES, Change
 from streamer.errors import LearningError, StoreUnavailable
 from streamer.events.decoding import Rejected
 from streamer.learner.batch import RewardFunction, decode_batch
@@ -411,7 +411,9 @@ def load_image(state: PartitionState, image: PartitionImage) -> None:
 
 def add_image(shared: SharedState, image: PartitionImage) -> None:
     """Add what a partition owned elsewhere has contributed."""
-    shared.acquire(image.checkpoint.names.get("item", (np.zeros(0, np.uint64), ()))[0])
+    for entity in SHARED_ENTITIES:
+        if entity in image.checkpoint.names:
+            shared.acquire(entity, image.checkpoint.names[entity][0])
     shared.add(image.checkpoint.tables)
     for entry in image.entries:
         shared.apply(entry.change)

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.table import Array, Change, IdChange, Keys, Rows, TableSpec
+from models.table import ARM, ITEM, USER, Array, Change, IdChange, Keys, Rows, TableSpec
 from streamer.errors import LayoutMismatch, StoreError
 from streamer.protocols import (
     STORE_SCHEMA_VERSION,
@@ -27,7 +27,7 @@ from streamer.protocols import (
     Schedule,
 )
 
-ID_ENTITIES: Final = frozenset({"item", "user"})
+ID_ENTITIES: Final = frozenset({ARM, ITEM, USER})
 """Entities whose rows belong to an id, and go with it."""
 
 _PREFIX = struct.Struct("<II")
