@@ -5,6 +5,7 @@
     StreamerError
     ├── ConfigError            a key, a value or a combination of settings is wrong
     ├── BadMessage             one message can't be used: it becomes a dead letter
+    ├── LogRefused             a log can't answer what it is asked
     ├── StoreError
     │   ├── StoreUnavailable   (retriable) the store did not answer in time
     │   ├── LayoutMismatch     the store was written with other settings or another version
@@ -32,6 +33,10 @@ class ConfigError(StreamerError):
 
 
 class BadMessage(StreamerError):
+    pass
+
+
+class LogRefused(StreamerError):
     pass
 
 

@@ -28,6 +28,7 @@ GROUPS = {
     "streamer.store": "store",
     "streamer.learner": "learner",
     "streamer.scorer": "scorer",
+    "streamer.replay": "replay",
     "streamer.client": "client",
     "streamer.application": "application",
     "streamer.documentation": "application",
@@ -55,6 +56,8 @@ ALLOWED: dict[str, set[str]] = {
     "store": CONTRACT,
     "learner": SERVICES,
     "scorer": SERVICES,
+    # Replay runs the live code over a log.
+    "replay": {*SERVICES, "learner", "scorer"},
     "client": {*CONTRACT, "kafka"},
     "testing": {*CONTRACT, "kafka"},
     "package": {"client", "errors", "events", "config"},

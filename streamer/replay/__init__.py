@@ -1,0 +1,1 @@
+"""Logged streams: what the live code, or another policy, would have made of them."""
