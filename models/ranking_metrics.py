@@ -1,0 +1,216 @@
+"""How good ranked lists are: accuracy, and what lies beyond it.
+
+Arrays hold one query a row. Every function returns one value a query, so that means, standard
+errors and comparisons by user can be made of them (:func:`mean_and_error`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+NOT_RANKED = -1
+"""The rank of a target that is not in the ranking: a miss at any depth."""
+
+
+# --- from gains in the order of a ranking ---------------------------------------------------------
+
+
+def recall_at(gains: Values, n_relevant: NDArray[np.int64], k: int) -> Values:
+    """Share of the relevant items that are among the first ``k``; 0 where nothing is relevant.
+
+    Parameters
+    ----------
+    gains
+        ``(n, m)`` gain of the item at each place, 0 if it is not relevant.
+    n_relevant
+        ``(n,)`` relevant items, also those that are not ranked.
+    """
+    found: Values = (gains[:, :k] > 0).sum(axis=1) / np.maximum(n_relevant, 1)
+    return found
+
+
+def hit_at(gains: Values, k: int) -> Values:
+    """1 where a relevant item is among the first ``k``, else 0; ``gains`` as above."""
+    n_found: NDArray[np.int64] = (gains[:, :k] > 0).sum(axis=1)
+    return np.minimum(n_found, 1).astype(np.float64)
+
+
+def ndcg_at(gains: Values, all_gains: Values, k: int) -> Values:
+    """Normalized discounted cumulative gain (Järvelin & Kekäläinen 2002), gains taken as they are.
+
+    ``Σ_j gain_j / log2(j + 1)`` over places j = 1 … k, over the same of the best order there is.
+
+    Parameters
+    ----------
+    gains
+        ``(n, m)`` gain of the item at each place.
+    all_gains
+        ``(n, r)`` gains of all relevant items in any order, padded with zeros.
+    """
+    ideal = -np.sort(-all_gains, axis=1)
+    best = _dcg(ideal, k)
+    return np.divide(_dcg(gains, k), best, out=np.zeros(len(gains)), where=best > 0)
+
+
+def _dcg(gains: Values, k: int) -> Values:
+    shown = gains[:, :k]
+    discounts = 1.0 / np.log2(np.arange(shown.shape[1]) + 2.0)
+    discounted: Values = shown @ discounts
+    return discounted
+
+
+def average_precision_at(gains: Values, n_relevant: NDArray[np.int64], k: int) -> Values:
+    """Precision at each relevant item among the first ``k``, summed, over all that are relevant."""
+    relevant = gains[:, :k] > 0
+    precision = np.cumsum(relevant, axis=1) / (np.arange(relevant.shape[1]) + 1.0)
+    summed: Values = (precision * relevant).sum(axis=1)
+    return summed / np.maximum(n_relevant, 1)
+
+
+def reciprocal_rank(gains: Values) -> Values:
+    """1 / place of the first relevant item, from 1; 0 where there is none."""
+    relevant = gains > 0
+    first = relevant.argmax(axis=1) if relevant.shape[1] else np.zeros(len(gains), dtype=int)
+    return np.where(relevant.any(axis=1), 1.0 / (first + 1.0), 0.0)
+
+
+# --- from the rank of the one relevant item -------------------------------------------------------
+
+
+def target_metrics(ranks: NDArray[np.int64], k: int) -> dict[str, Values]:
+    """The metrics above for queries with one relevant item, the target.
+
+    Parameters
+    ----------
+    ranks
+        ``(n,)`` rank of the target from 0, ``NOT_RANKED`` where it is missing.
+    k
+        Depth of the lists; the reciprocal rank (``mrr``) knows no depth.
+
+    Examples
+    --------
+    >>> found = target_metrics(np.array([0, 2, 11, NOT_RANKED]), 10)
+    >>> {name: values.round(3).tolist() for name, values in found.items()}
+    {'recall@10': [1.0, 1.0, 0.0, 0.0], 'ndcg@10': [1.0, 0.5, 0.0, 0.0],
+     'map@10': [1.0, 0.333, 0.0, 0.0], 'mrr': [1.0, 0.333, 0.083, 0.0],
+     'hit_rate@10': [1.0, 1.0, 0.0, 0.0]}
+    """
+    ranked = ranks >= 0
+    places = np.where(ranked, ranks, 0) + 1.0
+    hits = (ranked & (ranks < k)).astype(np.float64)
+    return {
+        f"recall@{k}": hits,
+        f"ndcg@{k}": hits / np.log2(places + 1.0),
+        f"map@{k}": hits / places,
+        "mrr": ranked / places,
+        f"hit_rate@{k}": hits.copy(),
+    }
+
+
+# --- beyond accuracy ------------------------------------------------------------------------------
+
+
+def catalogue_coverage(n_shown: NDArray[np.int64]) -> float:
+    """Share of the items that were in at least one list; ``(n_items,)`` how often each was."""
+    return float((n_shown > 0).mean()) if len(n_shown) else 0.0
+
+
+def category_diversity(lists: NDArray[np.int32], categories: NDArray[np.bool_]) -> Values:
+    """Mean over pairs of a list of ``1 - |A ∩ B| / |A ∪ B|``, A and B the items' categories.
+
+    Intra-list diversity (Ziegler et al. 2005) with Jaccard's similarity. Pairs of which one item
+    has no category say nothing; NaN for a list without a pair that says something.
+
+    Parameters
+    ----------
+    lists
+        ``(n, k)`` item rows, -1 where a list is shorter.
+    categories
+        ``(n_items, n_categories)``.
+    """
+    first, second = np.triu_indices(lists.shape[1], 1)
+    of_items = categories[lists].astype(np.int32)
+    of_items[lists < 0] = 0
+    n_own = of_items.sum(axis=2)
+    n_both = np.einsum("njc,nlc->njl", of_items, of_items)[:, first, second]
+    n_any = n_own[:, first] + n_own[:, second] - n_both
+    known = (n_own[:, first] > 0) & (n_own[:, second] > 0)
+    return _mean_where(1.0 - n_both / np.maximum(n_any, 1), known)
+
+
+def factor_diversity(lists: NDArray[np.int32], factors: NDArray[np.float32]) -> Values:
+    """Mean over pairs of a list of ``1 - cosine`` of the items' vectors.
+
+    Items at zero have no direction: their pairs say nothing. Parameters as above, with ``factors``
+    of shape ``(n_items, n_factors)``.
+    """
+    first, second = np.triu_indices(lists.shape[1], 1)
+    norms = np.linalg.norm(factors, axis=1, keepdims=True)
+    unit = np.divide(factors, norms, out=np.zeros_like(factors), where=norms > 0)[lists]
+    cosines = np.einsum("njf,nlf->njl", unit, unit)[:, first, second]
+    known = (lists >= 0) & (norms[lists, 0] > 0)
+    return _mean_where(1.0 - cosines, known[:, first] & known[:, second])
+
+
+def novelty(n_consumers: NDArray[np.int64], n_users: NDArray[np.int64]) -> Values:
+    """Mean self-information of a list in bits (Zhou et al. 2010): ``log2(n_users / n_consumers)``.
+
+    Parameters
+    ----------
+    n_consumers
+        ``(n, k)`` users who had consumed each item when it was recommended; -1: no item there.
+    n_users
+        ``(n,)`` users there were then. An item nobody has consumed counts as one of one user.
+
+    Returns
+    -------
+    ``(n,)``; NaN for an empty list.
+    """
+    shares = np.maximum(n_consumers, 1) / np.maximum(n_users, 1)[:, None]
+    return _mean_where(-np.log2(np.minimum(shares, 1.0)), n_consumers >= 0)
+
+
+def serendipity(hits: Values, expected: NDArray[np.bool_]) -> Values:
+    """Hits that a primitive recommender would not have made too (Ge et al. 2010).
+
+    Parameters
+    ----------
+    hits
+        ``(n,)`` 1 where the target is in the list.
+    expected
+        ``(n,)`` whether it is also in the list of the primitive one, such as the most popular.
+    """
+    return hits * ~expected
+
+
+def _mean_where(values: Values, known: NDArray[np.bool_]) -> Values:
+    n_known = known.sum(axis=1)
+    sums = np.where(known, values, 0.0).sum(axis=1)
+    means: Values = np.divide(sums, n_known, out=np.full(len(values), np.nan), where=n_known > 0)
+    return means
+
+
+# --- means ----------------------------------------------------------------------------------------
+
+
+def mean_and_error(total: float, total_of_squares: float, n: int) -> tuple[float, float]:
+    """Mean and its standard error, from sums; NaN where there are too few values.
+
+    The error takes values as independent. Those of one user are not quite: to compare two models,
+    resample users.
+
+    Examples
+    --------
+    >>> mean_and_error(2.0, 2.0, 4)
+    (0.5, 0.288...)
+    """
+    if n == 0:
+        return float("nan"), float("nan")
+    mean = total / n
+    if n == 1:
+        return mean, float("nan")
+    variance = max(0.0, total_of_squares / n - mean * mean) * n / (n - 1)
+    return mean, float(np.sqrt(variance / n))

@@ -1,0 +1,123 @@
+"""Where a target stands among candidates, and the best of them: one pass over the scores."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ranking_metrics import NOT_RANKED
+from models.seeding import random_bits, scaled_below
+
+NOT_A_NUMBER = -2
+"""Returned in place of a rank where a score is NaN."""
+
+
+@numba.njit(cache=True, nogil=True)
+def place(
+    scores: NDArray[np.floating],
+    excluded: NDArray[np.uint8],
+    target: int,
+    start: np.uint64,
+    against: bool,
+    top: NDArray[np.int32],
+    top_scores: NDArray[np.float64],
+) -> int:
+    """Rank of the target from 0; fills ``top`` with the best candidates, in order.
+
+    Candidates of one score are put in a random order, the same for the rank and for ``top``: it is
+    a function of ``start`` and of their rows alone. O(n + k ln(n / k) k).
+
+    Parameters
+    ----------
+    scores
+        ``(n,)``; -inf: not recommended, and so not ranked.
+    excluded
+        ``(n,)`` or longer; nonzero: no candidate.
+    target
+        Its row; -1: none of the items.
+    start
+        Of the random order, see :func:`models.seeding.stream`.
+    against
+        Put the target behind all candidates of its score.
+    top
+        ``(k,)``, overwritten: rows, -1 behind the last candidate.
+    top_scores
+        ``(k,)`` scratch.
+
+    Returns
+    -------
+    The rank; ``NOT_RANKED`` (-1) without a target among the candidates; ``NOT_A_NUMBER`` (-2).
+    """
+    k = len(top)
+    top[:] = -1
+    ranked = target >= 0 and excluded[target] == 0 and scores[target] > -math.inf
+    wanted = float(scores[target]) if ranked else math.inf
+    wanted_key = _key(start, target, target, against) if ranked else np.uint64(0)
+    rank = 0
+    n_top = 0
+    for row in range(len(scores)):
+        if excluded[row]:
+            continue
+        score = float(scores[row])
+        if math.isnan(score):
+            return NOT_A_NUMBER
+        if ranked and score >= wanted and row != target:
+            before = score > wanted or _key(start, row, target, against) > wanted_key
+            rank += 1 if before else 0
+        if score == -math.inf or (n_top == k and (k == 0 or score < top_scores[k - 1])):
+            continue
+        at = n_top
+        while at > 0 and (
+            score > top_scores[at - 1]
+            or (
+                score == top_scores[at - 1]
+                and _key(start, row, target, against) > _key(start, top[at - 1], target, against)
+            )
+        ):
+            at -= 1
+        if at == k:
+            continue
+        n_top = min(n_top + 1, k)
+        for moved in range(n_top - 1, at, -1):
+            top[moved] = top[moved - 1]
+            top_scores[moved] = top_scores[moved - 1]
+        top[at] = row
+        top_scores[at] = score
+    return rank if ranked else NOT_RANKED
+
+
+@numba.njit(cache=True, nogil=True)
+def _key(start: np.uint64, row: int, target: int, against: bool) -> np.uint64:
+    if against and row == target:
+        return np.uint64(0)
+    return random_bits(start, np.uint64(row))
+
+
+@numba.njit(cache=True, nogil=True)
+def exclude_all_but_sample(
+    excluded: NDArray[np.uint8], n_items: int, target: int, n_sampled: int, start: np.uint64
+) -> None:
+    """Exclude all candidates but the target and ``n_sampled`` others, each set as likely.
+
+    Parameters
+    ----------
+    excluded
+        ``(n_items,)`` or longer, changed in place.
+    """
+    candidates = np.empty(n_items, dtype=np.int32)
+    n = 0
+    for row in range(n_items):
+        if excluded[row] == 0 and row != target:
+            candidates[n] = row
+            n += 1
+    # The first of a shuffle: what is drawn changes places with the last not drawn yet.
+    n_left = n
+    for draw in range(min(n_sampled, n)):
+        at = scaled_below(random_bits(start, np.uint64(draw)), n_left)
+        n_left -= 1
+        candidates[at], candidates[n_left] = candidates[n_left], candidates[at]
+    for i in range(n_left):
+        excluded[candidates[i]] = 1
