@@ -1,0 +1,27 @@
+"""Off-policy evaluation: what a policy would have earned, from a log that another one made.
+
+The estimators are :class:`ReplayMatching`, :class:`IPS`, :class:`SNIPS`, :class:`DM`, :class:`DR`
+and :class:`SwitchDR` over a :class:`WeighedLog`; the reward model behind the last three is
+:class:`CrossFittedRidge`.
+"""
+
+from models.ope.estimators import DM, DR, IPS, SNIPS, Estimator, ReplayMatching, SwitchDR
+from models.ope.intervals import Estimate, Interval, estimate
+from models.ope.reward_model import CrossFittedRidge
+from models.ope.weighed_log import Terms, WeighedLog
+
+__all__ = [
+    "DM",
+    "DR",
+    "IPS",
+    "SNIPS",
+    "CrossFittedRidge",
+    "Estimate",
+    "Estimator",
+    "Interval",
+    "ReplayMatching",
+    "SwitchDR",
+    "Terms",
+    "WeighedLog",
+    "estimate",
+]
