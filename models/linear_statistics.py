@@ -8,6 +8,7 @@ A row of statistics holds, in order: n, Σ r², b (d numbers), the upper triangl
 
 Headroom: features within ±8 and rewards within ±1,000 add at most 1e6 * 2^24 = 2^44 to a number,
 so 2^19 of the largest rewards there are, or 2^33 examples with features of 8, stay within int64.
+Where they fade, an example weighs up to 2^40: 2^23 of ``Σ r²`` or ``Σ x²`` in one half-life.
 """
 
 from __future__ import annotations
@@ -86,14 +87,15 @@ def amend(
     for i in range(len(rows)):
         if rows[i] >= 0:
             row = values[rows[i]]
-            _add(row, features[i], before[i], -1, 2.0**STATISTICS_BITS)
-            _add(row, features[i], after[i], 1, 2.0**STATISTICS_BITS)
+            add_outcome(row, features[i], before[i], -1, 2.0**STATISTICS_BITS)
+            add_outcome(row, features[i], after[i], 1, 2.0**STATISTICS_BITS)
 
 
 @numba.njit(cache=True, nogil=True)
-def _add(
-    row: NDArray[np.int64], x: NDArray[np.float32], reward: float, sign: int, weight: float
+def add_outcome(
+    row: NDArray[np.int64], x: NDArray[np.floating], reward: float, sign: int, weight: float
 ) -> None:
+    """Add (``sign`` 1) or take back (-1) one example in one row; NaN is no example."""
     if np.isnan(reward):
         return
     n_features = len(x)
@@ -121,26 +123,85 @@ def amend_fading(
     """As :func:`amend` where evidence fades: each number is the two cells of
     :mod:`models.decay`, ``cells`` is ``(n_rows, 4 * statistics_width(d))`` and ``ts_ms`` ``(n,)``
     says how old an example is."""
-    n_features = features.shape[1]
-    width = 2 + n_features + n_features * (n_features + 1) // 2
-    added = np.zeros(width, dtype=np.int64)
-    length = half_life_ms * EPOCH_HALF_LIVES
+    added = np.zeros(cells.shape[1] // CELLS_WIDTH, dtype=np.int64)
     for i in range(len(rows)):
-        if rows[i] < 0:
-            continue
-        epoch = ts_ms[i] // length
-        weight = 2.0 ** (FADING_BITS + (ts_ms[i] - epoch * length) / half_life_ms)
-        added[:] = 0
-        _add(added, features[i], before[i], -1, weight)
-        _add(added, features[i], after[i], 1, weight)
-        row = cells[rows[i]]
-        for j in range(width):
-            cell = CELLS_WIDTH * j + 2 * (epoch & 1)
-            if epoch == row[cell]:
-                row[cell + 1] += added[j]
-            elif epoch > row[cell]:
-                row[cell] = epoch
-                row[cell + 1] = added[j]
+        if rows[i] >= 0:
+            row = cells[rows[i]]
+            amend_fading_row(row, added, features[i], before[i], after[i], ts_ms[i], half_life_ms)
+
+
+@numba.njit(cache=True, nogil=True)
+def amend_fading_row(
+    row: NDArray[np.int64],
+    added: NDArray[np.int64],
+    x: NDArray[np.floating],
+    before: float,
+    after: float,
+    ts_ms: int,
+    half_life_ms: int,
+) -> None:
+    """One example of :func:`amend_fading`; ``added`` is scratch, ``(statistics_width(d),)``."""
+    length = half_life_ms * EPOCH_HALF_LIVES
+    epoch = ts_ms // length
+    weight = 2.0 ** (FADING_BITS + (ts_ms - epoch * length) / half_life_ms)
+    added[:] = 0
+    add_outcome(added, x, before, -1, weight)
+    add_outcome(added, x, after, 1, weight)
+    for j in range(len(added)):
+        cell = CELLS_WIDTH * j + 2 * (epoch & 1)
+        if epoch == row[cell]:
+            row[cell + 1] += added[j]
+        elif epoch > row[cell]:
+            row[cell] = epoch
+            row[cell + 1] = added[j]
+
+
+@numba.njit(cache=True, nogil=True)
+def read_sums(row: NDArray[np.int64], b: NDArray[np.float64], a: NDArray[np.float64]) -> None:
+    """Write ``Σ r x`` and ``Σ x xᵀ`` of one row into ``b`` ``(d,)`` and ``a`` ``(d, d)``."""
+    n_features = len(b)
+    at = 2 + n_features
+    for j in range(n_features):
+        b[j] = row[2 + j] * 2.0**-STATISTICS_BITS
+        for m in range(j, n_features):
+            a[j, m] = a[m, j] = row[at] * 2.0**-STATISTICS_BITS
+            at += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def read_fading_sums(
+    row: NDArray[np.int64],
+    half_life_ms: int,
+    at_ms: int,
+    b: NDArray[np.float64],
+    a: NDArray[np.float64],
+) -> None:
+    """As :func:`read_sums` of one row of cells, as of a time."""
+    length = half_life_ms * EPOCH_HALF_LIVES
+    current = at_ms // length
+    weights = np.empty(3)
+    for i in range(3):
+        age = ((current + i - 1) * length - at_ms) / half_life_ms
+        weights[i] = 2.0 ** (age - FADING_BITS)
+    n_features = len(b)
+    at = 2 + n_features
+    for j in range(n_features):
+        b[j] = _decayed(row, 2 + j, current, weights)
+        for m in range(j, n_features):
+            a[j, m] = a[m, j] = _decayed(row, at, current, weights)
+            at += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _decayed(
+    row: NDArray[np.int64], number: int, current: int, weights: NDArray[np.float64]
+) -> float:
+    value = 0.0
+    for cell in range(CELLS_WIDTH * number, CELLS_WIDTH * (number + 1), 2):
+        epoch = row[cell] - current
+        if -1 <= epoch <= 1:
+            value += row[cell + 1] * weights[epoch + 1]
+    return value
 
 
 def statistics(row: NDArray[np.int64], n_features: int) -> LinearStatistics:

@@ -7,6 +7,8 @@ independent elements: the compiler may use vector instructions, and each sum sti
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,17 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
-BLOCK = 32
-"""Rows of actions worked on at a time: 32 * 64 features * 8 B = 16 kB stay in the first cache."""
+BLOCK = 64
+"""Rows of actions worked on at a time: 64 * 64 features * 8 B = 32 kB stay near the first cache."""
+
+
+def kernel_rows(x: NDArray[Any]) -> NDArray[np.float32] | NDArray[np.float64]:
+    """``x`` as float32 or float64, contiguous and writable: other kinds would each be compiled."""
+    if x.dtype != np.float32:
+        x = np.asarray(x, dtype=np.float64)
+    if not (x.flags.c_contiguous and x.flags.writeable):
+        x = np.array(x, order="C")
+    return x
 
 
 @numba.njit(cache=True, nogil=True)
@@ -66,6 +77,33 @@ def outer_square(factor: Matrix) -> Matrix:
 
 
 @numba.njit(cache=True, nogil=True)
+def draw_parameters(mean: Vector, covariance: Matrix, normal: Matrix, scale: float) -> Matrix:
+    """``(n_draws, d)``: ``mean + scale Rᵀ z`` with ``Rᵀ R = covariance``, z a row of ``normal``.
+
+    R is the upper-triangular Cholesky factor; pivots as in :func:`inverse_factor`.
+    """
+    d = len(mean)
+    rest = covariance.copy()
+    for j in range(d):
+        pivot = np.sqrt(max(rest[j, j], 1e-12 * covariance[j, j]))
+        for m in range(j, d):
+            rest[j, m] /= pivot
+        rest[j, j] = pivot
+        for i in range(j + 1, d):
+            factor = rest[j, i]
+            for m in range(i, d):
+                rest[i, m] -= factor * rest[j, m]
+    drawn = np.empty(normal.shape)
+    for draw in range(len(normal)):
+        drawn[draw] = mean
+        for j in range(d):
+            factor = scale * normal[draw, j]
+            for m in range(j, d):
+                drawn[draw, m] += factor * rest[j, m]
+    return drawn
+
+
+@numba.njit(cache=True, nogil=True)
 def products(x: NDArray[np.floating], parameters: Matrix) -> Matrix:
     """``(n_draws, n)``: the rows of ``parameters`` ``(n_draws, d)`` times those of ``x``."""
     n, d = x.shape
@@ -102,6 +140,48 @@ def factor_deviations(x: NDArray[np.floating], factor: Matrix) -> Vector:
             for c in range(size):
                 out[start + c] += sums[c] * sums[c]
     return np.sqrt(out)
+
+
+@numba.njit(cache=True, nogil=True)
+def means_and_squares(
+    x: NDArray[np.floating], mean: Vector, matrix: Matrix
+) -> tuple[Vector, Vector]:
+    """``x·mean`` and ``xᵀ M x`` of every row of ``x``, ``(n,)`` each.
+
+    M is symmetric: read are its diagonal and what is right of it. Four columns are added at a
+    time, so that sums are loaded and stored a quarter as often.
+    """
+    n, d = x.shape
+    means, squares = np.empty(n), np.empty(n)
+    columns = np.zeros((d, BLOCK))
+    sums, mean_sums, square_sums = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    for start in range(0, n, BLOCK):
+        size = min(BLOCK, n - start)
+        _transpose(x, start, size, columns)
+        mean_sums[:] = 0.0
+        square_sums[:] = 0.0
+        for i in range(d):
+            for c in range(BLOCK):
+                sums[c] = matrix[i, i] * columns[i, c]
+                mean_sums[c] += mean[i] * columns[i, c]
+            j = i + 1
+            while j + 3 < d:
+                w0, w1 = 2.0 * matrix[i, j], 2.0 * matrix[i, j + 1]
+                w2, w3 = 2.0 * matrix[i, j + 2], 2.0 * matrix[i, j + 3]
+                for c in range(BLOCK):
+                    first = w0 * columns[j, c] + w1 * columns[j + 1, c]
+                    sums[c] += first + (w2 * columns[j + 2, c] + w3 * columns[j + 3, c])
+                j += 4
+            while j < d:
+                w0 = 2.0 * matrix[i, j]
+                for c in range(BLOCK):
+                    sums[c] += w0 * columns[j, c]
+                j += 1
+            for c in range(BLOCK):
+                square_sums[c] += sums[c] * columns[i, c]
+        means[start : start + size] = mean_sums[:size]
+        squares[start : start + size] = square_sums[:size]
+    return means, squares
 
 
 @numba.njit(cache=True, nogil=True)
