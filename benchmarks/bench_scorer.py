@@ -31,7 +31,7 @@ from models.popularity import Popularity
 from models.protocols import Model
 from models.table import Change, IdChange, Keys, Rows
 from streamer.clock import SystemClock
-from streamer.config import ScorerConfig
+from streamer.config import Config
 from streamer.events import Request
 from streamer.protocols import Entry, Layout, Schedule
 from streamer.scorer.catalogue import Catalogue
@@ -145,8 +145,9 @@ class Asking:
     def __init__(self, world: World, replica: Replica) -> None:
         self._n_users = world.size.n_users
         self._replica = replica
-        self._settings = ScorerConfig()
-        self._funnel = Funnel(self._settings, replica.half_lives)
+        config = Config()
+        self._settings = config.scorer
+        self._funnel = Funnel(config)
         self._catalogue = Catalogue(metrics=ScorerMetrics(CollectorRegistry()))
         self._rng = np.random.default_rng(1)
 

@@ -14,6 +14,7 @@ from models.table import Keys
 from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
 from streamer.protocols import MessageBatch
+from streamer.scorer.item_facts import ItemFacts
 from streamer.telemetry import ScorerMetrics
 
 ITEMS_MAX = 1_000_000
@@ -49,10 +50,13 @@ class Catalogue:
     ----------
     revision
         Rises whenever an id becomes blocked or is allowed again.
+    facts
+        What ranking needs of the known items, by key.
     """
 
     def __init__(self, *, metrics: ScorerMetrics, items_max: int = ITEMS_MAX) -> None:
         self.revision = 0
+        self.facts = ItemFacts()
         self._metrics = metrics
         self._items_max = items_max
         self._items: dict[str, Item] = {}
@@ -112,6 +116,7 @@ class Catalogue:
         if not item_id:
             raise BadMessage("a tombstone has no key; send the item_id of the item to delete")
         self._items.pop(item_id, None)
+        self.facts.remove(item_id)
         self._metrics.catalogue_items.set(len(self._items))
         self._block(item_id)
 
@@ -123,8 +128,11 @@ class Catalogue:
         else:
             self._allow(item_id)
         self._items[item_id] = item
+        self.facts.put(item)
         if len(self._items) > self._items_max:
-            del self._items[next(iter(self._items))]
+            forgotten = next(iter(self._items))
+            del self._items[forgotten]
+            self.facts.remove(forgotten)
             self._metrics.catalogue_dropped.inc()
         self._metrics.catalogue_items.set(len(self._items))
 

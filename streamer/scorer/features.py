@@ -1,37 +1,54 @@
-"""The features a decision is made from and logged with: their names and where each stands."""
+"""The features a decision is made from and logged with: what stands in the registry's columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-MF: Final = "mf_score"
-"""Score of the factorization; 0 for a user or an item not known to it."""
-TRENDING: Final = "trending"
-"""ln(1 + what the trending channel ordered by)."""
-LOG_COUNT: Final = "log_count"
-"""ln(1 + positive feedback ever)."""
-KNOWN: Final = "known"
-"""1 for an item that has parameters, 0 for one that nobody has met."""
+from models.id_table import id_key
+from models.linear_statistics import FEATURE_MAX
+from models.table import Keys, Slots
+from streamer.config import Config
+from streamer.events import Request
+from streamer.ranking_features import (
+    ACTIVE_USER_MF,
+    AFFINITY,
+    AGE,
+    AGE_KNOWN,
+    BIAS,
+    CTR,
+    EXPOSURES,
+    HASHED,
+    KNOWN,
+    LOG_COUNT,
+    MF_RANK,
+    MF_SCORE,
+    MF_Z,
+    NEW_USER_TRENDING,
+    TRENDING,
+    TRENDING_RANK,
+    TRENDING_Z,
+    by_half_life,
+    context_features,
+    crossed,
+    feature_names,
+)
+from streamer.scorer.arms import ArmView
+from streamer.scorer.items import COUNT
+from streamer.scorer.recall import Candidates, Situation
 
+CTR_STRENGTH: Final = 20.0
+"""Times shown that the share of all items weighs in the share of one."""
+_CTR_START: Final = 0.05  # of all items, before any was shown, worth 20 times shown
+_DAY_MS: Final = 86_400_000
+_NEW_USER_EVENTS: Final = 8.0
+_PLACES: Final = 10.0
 
-class FeatureNames:
-    """Names of the columns, in order; the half-lives are part of them.
-
-    >>> FeatureNames([3_600_000, 86_400_000]).names
-    ('mf_score', 'trending', 'log_count', 'known', 'trending_3600s', 'trending_86400s')
-    """
-
-    def __init__(self, half_lives_ms: Sequence[int]) -> None:
-        each = (f"trending_{half_life / 1000:g}s" for half_life in half_lives_ms)
-        self.names = (MF, TRENDING, LOG_COUNT, KNOWN, *each)
-
-    def __len__(self) -> int:
-        return len(self.names)
+Columns = dict[str, NDArray[np.float64] | NDArray[np.float32] | float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +58,10 @@ class Features:
     Attributes
     ----------
     names
-        Of the columns.
+        Of the columns; see :mod:`streamer.ranking_features`.
     values
-        ``(n_candidates, n_features)`` float32, finite.
+        ``(n_candidates, n_features)`` float32, within ±8. What is logged, drawn with and learned
+        from are these very numbers.
     """
 
     names: tuple[str, ...]
@@ -56,3 +74,149 @@ class Features:
         """``(n_candidates,)`` one feature."""
         found: NDArray[np.float32] = self.values[:, self.names.index(name)]
         return found
+
+
+class FeatureMaker:
+    """Computes the features of a configuration.
+
+    Attributes
+    ----------
+    names
+        Of the columns.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.names = feature_names(config)
+        self._half_lives_s = config.popularity.half_lives_s
+        self._context = config.bandit.context
+        self._hashed = config.bandit.context_hashed
+        self._n_buckets = config.bandit.hash_buckets
+        self._context_features = context_features(config)
+
+    def make(self, situation: Situation, candidates: Candidates) -> Features:
+        """One row a candidate, in their order."""
+        keys = candidates.keys(situation.items)
+        columns = _channels(situation, candidates)
+        columns |= self._counted(situation, candidates, keys)
+        columns |= _about_items(situation, keys)
+        columns |= _about_user(situation, columns)
+        columns |= self._about_context(situation.request, columns)
+        values = np.empty((len(candidates), len(self.names)), dtype=np.float32)
+        for i, name in enumerate(self.names):
+            values[:, i] = columns[name]
+        np.clip(values, -FEATURE_MAX, FEATURE_MAX, out=values)
+        return Features(self.names, values)
+
+    def _counted(self, situation: Situation, candidates: Candidates, keys: Keys) -> Columns:
+        n_known, n_half_lives = len(candidates.rows), len(self._half_lives_s)
+        trending = np.zeros((len(keys), n_half_lives))
+        trending[:n_known] = situation.items.decayed(candidates.rows, situation.at_ms)
+        shown, rates = _rates(situation.version.bandit.arms, keys, situation.at_ms)
+        columns: Columns = {}
+        for i, half_life_s in enumerate(self._half_lives_s):
+            columns[by_half_life(TRENDING, half_life_s)] = np.log1p(trending[:, i]) / 4
+            columns[by_half_life(EXPOSURES, half_life_s)] = np.log1p(shown[:, i]) / 4
+            columns[by_half_life(CTR, half_life_s)] = rates[:, i]
+        return columns
+
+    def _about_context(self, request: Request, columns: Columns) -> Columns:
+        values = dict.fromkeys(self._context_features, 0.0)
+        given = context_texts(request)
+        for feature in self._context:
+            field, _, value = feature.partition("=")
+            values[feature] = float(given.get(field) == value)
+        for field in self._hashed:
+            if field in given:
+                bucket = id_key(f"{field}={given[field]}".encode()) % self._n_buckets
+                values[f"{HASHED}_{bucket}"] += 1.0
+        return {
+            crossed(feature, channel): value * columns[channel]
+            for feature, value in values.items()
+            for channel in (MF_Z, TRENDING_Z)
+        }
+
+
+def context_texts(request: Request) -> dict[str, str]:
+    """Fields of a request's context as text (numbers and booleans as JSON spells them), and its
+    ``surface``."""
+    texts = {
+        field: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        for field, value in (request.context or {}).items()
+    }
+    if request.surface is not None:
+        texts["surface"] = request.surface
+    return texts
+
+
+def _channels(situation: Situation, candidates: Candidates) -> Columns:
+    items, rows = situation.items, candidates.rows
+    n_known = len(rows)
+    # Scores, popularity, counts, known, places in the two channels.
+    values = np.zeros((6, len(candidates)), dtype=np.float32)
+    known = values[:, :n_known]
+    if situation.scores is not None:
+        known[0] = situation.scores[rows]
+    known[1] = np.log1p(situation.trend.values(items, rows))
+    known[2] = np.log1p(items.stats[rows, COUNT])
+    known[3] = 1.0
+    order = np.argsort(rows)
+    _set_places(known[4], rows, order, candidates.mf)
+    _set_places(known[5], rows, order, candidates.trending)
+    return {
+        BIAS: 1.0,
+        MF_Z: standardized(values[0]),
+        TRENDING_Z: standardized(values[1]),
+        MF_SCORE: values[0],
+        LOG_COUNT: values[2] / 4,
+        KNOWN: values[3],
+        MF_RANK: values[4],
+        TRENDING_RANK: values[5],
+    }
+
+
+def _set_places(
+    column: NDArray[np.float32], rows: Slots, order: NDArray[np.intp], channel: Slots
+) -> None:
+    places = order[np.searchsorted(rows, channel, sorter=order)]
+    column[places] = _PLACES / (_PLACES + np.arange(len(channel)))
+
+
+def _about_items(situation: Situation, keys: Keys) -> Columns:
+    facts = situation.catalogue.facts
+    created_ms = facts.created_ms(keys)
+    known = created_ms >= 0
+    days = np.maximum(situation.at_ms - created_ms, 0) / _DAY_MS
+    return {
+        AGE: np.where(known, np.log1p(days) / 4, 0.0),
+        AGE_KNOWN: known.astype(np.float32),
+        AFFINITY: facts.affinity(situation.seen, keys),
+    }
+
+
+def _about_user(situation: Situation, columns: Columns) -> Columns:
+    n_events = situation.version.users.n_events(situation.user_row)
+    return {
+        NEW_USER_TRENDING: 2.0 ** (-n_events / _NEW_USER_EVENTS) * columns[TRENDING_Z],
+        ACTIVE_USER_MF: float(np.log1p(n_events)) / 4 * columns[MF_Z],
+    }
+
+
+def _rates(
+    arms: ArmView, keys: Keys, at_ms: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``(n, n_half_lives)`` each: faded times shown, and ln of the smoothed share of positive
+    outcomes over that of all items."""
+    shown, positive = (np.maximum(each, 0.0) for each in arms.faded(keys, at_ms))
+    all_shown, all_positive = (np.maximum(each, 0.0) for each in arms.faded_totals(at_ms))
+    overall = (all_positive + _CTR_START * CTR_STRENGTH) / (all_shown + CTR_STRENGTH)
+    smoothed = (positive + CTR_STRENGTH * overall) / (shown + CTR_STRENGTH)
+    return shown, np.log(smoothed / overall)
+
+
+def standardized(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Zero mean and unit deviation; all zero where the channel tells nothing apart."""
+    if not len(values):
+        return values
+    deviation = values.std()
+    centred: NDArray[np.float32] = values - values.mean()
+    return centred / deviation if deviation > 0 else np.zeros_like(values)

@@ -183,8 +183,8 @@ class ItemState:
         if n_rows <= size:
             return
         size = -(-max(n_rows, size + size // 2) // BLOCK_ROWS) * BLOCK_ROWS
-        self._stats = _grown(self._stats, size)
-        self.values = {name: _grown(values, size) for name, values in self.values.items()}
+        self._stats = grown(self._stats, size)
+        self.values = {name: grown(values, size) for name, values in self.values.items()}
 
     # --- what requests see -----------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class ItemState:
         """The items as they are now, immutable; only blocks of changed rows are copied."""
         if self.ids.too_many_dead:
             self._pack()
-        at_ms = self._reference(watermark_ms)
+        at_ms = decay_reference(self._half_lives, watermark_ms)
         if at_ms > self._at_ms:
             self._at_ms = at_ms
             self._touched.append(np.arange(self.ids.n_rows, dtype=np.int32))
@@ -213,17 +213,6 @@ class ItemState:
             at_ms=self._at_ms,
             half_lives=self._half_lives,
         )
-
-    def _reference(self, watermark_ms: int) -> int:
-        """Time that decayed counts are kept for, so that rows nobody touched stay as they are.
-
-        It is the start of the present epoch of the shortest half-life: a function of the
-        watermark, not of when it was looked at. All current epochs are at most one ahead of it.
-        """
-        if not len(self._half_lives):
-            return 0
-        length = int(self._half_lives.min()) * EPOCH_HALF_LIVES
-        return watermark_ms // length * length
 
     def _refresh(self, rows: Slots) -> None:
         if COUNTS in self.values:
@@ -248,14 +237,27 @@ class ItemState:
     def _pack(self) -> None:
         kept = self.ids.pack()
         size = -(-len(kept) // BLOCK_ROWS) * BLOCK_ROWS
-        self._stats = _grown(self._stats[kept], size)
-        self.values = {name: _grown(values[kept], size) for name, values in self.values.items()}
+        self._stats = grown(self._stats[kept], size)
+        self.values = {name: grown(values[kept], size) for name, values in self.values.items()}
         self._blocks = []
         self._touched = [np.arange(len(kept), dtype=np.int32)]
         self._generation += 1
 
 
-def _grown(array: Array, n_rows: int) -> Array:
-    grown = np.zeros((n_rows, array.shape[1]), dtype=array.dtype)
-    grown[: len(array)] = array
-    return grown
+def decay_reference(half_lives: NDArray[np.int64], watermark_ms: int) -> int:
+    """Time that decayed counts are kept for, so that rows nobody touched stay as they are.
+
+    It is the start of the present epoch of the shortest half-life: a function of the watermark,
+    not of when it was looked at. All current epochs are at most one ahead of it.
+    """
+    if not len(half_lives):
+        return 0
+    length = int(half_lives.min()) * EPOCH_HALF_LIVES
+    return watermark_ms // length * length
+
+
+def grown(array: Array, n_rows: int) -> Array:
+    """A copy with more rows, zeros."""
+    larger: Array = np.zeros((n_rows, array.shape[1]), dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger

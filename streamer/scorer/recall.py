@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.table import Slots
+from models.id_table import id_key
+from models.table import Keys, Slots
+from streamer.events import Request
+from streamer.scorer.catalogue import Catalogue
 from streamer.scorer.items import COUNT, DECAYED, ItemView, best
+from streamer.scorer.version import Version
 
 SILENT_BELOW = 1 / 16
 """A half-life is silent when its strongest item counts less: one event, four half-lives ago."""
@@ -25,6 +29,68 @@ class Trend:
         """``(n,)`` decayed counts now, or plain counts."""
         values: NDArray[np.float32] = items.stats[rows, self.column] * np.float32(self.fade)
         return values
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Who asks, and all that is known while the answer is made.
+
+    Attributes
+    ----------
+    user_row, seen
+        Row of the user, -1 where there is none, and the items last met, the newest first.
+    scores
+        ``(n_rows,)`` of the factorization for every item; None for a user it does not know.
+    at_ms
+        Time that counts are read at.
+    """
+
+    request: Request
+    version: Version
+    catalogue: Catalogue
+    user_row: int
+    seen: Keys
+    scores: NDArray[np.float32] | None
+    trend: Trend
+    at_ms: int
+
+    @property
+    def items(self) -> ItemView:
+        return self.version.items
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The union of the channels.
+
+    Attributes
+    ----------
+    rows
+        Items with parameters.
+    new_ids
+        Items without, which stand behind them.
+    mf, trending
+        Rows that each channel brought, best first.
+    """
+
+    rows: Slots
+    new_ids: list[str]
+    mf: Slots
+    trending: Slots
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.new_ids)
+
+    def ids(self, items: ItemView) -> list[str]:
+        return [items.names[row] for row in self.rows.tolist()] + self.new_ids
+
+    def keys(self, items: ItemView) -> Keys:
+        return np.concatenate([items.keys[self.rows], keys_of(self.new_ids)])
+
+
+def keys_of(item_ids: list[str]) -> Keys:
+    """``(n,)`` keys of ids."""
+    return np.fromiter((id_key(each.encode()) for each in item_ids), np.uint64, len(item_ids))
 
 
 def choose_trend(items: ItemView, *, half_life: int, at_ms: int) -> Trend:

@@ -33,12 +33,21 @@ class RowView:
     def row(self, row: int) -> Array | None:
         """``(width,)`` one row; do not write into it."""
         position = int(self.positions[row]) if row < len(self.positions) else _ABSENT
-        if position == _ABSENT:
-            return None
+        return None if position == _ABSENT else self._at(position)
+
+    def _at(self, position: int) -> Array:
         chunk = self.chunks[position >> _CHUNK_BITS]
-        assert chunk is not None, (row, position)
+        assert chunk is not None, position
         found: Array = chunk[position & (CHUNK_ROWS - 1)]
         return found
+
+    def rows(self, rows: Slots) -> tuple[NDArray[np.intp], Array]:
+        """Positions among ``rows`` that were ever written, and ``(n, width)`` copies of them;
+        negative rows are absent."""
+        inside = np.flatnonzero((rows >= 0) & (rows < len(self.positions)))
+        positions = self.positions[rows[inside]]
+        found = [self._at(position) for position in positions[positions >= 0].tolist()]
+        return inside[positions >= 0], np.stack(found) if found else np.zeros((0, 0))
 
 
 class RowStore:

@@ -25,7 +25,7 @@ from streamer.events import (
 from streamer.protocols import Clock, MessageBatch, ParameterStore, Sink, Source
 from streamer.scorer.catalogue import Catalogue, ItemsReader
 from streamer.scorer.funnel import Funnel, Slate
-from streamer.scorer.ranking import Explorer, Ranker
+from streamer.scorer.policies import Policy
 from streamer.scorer.replica import Replica
 from streamer.scorer.version import Version
 from streamer.telemetry import ScorerMetrics, show_lag
@@ -60,8 +60,8 @@ class ScorerService:
         Of the requests topic.
     items
         Of the items topic.
-    ranker, explorer
-        See :class:`streamer.scorer.funnel.Funnel`.
+    policy
+        Other than that of the configuration.
     """
 
     def __init__(
@@ -75,8 +75,7 @@ class ScorerService:
         sink: Sink,
         clock: Clock,
         metrics: ScorerMetrics,
-        ranker: Ranker | None = None,
-        explorer: Explorer | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self.replica = Replica(
             store=store,
@@ -86,9 +85,7 @@ class ScorerService:
             metrics=metrics,
         )
         self.catalogue = Catalogue(metrics=metrics)
-        self.funnel = Funnel(
-            config.scorer, self.replica.half_lives, ranker=ranker, explorer=explorer
-        )
+        self.funnel = Funnel(config, policy=policy)
         self._topics = config.topics
         self._poll_s = config.scorer.poll_ms / 1000
         self._source = source
@@ -207,6 +204,9 @@ class ScorerService:
             self._reject(batch, place, f"scoring failed ({type(error).__name__}): {error}")
         else:
             self._metrics.requests.inc()
+            self._metrics.decisions.labels(slate.policy).inc()
+            self._metrics.slots.inc(len(slate.explored))
+            self._metrics.explored.inc(sum(slate.explored))
             self._metrics.request_seconds.observe(time.perf_counter() - began)
 
     def _check_age(self, request: Request, publish_ms: int) -> None:
@@ -248,7 +248,7 @@ class ScorerService:
 
 
 def _recommendation(request: Request, slate: Slate, version: Version, ts: int) -> Recommendation:
-    places = zip(slate.item_ids, slate.scores, slate.reasons, strict=True)
+    places = zip(slate.item_ids, slate.expected, slate.reasons, strict=True)
     return Recommendation(
         request_id=request.request_id,
         user_id=request.user_id,
@@ -276,4 +276,9 @@ def _decision(request: Request, slate: Slate, version: Version, ts: int) -> Deci
         candidates=slate.candidates,
         feature_names=list(slate.features.names),
         features=pack_features(slate.features.values),
+        expected=slate.expected,
+        explored=slate.explored,
+        policy_state=slate.policy_state,
+        surface=request.surface,
+        context=request.context,
     )

@@ -39,6 +39,11 @@ class UserView:
         found = self._row(HISTORY, row)
         return _NO_KEYS if found is None else recent_keys(found)
 
+    def n_events(self, row: int) -> int:
+        """Events of a user ever, as the history counted them."""
+        found = self._row(HISTORY, row)
+        return 0 if found is None else int(found[0])
+
     def _row(self, table: str | None, row: int) -> Array | None:
         if row < 0 or table not in self.tables:
             return None

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from streamer.scorer.arms import BanditView
 from streamer.scorer.items import ItemView
 from streamer.scorer.users import UserView
 
@@ -29,6 +30,7 @@ class Version:
     watermark_ms: int
     items: ItemView
     users: UserView
+    bandit: BanditView
 
 
 def version_name(versions: Mapping[int, int]) -> str:

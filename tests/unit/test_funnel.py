@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from models.mf import item_scores
 from models.partition import Bounds
 from models.table import FIXED_POINT_UNIT
-from streamer.config import ScorerConfig
+from streamer.config import BanditConfig, Config, PopularityConfig, ScorerConfig
 from streamer.errors import ConfigError
 from streamer.events import Item, Request, encode
+from streamer.scorer.beliefs import Knowledge
 from streamer.scorer.catalogue import Catalogue
 from streamer.scorer.features import Features
 from streamer.scorer.funnel import Funnel, Slate
-from streamer.scorer.ranking import BlendRanker, Parameters
+from streamer.scorer.policies import Choice, Parameters
+from streamer.scorer.recall import keys_of
 from streamer.scorer.replica import Replica
 from streamer.scorer.version import Version
 from streamer.telemetry import ScorerMetrics
@@ -25,6 +26,11 @@ from streamer.testing import ManualClock
 from tests.scoring import HOUR_MS, START_MS, Click, Partitions
 
 SETTINGS = ScorerConfig(candidates_mf=20, candidates_trending=10, trending_half_life_s=3_600.0)
+CONFIG = Config(
+    scorer=SETTINGS,
+    popularity=PopularityConfig(half_lives_s=(3_600.0, 86_400.0)),
+    bandit=BanditConfig(policy="greedy"),
+)
 
 
 class Shop:
@@ -33,6 +39,7 @@ class Shop:
     def __init__(
         self, settings: ScorerConfig = SETTINGS, *, learned: Partitions | None = None
     ) -> None:
+        self.config = replace(CONFIG, scorer=settings)
         self.learned = learned or Partitions(1)
         metrics = ScorerMetrics(CollectorRegistry())
         self.catalogue = Catalogue(metrics=metrics)
@@ -43,7 +50,7 @@ class Shop:
             clock=ManualClock(START_MS),
             metrics=metrics,
         )
-        self.funnel = Funnel(settings, self.replica.half_lives)
+        self.funnel = Funnel(self.config)
 
     def click(self, *clicks: Click) -> None:
         self.learned.commit(0, clicks)
@@ -131,7 +138,7 @@ def test_new_users_get_what_trends() -> None:
     slate = shop.ask("new", ts=START_MS + 9 * HOUR_MS)
     assert slate.item_ids == ["hit", "old hit"]
     assert slate.reasons == ["trending", "trending"]
-    assert slate.scores[0] > slate.scores[1]
+    assert slate.expected[0] > slate.expected[1]
 
 
 @pytest.mark.parametrize(
@@ -154,13 +161,13 @@ def test_a_request_before_the_newest_event_is_answered_as_of_that_event() -> Non
     shop.click(*crowd("a", 3), *crowd("b", 2))
     slate = shop.ask("new", ts=0)
     assert slate.item_ids == ["a", "b"]
-    assert slate.features.column("trending_3600s").max() == pytest.approx(np.log1p(3), rel=1e-3)
+    assert slate.features.column("trending_3600s").max() == pytest.approx(np.log1p(3) / 4, rel=1e-3)
 
 
 def test_before_anything_is_known_the_answer_is_empty_or_the_newest_of_the_catalogue() -> None:
     shop = Shop()
     slate = shop.ask("ann")
-    assert (slate.item_ids, slate.candidates, slate.features.values.shape) == ([], [], (0, 6))
+    assert (slate.item_ids, slate.candidates, slate.features.values.shape) == ([], [], (0, 19))
     for item_id in ("a", "b", "c"):
         shop.publish(item_id)
     shop.publish("d", available=False)
@@ -210,7 +217,7 @@ def test_asking_changes_nothing_and_answers_alike() -> None:
         assert "unheard of" in again.item_ids
     again = shop.ask("u3", request_id="q")
     assert again.item_ids == first.item_ids
-    assert again.scores == first.scores
+    assert again.expected == first.expected
     assert again.seed == first.seed
     assert np.array_equal(again.features.values, first.features.values)
     assert shop.ask("u3", request_id="other").seed != first.seed
@@ -226,57 +233,42 @@ def test_a_decision_can_be_evaluated() -> None:
     assert len(slate.candidates) == len(set(slate.candidates)) == len(slate.features)
     assert set(slate.item_ids) <= set(slate.candidates)
     assert slate.propensities == [1.0] * 4
-    assert (slate.policy, slate.policy_parameters) == (
-        "greedy",
-        {"weight_mf_score": 1.0, "weight_trending": 0.3},
-    )
-    assert slate.features.names[:2] == ("mf_score", "trending")
+    assert (slate.policy, slate.policy_parameters) == ("greedy", {"form": "shared"})
+    assert slate.explored == [False] * 4
     assert np.isfinite(slate.features.values).all()
+    # The blend: what the prior is, before anything was learned of slates.
+    mf_z, trending_z = (slate.features.column(name) for name in ("mf_z", "trending_z"))
+    blend = 0.05 * (mf_z.astype(np.float64) + 0.3 * trending_z)
     places = [slate.candidates.index(item_id) for item_id in slate.item_ids]
-    ranked = BlendRanker(weight_mf=1.0, weight_trending=0.3).rank(slate.features)
-    assert ranked[places].tolist() == slate.scores
-    assert slate.scores == sorted(ranked.tolist(), reverse=True)[:4]
+    assert slate.expected == pytest.approx(blend[places].tolist())
+    assert places == np.argsort(-blend, kind="stable")[:4].tolist()
 
 
 class LastFirst:
-    """Ranks by how little an item trends."""
+    """Ranks by how little an item trends, and draws the rest from the seed."""
 
-    def rank(self, features: Features) -> NDArray[np.float32]:
-        return -features.column("trending")
+    name = "last-first"
 
-    def parameters(self) -> Parameters:
-        return {"upside": "down"}
+    def __init__(self) -> None:
+        self.parameters: Parameters = {"upside": "down"}
 
-
-class ByTheSeed:
-    """Draws uniformly without replacement, as a policy with chances would."""
-
-    name = "uniform"
-
-    def draw(
-        self, scores: NDArray[np.float32], k: int, seed: int
-    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        order = np.random.default_rng(seed).permutation(len(scores))[:k]
-        return order, 1.0 / (len(scores) - np.arange(len(order)))
-
-    def parameters(self) -> Parameters:
-        return {"n": 1}
+    def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
+        expected = -features.column("trending_z").astype(np.float64)
+        order = np.argsort(-expected)[:k]
+        n = len(order)
+        return Choice(order, np.ones(n), np.zeros(n, bool), expected, knowledge.keys.tobytes())
 
 
-def test_ranker_and_explorer_are_seams() -> None:
+def test_the_policy_is_a_seam() -> None:
     shop = Shop()
     shop.click(*crowd("a", 3), *crowd("b", 2), *crowd("c", 1))
-    half_lives = shop.replica.half_lives
-    shop.funnel = Funnel(SETTINGS, half_lives, ranker=LastFirst())
-    assert shop.ask("new").item_ids == ["c", "b", "a"]
-    shop.funnel = Funnel(SETTINGS, half_lives, explorer=ByTheSeed())
-    slates = [shop.ask("new", request_id=f"r{n}", k=2) for n in range(30)]
-    assert len({tuple(slate.item_ids) for slate in slates}) == 6
-    assert slates[0].propensities == pytest.approx([1 / 3, 1 / 2])
-    assert slates[0].policy == "uniform"
-    assert slates[0].policy_parameters["n"] == 1
+    shop.funnel = Funnel(shop.config, policy=LastFirst())
+    slate = shop.ask("new")
+    assert slate.item_ids == ["c", "b", "a"]
+    assert (slate.policy, slate.policy_parameters) == ("last-first", {"upside": "down"})
+    assert slate.policy_state == keys_of(slate.candidates).tobytes()
 
 
 def test_more_candidates_than_a_decision_holds_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"12000: a decision\s+holds at most 9500"):
-        Funnel(replace(SETTINGS, candidates_mf=10_000, candidates_trending=2_000), np.zeros(0, int))
+        Shop(replace(SETTINGS, candidates_mf=10_000, candidates_trending=2_000))

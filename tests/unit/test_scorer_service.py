@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from models.partition import Bounds
 from streamer.clock import SystemClock
-from streamer.config import Config, TopicsConfig
+from streamer.config import BanditConfig, Config, PopularityConfig, TopicsConfig
 from streamer.errors import DeliveryFailed, LayoutMismatch, StoreUnavailable
 from streamer.events import (
     DeadLetter,
@@ -30,15 +30,20 @@ from streamer.events import (
 from streamer.kafka.log_ends import COMMITTED
 from streamer.kafka.partitioner import partition_of
 from streamer.protocols import Clock, Entry
+from streamer.scorer.beliefs import Knowledge
 from streamer.scorer.features import Features
-from streamer.scorer.ranking import BlendRanker, Ranker
+from streamer.scorer.policies import BanditPolicy, Choice, Policy, redraw
 from streamer.scorer.service import ScorerService
 from streamer.store.memory import MemoryStore
 from streamer.telemetry import ScorerMetrics
 from streamer.testing import ManualClock, MemoryBroker, MemoryReader, MemorySink, MemorySource
 from tests.scoring import START_MS, Click, Partitions
 
-CONFIG = Config(topics=TopicsConfig(partitions=2, prefix="t."))
+CONFIG = Config(
+    topics=TopicsConfig(partitions=2, prefix="t."),
+    popularity=PopularityConfig(half_lives_s=(3_600.0, 86_400.0)),
+    bandit=BanditConfig(policy="greedy"),
+)
 N_PARTITIONS = {
     "t.requests": 2,
     "t.recommendations": 2,
@@ -59,7 +64,8 @@ class Scoring:
         learned: Partitions | None = None,
         store: MemoryStore | None = None,
         sink: type[MemorySink] = MemorySink,
-        ranker: Ranker | None = None,
+        config: Config = CONFIG,
+        policy: Policy | None = None,
     ) -> None:
         self.clock = clock or ManualClock(START_MS)
         self.broker = broker or MemoryBroker(N_PARTITIONS)
@@ -75,7 +81,7 @@ class Scoring:
             clock=self.clock,
         )
         self.service = ScorerService(
-            CONFIG,
+            config,
             models=self.learned.models,
             store=store or self.learned.store,
             source=self.source,
@@ -83,7 +89,7 @@ class Scoring:
             sink=sink(self.broker, clock=self.clock),
             clock=self.clock,
             metrics=ScorerMetrics(self.registry),
-            ranker=ranker,
+            policy=policy,
         )
 
     def begin(self) -> None:
@@ -107,8 +113,8 @@ class Scoring:
             decode_dead_letter(record.value) for record in self.broker.records("t.dead-letters")
         ]
 
-    def counted(self, name: str) -> float | None:
-        return self.registry.get_sample_value(f"streamer_scorer_{name}")
+    def counted(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"streamer_scorer_{name}", labels)
 
 
 def wait_for(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
@@ -137,11 +143,40 @@ def test_a_request_gets_a_recommendation_and_a_decision_that_agree() -> None:
     assert decision.feature_matrix().shape == (2, len(decision.feature_names))
     count = decision.feature_matrix()[:, decision.feature_names.index("log_count")]
     by_id = dict(zip(decision.candidates, count.tolist(), strict=True))
-    assert by_id == pytest.approx({"a": np.log(2), "b": np.log(3)})
+    assert by_id == pytest.approx({"a": np.log(2) / 4, "b": np.log(3) / 4})
+    assert decision.expected == [item.score for item in recommendation.items]
+    assert decision.explored == [False, False]
+    assert decision.surface == "home"
     keys = {record.key for record in scoring.broker.records("t.decisions")}
     assert keys == {b"ann"}
     assert scoring.counted("requests_total") == 1
     assert scoring.counted("request_seconds_count") == 1
+    assert scoring.counted("decisions_total", policy="greedy") == 1
+    assert scoring.counted("slots_total") == 2
+    assert scoring.counted("explored_total") == 0
+
+
+def test_whoever_reads_a_decision_can_draw_its_slate_again() -> None:
+    bandit = BanditConfig(policy="linear-thompson", noise_scale=5.0, uniform_share=0.3)
+    scoring = Scoring(config=replace(CONFIG, bandit=bandit))
+    scoring.learned.commit(0, [Click("bob", f"i{n}") for n in range(30) for _ in range(n)])
+    scoring.begin()
+    for n in range(20):
+        scoring.ask("ann", request_id=f"r{n}", context={"device": "phone"})
+    scoring.service.round()
+    slates = set()
+    for decision in scoring.decisions():
+        again = redraw(decision)
+        assert [decision.candidates[place] for place in again.order] == decision.items
+        assert again.propensities.tolist() == decision.propensities
+        assert again.explored.tolist() == decision.explored
+        assert again.expected[again.order].tolist() == decision.expected
+        assert decision.context == {"device": "phone"}
+        slates.add(tuple(decision.items))
+    assert len(slates) > 10
+    n_explored = sum(sum(decision.explored or []) for decision in scoring.decisions())
+    assert scoring.counted("explored_total") == n_explored > 0
+    assert scoring.counted("slots_total") == 200
 
 
 def test_answers_go_to_the_partition_of_the_user() -> None:
@@ -206,17 +241,17 @@ def test_requests_nobody_waits_for_any_more_become_dead_letters() -> None:
     assert scoring.counted("stale_total") == 1
 
 
-class NeedsTwo(BlendRanker):
-    """A ranker that a colleague got wrong."""
+class NeedsTwo(BanditPolicy):
+    """A policy that a colleague got wrong."""
 
-    def rank(self, features: Features) -> NDArray[np.float32]:
+    def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
         if len(features) == 1:
             raise ZeroDivisionError("one candidate")
-        return super().rank(features)
+        return super().choose(features, knowledge, k, seed)
 
 
 def test_a_request_that_cannot_be_scored_does_not_end_the_service() -> None:
-    scoring = Scoring(ranker=NeedsTwo(weight_mf=1.0, weight_trending=1.0))
+    scoring = Scoring(policy=NeedsTwo(CONFIG))
     scoring.learned.commit(0, [Click("bob", "a"), Click("bob", "b")])
     scoring.begin()
     scoring.ask("eve", request_id="r1", candidates=["a"])
