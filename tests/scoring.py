@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.bandit import Bandit
+from models.examples import Examples
 from models.history import UserHistory
 from models.ingest import Feedback, learn_feedback
 from models.mf import ImplicitMF
@@ -22,11 +24,12 @@ START_MS = 1_700_000_000_000
 TOPIC = "events"
 
 
-def small_models(*, n_factors: int = 4) -> list[Model]:
+def small_models(*, n_factors: int = 4, bandit: Bandit | None = None) -> list[Model]:
     return [
         UserHistory(length=8),
         Popularity(half_lives_s=(3_600, 86_400)),
         ImplicitMF(n_factors=n_factors, loss="bpr", n_negatives=2, seed=3),
+        *([] if bandit is None else [bandit]),
     ]
 
 
@@ -38,6 +41,17 @@ class Click:
     item: str
     ts_ms: int = START_MS
     rating: float = np.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """``item`` was shown and earned a reward: NaN is not known yet, ``before`` was thought."""
+
+    item: str
+    reward: float
+    before: float = np.nan
+    features: tuple[float, ...] = ()
+    ts_ms: int = START_MS
 
 
 class Partitions:
@@ -81,23 +95,41 @@ class Partitions:
         segments = learn_feedback(
             feedback, state, self.models, from_offset=start, to_offset=start + n
         )
-        entries = []
-        for segment in segments:
-            offsets = {TOPIC: (segment.from_offset, segment.to_offset)}
-            entry = Entry(
-                partition=partition,
-                schedule=Schedule(self.versions[partition] + 1, offsets, {}, {}),
-                change=state.collect(),
-                watermark_ms=state.watermark_ms,
-                publish_ms=np.full(4, published_ms, dtype=np.int64),
-                committed_ms=published_ms,
-                n_events=n,
-            )
-            self.store.commit(entry, owner="tests")
-            self.versions[partition] = entry.version
-            self.offsets[partition] = segment.to_offset
-            entries.append(entry)
-        return entries
+        return [self._commit(partition, segment.to_offset, n, published_ms) for segment in segments]
+
+    def show(self, partition: int, shown: Sequence[Shown]) -> Entry:
+        """Learn outcomes of items shown, and commit them."""
+        bandit = next(model for model in self.models if isinstance(model, Bandit))
+        state, n = self.states[partition], len(shown)
+        offsets = np.full(n, self.offsets[partition], dtype=np.int64)
+        ts_ms = np.array([each.ts_ms for each in shown], dtype=np.int64)
+        items = [each.item for each in shown]
+        features = np.zeros((n, bandit.n_features), dtype=np.float32)
+        features[:, 0] = 1.0
+        for row, each in zip(features, shown, strict=True):
+            row[: len(each.features)] = each.features
+        bandit.show(items, offsets, ts_ms, state)
+        rewards = (np.array([each.before for each in shown]), np.array([e.reward for e in shown]))
+        bandit.learn_examples(Examples(offsets, ts_ms, items, features, *rewards), state)
+        state.watermark_ms = max(state.watermark_ms, int(ts_ms.max()))
+        return self._commit(partition, self.offsets[partition] + 1, n, START_MS)
+
+    def _commit(self, partition: int, to_offset: int, n_events: int, published_ms: int) -> Entry:
+        state = self.states[partition]
+        offsets = {TOPIC: (self.offsets[partition], to_offset)}
+        entry = Entry(
+            partition=partition,
+            schedule=Schedule(self.versions[partition] + 1, offsets, {}, {}),
+            change=state.collect(),
+            watermark_ms=state.watermark_ms,
+            publish_ms=np.full(4, published_ms, dtype=np.int64),
+            committed_ms=published_ms,
+            n_events=n_events,
+        )
+        self.store.commit(entry, owner="tests")
+        self.versions[partition] = entry.version
+        self.offsets[partition] = to_offset
+        return entry
 
     def checkpoint(self, partition: int) -> None:
         names, removed, tables = self.states[partition].take_checkpoint()
