@@ -154,9 +154,7 @@ def run_learner(config: Config, n: int) -> None:
         config,
         None,
         ["events"],
-        on_assign=lambda partitions: {
-            (settings.topic, p): at for p, at in learner.assign(partitions).items()
-        },
+        on_assign=learner.assign,
         on_revoke=lambda partitions: learner.release(),
     )
     while learner.counts.n_messages < n:

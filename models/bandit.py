@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 STATISTICS, ARM_STATISTICS = "bandit_statistics", "arm_statistics"
 OUTCOMES, RATES = "arm_outcomes", "arm_rates"
+CURSOR = "join_cursor"
+"""One row: from where decisions and events must be read again to have open joins as they were."""
+CURSOR_WIDTH = 4
 N_OUTCOMES, N_POSITIVE, REWARDS, REWARD_SQUARES = range(4)
 """Columns of ``arm_outcomes``; rewards and their squares in units of 2^-24."""
 N_RATES = 2
@@ -74,6 +77,7 @@ class Bandit:
             TableSpec(STATISTICS, "slot", merge, "i8", width),
             TableSpec(OUTCOMES, ARM, Merge.SUM, "i8", 4),
             TableSpec(RATES, ARM, Merge.DECAYED, "i8", rates_width),
+            TableSpec(CURSOR, "slot", Merge.REPLACE, "i8", CURSOR_WIDTH),
             *([TableSpec(ARM_STATISTICS, ARM, merge, "i8", width)] if self.per_arm else []),
         )
 
@@ -86,6 +90,20 @@ class Bandit:
 
     def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
         """Sums add up: nothing to shorten."""
+
+    # --- where joins are open -------------------------------------------------------------------
+
+    def cursor(self, state: PartitionState) -> tuple[int, ...]:
+        """The ``CURSOR_WIDTH`` numbers last kept; zeros at first."""
+        table = state.own[CURSOR]
+        return tuple(table.values[0].tolist()) if len(table) else (0,) * CURSOR_WIDTH
+
+    def keep_cursor(self, cursor: Sequence[int], state: PartitionState) -> None:
+        if tuple(cursor) != self.cursor(state):
+            table = state.own[CURSOR]
+            table.reserve(1)
+            table.touch(np.zeros(1, dtype=np.int32))
+            table.values[0] = cursor
 
     # --- outcomes --------------------------------------------------------------------------------
 

@@ -80,7 +80,8 @@ def learn_feedback(
     """
     start = 0
     for sweep_from, sweep_to in _sweeps(from_offset, to_offset, idle_expiry_ms):
-        if idle_expiry_ms and sweep_from and sweep_from % SWEEP_OFFSETS == 0:
+        due = sweep_from % SWEEP_OFFSETS == 0 and 0 < sweep_from < sweep_to
+        if idle_expiry_ms and due:
             for entity, ids in state.ids.items():
                 state.evict(entity, ids.idle(state.watermark_ms - idle_expiry_ms))
         end = int(np.searchsorted(feedback.offsets, sweep_to))
@@ -97,6 +98,8 @@ def learn_feedback(
 
 
 def _sweeps(from_offset: int, to_offset: int, idle_expiry_ms: int) -> Iterator[tuple[int, int]]:
+    if from_offset == to_offset:
+        yield from_offset, to_offset
     at = from_offset
     while at < to_offset:
         end = (at // SWEEP_OFFSETS + 1) * SWEEP_OFFSETS if idle_expiry_ms else to_offset

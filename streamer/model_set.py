@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from models.bandit import Bandit
 from models.biased_mf import BiasedMF
+from models.examples import Examples
 from models.history import UserHistory
 from models.ingest import Feedback, learn_feedback
 from models.mf import ImplicitMF
@@ -18,6 +20,7 @@ from models.protocols import Model
 from models.shared import SharedState
 from streamer.config import Config
 from streamer.protocols import STORE_SCHEMA_VERSION, Layout
+from streamer.ranking_features import feature_names
 
 
 def build_models(config: Config) -> list[Model]:
@@ -42,6 +45,12 @@ def build_models(config: Config) -> list[Model]:
         UserHistory(length=mf.history),
         Popularity(half_lives_s=tuple(config.popularity.half_lives_s)),
         factors,
+        Bandit(
+            n_features=len(feature_names(config)),
+            half_lives_s=tuple(config.popularity.half_lives_s),
+            half_life_s=config.bandit.half_life_s,
+            per_arm=config.bandit.form == "disjoint",
+        ),
     ]
 
 
@@ -53,6 +62,7 @@ def bounds(config: Config) -> Bounds:
         items_max=learner.items_max,
         user_sightings_min=learner.user_sightings_min,
         item_sightings_min=learner.item_sightings_min,
+        arms_max=config.bandit.arms_max,
     )
 
 
@@ -78,6 +88,10 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
         "popularity": config.popularity,
         "rewards": config.rewards,
         "events": config.topics.events,
+        "decisions": config.topics.decisions,
+        "join": config.join,
+        "features": feature_names(config),
+        "arms_max": config.bandit.arms_max,
     }
     digest = hashlib.blake2b(msgspec.json.encode(learned_from, order="sorted"), digest_size=8)
     return Layout(
@@ -103,4 +117,16 @@ def compile_kernels(models: Sequence[Model]) -> None:
     state = PartitionState(0, models, shared, bounds=Bounds(users_max=2, items_max=2))
     other = SharedState(models)
     for _ in learn_feedback(feedback, state, models, from_offset=0, to_offset=n):
+        other.apply(state.collect())
+    for bandit in (model for model in models if isinstance(model, Bandit)):
+        outcomes = Examples(
+            offsets=feedback.offsets,
+            ts_ms=feedback.ts_ms,
+            arm_ids=feedback.item_ids,
+            features=np.ones((n, bandit.n_features), dtype=np.float32),
+            before=np.full(n, np.nan),
+            after=np.ones(n),
+        )
+        bandit.show(outcomes.arm_ids, outcomes.offsets, outcomes.ts_ms, state)
+        bandit.learn_examples(outcomes, state)
         other.apply(state.collect())

@@ -5,7 +5,7 @@ Services depend on these protocols alone, so a replay runs the live services wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -68,6 +68,18 @@ class MessageBatch:
         )
 
 
+def joined_batches(batches: Sequence[MessageBatch]) -> MessageBatch:
+    """Batches of one partition, each behind the one before, as one."""
+    return MessageBatch(
+        batches[0].topic,
+        batches[0].partition,
+        [value for batch in batches for value in batch.values],
+        np.concatenate([batch.offsets for batch in batches]),
+        np.concatenate([batch.publish_ms for batch in batches]),
+        [key for batch in batches for key in batch.keys],
+    )
+
+
 class Source(Protocol):
     """Where messages come from.
 
@@ -78,6 +90,9 @@ class Source(Protocol):
 
     def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
         """Up to ``n_max`` messages, at most one batch a (topic, partition), none after the time."""
+
+    def hold(self, held: Collection[tuple[str, int]]) -> None:
+        """Hand out nothing of these (topic, partition) until called again without them."""
 
     def tell_applied(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Tell the broker the next offsets, for lag tools only; never read back. Not awaited."""

@@ -7,7 +7,7 @@ rise by one, a partition keeps its order, readers see what is there and nothing 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -118,6 +118,7 @@ class _Positions:
 
     def __init__(self, broker: MemoryBroker, clock: Clock) -> None:
         self.at: dict[TopicPartition, int] = {}
+        self.held: set[TopicPartition] = set()
         self._broker = broker
         self._clock = clock
         self._n_polls = 0
@@ -130,7 +131,7 @@ class _Positions:
         return batches
 
     def _read(self, n_max: int) -> list[MessageBatch]:
-        owned = sorted(self.at)
+        owned = sorted(self.at.keys() - self.held)
         turn = self._n_polls % max(1, len(owned))  # so that no partition starves
         self._n_polls += 1
         batches = []
@@ -215,6 +216,9 @@ class MemorySource:
         self._positions.at, _ = resolve_starts(
             starts, needed={}, committed=self._committed, ends=ends
         )
+
+    def hold(self, held: Collection[TopicPartition]) -> None:
+        self._positions.held = set(held)
 
     def tell_applied(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._committed.update(offsets)

@@ -17,8 +17,9 @@ from streamer.clock import SystemClock
 from streamer.config.settings import RewardsConfig
 from streamer.events import Event, EventType, encode
 from streamer.events.decoding import Rejected
-from streamer.learner.learner import Learner, LearnerSettings
+from streamer.learner.learner import Learner
 from streamer.learner.rewards import rewards
+from streamer.learner.settings import LearnerSettings
 from streamer.learner.verify import Contents, image_contents
 from streamer.protocols import Layout, MessageBatch, ParameterStore
 

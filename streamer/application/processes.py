@@ -21,13 +21,16 @@ from streamer.kafka.configured import configured_reader, configured_sink, config
 from streamer.kafka.log_ends import COMMITTED, EARLIEST
 from streamer.kafka.topics import check_topics
 from streamer.learner.batch import RewardFunction
-from streamer.learner.learner import Learner, LearnerSettings
+from streamer.learner.join import JoinSettings
+from streamer.learner.learner import Learner
 from streamer.learner.rewards import rewards
 from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
+from streamer.learner.settings import LearnerSettings
 from streamer.learner.topic_stream import TopicStream
 from streamer.learner.verify import Verification, verify_store
 from streamer.model_set import bounds, build_models, compile_kernels, store_layout
 from streamer.protocols import ParameterStore, Source
+from streamer.ranking_features import feature_names
 from streamer.scorer.service import ScorerService
 from streamer.store import open_store
 from streamer.telemetry import LearnerMetrics, ScorerMetrics, serve_metrics, show_lag
@@ -62,6 +65,25 @@ def learner_settings(config: Config) -> LearnerSettings:
         checkpoint_rows_max=learner.checkpoint_rows_max,
         log_bytes_max=config.store.log_bytes_max,
         commit_deadline_s=config.kafka.request_timeout_s,
+        join=join_settings(config),
+    )
+
+
+def join_settings(config: Config) -> JoinSettings:
+    """How feedback finds its decision, as configured."""
+    join = config.join
+    return JoinSettings(
+        topic=config.topics.topic("decisions"),
+        feature_names=feature_names(config),
+        window_ms=round(1000 * join.window_s),
+        horizon_ms=round(1000 * join.horizon_s),
+        lateness_ms=round(1000 * join.lateness_s),
+        default_reward=join.default_reward,
+        combine=join.combine,
+        match_without_request=join.match_without_request,
+        decisions_max=join.decisions_max,
+        feedback_max=join.feedback_max,
+        ahead_max_ms=round(1000 * join.ahead_max_s),
     )
 
 
@@ -118,10 +140,10 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
             return configured_source(
                 config,
                 None if alone else "learner",
-                ["events"],
+                ["events", "decisions"] if settings.join else ["events"],
                 on_assign=on_assign,
                 on_revoke=on_revoke,
-                needed=lambda: {(settings.topic, p): at for p, at in learner.offsets.items()},
+                needed=lambda: learner.offsets,
             )
 
         def on_round(source: Source) -> None:
@@ -131,7 +153,6 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
         service = LearnerService(
             learner=learner,
             open_source=open_source,
-            topic=settings.topic,
             sync_interval_s=config.learner.sync_interval_ms / 1000,
             n_max=config.learner.batch_messages_max,
             clock=SystemClock(),
@@ -198,12 +219,11 @@ def verify_configured(
         stack.callback(store.close)
         store.ensure_layout(store_layout(config, models))
 
-        def stream(partition: int) -> TopicStream:
-            reader = configured_reader(config, {(settings.topic, partition): EARLIEST})
+        def stream(topic: str, partition: int) -> TopicStream:
+            reader = configured_reader(config, {(topic, partition): EARLIEST})
             stack.callback(reader.close)
-            return TopicStream(
-                reader, settings.topic, partition, timeout_s=config.kafka.request_timeout_s
-            )
+            timeout_s = config.kafka.request_timeout_s
+            return TopicStream(reader, topic, partition, timeout_s=timeout_s)
 
         return verify_store(
             store,

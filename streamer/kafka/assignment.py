@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
 import confluent_kafka as ck
@@ -69,6 +69,7 @@ class Assignment:
         self.skipped_offsets = 0
         self.positions: dict[TopicPartition, int] = {}
         self._high: dict[TopicPartition, int] = {}
+        self._held: set[TopicPartition] = set()
         self._timeout_s = timeout_s
         self._keep_keys = keep_keys
         self._trimmed = False
@@ -136,6 +137,18 @@ class Assignment:
             self._raise(error, "consuming")
         self.outages.check()
         return messages
+
+    def hold(self, held: Collection[TopicPartition]) -> None:
+        """Pause these and go on with the others; what was fetched of them is fetched again."""
+        held = {where for where in held if where in self.positions}
+        try:
+            if paused := held - self._held:
+                self.consumer.pause([ck.TopicPartition(*where) for where in paused])
+            if resumed := (self._held - held) & self.positions.keys():
+                self.consumer.resume([ck.TopicPartition(*where) for where in resumed])
+        except ck.KafkaException as error:
+            self._raise(error, "pausing partitions")
+        self._held = held
 
     def batches(self, messages: list[ck.Message]) -> list[MessageBatch]:
         """Columns of what was fetched; moves the positions."""
@@ -211,6 +224,7 @@ class Assignment:
 
     def _assign(self) -> None:
         assignment = [ck.TopicPartition(*where, at) for where, at in self.positions.items()]
+        self._held = set()
         try:
             self.consumer.assign(assignment)
         except ck.KafkaException as error:

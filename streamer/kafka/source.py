@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import confluent_kafka as ck
@@ -134,6 +134,10 @@ class KafkaSource:
                 return batches
             if time.monotonic() >= deadline and self._to_take is None:
                 return []
+
+    def hold(self, held: Collection[TopicPartition]) -> None:
+        """Fetch nothing of these until called again without them; of those not owned: nothing."""
+        self._assignment.hold(held)
 
     def tell_applied(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit the next offsets in the background; of partitions no longer owned: nothing."""

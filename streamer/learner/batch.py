@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from models.ingest import Feedback
 from streamer.events.decoding import Rejected, decode_events
+from streamer.learner.answers import FeedbackBatch, answers
 from streamer.learner.dedup import DedupWindow
+from streamer.learner.join import JoinSettings
 from streamer.protocols import MessageBatch
 
 RewardFunction = Callable[[NDArray[np.int8], NDArray[np.float64]], NDArray[np.float32]]
@@ -25,18 +27,25 @@ class DecodedBatch:
     ----------
     rejected
         Bad messages; ``index`` is the position in the batch.
+    answers
+        The events that may answer a decision; None where none are joined.
     n_duplicates, n_unrewarded
         Events that teach nothing: repeated ids, and types without a reward (impressions).
     """
 
     feedback: Feedback
+    answers: FeedbackBatch | None
     rejected: list[Rejected]
     n_duplicates: int
     n_unrewarded: int
 
 
 def decode_batch(
-    batch: MessageBatch, *, dedup: DedupWindow, rewards: RewardFunction
+    batch: MessageBatch,
+    *,
+    dedup: DedupWindow,
+    rewards: RewardFunction,
+    join: JoinSettings | None = None,
 ) -> DecodedBatch:
     """Decode a batch; the duplicate window moves on by it."""
     columns, rejected = decode_events(batch.values, batch.publish_ms)
@@ -56,7 +65,17 @@ def decode_batch(
     n_taught = int(taught.sum())
     if n_taught < len(taught):
         feedback = _chosen(feedback, np.flatnonzero(taught))
-    return DecodedBatch(feedback, rejected, len(fresh) - n_fresh, n_fresh - n_taught)
+    answering = None
+    if join is not None:
+        answering = answers(
+            columns,
+            offsets,
+            fresh,
+            reward,
+            to_offset=int(batch.offsets[-1]) + 1,
+            match_without_request=join.match_without_request,
+        )
+    return DecodedBatch(feedback, answering, rejected, len(fresh) - n_fresh, n_fresh - n_taught)
 
 
 def _chosen(feedback: Feedback, at: NDArray[np.intp]) -> Feedback:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ingest import Segment, learn_feedback
-from models.partition import Bounds, PartitionState
+from models.partition import PartitionState
 from models.protocols import Model
 from models.shared import SharedState
 from models.table import SHARED_ENTITIES, Change
 from streamer.errors import LearningError, StoreUnavailable
-from streamer.events.decoding import Rejected
-from streamer.learner.batch import RewardFunction, decode_batch
-from streamer.learner.dedup import DedupWindow
+from streamer.learner.batch import RewardFunction
+from streamer.learner.inputs import Inputs
 from streamer.learner.pipeline import CommitPipeline
+from streamer.learner.settings import LearnerCounts, LearnerSettings
+from streamer.learner.step import DeadLetter, PartitionLearner, Step
 from streamer.protocols import (
     Checkpoint,
     Clock,
@@ -44,74 +45,29 @@ _ENTRIES_SIZED = 1_000
 _RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class LearnerSettings:
-    """What a learner is told, beside the models.
-
-    Attributes
-    ----------
-    dedup_window
-        Offsets within which an event id may not repeat.
-    idle_expiry_ms
-        Event time after which an id without events is dropped; 0: never.
-    checkpoint_interval_s, checkpoint_rows_max
-        A partition's rows are written when either is reached.
-    log_bytes_max
-        Bound of a partition's delta log: rows are written, and the log trimmed, when half of it
-        has come since the last time; half at most is left to followers.
-    commit_deadline_s
-        How long a call of the store is tried again while the store does not answer.
-    """
-
-    topic: str
-    n_partitions: int
-    bounds: Bounds
-    dedup_window: int
-    idle_expiry_ms: int
-    checkpoint_interval_s: float
-    checkpoint_rows_max: int
-    log_bytes_max: int
-    commit_deadline_s: float = 30.0
-
-
-@dataclass(slots=True)
-class LearnerCounts:
-    """What a learner has done since it started."""
-
-    n_messages: int = 0
-    n_learned: int = 0
-    n_duplicates: int = 0
-    n_unrewarded: int = 0
-    n_unadmitted: int = 0
-    n_rejected: int = 0
-    n_commits: int = 0
-    n_checkpoints: int = 0
-    n_evicted: dict[str, int] = field(default_factory=lambda: {"user": 0, "item": 0})
-
-
 @dataclass(slots=True)
 class _Owned:
     """One partition this learner owns."""
 
-    state: PartitionState
-    dedup: DedupWindow
+    learner: PartitionLearner
+    inputs: Inputs
     version: int
-    next_offset: int
-    committed_offset: int
+    committed_offsets: dict[str, int]
     checkpoint_due_ms: int
     entry_bytes: deque[int]
     log_bytes: int
 
+    @property
+    def state(self) -> PartitionState:
+        return self.learner.state
 
-DeadLetter = Callable[[MessageBatch, Sequence[Rejected]], None]
-"""Puts rejected messages where they are kept; returns when they are safe."""
 
 Committed = Callable[[float, int], None]
 """Told of each commit: the seconds it took and the rows it changed."""
 
 
 class Learner:
-    """Learns partitions of the events topic into a parameter store.
+    """Learns partitions of events, and of decisions they answer, into a parameter store.
 
     All batches form one sequence and are committed in that order, so nothing committed has seen
     anything that was not. State in memory is ahead of the store by the batch in hand and the
@@ -161,14 +117,14 @@ class Learner:
 
     # --- owning partitions -----------------------------------------------------------------------
 
-    def assign(self, partitions: Sequence[int]) -> dict[int, int]:
+    def assign(self, partitions: Sequence[int]) -> dict[tuple[str, int], int]:
         """Own exactly ``partitions`` and load everything afresh.
 
         Returns
         -------
         dict
-            Partition → offset to read from: the stored one less the duplicate window, whose
-            messages are read again without being learned.
+            (topic, partition) → offset to read from: the stored one less the windows of duplicates
+            and of joins, whose messages are read again without being learned.
         """
         self.release()
         for partition in partitions:
@@ -181,22 +137,34 @@ class Learner:
             else:
                 add_image(self._shared, image)
         log.info("partitions_assigned", extra={"partitions": list(partitions)})
-        window = self._settings.dedup_window
-        return {p: max(0, owned.next_offset - window) for p, owned in self._owned.items()}
+        return {
+            (topic, p): offset
+            for p, owned in self._owned.items()
+            for topic, offset in owned.learner.reread_from().items()
+        }
 
     def _own(self, image: PartitionImage) -> _Owned:
         settings = self._settings
         partition = image.checkpoint.partition
         state = PartitionState(partition, self._models, self._shared, bounds=settings.bounds)
         load_image(state, image)
+        learner = PartitionLearner(
+            state,
+            self._models,
+            settings,
+            self._rewards,
+            next_offsets=image.offsets,
+            counts=self.counts,
+            dead_letter=self._dead_letter,
+        )
+        ahead_max_ms = 0 if settings.join is None else settings.join.ahead_max_ms
         # What the log holds already counts, or learners that end early would never trim it.
         entry_bytes = [entry.change.n_bytes for entry in image.entries]
         return _Owned(
-            state=state,
-            dedup=DedupWindow(settings.dedup_window),
+            learner=learner,
+            inputs=Inputs(learner.next_offsets, learner.reread_from(), ahead_max_ms=ahead_max_ms),
             version=image.version,
-            next_offset=image.offsets.get(settings.topic, 0),
-            committed_offset=image.offsets.get(settings.topic, 0),
+            committed_offsets=dict(learner.next_offsets),
             checkpoint_due_ms=self._checkpoint_due_ms(),
             entry_bytes=deque(entry_bytes, maxlen=_ENTRIES_SIZED),
             log_bytes=sum(entry_bytes),
@@ -214,14 +182,34 @@ class Learner:
         self._pipeline.flush()
 
     @property
-    def offsets(self) -> dict[int, int]:
-        """Partition owned → next offset after what is committed."""
-        return {partition: owned.committed_offset for partition, owned in self._owned.items()}
+    def offsets(self) -> dict[tuple[str, int], int]:
+        """(topic, partition owned) → next offset after what is committed."""
+        return {
+            (topic, p): offset
+            for p, owned in self._owned.items()
+            for topic, offset in owned.committed_offsets.items()
+        }
+
+    @property
+    def waiting(self) -> set[tuple[str, int]]:
+        """(topic, partition) of which no more is to be read until others have caught up."""
+        return {(topic, p) for p, owned in self._owned.items() for topic in owned.inputs.waiting}
 
     # --- learning --------------------------------------------------------------------------------
 
-    def learn(self, batches: Sequence[MessageBatch]) -> None:
+    def learn(
+        self,
+        batches: Sequence[MessageBatch],
+        *,
+        lag: Mapping[tuple[str, int], int] = MappingProxyType({}),
+    ) -> None:
         """Learn and commit batches, partition after partition.
+
+        Parameters
+        ----------
+        lag
+            (topic, partition) → messages known to wait at the broker; absent: none. While there
+            are more to read, what is ahead of them waits: see :class:`Inputs`.
 
         Raises
         ------
@@ -237,42 +225,20 @@ class Learner:
         self._pipeline.check()
         self._follow()
         for batch in batches:
-            if batch.partition in self._owned and len(batch):
-                self._learn_batch(self._owned[batch.partition], batch)
+            owned = self._owned.get(batch.partition)
+            if owned is not None and len(batch):
+                known = owned.inputs.put(batch)
+                if known is not None:
+                    owned.learner.reread(known)
+        for partition, owned in self._owned.items():
+            waiting = {topic: lag.get((topic, partition), 0) for topic in self._settings.topics}
+            inputs = owned.inputs.ready(waiting)
+            if inputs:
+                for step in owned.learner.learn(inputs):
+                    self._commit(owned, inputs, step)
 
-    def _learn_batch(self, owned: _Owned, batch: MessageBatch) -> None:
-        n_known = int(np.searchsorted(batch.offsets, owned.next_offset))
-        if n_known:  # before the stored offset: these only restore the duplicate window
-            decode_batch(batch.part(0, n_known), dedup=owned.dedup, rewards=self._rewards)
-        if n_known == len(batch):
-            return
-        batch = batch.part(n_known, len(batch))
-        decoded = decode_batch(batch, dedup=owned.dedup, rewards=self._rewards)
-        if decoded.rejected:
-            self._dead_letter(batch, decoded.rejected)
-        self._count(batch, decoded.n_duplicates, decoded.n_unrewarded, len(decoded.rejected))
-        for segment in learn_feedback(
-            decoded.feedback,
-            owned.state,
-            self._models,
-            from_offset=owned.next_offset,
-            to_offset=int(batch.offsets[-1]) + 1,
-            idle_expiry_ms=self._settings.idle_expiry_ms,
-        ):
-            self.counts.n_learned += segment.n_learned
-            self.counts.n_unadmitted += segment.n_unadmitted
-            self._commit(owned, batch, segment)
-
-    def _count(
-        self, batch: MessageBatch, n_duplicates: int, n_unrewarded: int, n_rejected: int
-    ) -> None:
-        self.counts.n_messages += len(batch)
-        self.counts.n_duplicates += n_duplicates
-        self.counts.n_unrewarded += n_unrewarded
-        self.counts.n_rejected += n_rejected
-
-    def _commit(self, owned: _Owned, batch: MessageBatch, segment: Segment) -> None:
-        """Commit what a segment changed.
+    def _commit(self, owned: _Owned, inputs: Mapping[str, MessageBatch], step: Step) -> None:
+        """Commit what a step changed.
 
         (1) Take what others committed meanwhile and shorten the own step for it. (2) Collect the
         changed rows. (3) One store transaction. (4) Apply what the others committed.
@@ -285,26 +251,22 @@ class Learner:
             for model in self._models:
                 model.rescale(self._shared, changes)
         change = owned.state.collect()  # (2)
-        _check_finite(change, partition, segment.to_offset)
+        _check_finite(change, partition, step)
         merged = seen | {entry.partition: entry.version for entry in others}
-        first, last = np.searchsorted(batch.offsets, (segment.from_offset, segment.to_offset))
+        events = _between(inputs.get(self._settings.topic), step.offsets[self._settings.topic])
         entry = Entry(
             partition=partition,
             schedule=Schedule(
-                version=owned.version + 1,
-                offsets={self._settings.topic: (segment.from_offset, segment.to_offset)},
-                seen=seen,
-                merged=merged,
+                version=owned.version + 1, offsets=step.offsets, seen=seen, merged=merged
             ),
             change=change,
             watermark_ms=owned.state.watermark_ms,
-            publish_ms=_sample(batch.publish_ms[first:last]),
+            publish_ms=_sample(events),
             committed_ms=self._clock.now_ms(),
-            n_events=int(last - first),
+            n_events=len(events),
         )
-        self._pipeline.submit(lambda: self._store_entry(owned, entry, segment.to_offset))  # (3)
+        self._pipeline.submit(lambda: self._store_entry(owned, entry))  # (3)
         owned.version = self._versions[partition] = entry.version
-        owned.next_offset = segment.to_offset
         self.counts.n_commits += 1
         for entity, ids in change.ids.items():
             self.counts.n_evicted[entity] += len(ids.removed)
@@ -316,10 +278,11 @@ class Learner:
         ):
             self._checkpoint(owned)
 
-    def _store_entry(self, owned: _Owned, entry: Entry, to_offset: int) -> None:
+    def _store_entry(self, owned: _Owned, entry: Entry) -> None:
         began_s = time.monotonic()
         self._retried(lambda: self._store.commit(entry, owner=self._owner))
-        owned.committed_offset = to_offset
+        for topic, (_, to_offset) in entry.schedule.offsets.items():
+            owned.committed_offsets[topic] = to_offset
         n_rows = sum(map(len, entry.change.tables.values()))
         self._committed(time.monotonic() - began_s, n_rows)
 
@@ -385,7 +348,7 @@ class Learner:
         checkpoint = Checkpoint(
             partition=owned.state.partition,
             version=owned.version,
-            offsets={self._settings.topic: owned.next_offset},
+            offsets=dict(owned.learner.next_offsets),
             watermark_ms=owned.state.watermark_ms,
             names=names,
             removed=removed,
@@ -419,13 +382,21 @@ def add_image(shared: SharedState, image: PartitionImage) -> None:
         shared.apply(entry.change)
 
 
-def _check_finite(change: Change, partition: int, to_offset: int) -> None:
+def _between(batch: MessageBatch | None, offsets: tuple[int, int]) -> NDArray[np.int64]:
+    """Publish times of the messages at a half-open range of offsets."""
+    if batch is None:
+        return np.zeros(0, dtype=np.int64)
+    first, last = np.searchsorted(batch.offsets, offsets)
+    return batch.publish_ms[first:last]
+
+
+def _check_finite(change: Change, partition: int, step: Step) -> None:
     for name, rows in change.tables.items():
         if rows.values.dtype.kind == "f" and not np.isfinite(rows.values).all():
             key = rows.keys[~np.isfinite(rows.values).all(axis=1)][0]
             raise LearningError(
                 f"table {name}, key {key:016x}: a parameter is no longer finite after partition"
-                f" {partition} offset {to_offset - 1}; nothing of this batch was committed. Lower"
+                f" {partition} offsets {step.offsets}; nothing of this batch was committed. Lower"
                 " the learning rate, or look for extreme rewards, and start again"
             )
 

@@ -37,8 +37,6 @@ class LearnerService:
         Owns nothing yet.
     open_source
         Called at the start, and again whenever another learner has taken a partition over.
-    topic
-        The events topic.
     sync_interval_s
         Time from one round of commits to the next when there is little to do; under load a round
         begins as soon as ``n_max`` messages are there.
@@ -51,7 +49,6 @@ class LearnerService:
         *,
         learner: Learner,
         open_source: OpenSource,
-        topic: str,
         sync_interval_s: float,
         n_max: int,
         clock: Clock,
@@ -59,7 +56,6 @@ class LearnerService:
     ) -> None:
         self._learner = learner
         self._open_source = open_source
-        self._topic = topic
         self._sync_interval_ms = 1000 * sync_interval_s
         self._n_max = n_max
         self._clock = clock
@@ -92,15 +88,16 @@ class LearnerService:
             self._stop.wait(rejoin_in_s)
 
     def _rounds(self, source: Source) -> None:
-        told: dict[int, int] = {}
+        told: dict[tuple[str, int], int] = {}
         while not self._stop.is_set():
             began_ms = self._clock.now_ms()
             batches = source.poll(n_max=self._n_max, timeout_s=self._sync_interval_ms / 1000)
-            self._learner.learn(batches)
+            self._learner.learn(batches, lag=source.lag())
+            source.hold(self._learner.waiting)
             self._learner.checkpoint_due()
             offsets = self._learner.offsets
             if offsets and offsets != told:
-                source.tell_applied({(self._topic, p): at for p, at in offsets.items()})
+                source.tell_applied(offsets)
                 told = offsets
             self._on_round(source)
             n_messages = sum(map(len, batches))
@@ -111,8 +108,7 @@ class LearnerService:
                 self._clock.sleep(spare_ms / 1000)
 
     def _assigned(self, partitions: Sequence[int]) -> Mapping[tuple[str, int], int]:
-        offsets = self._learner.assign(partitions)
-        return {(self._topic, partition): offset for partition, offset in offsets.items()}
+        return self._learner.assign(partitions)
 
     def _revoked(self, partitions: Sequence[int]) -> None:
         log.info("partitions_revoked", extra={"partitions": list(partitions)})

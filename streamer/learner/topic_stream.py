@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from streamer.errors import KafkaError
-from streamer.protocols import MessageBatch
+from streamer.protocols import MessageBatch, joined_batches
 
 _N_MAX = 10_000
 
@@ -55,7 +54,7 @@ class TopicStream:
                     f" {to_offset - 1} within {self._timeout_s:.0f} s; the store has learned it,"
                     " so the topic was trimmed or made anew: verify against a topic that keeps all"
                 )
-        joined = _joined(parts)
+        joined = joined_batches(parts)
         n = int(np.searchsorted(joined.offsets, to_offset))
         self._ahead = joined.part(n, len(joined))
         return joined.part(0, n)
@@ -63,13 +62,3 @@ class TopicStream:
 
 def _reaches(batch: MessageBatch, offset: int) -> bool:
     return len(batch) > 0 and int(batch.offsets[-1]) >= offset
-
-
-def _joined(parts: Sequence[MessageBatch]) -> MessageBatch:
-    return MessageBatch(
-        parts[0].topic,
-        parts[0].partition,
-        [value for part in parts for value in part.values],
-        np.concatenate([part.offsets for part in parts]),
-        np.concatenate([part.publish_ms for part in parts]),
-    )

@@ -9,19 +9,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ingest import learn_feedback
 from models.partition import PartitionState
 from models.protocols import Model
 from models.shared import SharedState
 from models.table import Change, Keys
-from streamer.learner.batch import RewardFunction, decode_batch
-from streamer.learner.dedup import DedupWindow
-from streamer.learner.learner import LearnerSettings, load_image
+from streamer.learner.batch import RewardFunction
+from streamer.learner.learner import load_image
+from streamer.learner.settings import LearnerCounts, LearnerSettings
+from streamer.learner.step import PartitionLearner
 from streamer.protocols import MessageBatch, ParameterStore, PartitionImage, Schedule
 
 
 class MessageStream(Protocol):
-    """One partition of the events topic, from its first offset."""
+    """One partition of a topic, from its first offset."""
 
     def take(self, to_offset: int) -> MessageBatch:
         """All messages below ``to_offset`` not taken yet (waits for them, bounded)."""
@@ -42,7 +42,7 @@ def verify_store(
     models: Sequence[Model],
     settings: LearnerSettings,
     rewards: RewardFunction,
-    stream: Callable[[int], MessageStream],
+    stream: Callable[[str, int], MessageStream],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Verification:
     """Re-execute the schedule and compare the outcome with the store, bit for bit.
@@ -56,7 +56,7 @@ def verify_store(
     Parameters
     ----------
     stream
-        Partition → its messages.
+        Topic and partition → its messages.
     progress
         Called with (entries done, entries in all).
     """
@@ -65,14 +65,12 @@ def verify_store(
     schedules = {p: list(store.schedule(p)) for p in images}
     result = Verification()
     for partition, schedule in schedules.items():
-        result.problems += _coverage(partition, schedule, images[partition], settings.topic)
+        for topic in settings.topics:
+            result.problems += _coverage(partition, schedule, images[partition], topic)
     if result.problems:
         return result
     until = _needed(schedules, {p: image.version for p, image in images.items()})
-    runs = {
-        p: _Run(p, until[p], models, settings, rewards, stream(p) if until[p] else None)
-        for p in images
-    }
+    runs = {p: _Run(p, until[p], models, settings, rewards, stream) for p in images}
     for p in [p for p, image in images.items() if image.version == 0]:
         result.problems += _differences(runs[p].state, images[p], models, settings)
     done: dict[int, int] = dict.fromkeys(images, 0)
@@ -140,7 +138,8 @@ def _coverage(
     at = 0
     for expected, entry in enumerate(schedule, start=1):
         start, end = entry.offsets[topic]
-        if entry.version != expected or start != at or end <= start:
+        empty = all(first == last for first, last in entry.offsets.values())
+        if entry.version != expected or start != at or end < start or empty:
             return [
                 (
                     f"partition {partition}: entry {entry.version} takes offsets [{start}, {end})"
@@ -178,7 +177,7 @@ class _Run:
         models: Sequence[Model],
         settings: LearnerSettings,
         rewards: RewardFunction,
-        stream: MessageStream | None,
+        stream: Callable[[str, int], MessageStream],
     ) -> None:
         self.shared = SharedState(models)
         self.state = PartitionState(partition, models, self.shared, bounds=settings.bounds)
@@ -187,33 +186,32 @@ class _Run:
         self.finished = n_entries == 0
         self._n_entries = n_entries
         self._models = models
-        self._settings = settings
-        self._rewards = rewards
-        self._stream = stream
-        self._dedup = DedupWindow(settings.dedup_window)
+        self._streams = {topic: stream(topic, partition) for topic in settings.topics if n_entries}
+        self._learner = PartitionLearner(
+            self.state,
+            models,
+            settings,
+            rewards,
+            next_offsets={},
+            counts=LearnerCounts(),
+            dead_letter=lambda batch, rejected: None,  # they have had their letters
+        )
 
     def execute(self, entry: Schedule, changes: dict[tuple[int, int], Change]) -> Change | str:
         """The change of one entry, or what went wrong."""
-        assert self._stream is not None
-        start, end = entry.offsets[self._settings.topic]
         for change in self._advance(entry.seen, changes):
             self.shared.apply(change)
-        batch = self._stream.take(end)
-        self.n_messages += len(batch)
-        decoded = decode_batch(batch, dedup=self._dedup, rewards=self._rewards)
-        segments = learn_feedback(
-            decoded.feedback,
-            self.state,
-            self._models,
-            from_offset=start,
-            to_offset=end,
-            idle_expiry_ms=self._settings.idle_expiry_ms,
-        )
-        segment = next(segments)
-        if segment.to_offset != end:
+        inputs = {}
+        for topic, (start, end) in entry.offsets.items():
+            batch = self._streams[topic].take(end) if end > start else None
+            if batch is not None and len(batch):
+                inputs[topic] = batch
+                self.n_messages += len(batch)
+        step = next(self._learner.learn(inputs))
+        if step.offsets != entry.offsets:
             return (
-                f"partition {self.state.partition}: entry {entry.version} took offsets up to {end},"
-                f" executed again it ends at {segment.to_offset}"
+                f"partition {self.state.partition}: entry {entry.version} took offsets"
+                f" {entry.offsets}, executed again it takes {step.offsets}"
             )
         others = self._advance(entry.merged, changes)
         if others:

@@ -10,12 +10,14 @@ import pytest
 
 from models.partition import Bounds
 from streamer.errors import Fenced, LogTrimmed
-from streamer.learner.learner import LearnerSettings
+from streamer.learner.learner import Learner
+from streamer.learner.settings import LearnerSettings
 from streamer.learner.verify import Contents, compare_contents, verify_store
 from streamer.protocols import ParameterStore
 from streamer.store.memory import MemoryStore
 from tests.event_log import (
     SETTINGS,
+    TOPIC,
     Dead,
     LogStream,
     default_rewards,
@@ -46,9 +48,9 @@ def learn_all(
     """Learn LOG in batches of these sizes, over and over; drop the learner every so often."""
     store = MemoryStore()
     learner = make_learner(store, MODELS, settings, pipeline_depth=pipeline_depth)
-    at = learner.assign([0])[0]
+    at = learner.assign([0])[TOPIC, 0]
     n_batches = 0
-    while learner.offsets[0] < len(LOG):
+    while learner.offsets[TOPIC, 0] < len(LOG):
         end = at + batch_sizes[n_batches % len(batch_sizes)]
         learner.learn([messages(LOG, 0, at, end)])
         at, n_batches = end, n_batches + 1
@@ -59,7 +61,7 @@ def learn_all(
             learner = make_learner(
                 store, MODELS, settings, owner=name, pipeline_depth=pipeline_depth
             )
-            at = learner.assign([0])[0]
+            at = learner.assign([0])[TOPIC, 0]
     learner.flush()
     return store
 
@@ -142,7 +144,7 @@ def test_the_delta_log_is_bounded_however_short_learners_live() -> None:
     log_bytes = []
     for start in range(0, len(LOG), 50):
         learner = make_learner(store, MODELS, settings, owner=f"from-{start}")
-        at = learner.assign([0])[0]
+        at = learner.assign([0])[TOPIC, 0]
         learner.learn([messages(LOG, 0, at, start + 50)])
         log_bytes.append(sum(entry.change.n_bytes for entry in store.load(0).entries))
     assert 20_000 < max(log_bytes) < 80_000, "at most half the bound, and the entry in hand"
@@ -166,6 +168,10 @@ FOUR = with_settings(n_partitions=4)
 LOGS = [make_log(1_200, seed=10 + p) for p in range(4)]
 
 
+def starts(learner: Learner, partitions: Sequence[int]) -> dict[int, int]:
+    return {p: at for (_, p), at in learner.assign(partitions).items()}
+
+
 def learn_four(owners: Sequence[Sequence[int]], *, seed: int, crash_share: float) -> MemoryStore:
     """Learners step in random order; some crash, and their partitions move to another."""
     rng = np.random.default_rng(seed)
@@ -173,7 +179,7 @@ def learn_four(owners: Sequence[Sequence[int]], *, seed: int, crash_share: float
     learners = {}
     for name, partitions in enumerate(owners):
         learner = make_learner(store, MODELS, FOUR, owner=f"{name}", pipeline_depth=2)
-        learners[name] = (learner, learner.assign(partitions))
+        learners[name] = (learner, starts(learner, partitions))
     n_crashes = 0
     while any(at < len(LOGS[p]) for _, ats in learners.values() for p, at in ats.items()):
         name = int(rng.integers(len(owners)))
@@ -190,7 +196,7 @@ def learn_four(owners: Sequence[Sequence[int]], *, seed: int, crash_share: float
             n_crashes += 1
             owner = f"{name}-{n_crashes}"
             learner = make_learner(store, MODELS, FOUR, owner=owner, pipeline_depth=2)
-            learners[name] = (learner, learner.assign(list(ats)))
+            learners[name] = (learner, starts(learner, list(ats)))
     for learner, _ in learners.values():
         learner.flush()
     return store
@@ -202,7 +208,7 @@ def verify(store: ParameterStore, settings: LearnerSettings = FOUR) -> list[str]
         models=MODELS,
         settings=settings,
         rewards=default_rewards,
-        stream=lambda p: LogStream(LOGS[p], p),
+        stream=lambda topic, p: LogStream(LOGS[p], p),
     ).problems
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pytest
 
@@ -43,6 +43,9 @@ class LogSource:
         start, self._at = self._at, self._at + 10
         return [messages(LOG, 0, start, start + 10)]
 
+    def hold(self, held: Collection[tuple[str, int]]) -> None:
+        assert not held  # a single topic waits for none
+
     def tell_applied(self, offsets: Mapping[tuple[str, int], int]) -> None:
         self.told = dict(offsets)
 
@@ -62,13 +65,12 @@ def test_a_clock_that_is_set_does_not_stop_the_rounds(step_ms: int, slept_s: lis
         return LogSource(on_assign)
 
     def stop_at_the_end(source: object) -> None:
-        if learner.offsets[0] == len(LOG):
+        if learner.offsets[TOPIC, 0] == len(LOG):
             service.stop()
 
     service = LearnerService(
         learner=learner,
         open_source=open_source,
-        topic=TOPIC,
         sync_interval_s=0.02,
         n_max=1_000,
         clock=clock,

@@ -11,6 +11,7 @@ from streamer.protocols import Entry, ParameterStore, PartitionImage
 from streamer.store.layout import encode_schedule
 from streamer.store.memory import MemoryStore
 from tests.event_log import (
+    TOPIC,
     LogStream,
     default_rewards,
     make_learner,
@@ -32,7 +33,7 @@ def verified(store: ParameterStore) -> Verification:
         models=MODELS,
         settings=SETTINGS,
         rewards=default_rewards,
-        stream=lambda p: LogStream(LOGS[p], p),
+        stream=lambda topic, p: LogStream(LOGS[p], p),
     )
 
 
@@ -91,7 +92,7 @@ def test_two_owners_at_once_are_noticed() -> None:
     former.assign(range(N_PARTITIONS))
     learn(former, 0, 100)
     again_from = latter.assign(range(N_PARTITIONS))
-    learn(latter, again_from[0], 200)
+    learn(latter, again_from[TOPIC, 0], 200)
     assert verified(store).problems == []
     learn(former, 100, 200)
     assert any("should start at 200" in problem for problem in verified(store).problems)

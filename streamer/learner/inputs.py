@@ -1,0 +1,89 @@
+"""The topics of one partition, handed on so that none runs far ahead of another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from streamer.protocols import MessageBatch, joined_batches
+
+
+class Inputs:
+    """Messages read and not yet learned, by topic.
+
+    Messages that are learned already pass at once: they only restore windows. New ones wait until
+    all of those have passed, in every topic, and then until the other topics have been read up to
+    ``ahead_max_ms`` before them (by publish time) or have no more to read. What waits is at most
+    what one poll brought: of a topic that waits, no more is to be read.
+
+    Parameters
+    ----------
+    next_offsets
+        Topic → first offset not learned yet.
+    reread_from
+        Topic → offset that reading starts from.
+    """
+
+    def __init__(
+        self,
+        next_offsets: Mapping[str, int],
+        reread_from: Mapping[str, int],
+        *,
+        ahead_max_ms: int,
+    ) -> None:
+        self._learned_to = dict(next_offsets)
+        self._read_to = dict(reread_from)
+        self._ahead_max_ms = ahead_max_ms
+        self._published_ms = dict.fromkeys(next_offsets, -1)
+        self._waiting: dict[str, MessageBatch] = {}
+
+    @property
+    def waiting(self) -> set[str]:
+        """Topics of which no more is to be read for now."""
+        return set(self._waiting)
+
+    def put(self, batch: MessageBatch) -> MessageBatch | None:
+        """Take what was read; the part of it that is learned already is given back."""
+        topic = batch.topic
+        self._read_to[topic] = int(batch.offsets[-1]) + 1
+        self._published_ms[topic] = max(self._published_ms[topic], int(batch.publish_ms.max()))
+        n_known = int(np.searchsorted(batch.offsets, self._learned_to[topic]))
+        new = batch.part(n_known, len(batch))
+        if len(new):
+            before = self._waiting.get(topic)
+            self._waiting[topic] = new if before is None else joined_batches([before, new])
+        return batch.part(0, n_known) if n_known else None
+
+    def ready(self, lag: Mapping[str, int]) -> dict[str, MessageBatch]:
+        """New messages that may be learned now.
+
+        Parameters
+        ----------
+        lag
+            Topic → messages known to wait at the broker; absent: none.
+        """
+        for topic, learned_to in self._learned_to.items():
+            if self._read_to[topic] < learned_to and lag.get(topic, 0):
+                return {}
+        found: dict[str, MessageBatch] = {}
+        for topic, batch in list(self._waiting.items()):
+            # Publish times need not rise: what stands behind one that must wait, waits with it.
+            published = np.maximum.accumulate(batch.publish_ms)
+            n = int(np.searchsorted(published, self._until_ms(topic, lag), side="right"))
+            if n < len(batch):
+                self._waiting[topic] = batch.part(n, len(batch))
+            else:
+                del self._waiting[topic]
+            if n:
+                found[topic] = batch.part(0, n)
+        return found
+
+    def _until_ms(self, topic: str, lag: Mapping[str, int]) -> int:
+        """Publish time up to which a topic may be learned."""
+        behind = [
+            self._published_ms[other]
+            for other in self._learned_to
+            if other != topic and (lag.get(other, 0) or other in self._waiting)
+        ]
+        return min(behind) + self._ahead_max_ms if behind else 1 << 62

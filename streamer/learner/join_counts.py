@@ -1,0 +1,105 @@
+"""What a join has counted: what came of decisions and of feedback, and how well it was foreseen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+CALIBRATION_EDGES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
+"""Expected rewards are put into bins between these."""
+_SAMPLES_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """Rewards expected and observed for the first time, ``(n,)`` each, in order."""
+
+    expected: NDArray[np.float64]
+    observed: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class JoinCounts:
+    """Counted since the join began.
+
+    Attributes
+    ----------
+    n_decisions, n_repeated, n_foreign
+        Decisions joined; those that repeat a request still open; those whose features are others
+        than the learner's.
+    n_matched, n_unmatched, n_late, n_lost
+        Feedback that found its decision; that named one nobody knows, or an item that was not
+        shown; that came after the horizon; that was dropped at the bound while it waited.
+    n_closed_early
+        Decisions closed before their window's end, at the bound.
+    n_outcomes, n_positive, reward_sum
+        Items whose outcome is known now, those of them with a positive reward, and all rewards.
+    n_amended
+        Outcomes that changed after they were learned.
+    n_unadmitted
+        Items shown that have no arm.
+    expected_sums, observed_sums, n_foreseen
+        By bin of ``CALIBRATION_EDGES``: rewards expected, those observed, and how many.
+    """
+
+    n_decisions: int = 0
+    n_repeated: int = 0
+    n_foreign: int = 0
+    n_matched: int = 0
+    n_unmatched: int = 0
+    n_late: int = 0
+    n_lost: int = 0
+    n_closed_early: int = 0
+    n_outcomes: int = 0
+    n_positive: int = 0
+    n_amended: int = 0
+    n_unadmitted: int = 0
+    reward_sum: float = 0.0
+    expected_sums: NDArray[np.float64] = field(
+        default_factory=lambda: np.zeros(len(CALIBRATION_EDGES) + 1)
+    )
+    observed_sums: NDArray[np.float64] = field(
+        default_factory=lambda: np.zeros(len(CALIBRATION_EDGES) + 1)
+    )
+    n_foreseen: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(len(CALIBRATION_EDGES) + 1, dtype=np.int64)
+    )
+    _delays_ms: list[int] = field(default_factory=list)
+    _foreseen: list[tuple[float, float]] = field(default_factory=list)
+
+    def matched(self, delay_ms: int) -> None:
+        """Feedback found its decision, ``delay_ms`` of event time after it."""
+        self.n_matched += 1
+        if len(self._delays_ms) < _SAMPLES_MAX:
+            self._delays_ms.append(delay_ms)
+
+    def learned(self, expected: float | None, before: float, after: float) -> None:
+        """An outcome went from ``before`` to ``after``; NaN: not known."""
+        was, now = before == before, after == after
+        self.n_outcomes += now - was
+        self.n_positive += (after > 0) - (before > 0)
+        self.n_amended += was
+        change = (after if now else 0.0) - (before if was else 0.0)
+        self.reward_sum += change
+        if expected is None:
+            return
+        at = int(np.searchsorted(CALIBRATION_EDGES, expected, side="right"))
+        self.observed_sums[at] += change
+        self.expected_sums[at] += expected * (now - was)
+        self.n_foreseen[at] += now - was
+        if now and not was and len(self._foreseen) < _SAMPLES_MAX:
+            self._foreseen.append((expected, after))
+
+    def take_delays_ms(self) -> list[int]:
+        """Delays of feedback since the last call, some thousand at most."""
+        delays, self._delays_ms = self._delays_ms, []
+        return delays
+
+    def take_foreseen(self) -> Foreseen:
+        """Outcomes since the last call, some thousand at most."""
+        pairs = np.array(self._foreseen, dtype=np.float64).reshape(-1, 2)
+        self._foreseen = []
+        return Foreseen(pairs[:, 0], pairs[:, 1])

@@ -1,0 +1,66 @@
+"""What a learner is told, and what it counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from models.partition import Bounds
+from models.table import ARM, ITEM, USER
+from streamer.learner.join import JoinSettings
+from streamer.learner.join_counts import JoinCounts
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerSettings:
+    """What a learner is told, beside the models.
+
+    Attributes
+    ----------
+    topic
+        Of the events.
+    join
+        How feedback finds its decision; None: decisions are not read.
+    dedup_window
+        Offsets within which an event id may not repeat.
+    idle_expiry_ms
+        Event time after which an id without events is dropped; 0: never.
+    checkpoint_interval_s, checkpoint_rows_max
+        A partition's rows are written when either is reached.
+    log_bytes_max
+        Bound of a partition's delta log: rows are written, and the log trimmed, when half of it
+        has come since the last time; half at most is left to followers.
+    commit_deadline_s
+        How long a call of the store is tried again while the store does not answer.
+    """
+
+    topic: str
+    n_partitions: int
+    bounds: Bounds
+    dedup_window: int
+    idle_expiry_ms: int
+    checkpoint_interval_s: float
+    checkpoint_rows_max: int
+    log_bytes_max: int
+    commit_deadline_s: float = 30.0
+    join: JoinSettings | None = None
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What is read: the events, and the decisions where they are joined."""
+        return (self.topic,) if self.join is None else (self.topic, self.join.topic)
+
+
+@dataclass(slots=True)
+class LearnerCounts:
+    """What a learner has done since it started."""
+
+    n_messages: int = 0
+    n_learned: int = 0
+    n_duplicates: int = 0
+    n_unrewarded: int = 0
+    n_unadmitted: int = 0
+    n_rejected: int = 0
+    n_commits: int = 0
+    n_checkpoints: int = 0
+    n_evicted: dict[str, int] = field(default_factory=lambda: {USER: 0, ITEM: 0, ARM: 0})
+    join: JoinCounts = field(default_factory=JoinCounts)

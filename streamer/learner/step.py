@@ -1,0 +1,203 @@
+"""One partition, learned a step at a time: the same in a learner and in a verification."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.bandit import Bandit
+from models.ingest import Feedback, learn_feedback
+from models.partition import PartitionState
+from models.protocols import Model
+from streamer.events.decoding import Rejected
+from streamer.learner.answers import DecidedBatch, FeedbackBatch, decode_decisions
+from streamer.learner.batch import RewardFunction, decode_batch
+from streamer.learner.dedup import DedupWindow
+from streamer.learner.join import Cursor, Join
+from streamer.learner.join_counts import JoinCounts
+from streamer.learner.settings import LearnerCounts, LearnerSettings
+from streamer.protocols import MessageBatch
+
+DeadLetter = Callable[[MessageBatch, Sequence[Rejected]], None]
+"""Puts rejected messages where they are kept; returns when they are safe."""
+
+Inputs = Mapping[str, MessageBatch]
+"""Topic → what was read of a partition of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What has been learned and waits to be collected: a half-open range of each topic."""
+
+    offsets: dict[str, tuple[int, int]]
+
+
+class PartitionLearner:
+    """Decodes, joins and learns what comes into one partition.
+
+    Parameters
+    ----------
+    state
+        Loaded from the store, or empty.
+    next_offsets
+        Topic → first offset not learned yet.
+    counts
+        What is counted; a learner's partitions share one.
+    dead_letter
+        Told of bad messages before anything behind them is learned.
+    """
+
+    def __init__(
+        self,
+        state: PartitionState,
+        models: Sequence[Model],
+        settings: LearnerSettings,
+        rewards: RewardFunction,
+        *,
+        next_offsets: Mapping[str, int],
+        counts: LearnerCounts,
+        dead_letter: DeadLetter,
+    ) -> None:
+        self.state = state
+        self.next_offsets = {topic: next_offsets.get(topic, 0) for topic in settings.topics}
+        self.dedup = DedupWindow(settings.dedup_window)
+        self._models = models
+        self._settings = settings
+        self._rewards = rewards
+        self._counts = counts
+        self._dead_letter = dead_letter
+        self._bandit = next((model for model in models if isinstance(model, Bandit)), None)
+        self._cursor = Cursor()
+        self.join: Join | None = None
+        if settings.join is not None:
+            assert self._bandit is not None, "decisions are joined for a bandit"
+            self._cursor = Cursor(*self._bandit.cursor(state))
+            self.join = Join(settings.join, self._cursor)
+
+    def reread_from(self) -> dict[str, int]:
+        """Topic → where to read from, to have the windows of duplicates and of joins again."""
+        events = self.next_offsets[self._settings.topic]
+        if self._settings.join is None:
+            return {self._settings.topic: max(0, events - self._settings.dedup_window)}
+        events = min(events, self._cursor.events_from)
+        return {
+            self._settings.topic: max(0, events - self._settings.dedup_window),
+            self._settings.join.topic: self._cursor.decisions_from,
+        }
+
+    def reread(self, batch: MessageBatch) -> None:
+        """Take messages that are learned already, and restore the windows by them."""
+        answered, decided = None, None
+        if batch.topic == self._settings.topic:
+            decoded = decode_batch(
+                batch, dedup=self.dedup, rewards=self._rewards, join=self._settings.join
+            )
+            if decoded.answers is not None:
+                _, answered = decoded.answers.until(self._cursor.events_from)
+        elif self._settings.join is not None:
+            decided, _ = decode_decisions(batch, self._settings.join.feature_names)
+        if self.join is not None:
+            self.join.counts = JoinCounts()  # what is counted here was counted before
+            self.join.take(decided, answered)
+            self.join.counts = self._counts.join
+
+    def learn(self, inputs: Inputs) -> Iterator[Step]:
+        """Learn new messages; after each step the caller collects what it changed.
+
+        Whatever a step took lies in its ranges of offsets, so that a step which is committed needs
+        nothing of one that is not.
+        """
+        settings, counts = self._settings, self._counts
+        decided = self._decided(inputs)
+        feedback, answered = self._feedback(inputs.get(settings.topic))
+        events_to = _end(inputs.get(settings.topic), self.next_offsets[settings.topic])
+        segments = learn_feedback(
+            feedback,
+            self.state,
+            self._models,
+            from_offset=self.next_offsets[settings.topic],
+            to_offset=events_to,
+            idle_expiry_ms=settings.idle_expiry_ms,
+        )
+        for segment in segments:
+            counts.n_learned += segment.n_learned
+            counts.n_unadmitted += segment.n_unadmitted
+            offsets = {settings.topic: (segment.from_offset, segment.to_offset)}
+            if settings.join is not None:
+                answers_now = None
+                if answered is not None:
+                    answers_now, answered = answered.until(segment.to_offset)
+                self._learn_outcomes(decided, answers_now)
+                at = self.next_offsets[settings.join.topic]
+                end = at if decided is None else decided.to_offset
+                offsets[settings.join.topic] = at, end
+                decided = None
+            self.next_offsets |= {topic: end for topic, (_, end) in offsets.items()}
+            yield Step(offsets)
+
+    def _decided(self, inputs: Inputs) -> DecidedBatch | None:
+        join = self._settings.join
+        batch = None if join is None else inputs.get(join.topic)
+        if join is None or batch is None:
+            return None
+        decided, rejected = decode_decisions(batch, join.feature_names)
+        self._reject(batch, rejected)
+        return decided
+
+    def _feedback(self, batch: MessageBatch | None) -> tuple[Feedback, FeedbackBatch | None]:
+        if batch is None:
+            return _NO_FEEDBACK, None
+        decoded = decode_batch(
+            batch, dedup=self.dedup, rewards=self._rewards, join=self._settings.join
+        )
+        self._reject(batch, decoded.rejected)
+        self._counts.n_messages += len(batch)
+        self._counts.n_duplicates += decoded.n_duplicates
+        self._counts.n_unrewarded += decoded.n_unrewarded
+        return decoded.feedback, decoded.answers
+
+    def _reject(self, batch: MessageBatch, rejected: Sequence[Rejected]) -> None:
+        if rejected:
+            self._dead_letter(batch, rejected)
+            self._counts.n_rejected += len(rejected)
+
+    def _learn_outcomes(self, decided: DecidedBatch | None, answered: FeedbackBatch | None) -> None:
+        """Join, and bring the bandit's statistics up to what is known now."""
+        assert self.join is not None
+        assert self._bandit is not None
+        self.join.counts = self._counts.join
+        joined = self.join.take(decided, answered)
+        k = [len(shown.item_ids) for shown in joined.shown]
+        self._counts.join.n_unadmitted += self._bandit.show(
+            [item_id for shown in joined.shown for item_id in shown.item_ids],
+            np.repeat(np.array([shown.offset for shown in joined.shown], dtype=np.int64), k),
+            np.repeat(np.array([shown.ts_ms for shown in joined.shown], dtype=np.int64), k),
+            self.state,
+        )
+        self._bandit.learn_examples(joined.examples, self.state)
+        cursor = self.join.cursor()
+        self._bandit.keep_cursor(
+            (
+                cursor.events_from,
+                cursor.events_watermark_ms,
+                cursor.decisions_from,
+                cursor.decisions_watermark_ms,
+            ),
+            self.state,
+        )
+
+
+_NO_FEEDBACK = Feedback(
+    offsets=np.zeros(0, dtype=np.int64),
+    ts_ms=np.zeros(0, dtype=np.int64),
+    user_ids=[],
+    item_ids=[],
+    rewards=np.zeros(0, dtype=np.float32),
+    values=np.zeros(0, dtype=np.float64),
+)
+
+
+def _end(batch: MessageBatch | None, otherwise: int) -> int:
+    return otherwise if batch is None or not len(batch) else int(batch.offsets[-1]) + 1
