@@ -56,8 +56,8 @@ ALLOWED: dict[str, set[str]] = {
     "store": CONTRACT,
     "learner": SERVICES,
     "scorer": SERVICES,
-    # Replay runs the live code over a log.
-    "replay": {*SERVICES, "learner", "scorer"},
+    # Replay runs the live code over a log, and the logs are those that producers read.
+    "replay": {*SERVICES, "learner", "scorer", "producers"},
     "client": {*CONTRACT, "kafka"},
     "testing": {*CONTRACT, "kafka"},
     "package": {"client", "errors", "events", "config"},
