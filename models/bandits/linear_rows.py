@@ -271,7 +271,10 @@ def _refresh_all(
     n_cells = CELLS_WIDTH if half_life_ms else 1
     for row in range(len(theta)):
         n_since[row] = 0
-        if not values[row, :n_cells].any():  # rows that were never used, or are free again
+        if not values[row, :n_cells].any():  # never used, free again, or all was taken back
+            _forget(inverse[row], theta[row], prior_strength)
+            if half_life_ms:
+                _forget(spread[row], theta[row], prior_strength)
             continue
         if half_life_ms:
             refresh_fading(
@@ -280,3 +283,11 @@ def _refresh_all(
             )  # fmt: skip
         else:
             refresh(values[row], prior_strength, inverse[row], theta[row])
+
+
+@numba.njit(cache=True, nogil=True)
+def _forget(matrix: Matrix, theta: Vector, prior_strength: float) -> None:
+    theta[:] = 0.0
+    matrix[:] = 0.0
+    for j in range(len(theta)):
+        matrix[j, j] = 1.0 / prior_strength
