@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 
 from models.bandit import Bandit
 from models.examples import Examples
@@ -16,8 +19,17 @@ from models.partition import Bounds, PartitionState, all_specs
 from models.popularity import Popularity
 from models.protocols import Model
 from models.shared import SharedState
+from streamer.config import BanditConfig, Config, PopularityConfig, ScorerConfig
+from streamer.events import Item, Request, encode
 from streamer.protocols import Checkpoint, Entry, Layout, Schedule
+from streamer.ranking_features import feature_names
+from streamer.scorer.catalogue import Catalogue
+from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.replica import Replica
+from streamer.scorer.version import Version
 from streamer.store.memory import MemoryStore
+from streamer.telemetry import ScorerMetrics
+from streamer.testing import ManualClock
 
 HOUR_MS = 3_600_000
 START_MS = 1_700_000_000_000
@@ -143,3 +155,78 @@ class Partitions:
             tables=tables,
         )
         self.store.checkpoint(checkpoint, owner="tests")
+
+
+SETTINGS = ScorerConfig(candidates_mf=20, candidates_trending=10, trending_half_life_s=3_600.0)
+CONFIG = Config(
+    scorer=SETTINGS,
+    popularity=PopularityConfig(half_lives_s=(3_600.0, 86_400.0)),
+    bandit=BanditConfig(policy="greedy"),
+)
+
+
+def bandit_of(config: Config) -> Bandit:
+    """What learns for the features of a configuration."""
+    return Bandit(
+        n_features=len(feature_names(config)),
+        half_lives_s=config.popularity.half_lives_s,
+        half_life_s=config.bandit.half_life_s,
+        per_arm=config.bandit.form == "disjoint",
+    )
+
+
+class Shop:
+    """Learned clicks, a catalogue, and a funnel over the newest version."""
+
+    def __init__(
+        self,
+        settings: ScorerConfig = SETTINGS,
+        *,
+        bandit: BanditConfig = CONFIG.bandit,
+        learned: Partitions | None = None,
+    ) -> None:
+        self.config = replace(CONFIG, scorer=settings, bandit=bandit)
+        self.learned = learned or Partitions(1, models=small_models(bandit=bandit_of(self.config)))
+        metrics = ScorerMetrics(CollectorRegistry())
+        self.catalogue = Catalogue(metrics=metrics)
+        self.replica = Replica(
+            store=self.learned.store,
+            models=self.learned.models,
+            n_partitions=1,
+            clock=ManualClock(START_MS),
+            metrics=metrics,
+        )
+        self.funnel = Funnel(self.config)
+
+    def click(self, *clicks: Click) -> None:
+        self.learned.commit(0, clicks)
+
+    def show(self, *shown: Shown) -> None:
+        self.learned.show(0, shown)
+
+    def publish(self, item_id: str, **given: Any) -> None:
+        item = Item(item_id=item_id, **given)
+        self.catalogue.apply(item_id.encode(), encode(item))
+
+    def version(self) -> Version:
+        self.replica.follow(timeout_s=0)
+        return self.replica.current()
+
+    def ask(self, user: str, **given: object) -> Slate:
+        request = replace(Request(request_id="r1", user_id=user, ts=START_MS), **given)
+        return self.funnel.recommend(request, self.version(), self.catalogue)
+
+
+def crowd(item: str, n: int, *, ts_ms: int = START_MS) -> list[Click]:
+    return [Click(f"crowd{i}", item, ts_ms) for i in range(n)]
+
+
+def two_tastes(shop: Shop) -> None:
+    """Half of the users like the even items, half the odd ones; each has met five of ten."""
+    rng = np.random.default_rng(1)
+    clicks = []
+    for user in range(60):
+        liked = rng.permutation(10)[:5] * 2 + user % 2
+        clicks += [Click(f"u{user}", f"i{item}") for item in liked]
+    order = rng.permutation(len(clicks) * 8) % len(clicks)
+    shop.click(*(clicks[i] for i in order))

@@ -48,7 +48,8 @@ def arm_beliefs(
     if half_life_ms:
         half_life = np.array([half_life_ms], dtype=np.int64)
         numbers = decayed_values(rows.reshape(-1, CELLS_WIDTH), half_life, at_ms)
-        numbers = numbers.reshape(len(rows), -1) * 2.0 ** (WEIGHT_BITS - FADING_BITS)
+        numbers = numbers.reshape(len(rows), rows.shape[1] // CELLS_WIDTH)
+        numbers *= 2.0 ** (WEIGHT_BITS - FADING_BITS)
     else:
         numbers = rows * 2.0**-STATISTICS_BITS
     place = np.full(len(x), -1, dtype=np.int64)

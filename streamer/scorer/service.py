@@ -112,6 +112,9 @@ class ScorerService:
         StreamerError
             What ended the service: an answer that was not delivered, a store laid out otherwise.
         """
+        # Into nowhere and from nothing, so that no real request waits for a compiler.
+        nobody = Request(request_id="nobody", user_id="nobody", ts=0)
+        self.funnel.recommend(nobody, self.replica.current(), self.catalogue)
         follower = threading.Thread(target=self._follow, name="follower", daemon=True)
         follower.start()
         try:

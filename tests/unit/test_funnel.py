@@ -5,82 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from prometheus_client import CollectorRegistry
 
 from models.mf import item_scores
 from models.partition import Bounds
 from models.table import FIXED_POINT_UNIT
-from streamer.config import BanditConfig, Config, PopularityConfig, ScorerConfig
 from streamer.errors import ConfigError
-from streamer.events import Item, Request, encode
 from streamer.scorer.beliefs import Knowledge
-from streamer.scorer.catalogue import Catalogue
 from streamer.scorer.features import Features
-from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.funnel import Funnel
 from streamer.scorer.policies import Choice, Parameters
 from streamer.scorer.recall import keys_of
-from streamer.scorer.replica import Replica
-from streamer.scorer.version import Version
-from streamer.telemetry import ScorerMetrics
-from streamer.testing import ManualClock
-from tests.scoring import HOUR_MS, START_MS, Click, Partitions
-
-SETTINGS = ScorerConfig(candidates_mf=20, candidates_trending=10, trending_half_life_s=3_600.0)
-CONFIG = Config(
-    scorer=SETTINGS,
-    popularity=PopularityConfig(half_lives_s=(3_600.0, 86_400.0)),
-    bandit=BanditConfig(policy="greedy"),
+from tests.scoring import (
+    HOUR_MS,
+    SETTINGS,
+    START_MS,
+    Click,
+    Partitions,
+    Shop,
+    crowd,
+    two_tastes,
 )
-
-
-class Shop:
-    """Learned clicks, a catalogue, and a funnel over the newest version."""
-
-    def __init__(
-        self, settings: ScorerConfig = SETTINGS, *, learned: Partitions | None = None
-    ) -> None:
-        self.config = replace(CONFIG, scorer=settings)
-        self.learned = learned or Partitions(1)
-        metrics = ScorerMetrics(CollectorRegistry())
-        self.catalogue = Catalogue(metrics=metrics)
-        self.replica = Replica(
-            store=self.learned.store,
-            models=self.learned.models,
-            n_partitions=1,
-            clock=ManualClock(START_MS),
-            metrics=metrics,
-        )
-        self.funnel = Funnel(self.config)
-
-    def click(self, *clicks: Click) -> None:
-        self.learned.commit(0, clicks)
-
-    def publish(self, item_id: str, *, available: bool = True) -> None:
-        item = Item(item_id=item_id, available=available)
-        self.catalogue.apply(item_id.encode(), encode(item))
-
-    def version(self) -> Version:
-        self.replica.follow(timeout_s=0)
-        return self.replica.current()
-
-    def ask(self, user: str, **given: object) -> Slate:
-        request = replace(Request(request_id="r1", user_id=user, ts=START_MS), **given)
-        return self.funnel.recommend(request, self.version(), self.catalogue)
-
-
-def crowd(item: str, n: int, *, ts_ms: int = START_MS) -> list[Click]:
-    return [Click(f"crowd{i}", item, ts_ms) for i in range(n)]
-
-
-def two_tastes(shop: Shop) -> None:
-    """Half of the users like the even items, half the odd ones; each has met five of ten."""
-    rng = np.random.default_rng(1)
-    clicks = []
-    for user in range(60):
-        liked = rng.permutation(10)[:5] * 2 + user % 2
-        clicks += [Click(f"u{user}", f"i{item}") for item in liked]
-    order = rng.permutation(len(clicks) * 8) % len(clicks)
-    shop.click(*(clicks[i] for i in order))
 
 
 def test_a_known_user_gets_what_the_like_minded_like() -> None:

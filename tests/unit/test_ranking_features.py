@@ -7,6 +7,8 @@ import pytest
 
 from streamer.config import BanditConfig, Config, PopularityConfig, ScorerConfig
 from streamer.ranking_features import feature_names, prior_mean, ranking_features
+from streamer.scorer.funnel import Slate
+from tests.scoring import START_MS, Click, Shop, Shown, crowd, two_tastes
 
 CONFIG = Config(popularity=PopularityConfig(half_lives_s=(3_600.0, 86_400.0)))
 
@@ -52,3 +54,108 @@ def test_a_decision_can_name_as_many_features_as_can_be_configured() -> None:
         ),
     )
     assert len(feature_names(config)) <= 256
+
+
+# --- what stands in them -------------------------------------------------------------------------
+
+
+def of(slate: Slate, feature: str) -> dict[str, float]:
+    """Values of a feature by candidate."""
+    return dict(zip(slate.candidates, slate.features.column(feature).tolist(), strict=True))
+
+
+def test_channels_are_standardized_over_the_candidates_and_places_fall_from_one() -> None:
+    shop = Shop()
+    two_tastes(shop)
+    slate = shop.ask("u3")
+    assert slate.features.column("bias").tolist() == [1.0] * len(slate.candidates)
+    for feature in ("mf_z", "trending_z"):
+        z = slate.features.column(feature)
+        assert (z.mean(), z.std()) == pytest.approx((0, 1), abs=1e-5)
+    scores, places = of(slate, "mf_score"), of(slate, "mf_rank")
+    by_score = sorted(scores, key=lambda item_id: -scores[item_id])
+    assert [places[item_id] for item_id in by_score[:3]] == pytest.approx([1, 10 / 11, 10 / 12])
+    stranger = shop.ask("nobody")
+    assert not stranger.features.column("mf_rank").any()
+    assert sorted(of(stranger, "trending_rank").values())[-2:] == pytest.approx([10 / 11, 1])
+
+
+def test_rates_are_smoothed_towards_those_of_all_items() -> None:
+    shop = Shop()
+    shop.click(*crowd("a", 1), *crowd("b", 1), *crowd("c", 1))
+    shop.show(*[Shown("a", float(n < 30)) for n in range(60)], *[Shown("b", 0.0)] * 40)
+    slate = shop.ask("new")
+    overall = (30 + 1) / (100 + 20)
+    expected = {
+        "a": np.log((30 + 20 * overall) / 80 / overall),
+        "b": np.log(20 * overall / 60 / overall),
+        "c": 0.0,
+    }
+    assert of(slate, "ctr_86400s") == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    shown = {"a": np.log(61) / 4, "b": np.log(41) / 4, "c": 0.0}
+    assert of(slate, "exposures_86400s") == pytest.approx(shown, rel=1e-3)
+    later = shop.ask("new", ts=START_MS + 86_400_000)
+    assert of(later, "exposures_86400s")["a"] == pytest.approx(np.log(31) / 4, rel=1e-3)
+
+
+def test_the_catalogue_says_how_old_items_are_and_what_a_user_has_a_taste_for() -> None:
+    shop = Shop()
+    shop.publish("a", created_ts=START_MS - 3 * 86_400_000, categories=["drama", "war"])
+    shop.publish("b", categories=["comedy", "comedy"])
+    shop.publish("met", categories=["drama"])
+    shop.click(*crowd("a", 1), *crowd("b", 1), *crowd("c", 1))
+    shop.click(Click("ann", "met"), Click("ann", "also met"))
+    slate = shop.ask("ann")
+    assert of(slate, "age") == pytest.approx({"a": np.log(4) / 4, "b": 0, "c": 0})
+    assert of(slate, "age_known") == {"a": 1.0, "b": 0.0, "c": 0.0}
+    assert of(slate, "category_affinity") == {"a": 0.25, "b": 0.0, "c": 0.0}
+    shop.publish("a", categories=["drama"])
+    assert of(shop.ask("ann"), "category_affinity")["a"] == 0.5
+    shop.catalogue.apply(b"a", None)
+    shop.publish("a")
+    assert of(shop.ask("ann"), "age_known")["a"] == 0.0
+
+
+def test_what_a_user_is_new_to_leans_on_what_trends() -> None:
+    shop = Shop()
+    two_tastes(shop)
+    shop.click(*crowd("i0", 5))
+    n_events = 5 * 8
+    for user, n in (("u3", n_events), ("nobody", 0)):
+        slate = shop.ask(user)
+        trending = slate.features.column("trending_z") * 2.0 ** (-n / 8)
+        assert slate.features.column("new_user*trending_z") == pytest.approx(trending)
+        active = slate.features.column("mf_z") * np.log1p(n) / 4
+        assert slate.features.column("active_user*mf_z") == pytest.approx(active, rel=1e-5)
+
+
+def test_context_is_crossed_with_the_channels() -> None:
+    bandit = BanditConfig(
+        context=("surface=home", "premium=true", "hour=7"),
+        context_hashed=("device",),
+        hash_buckets=4,
+    )
+    shop = Shop(bandit=bandit)
+    shop.click(*crowd("a", 5), *crowd("b", 1))
+    context: dict[str, object] = {"premium": True, "hour": 7, "device": "phone"}
+    slate = shop.ask("new", surface="home", context=context)
+    z = slate.features.column("trending_z").tolist()
+    for feature in ("surface=home", "premium=true", "hour=7"):
+        assert slate.features.column(f"{feature}*trending_z").tolist() == z
+    hashed = [slate.features.column(f"hashed_{bucket}*trending_z").tolist() for bucket in range(4)]
+    assert sorted(hashed, key=lambda column: column == z)[-1] == z
+    assert sum(any(column) for column in hashed) == 1
+    other = shop.ask("new", surface="search", context=context | {"premium": "yes"})
+    assert not other.features.column("surface=home*trending_z").any()
+    assert not other.features.column("premium=true*trending_z").any()
+
+
+def test_features_stay_within_what_exact_statistics_take() -> None:
+    fields = tuple(f"field {n}" for n in range(16))
+    shop = Shop(bandit=BanditConfig(context_hashed=fields, hash_buckets=1))
+    shop.click(*(click for n in range(10) for click in crowd(f"i{n}", 1)), *crowd("hit", 50))
+    slate = shop.ask("new", context=dict.fromkeys(fields, "x"))
+    column = slate.features.column("hashed_0*trending_z")
+    assert column.max() == 8.0  # 16 * 3.2
+    assert np.abs(slate.features.values).max() <= 8.0
+    assert slate.features.values.dtype == np.float32
