@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.bandits.arms import ArmRows
 from models.bandits.linear_kernels import Matrix, Vector
+from models.bandits.linear_model import bounds
 from models.bandits.linear_rows import LinearRows
 from models.bandits.policy import Contexts
 from models.bandits.shared_linear import SharedLinear
@@ -88,6 +89,10 @@ class DisjointLinear:
             prior_mean, rows.prior_strength,
         )  # fmt: skip
         return means, squares
+
+    def upper_bounds(self, x: Contexts, arms: Keys, alpha: float) -> Floats:
+        """``(n,)`` ``mean + α √square`` of :meth:`means_and_squares`."""
+        return bounds(*self.means_and_squares(x, arms), alpha)
 
     def sample(
         self, x: Contexts, arms: Keys, n_draws: int, scale: float, rng: np.random.Generator

@@ -16,6 +16,8 @@ from models.bandits.linear_kernels import (
     means_and_squares,
     products,
 )
+from models.bandits.linear_model import bounds
+from models.bandits.merging import check_settings_agree
 from models.bandits.policy import Contexts
 from models.linear_statistics import STATISTICS_BITS, statistics_width
 from models.table import Array, Keys, Slots
@@ -98,6 +100,10 @@ class HybridLinear:
         rest, means, squares = self._residuals(x, arms)
         shared_means, shared_squares = means_and_squares(rest, self._beta, self._shared_inverse)
         return means + shared_means, squares + shared_squares
+
+    def upper_bounds(self, x: Contexts, arms: Keys, alpha: float) -> Floats:
+        """``(n,)`` ``mean + α √square`` of :meth:`means_and_squares`."""
+        return bounds(*self.means_and_squares(x, arms), alpha)
 
     def sample(
         self, x: Contexts, arms: Keys, n_draws: int, scale: float, rng: np.random.Generator
@@ -188,13 +194,8 @@ class HybridLinear:
         ValueError
             Where the settings differ, or all arms together are more than ``arms_max``.
         """
-        for setting in ("n_features", "n_shared_features", "prior_strength"):
-            ours, theirs = getattr(self, setting), getattr(other, setting)
-            if ours != theirs:
-                raise ValueError(
-                    f"models with {setting} of {ours} and {theirs} do not add up; merge models of"
-                    " the same settings"
-                )
+        settings = ("n_features", "n_shared_features", "prior_strength")
+        check_settings_agree(self, other, settings)
         theirs, ours = self.arms.absorb(other.arms)
         self._reserve(self.arms.n_rows)
         self._values[ours] += other._values[theirs]

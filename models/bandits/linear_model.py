@@ -41,8 +41,8 @@ class LinearModel(Protocol):
     def means(self, x: Contexts, arms: Keys) -> Floats:
         """``(n,)`` mean rewards."""
 
-    def means_and_squares(self, x: Contexts, arms: Keys) -> tuple[Floats, Floats]:
-        """``(n,)`` mean rewards, and the variances of these means over that of a reward."""
+    def upper_bounds(self, x: Contexts, arms: Keys, alpha: float) -> Floats:
+        """``(n,)`` rewards as they are ``alpha`` standard deviations above the mean parameters."""
 
     def sample(
         self, x: Contexts, arms: Keys, n_draws: int, scale: float, rng: np.random.Generator
@@ -64,6 +64,12 @@ class LinearModel(Protocol):
 
     def merge(self, other: Self) -> None:
         """Add the statistics of another model, and refresh."""
+
+
+def bounds(means: Floats, squares: Floats, alpha: float) -> Floats:
+    """``(n,)`` ``mean + α √square``; drift may leave a square a rounding below 0."""
+    summed: Floats = means + alpha * np.sqrt(np.maximum(squares, 0.0))
+    return summed
 
 
 class OverLinear:

@@ -79,7 +79,4 @@ class LinUCB(OverLinear):
         )
 
     def _bounds(self, contexts: Contexts, arms: Keys) -> NDArray[np.float64]:
-        means, squares = self.model.means_and_squares(self._checked(contexts, arms), arms)
-        # Drift may leave a square a rounding below 0 before the next refresh.
-        bounds: NDArray[np.float64] = means + self.alpha * np.sqrt(np.maximum(squares, 0.0))
-        return bounds
+        return self.model.upper_bounds(self._checked(contexts, arms), arms, self.alpha)

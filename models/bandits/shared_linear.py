@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bandits.linear_kernels import draw_parameters, means_and_squares, products
+from models.bandits.linear_model import bounds
 from models.bandits.linear_posterior import LinearPosterior
 from models.bandits.linear_rows import LinearRows
 from models.bandits.policy import Contexts
@@ -76,6 +77,10 @@ class SharedLinear:
         rows = self._rows
         means, squares = means_and_squares(x, rows.theta[0], rows.spread[0])
         return means, squares
+
+    def upper_bounds(self, x: Contexts, arms: Keys, alpha: float) -> Floats:
+        """``(n,)`` ``mean + α √square`` of :meth:`means_and_squares`."""
+        return bounds(*self.means_and_squares(x, arms), alpha)
 
     def sample(
         self, x: Contexts, arms: Keys, n_draws: int, scale: float, rng: np.random.Generator
