@@ -18,6 +18,7 @@ from streamer.config import Config, Key, known_keys
 from streamer.config.masking import masked
 from streamer.errors import StreamerError
 from streamer.events import EVENT_TYPES, json_schemas
+from streamer.ranking_features import ranking_features
 
 _BLOCK = re.compile(r"(<!-- generated (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -34,7 +35,12 @@ def generated(docs: Path) -> dict[Path, str]:
         docs / "messages" / f"{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in json_schemas().items()
     }
-    blocks = {"fields": _fields(), "settings": _settings(), "example": _example()}
+    blocks = {
+        "fields": _fields(),
+        "features": _features(),
+        "settings": _settings(),
+        "example": _example(),
+    }
     for page in (docs / "messages.md", docs / "configuration.md"):
         texts[page] = _filled(page, blocks)
     return texts
@@ -72,6 +78,11 @@ def _fields() -> str:
             parts.append(f"### {title}\n\n{part['description']}\n")
             parts.append(_table(("field", "required", "type", "meaning"), rows))
     return "\n".join(parts)
+
+
+def _features() -> str:
+    rows = [(f"`{each.name}`", each.meaning) for each in ranking_features(Config())]
+    return _table(("feature", "meaning"), rows)
 
 
 def _note(kind: Mapping[str, Any]) -> str:

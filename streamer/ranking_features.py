@@ -75,7 +75,7 @@ def by_half_life(feature: str, half_life_s: float) -> str:
     >>> by_half_life(CTR, 3_600.0)
     'ctr_3600s'
     """
-    return f"{feature}_{half_life_s:g}s"
+    return f"{feature}_{half_life_s:.12g}s"
 
 
 def crossed(feature: str, channel: str) -> str:
