@@ -88,7 +88,8 @@ class PopularitySlates:
         row = self._rows.get(event.item_id)
         if event.type != "click" or row is None:
             return
-        self._counts[row] += 2.0 ** self._half_lives(event.ts)
+        half_lives = self._half_lives(event.ts)  # may scale the counts: before they are read
+        self._counts[row] += 2.0**half_lives
         clicked = self._clicked.setdefault(event.user_id, {})
         clicked[row] = None
         if len(clicked) > HISTORY_MAX:

@@ -264,6 +264,16 @@ def test_popularity_halves_in_a_half_life_and_survives_any_time() -> None:
     assert slates.slate("v", 1, 10**12, rng) == ["c"]
 
 
+def test_old_clicks_of_the_item_that_is_clicked_fade_as_the_others_do() -> None:
+    slates = PopularitySlates(["a", "b"], half_life_s=10)
+    for _ in range(3):
+        slates.observe(_click("a", 0))
+    for _ in range(8):
+        slates.observe(_click("b", 4_990_000))
+    slates.observe(_click("a", 5_010_000))  # 501 half-lives: 1, against 8 * 2^-2
+    assert slates.slate("w", 2, 5_010_000, np.random.default_rng(0)) == ["b", "a"]
+
+
 def test_popularity_ignores_what_is_no_click_and_what_is_not_in_the_catalogue() -> None:
     slates = PopularitySlates(["a", "b"])
     slates.observe(_click("z", 0))
