@@ -17,7 +17,7 @@ NOT_A_NUMBER = -2
 
 @numba.njit(cache=True, nogil=True)
 def place(
-    scores: NDArray[np.floating],
+    scores: NDArray[np.number],
     excluded: NDArray[np.uint8],
     target: int,
     start: np.uint64,

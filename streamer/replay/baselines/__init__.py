@@ -1,0 +1,1 @@
+"""Textbook models to compare with, strictly online, and the product's own learners alone."""

@@ -1,0 +1,318 @@
+"""Prequential evaluation: every event is predicted first, then learned, by all models alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.config import Config
+from streamer.errors import ConfigError
+from streamer.events import EVENT_CODES, Event
+from streamer.learner.rewards import rewards
+from streamer.replay.catalogue import Catalogue
+from streamer.replay.interactions import UNKNOWN, Interaction
+from streamer.replay.log import EventLog, Progress, Survey, in_order, survey
+from streamer.replay.models import build_model
+from streamer.replay.positives import parse_positives
+from streamer.replay.rating_task import RatingTask
+from streamer.replay.settings import Settings
+from streamer.replay.specs import Spec
+from streamer.replay.tally import Scored, Tally
+from streamer.replay.topk_task import TopKTask
+
+GROUPS = ("cold users", "warm users", "cold items", "warm items")
+_BLOCK = 1_024
+
+
+@dataclass(slots=True)
+class Window:
+    """A span of the log: the times of the first and the last event scored in it."""
+
+    from_ts: int
+    to_ts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an experiment found.
+
+    Attributes
+    ----------
+    names
+        Of the models.
+    task
+        With what it remembers beside the tally.
+    user_ids
+        By row of ``tally.by_user``.
+    model_s
+        Seconds each model took, for predictions and learning.
+    n_first_seen, n_repeated
+        Targets whose item no model had met (scored, and missed), and those passed over because the
+        user had consumed the item before.
+    elapsed_s
+        Of the replay, without the survey.
+    """
+
+    settings: Settings
+    log: Survey
+    names: tuple[str, ...]
+    task: TopKTask | RatingTask
+    tally: Tally
+    windows: Sequence[Window]
+    user_ids: Sequence[str]
+    n_learned: int
+    n_first_seen: int
+    n_repeated: int
+    model_s: tuple[float, ...]
+    elapsed_s: float
+
+
+class Experiment:
+    """Replays a log through models.
+
+    Parameters
+    ----------
+    log
+        In the order of time.
+    specs
+        The models.
+    settings
+        What is scored, and how.
+    config
+        Says what events are worth where ``settings`` don't.
+
+    Raises
+    ------
+    ConfigError
+        For settings or models that can't be.
+    """
+
+    def __init__(
+        self, log: EventLog, specs: Sequence[Spec], settings: Settings, *, config: Config
+    ) -> None:
+        settings.check()
+        self._log = log
+        self._settings = settings
+        self._config = config
+        self._names = tuple(spec.text for spec in specs)
+        self._models: list[Any] = [
+            build_model(spec, task=settings.task, seed=settings.seed) for spec in specs
+        ]
+        self._worth = lru_cache(maxsize=65_536)(self._reward)
+        self._is_target = self._condition()
+
+    def _condition(self) -> Callable[[Event], bool]:
+        """What is scored."""
+        settings = self._settings
+        wanted = parse_positives(settings.positives) if settings.positives else None
+        if settings.task == "rating":
+            return lambda event: event.value is not None and (wanted is None or wanted(event))
+        return wanted or (lambda event: self._worth(EVENT_CODES[event.type], event.value) > 0)
+
+    def _reward(self, code: int, value: float | None) -> float:
+        values = np.array([math.nan if value is None else value])
+        return float(rewards(self._config.rewards, np.array([code], dtype=np.int8), values)[0])
+
+    def run(
+        self,
+        *,
+        surveying: Progress | None = None,
+        replaying: Callable[[int, int], None] | None = None,
+    ) -> Outcome:
+        """Read the log twice: to survey it, then to replay it.
+
+        Parameters
+        ----------
+        surveying, replaying
+            Told how many events were read so far; the second also how many there are.
+
+        Raises
+        ------
+        ConfigError
+            When the log can't be read or has nothing to score.
+        BadMessage
+            At the first malformed line, where the log is strict.
+        LearningError
+            When a model predicts NaN.
+        """
+        found = survey(self._log, self._is_target, progress=surveying)
+        catalogue = Catalogue(self._log.items())
+        progress = None if replaying is None else (lambda n: replaying(n, found.n_events))
+        return _Run(
+            self._settings,
+            found,
+            self._names,
+            self._models,
+            self._task(found, catalogue if len(catalogue) else None),
+            self._is_target,
+            self._worth,
+        ).replay(self._log, progress)
+
+    def _task(self, found: Survey, catalogue: Catalogue | None) -> TopKTask | RatingTask:
+        if self._settings.task == "topk":
+            return TopKTask(self._names, self._models, self._settings, catalogue)
+        scale = self._settings.scale
+        if scale is None:
+            assert found.value_min is not None
+            assert found.value_max is not None
+            scale = found.value_min, found.value_max
+        return RatingTask(self._names, self._models, scale)
+
+
+class _Run:
+    """One pass: what is known so far of users, items and windows."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        found: Survey,
+        names: tuple[str, ...],
+        models: Sequence[Any],
+        task: TopKTask | RatingTask,
+        is_target: Callable[[Event], bool],
+        worth: Callable[[int, float | None], float],
+    ) -> None:
+        self._settings = settings
+        self._survey = found
+        self._names = names
+        self._models = models
+        self._task = task
+        self._is_target = is_target
+        self._worth = worth
+        self._users: dict[str, int] = {}
+        self._items: dict[str, int] = {}
+        self._n_of_user: list[int] = []
+        self._n_of_item: list[int] = []
+        self._scored_users: dict[str, int] = {}
+        self._windows: list[Window] = []
+        self._pending: list[tuple[int, int, int, int]] = []
+        self._tally = Tally(len(models), task.metrics, GROUPS)
+        self._n_targets = self._n_learned = self._n_first_seen = self._n_repeated = 0
+        self._n_warmup = int(settings.warmup * found.n_targets)
+        self._learn_s = [0.0] * len(models)
+
+    def replay(self, log: EventLog, progress: Progress | None) -> Outcome:
+        start_s = perf_counter()
+        learns_all = self._settings.feedback == "all"
+        events = in_order(
+            log,
+            self._settings.ties,
+            self._settings.seed,
+            keep=self._is_feedback if learns_all else self._is_target,
+            progress=progress,
+        )
+        for event in events:
+            if self._is_target(event):
+                if self._n_targets >= self._n_warmup:
+                    self._score(event)
+                self._n_targets += 1
+                self._learn(event, 1.0)
+            else:
+                self._learn(event, self._worth(EVENT_CODES[event.type], event.value))
+        self._flush()
+        if self._n_targets != self._survey.n_targets:
+            raise ConfigError(
+                f"{log.name} held {self._survey.n_targets:,} events to score and then"
+                f" {self._n_targets:,}: it changed while it was read; replay a copy"
+            )
+        return Outcome(
+            settings=self._settings,
+            log=self._survey,
+            names=self._names,
+            task=self._task,
+            tally=self._tally,
+            windows=self._windows,
+            user_ids=list(self._scored_users),
+            n_learned=self._n_learned,
+            n_first_seen=self._n_first_seen,
+            n_repeated=self._n_repeated,
+            model_s=tuple(map(sum, zip(self._task.seconds, self._learn_s, strict=True))),
+            elapsed_s=perf_counter() - start_s,
+        )
+
+    def _is_feedback(self, event: Event) -> bool:
+        worth = self._worth(EVENT_CODES[event.type], event.value)
+        return not math.isnan(worth) or self._is_target(event)
+
+    def _score(self, event: Event) -> None:
+        user_row = self._users.get(event.user_id, UNKNOWN)
+        item_row = self._items.get(event.item_id, UNKNOWN)
+        if not self._task.score(event, user_row, item_row, self._n_targets):
+            self._n_repeated += 1
+            return
+        self._n_first_seen += item_row == UNKNOWN
+        n_of_user = 0 if user_row == UNKNOWN else self._n_of_user[user_row]
+        n_of_item = 0 if item_row == UNKNOWN else self._n_of_item[item_row]
+        scored = self._scored_users.setdefault(event.user_id, len(self._scored_users))
+        self._pending.append((scored, self._window(event.ts), n_of_user, n_of_item))
+        if len(self._pending) == _BLOCK:
+            self._flush()
+
+    def _window(self, ts_ms: int) -> int:
+        settings, windows = self._settings, self._windows
+        if settings.window_ms is None:
+            n_scored = self._survey.n_targets - self._n_warmup
+            n_windows = min(settings.n_windows, n_scored)
+            window = (self._n_targets - self._n_warmup) * n_windows // n_scored
+        else:
+            window = (ts_ms - windows[0].from_ts) // settings.window_ms if windows else 0
+        while len(windows) <= window:
+            windows.append(Window(ts_ms, ts_ms))
+        windows[window].to_ts = ts_ms
+        return window
+
+    def _learn(self, event: Event, reward: float) -> None:
+        user_row = self._users.setdefault(event.user_id, len(self._users))
+        item_row = self._items.setdefault(event.item_id, len(self._items))
+        if user_row == len(self._n_of_user):
+            self._n_of_user.append(0)
+        if item_row == len(self._n_of_item):
+            self._n_of_item.append(0)
+        interaction = Interaction(
+            number=self._n_learned,
+            event=event,
+            user_row=user_row,
+            item_row=item_row,
+            reward=reward,
+        )
+        for at, model in enumerate(self._models):
+            start_s = perf_counter()
+            model.learn(interaction)
+            self._learn_s[at] += perf_counter() - start_s
+        self._task.learned(event, user_row, item_row)
+        self._n_of_user[user_row] += 1
+        self._n_of_item[item_row] += 1
+        self._n_learned += 1
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        columns: NDArray[np.int64] = np.array(self._pending, dtype=np.int64).T
+        user_rows, windows, n_of_user, n_of_item = columns
+        cold_below = self._settings.cold_below
+        cold = n_of_user < cold_below, n_of_item < cold_below
+        masks = cold[0], ~cold[0], cold[1], ~cold[1]
+        self._tally.add(
+            Scored(
+                values=self._task.take_values(),
+                user_rows=user_rows,
+                windows=windows,
+                groups=dict(zip(GROUPS, masks, strict=True)),
+            )
+        )
+        self._pending.clear()
+
+
+def with_defaults(settings: Settings, *, warmup: float | None) -> Settings:
+    """``settings`` with a share for the warm-up: 0.3 of what is ranked, none of what is rated."""
+    if warmup is None:
+        warmup = 0.3 if settings.task == "topk" else 0.0
+    return msgspec.structs.replace(settings, warmup=warmup)

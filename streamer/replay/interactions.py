@@ -1,0 +1,59 @@
+"""What an experiment tells a model, and what it asks of it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.events import Event
+
+UNKNOWN = -1
+"""The row of a user or an item that no model has met."""
+
+
+class Interaction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An event that is learned, with its user and item as rows, counted from 0 as they came.
+
+    Attributes
+    ----------
+    number
+        Of the event among those that are learned, from 0.
+    reward
+        1 for a positive; else what the configuration says that the event is worth.
+    """
+
+    number: int
+    event: Event
+    user_row: int
+    item_row: int
+    reward: float
+
+
+class Learner(Protocol):
+    """What learns an event once it has been predicted."""
+
+    def learn(self, interaction: Interaction) -> None:
+        """Learn one event."""
+
+
+@runtime_checkable
+class TopKModel(Learner, Protocol):
+    """A model that ranks items."""
+
+    def score(self, user_row: int, ts_ms: int, n_items: int) -> NDArray[np.floating[Any]]:
+        """``(n_items,)`` scores of the items learned so far, by row; -inf: not recommended.
+
+        Changes nothing. The array may be written over by the next call. ``user_row`` is
+        ``UNKNOWN`` for a user of whom nothing has been learned.
+        """
+
+
+@runtime_checkable
+class RatingModel(Learner, Protocol):
+    """A model that predicts values."""
+
+    def predict(self, user_row: int, item_row: int) -> float:
+        """The value to expect; either may be ``UNKNOWN``. Changes nothing."""

@@ -1,0 +1,213 @@
+"""Rank, then learn: where the item that was consumed next stood in each model's ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ranking_metrics import (
+    category_diversity,
+    novelty,
+    serendipity,
+    target_metrics,
+)
+from models.seeding import stream
+from models.target_rank import NOT_A_NUMBER, exclude_all_but_sample, place
+from streamer.errors import LearningError
+from streamer.events import Event
+from streamer.replay.catalogue import Catalogue
+from streamer.replay.histories import Histories, grown
+from streamer.replay.interactions import UNKNOWN, TopKModel
+from streamer.replay.settings import Settings
+
+Values = NDArray[np.float64]
+_RANKING, _SAMPLE, _POPULAR = (np.uint64(purpose) for purpose in range(3))
+
+
+class TopKTask:
+    """Scores rankings of all items seen so far that the user has not consumed.
+
+    Parameters
+    ----------
+    names, models
+        In the same order.
+    settings
+        Of the experiment.
+    catalogue
+        Categories of items, for the diversity of lists; None: unknown.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        models: Sequence[TopKModel],
+        settings: Settings,
+        catalogue: Catalogue | None,
+    ) -> None:
+        self._names = names
+        self._models = models
+        self._settings = settings
+        self._seed = np.uint64(settings.seed)
+        self._histories = Histories()
+        self._counts: NDArray[np.int32] = np.zeros(1_024, dtype=np.int32)
+        self._excluded: NDArray[np.uint8] = np.zeros(1_024, dtype=np.uint8)
+        self._n_items = self._n_users = 0
+        self._top_scores = np.empty(settings.k)
+        self._block = _Block(len(models), settings.k)
+        self._shown = np.zeros((len(models), 1_024), dtype=np.int64)
+        self._catalogue = catalogue
+        self.seconds = [0.0] * len(models)
+        k = settings.k
+        accuracy = (f"recall@{k}", f"ndcg@{k}", f"map@{k}", "mrr", f"hit_rate@{k}")
+        self.user_metrics = (f"recall@{k}", f"ndcg@{k}", "mrr")
+        self.metrics = (
+            *accuracy,
+            f"serendipity@{k}",
+            f"novelty@{k}",
+            *([f"diversity@{k}"] if catalogue is not None else []),
+        )
+
+    def score(self, event: Event, user_row: int, item_row: int, number: int) -> bool:
+        """Have all models rank; False where a repeated consumption is passed over."""
+        consumed = self._histories.items(user_row)
+        n_items = self._n_items
+        if self._settings.repeats == "keep":
+            consumed = consumed[:0]
+        elif item_row != UNKNOWN and item_row in consumed:
+            return False
+        excluded = self._excluded[:n_items]
+        excluded[consumed] = 1
+        if self._settings.n_sampled is not None:
+            start = self._start(_SAMPLE, number)
+            exclude_all_but_sample(excluded, n_items, item_row, self._settings.n_sampled, start)
+        block = self._block
+        tops, ranks = block.next()
+        start = self._start(_RANKING, number)
+        for at, model in enumerate(self._models):
+            start_s = perf_counter()
+            scores = model.score(user_row, event.ts, n_items)
+            ranks[at] = self._place(scores, item_row, start, tops[at])
+            self.seconds[at] += perf_counter() - start_s
+            if ranks[at] == NOT_A_NUMBER:
+                raise LearningError(
+                    f"model {self._names[at]!r} gives an item the score NaN at event {number};"
+                    " lower its rates"
+                )
+        popular = False
+        if ((ranks >= 0) & (ranks < self._settings.k)).any():
+            start = self._start(_POPULAR, number)
+            rank = self._place(self._counts[:n_items], item_row, start, block.scratch)
+            popular = 0 <= rank < self._settings.k
+        if self._settings.n_sampled is not None:
+            excluded[:] = 0
+        else:
+            excluded[consumed] = 0
+        block.done(np.where(tops >= 0, self._counts[tops], -1), self._n_users, popular)
+        return True
+
+    def _start(self, purpose: np.uint64, number: int) -> np.uint64:
+        # Kernels return Python's integers, which other kernels would take as signed.
+        return np.uint64(stream(self._seed, purpose, np.uint64(number)))
+
+    def _place(
+        self,
+        scores: NDArray[np.number[Any]],
+        target: int,
+        start: np.uint64,
+        top: NDArray[np.int32],
+    ) -> int:
+        against = self._settings.rank_ties == "against"
+        return int(place(scores, self._excluded, target, start, against, top, self._top_scores))
+
+    def learned(self, event: Event, user_row: int, item_row: int) -> None:
+        """Remember a consumption, after the models learned it."""
+        if item_row >= len(self._counts):
+            self._counts = grown(self._counts, item_row + 1)
+            self._excluded = np.zeros(len(self._counts), dtype=np.uint8)
+        if item_row == self._n_items:
+            self._n_items += 1
+            if self._catalogue is not None:
+                self._catalogue.add(event.item_id)
+        self._n_users = max(self._n_users, user_row + 1)
+        self._histories.add(user_row, item_row)
+        self._counts[item_row] += 1
+
+    def take_values(self) -> Values:
+        """``(n_models, n, n_metrics)`` since the last call."""
+        tops, ranks, counts, n_users, popular = self._block.take()
+        found = np.empty((len(tops), tops.shape[1], len(self.metrics)))
+        for at in range(len(tops)):
+            accuracy = target_metrics(ranks[at], self._settings.k)
+            values = [
+                *accuracy.values(),
+                serendipity(accuracy[f"recall@{self._settings.k}"], popular),
+                novelty(counts[at], n_users),
+            ]
+            if self._catalogue is not None:
+                values.append(category_diversity(tops[at], self._catalogue.categories))
+            found[at] = np.stack(values, axis=1)
+            self._count_shown(at, tops[at])
+        return found
+
+    def _count_shown(self, model: int, tops: NDArray[np.int32]) -> None:
+        if self._n_items > self._shown.shape[1]:
+            longer = np.zeros((len(self._shown), 2 * self._n_items), dtype=np.int64)
+            longer[:, : self._shown.shape[1]] = self._shown
+            self._shown = longer
+        listed = tops[tops >= 0]
+        self._shown[model] += np.bincount(listed, minlength=self._shown.shape[1])
+
+    def n_shown(self, model: int) -> NDArray[np.int64]:
+        """``(n_items,)`` lists each item was in."""
+        return self._shown[model, : self._n_items]
+
+
+class _Block:
+    """What was scored since values were last taken, in columns."""
+
+    def __init__(self, n_models: int, k: int, size: int = 256) -> None:
+        self._tops = np.empty((size, n_models, k), dtype=np.int32)
+        self._counts = np.empty((size, n_models, k), dtype=np.int64)
+        self._ranks = np.empty((size, n_models), dtype=np.int64)
+        self._n_users = np.empty(size, dtype=np.int64)
+        self._popular = np.empty(size, dtype=np.bool_)
+        self.scratch = np.empty(k, dtype=np.int32)
+        self._n = 0
+
+    def next(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Lists and ranks of the event at hand, to be filled in."""
+        if self._n == len(self._ranks):
+            for name in ("_tops", "_counts", "_ranks", "_n_users", "_popular"):
+                held = getattr(self, name)
+                setattr(self, name, np.concatenate([held, np.empty_like(held)]))
+        return self._tops[self._n], self._ranks[self._n]
+
+    def done(self, counts: NDArray[np.int32], n_users: int, popular: bool) -> None:
+        """The event at hand is complete."""
+        self._counts[self._n] = counts
+        self._n_users[self._n] = n_users
+        self._popular[self._n] = popular
+        self._n += 1
+
+    def take(
+        self,
+    ) -> tuple[
+        NDArray[np.int32],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.int64],
+        NDArray[np.bool_],
+    ]:
+        """Lists and ranks, by model, and consumers, users and whether it was popular."""
+        n, self._n = self._n, 0
+        return (
+            self._tops[:n].swapaxes(0, 1),
+            self._ranks[:n].T,
+            self._counts[:n].swapaxes(0, 1),
+            self._n_users[:n],
+            self._popular[:n],
+        )
