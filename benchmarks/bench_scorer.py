@@ -1,8 +1,9 @@
 """How long does a request take at 100,000 items, and what does keeping up with commits cost?
 
 ``python benchmarks/bench_scorer.py --json OUT`` times, in one thread: recall alone, a request, a
-request of a new user; what the follower does for one commit; and requests again while a follower
-thread applies commits at their live rhythm. OpenBLAS is held to one thread.
+request of a new user; a request by every policy of the bandit; what the follower does for one
+commit; and requests again while a follower thread applies commits at their live rhythm. Every item
+is in the catalogue and was shown. OpenBLAS is held to one thread.
 """
 
 from __future__ import annotations
@@ -16,24 +17,29 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+from msgspec import convert
 from prometheus_client import CollectorRegistry
 
+from models.bandit import N_RATES, OUTCOMES, RATES, STATISTICS, Bandit
 from models.decay import add_decayed
 from models.history import UserHistory
 from models.id_table import id_key
+from models.linear_statistics import amend
 from models.mf import ImplicitMF
 from models.partition import all_specs
 from models.popularity import Popularity
 from models.protocols import Model
-from models.table import Change, IdChange, Keys, Rows
+from models.table import ARM, Change, IdChange, Keys, Rows
 from streamer.clock import SystemClock
-from streamer.config import Config
-from streamer.events import Request
+from streamer.config import BanditConfig, Config
+from streamer.events import Item, Request, encode
 from streamer.protocols import Entry, Layout, Schedule
+from streamer.ranking_features import feature_names
 from streamer.scorer.catalogue import Catalogue
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.recall import choose_trend, recall_mf, recall_trending
@@ -43,6 +49,8 @@ from streamer.telemetry import ScorerMetrics
 
 NOW_MS = 1_700_000_000_000
 SYNC_S = 0.02
+CONFIG = Config()
+POLICIES = get_args(get_args(get_type_hints(BanditConfig, include_extras=True)["policy"])[0])
 _NONE = np.zeros(0, dtype=np.uint64)
 
 
@@ -61,11 +69,15 @@ class World:
 
     def __init__(self, size: Size) -> None:
         self.size = size
-        self.popularity = Popularity(half_lives_s=(3_600.0, 86_400.0, 2_592_000.0))
+        self.popularity = Popularity(half_lives_s=CONFIG.popularity.half_lives_s)
         self.models: list[Model] = [
             UserHistory(),
             self.popularity,
             ImplicitMF(n_factors=size.n_factors),
+            Bandit(
+                n_features=len(feature_names(CONFIG)),
+                half_lives_s=CONFIG.popularity.half_lives_s,
+            ),
         ]
         self._specs = {spec.name: spec for spec in all_specs(self.models)}
         self._item_names = tuple(b"item-%d" % i for i in range(size.n_items))
@@ -80,8 +92,10 @@ class World:
         ids = {
             "item": IdChange(self._items, self._item_names, _NONE),
             "user": IdChange(self._users, self._user_names, _NONE),
+            ARM: IdChange(self._items, self._item_names, _NONE),
         }
-        return self._entry(Change({}, ids, self._tables(self._items, self._users)))
+        tables = self._tables(self._items, self._users) | self._outcomes(self._items, 10_000)
+        return self._entry(Change({}, ids, tables))
 
     def commit(self) -> Entry:
         """Events on skewed items, four uniform negatives each, every event by another user."""
@@ -90,7 +104,9 @@ class World:
         negatives = self._rng.integers(self.size.n_items, size=4 * n)
         items = self._items[np.unique(np.concatenate([liked, negatives]))]
         users = self._users[self._rng.permutation(self.size.n_users)[:n]]
-        return self._entry(Change({}, {}, self._tables(items, users)))
+        shown = self._items[self._rng.integers(self.size.n_items, size=n)]
+        tables = self._tables(items, users) | self._outcomes(np.unique(shown), n)
+        return self._entry(Change({}, {}, tables))
 
     def _tables(self, items: Keys, users: Keys) -> dict[str, Rows]:
         k, n_items, n_users = self.size.n_factors, len(items), len(users)
@@ -111,6 +127,33 @@ class World:
             "user_factors": Rows(users, of_users),
             "user_history": Rows(users, self._rng.choice(self._items, size=(n_users, 1))),
         }
+
+    def _outcomes(self, arms: Keys, n_examples: int) -> dict[str, Rows]:
+        """Every arm shown once, and statistics of random examples."""
+        n, cells = len(arms), np.zeros((len(arms), self._specs[RATES].width), dtype=np.int64)
+        slots, ts_ms = np.arange(n, dtype=np.int32), np.full(n, NOW_MS - 60_000)
+        half_lives = np.repeat(self.popularity.half_lives, N_RATES)
+        add_decayed(cells, slots, ts_ms, np.ones(n, dtype=np.float32), half_lives)
+        d = len(feature_names(CONFIG))
+        row = np.zeros((1, self._specs[STATISTICS].width), dtype=np.int64)
+        x = self._rng.standard_normal((n_examples, d)).astype(np.float32)
+        x[:, 0] = 1.0
+        nothing, rewards = np.full(n_examples, np.nan), self._rng.random(n_examples)
+        amend(row, np.zeros(n_examples, dtype=np.int32), x, nothing, rewards)
+        return {
+            OUTCOMES: Rows(arms, np.ones((n, 4), dtype=np.int64)),
+            RATES: Rows(arms, cells),
+            STATISTICS: Rows(np.zeros(1, dtype=np.uint64), row),
+        }
+
+    def catalogue(self) -> Catalogue:
+        """Every item with two of twenty categories."""
+        catalogue = Catalogue(metrics=ScorerMetrics(CollectorRegistry()))
+        for i, name in enumerate(self._item_names):
+            categories = [f"category {i % 20}", f"category {i % 7}"]
+            item = Item(item_id=name.decode(), categories=categories, created_ts=NOW_MS - i)
+            catalogue.apply(name, encode(item))
+        return catalogue
 
     def _entry(self, change: Change) -> Entry:
         self._version += 1
@@ -142,13 +185,12 @@ class World:
 class Asking:
     """Requests of random users over a replica, and the parts of answering them."""
 
-    def __init__(self, world: World, replica: Replica) -> None:
+    def __init__(self, world: World, replica: Replica, catalogue: Catalogue, policy: str) -> None:
         self._n_users = world.size.n_users
         self._replica = replica
-        config = Config()
-        self._settings = config.scorer
-        self._funnel = Funnel(config)
-        self._catalogue = Catalogue(metrics=ScorerMetrics(CollectorRegistry()))
+        self._settings = CONFIG.scorer
+        self._funnel = Funnel(convert({"bandit": {"policy": policy}}, Config))
+        self._catalogue = catalogue
         self._rng = np.random.default_rng(1)
 
     def known_user(self) -> None:
@@ -218,7 +260,11 @@ def run(size: Size, n_requests: int) -> dict[str, object]:
     began = time.perf_counter()
     replica = world.replica()
     fill_s = time.perf_counter() - began
-    asking = Asking(world, replica)
+    catalogue = world.catalogue()
+    asking = Asking(world, replica, catalogue, CONFIG.bandit.policy)
+    by_policy = {policy: Asking(world, replica, catalogue, policy) for policy in POLICIES}
+    for each in by_policy.values():
+        each.known_user()
     for call in (asking.known_user, asking.new_user, asking.recall):
         call()
     commits = [world.commit() for _ in range(40)]
@@ -229,6 +275,9 @@ def run(size: Size, n_requests: int) -> dict[str, object]:
         "recall": measure(asking.recall, n_requests),
         "request": measure(asking.known_user, n_requests),
         "request_new_user": measure(asking.new_user, n_requests),
+        "request_by_policy": {
+            policy: measure(each.known_user, n_requests // 4) for policy, each in by_policy.items()
+        },
         "apply_commit": measure(lambda: replica.apply([commits.pop(0)]), len(commits)),
         "request_while_following": while_following(
             replica, world, asking.known_user, min(n_requests, 500)

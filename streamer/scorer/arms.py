@@ -122,6 +122,11 @@ class BanditState:
             name: np.zeros((0, spec.width), dtype=spec.dtype)
             for name, spec in self._counted.items()
         }
+        # Of all items, kept as one more row: exact, whatever order changes come in.
+        self._totals = {
+            name: np.zeros((1, spec.width), dtype=spec.dtype)
+            for name, spec in self._counted.items()
+        }
         own = specs.get(ARM_STATISTICS)
         self._own = None if own is None else RowStore(own)
         self._shared_spec = specs.get(STATISTICS)
@@ -159,6 +164,7 @@ class BanditState:
             if name in tables and len(tables[name]):
                 at = self._find(name, tables[name].keys)
                 fold(spec, self._values[name], at, tables[name].values)
+                fold(spec, self._totals[name], np.zeros_like(at), tables[name].values)
                 self._touch(at)
         if self._own is not None and ARM_STATISTICS in tables:
             rows = tables[ARM_STATISTICS]
@@ -210,24 +216,26 @@ class BanditState:
 
     def _published(self) -> ArmView:
         if self._touched:
-            self._refresh(np.unique(np.concatenate(self._touched)))
+            rows = np.unique(np.concatenate(self._touched))
+            values = {name: values[rows] for name, values in self._values.items()}
+            self._stats[rows] = self._read(values, len(rows))
             self._touched.clear()
         ids, _ = self.ids.publish()
         stats = self._stats[: self.ids.n_rows].copy()
-        totals = stats.sum(axis=0, dtype=np.float64)
+        totals = self._read(self._totals, 1)[0]
         own = None if self._own is None else self._own.publish(self.ids.n_rows)
         return ArmView(ids, stats, totals, self._at_ms, self._half_lives, own)
 
-    def _refresh(self, rows: Slots) -> None:
-        if OUTCOMES in self._values:
-            outcomes = self._values[OUTCOMES][rows]
-            self._stats[rows, SHOWN] = outcomes[:, N_OUTCOMES]
-            self._stats[rows, POSITIVE] = outcomes[:, N_POSITIVE]
-            self._stats[rows, REWARD] = outcomes[:, REWARDS] * 2.0**-STATISTICS_BITS
-        if RATES in self._values:
+    def _read(self, values: Mapping[str, Array], n: int) -> NDArray[np.float64]:
+        """``(n, 3 + 2 * n_half_lives)`` numbers that rows of the tables stand for."""
+        stats = np.zeros((n, FADED + N_RATES * len(self._half_lives)))
+        if OUTCOMES in values:
+            stats[:, [SHOWN, POSITIVE]] = values[OUTCOMES][:, [N_OUTCOMES, N_POSITIVE]]
+            stats[:, REWARD] = values[OUTCOMES][:, REWARDS] * 2.0**-STATISTICS_BITS
+        if RATES in values:
             each = np.repeat(self._half_lives, N_RATES)
-            faded = decayed_values(self._values[RATES][rows], each, self._at_ms)
-            self._stats[rows, FADED:] = faded
+            stats[:, FADED:] = decayed_values(values[RATES], each, self._at_ms)
+        return stats
 
     def _pack(self) -> None:
         kept = self.ids.pack()

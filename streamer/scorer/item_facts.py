@@ -69,15 +69,18 @@ class ItemFacts:
 
     def affinity(self, history: Keys, keys: Keys) -> NDArray[np.float64]:
         """``(n,)`` for each item the mean over its categories of the share of ``history`` in it."""
-        met, counts = np.unique(self._of(history), return_counts=True)
-        met, counts = met[met > 0], counts[met > 0]
+        met = self._of(history)
+        met, counts = np.unique(met[met > 0], return_counts=True)
         if not len(met):
             return np.zeros(len(keys))
         wanted = self._of(keys)
-        at = np.minimum(np.searchsorted(met, wanted), len(met) - 1)
-        n_met = np.where(met[at] == wanted, counts[at], 0).sum(axis=1)
-        n_categories = np.maximum((wanted > 0).sum(axis=1), 1)
-        shares: NDArray[np.float64] = n_met / (n_categories * len(history))
+        item, place = np.nonzero(wanted)
+        codes = wanted[item, place]
+        at = np.minimum(np.searchsorted(met, codes), len(met) - 1)
+        n_met = np.where(met[at] == codes, counts[at], 0)
+        totals = np.bincount(item, weights=n_met, minlength=len(keys))
+        n_categories = np.maximum(np.bincount(item, minlength=len(keys)), 1)
+        shares: NDArray[np.float64] = totals / (n_categories * len(history))
         return shares
 
     def _of(self, keys: Keys) -> NDArray[np.uint32]:

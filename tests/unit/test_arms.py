@@ -81,6 +81,7 @@ def contents(bandit: BanditView) -> list[bytes]:
     arrays = (
         bandit.statistics,
         bandit.arms.outcomes(KEYS),
+        bandit.arms.totals,
         *bandit.arms.faded(KEYS, at_ms),
         known,
         rows,
@@ -123,7 +124,11 @@ def test_outcomes_and_statistics_are_the_sums_over_partitions() -> None:
     assert bandit.statistics.tolist() == np.asarray(shared).tolist()
     assert statistics(bandit.statistics, D).n == 20 * 8
     outcomes = bandit.arms.outcomes(KEYS)
-    assert outcomes[:, 0].sum() == bandit.arms.totals[0] == 20 * 8
+    assert outcomes.sum(axis=0).tolist() == bandit.arms.totals[:3].tolist()
+    assert outcomes[:, 0].sum() == 20 * 8
+    of_each, of_all = bandit.arms.faded(KEYS, START_MS), bandit.arms.faded_totals(START_MS)
+    for each, total in zip(of_each, of_all, strict=True):
+        assert each.sum(axis=0) == pytest.approx(total, rel=1e-5)
     known, rows = bandit.arms.statistics(KEYS)
     assert rows.shape == (len(known), statistics_width(D))
     for place, row in zip(known.tolist(), rows, strict=True):
