@@ -107,18 +107,36 @@ def draw_parameters(mean: Vector, covariance: Matrix, normal: Matrix, scale: flo
 def products(x: NDArray[np.floating], parameters: Matrix) -> Matrix:
     """``(n_draws, n)``: the rows of ``parameters`` ``(n_draws, d)`` times those of ``x``."""
     n, d = x.shape
-    out = np.zeros((len(parameters), n))
-    columns = np.empty((d, BLOCK))
+    out = np.empty((len(parameters), n))
+    columns = np.zeros((d, BLOCK))
+    sums = np.empty(BLOCK)
     for start in range(0, n, BLOCK):
         size = min(BLOCK, n - start)
         _transpose(x, start, size, columns)
         for draw in range(len(parameters)):
-            sums = out[draw, start : start + size]
-            for j in range(d):
-                weight = parameters[draw, j]
-                for c in range(size):
-                    sums[c] += weight * columns[j, c]
+            sums[:] = 0.0
+            _add_columns(columns, parameters[draw], 1.0, 0, sums)
+            out[draw, start : start + size] = sums[:size]
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_columns(columns: Matrix, weights: Vector, scale: float, start: int, sums: Vector) -> None:
+    """Add ``scale * weights[j] * columns[j]`` from ``start`` on, four at a time: sums are loaded
+    and stored a quarter as often then."""
+    j = start
+    while j + 3 < len(weights):
+        w0, w1 = scale * weights[j], scale * weights[j + 1]
+        w2, w3 = scale * weights[j + 2], scale * weights[j + 3]
+        for c in range(BLOCK):
+            first = w0 * columns[j, c] + w1 * columns[j + 1, c]
+            sums[c] += first + (w2 * columns[j + 2, c] + w3 * columns[j + 3, c])
+        j += 4
+    while j < len(weights):
+        w0 = scale * weights[j]
+        for c in range(BLOCK):
+            sums[c] += w0 * columns[j, c]
+        j += 1
 
 
 @numba.njit(cache=True, nogil=True)
@@ -148,8 +166,7 @@ def means_and_squares(
 ) -> tuple[Vector, Vector]:
     """``x·mean`` and ``xᵀ M x`` of every row of ``x``, ``(n,)`` each.
 
-    M is symmetric: read are its diagonal and what is right of it. Four columns are added at a
-    time, so that sums are loaded and stored a quarter as often.
+    M is symmetric: read are its diagonal and what is right of it.
     """
     n, d = x.shape
     means, squares = np.empty(n), np.empty(n)
@@ -164,19 +181,7 @@ def means_and_squares(
             for c in range(BLOCK):
                 sums[c] = matrix[i, i] * columns[i, c]
                 mean_sums[c] += mean[i] * columns[i, c]
-            j = i + 1
-            while j + 3 < d:
-                w0, w1 = 2.0 * matrix[i, j], 2.0 * matrix[i, j + 1]
-                w2, w3 = 2.0 * matrix[i, j + 2], 2.0 * matrix[i, j + 3]
-                for c in range(BLOCK):
-                    first = w0 * columns[j, c] + w1 * columns[j + 1, c]
-                    sums[c] += first + (w2 * columns[j + 2, c] + w3 * columns[j + 3, c])
-                j += 4
-            while j < d:
-                w0 = 2.0 * matrix[i, j]
-                for c in range(BLOCK):
-                    sums[c] += w0 * columns[j, c]
-                j += 1
+            _add_columns(columns, matrix[i], 2.0, i + 1, sums)
             for c in range(BLOCK):
                 square_sums[c] += sums[c] * columns[i, c]
         means[start : start + size] = mean_sums[:size]

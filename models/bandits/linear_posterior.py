@@ -9,7 +9,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bandits.linear_kernels import factor_deviations, inverse_factor, products
+from models.bandits.linear_kernels import (
+    factor_deviations,
+    inverse_factor,
+    kernel_rows,
+    products,
+)
 from models.bandits.policy import Contexts
 from models.linear_statistics import LinearStatistics
 
@@ -95,12 +100,12 @@ class LinearPosterior:
 
     def expected(self, x: Contexts) -> NDArray[np.float64]:
         """``(n,)`` mean rewards of rows ``(n, d)``."""
-        means: NDArray[np.float64] = products(x, self.mean[None])[0]
+        means: NDArray[np.float64] = products(kernel_rows(x), self.mean[None])[0]
         return means
 
     def deviations(self, x: Contexts) -> NDArray[np.float64]:
         """``(n,)`` ``√(xᵀ A⁻¹ x)``; times ``noise``, the standard deviation of ``x·θ``."""
-        deviations: NDArray[np.float64] = factor_deviations(x, self.factor)
+        deviations: NDArray[np.float64] = factor_deviations(kernel_rows(x), self.factor)
         return deviations
 
     def sample(
@@ -125,7 +130,8 @@ class LinearPosterior:
         """
         normal = rng.standard_normal((n_draws, len(self.mean)))
         deviations = products(self.factor, normal)
-        drawn: NDArray[np.float64] = products(x, self.mean + scale * self.noise * deviations)
+        parameters = self.mean + scale * self.noise * deviations
+        drawn: NDArray[np.float64] = products(kernel_rows(x), parameters)
         return drawn
 
     def packed(self) -> bytes:
