@@ -130,7 +130,7 @@ class Bandit:
             return 0
         arms = state.ids[ARM]
         plan = arms.plan(arm_ids)
-        if plan.n_ready < len(arm_ids):
+        while plan.n_ready < len(arm_ids) and len(arms):
             state.evict(ARM, arms.evictable())
             plan = arms.plan(arm_ids)
         n = plan.n_ready

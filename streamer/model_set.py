@@ -92,6 +92,7 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
         "join": config.join,
         "features": feature_names(config),
         "arms_max": config.bandit.arms_max,
+        "bandit_half_life_s": config.bandit.half_life_s,
     }
     digest = hashlib.blake2b(msgspec.json.encode(learned_from, order="sorted"), digest_size=8)
     return Layout(

@@ -112,7 +112,8 @@ class Join:
         self._to_close: list[tuple[int, int, str]] = []
         self._to_drop: list[tuple[int, int, str]] = []
         self._answered: list[tuple[int, int, str]] = []  # by offset: first feedback of decisions
-        self._changed: dict[str, Shown] = {}
+        self._changed: dict[int, Shown] = {}  # by offset
+        self._closing: set[int] = set()
         self._gone: dict[str, None] = {}
 
     @property
@@ -161,10 +162,13 @@ class Join:
         self._decisions_ms = max(self._decisions_ms, shown.ts_ms)
         shown.kept_until_ms = shown.ts_ms + self._settings.horizon_ms + self._settings.lateness_ms
         known = self._open.get(shown.request_id)
-        if known is not None:
+        if known is not None and known.kept_until_ms >= shown.watermark_ms:
             self.counts.n_repeated += 1
             known.kept_until_ms = max(known.kept_until_ms, shown.kept_until_ms)
             return False
+        if known is not None:
+            self._close_one(known)  # so long ago that this is no repeat
+            self._forget(known)
         self.counts.n_decisions += 1
         self._open[shown.request_id] = shown
         self._by_user[shown.user_id].append(shown.request_id)
@@ -214,7 +218,7 @@ class Join:
             self.counts.n_unmatched += 1
         else:
             self.counts.matched(feedback.ts_ms - shown.ts_ms)
-            self._changed[shown.request_id] = shown
+            self._changed[shown.offset] = shown
             if feedback.offset < shown.answered_from:
                 shown.answered_from = feedback.offset
                 place = feedback.offset, feedback.watermark_ms, shown.request_id
@@ -251,7 +255,8 @@ class Join:
 
     def _close_one(self, shown: Shown) -> None:
         shown.closed = True
-        self._changed[shown.request_id] = shown
+        self._closing.add(shown.offset)
+        self._changed[shown.offset] = shown
 
     def _beyond_bound(self) -> list[Shown]:
         """Open decisions that are too many, oldest first."""
@@ -260,13 +265,16 @@ class Join:
 
     def _examples(self) -> Examples:
         rows: list[tuple[Shown, int, float, float]] = []
-        for shown in sorted(self._changed.values(), key=lambda shown: shown.offset):
+        for offset, shown in sorted(self._changed.items()):
             for position, before, after in shown.settle(
                 self._settings.default_reward, self._settings.combine
             ):
                 rows.append((shown, position, before, after))
                 self.counts.learned(shown.expected_of(position), before, after)
+            if offset in self._closing:
+                self.counts.closed(shown.expected, shown.applied)
         self._changed.clear()
+        self._closing.clear()
         n = len(rows)
         features = np.zeros((n, len(self._settings.feature_names)), dtype=np.float32)
         for i, (shown, position, _, _) in enumerate(rows):
@@ -282,12 +290,14 @@ class Join:
 
     def _drop(self) -> None:
         """Forget decisions that nothing can change any more, and feedback nobody will ask for."""
-        while self._to_drop and self._to_drop[0][0] < self._events_ms:
+        # A repeat must meet what it repeats, and feedback its decision, whichever topic is ahead.
+        now_ms = min(self._events_ms, self._decisions_ms)
+        while self._to_drop and self._to_drop[0][0] < now_ms:
             _, offset, request_id = heapq.heappop(self._to_drop)
             shown = self._open.get(request_id)
             if shown is None or shown.offset != offset:
                 continue
-            if shown.kept_until_ms >= self._events_ms:  # it was repeated
+            if shown.kept_until_ms >= now_ms:  # it was repeated
                 heapq.heappush(self._to_drop, (shown.kept_until_ms, offset, request_id))
             else:
                 self._forget(shown)

@@ -15,7 +15,11 @@ _SAMPLES_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """Rewards expected and observed for the first time, ``(n,)`` each, in order."""
+    """Rewards expected and observed of decisions as they close, ``(n,)`` each.
+
+    All outcomes of a decision together, at one time: positive ones are known earlier, and a change
+    of traffic would look like a change of taste.
+    """
 
     expected: NDArray[np.float64]
     observed: NDArray[np.float64]
@@ -90,8 +94,13 @@ class JoinCounts:
         self.observed_sums[at] += change
         self.expected_sums[at] += expected * (now - was)
         self.n_foreseen[at] += now - was
-        if now and not was and len(self._foreseen) < _SAMPLES_MAX:
-            self._foreseen.append((expected, after))
+
+    def closed(self, expected: NDArray[np.float64] | None, outcomes: NDArray[np.float64]) -> None:
+        """A decision was closed: what each of its items was expected to earn, and what it did."""
+        if expected is None or len(self._foreseen) >= _SAMPLES_MAX:
+            return
+        known = ~np.isnan(outcomes)
+        self._foreseen += zip(expected[known].tolist(), outcomes[known].tolist(), strict=True)
 
     def take_delays_ms(self) -> list[int]:
         """Delays of feedback since the last call, some thousand at most."""

@@ -1,0 +1,249 @@
+"""Feedback finds its decision; what is learned depends on what was read, never on the order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from streamer.learner.join import Join
+from streamer.learner.shown import Combine, Shown
+from tests.joins import (
+    SETTINGS,
+    START_MS,
+    Answer,
+    Outcomes,
+    answers_at,
+    decided,
+    decisions_at,
+    fold_in,
+    learned,
+)
+
+WINDOW_MS, HORIZON_MS = SETTINGS.window_ms, SETTINGS.horizon_ms
+
+
+def tick(after_ms: int) -> Answer:
+    """An event of somebody else, which moves time on."""
+    return Answer(START_MS + after_ms, "other", user_id="other")
+
+
+def take(join: Join, outcomes: Outcomes, answers: Sequence[Answer | None], start: int) -> None:
+    fold_in(outcomes, join.take(None, answers_at(answers, start, len(answers))).examples)
+
+
+# --- one decision -----------------------------------------------------------------------------
+
+
+def test_a_click_counts_at_once_and_the_rest_when_the_window_closes() -> None:
+    join, outcomes = Join(SETTINGS), Outcomes()
+    fold_in(outcomes, join.take(decisions_at([decided("r")], 0, 1), None).examples)
+    assert outcomes == {}
+    log: list[Answer | None] = [Answer(START_MS + 50, "r", item_id="b")]
+    take(join, outcomes, log, 0)
+    assert outcomes == {(0, "b"): 1.0}
+    log += [tick(WINDOW_MS)]
+    take(join, outcomes, log, 1)
+    assert outcomes == {(0, "b"): 1.0}, "the window has not passed"
+    log += [tick(WINDOW_MS + 1)]
+    take(join, outcomes, log, 2)
+    assert outcomes == {(0, "a"): 0.0, (0, "b"): 1.0, (0, "c"): 0.0}
+    assert (join.counts.n_matched, join.counts.n_outcomes, join.counts.n_positive) == (1, 3, 1)
+
+
+def test_a_later_reward_amends_until_the_horizon() -> None:
+    late = START_MS + HORIZON_MS
+    log = [
+        tick(WINDOW_MS + 1),
+        Answer(late, "r", item_id="a", reward=2.0),
+        Answer(late + 1, "r", item_id="b"),
+    ]
+    outcomes, join = learned([decided("r")], log, [(1, 0), (0, 1), (0, 1), (0, 1)])
+    assert outcomes == {(0, "a"): 2.0, (0, "b"): 0.0, (0, "c"): 0.0}
+    assert (join.counts.n_amended, join.counts.n_late) == (1, 1)
+
+
+def test_feedback_read_long_after_its_time_is_late_by_the_order_of_the_events() -> None:
+    log = [tick(HORIZON_MS + SETTINGS.lateness_ms + 1), Answer(START_MS + 5, "r")]
+    for steps in ([(1, 2)], [(0, 2), (1, 0)], [(1, 1), (0, 1)], [(0, 1), (1, 0), (0, 1)]):
+        outcomes, join = learned([decided("r")], log, steps)
+        assert outcomes.get((0, "a"), 0.0) == 0.0, steps
+        assert join.counts.n_matched == 0, steps
+
+
+@pytest.mark.parametrize(("combine", "reward"), [("sum", 1.5), ("max", 2.0), ("first", -0.5)])
+def test_rewards_of_one_item_are_combined_as_configured(combine: Combine, reward: float) -> None:
+    log = [Answer(START_MS + ms, "r", reward=r) for ms, r in ((10, -0.5), (20, 2.0))]
+    outcomes, _ = learned([decided("r")], log, [(1, 2)], replace(SETTINGS, combine=combine))
+    assert outcomes == {(0, "a"): reward}
+
+
+@pytest.mark.parametrize("combine", ["sum", "max", "first"])
+def test_a_reward_that_is_all_negative_stays_so(combine: Combine) -> None:
+    log = [Answer(START_MS + 10, "r", reward=-1.0), tick(WINDOW_MS + 1)]
+    settings = replace(SETTINGS, combine=combine, default_reward=0.25)
+    outcomes, _ = learned([decided("r")], log, [(1, 2)], settings)
+    assert outcomes == {(0, "a"): -1.0, (0, "b"): 0.25, (0, "c"): 0.25}
+
+
+def test_impressions_restrict_the_negatives_even_when_they_come_late() -> None:
+    log = [
+        tick(WINDOW_MS + 1),
+        Answer(START_MS + 10, "r", item_id="b", reward=np.nan, seen=True),
+        Answer(START_MS + 11, "r", item_id="c", reward=np.nan, seen=True),
+        Answer(START_MS + 12, "r", item_id="a"),
+    ]
+    known = [learned([decided("r")], log[:n], [(1, 0), *[(0, 1)] * n])[0] for n in range(1, 5)]
+    assert known == [
+        {(0, "a"): 0.0, (0, "b"): 0.0, (0, "c"): 0.0},
+        {(0, "b"): 0.0},
+        {(0, "b"): 0.0, (0, "c"): 0.0},
+        {(0, "a"): 1.0, (0, "b"): 0.0, (0, "c"): 0.0},
+    ]
+
+
+def test_feedback_of_another_user_or_on_another_item_matches_nothing() -> None:
+    log = [Answer(START_MS, "r", user_id="v"), Answer(START_MS, "r", item_id="z")]
+    outcomes, join = learned([decided("r")], log, [(1, 2)])
+    assert outcomes == {}
+    assert join.counts.n_unmatched == 2
+
+
+def test_a_repeated_decision_is_known_as_one() -> None:
+    decisions = [decided("r"), decided("r", START_MS + 9, items="xyz")]
+    outcomes, join = learned(decisions, [Answer(START_MS + 10, "r", item_id="a")], [(2, 1)])
+    assert outcomes == {(0, "a"): 1.0}
+    assert (join.counts.n_decisions, join.counts.n_repeated) == (1, 1)
+
+
+def test_events_without_a_request_go_to_the_latest_decision_that_shows_the_item() -> None:
+    settings = replace(SETTINGS, match_without_request=True)
+    decisions = [
+        decided("old", START_MS),
+        decided("new", START_MS + 100),
+        decided("others", START_MS + 200, items="xyz"),
+        decided("after", START_MS + 400),
+    ]
+    log = [Answer(START_MS + 300), Answer(START_MS + 350, user_id="v")]
+    for steps in ([(4, 2)], [(0, 2), (4, 0)], [(1, 1), (3, 0), (0, 1)], [(3, 2), (1, 0)]):
+        outcomes, join = learned(decisions, log, steps, settings)
+        assert outcomes == {(1, "a"): 1.0}, steps
+        assert join.counts.n_unmatched == 1, steps
+
+
+def test_what_was_foreseen_is_compared_with_what_came() -> None:
+    decisions = [decided("r", expected=(0.4, 0.04, 0.0))]
+    _, join = learned(decisions, [Answer(START_MS + 1, "r"), tick(WINDOW_MS + 1)], [(1, 2)])
+    counts = join.counts
+    assert counts.n_foreseen.sum() == 3
+    assert counts.expected_sums.sum() == pytest.approx(0.44)
+    assert counts.observed_sums.sum() == 1.0
+    foreseen = counts.take_foreseen()
+    assert foreseen.expected.tolist() == [0.4, 0.04, 0.0]
+    assert foreseen.observed.tolist() == [1.0, 0.0, 0.0]
+    assert counts.take_delays_ms() == [1]
+    assert counts.take_delays_ms() == []
+
+
+# --- bounds -----------------------------------------------------------------------------------
+
+
+def test_at_the_bound_the_oldest_decisions_are_closed_and_forgotten() -> None:
+    settings = replace(SETTINGS, decisions_max=10)
+    decisions = [decided(f"r{i}", START_MS + i) for i in range(50)]
+    outcomes, join = learned(decisions, [], [(7, 0)] * 8, settings)
+    assert join.n_open == 10
+    assert join.counts.n_closed_early == 40
+    assert len(outcomes) == 3 * 40, "their default rewards are not lost"
+
+
+def test_at_the_bound_the_oldest_early_feedback_is_lost_and_counted() -> None:
+    settings = replace(SETTINGS, feedback_max=10)
+    log = [Answer(START_MS + i, f"r{i}") for i in range(50)]
+    _, join = learned([], log, [(0, 7)] * 8, settings)
+    assert (join.n_early, join.counts.n_lost) == (10, 40)
+
+
+def test_feedback_is_forgotten_when_its_decision_would_have_been_read() -> None:
+    after = SETTINGS.lateness_ms + 1
+    decisions = [decided("r", START_MS + after)]
+    _, join = learned(decisions, [Answer(START_MS, "gone")], [(0, 1), (1, 0)])
+    assert (join.n_early, join.counts.n_unmatched) == (0, 1)
+
+
+def test_decisions_are_forgotten_after_the_horizon() -> None:
+    after_ms = HORIZON_MS + SETTINGS.lateness_ms + 1
+    decisions = [decided("r"), decided("s", START_MS + after_ms)]
+    _, join = learned(decisions, [tick(after_ms)], [(2, 1)])
+    assert join.n_open == 1
+    assert join.cursor().decisions_from == 1
+
+
+# --- any order, and restarts ------------------------------------------------------------------
+
+
+def made_up(seed: int, n: int = 300) -> tuple[list[Shown], list[Answer | None]]:
+    """Decisions, and feedback on them in and out of order, late, repeated, foreign and early."""
+    rng = np.random.default_rng(seed)
+    decisions: list[Shown] = []
+    answers: list[tuple[int, int, Answer]] = []
+    at_ms = START_MS
+    for i in range(n):
+        at_ms += int(rng.integers(0, 1_500))
+        ts_ms = at_ms - int(rng.integers(0, 2_000)) * (rng.random() < 0.2)
+        request_id = f"r{i if rng.random() > 0.05 else max(0, i - int(rng.integers(1, 20)))}"
+        user_id = f"u{rng.integers(5)}"
+        items = [f"i{item}" for item in rng.choice(12, 4, replace=False)]
+        decisions.append(decided(request_id, ts_ms, user_id=user_id, items=items))
+        for _ in range(rng.poisson(1.2)):
+            delay_ms = int(
+                rng.exponential(6_000) if rng.random() < 0.8 else rng.exponential(50_000)
+            )
+            named = rng.random() < 0.8
+            answer = Answer(
+                ts_ms + delay_ms,
+                request_id if named else None,
+                user_id=user_id,
+                item_id=items[rng.integers(4)] if rng.random() < 0.9 else "elsewhere",
+                reward=float(rng.choice([1.0, 2.0, -0.5, np.nan])),
+                seen=bool(rng.random() < 0.2),
+            )
+            read_ms = answer.ts_ms + int(rng.exponential(3_000) * (rng.random() < 0.3))
+            answers.append((read_ms, len(answers), answer))
+    log: list[Answer | None] = [answer for *_, answer in sorted(answers)]
+    return decisions, log
+
+
+def walk(seed: int, n_decisions: int, n_events: int, largest: int) -> list[tuple[int, int]]:
+    """Steps through both topics at random, sometimes one far ahead of the other."""
+    rng = np.random.default_rng(seed)
+    steps = []
+    while n_decisions > 0 or n_events > 0:
+        lean = rng.random()
+        step = (int(rng.integers(0, largest) * lean), int(rng.integers(0, largest) * (1 - lean)))
+        n_decisions, n_events = n_decisions - step[0], n_events - step[1]
+        steps.append(step)
+    return steps
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("unnamed", [False, True])
+def test_any_interleaving_and_any_restart_teach_the_same(seed: int, unnamed: bool) -> None:
+    settings = replace(SETTINGS, match_without_request=unnamed)
+    decisions, log = made_up(seed)
+    if not unnamed:
+        log = [each if each and each.request_id else None for each in log]
+    at_once, whole = learned(decisions, log, [(len(decisions), len(log))], settings)
+    counts = whole.counts
+    assert min(counts.n_matched, counts.n_late, counts.n_unmatched, counts.n_repeated) > 3
+    for walked, largest in ((1, 4), (2, 40), (3, 400)):
+        steps = walk(10 * seed + walked, len(decisions), len(log), largest)
+        assert learned(decisions, log, steps, settings)[0] == at_once
+        restarts = np.random.default_rng(seed).choice(
+            len(steps), min(25, len(steps)), replace=False
+        )
+        outcomes, join = learned(decisions, log, steps, settings, restarts=restarts.tolist())
+        assert outcomes == at_once
+        assert join.cursor() == whole.cursor()
