@@ -129,13 +129,17 @@ class OverLinear:
                 " an example has one of each"
             )
         feature_max = FEATURE_MAX if self.model.fades else RAW_FEATURE_MAX
-        at = _first_out_of_bounds(x, before, after, feature_max)
+        at, n_without_outcome = _first_out_of_bounds(x, before, after, feature_max)
         if at >= 0:
             raise ValueError(
                 f"example {at} has features up to {np.abs(x[at]).max()} and reward {after[at]}"
                 f" (before: {before[at]}): features within ±{feature_max:g} and rewards within"
                 f" ±{REWARD_MAX:g} can be summed exactly; scale them"
             )
+        if n_without_outcome:  # they must not even admit an arm
+            taught = ~(np.isnan(before) & np.isnan(after))
+            x, arms, ts_ms = x[taught], arms[taught], ts_ms[taught]
+            before, after = before[taught], after[taught]
         self.model.learn(x, arms, before, after, ts_ms)
 
     def merge(self, other: Self) -> None:
@@ -166,13 +170,16 @@ class OverLinear:
 @numba.njit(cache=True, nogil=True)
 def _first_out_of_bounds(
     x: NDArray[np.floating], before: Floats, after: Floats, feature_max: float
-) -> int:
-    """Position of the first example that can't be learned, -1 where there is none."""
+) -> tuple[int, int]:
+    """Position of the first example that can't be learned, -1 where there is none; and the number
+    of those that have no outcome before or after."""
+    n_without_outcome = 0
     for i in range(len(x)):
+        n_without_outcome += np.isnan(before[i]) and np.isnan(after[i])
         # NaN is no outcome, but no feature either: comparisons with it are false.
         inside = not (abs(before[i]) > REWARD_MAX or abs(after[i]) > REWARD_MAX)
         for j in range(x.shape[1]):
             inside &= abs(x[i, j]) <= feature_max
         if not inside:
-            return i
-    return -1
+            return i, n_without_outcome
+    return -1, n_without_outcome

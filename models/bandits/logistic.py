@@ -139,7 +139,10 @@ class LogisticRegression:
                 )
         at = 0
         while at < len(x):
-            rows, n_ready = self._resolve(arms[at:], ts_ms[at:])
+            rows, n_ready = self._find(arms), len(x)
+            if self.arms is not None:
+                rows, n_ready = self.arms.resolve(arms[at:], ts_ms[at:])
+                self._reserve(self.arms.n_rows)
             run = slice(at, at + n_ready)
             self.newest_ms = learn_laplace(
                 self._mean, self._precision, self._as_of_ms, rows,
@@ -151,13 +154,6 @@ class LogisticRegression:
                 gone = self.arms.expire()
                 self._mean[gone] = 0.0
                 self._precision[gone] = self.prior_strength
-
-    def _resolve(self, arms: Keys, ts_ms: NDArray[np.int64]) -> tuple[Slots, int]:
-        if self.arms is None:
-            return self._find(arms), len(arms)
-        rows, n_ready = self.arms.resolve(arms, ts_ms)
-        self._reserve(self.arms.n_rows)
-        return rows, n_ready
 
     def _reserve(self, n_rows: int) -> None:
         size = len(self._mean)
