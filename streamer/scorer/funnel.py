@@ -12,8 +12,8 @@ from models.id_table import id_key
 from streamer.config import Config
 from streamer.errors import ConfigError
 from streamer.events import Request
-from streamer.scorer.beliefs import Knowledge
 from streamer.scorer.catalogue import Catalogue
+from streamer.scorer.evidence import Knowledge
 from streamer.scorer.features import FeatureMaker, Features
 from streamer.scorer.items import COUNT, ItemView
 from streamer.scorer.policies import BanditPolicy, Choice, Parameters, Policy

@@ -14,18 +14,8 @@ from models.bandits.slates import Draw, draw_best, draw_plackett_luce, draw_thom
 from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.events import Decision
-from streamer.scorer.beliefs import (
-    Belief,
-    Believe,
-    BetaBelief,
-    BetaBeliefs,
-    Floats,
-    IndependentBelief,
-    Knowledge,
-    LinearBeliefs,
-    UpperBounds,
-    Values,
-)
+from streamer.scorer.beliefs import Belief, BetaBelief, Floats, IndependentBelief, Values
+from streamer.scorer.evidence import Believe, BetaBeliefs, Knowledge, LinearBeliefs, UpperBounds
 from streamer.scorer.features import Features
 
 Parameters = dict[str, str | int | float | bool]

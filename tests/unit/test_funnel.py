@@ -10,7 +10,7 @@ from models.mf import item_scores
 from models.partition import Bounds
 from models.table import FIXED_POINT_UNIT
 from streamer.errors import ConfigError
-from streamer.scorer.beliefs import Knowledge
+from streamer.scorer.evidence import Knowledge
 from streamer.scorer.features import Features
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.policies import Choice, Parameters

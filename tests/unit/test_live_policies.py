@@ -15,7 +15,7 @@ from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision, encode, pack_features
 from streamer.ranking_features import feature_names, prior_mean
 from streamer.scorer.arm_models import arm_beliefs
-from streamer.scorer.beliefs import Knowledge, LinearBeliefs
+from streamer.scorer.evidence import Knowledge, LinearBeliefs
 from streamer.scorer.features import Features
 from streamer.scorer.funnel import Slate
 from streamer.scorer.policies import BanditPolicy, redraw

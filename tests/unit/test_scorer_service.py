@@ -30,7 +30,7 @@ from streamer.events import (
 from streamer.kafka.log_ends import COMMITTED
 from streamer.kafka.partitioner import partition_of
 from streamer.protocols import Clock, Entry
-from streamer.scorer.beliefs import Knowledge
+from streamer.scorer.evidence import Knowledge
 from streamer.scorer.features import Features
 from streamer.scorer.policies import BanditPolicy, Choice, Policy, redraw
 from streamer.scorer.service import ScorerService
