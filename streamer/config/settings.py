@@ -241,8 +241,12 @@ class JoinConfig(Section, frozen=True, kw_only=True):
     """How feedback finds the decision it answers."""
 
     window_s: Annotated[
-        PositiveS, Meta(description="an item shown so long ago without feedback was not taken")
-    ] = 600.0
+        PositiveS,
+        Meta(
+            description="an item shown so long ago without feedback counts as not taken; feedback "
+            "that comes later amends it exactly, so this may be short"
+        ),
+    ] = 10.0
     horizon_s: Annotated[
         PositiveS, Meta(description="later feedback no longer changes what was learned")
     ] = 86_400.0

@@ -176,9 +176,11 @@ def decode_recommendation(payload: bytes | None) -> Recommendation:
     return _recommendation(payload)
 
 
-def decode_decision(payload: bytes | None) -> Decision:
+def decode_decision(payload: bytes | None, *, publish_ms: int = -1) -> Decision:
     """One decision, its lists of equal lengths and its features finite."""
-    return _decision(payload)
+    decision = _decision(payload)
+    _check_published(decision.ts, publish_ms)
+    return decision
 
 
 def decode_dead_letter(payload: bytes | None) -> DeadLetter:

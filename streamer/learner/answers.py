@@ -104,7 +104,8 @@ def decode_decisions(
     n_foreign = 0
     for index, payload in enumerate(batch.values):
         try:
-            decision = decode_decision(payload)
+            publish_ms = int(batch.publish_ms[index])
+            decision = decode_decision(payload, publish_ms=publish_ms)
             if decision.feature_names != names:
                 n_foreign += 1
             else:
