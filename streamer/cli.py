@@ -25,6 +25,7 @@ from rich.table import Table
 from streamer.config import Config, describe, load_config
 from streamer.errors import StreamerError
 from streamer.logs import log_to_stderr
+from streamer.replay.ope_command import ope
 
 app = typer.Typer(
     help="A real-time streaming recommender that learns from every event as it happens.",
@@ -285,6 +286,12 @@ def request(
             str(item.rank), escape(item.item_id), f"{item.score:.3f}", escape(item.reason)
         )
     console.print(table if answer.items else f"nothing to recommend to {escape(user)} yet")
+
+
+# --- evaluating ---------------------------------------------------------------------------------
+
+
+app.command()(ope)
 
 
 # --- administration -----------------------------------------------------------------------------

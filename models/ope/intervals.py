@@ -89,7 +89,7 @@ def estimate(
     requests: NDArray[np.int64] | None,
     interval: Interval,
     *,
-    on_resample: Callable[[int], None] | None = None,
+    on_resample: Callable[[], None] | None = None,
 ) -> list[Estimate]:
     """An estimate for each of ``terms``, all over the same rows and the same resamples.
 
@@ -100,7 +100,7 @@ def estimate(
     requests
         ``(n,)``, rows of one request are kept together; None: each row by itself.
     on_resample
-        Called with 1 after each resample of the bootstrap.
+        Called after each resample of the bootstrap.
 
     Notes
     -----
@@ -187,7 +187,7 @@ def _percentiles(
     numerators: Floats,
     denominators: Floats,
     interval: Interval,
-    on_resample: Callable[[int], None] | None,
+    on_resample: Callable[[], None] | None,
 ) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(interval.seed)
     n_estimates, n_requests = numerators.shape
@@ -198,7 +198,7 @@ def _percentiles(
         sums = columns @ np.bincount(drawn, minlength=n_requests).astype(np.float64)
         values[resample] = _ratios(sums[:n_estimates], sums[n_estimates:])
         if on_resample is not None:
-            on_resample(1)
+            on_resample()
     tail = (1 - interval.level) / 2
     bounds = np.full((2, n_estimates), np.nan)
     for i in range(n_estimates):
