@@ -218,5 +218,9 @@ def refresh_hybrid(
             refresh_arm(
                 values[row], prior_strength, inverse[row], slopes[row], own[row], shared, rewards
             )
+        else:  # never used, free again, or all was taken back
+            inverse[row] = np.eye(len(inverse[row])) / prior_strength
+            slopes[row] = 0.0
+            own[row] = 0.0
     shared_inverse[:] = outer_square(inverse_factor(shared))
     symmetric_times(shared_inverse, rewards, beta)
