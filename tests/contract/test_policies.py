@@ -18,8 +18,10 @@ from models.bandits.beta_bernoulli import BetaBernoulli
 from models.bandits.counting import MeanReward
 from models.bandits.disjoint_linear import DisjointLinear
 from models.bandits.epsilon_greedy import EpsilonGreedy
+from models.bandits.hybrid_linear import HybridLinear
 from models.bandits.linear_thompson import LinearThompson
 from models.bandits.linucb import LinUCB
+from models.bandits.logistic import LogisticRegression
 from models.bandits.over_model import OverModel
 from models.bandits.plackett_luce import PlackettLuce
 from models.bandits.policy import Policy
@@ -68,33 +70,65 @@ FACTORIES: dict[str, Factory] = {
     "thompson-disjoint": lambda h: LinearThompson(
         DisjointLinear(D, half_life_s=h, arms_max=ARMS_MAX), n_draws=N_DRAWS, uniform_share=SHARE
     ),
+    "linucb-hybrid": lambda h: LinUCB(
+        HybridLinear(D, n_shared_features=2, arms_max=ARMS_MAX), uniform_share=SHARE
+    ),
+    "thompson-hybrid": lambda h: LinearThompson(
+        HybridLinear(D, n_shared_features=2, arms_max=ARMS_MAX),
+        n_draws=N_DRAWS,
+        uniform_share=SHARE,
+    ),
+    "linucb-logistic": lambda h: LinUCB(LogisticRegression(D, half_life_s=h), uniform_share=SHARE),
+    "thompson-logistic": lambda h: LinearThompson(
+        LogisticRegression(D, half_life_s=h), n_draws=N_DRAWS, uniform_share=SHARE
+    ),
+    "thompson-logistic-disjoint": lambda h: LinearThompson(
+        LogisticRegression(D, half_life_s=h, per_arm=True, arms_max=ARMS_MAX),
+        n_draws=N_DRAWS,
+        uniform_share=SHARE,
+    ),
 }
-INEXACT: set[str] = set()
-"""Those whose learning is not a sum: neither amended exactly nor merged."""
+CLICKS = {"thompson-logistic", "linucb-logistic", "thompson-logistic-disjoint"}
+"""Those that learn rewards within 0 and 1 alone."""
+INEXACT = CLICKS
+"""Those whose learning is not a sum: amended and merged nearly."""
+LASTING = {"linucb-hybrid", "thompson-hybrid"}
+"""Those whose evidence does not fade."""
 
+BEHAVIOURS = [
+    pytest.param(name, half_life_s, id=f"{name}-fading" if half_life_s else name)
+    for name in FACTORIES
+    for half_life_s in ([0.0] if name in LASTING else [0.0, 3_600.0])
+]
 every_policy = pytest.mark.parametrize("name", FACTORIES)
-every_exact_policy = pytest.mark.parametrize("name", [n for n in FACTORIES if n not in INEXACT])
-fading_or_not = pytest.mark.parametrize("half_life_s", [0.0, 3_600.0], ids=["lasting", "fading"])
+every_behaviour = pytest.mark.parametrize(("name", "half_life_s"), BEHAVIOURS)
+every_exact_behaviour = pytest.mark.parametrize(
+    ("name", "half_life_s"), [case for case in BEHAVIOURS if case.values[0] not in INEXACT]
+)
 
 
 def _keys(n: int) -> Keys:
     return (np.arange(n, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
 
 
-def _log(n: int, seed: int, *, n_arms: int = 30) -> tuple[NDArray[np.float32], Keys, Floats, Times]:
-    """Examples of skewed arms in nearly rising time, with rewards of either sign."""
+def _log(
+    name: str, n: int, seed: int, *, n_arms: int = 30
+) -> tuple[NDArray[np.float32], Keys, Floats, Times]:
+    """Examples of skewed arms in nearly rising time, with rewards of either sign or clicks."""
     rng = np.random.default_rng(seed)
     contexts = rng.normal(size=(n, D)).clip(-3, 3).astype(np.float32)
     contexts[:, 0] = 1
     arms = _keys(n_arms)[(n_arms * rng.random(n) ** 2).astype(int)]
     rewards = np.rint(contexts @ np.array([0.2, 0.5, -0.5, 0, 0.1, 0]) + rng.normal(size=n))
     ts_ms = NOW_MS + np.arange(n) * 10_000 + rng.integers(-100_000, 100_000, n)
+    if name in CLICKS:
+        rewards = rewards > 0
     return contexts, arms, rewards.astype(np.float64), ts_ms
 
 
 def _learned(name: str, half_life_s: float, n: int, seed: int) -> Policy:
     policy = FACTORIES[name](half_life_s)
-    policy.update(*_log(n, seed))
+    policy.update(*_log(name, n, seed))
     return policy
 
 
@@ -124,26 +158,30 @@ def _refreshed(policy: Policy) -> Policy:
 
 def _beliefs(policy: Policy, *, n: int = 40) -> bytes:
     """Expected rewards and scores of actions, a few of unknown arms among them."""
-    contexts = _log(n, seed=99)[0]
+    contexts = _log("", n, seed=99)[0]
     scores = policy.scores(contexts, _keys(n), n_draws=3, rng=np.random.default_rng(1))
     return policy.expected(contexts, _keys(n)).tobytes() + scores.tobytes()
 
 
-def test_every_policy_of_the_package_is_among_them() -> None:
-    defined = set()
+def test_every_policy_and_model_of_the_package_is_among_them() -> None:
+    policies, underlying = set(), set()
     for module_info in pkgutil.iter_modules(models.bandits.__path__, "models.bandits."):
         module = importlib.import_module(module_info.name)
         for _, kind in inspect.getmembers(module, inspect.isclass):
-            if kind.__module__ == module.__name__ and hasattr(kind, "choose") and kind != Policy:
-                defined.add(kind)
-    assert {type(make(0.0)) for make in FACTORIES.values()} == defined
+            if kind.__module__ == module.__name__ and not getattr(kind, "_is_protocol", False):
+                if hasattr(kind, "choose"):
+                    policies.add(kind)
+                elif hasattr(kind, "learn") and hasattr(kind, "means"):
+                    underlying.add(kind)
+    made = [make(0.0) for make in FACTORIES.values()]
+    assert {type(policy) for policy in made} == policies
+    assert underlying <= {type(getattr(policy, "model", None)) for policy in made}
+    assert len(underlying) > 3
 
 
-@every_policy
-@fading_or_not
+@every_behaviour
 def test_seeded_runs_are_bit_identical(name: str, half_life_s: float) -> None:
-    """Also: the policy's names say who it is, and slates are as long as they can be."""
-    contexts, arms, rewards, ts_ms = _log(60 * 12, seed=1)
+    contexts, arms, rewards, ts_ms = _log(name, 60 * 12, seed=1)
     runs = []
     for _ in range(2):
         policy = FACTORIES[name](half_life_s)
@@ -159,13 +197,12 @@ def test_seeded_runs_are_bit_identical(name: str, half_life_s: float) -> None:
     assert len(set(runs[0][1::2])) > 5
 
 
-@every_policy
-@fading_or_not
+@every_behaviour
 def test_prediction_is_pure_and_adds_no_arms(name: str, half_life_s: float) -> None:
     policy = _learned(name, half_life_s, 500, seed=2)
     before = dict(_parts(policy))
     assert any(isinstance(part, tuple) for part in before.values())
-    contexts = _log(45, seed=3)[0]
+    contexts = _log(name, 45, seed=3)[0]
     arms = np.concatenate([_keys(30), _keys(45)[30:]])  # 15 of them unknown
     for seed in range(20):
         assert np.isfinite(policy.expected(contexts, arms)).all()
@@ -175,10 +212,9 @@ def test_prediction_is_pure_and_adds_no_arms(name: str, half_life_s: float) -> N
     assert dict(_parts(policy)) == before
 
 
-@every_policy
-@fading_or_not
+@every_behaviour
 def test_inputs_are_not_written_to(name: str, half_life_s: float) -> None:
-    columns, again = _log(300, seed=4), _log(300, seed=4)
+    columns, again = _log(name, 300, seed=4), _log(name, 300, seed=4)
     policy = FACTORIES[name](half_life_s)
     contexts, arms, rewards, ts_ms = columns
     policy.update(contexts, arms, rewards, ts_ms)
@@ -188,11 +224,10 @@ def test_inputs_are_not_written_to(name: str, half_life_s: float) -> None:
         np.testing.assert_array_equal(column, untouched)
 
 
-@every_policy
-@fading_or_not
+@every_behaviour
 def test_batches_may_end_anywhere(name: str, half_life_s: float) -> None:
     """One by one, in some pieces and at once, to the bit, with more arms than there is room for."""
-    contexts, arms, rewards, ts_ms = _log(600, seed=5, n_arms=3 * ARMS_MAX)
+    contexts, arms, rewards, ts_ms = _log(name, 600, seed=5, n_arms=3 * ARMS_MAX)
     beliefs = []
     for size in (1, 37, 600):
         policy = FACTORIES[name](half_life_s)
@@ -206,18 +241,17 @@ def test_batches_may_end_anywhere(name: str, half_life_s: float) -> None:
 @every_policy
 def test_nan_teaches_nothing(name: str) -> None:
     policy, same = (_learned(name, 0.0, 200, seed=6) for _ in range(2))
-    contexts, arms, _, ts_ms = _log(50, seed=7, n_arms=90)
+    contexts, arms, _, ts_ms = _log(name, 50, seed=7, n_arms=90)
     nothing = np.full(50, np.nan)
     policy.update(contexts, arms, nothing, ts_ms)
     policy.amend(contexts, arms, nothing, nothing, ts_ms)
     assert _beliefs(policy, n=90) == _beliefs(same, n=90)
 
 
-@every_exact_policy
-@fading_or_not
+@every_exact_behaviour
 def test_outcomes_taken_back_leave_no_trace(name: str, half_life_s: float) -> None:
     """NaN → r → r' → NaN, for every third example of a log, against the others alone."""
-    columns = _log(300, seed=8)
+    columns = _log(name, 300, seed=8)
     contexts, arms, rewards, ts_ms = columns
     taken_back = np.arange(300) % 3 == 0
     taken_back[ts_ms.argmax()] = False  # where evidence fades, now is the newest time ever seen
@@ -237,10 +271,9 @@ def test_outcomes_taken_back_leave_no_trace(name: str, half_life_s: float) -> No
     assert _beliefs(_refreshed(policy)) == _beliefs(_refreshed(direct))
 
 
-@every_exact_policy
-@fading_or_not
+@every_exact_behaviour
 def test_amended_outcomes_are_as_if_they_had_always_been_so(name: str, half_life_s: float) -> None:
-    contexts, arms, rewards, ts_ms = _log(300, seed=9)
+    contexts, arms, rewards, ts_ms = _log(name, 300, seed=9)
     policy, direct = FACTORIES[name](half_life_s), FACTORIES[name](half_life_s)
     policy.update(contexts, arms, np.zeros(300), ts_ms)
     policy.amend(contexts, arms, np.zeros(300), rewards, ts_ms)
@@ -248,10 +281,9 @@ def test_amended_outcomes_are_as_if_they_had_always_been_so(name: str, half_life
     assert _beliefs(_refreshed(policy)) == _beliefs(_refreshed(direct))
 
 
-@every_exact_policy
-@fading_or_not
+@every_exact_behaviour
 def test_three_learners_add_up_to_one_to_the_bit(name: str, half_life_s: float) -> None:
-    columns = _log(600, seed=10)
+    columns = _log(name, 600, seed=10)
     whole = FACTORIES[name](half_life_s)
     whole.update(*columns)
     expected = _beliefs(_refreshed(whole))
@@ -267,22 +299,21 @@ def test_three_learners_add_up_to_one_to_the_bit(name: str, half_life_s: float) 
         assert _beliefs(_refreshed(merged)) == expected
 
 
-@every_policy
-@fading_or_not
+@every_behaviour
 def test_many_updates_leave_everything_finite_and_bounded(name: str, half_life_s: float) -> None:
     """10^5 examples, rewards negative among them, and arms that come and go: memory stops
     growing."""
     policy = FACTORIES[name](half_life_s)
     sizes = []
     for seed in range(10):
-        policy.update(*_log(9_700, seed=seed, n_arms=ARMS_MAX // 2))
-        policy.update(*_log(300, seed=seed, n_arms=5_000))
+        policy.update(*_log(name, 9_700, seed=seed, n_arms=ARMS_MAX // 2))
+        policy.update(*_log(name, 300, seed=seed, n_arms=5_000))
         sizes.append(sum(len(part[2]) for _, part in _parts(policy) if isinstance(part, tuple)))
     assert sizes[-1] == sizes[len(sizes) // 2]
     for table in _arm_tables(policy):
         assert len(table) <= table.n_rows <= ARMS_MAX
         assert table.n_expired > 1_000
-    contexts = _log(100, seed=21)[0]
+    contexts = _log(name, 100, seed=21)[0]
     rng = np.random.default_rng(22)
     assert np.isfinite(policy.expected(contexts, _keys(100))).all()
     assert np.isfinite(policy.scores(contexts, _keys(100), n_draws=4, rng=rng)).all()
@@ -302,7 +333,7 @@ def _arm_tables(value: object) -> Iterator[ArmRows]:
 def test_impossible_rewards_teach_nothing(name: str, reward: float) -> None:
     policy = _learned(name, 0.0, 100, seed=11)
     before = _beliefs(policy)
-    contexts, arms, rewards, ts_ms = _log(10, seed=12)
+    contexts, arms, rewards, ts_ms = _log(name, 10, seed=12)
     rewards[7] = reward
     with pytest.raises(ValueError, match="reward"):
         policy.update(contexts, arms, rewards, ts_ms)
@@ -315,7 +346,7 @@ def test_propensities_are_frequencies(name: str) -> None:
     that draw parameters anew: an action's indicator over its propensity has a mean of 1, also
     for the second slot, given the first."""
     policy = _learned(name, 0.0, 400, seed=13)
-    contexts = _log(5, seed=14)[0]
+    contexts = _log(name, 5, seed=14)[0]
     n = 20_000
     orders, propensities = np.empty((n, 2), dtype=np.intp), np.empty((n, 2))
     for seed in range(n):
@@ -335,7 +366,7 @@ def test_propensities_are_frequencies(name: str) -> None:
 @every_policy
 def test_an_empty_request_gets_an_empty_slate(name: str) -> None:
     policy = _learned(name, 0.0, 50, seed=15)
-    contexts, arms, rewards, ts_ms = _log(0, seed=16)
+    contexts, arms, rewards, ts_ms = _log(name, 0, seed=16)
     assert policy.choose(contexts, arms, 5, seed=1).order.shape == (0,)
     before = _beliefs(policy)
     policy.update(contexts, arms, rewards, ts_ms)
