@@ -109,13 +109,14 @@ class FeatureMaker:
 
     def _counted(self, situation: Situation, candidates: Candidates, keys: Keys) -> Columns:
         n_known, n_half_lives = len(candidates.rows), len(self._half_lives_s)
-        trending = np.zeros((len(keys), n_half_lives))
-        trending[:n_known] = situation.items.decayed(candidates.rows, situation.at_ms)
-        shown, rates = _rates(situation.version.bandit.arms, keys, situation.at_ms)
+        counts = np.zeros((2, len(keys), n_half_lives))
+        counts[0, :n_known] = situation.items.decayed(candidates.rows, situation.at_ms)
+        counts[1], rates = _rates(situation.version.bandit.arms, keys, situation.at_ms)
+        logs = np.log1p(counts) / 4
         columns: Columns = {}
         for i, half_life_s in enumerate(self._half_lives_s):
-            columns[by_half_life(TRENDING, half_life_s)] = np.log1p(trending[:, i]) / 4
-            columns[by_half_life(EXPOSURES, half_life_s)] = np.log1p(shown[:, i]) / 4
+            columns[by_half_life(TRENDING, half_life_s)] = logs[0, :, i]
+            columns[by_half_life(EXPOSURES, half_life_s)] = logs[1, :, i]
             columns[by_half_life(CTR, half_life_s)] = rates[:, i]
         return columns
 
@@ -159,13 +160,14 @@ def _channels(situation: Situation, candidates: Candidates) -> Columns:
     known[1] = np.log1p(situation.trend.values(items, rows))
     known[2] = np.log1p(items.stats[rows, COUNT])
     known[3] = 1.0
+    standard = standardized(values[:2])
     order = np.argsort(rows)
     _set_places(known[4], rows, order, candidates.mf)
     _set_places(known[5], rows, order, candidates.trending)
     return {
         BIAS: 1.0,
-        MF_Z: standardized(values[0]),
-        TRENDING_Z: standardized(values[1]),
+        MF_Z: standard[0],
+        TRENDING_Z: standard[1],
         MF_SCORE: values[0],
         LOG_COUNT: values[2] / 4,
         KNOWN: values[3],
@@ -213,10 +215,13 @@ def _rates(
     return shown, np.log(smoothed / overall)
 
 
-def standardized(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Zero mean and unit deviation; all zero where the channel tells nothing apart."""
-    if not len(values):
-        return values
-    deviation = values.std()
-    centred: NDArray[np.float32] = values - values.mean()
-    return centred / deviation if deviation > 0 else np.zeros_like(values)
+def standardized(channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each row with zero mean and unit deviation; all zero where it tells nothing apart."""
+    n = channels.shape[1]
+    if not n:
+        return channels
+    centred = channels - channels.sum(axis=1, keepdims=True) / np.float32(n)
+    deviations = np.sqrt((centred**2).sum(axis=1, keepdims=True) / np.float32(n))
+    deviations[np.ptp(channels, axis=1) == 0] = np.inf
+    scaled: NDArray[np.float32] = centred / deviations
+    return scaled

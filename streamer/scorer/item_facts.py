@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from models.id_table import id_key
 from models.key_map import KeyMap
-from models.table import Keys
+from models.table import Keys, Slots
 from streamer.events import Item
 from streamer.scorer.items import grown
 
@@ -69,26 +70,41 @@ class ItemFacts:
 
     def affinity(self, history: Keys, keys: Keys) -> NDArray[np.float64]:
         """``(n,)`` for each item the mean over its categories of the share of ``history`` in it."""
-        met = self._of(history)
-        met, counts = np.unique(met[met > 0], return_counts=True)
-        if not len(met):
-            return np.zeros(len(keys))
-        wanted = self._of(keys)
-        item, place = np.nonzero(wanted)
-        codes = wanted[item, place]
-        at = np.minimum(np.searchsorted(met, codes), len(met) - 1)
-        n_met = np.where(met[at] == codes, counts[at], 0)
-        totals = np.bincount(item, weights=n_met, minlength=len(keys))
-        n_categories = np.maximum(np.bincount(item, minlength=len(keys)), 1)
-        shares: NDArray[np.float64] = totals / (n_categories * len(history))
+        met = self._categories[_known(self._map.find(history))].ravel()
+        met = np.sort(met[met > 0])
+        shares = np.zeros(len(keys))
+        if len(met):
+            _affinity(self._map.find(keys), self._categories, met, len(history), shares)
         return shares
 
-    def _of(self, keys: Keys) -> NDArray[np.uint32]:
-        """``(n, CATEGORIES_MAX)`` codes, 0 for none."""
-        rows = self._map.find(keys)
-        found = np.zeros((len(keys), CATEGORIES_MAX), dtype=np.uint32)
-        found[rows >= 0] = self._categories[rows[rows >= 0]]
-        return found
+
+def _known(rows: Slots) -> Slots:
+    return rows[rows >= 0]
+
+
+@numba.njit(cache=True, nogil=True)
+def _affinity(
+    rows: Slots,
+    categories: NDArray[np.uint32],
+    met: NDArray[np.uint32],
+    n_history: int,
+    shares: NDArray[np.float64],
+) -> None:
+    """``met`` is sorted and holds a category as often as the history has it."""
+    for i in range(len(rows)):
+        if rows[i] < 0:
+            continue
+        n_met = n_categories = 0
+        for code in categories[rows[i]]:
+            if code == 0:
+                break
+            n_categories += 1
+            at = np.searchsorted(met, code)
+            while at < len(met) and met[at] == code:
+                n_met += 1
+                at += 1
+        if n_categories:
+            shares[i] = n_met / (n_categories * n_history)
 
 
 def _code(label: str) -> int:
