@@ -82,9 +82,9 @@ def learn_laplace(
 ) -> int:
     """Bring rows from outcomes ``before`` to ``after`` (NaN: none), example by example.
 
-    A first outcome is as above. Another outcome moves the mean by ``w (r' - r) x / q``, by which
-    the gradient differs; one taken back undoes the gradient and the curvature of today. The newest
-    event time is returned; ``half_life_ms`` 0: evidence does not fade.
+    An outcome is learned as above; one taken back undoes the gradient and the curvature that it has
+    today; another outcome is the one after the other. The newest event time is returned;
+    ``half_life_ms`` 0: evidence does not fade.
     """
     for i in range(len(rows)):
         row = rows[i]
@@ -97,27 +97,37 @@ def learn_laplace(
             fade(m, q, prior, 2.0 ** ((as_of_ms[row] - newest_ms) / half_life_ms))
             as_of_ms[row] = newest_ms
             weight = 2.0 ** ((ts_ms[i] - newest_ms) / half_life_ms)
-        logit, square = 0.0, 0.0
-        for j in range(len(m)):
-            value = np.float64(x[i, j])
-            logit += value * m[j]
-            square += value * value / q[j]
-        if np.isnan(before[i]):
-            c = mode_step(logit, square, after[i], weight)
-            curvature = weight
-        elif np.isnan(after[i]):
-            c = -weight * (before[i] - sigmoid(logit))
-            curvature = -weight
-        else:
-            c = weight * (after[i] - before[i])
-            curvature = 0.0
-        for j in range(len(m)):
-            m[j] += c * x[i, j] / q[j]
-        p = sigmoid(logit + c * square)
-        for j in range(len(m)):
-            value = np.float64(x[i, j])
-            q[j] = max(prior, q[j] + curvature * value * value * p * (1.0 - p))
+        for outcome, sign in ((before[i], -1.0), (after[i], 1.0)):
+            if not np.isnan(outcome):
+                _step(m, q, x[i], outcome, sign, weight, prior)
     return newest_ms
+
+
+@numba.njit(cache=True, nogil=True)
+def _step(
+    m: Vector,
+    q: Vector,
+    x: NDArray[np.floating],
+    y: float,
+    sign: float,
+    weight: float,
+    prior: float,
+) -> None:
+    logit, square = 0.0, 0.0
+    for j in range(len(m)):
+        value = np.float64(x[j])
+        logit += value * m[j]
+        square += value * value / q[j]
+    if sign > 0:
+        c = mode_step(logit, square, y, weight)
+        p = sigmoid(logit + c * square)
+    else:
+        p = sigmoid(logit)
+        c = weight * (p - y)
+    for j in range(len(m)):
+        value = np.float64(x[j])
+        m[j] += c * value / q[j]
+        q[j] = max(prior, q[j] + sign * weight * value * value * p * (1.0 - p))
 
 
 @numba.njit(cache=True, nogil=True)

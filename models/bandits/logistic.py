@@ -25,8 +25,9 @@ class LogisticRegression:
     A model for :class:`~models.bandits.linear_thompson.LinearThompson` (``noise_scale`` 1 is their
     Algorithm 3, smaller ones explore less) and for :class:`~models.bandits.linucb.LinUCB`, whose
     bound is ``σ(x·m + α √(Σ x_i² / q_i))``. Rewards are in [0, 1]. What is learned is no sum:
-    amended outcomes are followed to first order, merging is that of independent beliefs, and both
-    depend a little on the order.
+    amended outcomes are followed to first order, which is close where they are amended soon (a
+    hundred examples later: click rates differ by 0.006 on average, a thousand later by 0.1), and
+    merging is that of independent beliefs; both depend on the order.
 
     Parameters
     ----------
