@@ -13,7 +13,8 @@ from streamer.scorer.recall import keys_of
 
 def test_facts_are_those_of_the_last_message_of_each_item() -> None:
     rng = np.random.default_rng(0)
-    facts, told = ItemFacts(), {}
+    facts = ItemFacts()
+    told: dict[str, Item] = {}
     labels = [f"category {n}" for n in range(12)]
     for _ in range(6_000):
         item_id = f"i{rng.integers(2_500)}"
