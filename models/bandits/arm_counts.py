@@ -45,6 +45,8 @@ class ArmCounts:
     arms_max
         Bound of arms; at the bound, those with the oldest last outcome go, with what was known of
         them. An arm takes 24 B, 96 B where evidence fades, and about 50 B of book-keeping.
+    sightings_min
+        Outcomes at which an arm is admitted, 1: at once; those before count in the total alone.
     half_life_s
         After which evidence counts half, in event time; 0: it does not fade.
 
@@ -56,14 +58,14 @@ class ArmCounts:
         Newest event time learned: the time that fading evidence is read at.
     """
 
-    def __init__(self, *, arms_max: int, half_life_s: float = 0.0) -> None:
+    def __init__(self, *, arms_max: int, sightings_min: int = 1, half_life_s: float = 0.0) -> None:
         self.half_life_ms = round(1000 * half_life_s)
         if not (half_life_s == 0 or 1 <= self.half_life_ms < 10**15):
             raise ValueError(
                 f"half_life_s={half_life_s} must be 0 (evidence does not fade), or at least 0.001"
                 " and below 1e12"
             )
-        self.arms = ArmRows(arms_max=arms_max)
+        self.arms = ArmRows(arms_max=arms_max, sightings_min=sightings_min)
         self.newest_ms = 0
         fades = self.half_life_ms > 0
         merge, width = (Merge.DECAYED, CELLS_WIDTH * N_NUMBERS) if fades else (Merge.SUM, N_NUMBERS)

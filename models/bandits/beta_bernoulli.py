@@ -60,7 +60,7 @@ class BetaBernoulli(MeanReward):
     n_draws
         m, posterior draws that a slate's propensities are exact given; see
         :func:`models.bandits.slates.draw_thompson`.
-    half_life_s, arms_max, uniform_share, explore_slots
+    half_life_s, arms_max, sightings_min, uniform_share, explore_slots
         As of :class:`models.bandits.counting.MeanReward`.
 
     Raises
@@ -87,12 +87,14 @@ class BetaBernoulli(MeanReward):
         n_draws: int = 64,
         half_life_s: float = 0.0,
         arms_max: int = 50_000,
+        sightings_min: int = 1,
         uniform_share: float = 0.0,
         explore_slots: Sequence[int] = (),
     ) -> None:
         super().__init__(
             half_life_s=half_life_s,
             arms_max=arms_max,
+            sightings_min=sightings_min,
             uniform_share=uniform_share,
             explore_slots=explore_slots,
         )
@@ -136,7 +138,7 @@ class BetaBernoulli(MeanReward):
 
     def posterior(self, arms: Keys) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """``(n,)`` α and β of each arm, prior and outcomes together."""
-        counts = self.arms.counts(arms)
+        counts = self.outcomes.counts(arms)
         rows = self._prior_rows.find(arms)
         alpha = self._alpha[rows] + counts.n_positive
         return alpha, self._beta[rows] + (counts.n - counts.n_positive)

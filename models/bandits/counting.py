@@ -27,12 +27,18 @@ class MeanReward:
         m₀, and s in examples, at least 0.
     half_life_s
         After which evidence counts half, in event time; 0: it does not fade.
-    arms_max
-        Bound of arms; see :class:`models.bandits.arm_counts.ArmCounts`.
+    arms_max, sightings_min
+        Bound of arms, and the examples at which one is admitted; see
+        :class:`models.bandits.arm_counts.ArmCounts`.
     uniform_share
         Of each exploring slot, drawn uniformly from what remains.
     explore_slots
         Slots that explore; empty: all.
+
+    Attributes
+    ----------
+    outcomes
+        What was learned, by arm.
 
     Raises
     ------
@@ -57,6 +63,7 @@ class MeanReward:
         prior_strength: float = 0.0,
         half_life_s: float = 0.0,
         arms_max: int = 50_000,
+        sightings_min: int = 1,
         uniform_share: float = 0.0,
         explore_slots: Sequence[int] = (),
     ) -> None:
@@ -71,11 +78,13 @@ class MeanReward:
         self.prior_strength = prior_strength
         self.uniform_share = uniform_share
         self.explore_slots = tuple(explore_slots)
-        self.arms = ArmCounts(arms_max=arms_max, half_life_s=half_life_s)
+        self.outcomes = ArmCounts(
+            arms_max=arms_max, sightings_min=sightings_min, half_life_s=half_life_s
+        )
 
     def expected(self, contexts: Contexts, arms: Keys) -> NDArray[np.float64]:
         """``(n_actions,)`` mean rewards."""
-        return self._means(self.arms.counts(arms))
+        return self._means(self.outcomes.counts(arms))
 
     def scores(
         self, contexts: Contexts, arms: Keys, *, n_draws: int, rng: np.random.Generator
@@ -115,7 +124,7 @@ class MeanReward:
         ValueError
             Where a reward is infinite or out of bounds; nothing is learned then.
         """
-        self.arms.amend(arms, before, after, ts_ms)
+        self.outcomes.amend(arms, before, after, ts_ms)
 
     def merge(self, other: Self) -> None:
         """Add what another has learned from other examples, to the same bits in any order.
@@ -125,7 +134,7 @@ class MeanReward:
         ValueError
             Where its evidence fades otherwise, or all arms together are too many.
         """
-        self.arms.merge(other.arms)
+        self.outcomes.merge(other.outcomes)
 
     def _means(self, counts: Counts) -> NDArray[np.float64]:
         weight = counts.n + self.prior_strength

@@ -28,8 +28,10 @@ class UCB1(MeanReward):
     ----------
     alpha
         α, at least 0: width of the bound, in units of the rewards.
-    prior_mean, prior_strength, half_life_s, arms_max, uniform_share, explore_slots
+    prior_mean, prior_strength, half_life_s, arms_max, sightings_min
         As of :class:`models.bandits.counting.MeanReward`.
+    uniform_share, explore_slots
+        Likewise.
 
     Raises
     ------
@@ -47,6 +49,7 @@ class UCB1(MeanReward):
         prior_strength: float = 0.0,
         half_life_s: float = 0.0,
         arms_max: int = 50_000,
+        sightings_min: int = 1,
         uniform_share: float = 0.0,
         explore_slots: Sequence[int] = (),
     ) -> None:
@@ -55,6 +58,7 @@ class UCB1(MeanReward):
             prior_strength=prior_strength,
             half_life_s=half_life_s,
             arms_max=arms_max,
+            sightings_min=sightings_min,
             uniform_share=uniform_share,
             explore_slots=explore_slots,
         )
@@ -66,10 +70,10 @@ class UCB1(MeanReward):
         self, contexts: Contexts, arms: Keys, *, n_draws: int, rng: np.random.Generator
     ) -> NDArray[np.float64]:
         """``(1, n_actions)``: the upper bounds."""
-        counts = self.arms.counts(arms)
+        counts = self.outcomes.counts(arms)
         weight = counts.n + self.prior_strength
         known = weight > 0
-        squares = 2.0 * np.log(max(self.arms.n_total(), 1.0)) / np.where(known, weight, 1.0)
+        squares = 2.0 * np.log(max(self.outcomes.n_total(), 1.0)) / np.where(known, weight, 1.0)
         bounds = self._means(counts) + self.alpha * np.sqrt(squares)
         # Evidence that has all but faded away is as good as none.
         return np.where(known, np.minimum(bounds, NEVER_SHOWN), NEVER_SHOWN)[None]

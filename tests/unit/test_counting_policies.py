@@ -201,10 +201,12 @@ def test_three_learners_add_up_to_one_to_the_bit() -> None:
                 part = MeanReward(half_life_s=half_life_s)
                 _learn(part, arms[p::3], rewards[p::3], ts_ms[p::3])
                 merged.merge(part)
-            for mine, other in zip(merged.arms.snapshot(), whole.arms.snapshot(), strict=True):
+            for mine, other in zip(
+                merged.outcomes.snapshot(), whole.outcomes.snapshot(), strict=True
+            ):
                 np.testing.assert_array_equal(mine, other)
-            assert merged.arms.n_total() == whole.arms.n_total()
-            assert merged.arms.newest_ms == whole.arms.newest_ms
+            assert merged.outcomes.n_total() == whole.outcomes.n_total()
+            assert merged.outcomes.newest_ms == whole.outcomes.newest_ms
 
 
 def test_amended_outcomes_are_as_if_they_had_always_been_so() -> None:
@@ -217,12 +219,14 @@ def test_amended_outcomes_are_as_if_they_had_always_been_so() -> None:
         _learn(amended, arms, rewards, ts_ms)
         amended.amend(_none(1_000), arms, rewards, finally_, ts_ms)
         _learn(direct, arms, finally_, ts_ms)
-        assert len(amended.arms) == len(direct.arms)
-        for mine, other in zip(amended.arms.snapshot(), direct.arms.snapshot(), strict=True):
+        assert len(amended.outcomes) == len(direct.outcomes)
+        for mine, other in zip(
+            amended.outcomes.snapshot(), direct.outcomes.snapshot(), strict=True
+        ):
             if half_life_s == 0:
                 np.testing.assert_array_equal(mine, other)
         # In cells, an epoch that holds a sum of 0 and one never written read alike.
-        read, wanted = amended.arms.counts(_keys(10)), direct.arms.counts(_keys(10))
+        read, wanted = amended.outcomes.counts(_keys(10)), direct.outcomes.counts(_keys(10))
         np.testing.assert_array_equal(read.n, wanted.n)
         np.testing.assert_array_equal(read.rewards, wanted.rewards)
 
@@ -231,12 +235,21 @@ def test_the_idlest_arms_go_at_the_bound() -> None:
     policy = MeanReward(arms_max=4, prior_mean=0.5)
     for i, arm in enumerate([0, 1, 2, 3, 0, 4]):  # at 4, arm 1 is the idlest
         _learn(policy, _keys(5)[[arm]], np.ones(1), np.array([NOW_MS + i]))
-    assert len(policy.arms) == 4
+    assert len(policy.outcomes) == 4
     assert policy.expected(_none(5), _keys(5)).tolist() == [1, 0.5, 1, 1, 1]
     # What comes too late for an arm that is gone leaves it unknown, and the total amended.
     policy.amend(_none(1), _keys(5)[[1]], np.ones(1), np.zeros(1), np.array([NOW_MS + 1]))
     assert policy.expected(_none(5), _keys(5))[1] == 0.5
-    assert policy.arms.n_total() == 6
+    assert policy.outcomes.n_total() == 6
+
+
+def test_arms_are_admitted_when_they_were_sighted_often_enough() -> None:
+    policy = MeanReward(sightings_min=3)
+    for i in range(4):
+        assert len(policy.outcomes) == (i > 2)
+        _learn(policy, _keys(1), np.ones(1), np.array([NOW_MS + i]))
+    assert policy.outcomes.counts(_keys(1)).n.tolist() == [2]
+    assert policy.outcomes.n_total() == 4
 
 
 def test_batches_may_end_anywhere_even_where_arms_are_dropped() -> None:
@@ -247,8 +260,8 @@ def test_batches_may_end_anywhere_even_where_arms_are_dropped() -> None:
         for start in range(0, 2_000, size):
             part = slice(start, start + size)
             _learn(policy, arms[part], rewards[part], ts_ms[part])
-        assert policy.arms.arms.n_expired > 50
-        snapshots.append([column.tobytes() for column in policy.arms.snapshot()])
+        assert policy.outcomes.arms.n_expired > 50
+        snapshots.append([column.tobytes() for column in policy.outcomes.snapshot()])
     assert snapshots[0] == snapshots[1] == snapshots[2]
 
 
@@ -267,7 +280,7 @@ def test_rewards_out_of_bounds_teach_nothing(reward: float) -> None:
     policy = MeanReward()
     with pytest.raises(ValueError, match="magnitude"):
         _learn(policy, _keys(2), np.array([1.0, reward]), np.full(2, NOW_MS))
-    assert len(policy.arms) == policy.arms.n_total() == 0
+    assert len(policy.outcomes) == policy.outcomes.n_total() == 0
 
 
 @pytest.mark.parametrize(
@@ -277,6 +290,7 @@ def test_rewards_out_of_bounds_teach_nothing(reward: float) -> None:
         (lambda: MeanReward(prior_mean=math.nan), "prior_mean=nan"),
         (lambda: MeanReward(half_life_s=-1), "half_life_s=-1"),
         (lambda: MeanReward(arms_max=0), "arms_max=0"),
+        (lambda: MeanReward(sightings_min=0), "sightings_min=0"),
         (lambda: MeanReward(uniform_share=2), "uniform_share=2"),
         (lambda: UCB1(alpha=-1), "alpha=-1"),
         (lambda: BetaBernoulli(beta=0), "beta=0"),
