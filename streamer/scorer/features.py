@@ -101,11 +101,11 @@ class FeatureMaker:
         columns |= _about_items(situation, keys)
         columns |= _about_user(situation, columns)
         columns |= self._about_context(situation.request, columns)
-        values = np.empty((len(candidates), len(self.names)), dtype=np.float32)
-        for i, name in enumerate(self.names):
-            values[:, i] = columns[name]
-        np.clip(values, -FEATURE_MAX, FEATURE_MAX, out=values)
-        return Features(self.names, values)
+        by_feature = np.empty((len(self.names), len(candidates)), dtype=np.float32)
+        for row, name in zip(by_feature, self.names, strict=True):
+            row[:] = columns[name]
+        np.clip(by_feature, -FEATURE_MAX, FEATURE_MAX, out=by_feature)
+        return Features(self.names, np.ascontiguousarray(by_feature.T))
 
     def _counted(self, situation: Situation, candidates: Candidates, keys: Keys) -> Columns:
         n_known, n_half_lives = len(candidates.rows), len(self._half_lives_s)
