@@ -14,7 +14,7 @@ from producers.formats import (
     separated_records,
 )
 from producers.log import Catalogue, Log, Malformed
-from producers.log_file import LogFile, files_in
+from producers.log_file import COMPRESSED, LogFile, files_in
 from producers.mapping import FieldMapping, parse_mapping
 from producers.movielens import LAYOUTS, MAPPING, RATINGS_COLUMNS, layout_of
 from streamer.errors import BadMessage, ConfigError
@@ -22,7 +22,7 @@ from streamer.events import Item, decode_item
 
 __all__ = ["Log", "Malformed", "open_log"]
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_DELIMITERS = {".csv": ",", ".tsv": "\t", ".dat": "::"}
 _JSON = (".jsonl", ".ndjson", ".json")
 
 
@@ -43,9 +43,10 @@ def open_log(
     Parameters
     ----------
     path_or_name
-        A file: ``.jsonl``, ``.csv``, ``.tsv`` (each also with ``.gz``) or ``.parquet``; a folder
-        or a zip archive of MovieLens, or its file of ratings; or else the name of an official
-        data set, which is fetched and kept (see :func:`producers.download.fetch`).
+        A file: ``.jsonl``, ``.csv``, ``.tsv``, ``.dat`` with ``::`` between values (each also
+        with ``.gz`` or ``.zst``) or ``.parquet``; a folder or a zip archive of MovieLens, or its
+        file of ratings; or else the name of an official data set, which is fetched and kept (see
+        :func:`producers.download.fetch`).
     mapping
         Where the fields of an event are, see :func:`producers.mapping.parse_mapping`; None: under
         their own names, and times in ms. MovieLens needs none.
@@ -133,7 +134,7 @@ def _movielens(
 
 def _table(path: Path, mapping: FieldMapping) -> tuple[Callable[[], Records], int | None]:
     """How to read the records of a file, and about how many there are."""
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    suffix = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
     if suffix == ".parquet":
         columns, n_rows = parquet_shape(path)
         mapping.require(columns, str(path))
@@ -147,8 +148,12 @@ def _table(path: Path, mapping: FieldMapping) -> tuple[Callable[[], Records], in
         known = ", ".join((*_JSON, *_DELIMITERS, ".parquet", ".zip"))
         raise ConfigError(f"{path}: format {suffix!r} is unknown; give the file one of {known}")
 
+    # MovieLens's own files, read with another mapping, have no line of names.
+    layout = layout_of({path.name: file})
+    names = None if layout is None or layout.has_header else RATINGS_COLUMNS
+
     def records() -> Records:
-        return separated_records(file, delimiter=delimiter)
+        return separated_records(file, delimiter=delimiter, columns=names)
 
     first = next(records(), None)
     if first is not None and not isinstance(first[1], BadMessage):

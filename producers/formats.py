@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from producers.arrow import import_pyarrow
 from producers.log_file import LogFile
 from streamer.errors import BadMessage, ConfigError
 
@@ -116,7 +116,7 @@ def parquet_records(path: Path, columns: Sequence[str]) -> Records:
     ConfigError
         When pyarrow is not installed, or the file can't be read.
     """
-    pyarrow = _pyarrow()
+    pyarrow = import_pyarrow("reading Parquet")
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -138,23 +138,12 @@ def parquet_records(path: Path, columns: Sequence[str]) -> Records:
 
 def parquet_shape(path: Path) -> tuple[list[str], int]:
     """Names of the columns and number of rows, from the file's footer; errors as above."""
-    pyarrow = _pyarrow()
+    pyarrow = import_pyarrow("reading Parquet")
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             return list(file.schema_arrow.names), int(file.metadata.num_rows)
     except (OSError, pyarrow.ArrowException) as error:
         raise ConfigError(f"{path} can't be read as Parquet ({error}); write it again") from error
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigError(
-            "reading Parquet needs pyarrow: pip install 'streamer[parquet]'"
-        ) from error
-    return pyarrow
 
 
 def _shown(line: bytes) -> str:

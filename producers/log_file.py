@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,11 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from producers.arrow import import_pyarrow
 from streamer.errors import ConfigError
 
 LINE_BYTES_MAX = 1_000_000
 """A line is cut here: a longer one is no message, and one without an end would fill the memory."""
+COMPRESSED = (".gz", ".zst")
+"""Suffixes of files that are decompressed as they are read."""
 _SAMPLE_BYTES = 65_536
+_BUFFER_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,10 @@ class LogFile:
             elif self.path.suffix == ".gz":
                 with gzip.open(self.path) as unzipped:
                     yield cast(IO[bytes], unzipped)
+            elif self.path.suffix == ".zst":
+                pyarrow = import_pyarrow(f"reading {self}")
+                with pyarrow.input_stream(self.path, compression="zstd") as raw:
+                    yield cast(IO[bytes], io.BufferedReader(raw, _BUFFER_BYTES))
             else:
                 with self.path.open("rb") as stream:
                     yield stream
@@ -63,8 +72,8 @@ class LogFile:
                     line = stream.readline(LINE_BYTES_MAX)
 
     def n_lines_estimated(self) -> int | None:
-        """Lines, from the size of the file and the length of the first ones; None if gzipped."""
-        if self.path.suffix == ".gz":
+        """Lines, from the size of the file and the length of the first ones; None if compressed."""
+        if self.path.suffix in COMPRESSED:
             return None
         with self.open() as stream:
             sample = stream.read(_SAMPLE_BYTES)

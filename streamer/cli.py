@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from streamer.application.replay import compare, record, replay
 from streamer.config import Config, describe, load_config
 from streamer.errors import StreamerError
 from streamer.logs import log_to_stderr
@@ -291,6 +292,9 @@ def request(
 # --- evaluating ---------------------------------------------------------------------------------
 
 
+app.command()(replay)
+app.command()(compare)
+app.command()(record)
 app.command()(ope)
 
 

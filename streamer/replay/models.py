@@ -95,6 +95,11 @@ MODELS: dict[str, Entry] = {
     "running-mean": Entry(_running_mean, {"first": float}),
 }
 """Name → how it is made; all are learned one event at a time, after they were asked about it."""
+DEFAULT_MODELS: dict[Task, str] = {
+    "topk": "popularity,mf-softmax",
+    "rating": "running-mean,biased-mf",
+}
+"""What is replayed where nobody says what."""
 
 
 def build_model(spec: Spec, *, task: Task, seed: int) -> Any:

@@ -24,7 +24,8 @@ from streamer.replay.specs import parse_specs
 from streamer.replay.topk_task import TopKTask
 from tests.unit.replay_logs import DAY_MS, MemoryLog, event, means, random_log, replayed
 
-DATA = Path(os.environ.get("STREAMER_DATA", "../shared/data")) / "ml-latest-small"
+SHARED = Path(os.environ.get("STREAMER_DATA") or Path(__file__).parents[3] / "shared" / "data")
+DATA = SHARED / "ml-latest-small"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason=f"no {DATA}: see STREAMER_DATA")
 
 

@@ -1,0 +1,164 @@
+"""A topic as a log: from an offset or a time to where it ends now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+from producers.log import MALFORMED_KEPT, Malformed
+from producers.ordering import sorted_by_time
+from streamer.application.processes import require_broker
+from streamer.config import Config
+from streamer.errors import BadMessage, ConfigError, KafkaUnavailable
+from streamer.events import Event, Item, decode_event
+from streamer.kafka.configured import configured_reader
+from streamer.kafka.log_ends import EARLIEST, TopicPartition
+from streamer.kafka.reader import KafkaReader
+from streamer.protocols import MessageBatch
+
+PREFIX = "kafka:"
+_MESSAGES_MAX = 5_000
+
+
+class TopicLog:
+    """Messages of all partitions of a topic, from a start up to the end at the time of opening.
+
+    Reading it again gives the same messages, as long as the broker keeps them.
+
+    Parameters
+    ----------
+    config
+        Of the broker.
+    topic
+        Its full name.
+    start
+        ``earliest``, an offset (of every partition), or a time in ISO 8601, UTC where it has no
+        zone.
+    strict
+        Raise BadMessage at the first message that is no event.
+
+    Raises
+    ------
+    ConfigError
+        When no broker is configured or the start is none of these.
+    KafkaError
+        When the broker does not answer or has no such topic.
+    """
+
+    def __init__(
+        self, config: Config, topic: str, *, start: str = "earliest", strict: bool = False
+    ) -> None:
+        require_broker(config)
+        self.name = f"{PREFIX}{topic}"
+        self.n_malformed = 0
+        self.malformed: list[Malformed] = []
+        self._config = config
+        self._strict = strict
+        reader = configured_reader(config)
+        try:
+            partitions = reader.partitions(topic)
+            self._ends = reader.end_offsets(partitions)
+            starts = _starts(reader, partitions, start)
+            # An offset beyond the end of a partition means nothing of it, not an error.
+            self._starts = {each: min(at, self._ends[each]) for each, at in starts.items()}
+            # Where the log begins: what was deleted is not there to be read.
+            self._starts = reader.start(self._starts)
+        finally:
+            reader.close()
+
+    @property
+    def n_estimated(self) -> int:
+        """Offsets from the start to the end."""
+        return sum(self._ends[where] - at for where, at in self._starts.items())
+
+    def batches(self) -> Iterator[MessageBatch]:
+        """All messages as they come, each partition's in its own order.
+
+        Raises
+        ------
+        KafkaUnavailable
+            When none comes for as long as a request may take.
+        """
+        left = {where for where, at in self._starts.items() if at < self._ends[where]}
+        if not left:
+            return
+        reader = configured_reader(self._config, {where: self._starts[where] for where in left})
+        timeout_s = self._config.kafka.request_timeout_s
+        try:
+            while left:
+                found = reader.poll(n_max=_MESSAGES_MAX, timeout_s=timeout_s)
+                if not found:
+                    raise KafkaUnavailable(
+                        f"{self.name}: no message for {timeout_s} s, and {len(left)} partitions not"
+                        " at their ends; is the broker up, and is the topic kept for long enough?"
+                    )
+                for batch in found:
+                    where = batch.topic, batch.partition
+                    inside = int((batch.offsets < self._ends[where]).sum())
+                    yield batch.part(0, inside)
+                left = {where for where in left if reader.positions[where] < self._ends[where]}
+        finally:
+            reader.close()
+
+    def events(self) -> Iterator[Event]:
+        """All events by time; what is none is counted."""
+        self.n_malformed = 0
+        self.malformed = []
+        return sorted_by_time(self._in_offset_order())
+
+    def items(self) -> Iterator[Item]:
+        """None: the catalogue has a topic of its own."""
+        return iter(())
+
+    def payloads(self) -> Iterator[bytes]:
+        """Each message as a line of JSON, without its end; what is no JSON is counted."""
+        self.n_malformed = 0
+        self.malformed = []
+        for batch in self.batches():
+            for offset, value in zip(batch.offsets.tolist(), batch.values, strict=True):
+                try:
+                    # Message or not, it becomes one line.
+                    yield msgspec.json.format(value or b"", indent=-1)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    self._add(batch, offset, BadMessage(f"not JSON ({error})"))
+
+    def _in_offset_order(self) -> Iterator[Event]:
+        for batch in self.batches():
+            for offset, value in zip(batch.offsets.tolist(), batch.values, strict=True):
+                try:
+                    yield decode_event(value)
+                except BadMessage as error:
+                    self._add(batch, offset, error)
+
+    def _add(self, batch: MessageBatch, offset: int, error: BadMessage) -> None:
+        found = Malformed(f"{batch.topic}[{batch.partition}]", offset, str(error))
+        if self._strict:
+            raise BadMessage(f"{found}; read without strict to leave it out") from error
+        self.n_malformed += 1
+        if len(self.malformed) < MALFORMED_KEPT:
+            self.malformed.append(found)
+
+
+def open_topic(config: Config, text: str, *, strict: bool) -> TopicLog:
+    """The topic of ``kafka:TOPIC@START``, by default from its beginning; errors as above."""
+    topic, _, start = text.removeprefix(PREFIX).partition("@")
+    return TopicLog(config, topic, start=start or "earliest", strict=strict)
+
+
+def _starts(
+    reader: KafkaReader, partitions: list[TopicPartition], start: str
+) -> dict[TopicPartition, int]:
+    if start == "earliest":
+        return dict.fromkeys(partitions, EARLIEST)
+    if start.isdecimal():
+        return dict.fromkeys(partitions, int(start))
+    try:
+        when = datetime.fromisoformat(start)
+    except ValueError:
+        raise ConfigError(
+            f"start {start!r} is neither earliest, nor an offset, nor a time as 2026-01-31T08:00:00"
+        ) from None
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return reader.offsets_at(partitions, int(aware.timestamp() * 1_000))

@@ -1,0 +1,207 @@
+"""What an experiment found, as one JSON object."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.id_table import id_key
+from models.ranking_metrics import catalogue_coverage
+from streamer.errors import ConfigError
+from streamer.replay.experiment import GROUPS, Outcome
+from streamer.replay.log import Survey
+from streamer.replay.settings import Settings
+from streamer.replay.tally import Cells
+from streamer.replay.topk_task import TopKTask
+
+Numbers = dict[str, float | None]
+"""Metric → value; None where it says nothing."""
+
+SQUARED, ABSOLUTE = "squared_error", "absolute_error"
+LOWER_IS_BETTER = ("rmse", "mae")
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A window of time (with the times of its first and last event) or a group."""
+
+    events_scored: int
+    metrics: dict[str, Numbers]
+    from_ts: int | None = None
+    to_ts: int | None = None
+
+
+class UserSums(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums of metrics by user, by which two results are compared.
+
+    Arrays are little-endian bytes, base64 in JSON, in the order of the keys: 8 B for the key of a
+    user's id, 4 B for the events scored, 4 B a metric and a model.
+    """
+
+    n_users: int
+    keys: bytes
+    events_scored: bytes
+    sums: dict[str, dict[str, bytes]]
+
+    def counts(self) -> NDArray[np.int64]:
+        """``(n_users,)`` events scored of each user."""
+        return np.frombuffer(self.events_scored, dtype="<u4").astype(np.int64)
+
+    def sums_of(self, model: str, metric: str) -> NDArray[np.float64]:
+        """``(n_users,)`` sums of a metric over a user's events."""
+        return np.frombuffer(self.sums[model][metric], dtype="<f4").astype(np.float64)
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of ``streamer replay``.
+
+    Attributes
+    ----------
+    metrics
+        By model: each metric, ``events_scored``, and ``events_per_s`` that the model would manage
+        alone.
+    standard_errors
+        By model and metric, as if events were independent.
+    elapsed_s, events_per_s
+        Of the replay of all models together. These, and the models' ``events_per_s``, are all that
+        differs between two runs.
+    """
+
+    format: int = 1
+    log: Survey
+    configuration: Settings
+    seed: int
+    versions: dict[str, str]
+    events_learned: int
+    events_scored: int
+    events_first_seen: int
+    events_repeated: int
+    elapsed_s: float
+    events_per_s: float
+    metrics: dict[str, Numbers]
+    standard_errors: dict[str, Numbers]
+    windows: list[Part]
+    groups: dict[str, Part]
+    users: UserSums
+
+
+def result_of(outcome: Outcome) -> Result:
+    """The result of an experiment."""
+    tally = outcome.tally
+    metrics: dict[str, Numbers] = {}
+    errors: dict[str, Numbers] = {}
+    for at, name in enumerate(outcome.names):
+        metrics[name], errors[name] = _numbers(outcome, tally.total, at, 0)
+        if isinstance(outcome.task, TopKTask):
+            coverage = catalogue_coverage(outcome.task.n_shown(at))
+            metrics[name][f"coverage@{outcome.settings.k}"] = coverage
+        metrics[name]["events_scored"] = tally.n_scored
+        metrics[name]["events_per_s"] = outcome.n_learned / max(outcome.model_s[at], 1e-9)
+    counts = tally.by_window.counts()[0, :, 0].astype(int).tolist()
+    windows = [
+        Part(
+            events_scored=counts[row],
+            metrics=_by_model(outcome, tally.by_window, row),
+            from_ts=window.from_ts,
+            to_ts=window.to_ts,
+        )
+        for row, window in enumerate(outcome.windows)
+    ]
+    groups = {
+        name: Part(
+            events_scored=int(tally.group_sizes[row]),
+            metrics=_by_model(outcome, tally.by_group, row),
+        )
+        for row, name in enumerate(GROUPS)
+    }
+    return Result(
+        log=outcome.log,
+        configuration=outcome.settings,
+        seed=outcome.settings.seed,
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in ("streamer", "numpy", "numba")},
+        events_learned=outcome.n_learned,
+        events_scored=tally.n_scored,
+        events_first_seen=outcome.n_first_seen,
+        events_repeated=outcome.n_repeated,
+        elapsed_s=outcome.elapsed_s,
+        events_per_s=outcome.n_learned / max(outcome.elapsed_s, 1e-9),
+        metrics=metrics,
+        standard_errors=errors,
+        windows=windows,
+        groups=groups,
+        users=_user_sums(outcome),
+    )
+
+
+def _by_model(outcome: Outcome, cells: Cells, row: int) -> dict[str, Numbers]:
+    return {name: _numbers(outcome, cells, at, row)[0] for at, name in enumerate(outcome.names)}
+
+
+def _numbers(outcome: Outcome, cells: Cells, model: int, row: int) -> tuple[Numbers, Numbers]:
+    """Means and standard errors, by metric; squared and absolute errors under their own names."""
+    means: Numbers = {}
+    errors: Numbers = {}
+    for at, metric in enumerate(outcome.tally.metrics):
+        mean, error = cells.mean(model, row, at)
+        name = {SQUARED: "rmse", ABSOLUTE: "mae"}.get(metric, metric)
+        if metric == SQUARED:
+            mean = math.sqrt(mean)
+            error = error / (2 * mean) if mean else 0.0  # the delta method
+        means[name] = None if math.isnan(mean) else mean
+        errors[name] = None if math.isnan(error) else error
+    return means, errors
+
+
+def _user_sums(outcome: Outcome) -> UserSums:
+    tally = outcome.tally
+    keys = np.array([id_key(name.encode()) for name in outcome.user_ids], dtype="<u8")
+    order = np.argsort(keys, kind="stable")
+    wanted = {metric: tally.metrics.index(metric) for metric in outcome.task.user_metrics}
+    sums = tally.by_user.sums()
+    counts = tally.by_user.counts()
+    scored = counts[0, :, 0] if len(outcome.user_ids) else np.zeros(0)
+    return UserSums(
+        n_users=len(keys),
+        keys=keys[order].tobytes(),
+        events_scored=scored[order].astype("<u4").tobytes(),
+        sums={
+            name: {
+                metric: sums[at, order, column].astype("<f4").tobytes()
+                for metric, column in wanted.items()
+            }
+            for at, name in enumerate(outcome.names)
+        },
+    )
+
+
+def encoded(result: Result) -> bytes:
+    """JSON, a field a line."""
+    return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
+
+
+def read_result(path: Path) -> Result:
+    """A result from its file.
+
+    Raises
+    ------
+    ConfigError
+        When there is none.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Result)
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read ({error.strerror})") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no result of streamer replay ({error})") from error
+
+
+def main_metric(metrics: Mapping[str, object]) -> str:
+    """The metric that a table or a chart leads with."""
+    return next(iter(metrics))

@@ -1,0 +1,233 @@
+"""``streamer replay`` and ``streamer compare``, as they are typed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from streamer.cli import app
+from streamer.errors import BadMessage, ConfigError, StreamerError
+from streamer.events import encode
+from tests.unit.replay_logs import random_log
+
+Run = Callable[..., str]
+TIMINGS = ("elapsed_s", "events_per_s")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line in an empty folder; errors of ours are raised."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> str:
+        result = CliRunner().invoke(app, list(words), env={"COLUMNS": "160"})
+        if isinstance(result.exception, StreamerError):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return run
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"".join(encode(each) + b"\n" for each in random_log(800, seed=1).events()))
+    return path
+
+
+def result(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def without_timings(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {key: without_timings(each) for key, each in found.items() if key not in TIMINGS}
+    return found
+
+
+def test_the_result_has_what_was_asked_for(run: Run, log: Path) -> None:
+    words = ["--positives", "value>=5", "--k", "5", "--json", "out.json", "--warmup", "0.5"]
+    output = run("replay", str(log), "--model", "popularity,mf-bpr:n_factors=4", *words)
+    found = result(log.with_name("out.json"))
+    assert list(found["metrics"]) == ["popularity", "mf-bpr:n_factors=4"]
+    for model in found["metrics"].values():
+        assert 0 < model["recall@5"] < 1
+        assert {"ndcg@5", "map@5", "mrr", "hit_rate@5", "coverage@5", "novelty@5"} < set(model)
+        assert model["events_scored"] == found["events_scored"] > 0
+        assert model["events_per_s"] > 0
+    assert found["standard_errors"]["popularity"]["recall@5"] > 0
+    assert sum(each["events_scored"] for each in found["windows"]) == found["events_scored"]
+    assert found["configuration"]["warmup"] == 0.5
+    assert 10 < found["users"]["n_users"] <= 20
+    assert f"{found['metrics']['popularity']['recall@5']:.4f}" in output
+
+
+def test_the_same_log_seed_and_settings_give_the_same_json(run: Run, log: Path) -> None:
+    words = ["--model", "popularity,item-cosine,isgd,mf-softmax", "--positives", "value>=4"]
+    for name in ("first.json", "second.json"):
+        run("replay", str(log), *words, "--json", name)
+    first, second = (result(log.with_name(name)) for name in ("first.json", "second.json"))
+    assert without_timings(first) == without_timings(second)
+    assert first["elapsed_s"] != second["elapsed_s"]
+    run("replay", str(log), *words, "--seed", "1", "--json", "third.json")
+    assert without_timings(result(log.with_name("third.json"))) != without_timings(first)
+
+
+def test_other_formats_of_a_log_are_the_same_log(run: Run, log: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = [
+        f"{row['user_id']},{row['item_id']},{row['ts'] // 1000},{row['value']}" for row in rows
+    ]
+    (tmp_path / "log.csv").write_text("userId,movieId,at,stars\n" + "\n".join(lines) + "\n")
+    mapping = "user_id=userId,item_id=movieId,ts=at:s,value=stars"
+    words = ["--positives", "value>=5", "--model", "popularity", "--json"]
+    run("replay", str(log), *words, "lines.json")
+    run("replay", "log.csv", "--map", mapping, "--type", "rating", *words, "csv.json")
+    of_lines, of_csv = (result(tmp_path / name) for name in ("lines.json", "csv.json"))
+    assert of_csv["log"]["digest"] == of_lines["log"]["digest"]
+    assert without_timings(of_csv["metrics"]) == without_timings(of_lines["metrics"])
+    assert "No difference" in run("compare", "lines.json", "csv.json")
+
+
+def test_malformed_lines_are_counted_unless_strict(run: Run, log: Path) -> None:
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join([*lines[:3], "{broken\n", *lines[3:]]))
+    output = run("replay", str(log), "--positives", "value>=5", "--json", "out.json")
+    found = result(log.with_name("out.json"))["log"]
+    assert found["n_malformed"] == 1
+    assert found["malformed"][0].startswith("log.jsonl:4:")
+    assert "log.jsonl:4:" in output
+    with pytest.raises(BadMessage, match=r"log\.jsonl:4:"):
+        run("replay", str(log), "--positives", "value>=5", "--strict")
+
+
+def test_ratings_have_errors_and_no_warmup(run: Run, log: Path) -> None:
+    run("replay", str(log), "--task", "rating", "--scale", "1:5", "--json", "out.json")
+    found = result(log.with_name("out.json"))
+    assert found["events_scored"] == 800
+    assert found["configuration"]["warmup"] == 0
+    for model in found["metrics"].values():
+        assert 0 < model["mae"] < model["rmse"] < 3
+        assert not {"recall@10", "coverage@10"} & set(model)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--task", "ranking"], "'ranking' is none of topk, rating"),
+        (["--ties", "none"], "shuffle, file"),
+        (["--candidates", "few"], "neither all nor sampled:N"),
+        (["--scale", "5"], "LOW:HIGH"),
+        (["--windows", "monthly"], "neither a number of windows"),
+        (["--model", "als"], "unknown; choose one of"),
+        (["--open"], "add --report"),
+        (["--json", "nowhere/out.json"], "can't be written"),
+        (["--task", "rating", "--model", "isgd"], "can't do --task rating"),
+    ],
+)
+def test_what_cannot_be_is_refused(run: Run, log: Path, words: list[str], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        run("replay", str(log), *words)
+
+
+def test_a_kafka_log_takes_no_mapping_and_needs_a_broker(run: Run) -> None:
+    with pytest.raises(ConfigError, match="of files"):
+        run("replay", "kafka:events", "--type", "click")
+    with pytest.raises(ConfigError, match="bootstrap_servers"):
+        run("replay", "kafka:events")
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """Collects the tags and attributes of a page, and checks that it is well formed."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+
+@pytest.mark.parametrize("task", ["topk", "rating"])
+def test_the_page_is_whole_by_itself(
+    run: Run, log: Path, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    run("replay", str(log), "--task", task, "--report", "out.html", "--open")
+    path = log.with_name("out.html")
+    assert opened == [path.as_uri()]
+    text = path.read_text()
+    page = Page(text)
+    assert page.tags.count("svg") == 2
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name in ("src", "href")]
+    assert not re.search(r"url\(|@import|https?:", text)
+    assert "prefers-color-scheme: dark" in text
+    assert "nan" not in [value for _, value in page.attributes]
+
+
+# --- comparison -----------------------------------------------------------------------------------
+
+
+def test_other_logs_and_other_events_are_refused(run: Run, log: Path, tmp_path: Path) -> None:
+    shorter = tmp_path / "shorter.jsonl"
+    shorter.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    words = ["--positives", "value>=5", "--model", "popularity", "--json"]
+    run("replay", str(log), *words, "a.json")
+    run("replay", str(shorter), *words, "b.json")
+    with pytest.raises(ConfigError, match="replay one log in both"):
+        run("compare", "a.json", "b.json")
+    run("replay", str(log), "--warmup", "0.1", *words, "c.json")
+    with pytest.raises(ConfigError, match=r"warmup 0\.3 and 0\.1"):
+        run("compare", "a.json", "c.json")
+    with pytest.raises(ConfigError, match="no result of streamer replay"):
+        run("compare", "a.json", str(log))
+    with pytest.raises(ConfigError, match="can't be read"):
+        run("compare", "a.json", "nowhere.json")
+
+
+def test_models_are_compared_by_name_or_as_told(run: Run, log: Path) -> None:
+    words = ["--positives", "value>=5", "--json"]
+    run("replay", str(log), "--model", "popularity,isgd", *words, "a.json")
+    run("replay", str(log), "--model", "isgd,mf-bpr", *words, "b.json")
+    same = run("compare", "a.json", "b.json", "--metric", "mrr")
+    assert same.count("\n") == 1
+    assert "B's isgd" in same
+    told = ["--model-a", "popularity", "--model-b", "mf-bpr", "--json"]
+    found = json.loads(run("compare", "a.json", "b.json", *told))
+    assert [each["metric"] for each in found] == ["recall@10", "ndcg@10", "mrr"]
+    assert {(each["name_a"], each["name_b"]) for each in found} == {("popularity", "mf-bpr")}
+    with pytest.raises(ConfigError, match="name one of each"):
+        run("compare", "a.json", "b.json", "--model-a", "popularity")
+    with pytest.raises(ConfigError, match="no model 'als'"):
+        run("compare", "a.json", "b.json", "--model-b", "als")
+    with pytest.raises(ConfigError, match="no sums of 'map@10'"):
+        run("compare", "a.json", "b.json", "--metric", "map@10")
