@@ -26,7 +26,7 @@ from streamer.replay.bandit_log import (
 )
 from streamer.replay.logged_rewards import LoggedRewards
 
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
 class DecisionLog(BanditLog):

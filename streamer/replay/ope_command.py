@@ -211,9 +211,11 @@ def _show(table: object, remarks: Iterator[str], survey: Survey) -> None:
     console, errors = Console(), Console(stderr=True)
     console.print(table)
     for remark in remarks:
-        console.print(remark, highlight=False, markup=False)
+        console.print(remark, highlight=False, markup=False, soft_wrap=True)
     for malformed in survey.malformed:
-        errors.print(f"  {malformed}", style="yellow", highlight=False, markup=False)
+        errors.print(
+            f"  {malformed}", style="yellow", highlight=False, markup=False, soft_wrap=True
+        )
 
 
 def _write(path: Path, content: bytes) -> None:

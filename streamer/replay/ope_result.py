@@ -80,7 +80,7 @@ class OpeResult:
         table.add_column("estimator")
         if self.evaluation.by_position:
             table.add_column("position", justify="right")
-        for name in ("value", "low", "high", "effective rows", "clipped"):
+        for name in ("value", "low", "high", "eff. rows", "clipped"):
             table.add_column(name, justify="right")
         for name, position, estimate in self._rows():
             where = [position] if self.evaluation.by_position else []
@@ -111,7 +111,7 @@ class OpeResult:
             )
 
     def _rows(self) -> Iterator[tuple[str, str, Estimate]]:
-        yield "(as logged)", "", self.evaluation.logged
+        yield "(logged)", "", self.evaluation.logged
         for name, estimate in self.evaluation.metrics.items():
             yield name, "", estimate
             for position, found in self.evaluation.by_position.items():

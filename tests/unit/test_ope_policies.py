@@ -1,0 +1,195 @@
+"""Policies to evaluate: what they would have chosen, and how they are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamer.errors import ConfigError, LogRefused
+from streamer.replay.bandit_log import Survey
+from streamer.replay.beta_priors import BetaPrior, read_beta_prior
+from streamer.replay.evaluation_policies import EvaluationPolicy
+from streamer.replay.learning_policies import LEARNERS
+from streamer.replay.obd_log import OpenBanditLog
+from streamer.replay.policy_specs import best_fixed, open_policy
+from tests.unit.ope_files import obd_line, write_obd
+
+PRIOR = """\
+# A prior of two campaigns.
+all:
+  alpha:
+    - 2.0
+    - 5.5
+    - 1
+  beta:
+    - 20.0
+    - 30.0
+    - 3
+men:
+  alpha:
+    - 1
+  beta:
+    - 1
+"""
+LINES = [
+    obd_line(0, 1, 0, 0.5),
+    obd_line(1, 1, 1, 0.25),
+    obd_line(1, 2, 0, 0.25),
+    obd_line(2, 2, 1, 0.125),
+]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> OpenBanditLog:
+    return OpenBanditLog(write_obd(tmp_path / "all", LINES))
+
+
+def chosen(log: OpenBanditLog, survey: Survey, policy: EvaluationPolicy) -> list[list[float]]:
+    return [policy.probabilities(row).tolist() for row in log.rows(features=True)]
+
+
+def test_policies_that_read_nothing(log: OpenBanditLog) -> None:
+    survey = log.survey()
+    uniform = open_policy("uniform", log, survey)()
+    assert chosen(log, survey, uniform) == [[1 / 3] * 3] * 4
+    fixed = open_policy("fixed:1", log, survey)()
+    assert chosen(log, survey, fixed) == [[0, 1, 0]] * 4
+    best = open_policy("best-fixed", log, survey)()
+    assert chosen(log, survey, best) == [[0, 0, 1]] * 4
+
+
+def test_the_best_fixed_action_has_the_highest_weighed_rate() -> None:
+    survey = Survey(
+        actions=("a", "b", "never shown"),
+        positions=(0,),
+        requests=np.arange(5),
+        slots=np.zeros(5, dtype=np.intp),
+        chosen=np.array([0, 0, 1, 1, 1]),
+        rewards=np.array([1.0, 0.0, 1.0, 0.0, 1.0]),
+        propensities=np.array([0.1, 0.5, 0.9, 0.1, 0.9]),
+        uniform=False,
+        n_malformed=0,
+        malformed=(),
+    )
+    # By counts b is better (2 of 3), weighed a is: 10 / 12 against (2 / .9) / (2 / .9 + 10).
+    assert best_fixed(survey) == 0
+
+
+# --- a Beta prior -------------------------------------------------------------------------------
+
+
+def test_integration_agrees_with_drawing() -> None:
+    prior = BetaPrior(np.array([0.5, 40.0, 3.0, 7.0, 900.0]), np.array([2.0, 300, 9, 90, 9_000]))
+    exact = prior.slot_probabilities(3)
+    n_draws = 100_000
+    drawn = prior.drawn_slot_probabilities(3, n_draws=n_draws, seed=1)
+    assert exact.sum(axis=1) == pytest.approx(1.0)
+    # 15 frequencies: 4 standard errors, and a little for those that never occur.
+    assert (abs(exact - drawn) <= 4 * np.sqrt(exact * (1 - exact) / n_draws) + 1e-5).all()
+
+
+def test_integration_knows_a_closed_form() -> None:
+    # P(X > Y) for X ~ Beta(2, 1), Y ~ Beta(1, 1) is E X = 2/3; the loser is second.
+    found = BetaPrior(np.array([2.0, 1.0]), np.array([1.0, 1.0])).slot_probabilities(2)
+    assert found == pytest.approx(np.array([[2 / 3, 1 / 3], [1 / 3, 2 / 3]]), abs=1e-3)
+
+
+def test_rates_known_too_exactly_are_drawn_instead() -> None:
+    prior = BetaPrior(np.array([1e14, 1.0]), np.array([1e14, 1.0]))
+    with pytest.raises(ConfigError, match="draws=100000"):
+        prior.slot_probabilities(1)
+    assert prior.drawn_slot_probabilities(1, n_draws=1_000, seed=0).sum() == pytest.approx(1.0)
+
+
+def test_a_prior_is_read_for_the_campaign_of_the_log(tmp_path: Path, log: OpenBanditLog) -> None:
+    path = tmp_path / "prior.yaml"
+    path.write_text(PRIOR)
+    prior = read_beta_prior(path, "all")
+    assert prior.alpha.tolist() == [2.0, 5.5, 1.0]
+    assert prior.beta.tolist() == [20.0, 30.0, 3.0]
+    survey = log.survey()
+    exact = prior.slot_probabilities(2)
+    found = chosen(log, survey, open_policy(f"bts:{path}", log, survey)())
+    assert found == [exact[slot].tolist() for slot in survey.slots]
+    drawn = open_policy(f"bts:{path},draws=1000", log, survey, seed=3)()
+    expected = prior.drawn_slot_probabilities(2, n_draws=1_000, seed=3)
+    assert chosen(log, survey, drawn)[0] == expected[0].tolist()
+    with pytest.raises(ConfigError, match="1 items for a log of 3"):
+        open_policy(f"bts:{path},campaign=men", log, survey)
+    with pytest.raises(ConfigError, match="draws=0 must be at least 1"):
+        open_policy(f"bts:{path},draws=0", log, survey)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("all:\n  alpha:\n    - 1\n", "1 alphas and 0 betas"),
+        ("all:\n  alpha:\n    - 1\n  beta:\n    - 0\n", "above 0"),
+        ("all:\n  alpha:\n    - x\n", r":3: 'x' is not a number"),
+        ("- 1\n", r":1: .*neither a key nor"),
+        ("all: {alpha: [1]}\n", r":1: .*neither a key nor"),
+        ("men:\n  alpha:\n    - 1\n", "has the campaigns men, not 'all'"),
+    ],
+)
+def test_another_file_is_no_prior(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "prior.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=complaint):
+        read_beta_prior(path, "all")
+    with pytest.raises(ConfigError, match="can't be read"):
+        read_beta_prior(tmp_path / "none.yaml", "all")
+
+
+# --- names and bandits --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "complaint"),
+    [
+        ("magic", "there are uniform, best-fixed"),
+        ("fixed:9", "no such item; it has 0, 1, 2"),
+        ("uniform:alpha=1", "no parameter of uniform"),
+        ("uniform,best-fixed", "one at a time"),
+        ("logged:decisions.jsonl", "needs a log of decisions"),
+        ("linucb:form=wide", "form='wide' must be disjoint"),
+        ("linucb:alpha=-1", "alpha=-1.0 must be at least 0"),
+        ("linucb:alpha=much", "alpha='much' is wrong"),
+        ("linucb:temperature=1", "no parameter of linucb"),
+    ],
+)
+def test_a_policy_that_is_none_says_why(log: OpenBanditLog, spec: str, complaint: str) -> None:
+    survey = log.survey()
+    with pytest.raises(ConfigError, match=complaint):
+        open_policy(spec, log, survey)()
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_bandits_learn_which_item_pays(tmp_path: Path, name: str) -> None:
+    lines = [obd_line(item, 1, int(item == 1), 1 / 3) for item in (0, 1, 2)] * 40
+    log = OpenBanditLog(write_obd(tmp_path / "all", lines))
+    survey = log.survey()
+    make = open_policy(f"{name}:alpha=0.1" if name in ("linucb", "ucb1") else name, log, survey)
+    policy = make()
+    rows = list(log.rows(features=True))
+    for row in rows:
+        policy.learn(row)
+    picks = np.sum([policy.probabilities(row) for row in rows], axis=0)
+    assert picks.sum() == len(rows)
+    assert picks.argmax() == 1
+    assert picks[1] > 0.8 * len(rows)
+    # Another one has learned nothing of it, and draws the same numbers again.
+    fresh, again = make(), make()
+    assert [fresh.probabilities(row).tolist() for row in rows] == [
+        again.probabilities(row).tolist() for row in rows
+    ]
+
+
+def test_a_bandit_refuses_what_it_cannot_learn(tmp_path: Path) -> None:
+    log = OpenBanditLog(write_obd(tmp_path / "all", [obd_line(click=1e12)]))
+    survey = log.survey()
+    policy = open_policy("linucb", log, survey)()
+    (row,) = log.rows(features=True)
+    with pytest.raises(LogRefused, match="can't learn"):
+        policy.learn(row)
