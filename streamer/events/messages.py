@@ -126,7 +126,7 @@ class RecommendedItem(Message, frozen=True, kw_only=True):
 
     item_id: Id
     rank: Annotated[Position, Meta(description="place in the list, from 0")]
-    score: Annotated[float, Meta(description="of the ranker; compares within one list alone")]
+    score: Annotated[float, Meta(description="reward expected of the item")]
     reason: Annotated[str, Meta(max_length=256, description="the channel that brought it")]
 
 
