@@ -162,10 +162,21 @@ class DecisionLog(BanditLog):
 
 
 class LoggedSlates:
-    """What another policy showed for the same requests, out of a file of its decisions."""
+    """What another policy showed for the same requests, out of a file of its decisions.
 
-    def __init__(self, path: Path, *, strict: bool) -> None:
+    Raises
+    ------
+    ConfigError
+        When the file is the log itself: then its draws say nothing of other draws.
+    """
+
+    def __init__(self, path: Path, log: BanditLog, *, strict: bool) -> None:
         file = LogFile(_file_in(path, "decisions"))
+        if file.path.resolve() == log.files[0].path.resolve():
+            raise ConfigError(
+                f"{file} is the log itself, whose value is that of its own rewards; name decisions"
+                " that were drawn apart from it"
+            )
         faults = Faults(strict=strict)
         self._shown: dict[str, dict[str, int]] = {}
         for number, line in file.lines():
@@ -176,9 +187,6 @@ class LoggedSlates:
                 continue
             slots = dict(zip(decision.items, decision.positions, strict=True))
             self._shown.setdefault(decision.request_id, slots)
-
-    def __contains__(self, request_id: str) -> bool:
-        return request_id in self._shown
 
     def shows(self, request_id: str, item_ids: Iterable[str], position: int) -> NDArray[np.bool_]:
         """Which of the items it showed at a position of a request; none where it is unknown."""

@@ -63,7 +63,8 @@ class SlotPolicy(Unchanging):
 class LoggedPolicy(Unchanging):
     """What another log shows for the same request in the same slot.
 
-    That is a draw of its policy, so the probability is 0 or 1: unbiased over its draws.
+    That is a draw of its policy, so the probability is 0 or 1: unbiased over its draws, when these
+    do not depend on those of the log.
     """
 
     def __init__(self, slates: LoggedSlates, survey: Survey) -> None:

@@ -153,8 +153,12 @@ def _estimators(settings: OpeSettings) -> list[Estimator]:
 
 
 def _check_replay(settings: OpeSettings, survey: Survey) -> None:
-    if settings.matches is not None and settings.matches < 1:
-        raise ConfigError(f"matches={settings.matches} must be at least 1")
+    if settings.matches is not None and (
+        settings.matches < 1 or "replay" not in settings.estimators
+    ):
+        raise ConfigError(
+            f"matches={settings.matches} must be at least 1, and goes with the estimator replay"
+        )
     if "replay" in settings.estimators and not survey.uniform:
         low, high = survey.propensities.min(), survey.propensities.max()
         raise LogRefused(

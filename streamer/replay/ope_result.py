@@ -18,6 +18,8 @@ from streamer.replay.ope import Evaluation, OpeSettings
 
 WEIGHT_TOLERANCE = 0.1
 """How far the mean weight may lie from 1 before the log is said to lack support."""
+POSITIONS_SHOWN = 4
+"""The table has no rows for more positions than that; the JSON has them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,12 @@ class OpeResult:
             caption=f"intervals: {100 * interval.level:g} %, {interval.method}",
         )
         table.add_column("estimator")
-        if self.evaluation.by_position:
+        if self._shown():
             table.add_column("position", justify="right")
         for name in ("value", "low", "high", "eff. rows", "clipped"):
             table.add_column(name, justify="right")
         for name, position, estimate in self._rows():
-            where = [position] if self.evaluation.by_position else []
+            where = [position] if self._shown() else []
             table.add_row(name, *where, *_cells(estimate), style="dim" if position else "")
         return table
 
@@ -96,6 +98,8 @@ class OpeResult:
         )
         if evaluation.matched_share is not None:
             yield f"replay matched {100 * evaluation.matched_share:.2f} % of the rows it read"
+        if evaluation.by_position and not self._shown():
+            yield f"values at each of {len(evaluation.by_position)} positions: see --json"
         mean = evaluation.mean_weight
         if mean is not None and abs(mean - 1) > WEIGHT_TOLERANCE:
             yield (
@@ -110,11 +114,15 @@ class OpeResult:
                 " empty and says nothing; more rewards are needed"
             )
 
+    def _shown(self) -> dict[str, dict[str, Estimate]]:
+        by_position = self.evaluation.by_position
+        return by_position if len(by_position) <= POSITIONS_SHOWN else {}
+
     def _rows(self) -> Iterator[tuple[str, str, Estimate]]:
         yield "(logged)", "", self.evaluation.logged
         for name, estimate in self.evaluation.metrics.items():
             yield name, "", estimate
-            for position, found in self.evaluation.by_position.items():
+            for position, found in self._shown().items():
                 yield name, position, found[name]
 
 

@@ -164,6 +164,18 @@ def test_a_logged_stream_is_a_policy(tmp_path: Path) -> None:
     assert found["metrics"]["replay"]["value"] == 1.0
     assert found["metrics"]["replay"]["matched_share"] == 0.5
     assert found["mean_weight"] == pytest.approx(1.5)
+    with pytest.raises(ConfigError, match="is the log itself"):
+        ope(tmp_path, log, "--format", "decisions", "--policy", f"logged:{log}")
+
+
+def test_many_positions_are_left_to_the_json(tmp_path: Path) -> None:
+    shown = [decision(f"r{i}", ["a"], positions=[i % 5], propensities=[1 / 3]) for i in range(20)]
+    log = write_decisions(tmp_path, shown, [event("r1", "a")])
+    arguments = ["ope", str(log), "--format", "decisions", "--policy", "uniform"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert "values at each of 5 positions: see --json" in result.output
+    assert result.output.count("snips") == 1
+    assert len(ope(tmp_path, log, *arguments[2:])["positions"]) == 5
 
 
 def test_a_bandit_learns_on_decisions(tmp_path: Path) -> None:
@@ -231,6 +243,7 @@ def test_without_a_reward_model_there_are_three_estimators(tmp_path: Path) -> No
         (("--clip", "0"), "clip=0.0 must be above 0"),
         (("--switch", "-1"), "threshold=-1.0 must be above 0"),
         (("--matches", "1000"), "not the 1,000 of --matches"),
+        (("--matches", "5", "--estimators", "ips"), "goes with the estimator replay"),
         (("--folds", "61"), "folds=61 must be from 2 to the log's 60 requests"),
         (("--reward-model", "magic"), "none of ridge, none"),
         (("--events", "x"), "--events goes with --format decisions"),
