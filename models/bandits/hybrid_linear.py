@@ -41,8 +41,8 @@ class HybridLinear:
     prior_strength, arms_max, sightings_min
         As in :class:`~models.bandits.disjoint_linear.DisjointLinear`; λ is that of β too.
     refresh_every
-        Examples (of all arms) between two computations of everything from the statistics, at
-        least eight an arm.
+        Examples (of all arms) between two computations of everything from the statistics; at
+        least ``8 arms_max``, so that a computation is shared by enough of them.
 
     Raises
     ------
@@ -76,7 +76,7 @@ class HybridLinear:
         self.n_features = n_features
         self.n_shared_features = n_shared_features
         self.prior_strength = float(prior_strength)
-        self.refresh_every = refresh_every
+        self._refresh_every = max(refresh_every, 8 * arms_max)
         self.arms = ArmRows(arms_max=arms_max, sightings_min=sightings_min)
         k, d = n_shared_features, n_features - n_shared_features
         self._values: Array = np.zeros((0, statistics_width(n_features)), dtype=np.int64)
@@ -136,7 +136,7 @@ class HybridLinear:
                 self._values, self._inverse, self._slopes, self._own, self._retired,
                 self._shared_inverse, self._beta, rows, x[run], before[run], after[run],
                 self.prior_strength, self._n_since,
-                max(self.refresh_every, 8 * self.arms.n_rows), self._scratch,
+                self._refresh_every, self._scratch,
             )  # fmt: skip
             at += n_ready
             if at < len(x):
