@@ -8,14 +8,19 @@ import numpy as np
 
 from streamer.protocols import MessageBatch, joined_batches
 
+WAITING_BYTES_MAX = 1_000_000
+"""Of a topic of which this much waits no more is read. To hold a topic makes the client drop what
+it has fetched and fetch it again, so that is not done for every message that has to wait: with
+200 messages a step, a backlog of 100,000 events took 20 s when it was, 9 s of them idle."""
+
 
 class Inputs:
     """Messages read and not yet learned, by topic.
 
     Messages that are learned already pass at once: they only restore windows. New ones wait until
     all of those have passed, in every topic, and then until the other topics have been read up to
-    ``ahead_max_ms`` before them (by publish time) or have no more to read. What waits is at most
-    what one poll brought: of a topic that waits, no more is to be read.
+    ``ahead_max_ms`` before them (by publish time) or have no more to read. What waits of a topic is
+    at most ``WAITING_BYTES_MAX`` and what one poll brought.
 
     Parameters
     ----------
@@ -41,7 +46,11 @@ class Inputs:
     @property
     def waiting(self) -> set[str]:
         """Topics of which no more is to be read for now."""
-        return set(self._waiting)
+        return {
+            topic
+            for topic, batch in self._waiting.items()
+            if sum(len(value or b"") for value in batch.values) > WAITING_BYTES_MAX
+        }
 
     def put(self, batch: MessageBatch) -> MessageBatch | None:
         """Take what was read; the part of it that is learned already is given back."""
