@@ -95,6 +95,7 @@ class Survey:
 
     @property
     def n_requests(self) -> int:
+        """Above every number of a request; some may have no rows."""
         return int(self.requests[-1]) + 1
 
 

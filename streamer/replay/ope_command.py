@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("obd", "decisions", "mab")
 REWARD_MODELS = ("ridge", "none")
+_SHOW_EVERY = 64
 
 
 def ope(
@@ -199,6 +200,8 @@ def _bar() -> Iterator[Watch]:
 
         def watch(now: str, done: int, total: int) -> None:
             nonlocal doing
+            if done % _SHOW_EVERY and done != total:
+                return
             if now != doing:
                 doing = now
                 bar.reset(task, description=now)

@@ -45,7 +45,7 @@ class OpeResult:
             "format": self.log.format,
             "policy": self.policy,
             "n": len(survey),
-            "n_requests": survey.n_requests,
+            "n_requests": evaluation.logged.n_requests,
             "n_actions": len(survey.actions),
             "n_malformed": survey.n_malformed,
             "malformed": [str(each) for each in survey.malformed],
@@ -93,8 +93,8 @@ class OpeResult:
         """What a reader should know beside the numbers."""
         survey, evaluation = self.survey, self.evaluation
         yield (
-            f"{len(survey):,} rows of {len(survey.actions):,} items in {survey.n_requests:,}"
-            f" requests, {survey.n_malformed:,} malformed lines"
+            f"{len(survey):,} rows of {len(survey.actions):,} items in"
+            f" {evaluation.logged.n_requests:,} requests, {survey.n_malformed:,} malformed lines"
         )
         if evaluation.matched_share is not None:
             yield f"replay matched {100 * evaluation.matched_share:.2f} % of the rows it read"

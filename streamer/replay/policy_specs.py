@@ -76,6 +76,11 @@ def _fixed(spec: Spec, log: BanditLog, survey: Survey, seed: int) -> EvaluationP
 
 
 def _bts(spec: Spec, log: BanditLog, survey: Survey, seed: int) -> EvaluationPolicy:
+    if log.format == "decisions":
+        raise ConfigError(
+            f"policy {spec.text!r}: a prior numbers its items, and those of decisions have names;"
+            " use it with the format obd or mab"
+        )
     path, _, rest = spec.rest.partition(",")
     parameters = Spec(spec.text, spec.name, rest).parameters({"campaign": str, "draws": int})
     logged = log.campaign if isinstance(log, OpenBanditLog) else None

@@ -166,6 +166,8 @@ def test_a_logged_stream_is_a_policy(tmp_path: Path) -> None:
     assert found["mean_weight"] == pytest.approx(1.5)
     with pytest.raises(ConfigError, match="is the log itself"):
         ope(tmp_path, log, "--format", "decisions", "--policy", f"logged:{log}")
+    with pytest.raises(ConfigError, match="those of decisions have names"):
+        ope(tmp_path, log, "--format", "decisions", "--policy", "bts:prior.yaml")
 
 
 def test_many_positions_are_left_to_the_json(tmp_path: Path) -> None:
