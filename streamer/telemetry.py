@@ -94,6 +94,7 @@ class LearnerMetrics:
             (self.checkpoints, "checkpoints", counts.n_checkpoints),
             (self.evicted.labels("user"), "users", counts.n_evicted["user"]),
             (self.evicted.labels("item"), "items", counts.n_evicted["item"]),
+            (self.evicted.labels("arm"), "arms", counts.n_evicted["arm"]),
         ):
             counter.inc(count - self._shown.get(name, 0))
             self._shown[name] = count

@@ -343,6 +343,15 @@ class BanditConfig(Section, frozen=True, kw_only=True):
     hash_buckets: Annotated[
         int, Meta(ge=1, le=64, description="features that the hashed fields share")
     ] = 8
+    drift_delta: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=0.5,
+            description="chance of a false alarm of the watch for drift, which logs and counts; it "
+            "needs streamer[river]; 0: off",
+        ),
+    ] = 0.002
 
 
 class MetricsConfig(Section, frozen=True, kw_only=True):

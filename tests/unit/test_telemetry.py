@@ -8,8 +8,16 @@ import urllib.request
 import pytest
 from prometheus_client import CollectorRegistry
 
+from models.table import ARM
 from streamer.errors import ConfigError
+from streamer.learner.join import Join
+from streamer.learner.join_metrics import JoinMetrics
+from streamer.learner.settings import LearnerCounts
+from streamer.store.memory import MemoryStore
 from streamer.telemetry import LearnerMetrics, ScorerMetrics, serve_metrics, show_lag
+from tests import decision_log
+from tests.event_log import TOPIC, make_learner
+from tests.joins import SETTINGS, START_MS, Answer, answers_at, decided, decisions_at
 
 
 def free_port() -> int:
@@ -65,3 +73,97 @@ def test_learner_and_scorer_share_a_registry_without_a_clash() -> None:
     ScorerMetrics(registry).dead_letters.inc(2)
     assert registry.get_sample_value("streamer_learner_dead_letters_total") == 1
     assert registry.get_sample_value("streamer_scorer_dead_letters_total") == 2
+
+
+def test_arms_that_were_dropped_are_counted_by_themselves() -> None:
+    registry, counts = CollectorRegistry(), LearnerCounts()
+    metrics = LearnerMetrics(registry)
+    counts.n_evicted[ARM] = 4
+    metrics.show(counts)
+    counts.n_evicted[ARM] = 7
+    metrics.show(counts)
+    for entity, n in (("arm", 7), ("item", 0), ("user", 0)):
+        assert registry.get_sample_value("streamer_learner_evicted_total", {"entity": entity}) == n
+
+
+DECISIONS = [
+    decided("r1", START_MS, expected=[0.3, 0.15, 0.04]),
+    decided("r2", START_MS + 20_000),  # by then the window of the first has passed
+]
+ANSWERS = [
+    Answer(START_MS + 300, "r1", item_id="b", reward=1.0),
+    Answer(START_MS + 400, "r9"),
+    Answer(START_MS - 40, "r2", item_id="z"),
+    Answer(START_MS + 30_000, "r1", item_id="a", reward=2.0),
+    Answer(START_MS + 30_100, "r1", item_id="b", reward=-1.0),
+]
+
+
+class Shown:
+    """What a registry shows of a join's metrics."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = JoinMetrics(self.registry)
+
+    def show(self, join: Join) -> None:
+        self.metrics.show(join.counts, n_open=join.n_open, n_waiting=join.n_early)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"streamer_learner_{name}", labels)
+
+    def bins(self, name: str) -> dict[str, float]:
+        return {
+            sample.labels["below"]: sample.value
+            for family in self.registry.collect()
+            for sample in family.samples
+            if sample.name == f"streamer_learner_calibration_{name}" and sample.value
+        }
+
+
+def test_the_feedback_loop_is_shown_as_it_was_counted() -> None:
+    shown, join = Shown(), Join(SETTINGS)
+    join.take(decisions_at(DECISIONS, 0, 1), answers_at(ANSWERS, 0, 2))
+    join.take(decisions_at(DECISIONS, 1, 2), answers_at(ANSWERS, 2, 3))
+    shown.show(join)
+    assert shown.value("decisions_total", fate="joined") == 2
+    assert shown.value("feedback_total", fate="matched") == 1
+    assert shown.value("feedback_total", fate="unmatched") == 2
+    assert (shown.value("decisions_open"), shown.value("feedback_waiting")) == (2, 0)
+    assert shown.value("join_delay_seconds_sum") == pytest.approx(0.3)
+    assert shown.value("join_delay_seconds_bucket", le="0.2") == 0
+    assert shown.value("join_delay_seconds_bucket", le="0.5") == 1
+    known = [shown.value(name) for name in ("outcomes", "positives", "reward", "amended_total")]
+    assert known == [3, 1, 1, 0]
+    assert shown.bins("outcomes") == {"0.05": 1, "0.2": 1, "0.5": 1}
+    assert shown.bins("expected") == pytest.approx({"0.05": 0.04, "0.2": 0.15, "0.5": 0.3})
+    assert shown.bins("observed") == {"0.2": 1}
+
+
+def test_what_is_amended_changes_sums_and_nothing_is_shown_twice() -> None:
+    shown, join = Shown(), Join(SETTINGS)
+    join.take(decisions_at(DECISIONS, 0, 2), answers_at(ANSWERS, 0, 1))
+    for _ in range(2):
+        shown.show(join)
+        assert shown.value("decisions_total", fate="joined") == 2
+        assert shown.value("join_delay_seconds_count") == 1
+        assert shown.value("positives") == 1
+    join.take(None, answers_at(ANSWERS, 3, 5))
+    shown.show(join)
+    assert shown.value("amended_total") == 2
+    # The click on b is made up for by a dislike, a was taken late, the second is closed by now.
+    assert (shown.value("outcomes"), shown.value("positives"), shown.value("reward")) == (6, 1, 2)
+    assert shown.bins("observed") == {"0.5": 2}
+
+
+def test_a_learner_says_what_waits_in_the_partitions_it_owns() -> None:
+    logs, settings = [decision_log.make_topics(200, seed=1)], decision_log.SETTINGS
+    learner = make_learner(MemoryStore(), decision_log.models_with_bandit(), settings)
+    at = learner.assign([0])
+    assert (learner.n_open, learner.n_early) == (0, 0)
+    for _ in range(5):
+        decision_log.read_on(learner, logs, at, {TOPIC: 80, decision_log.DECISIONS: 10})
+    assert learner.n_open == learner.counts.join.n_decisions > 10
+    assert learner.n_early > 0
+    learner.release()
+    assert (learner.n_open, learner.n_early) == (0, 0)
