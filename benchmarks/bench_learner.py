@@ -38,14 +38,13 @@ from streamer.application.processes import (
     PIPELINE_DEPTH,
     collect_garbage_rarely,
     configured_store,
-    learner_settings,
-    reward_function,
 )
 from streamer.clock import SystemClock
 from streamer.config import Config, load_config
 from streamer.kafka.assignment import FETCH_OPTIONS
 from streamer.kafka.configured import configured_sink, configured_source
 from streamer.kafka.topics import create_topics
+from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import Learner
 from streamer.learner.service import dead_letters_to
 from streamer.model_set import build_models, compile_kernels, store_layout

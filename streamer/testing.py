@@ -55,8 +55,30 @@ class Record(NamedTuple):
     publish_ms: int
 
 
+class _Log:
+    """Messages of one partition from an offset on."""
+
+    def __init__(self) -> None:
+        self.start = 0
+        self.records: list[Record] = []
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.records)
+
+    def read(self, offset: int, n_max: int) -> list[Record]:
+        at = max(0, offset - self.start)
+        return self.records[at : at + n_max]
+
+    def trim(self, before: int) -> None:
+        del self.records[: max(0, before - self.start)]
+        self.start = max(self.start, before)
+
+
 class MemoryBroker:
-    """Topics in memory, unbounded and without compaction; any thread may call any method.
+    """Topics in memory, without compaction; any thread may call any method.
+
+    What it holds is bounded by :meth:`trim` alone.
 
     Attributes
     ----------
@@ -66,8 +88,8 @@ class MemoryBroker:
 
     def __init__(self, n_partitions: Mapping[str, int]) -> None:
         self.committed: dict[str, dict[TopicPartition, int]] = {}
-        self._logs: dict[str, list[list[Record]]] = {
-            topic: [[] for _ in range(n)] for topic, n in n_partitions.items()
+        self._logs: dict[str, list[_Log]] = {
+            topic: [_Log() for _ in range(n)] for topic, n in n_partitions.items()
         }
         self._n_keyless = 0
         self._lock = threading.Lock()
@@ -93,24 +115,37 @@ class MemoryBroker:
                 self._n_keyless += 1
             elif partition is None:
                 partition = partition_of(record.key or b"", len(logs))
-            logs[partition].append(record)
+            logs[partition].records.append(record)
             return topic, partition
 
     def records(self, topic: str) -> list[Record]:
         """Everything in a topic, partition after partition."""
         with self._lock:
-            return [record for log in self._logs[topic] for record in log]
+            return [record for log in self._logs[topic] for record in log.records]
 
     def n_partitions(self, topic: str) -> int:
         return len(self._logs[topic])
 
     def end(self, where: TopicPartition) -> int:
         """Offset the next message of a partition will get."""
-        return len(self._logs[where[0]][where[1]])
+        return self._log(where).end
+
+    def start(self, where: TopicPartition) -> int:
+        """Offset of the oldest message of a partition."""
+        return self._log(where).start
 
     def read(self, where: TopicPartition, offset: int, n_max: int) -> list[Record]:
+        """Messages from an offset on, or from the oldest one where that is gone."""
         with self._lock:
-            return self._logs[where[0]][where[1]][offset : offset + n_max]
+            return self._log(where).read(offset, n_max)
+
+    def trim(self, where: TopicPartition, before: int) -> None:
+        """Forget the messages of a partition below an offset."""
+        with self._lock:
+            self._log(where).trim(min(before, self._log(where).end))
+
+    def _log(self, where: TopicPartition) -> _Log:
+        return self._logs[where[0]][where[1]]
 
 
 class _Positions:
@@ -136,7 +171,7 @@ class _Positions:
         self._n_polls += 1
         batches = []
         for where in owned[turn:] + owned[:turn]:
-            offset = self.at[where]
+            offset = max(self.at[where], self._broker.start(where))
             records = self._broker.read(where, offset, n_max)
             if records:
                 n_max -= len(records)
@@ -211,7 +246,11 @@ class MemorySource:
             owned, self._owned, self._positions.at = self._owned, [], {}
             self._on_revoke(owned)
         starts = self._on_assign(wanted)
-        ends = {(t, p): Ends(0, self._broker.end((t, p))) for t in self._topics for p in wanted}
+        ends = {
+            (t, p): Ends(self._broker.start((t, p)), self._broker.end((t, p)))
+            for t in self._topics
+            for p in wanted
+        }
         self._owned = list(wanted)
         self._positions.at, _ = resolve_starts(
             starts, needed={}, committed=self._committed, ends=ends

@@ -15,10 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from streamer.application.processes import configured_store, learner_settings
+from streamer.application.processes import configured_store
 from streamer.config import load_config
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.topics import create_topics
+from streamer.learner.configured import learner_settings
 from streamer.learner.verify import Contents, image_contents
 from streamer.model_set import build_models, store_layout
 

@@ -56,8 +56,9 @@ ALLOWED: dict[str, set[str]] = {
     "store": CONTRACT,
     "learner": SERVICES,
     "scorer": SERVICES,
-    # Replay runs the live code over a log, and the logs are those that producers read.
-    "replay": {*SERVICES, "learner", "scorer", "producers"},
+    # Replay runs the live code over a log, with a store, a broker and a clock that are in memory,
+    # and the logs are those that producers read.
+    "replay": {*SERVICES, "learner", "scorer", "store", "testing", "producers"},
     "client": {*CONTRACT, "kafka"},
     "testing": {*CONTRACT, "kafka"},
     "package": {"client", "errors", "events", "config"},

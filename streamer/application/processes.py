@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import logging
 import os
@@ -20,19 +19,13 @@ from streamer.errors import ConfigError
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.log_ends import COMMITTED, EARLIEST
 from streamer.kafka.topics import check_topics
-from streamer.learner.batch import RewardFunction
-from streamer.learner.drift_watch import configured_watch
-from streamer.learner.join import JoinSettings
-from streamer.learner.join_metrics import JoinMetrics
+from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import Learner
-from streamer.learner.rewards import rewards
 from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
-from streamer.learner.settings import LearnerSettings
 from streamer.learner.topic_stream import TopicStream
 from streamer.learner.verify import Verification, verify_store
-from streamer.model_set import bounds, build_models, compile_kernels, store_layout
+from streamer.model_set import build_models, compile_kernels, store_layout
 from streamer.protocols import ParameterStore, Source
-from streamer.ranking_features import feature_names
 from streamer.scorer.service import ScorerService
 from streamer.store import open_store
 from streamer.telemetry import LearnerMetrics, ScorerMetrics, serve_metrics, show_lag
@@ -52,46 +45,6 @@ def configured_store(config: Config) -> ParameterStore:
         log_entries_kept=config.store.log_entries_kept,
         schedule_entries_max=config.store.schedule_entries_max,
     )
-
-
-def learner_settings(config: Config) -> LearnerSettings:
-    """What a learner, and a verification of what it did, are told."""
-    learner = config.learner
-    return LearnerSettings(
-        topic=config.topics.topic("events"),
-        n_partitions=config.topics.partitions,
-        bounds=bounds(config),
-        dedup_window=learner.dedup_window,
-        idle_expiry_ms=int(1000 * learner.idle_expiry_s),
-        checkpoint_interval_s=learner.checkpoint_interval_s,
-        checkpoint_rows_max=learner.checkpoint_rows_max,
-        log_bytes_max=config.store.log_bytes_max,
-        commit_deadline_s=config.kafka.request_timeout_s,
-        join=join_settings(config),
-    )
-
-
-def join_settings(config: Config) -> JoinSettings:
-    """How feedback finds its decision, as configured."""
-    join = config.join
-    return JoinSettings(
-        topic=config.topics.topic("decisions"),
-        feature_names=feature_names(config),
-        window_ms=round(1000 * join.window_s),
-        horizon_ms=round(1000 * join.horizon_s),
-        lateness_ms=round(1000 * join.lateness_s),
-        default_reward=join.default_reward,
-        combine=join.combine,
-        match_without_request=join.match_without_request,
-        decisions_max=join.decisions_max,
-        feedback_max=join.feedback_max,
-        ahead_max_ms=round(1000 * join.ahead_max_s),
-    )
-
-
-def reward_function(config: Config) -> RewardFunction:
-    """What events are worth, as configured."""
-    return functools.partial(rewards, config.rewards)
 
 
 def collect_garbage_rarely() -> None:
@@ -118,8 +71,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     _check_topics(config)
     settings = learner_settings(config)
     registry = CollectorRegistry()
-    metrics, join_metrics = LearnerMetrics(registry), JoinMetrics(registry)
-    watch = configured_watch(config.bandit.drift_delta, registry)
+    metrics = LearnerMetrics(registry)
     with contextlib.ExitStack() as stack:
         store = configured_store(config)
         stack.callback(store.close)
@@ -151,11 +103,6 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
 
         def on_round(source: Source) -> None:
             metrics.show(learner.counts)
-            joins = learner.counts.join
-            join_metrics.show(joins, n_open=learner.n_open, n_waiting=learner.n_early)
-            foreseen = joins.take_foreseen()
-            if watch is not None:
-                watch.take(foreseen)
             show_lag(metrics.lag, source.lag())
 
         service = LearnerService(

@@ -60,6 +60,7 @@ class LearnerService:
         self._n_max = n_max
         self._clock = clock
         self._on_round = on_round
+        self._told: dict[tuple[str, int], int] = {}
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -74,7 +75,7 @@ class LearnerService:
         """
         while not self._stop.is_set():
             rejoin_in_s = 0.0
-            source = self._open_source(on_assign=self._assigned, on_revoke=self._revoked)
+            source = self.join()
             try:
                 self._rounds(source)
                 self._learner.checkpoint_all()
@@ -87,20 +88,28 @@ class LearnerService:
             # Two that fence each other off would load everything over and over without a pause.
             self._stop.wait(rejoin_in_s)
 
+    def join(self) -> Source:
+        """Join the group; its partitions come with the first round."""
+        self._told = {}
+        return self._open_source(on_assign=self._assigned, on_revoke=self._revoked)
+
+    def round(self, source: Source, *, timeout_s: float) -> int:
+        """Learn and commit what is there, waiting ``timeout_s`` for the first; the number taken."""
+        batches = source.poll(n_max=self._n_max, timeout_s=timeout_s)
+        self._learner.learn(batches, lag=source.lag())
+        source.hold(self._learner.waiting)
+        self._learner.checkpoint_due()
+        offsets = self._learner.offsets
+        if offsets and offsets != self._told:
+            source.tell_applied(offsets)
+            self._told = offsets
+        self._on_round(source)
+        return sum(map(len, batches))
+
     def _rounds(self, source: Source) -> None:
-        told: dict[tuple[str, int], int] = {}
         while not self._stop.is_set():
             began_ms = self._clock.now_ms()
-            batches = source.poll(n_max=self._n_max, timeout_s=self._sync_interval_ms / 1000)
-            self._learner.learn(batches, lag=source.lag())
-            source.hold(self._learner.waiting)
-            self._learner.checkpoint_due()
-            offsets = self._learner.offsets
-            if offsets and offsets != told:
-                source.tell_applied(offsets)
-                told = offsets
-            self._on_round(source)
-            n_messages = sum(map(len, batches))
+            n_messages = self.round(source, timeout_s=self._sync_interval_ms / 1000)
             # A wall clock that was set back must not make the wait longer.
             spent_ms = max(0, self._clock.now_ms() - began_ms)
             spare_ms = self._sync_interval_ms - spent_ms

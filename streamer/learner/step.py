@@ -69,23 +69,27 @@ class PartitionLearner:
         self._counts = counts
         self._dead_letter = dead_letter
         self._bandit = next((model for model in models if isinstance(model, Bandit)), None)
-        self._cursor = Cursor()
-        self.join: Join | None = None
-        if settings.join is not None:
-            assert self._bandit is not None, "decisions are joined for a bandit"
-            self._cursor = Cursor(*self._bandit.cursor(state))
-            self.join = Join(settings.join, self._cursor)
+        self._start = self._cursor()
+        self.join = None if settings.join is None else Join(settings.join, self._start)
 
     def reread_from(self) -> dict[str, int]:
         """Topic → where to read from, to have the windows of duplicates and of joins again."""
         events = self.next_offsets[self._settings.topic]
         if self._settings.join is None:
             return {self._settings.topic: max(0, events - self._settings.dedup_window)}
-        events = min(events, self._cursor.events_from)
+        cursor = self._cursor()
+        events = min(events, cursor.events_from)
         return {
             self._settings.topic: max(0, events - self._settings.dedup_window),
-            self._settings.join.topic: self._cursor.decisions_from,
+            self._settings.join.topic: cursor.decisions_from,
         }
+
+    def _cursor(self) -> Cursor:
+        """Of the joins, as it was last kept."""
+        if self._settings.join is None:
+            return Cursor()
+        assert self._bandit is not None, "decisions are joined for a bandit"
+        return Cursor(*self._bandit.cursor(self.state))
 
     def reread(self, batch: MessageBatch) -> None:
         """Take messages that are learned already, and restore the windows by them."""
@@ -95,7 +99,7 @@ class PartitionLearner:
                 batch, dedup=self.dedup, rewards=self._rewards, join=self._settings.join
             )
             if decoded.answers is not None:
-                _, answered = decoded.answers.until(self._cursor.events_from)
+                _, answered = decoded.answers.until(self._start.events_from)
         elif self._settings.join is not None:
             decided, _ = decode_decisions(batch, self._settings.join.feature_names)
         if self.join is not None:

@@ -1,0 +1,53 @@
+"""What a configuration says to a learner."""
+
+from __future__ import annotations
+
+import functools
+
+from streamer.config import Config
+from streamer.learner.batch import RewardFunction
+from streamer.learner.join import JoinSettings
+from streamer.learner.rewards import rewards
+from streamer.learner.settings import LearnerSettings
+from streamer.model_set import bounds
+from streamer.ranking_features import feature_names
+
+
+def learner_settings(config: Config) -> LearnerSettings:
+    """What a learner, and a verification of what it did, are told."""
+    learner = config.learner
+    return LearnerSettings(
+        topic=config.topics.topic("events"),
+        n_partitions=config.topics.partitions,
+        bounds=bounds(config),
+        dedup_window=learner.dedup_window,
+        idle_expiry_ms=int(1000 * learner.idle_expiry_s),
+        checkpoint_interval_s=learner.checkpoint_interval_s,
+        checkpoint_rows_max=learner.checkpoint_rows_max,
+        log_bytes_max=config.store.log_bytes_max,
+        commit_deadline_s=config.kafka.request_timeout_s,
+        join=join_settings(config),
+    )
+
+
+def join_settings(config: Config) -> JoinSettings:
+    """How feedback finds its decision, as configured."""
+    join = config.join
+    return JoinSettings(
+        topic=config.topics.topic("decisions"),
+        feature_names=feature_names(config),
+        window_ms=round(1000 * join.window_s),
+        horizon_ms=round(1000 * join.horizon_s),
+        lateness_ms=round(1000 * join.lateness_s),
+        default_reward=join.default_reward,
+        combine=join.combine,
+        match_without_request=join.match_without_request,
+        decisions_max=join.decisions_max,
+        feedback_max=join.feedback_max,
+        ahead_max_ms=round(1000 * join.ahead_max_s),
+    )
+
+
+def reward_function(config: Config) -> RewardFunction:
+    """What events are worth, as configured."""
+    return functools.partial(rewards, config.rewards)
