@@ -20,6 +20,8 @@ from streamer.kafka.configured import configured_reader, configured_sink, config
 from streamer.kafka.log_ends import COMMITTED, EARLIEST
 from streamer.kafka.topics import check_topics
 from streamer.learner.configured import learner_settings, reward_function
+from streamer.learner.drift_watch import configured_watch
+from streamer.learner.join_metrics import JoinMetrics
 from streamer.learner.learner import Learner
 from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
 from streamer.learner.topic_stream import TopicStream
@@ -71,7 +73,8 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     _check_topics(config)
     settings = learner_settings(config)
     registry = CollectorRegistry()
-    metrics = LearnerMetrics(registry)
+    metrics, join_metrics = LearnerMetrics(registry), JoinMetrics(registry)
+    watch = configured_watch(config.bandit.drift_delta, registry)
     with contextlib.ExitStack() as stack:
         store = configured_store(config)
         stack.callback(store.close)
@@ -103,6 +106,11 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
 
         def on_round(source: Source) -> None:
             metrics.show(learner.counts)
+            joins = learner.counts.join
+            join_metrics.show(joins, n_open=learner.n_open, n_waiting=learner.n_early)
+            foreseen = joins.take_foreseen()
+            if watch is not None:
+                watch.take(foreseen)
             show_lag(metrics.lag, source.lag())
 
         service = LearnerService(

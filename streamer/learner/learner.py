@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from models.table import SHARED_ENTITIES, Change
 from streamer.errors import LearningError, StoreUnavailable
 from streamer.learner.batch import RewardFunction
 from streamer.learner.inputs import Inputs
+from streamer.learner.join import Join
 from streamer.learner.pipeline import CommitPipeline
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.learner.step import DeadLetter, PartitionLearner, Step
@@ -200,6 +201,21 @@ class Learner:
     def waiting(self) -> set[tuple[str, int]]:
         """(topic, partition) of which no more is to be read until others have caught up."""
         return {(topic, p) for p, owned in self._owned.items() for topic in owned.inputs.waiting}
+
+    @property
+    def n_open(self) -> int:
+        """Decisions of the partitions owned that feedback may still change."""
+        return sum(join.n_open for join in self._joins())
+
+    @property
+    def n_early(self) -> int:
+        """Feedback that waits for its decision to be read."""
+        return sum(join.n_early for join in self._joins())
+
+    def _joins(self) -> Iterator[Join]:
+        for owned in self._owned.values():
+            if owned.learner.join is not None:
+                yield owned.learner.join
 
     # --- learning --------------------------------------------------------------------------------
 
