@@ -25,11 +25,10 @@ from streamer.replay.positives import parse_positives
 from streamer.replay.rating_task import RatingTask
 from streamer.replay.settings import Settings
 from streamer.replay.specs import Spec
-from streamer.replay.tally import Scored, Tally
+from streamer.replay.tally import BLOCK_EVENTS, Scored, Tally
 from streamer.replay.topk_task import TopKTask
 
 GROUPS = ("cold users", "warm users", "cold items", "warm items")
-_BLOCK = 1_024
 
 
 @dataclass(slots=True)
@@ -253,7 +252,7 @@ class _Run:
         n_of_item = 0 if item_row == UNKNOWN else self._n_of_item[item_row]
         scored = self._scored_users.setdefault(event.user_id, len(self._scored_users))
         self._pending.append((scored, self._window(event.ts), n_of_user, n_of_item))
-        if len(self._pending) == _BLOCK:
+        if len(self._pending) == BLOCK_EVENTS:
             self._flush()
 
     def _window(self, ts_ms: int) -> int:

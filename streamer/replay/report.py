@@ -27,7 +27,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: .35rem .9rem .35rem 0; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } td small { color: var(--soft); }
-td.best { font-weight: 650; }
+td { vertical-align: top; } td.best { font-weight: 650; } td.best small { font-weight: 400; }
+.settings td { text-align: left; }
 figure { margin: 1rem 0 0; padding: 1rem; background: var(--card); border-radius: 8px; }
 svg { width: 100%; height: auto; display: block; }
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
@@ -123,7 +124,7 @@ def _cell(values: Numbers, errors: Numbers, metric: str, best: float | None) -> 
     value, error = values[metric], errors.get(metric)
     if value is None:
         return "<td>–</td>"
-    behind = "" if error is None else f" <small>± {error:.4f}</small>"
+    behind = "" if error is None else f"<br><small>± {error:.4f}</small>"
     kind = ' class="best"' if value == best else ""
     return f"<td{kind}>{value:.4f}{behind}</td>"
 
@@ -163,7 +164,7 @@ def _settings(result: Result) -> str:
         for name, value in rows
         if value is not None
     )
-    return f'<div class="scroll"><table><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll"><table class="settings"><tbody>{body}</tbody></table></div>'
 
 
 def _day(ts_ms: int | None) -> str:

@@ -12,6 +12,9 @@ from models.ranking_metrics import mean_and_error
 
 Values = NDArray[np.float64]
 
+BLOCK_EVENTS = 1_024
+"""Events that are scored before their values are added up."""
+
 
 class Cells:
     """Counts, sums and sums of squares of metrics by row, of any number of rows.

@@ -23,6 +23,7 @@ from streamer.replay.catalogue import Catalogue
 from streamer.replay.histories import Histories, grown
 from streamer.replay.interactions import UNKNOWN, TopKModel
 from streamer.replay.settings import Settings
+from streamer.replay.tally import BLOCK_EVENTS
 
 Values = NDArray[np.float64]
 _RANKING, _SAMPLE, _POPULAR = (np.uint64(purpose) for purpose in range(3))
@@ -85,20 +86,22 @@ class TopKTask:
             start = self._start(_SAMPLE, number)
             exclude_all_but_sample(excluded, n_items, item_row, self._settings.n_sampled, start)
         block = self._block
-        tops, ranks = block.next()
+        tops = block.next()
+        ranks = []
         start = self._start(_RANKING, number)
         for at, model in enumerate(self._models):
             start_s = perf_counter()
             scores = model.score(user_row, event.ts, n_items)
-            ranks[at] = self._place(scores, item_row, start, tops[at])
+            rank = self._place(scores, item_row, start, tops[at])
             self.seconds[at] += perf_counter() - start_s
-            if ranks[at] == NOT_A_NUMBER:
+            ranks.append(rank)
+            if rank == NOT_A_NUMBER:
                 raise LearningError(
                     f"model {self._names[at]!r} gives an item the score NaN at event {number};"
                     " lower its rates"
                 )
         popular = False
-        if ((ranks >= 0) & (ranks < self._settings.k)).any():
+        if any(0 <= rank < self._settings.k for rank in ranks):
             start = self._start(_POPULAR, number)
             rank = self._place(self._counts[:n_items], item_row, start, block.scratch)
             popular = 0 <= rank < self._settings.k
@@ -106,7 +109,7 @@ class TopKTask:
             excluded[:] = 0
         else:
             excluded[consumed] = 0
-        block.done(np.where(tops >= 0, self._counts[tops], -1), self._n_users, popular)
+        block.done(ranks, self._counts[tops], self._n_users, popular)
         return True
 
     def _start(self, purpose: np.uint64, number: int) -> np.uint64:
@@ -137,7 +140,7 @@ class TopKTask:
         self._counts[item_row] += 1
 
     def take_values(self) -> Values:
-        """``(n_models, n, n_metrics)`` since the last call."""
+        """``(n_models, n, n_metrics)`` since the last call, at most ``BLOCK_EVENTS`` ago."""
         tops, ranks, counts, n_users, popular = self._block.take()
         found = np.empty((len(tops), tops.shape[1], len(self.metrics)))
         for at in range(len(tops)):
@@ -169,7 +172,8 @@ class TopKTask:
 class _Block:
     """What was scored since values were last taken, in columns."""
 
-    def __init__(self, n_models: int, k: int, size: int = 256) -> None:
+    def __init__(self, n_models: int, k: int) -> None:
+        size = BLOCK_EVENTS
         self._tops = np.empty((size, n_models, k), dtype=np.int32)
         self._counts = np.empty((size, n_models, k), dtype=np.int64)
         self._ranks = np.empty((size, n_models), dtype=np.int64)
@@ -178,16 +182,20 @@ class _Block:
         self.scratch = np.empty(k, dtype=np.int32)
         self._n = 0
 
-    def next(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Lists and ranks of the event at hand, to be filled in."""
+    def next(self) -> NDArray[np.int32]:
+        """Lists of the event at hand, to be filled in."""
         if self._n == len(self._ranks):
             for name in ("_tops", "_counts", "_ranks", "_n_users", "_popular"):
                 held = getattr(self, name)
                 setattr(self, name, np.concatenate([held, np.empty_like(held)]))
-        return self._tops[self._n], self._ranks[self._n]
+        tops: NDArray[np.int32] = self._tops[self._n]
+        return tops
 
-    def done(self, counts: NDArray[np.int32], n_users: int, popular: bool) -> None:
-        """The event at hand is complete."""
+    def done(
+        self, ranks: Sequence[int], counts: NDArray[np.int32], n_users: int, popular: bool
+    ) -> None:
+        """The event at hand is complete; counts where a list has no item are of no item."""
+        self._ranks[self._n] = ranks
         self._counts[self._n] = counts
         self._n_users[self._n] = n_users
         self._popular[self._n] = popular
@@ -204,6 +212,7 @@ class _Block:
     ]:
         """Lists and ranks, by model, and consumers, users and whether it was popular."""
         n, self._n = self._n, 0
+        self._counts[:n][self._tops[:n] < 0] = -1
         return (
             self._tops[:n].swapaxes(0, 1),
             self._ranks[:n].T,

@@ -79,7 +79,7 @@ class OnePartition:
         for _ in learn_feedback(
             feedback, self.state, self._models, from_offset=number, to_offset=number + 1
         ):
-            self.state.collect()
+            pass  # nothing is evicted between segments, so what changed may be collected later
         found = self.state.users.find(event.user_id), self.state.items.find(event.item_id)
         if found != (interaction.user_row, interaction.item_row):
             raise LearningError(
