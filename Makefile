@@ -26,7 +26,8 @@ check: $(DEV)  ## Lint, check the formatting and the types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(DEV)  ## Run the benchmarks, one after the other
+bench: $(DEV)  ## Run the benchmarks, one after the other, beside their peers
+	$(BIN)/python -m pip install --quiet -e '.[bench]' -c constraints.txt
 	deploy/test-services.sh
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
