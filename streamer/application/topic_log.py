@@ -74,33 +74,34 @@ class TopicLog:
         return sum(self._ends[where] - at for where, at in self._starts.items())
 
     def batches(self) -> Iterator[MessageBatch]:
-        """All messages as they come, each partition's in its own order.
+        """All messages, partition after partition: the same order every time.
 
         Raises
         ------
         KafkaUnavailable
             When none comes for as long as a request may take.
         """
-        left = {where for where, at in self._starts.items() if at < self._ends[where]}
-        if not left:
-            return
-        reader = configured_reader(self._config, {where: self._starts[where] for where in left})
-        timeout_s = self._config.kafka.request_timeout_s
+        reader = configured_reader(self._config)
         try:
-            while left:
-                found = reader.poll(n_max=_MESSAGES_MAX, timeout_s=timeout_s)
-                if not found:
-                    raise KafkaUnavailable(
-                        f"{self.name}: no message for {timeout_s} s, and {len(left)} partitions not"
-                        " at their ends; is the broker up, and is the topic kept for long enough?"
-                    )
-                for batch in found:
-                    where = batch.topic, batch.partition
-                    inside = int((batch.offsets < self._ends[where]).sum())
-                    yield batch.part(0, inside)
-                left = {where for where in left if reader.positions[where] < self._ends[where]}
+            for where, start in sorted(self._starts.items()):
+                if start < self._ends[where]:
+                    reader.start({where: start})
+                    yield from self._to_end(reader, where)
         finally:
             reader.close()
+
+    def _to_end(self, reader: KafkaReader, where: TopicPartition) -> Iterator[MessageBatch]:
+        end, timeout_s = self._ends[where], self._config.kafka.request_timeout_s
+        while reader.positions[where] < end:
+            found = reader.poll(n_max=_MESSAGES_MAX, timeout_s=timeout_s)
+            if not found:
+                raise KafkaUnavailable(
+                    f"{where[0]}[{where[1]}]: no message for {timeout_s} s at offset"
+                    f" {reader.positions[where]} of {end}; is the broker up, and is the topic kept"
+                    " for long enough?"
+                )
+            for batch in found:
+                yield batch.part(0, int((batch.offsets < end).sum()))
 
     def events(self) -> Iterator[Event]:
         """All events by time; what is none is counted."""

@@ -1,0 +1,147 @@
+"""Topics of a real Kafka as logs: recorded, and replayed from where they are."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+from typer.testing import CliRunner
+
+from producers.datasets import open_log
+from streamer.application.record import record
+from streamer.application.topic_log import TopicLog, open_topic
+from streamer.cli import app
+from streamer.config import Config, load_config
+from streamer.errors import BadMessage, ConfigError
+from streamer.events import Event, encode
+from streamer.kafka.sink import KafkaSink
+from tests.unit.replay_logs import random_log
+
+N_PARTITIONS, N_EVENTS = 3, 600
+
+
+@pytest.fixture
+def config(kafka_bootstrap: str) -> Config:
+    return load_config(env={}, flags={"kafka.bootstrap_servers": kafka_bootstrap})
+
+
+@pytest.fixture
+def topic(kafka_bootstrap: str, topic_prefix: str) -> str:
+    """A topic with events, and one message among them that is no JSON and one that is no event."""
+    topic = f"{topic_prefix}events"
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    made = admin.create_topics([NewTopic(topic, N_PARTITIONS, 1)])
+    made[topic].result(timeout=10)
+    sink = KafkaSink(kafka_bootstrap)
+    for at, each in enumerate(events()):
+        if at == 100:
+            sink.send(topic, key=b"u0", value=b"{broken")
+            sink.send(topic, key=b"u0", value=b'{"user_id":\n "u0"}')
+        sink.send(topic, key=each.user_id.encode(), value=encode(each))
+    sink.close()
+    return topic
+
+
+def events() -> list[Event]:
+    return list(random_log(N_EVENTS, seed=1).events())
+
+
+def test_a_topic_is_read_to_its_end_in_the_order_of_time(config: Config, topic: str) -> None:
+    log = open_topic(config, f"kafka:{topic}", strict=False)
+    assert log.n_estimated == N_EVENTS + 2
+    for _ in range(2):  # as often as is asked for
+        assert list(log.events()) == events()
+        assert log.n_malformed == 2
+        assert all(each.file.startswith(f"{topic}[") for each in log.malformed)
+    with pytest.raises(BadMessage, match="JSON"):
+        list(open_topic(config, f"kafka:{topic}", strict=True).events())
+
+
+def test_events_of_one_time_come_in_one_order(
+    config: Config, topic_prefix: str, kafka_bootstrap: str
+) -> None:
+    topic = f"{topic_prefix}ties"
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    admin.create_topics([NewTopic(topic, N_PARTITIONS, 1)])[topic].result(timeout=10)
+    sink = KafkaSink(kafka_bootstrap)
+    for each in random_log(400, seed=2, same_times=True).events():
+        sink.send(topic, key=each.user_id.encode(), value=encode(each))
+    sink.close()
+    log = TopicLog(config, topic)
+    first = list(log.events())
+    assert [list(log.events()) for _ in range(4)] == [first] * 4
+
+
+def test_what_comes_after_opening_is_not_read(
+    config: Config, topic: str, kafka_bootstrap: str
+) -> None:
+    log = TopicLog(config, topic)
+    sink = KafkaSink(kafka_bootstrap)
+    for each in events():
+        sink.send(topic, key=each.user_id.encode(), value=encode(each))
+    sink.close()
+    assert list(log.events()) == events()
+
+
+def test_a_start_is_an_offset_or_a_time(config: Config, topic: str) -> None:
+    by_offset = TopicLog(config, topic, start="100")
+    assert by_offset.n_estimated == N_EVENTS + 2 - N_PARTITIONS * 100
+    assert len(list(by_offset.events())) + by_offset.n_malformed == by_offset.n_estimated
+    before = TopicLog(config, topic, start="2001-01-01T00:00:00")
+    assert before.n_estimated == N_EVENTS + 2
+    after = TopicLog(config, topic, start=datetime.now(UTC).replace(year=2090).isoformat())
+    assert after.n_estimated == 0
+    assert list(after.events()) == []
+    beyond = TopicLog(config, topic, start="1000000")
+    assert list(beyond.events()) == []
+    with pytest.raises(ConfigError, match="'yesterday'"):
+        TopicLog(config, topic, start="yesterday")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
+def test_a_record_is_the_topic(config: Config, topic: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"log{suffix}"
+    log = TopicLog(config, topic)
+    assert record(log, path) == N_EVENTS + 1
+    assert log.n_malformed == 1
+    recorded = open_log(path, sort=True)
+    assert list(recorded.events()) == events()
+    assert recorded.n_malformed == 1  # JSON on one line, but no event
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_record_that_fails_leaves_no_file(config: Config, topic: str, tmp_path: Path) -> None:
+    with pytest.raises(BadMessage):
+        record(TopicLog(config, topic, strict=True), tmp_path / "log.jsonl")
+    with pytest.raises(ConfigError, match="format"):
+        record(TopicLog(config, topic), tmp_path / "log.csv")
+    with pytest.raises(ConfigError, match="can't be written"):
+        record(TopicLog(config, topic), tmp_path / "nowhere" / "log.jsonl")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_topic_replays_as_its_record_does(
+    topic: str, kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    broker = ["--bootstrap-servers", kafka_bootstrap]
+    words = ["--positives", "value>=5", "--model", "popularity,mf-bpr"]
+    lines = [
+        ["record", topic, str(tmp_path / "log.jsonl.gz"), *broker],
+        ["replay", f"kafka:{topic}", *words, *broker, "--json", str(tmp_path / "topic.json")],
+        ["replay", str(tmp_path / "log.jsonl.gz"), *words, "--json", str(tmp_path / "file.json")],
+    ]
+    for line in lines:
+        result = CliRunner().invoke(app, line)
+        assert result.exit_code == 0, (line, result.output, result.exception)
+    with gzip.open(tmp_path / "log.jsonl.gz") as file:
+        assert sum(1 for _ in file) == N_EVENTS + 1
+    of_topic, of_file = (
+        json.loads((tmp_path / name).read_text()) for name in ("topic.json", "file.json")
+    )
+    assert of_topic["log"]["digest"] == of_file["log"]["digest"]
+    assert of_topic["users"] == of_file["users"]
+    assert of_topic["log"]["n_malformed"] == 2
