@@ -14,6 +14,7 @@ from streamer.replay.baselines.factors import BiasedFactors, ImplicitFactors
 from streamer.replay.baselines.isgd import ISGD
 from streamer.replay.baselines.item_cosine import ItemCosine
 from streamer.replay.baselines.popularity import Popularity
+from streamer.replay.baselines.river_model import RiverModel
 from streamer.replay.baselines.running_mean import RunningMean
 from streamer.replay.interactions import Learner, RatingModel, TopKModel
 from streamer.replay.specs import Spec, duration_ms
@@ -95,6 +96,8 @@ MODELS: dict[str, Entry] = {
     "running-mean": Entry(_running_mean, {"first": float}),
 }
 """Name → how it is made; all are learned one event at a time, after they were asked about it."""
+RIVER = "river"
+"""``river:EXPRESSION``: a recommender or regressor of river."""
 DEFAULT_MODELS: dict[Task, str] = {
     "topk": "popularity,mf-softmax",
     "rating": "running-mean,biased-mf",
@@ -111,10 +114,15 @@ def build_model(spec: Spec, *, task: Task, seed: int) -> Any:
         When no model has this name or such a parameter, or it can't do the task.
     """
     entry = MODELS.get(spec.name)
-    if entry is None:
-        raise ConfigError(f"model {spec.text!r} is unknown; choose one of {', '.join(MODELS)}")
+    if entry is None and spec.name != RIVER:
+        known = ", ".join((*MODELS, f"{RIVER}:EXPRESSION"))
+        raise ConfigError(f"model {spec.text!r} is unknown; choose one of {known}")
     try:
-        model = entry.make(seed=seed, **spec.parameters(entry.parameters))
+        model = (
+            RiverModel(spec.rest, rates=task == "rating")
+            if entry is None
+            else entry.make(seed=seed, **spec.parameters(entry.parameters))
+        )
     except ValueError as error:
         raise ConfigError(f"model {spec.text!r} can't be made: {error}") from error
     if not isinstance(model, _PROTOCOLS[task]):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from river import optim, reco
 
 from models.biased_mf import BiasedMF
 from models.mf import ImplicitMF, item_scores
@@ -183,6 +186,24 @@ def test_predictions_change_nothing_and_know_no_unknown(name: str) -> None:
             assert model.predict(1, 1) == model.predict(1, 1)
 
 
+def test_river_ranks_and_rates_what_it_predicts() -> None:
+    learned = pairs(60, seed=5)
+    values = np.random.default_rng(1).integers(1, 6, len(learned)).astype(float).tolist()
+    text = "river:reco.BiasedMF(n_factors=4, seed=1, latent_optimizer=optim.SGD(0.05))"
+    model = build_model(parse_specs([text])[0], task="rating", seed=0)
+    taught(model, learned, values)
+    theirs: Any = reco.BiasedMF(n_factors=4, seed=1, latent_optimizer=optim.SGD(0.05))
+    for (user, item), value in zip(learned, values, strict=True):
+        theirs.learn_one(user=user, item=item, y=value)
+    expected = [theirs.predict_one(user=1, item=item) for item in range(5)]
+    assert model.score(1, 0, 5).tolist() == expected
+    assert model.predict(1, 3) == expected[3]
+    regressor = "river:preprocessing.OneHotEncoder() | linear_model.LinearRegression()"
+    model = build_model(parse_specs([regressor])[0], task="rating", seed=0)
+    taught(model, learned, values)
+    assert len(set(model.score(1, 0, 5).tolist())) > 1
+
+
 # --- names ----------------------------------------------------------------------------------------
 
 
@@ -196,6 +217,9 @@ def test_predictions_change_nothing_and_know_no_unknown(name: str) -> None:
         ("mf-bpr:n_factors=0", "n_factors=0"),
         ("isgd:rate=1,rate=2", "given twice"),
         ("running-mean", "can't do --task topk"),
+        ("river:reco.BiasedMF()", "give seed="),
+        ("river:linear_model.LogisticRegression()", "neither a recommender nor a regressor"),
+        ("river:open('/etc/passwd')", "is not a class of river"),
     ],
 )
 def test_models_that_cannot_be_are_refused(text: str, complaint: str) -> None:
