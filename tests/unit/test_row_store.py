@@ -18,7 +18,7 @@ def told(view: RowView, n_rows: int) -> dict[int, list[float]]:
     return {row: found.tolist() for row, found in rows.items() if found is not None}
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1_000), n_rows=st.integers(1, 3_000))
 def test_like_a_dict_at_any_time(seed: int, n_rows: int) -> None:
     rng = np.random.default_rng(seed)
