@@ -13,6 +13,8 @@ from streamer.events import Event
 from streamer.replay.interactions import RatingModel
 
 Values = NDArray[np.float64]
+N_BINS = 18
+"""Of predictions, for their calibration: quarters of a star from 0.5 to 5."""
 
 
 class RatingTask:
@@ -35,22 +37,25 @@ class RatingTask:
         self._names = names
         self._models = models
         self._scale = scale
-        self._errors: list[list[float]] = []
+        self._predicted: list[list[float]] = []
+        self._actual: list[float] = []
+        self._bins: Values = np.zeros((len(models), N_BINS, 2))
         self.seconds = [0.0] * len(models)
 
     def score(self, event: Event, user_row: int, item_row: int, number: int) -> bool:
         """Have all models predict the value of an event, which has one."""
         assert event.value is not None
         low, high = self._scale
-        errors = []
+        clipped = []
         for at, model in enumerate(self._models):
             start_s = perf_counter()
             predicted = model.predict(user_row, item_row)
             self.seconds[at] += perf_counter() - start_s
             if predicted != predicted:
                 raise LearningError(f"model {self._names[at]!r} predicts NaN; lower its rates")
-            errors.append(min(max(predicted, low), high) - event.value)
-        self._errors.append(errors)
+            clipped.append(min(max(predicted, low), high))
+        self._predicted.append(clipped)
+        self._actual.append(event.value)
         return True
 
     def learned(self, event: Event, user_row: int, item_row: int) -> None:
@@ -58,6 +63,26 @@ class RatingTask:
 
     def take_values(self) -> Values:
         """``(n_models, n, 2)`` errors since the last call."""
-        errors = np.array(self._errors, dtype=np.float64).T
-        self._errors.clear()
+        predicted = np.array(self._predicted, dtype=np.float64).T
+        actual = np.array(self._actual, dtype=np.float64)
+        self._predicted.clear()
+        self._actual.clear()
+        low, high = self._scale
+        places = (predicted - low) / (high - low or 1.0) * N_BINS
+        bins = np.minimum(places.astype(np.int64), N_BINS - 1)
+        for at, of_model in enumerate(bins):
+            np.add.at(self._bins[at], of_model, np.stack([np.ones_like(actual), actual], axis=1))
+        errors = predicted - actual
         return np.stack([errors * errors, np.abs(errors)], axis=2)
+
+    def calibration(self, model: int) -> tuple[Values, Values]:
+        """``(N_BINS,)`` predictions in each of as many equal parts of the scale, and the mean of
+        the values there; NaN where nothing was predicted."""
+        counts, sums = self._bins[model].T
+        return counts, np.divide(sums, counts, out=np.full(N_BINS, np.nan), where=counts > 0)
+
+    @property
+    def bin_middles(self) -> Values:
+        """``(N_BINS,)`` what a prediction in each of these parts says, about."""
+        low, high = self._scale
+        return low + (high - low) * (np.arange(N_BINS) + 0.5) / N_BINS

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from streamer.replay.charts import Series, bar_chart, line_chart
-from streamer.replay.result import LOWER_IS_BETTER, Numbers, Result, main_metric
+from streamer.replay.result import LOWER_IS_BETTER, Calibration, Numbers, Result, main_metric
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #dfe4ea;
@@ -59,6 +59,7 @@ def report(result: Result, *, extra: Iterable[tuple[str, str]] = ()) -> str:
         ("Metrics", _metrics_table(result)),
         (f"{lead} over time", _over_time(result, lead)),
         ("Cold and warm", _by_group(result, lead)),
+        *([("Calibration", _calibrated(result.calibration))] if result.calibration else []),
         *extra,
         ("Settings", _settings(result)),
     ]
@@ -149,6 +150,16 @@ def _by_group(result: Result, metric: str) -> str:
     cold_below = result.configuration.cold_below
     title = f"{metric}; cold: before {cold_below} consumptions (number of events)"
     return bar_chart(labels, series, title=title, y_label=metric)
+
+
+def _calibrated(calibration: Calibration) -> str:
+    labels = [f"{middle:.2f}" for middle in calibration.predicted]
+    series = [Series(name, means) for name, means in calibration.actual.items()]
+    ideal = Series("as predicted", calibration.predicted)
+    title = "Mean of the values, by what was predicted"
+    return line_chart(
+        labels, [*series, ideal], title=title, y_label="value", x_label="prediction, about"
+    )
 
 
 def _settings(result: Result) -> str:

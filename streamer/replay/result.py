@@ -37,6 +37,15 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     to_ts: int | None = None
 
 
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of predictions: parts of the scale, by their middles, and by model how many
+    predictions fell into each and the mean of the values then."""
+
+    predicted: list[float]
+    counts: dict[str, list[int]]
+    actual: dict[str, list[float | None]]
+
+
 class UserSums(msgspec.Struct, frozen=True, kw_only=True):
     """Sums of metrics by user, by which two results are compared.
 
@@ -89,6 +98,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     windows: list[Part]
     groups: dict[str, Part]
     users: UserSums
+    calibration: Calibration | None = None
 
 
 def result_of(outcome: Outcome) -> Result:
@@ -137,6 +147,22 @@ def result_of(outcome: Outcome) -> Result:
         windows=windows,
         groups=groups,
         users=_user_sums(outcome),
+        calibration=_calibration(outcome),
+    )
+
+
+def _calibration(outcome: Outcome) -> Calibration | None:
+    task = outcome.task
+    if isinstance(task, TopKTask):
+        return None
+    of_models = {name: task.calibration(at) for at, name in enumerate(outcome.names)}
+    return Calibration(
+        predicted=task.bin_middles.tolist(),
+        counts={name: counts.astype(int).tolist() for name, (counts, _) in of_models.items()},
+        actual={
+            name: [None if math.isnan(mean) else mean for mean in means.tolist()]
+            for name, (_, means) in of_models.items()
+        },
     )
 
 

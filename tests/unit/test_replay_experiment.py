@@ -19,6 +19,7 @@ from streamer.replay.experiment import Experiment, Outcome
 from streamer.replay.interactions import Interaction
 from streamer.replay.log import in_order, survey
 from streamer.replay.models import MODELS, Entry
+from streamer.replay.rating_task import RatingTask
 from streamer.replay.settings import Settings
 from streamer.replay.specs import parse_specs
 from streamer.replay.topk_task import TopKTask
@@ -273,6 +274,20 @@ def test_ratings_are_predicted_then_learned_and_clipped() -> None:
     assert found["absolute_error"] == pytest.approx(np.abs(errors).mean())
     wide = Settings(task="rating", warmup=0, scale=(0.0, 10.0))
     assert means(replayed(log, "running-mean:first=9", wide))["absolute_error"] == 9 / 4
+
+
+def test_calibration_is_the_mean_of_what_came_where_so_much_was_predicted() -> None:
+    values = [1.0, 5.0, 4.0, 2.0, 3.0]
+    log = MemoryLog([event("a", f"i{at}", at, value=value) for at, value in enumerate(values)])
+    outcome = replayed(log, "running-mean:first=1", Settings(task="rating", warmup=0))
+    assert isinstance(outcome.task, RatingTask)
+    counts, means = outcome.task.calibration(0)
+    # Predicted: 1, 1, 3, 10 / 3, 3; parts are 4 / 18 long, from 1.
+    assert counts[[0, 9, 10]].tolist() == [2, 2, 1]
+    assert means[[0, 9, 10]].tolist() == [3, 3.5, 2]
+    assert counts.sum() == 5
+    assert np.isnan(means[1])
+    assert outcome.task.bin_middles[[0, -1]] == pytest.approx([1 + 1 / 9, 5 - 1 / 9])
 
 
 def test_events_without_a_value_are_not_rated() -> None:
