@@ -157,7 +157,9 @@ class Partitions:
         self.store.checkpoint(checkpoint, owner="tests")
 
 
-SETTINGS = ScorerConfig(candidates_mf=20, candidates_trending=10, trending_half_life_s=3_600.0)
+SETTINGS = ScorerConfig(
+    candidates_mf=20, candidates_trending=10, candidates_random=0, trending_half_life_s=3_600.0
+)
 CONFIG = Config(
     scorer=SETTINGS,
     popularity=PopularityConfig(half_lives_s=(3_600.0, 86_400.0)),

@@ -223,6 +223,14 @@ class ScorerConfig(Section, frozen=True, kw_only=True):
     candidates_trending: Annotated[
         int, Meta(ge=0, le=10_000, description="recalled by what is popular now")
     ] = 100
+    candidates_random: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="drawn from the catalogue at random, also such as nobody has met yet",
+        ),
+    ] = 20
     weight_mf: Annotated[
         float, Meta(ge=0, le=1_000, description="of the factorization's score in the blend")
     ] = 1.0

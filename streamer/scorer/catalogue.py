@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.id_table import id_key
 from models.key_map import KeyMap
+from models.seeding import random_bits, scaled_below, stream
 from models.table import Keys
 from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
@@ -19,6 +20,8 @@ from streamer.telemetry import ScorerMetrics
 
 ITEMS_MAX = 1_000_000
 """Bound of known items and of blocked ids, each: some 1 kB and 200 B apiece in Python objects."""
+
+_DOMAIN = np.uint64(0x6361746C67)  # "catlg"
 
 Reject = Callable[[MessageBatch, int, str], None]
 """Takes a batch, the place of a bad message in it, and the reason."""
@@ -62,6 +65,8 @@ class Catalogue:
         self._items: dict[str, Item] = {}
         self._blocked: dict[str, int] = {}  # id → key, in the order they were blocked
         self._blocked_map = KeyMap()
+        self._drawn_from: list[str] = []
+        self._places: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -82,6 +87,20 @@ class Catalogue:
     def newest(self) -> Iterator[str]:
         """Ids of the available items, the one published last first."""
         return (item_id for item_id, item in reversed(self._items.items()) if item.available)
+
+    def drawn(self, n: int, seed: int) -> list[str]:
+        """At most ``n`` different known items, each as likely; unavailable ones may be among them.
+
+        A function of the seed and of the topic up to here.
+        """
+        n_known = len(self._drawn_from)
+        if not n_known:
+            return []
+        start = np.uint64(stream(np.uint64(seed), _DOMAIN, np.uint64(0)))
+        places = [
+            scaled_below(np.uint64(random_bits(start, np.uint64(i))), n_known) for i in range(n)
+        ]
+        return [self._drawn_from[place] for place in dict.fromkeys(places)]
 
     # --- following the topic ---------------------------------------------------------------------
 
@@ -115,8 +134,8 @@ class Catalogue:
             ) from error
         if not item_id:
             raise BadMessage("a tombstone has no key; send the item_id of the item to delete")
-        self._items.pop(item_id, None)
-        self.facts.remove(item_id)
+        if self._items.pop(item_id, None) is not None:
+            self._forget(item_id)
         self._metrics.catalogue_items.set(len(self._items))
         self._block(item_id)
 
@@ -128,13 +147,24 @@ class Catalogue:
         else:
             self._allow(item_id)
         self._items[item_id] = item
+        if item_id not in self._places:
+            self._places[item_id] = len(self._drawn_from)
+            self._drawn_from.append(item_id)
         self.facts.put(item)
         if len(self._items) > self._items_max:
             forgotten = next(iter(self._items))
             del self._items[forgotten]
-            self.facts.remove(forgotten)
+            self._forget(forgotten)
             self._metrics.catalogue_dropped.inc()
         self._metrics.catalogue_items.set(len(self._items))
+
+    def _forget(self, item_id: str) -> None:
+        self.facts.remove(item_id)
+        last = self._drawn_from.pop()
+        place = self._places.pop(item_id)
+        if last != item_id:
+            self._drawn_from[place] = last
+            self._places[last] = place
 
     def _block(self, item_id: str) -> None:
         if item_id in self._blocked:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.id_table import id_key
+from models.table import Slots
 from streamer.config import Config
 from streamer.errors import ConfigError
 from streamer.events import Request
@@ -86,11 +87,13 @@ class Funnel:
 
     def __init__(self, config: Config, *, policy: Policy | None = None) -> None:
         settings = config.scorer
-        n_candidates = settings.candidates_mf + settings.candidates_trending
+        n_candidates = (
+            settings.candidates_mf + settings.candidates_trending + settings.candidates_random
+        )
         if n_candidates > CANDIDATES_MAX - K_MAX:
             raise ConfigError(
-                f"scorer.candidates_mf + scorer.candidates_trending = {n_candidates}: a decision"
-                f" holds at most {CANDIDATES_MAX - K_MAX}; lower one of them"
+                f"scorer.candidates_mf + _trending + _random = {n_candidates}: a decision holds at"
+                f" most {CANDIDATES_MAX - K_MAX}; lower one of them"
             )
         self._settings = settings
         self._half_life = config.popularity.half_lives_s.index(settings.trending_half_life_s)
@@ -102,10 +105,10 @@ class Funnel:
         """The slate for a request; empty while there is nothing to recommend."""
         k = request.k or self._settings.k_default
         situation = self._situation(request, version, catalogue)
-        candidates = self._recall(situation, k)
+        seed = id_key(request.request_id.encode()) >> 1  # messages hold 63 bits
+        candidates = self._recall(situation, k, seed)
         features = self._features.make(situation, candidates)
         knowledge = Knowledge(version.bandit, candidates.keys(version.items), situation.at_ms)
-        seed = id_key(request.request_id.encode()) >> 1  # messages hold 63 bits
         choice = self._policy.choose(features, knowledge, k, seed)
         return self._slate(version.items, candidates, features, choice, seed)
 
@@ -163,8 +166,8 @@ class Funnel:
         allowed[ruled_out[ruled_out >= 0]] = False
         return allowed
 
-    def _recall(self, situation: Situation, k: int) -> Candidates:
-        """The union of the channels; a user who is not known yet has what trends alone."""
+    def _recall(self, situation: Situation, k: int, seed: int) -> Candidates:
+        """The union of the channels; a user who is not known yet lacks the factorization's."""
         items, allowed = situation.items, self._allowed(situation)
         mf = trending = np.zeros(0, dtype=np.int32)
         if situation.scores is not None and self._settings.candidates_mf:
@@ -173,11 +176,35 @@ class Funnel:
         n_trending = max(self._settings.candidates_trending, 0 if len(mf) else k)
         if n_trending:
             trending = recall_trending(items, situation.trend, allowed, n_trending)
-        rows = np.union1d(mf, trending).astype(np.int32)
+        drawn, new_ids = self._drawn(situation, allowed, seed)
+        rows = np.union1d(np.union1d(mf, trending), drawn).astype(np.int32)
         # In the order of keys, which is nobody's favour, equal scores are drawn alike everywhere.
         rows = rows[np.argsort(items.keys[rows])]
-        new_ids = _unmet(situation, k - len(rows)) if len(rows) < k else []
+        if len(rows) + len(new_ids) < k:
+            new_ids = _unmet(situation, k - len(rows))
         return Candidates(rows, new_ids, mf, trending)
+
+    def _drawn(
+        self, situation: Situation, allowed: NDArray[np.bool_], seed: int
+    ) -> tuple[Slots, list[str]]:
+        """Items of the catalogue at random: rows, and ids of those that nobody has met yet.
+
+        Without them nothing would ever be shown but what had feedback before.
+        """
+        n = self._settings.candidates_random
+        if not n or situation.request.candidates:
+            return np.zeros(0, dtype=np.int32), []
+        ids = situation.catalogue.drawn(n, seed)
+        keys = keys_of(ids)
+        rows = situation.items.map.find(keys)
+        ruled_out = _ruled_out(situation)
+        new_ids = [
+            item_id
+            for item_id, key, row in zip(ids, keys.tolist(), rows.tolist(), strict=True)
+            if row < 0 and key not in ruled_out and not situation.catalogue.is_blocked(item_id)
+        ]
+        known = rows[rows >= 0]
+        return known[allowed[known]], new_ids
 
 
 class _Availability:
@@ -202,7 +229,7 @@ class _Availability:
 def _unmet(situation: Situation, n: int) -> list[str]:
     """Ids without parameters, to fill a slate: the request's own, else the newest published."""
     request, items, catalogue = situation.request, situation.items, situation.catalogue
-    ruled_out = {*situation.seen.tolist(), *keys_of(request.exclude or []).tolist()}
+    ruled_out = _ruled_out(situation)
     found: dict[str, None] = {}
     for n_looked_at, item_id in enumerate(request.candidates or catalogue.newest()):
         if len(found) == n or n_looked_at == _CATALOGUE_LOOKED_AT:
@@ -212,6 +239,11 @@ def _unmet(situation: Situation, n: int) -> list[str]:
             continue
         found[item_id] = None
     return list(found)
+
+
+def _ruled_out(situation: Situation) -> set[int]:
+    """Keys of items that the user has met of late, or that the request excludes."""
+    return {*situation.seen.tolist(), *keys_of(situation.request.exclude or []).tolist()}
 
 
 def _reasons(items: ItemView, candidates: Candidates, order: NDArray[np.intp]) -> list[str]:
