@@ -57,6 +57,11 @@ class Histories:
             _follow(self._items, self._older, int(self._newest[user_row]), found)
         return found
 
+    def mark(self, user_row: int, flags: NDArray[np.uint8], flag: int) -> None:
+        """Set the flags of a user's items."""
+        if 0 <= user_row < len(self._newest):
+            _mark(self._items, self._older, int(self._newest[user_row]), flags, flag)
+
 
 def grown(array: NDArray[np.int32], size: int, *, fill: int = 0) -> NDArray[np.int32]:
     """The same with at least ``size`` entries, twice as many as before."""
@@ -71,4 +76,17 @@ def _follow(
 ) -> None:
     for i in range(len(found)):
         found[i] = items[at]
+        at = older[at]
+
+
+@numba.njit(cache=True, nogil=True)
+def _mark(
+    items: NDArray[np.int32],
+    older: NDArray[np.int32],
+    at: int,
+    flags: NDArray[np.uint8],
+    flag: int,
+) -> None:
+    while at != _NONE:
+        flags[items[at]] = flag
         at = older[at]

@@ -97,7 +97,9 @@ def _summary(result: Result) -> str:
 
 def _metrics_table(result: Result) -> str:
     first = next(iter(result.metrics.values()))
-    metrics = [name for name in first if name not in ("events_scored", "events_per_s")]
+    # With one target an event, these say what recall and the reciprocal rank say.
+    hidden = ("events_", "hit_rate@", "map@")
+    metrics = [name for name in first if not name.startswith(hidden)]
     head = "".join(f"<th>{escape(name)}</th>" for name in ("model", *metrics, "events/s"))
     best = {name: _best(result, name) for name in metrics}
     rows = []

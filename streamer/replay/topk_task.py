@@ -74,14 +74,12 @@ class TopKTask:
 
     def score(self, event: Event, user_row: int, item_row: int, number: int) -> bool:
         """Have all models rank; False where a repeated consumption is passed over."""
-        consumed = self._histories.items(user_row)
-        n_items = self._n_items
-        if self._settings.repeats == "keep":
-            consumed = consumed[:0]
-        elif item_row != UNKNOWN and item_row in consumed:
-            return False
-        excluded = self._excluded[:n_items]
-        excluded[consumed] = 1
+        n_items, excluded = self._n_items, self._excluded
+        if self._settings.repeats == "skip":
+            self._histories.mark(user_row, excluded, 1)
+            if item_row != UNKNOWN and excluded[item_row]:
+                self._histories.mark(user_row, excluded, 0)
+                return False
         if self._settings.n_sampled is not None:
             start = self._start(_SAMPLE, number)
             exclude_all_but_sample(excluded, n_items, item_row, self._settings.n_sampled, start)
@@ -106,9 +104,9 @@ class TopKTask:
             rank = self._place(self._counts[:n_items], item_row, start, block.scratch)
             popular = 0 <= rank < self._settings.k
         if self._settings.n_sampled is not None:
-            excluded[:] = 0
+            excluded[:n_items] = 0
         else:
-            excluded[consumed] = 0
+            self._histories.mark(user_row, excluded, 0)
         block.done(ranks, self._counts[tops], self._n_users, popular)
         return True
 

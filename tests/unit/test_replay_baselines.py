@@ -281,3 +281,11 @@ def test_histories_keep_what_each_user_consumed_over_all_growth() -> None:
         expected.setdefault(user, []).append(item)
     assert {user: histories.items(user).tolist()[::-1] for user in expected} == expected
     assert len(histories.items(UNKNOWN)) == histories.n_of(UNKNOWN) == 0
+    flags = np.zeros(700, dtype=np.uint8)
+    histories.mark(5, flags, 1)
+    assert np.flatnonzero(flags).tolist() == sorted(set(expected[5]))
+    histories.mark(UNKNOWN, flags, 0)
+    histories.mark(10**6, flags, 0)
+    assert flags.any()
+    histories.mark(5, flags, 0)
+    assert not flags.any()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.biased_mf import BiasedMF
 from models.fixed_point import UNIT
-from models.ingest import Feedback, learn_feedback
+from models.id_table import IdTable
 from models.mf import ImplicitMF
 from models.partition import Bounds, PartitionState
 from models.protocols import Batch, Model
@@ -46,47 +46,38 @@ class OnePartition:
         LearningError
             When an id could not be admitted at the row that the experiment gave it.
         """
-        event, number = interaction.event, interaction.number
-        state = self.state
-        user_slot, item_slot = state.users.find(event.user_id), state.items.find(event.item_id)
-        if user_slot < 0 or item_slot < 0:
-            self._admit(interaction)
-        else:
-            batch = Batch(
-                offsets=np.array([number]),
-                ts_ms=np.array([event.ts]),
-                user_slots=np.array([user_slot], dtype=np.int32),
-                item_slots=np.array([item_slot], dtype=np.int32),
-                item_rows=state.item_rows[item_slot : item_slot + 1],
-                rewards=np.array([interaction.reward], dtype=np.float32),
-                values=np.array([np.nan if event.value is None else event.value]),
-            )
-            for model in self._models:
-                model.learn(batch, state, self.shared)
-        if number % _COLLECT_EVERY == 0:
-            state.collect()
-
-    def _admit(self, interaction: Interaction) -> None:
-        event, number = interaction.event, interaction.number
-        feedback = Feedback(
-            offsets=np.array([number]),
+        event, state = interaction.event, self.state
+        offsets = np.array([interaction.number])
+        user_slot = self._slot(state.users, event.user_id, interaction.user_row, offsets)
+        item_slot = self._slot(state.items, event.item_id, interaction.item_row, offsets)
+        batch = Batch(
+            offsets=offsets,
             ts_ms=np.array([event.ts]),
-            user_ids=[event.user_id],
-            item_ids=[event.item_id],
+            user_slots=np.array([user_slot], dtype=np.int32),
+            item_slots=np.array([item_slot], dtype=np.int32),
+            item_rows=state.item_rows[item_slot : item_slot + 1],
             rewards=np.array([interaction.reward], dtype=np.float32),
             values=np.array([np.nan if event.value is None else event.value]),
         )
-        for _ in learn_feedback(
-            feedback, self.state, self._models, from_offset=number, to_offset=number + 1
-        ):
-            pass  # nothing is evicted between segments, so what changed may be collected later
-        found = self.state.users.find(event.user_id), self.state.items.find(event.item_id)
-        if found != (interaction.user_row, interaction.item_row):
+        for model in self._models:
+            model.learn(batch, state, self.shared)
+        if interaction.number % _COLLECT_EVERY == 0:
+            state.collect()
+
+    def _slot(self, ids: IdTable, name: str, row: int, offsets: NDArray[np.int64]) -> int:
+        """The slot of an id, admitted if it is new. What a learner does beside this for batches,
+        to expire and to evict ids, has no place where none ever goes."""
+        slot = ids.find(name)
+        if slot < 0:
+            ids.apply(ids.plan([name]), 1, [name], offsets)
+            self.state.reserve()
+            slot = ids.find(name)
+        if slot != row:
             raise LearningError(
-                f"user {event.user_id!r} and item {event.item_id!r} are at slots {found}, not at"
-                f" rows {(interaction.user_row, interaction.item_row)}: two ids share a 64-bit key;"
-                " rename one of them"
+                f"{ids.entity} {name!r} is at slot {slot}, not at row {row}: two ids share a 64-bit"
+                " key; rename one of them"
             )
+        return slot
 
     def user_row(self, table: str, user_row: int) -> NDArray[np.float32]:
         """``(width,)`` row of a user's own table; zeros for a user that is unknown."""
