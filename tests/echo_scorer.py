@@ -1,8 +1,9 @@
-"""A scorer that answers every request with items named after its user."""
+"""A scorer that answers every request with items named after its user, or always with the same."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from streamer.config.settings import TopicsConfig
 from streamer.events import Recommendation, RecommendedItem, decode_request, encode
@@ -11,10 +12,12 @@ from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 
 
-def recommendation(request_id: str, user_id: str, n_items: int = 1) -> Recommendation:
+def recommendation(
+    request_id: str, user_id: str, n_items: int = 1, *, item_ids: Sequence[str] = ()
+) -> Recommendation:
     items = [
-        RecommendedItem(item_id=f"{user_id}-{i}", rank=i, score=1.0, reason="test")
-        for i in range(n_items)
+        RecommendedItem(item_id=item_id, rank=rank, score=1.0, reason="test")
+        for rank, item_id in enumerate(item_ids or [f"{user_id}-{i}" for i in range(n_items)])
     ]
     return Recommendation(
         request_id=request_id, user_id=user_id, ts=1, items=items, model_version="1"
@@ -22,9 +25,12 @@ def recommendation(request_id: str, user_id: str, n_items: int = 1) -> Recommend
 
 
 class EchoScorer:
-    """Answers each request with ``k`` items, the newest request of a batch first."""
+    """Answers each request with ``k`` items, or with ``item_ids``; the newest of a batch first."""
 
-    def __init__(self, bootstrap_servers: str, topics: TopicsConfig) -> None:
+    def __init__(
+        self, bootstrap_servers: str, topics: TopicsConfig, *, item_ids: Sequence[str] = ()
+    ) -> None:
+        self._item_ids = item_ids
         self._reader = KafkaReader(bootstrap_servers)
         partitions = self._reader.partitions(topics.topic("requests"))
         self._reader.start(dict.fromkeys(partitions, LATEST))
@@ -47,6 +53,11 @@ class EchoScorer:
             for batch in self._reader.poll(n_max=100, timeout_s=0.1):
                 for value in reversed(batch.values):
                     request = decode_request(value)
-                    answer = recommendation(request.request_id, request.user_id, request.k or 1)
+                    answer = recommendation(
+                        request.request_id,
+                        request.user_id,
+                        request.k or 1,
+                        item_ids=self._item_ids,
+                    )
                     key = request.user_id.encode()
                     self._sink.send(self._answers, key=key, value=encode(answer))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import operator
 import os
 import shutil
@@ -14,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -97,6 +98,31 @@ class LocalSystem:
                 key = f"{name}{{{label}}}" if label and not name.endswith("_lag") else name
                 samples[key] = samples.get(key, 0.0) + value
         return samples
+
+
+def histogram_quantile(samples: Mapping[str, float], name: str, quantile: float) -> float:
+    """A quantile of a histogram among samples, straight lines drawn within its buckets; 0 while it
+    is empty, the last finite edge where it lies beyond.
+
+    Examples
+    --------
+    >>> buckets = {"1.0": 10.0, "2.0": 30.0, "+Inf": 40.0}
+    >>> samples = {f"wait_bucket{{{edge}}}": count for edge, count in buckets.items()}
+    >>> [histogram_quantile(samples, "wait", q) for q in (0.25, 0.5, 0.9)]
+    [1.0, 1.5, 2.0]
+    """
+    prefix = f"{name}_bucket{{"
+    buckets = sorted(
+        (float(key[len(prefix) : -1]), n) for key, n in samples.items() if key.startswith(prefix)
+    )
+    wanted = quantile * buckets[-1][1] if buckets else 0.0
+    below, n_below = 0.0, 0.0
+    for edge, n in buckets:
+        if n >= wanted > 0:
+            width = 0.0 if math.isinf(edge) else edge - below
+            return below + width * (wanted - n_below) / (n - n_below)
+        below, n_below = edge, n
+    return 0.0
 
 
 @contextlib.contextmanager

@@ -20,9 +20,11 @@ from tests.brokers import delete_keys, delete_topics
 
 SCRIPT = str(Path(sys.executable).with_name("streamer"))
 KEYS = {"events", "events_per_s", "freshness_ms", "click_rate", "dead_letters", "lost"}
+POLICIES = {"streamer", "greedy", "popularity", "random"}
 TIMEOUT_S = 90.0
+N_PROCESSES = 4  # a learner and a scorer of each of two systems
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
@@ -48,7 +50,6 @@ def check(result: dict[str, Any]) -> None:
     assert result["events_per_s"] > 0
     assert result["freshness_ms"].keys() == {"p50", "p99"}
     assert 0 < result["freshness_ms"]["p50"] <= result["freshness_ms"]["p99"]
-    assert result["click_rate"].keys() == {"streamer", "popularity", "random"}
     assert result["dead_letters"] == 0
     assert result["lost"] == 0
 
@@ -57,8 +58,18 @@ def test_simulated_users_click_more_than_at_random(folder: Path) -> None:
     result, printed = demo(folder, "--seconds", "10")
     check(result)
     rates = result["click_rate"]
+    assert rates.keys() == result["regret"].keys() == POLICIES
     # 40 rounds of 12 users and 10 items: at a rate of .05 the standard error is .003.
-    assert rates["streamer"] > rates["random"] > 0
+    for learned in ("streamer", "greedy"):
+        assert rates[learned] > rates["random"] > 0
+        assert result["regret"][learned] < result["regret"]["random"]
+    assert result["join"]["match_rate"] > 0.95
+    assert 0 < result["join"]["delay_ms"] < 5_000
+    assert result["join"]["late"] == result["join"]["lost"] == 0
+    assert 0 < result["explored_share"] < 1
+    assert result["reward_a_slate"] > 0
+    assert all(value > 0 for value in result["calibration"].values())
+    assert all(policy in printed for policy in POLICIES)
     assert "events lost" in printed
     assert "What next" in printed
     assert {path.name for path in folder.iterdir()} == {
@@ -79,6 +90,8 @@ def test_a_real_log(folder: Path, tmp_path: Path) -> None:
     (log / "movies.csv").write_text("\n".join(["movieId,title,genres", *movies]) + "\n")
     result, printed = demo(folder, "--seconds", "60", "--dataset", str(log))
     check(result)
+    assert result["click_rate"].keys() == POLICIES - {"greedy"}
+    assert result["regret"] == {}
     assert result["events"] == 3_000
     assert result["seconds"] < 60, "the log was over before the time"
     assert "hit rate" in printed
@@ -105,15 +118,21 @@ def test_on_a_broker_and_a_store_of_the_users(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_it_with_a_summary_and_leaves_no_process(
-    number: signal.Signals, folder: Path
+    number: signal.Signals, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    command = [SCRIPT, "demo", "--seconds", "60", "--json", "out.json"]
+    logs = tmp_path_factory.mktemp("logs")
     process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [SCRIPT, "demo", "--seconds", "60", "--json", "out.json"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"TMPDIR": str(logs)},
     )
     try:
-        children = running_children(process.pid, 2)
-        time.sleep(6.0)
+        children = running_children(process.pid, N_PROCESSES)
+        wait_until_ready(logs)
+        time.sleep(4.0)
         process.send_signal(number)
         printed, _ = process.communicate(timeout=30)
     finally:
@@ -134,7 +153,7 @@ def test_its_processes_end_when_it_is_killed(folder: Path) -> None:
         env=os.environ | {"TMPDIR": str(folder)},  # nobody is left to remove what it has written
     )
     try:
-        children = running_children(process.pid, 2)
+        children = running_children(process.pid, N_PROCESSES)
         time.sleep(3.0)
     finally:
         process.kill()
@@ -154,3 +173,14 @@ def running_children(pid: int, n: int) -> list[psutil.Process]:
             return children
         time.sleep(0.05)
     raise AssertionError(f"process {pid} has not started {n} processes in {TIMEOUT_S:.0f} s")
+
+
+def wait_until_ready(logs: Path) -> None:
+    """Return when every process of a demo has logged that it is."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        texts = [path.read_text() for path in logs.glob("streamer-demo-*/*/*.log")]
+        if sum("_ready" in text for text in texts) == N_PROCESSES:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the demo was not ready in {TIMEOUT_S:.0f} s")
