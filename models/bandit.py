@@ -107,6 +107,35 @@ class Bandit:
 
     # --- outcomes --------------------------------------------------------------------------------
 
+    def make_room(self, slates: Sequence[Sequence[str]], state: PartitionState) -> int:
+        """Evict arms until the first of some slates can be shown; how many can be shown then.
+
+        So what is evicted, and when, is a function of the slates in their order alone, wherever
+        batches end. To be called before anything else of a commit: what is evicted is withdrawn as
+        it was committed.
+
+        Parameters
+        ----------
+        slates
+            Arms of decisions, in order.
+
+        Returns
+        -------
+        int
+            At least 1 where there is one: of a slate with more arms than there may be at all, the
+            rest will be refused.
+        """
+        if not len(slates):
+            return 0
+        arms = state.ids[ARM]
+        arm_ids = [arm_id for slate in slates for arm_id in slate]
+        ends = np.cumsum([len(slate) for slate in slates])
+        n_ready = arms.plan(arm_ids).n_ready
+        while n_ready < ends[0] and len(arms):
+            state.evict(ARM, arms.evictable())
+            n_ready = arms.plan(arm_ids).n_ready
+        return max(1, int(np.searchsorted(ends, n_ready, side="right")))
+
     def show(
         self,
         arm_ids: Sequence[str],
@@ -114,10 +143,8 @@ class Bandit:
         ts_ms: NDArray[np.int64],
         state: PartitionState,
     ) -> int:
-        """Admit arms that were shown, evicting where they would not fit; how many are refused.
-
-        To be called before anything else of a commit: what is evicted is withdrawn as it was
-        committed.
+        """Admit arms that were shown, as far as there is room (:meth:`make_room`); how many are
+        refused.
 
         Parameters
         ----------
@@ -130,9 +157,6 @@ class Bandit:
             return 0
         arms = state.ids[ARM]
         plan = arms.plan(arm_ids)
-        while plan.n_ready < len(arm_ids) and len(arms):
-            state.evict(ARM, arms.evictable())
-            plan = arms.plan(arm_ids)
         n = plan.n_ready
         arms.apply(plan, n, arm_ids, offsets)
         state.reserve()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.partition import PartitionState
 from models.protocols import Batch, Model
+from models.table import ITEM, USER
 
 SWEEP_OFFSETS = 1 << 16
 """Idle ids are looked for once in so many offsets: a scan of 10^5 rows is about 1 ms."""
@@ -82,8 +83,9 @@ def learn_feedback(
     for sweep_from, sweep_to in _sweeps(from_offset, to_offset, idle_expiry_ms):
         due = sweep_from % SWEEP_OFFSETS == 0 and 0 < sweep_from < sweep_to
         if idle_expiry_ms and due:
-            for entity, ids in state.ids.items():
-                state.evict(entity, ids.idle(state.watermark_ms - idle_expiry_ms))
+            # Not arms: how many decisions have been read by now is a matter of chance.
+            for entity in (USER, ITEM):
+                state.evict(entity, state.ids[entity].idle(state.watermark_ms - idle_expiry_ms))
         end = int(np.searchsorted(feedback.offsets, sweep_to))
         at = sweep_from
         while True:

@@ -36,6 +36,14 @@ class DecidedBatch:
     to_offset: int
     n_foreign: int = 0
 
+    def split(self, n: int) -> tuple[DecidedBatch, DecidedBatch | None]:
+        """The first ``n`` decisions, and the rest where there is one."""
+        if n >= len(self.decisions):
+            return self, None
+        at = self.decisions[n].offset
+        left = DecidedBatch(self.decisions[:n], at, self.n_foreign)
+        return left, DecidedBatch(self.decisions[n:], self.to_offset)
+
 
 @dataclass(frozen=True, slots=True)
 class FeedbackBatch:

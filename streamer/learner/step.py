@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -125,21 +126,31 @@ class PartitionLearner:
             to_offset=events_to,
             idle_expiry_ms=settings.idle_expiry_ms,
         )
-        for segment in segments:
-            counts.n_learned += segment.n_learned
-            counts.n_unadmitted += segment.n_unadmitted
-            offsets = {settings.topic: (segment.from_offset, segment.to_offset)}
-            if settings.join is not None:
-                answers_now = None
+        for segment, shown in zip_longest(segments, self._fitting(decided)):
+            offsets = {topic: (at, at) for topic, at in self.next_offsets.items()}
+            answers_now = None
+            if segment is not None:
+                counts.n_learned += segment.n_learned
+                counts.n_unadmitted += segment.n_unadmitted
+                offsets[settings.topic] = segment.from_offset, segment.to_offset
                 if answered is not None:
                     answers_now, answered = answered.until(segment.to_offset)
-                self._learn_outcomes(decided, answers_now)
-                at = self.next_offsets[settings.join.topic]
-                end = at if decided is None else decided.to_offset
-                offsets[settings.join.topic] = at, end
-                decided = None
+            if settings.join is not None:
+                self._learn_outcomes(shown, answers_now)
+                if shown is not None:
+                    topic = settings.join.topic
+                    offsets[topic] = self.next_offsets[topic], shown.to_offset
             self.next_offsets |= {topic: end for topic, (_, end) in offsets.items()}
             yield Step(offsets)
+
+    def _fitting(self, decided: DecidedBatch | None) -> Iterator[DecidedBatch]:
+        """Decisions in parts whose arms fit, having evicted what had to go before each part."""
+        rest = decided
+        while rest is not None:
+            assert self._bandit is not None
+            slates = [shown.item_ids for shown in rest.decisions]
+            part, rest = rest.split(self._bandit.make_room(slates, self.state))
+            yield part
 
     def _decided(self, inputs: Inputs) -> DecidedBatch | None:
         join = self._settings.join

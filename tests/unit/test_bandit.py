@@ -155,6 +155,7 @@ def test_at_the_bound_the_arm_shown_longest_ago_goes_and_takes_its_outcomes_alon
             before=np.full(n, np.nan),
             after=np.ones(n),
         )
+        assert model.make_room([names], state) == 1
         refused = model.show(names, outcomes.offsets, outcomes.ts_ms, state)
         assert refused == 0
         model.learn_examples(outcomes, state)

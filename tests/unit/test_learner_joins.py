@@ -37,10 +37,12 @@ def learn_all(
     seed: int = 0,
     crash_share: float = 0.0,
     pipeline_depth: int = 0,
+    arms_max: int = SETTINGS.bounds.arms_max,
 ) -> tuple[MemoryStore, Learner]:
     """Read everything in parts of random sizes up to ``sizes``; crash every so often."""
     rng = np.random.default_rng(seed)
-    settings = replace(SETTINGS, n_partitions=len(logs))
+    bounds = replace(SETTINGS.bounds, arms_max=arms_max)
+    settings = replace(SETTINGS, n_partitions=len(logs), bounds=bounds)
     store = MemoryStore(log_entries_kept=100_000)
     owned = list(range(len(logs)))
 
@@ -104,6 +106,22 @@ def test_neither_batches_nor_crashes_change_anything_final(
 ) -> None:
     store, _ = learn_all(ONE, sizes, seed=3, crash_share=crash_share)
     assert compare_contents(stored(store, MODELS, SETTINGS)[0], undisturbed[0]) == []
+
+
+def test_arms_that_fall_out_at_the_bound_are_the_same_wherever_batches_end() -> None:
+    """Of 60 items 20 may stay: most decisions evict some."""
+    contents = []
+    for sizes, crash_share in (
+        ({TOPIC: 100_000, DECISIONS: 100_000}, 0.0),
+        ({TOPIC: 300, DECISIONS: 100}, 0.1),
+        ({TOPIC: 30, DECISIONS: 300}, 0.0),
+    ):
+        store, learner = learn_all(ONE, sizes, seed=4, crash_share=crash_share, arms_max=20)
+        assert learner.counts.n_evicted["arm"] > 100
+        contents += stored(store, MODELS, SETTINGS)
+    assert contents[0].tables[OUTCOMES][1][:, 0].any()
+    for other in contents[1:]:
+        assert compare_contents(contents[0], other) == []
 
 
 class LogStream:
