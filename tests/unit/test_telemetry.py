@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import urllib.request
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from models.river_adapter.drift import AdwinMonitor
 from models.table import ARM
 from streamer.errors import ConfigError
+from streamer.learner.drift_watch import DriftWatch
 from streamer.learner.join import Join
 from streamer.learner.join_metrics import JoinMetrics
 from streamer.learner.settings import LearnerCounts
@@ -167,3 +171,19 @@ def test_a_learner_says_what_waits_in_the_partitions_it_owns() -> None:
     assert learner.n_early > 0
     learner.release()
     assert (learner.n_open, learner.n_early) == (0, 0)
+
+
+def test_every_metric_is_explained_and_none_that_is_not_there() -> None:
+    registry = CollectorRegistry()
+    LearnerMetrics(registry)
+    JoinMetrics(registry)
+    DriftWatch(AdwinMonitor, registry)
+    ScorerMetrics(registry).show_freshness(lambda: 0.0, lambda: 0.0)
+    text = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
+    explained = {
+        name
+        for line in text.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`(streamer_\w+)`", line.split("|")[1])
+    }
+    assert explained == {family.name for family in registry.collect()}
