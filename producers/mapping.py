@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from hashlib import blake2b
 from typing import Final, Literal, TypeGuard, get_args
 
@@ -237,7 +237,7 @@ def _as_ms(value: object, unit: TimeUnit) -> object:
     if isinstance(value, float | str | Decimal):
         try:
             number = Decimal(value) / _PER_MS[unit]
-        except InvalidOperation:
+        except DecimalException:  # no number, or one whose exponent has no bounds
             return value
         # What is far out of bounds is refused as it is: 1e999999 has too many digits to write out.
         fits = number.is_finite() and abs(number) < _TS_MS_WRITTEN_MAX

@@ -55,3 +55,11 @@ def test_movielens_read_with_a_mapping_has_its_names(tmp_path: Path) -> None:
     log = open_log(path, mapping=MAPPING, event_type="click", sort=True)
     assert [event.type for event in log.events()] == ["click"] * 4
     assert log.n_malformed == 0
+
+
+def test_a_time_beyond_all_numbers_is_a_malformed_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("userId,movieId,rating,timestamp\n1,2,3,9e999999\n1,2,3,7\n")
+    log = open_log(path, mapping=MAPPING, event_type="rating")
+    assert [event.ts for event in log.events()] == [7_000]
+    assert [each.line for each in log.malformed] == [2]
