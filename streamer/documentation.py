@@ -14,7 +14,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from streamer.config import Config, Key, known_keys
+from streamer.config import Config, FeatureConfig, Key, known_keys
+from streamer.config.keys import FEATURES, feature_key
 from streamer.config.masking import masked
 from streamer.errors import StreamerError
 from streamer.events import EVENT_TYPES, json_schemas
@@ -123,6 +124,9 @@ def _sections() -> list[tuple[str, list[Key]]]:
 def _settings() -> str:
     parts = []
     for section, keys in _sections():
+        if section == FEATURES:
+            parts.append(_feature_settings(keys))
+            continue
         parts.append(f"### [{section}]\n\n{type(getattr(Config(), section)).__doc__}\n")
         if section == "rewards":
             keys = [_any_type(key) for key in keys[:2]]
@@ -136,6 +140,34 @@ def _settings() -> str:
         if section == "rewards":
             parts.append(_reward_defaults())
     return "\n".join(parts)
+
+
+def _feature_settings(defaults: Sequence[Key]) -> str:
+    fields = [feature_key(f"{FEATURES}.name.{name}") for name in FeatureConfig.__struct_fields__]
+    rows = [
+        (
+            f"`{FEATURES}.NAME.{key.name.rpartition('.')[2]}`",
+            f"`{masked(key.name, key.default)}`",
+            key.allowed,
+            key.description,
+        )
+        for key in fields
+        if key is not None
+    ]
+    by_name = groupby(defaults, key=lambda key: key.name.split(".")[1])
+    default_set = [
+        (f"`{name}`", ", ".join(_assigned(key) for key in keys)) for name, keys in by_name
+    ]
+    head = f"### [features.NAME]\n\n{FeatureConfig.__doc__}\n"
+    tables = (
+        _table(("key", "default", "allowed", "meaning"), rows),
+        _table(("default feature", "definition"), default_set),
+    )
+    return "\n".join([head, *tables])
+
+
+def _assigned(key: Key) -> str:
+    return f"`{key.name.rpartition('.')[2]} = {masked(key.name, key.default)}`"
 
 
 def _any_type(key: Key) -> Key:

@@ -28,6 +28,7 @@ GROUPS = {
     "streamer.store": "store",
     "streamer.learner": "learner",
     "streamer.scorer": "scorer",
+    "streamer.features": "features",
     "streamer.replay": "replay",
     "streamer.client": "client",
     "streamer.application": "application",
@@ -55,6 +56,8 @@ ALLOWED: dict[str, set[str]] = {
     "kafka": CONTRACT,
     "store": CONTRACT,
     "learner": SERVICES,
+    # Repeated events are told from new ones as the learner does.
+    "features": {*SERVICES, "learner"},
     "scorer": SERVICES,
     # Replay runs the live code over a log, with a store, a broker and a clock that are in memory,
     # and the logs are those that producers read.
@@ -74,6 +77,7 @@ HOMES = {
     "redis": "streamer.store",
     "sqlite3": "streamer.store",
     "faust": "streamer.features",
+    "datasketches": "models.windows_distinct",
     "river": "models.river_adapter",
 }
 

@@ -10,8 +10,18 @@ from typing import Final, TypeVar, get_args
 
 import msgspec
 
-from streamer.config.keys import CLIENT, Key, known_keys
+from streamer.config.features import (
+    DEFAULT_FEATURES,
+    FeatureConfig,
+    FeatureDefinition,
+    Refused,
+    changed,
+    definition,
+    given_fields,
+)
+from streamer.config.keys import CLIENT, FEATURES, Key, feature_key, known_keys
 from streamer.config.masking import masked, toml_text
+from streamer.config.section import Section
 from streamer.config.settings import (
     BanditConfig,
     Config,
@@ -24,10 +34,10 @@ from streamer.config.settings import (
     RewardConfig,
     RewardsConfig,
     ScorerConfig,
-    Section,
     StoreConfig,
     TopicRole,
     TopicsConfig,
+    WindowsConfig,
 )
 from streamer.config.sources import from_environment, from_file, from_flags
 from streamer.errors import ConfigError
@@ -36,6 +46,8 @@ from streamer.events import EVENT_TYPES
 __all__ = [
     "BanditConfig",
     "Config",
+    "FeatureConfig",
+    "FeatureDefinition",
     "JoinConfig",
     "KafkaConfig",
     "Key",
@@ -49,7 +61,9 @@ __all__ = [
     "StoreConfig",
     "TopicRole",
     "TopicsConfig",
+    "WindowsConfig",
     "describe",
+    "feature_definitions",
     "known_keys",
     "load_config",
     "masked",
@@ -96,10 +110,14 @@ def load_config(
         if name.startswith(f"{CLIENT}."):
             client[name.removeprefix(f"{CLIENT}.")] = _client_option(name, value, origin)
         else:
-            values[name] = _typed(keys[name], value, origin)
+            key = keys.get(name) or feature_key(name)
+            assert key is not None, "the sources give known keys alone"
+            values[name] = _typed(key, value, origin)
         origins[name] = origin
     values[CLIENT] = client
-    config = msgspec.structs.replace(_built("", Config(), values), origins=origins)
+    config = _built("", Config(), values)
+    features = _features(values, with_default=config.windows.default_features)
+    config = msgspec.structs.replace(config, features=features, origins=origins)
     _check(config)
     return config
 
@@ -114,6 +132,35 @@ def _built(path: str, default: S, values: Mapping[str, object]) -> S:
         elif f"{path}{name}" in values:
             changed[name] = values[f"{path}{name}"]
     return msgspec.structs.replace(default, **changed)
+
+
+def _features(values: Mapping[str, object], *, with_default: bool) -> dict[str, FeatureConfig]:
+    """The default set, changed and added to by the tables that were given."""
+    features = dict(DEFAULT_FEATURES) if with_default else {}
+    for dotted, value in values.items():
+        if dotted.startswith(f"{FEATURES}."):
+            name, _, field = dotted.removeprefix(f"{FEATURES}.").partition(".")
+            features[name] = changed(features.get(name, FeatureConfig()), {field: value})
+    return features
+
+
+def feature_definitions(config: Config) -> list[FeatureDefinition]:
+    """What the features of a configuration mean, in the order of their names.
+
+    Raises
+    ------
+    ConfigError
+        Where a definition contradicts itself; a configuration that was loaded does not.
+    """
+    definitions = []
+    for name, feature in sorted(config.features.items()):
+        try:
+            each = definition(name, feature, lateness_s=config.windows.lateness_s)
+        except Refused as refused:
+            keys = [f"{FEATURES}.{name}.{field}" for field in refused.fields]
+            raise _conflict(config, keys, str(refused)) from refused
+        definitions.append(each)
+    return definitions
 
 
 # --- values -----------------------------------------------------------------------------------
@@ -179,10 +226,14 @@ def _check(config: Config) -> None:
         if len(value_range) == 1 or (value_range and value_range[0] == value_range[1]):
             problem = f"{toml_text(value_range)}: give two different numbers, or none"
             raise _conflict(config, [f"rewards.{event_type}.value_range"], problem)
+    feature_definitions(config)
 
 
 def _conflict(config: Config, keys: Sequence[str], problem: str) -> ConfigError:
-    origins = dict.fromkeys(config.origins[key] for key in keys)
+    origins = dict.fromkeys(config.origins[key] for key in keys if key in config.origins)
+    if set(origins) <= {"default"}:  # what is missing comes from where the rest of its table does
+        tables = tuple(f"{key.rpartition('.')[0]}." for key in keys)
+        origins |= {config.origins[key]: None for key in config.origins if key.startswith(tables)}
     origins.pop("default", None)
     return ConfigError(f"{', '.join(origins)}: {' and '.join(keys)}: {problem}")
 
@@ -194,10 +245,22 @@ def describe(config: Config) -> list[tuple[str, str, str]]:
     """Rows ``(key, value, origin)`` of all that is in effect, secrets masked."""
     rows = []
     for name in known_keys():
+        if name.startswith(f"{FEATURES}."):
+            continue  # what is in effect may be other features
         value = operator.attrgetter(name)(config)
         if name == CLIENT:
             options = {f"{CLIENT}.{option}": text for option, text in value.items()}
             rows += [(key, masked(key, text), key) for key, text in options.items()]
         else:
             rows.append((name, masked(name, value), name))
+    rows += _feature_rows(config)
     return [(name, text, config.origins.get(key, "default")) for name, text, key in rows]
+
+
+def _feature_rows(config: Config) -> list[tuple[str, str, str]]:
+    keys = {
+        f"{FEATURES}.{name}.{field}": value
+        for name, feature in config.features.items()
+        for field, value in given_fields(feature).items()
+    }
+    return [(key, toml_text(value), key) for key, value in keys.items()]

@@ -8,11 +8,20 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from streamer.config.features import (
+    DEFAULT_FEATURES,
+    NAME,
+    FeatureConfig,
+    given_fields,
+)
 from streamer.config.masking import toml_text
-from streamer.config.settings import Config, Section
+from streamer.config.section import Section
+from streamer.config.settings import Config
 
 CLIENT: Final = "kafka.client"
 """The one table with free keys: options of librdkafka."""
+FEATURES: Final = "features"
+"""The tables with free names: every one defines a feature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +63,36 @@ class Key:
 
 
 def known_keys() -> dict[str, Key]:
-    """Every setting by its dotted name, in the order of the sections."""
+    """Every setting by its dotted name, in the order of the sections.
+
+    Of features it has what defines the default set; :func:`feature_key` has those of any name.
+    """
     return {key.name: key for key in _keys("", Config())}
+
+
+def feature_key(dotted: str) -> Key | None:
+    """The setting ``features.NAME.FIELD``; None where it is none.
+
+    >>> feature_key("features.mine.window").allowed
+    'a text that matches `^([1-9][0-9]{0,8}(ms|s|m|h|d))?$`'
+    """
+    section, _, rest = dotted.partition(".")
+    name, _, field = rest.partition(".")
+    if section != FEATURES or not NAME.fullmatch(name):
+        return None
+    if field not in FeatureConfig.__struct_fields__:
+        return None
+    hints = get_type_hints(FeatureConfig, include_extras=True)
+    given = DEFAULT_FEATURES.get(name, FeatureConfig())
+    return Key(dotted, hints[field], getattr(given, field))
+
+
+def _default_feature_keys() -> Iterator[Key]:
+    for name, feature in DEFAULT_FEATURES.items():
+        for field in given_fields(feature):
+            key = feature_key(f"{FEATURES}.{name}.{field}")
+            assert key is not None, "the default set has good names"
+            yield key
 
 
 def _keys(path: str, section: Section) -> Iterator[Key]:
@@ -64,6 +101,8 @@ def _keys(path: str, section: Section) -> Iterator[Key]:
         value = getattr(section, name)
         if isinstance(value, Section):
             yield from _keys(f"{path}{name}.", value)
+        elif name == FEATURES and not path:
+            yield from _default_feature_keys()
         elif name != "origins":
             yield Key(f"{path}{name}", hints[name], value)
 
@@ -81,7 +120,10 @@ def _allowed(info: Any) -> str:
         return f"a number{_range(info)}"
     if isinstance(info, msgspec.inspect.VarTupleType):
         n_min, n_max = info.min_length or 0, info.max_length
-        return f"a list of {n_min} to {n_max}, each {_allowed(info.item_type)}"
+        bounds = "" if n_max is None else f" of {n_min} to {n_max}"
+        return f"a list{bounds}, each {_allowed(info.item_type)}"
+    if isinstance(info, msgspec.inspect.UnionType):
+        return ", or ".join(map(_allowed, info.types))
     if isinstance(info, msgspec.inspect.DictType):
         return "a table of texts"
     return f"a text that matches `{info.pattern}`" if info.pattern else "a text"

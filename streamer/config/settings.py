@@ -7,31 +7,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
-from streamer.config.masking import masked
+from streamer.config.features import DEFAULT_FEATURES, FeatureConfig
+from streamer.config.section import Section
 
 PositiveS = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds, up to a year."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 Rows = Annotated[int, Meta(ge=1, le=100_000_000)]
 TopicName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,200}$")]
-TopicRole = Literal["events", "items", "requests", "recommendations", "decisions", "dead_letters"]
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all sections; prints itself without secrets."""
-
-    def __repr__(self) -> str:
-        texts = []
-        for name in self.__struct_fields__:
-            if name == "origins":  # for `streamer config`, not for logs
-                continue
-            value = getattr(self, name)
-            text = repr(value) if isinstance(value, Section) else masked(name, value)
-            texts.append(f"{name}={text}")
-        return f"{type(self).__name__}({', '.join(texts)})"
+TopicRole = Literal[
+    "events", "items", "requests", "recommendations", "decisions", "features", "dead_letters"
+]
 
 
 class KafkaConfig(Section, frozen=True, kw_only=True):
@@ -47,7 +35,7 @@ class KafkaConfig(Section, frozen=True, kw_only=True):
     client: Annotated[
         dict[str, str],
         Meta(description='librdkafka options for every client, such as "security.protocol"'),
-    ] = {}
+    ] = field(default_factory=dict)
 
 
 class TopicsConfig(Section, frozen=True, kw_only=True):
@@ -58,6 +46,9 @@ class TopicsConfig(Section, frozen=True, kw_only=True):
     requests: Annotated[TopicName, Meta(description="who wants recommendations")] = "requests"
     recommendations: Annotated[TopicName, Meta(description="the answers")] = "recommendations"
     decisions: Annotated[TopicName, Meta(description="the answers, for evaluation")] = "decisions"
+    features: Annotated[TopicName, Meta(description="windowed features, the latest of each")] = (
+        "features"
+    )
     dead_letters: Annotated[TopicName, Meta(description="messages that could not be used")] = (
         "dead-letters"
     )
@@ -362,6 +353,38 @@ class BanditConfig(Section, frozen=True, kw_only=True):
     ] = 0.002
 
 
+class WindowsConfig(Section, frozen=True, kw_only=True):
+    """How features over windows of event time are computed, by `streamer features run`."""
+
+    default_features: Annotated[
+        bool, Meta(description="have the default set; a table of the same name changes one of it")
+    ] = True
+    lateness_s: Annotated[
+        PositiveS,
+        Meta(description="how late events may be; a window is final so long after its end"),
+    ] = 30.0
+    idle_s: Annotated[
+        PositiveS,
+        Meta(description="a partition without events for so long holds no window open"),
+    ] = 10.0
+    flush_ms: Annotated[
+        int, Meta(ge=1, le=60_000, description="longest time that events wait to be taken together")
+    ] = 100
+    batch_messages_max: Annotated[
+        int, Meta(ge=1, le=10_000, description="most events of a partition taken together")
+    ] = 500
+    commit_interval_s: Annotated[
+        PositiveS, Meta(description="how often a worker commits; after a crash so much is redone")
+    ] = 2.8
+    dedup_window: Annotated[
+        int,
+        Meta(ge=0, le=10_000_000, description="messages a partition in which an id may not repeat"),
+    ] = 100_000
+    cells_max: Annotated[
+        Rows, Meta(description="sums kept of a feature and partition; more keys are not counted")
+    ] = 5_000_000
+
+
 class MetricsConfig(Section, frozen=True, kw_only=True):
     """What Prometheus sees."""
 
@@ -373,6 +396,8 @@ class Config(Section, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    features
+        By name, the default set among them.
     origins
         Dotted key → ``default``, the path of the file, ``environment STREAMER_…`` or ``flag``.
     """
@@ -388,4 +413,6 @@ class Config(Section, frozen=True, kw_only=True):
     join: JoinConfig = JoinConfig()
     bandit: BanditConfig = BanditConfig()
     metrics: MetricsConfig = MetricsConfig()
-    origins: dict[str, str] = {}
+    windows: WindowsConfig = WindowsConfig()
+    features: dict[str, FeatureConfig] = field(default_factory=lambda: dict(DEFAULT_FEATURES))
+    origins: dict[str, str] = field(default_factory=dict)

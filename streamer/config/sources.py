@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from streamer.config.keys import CLIENT, Key
+from streamer.config.features import NAME, FeatureConfig
+from streamer.config.keys import CLIENT, FEATURES, Key, feature_key
 from streamer.errors import ConfigError
 
 DEFAULT_FILE: Final = Path("streamer.toml")
@@ -71,7 +72,7 @@ def from_environment(env: Mapping[str, str], keys: Mapping[str, Key]) -> Given:
             if dotted.startswith(f"{CLIENT}."):
                 dotted = dotted.replace("_", ".")  # STREAMER_KAFKA__CLIENT__SASL_MECHANISM
         dotted = _known(dotted, keys, origin=origin)
-        given[dotted] = (_from_text(value, keys.get(dotted)), origin)
+        given[dotted] = (_from_text(value, keys.get(dotted) or feature_key(dotted)), origin)
     return given
 
 
@@ -80,18 +81,30 @@ def from_flags(flags: Mapping[str, object], keys: Mapping[str, Key]) -> Given:
     given: Given = {}
     for name, value in flags.items():
         if value is not None:
-            key = keys.get(_known(name, keys, origin="flag"))
+            key = keys.get(_known(name, keys, origin="flag")) or feature_key(name)
             given[name] = (_from_text(value, key) if isinstance(value, str) else value, "flag")
     return given
 
 
 def _known(name: str, keys: Mapping[str, Key], *, origin: str) -> str:
-    if (name in keys and name != CLIENT) or name.startswith(f"{CLIENT}."):
+    if (name in keys and name != CLIENT) or name.startswith(f"{CLIENT}.") or feature_key(name):
         return name
+    if name.startswith(f"{FEATURES}."):
+        raise ConfigError(f"{origin}: unknown key '{name}'; {_feature_remedy(name)}")
     if name == CLIENT:
         raise ConfigError(f"{origin}: {CLIENT} is a table; set {CLIENT}.OPTION")
     near = difflib.get_close_matches(name, keys, n=1, cutoff=0.0)
     raise ConfigError(f"{origin}: unknown key '{name}'; the nearest known one is '{near[0]}'")
+
+
+def _feature_remedy(name: str) -> str:
+    feature, _, field = name.removeprefix(f"{FEATURES}.").partition(".")
+    if not NAME.fullmatch(feature):
+        return f"a feature's name matches `{NAME.pattern}`"
+    if not field:
+        return f"[{name}] is a table; give it an entity, a numerator and a window"
+    near = difflib.get_close_matches(field, FeatureConfig.__struct_fields__, n=1, cutoff=0.0)
+    return f"the nearest known one is '{FEATURES}.{feature}.{near[0]}'"
 
 
 def _from_text(text: str, key: Key | None) -> object:

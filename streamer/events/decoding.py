@@ -25,6 +25,7 @@ from streamer.events.messages import (
     DeadLetter,
     Decision,
     Event,
+    FeatureValue,
     Item,
     Message,
     Recommendation,
@@ -183,6 +184,11 @@ def decode_decision(payload: bytes | None, *, publish_ms: int = -1) -> Decision:
     return decision
 
 
+def decode_feature_value(payload: bytes | None) -> FeatureValue:
+    """One feature; a null payload (its key has no value any more) is the caller's to handle."""
+    return _feature_value(payload)
+
+
 def decode_dead_letter(payload: bytes | None) -> DeadLetter:
     return _dead_letter(payload)
 
@@ -307,6 +313,7 @@ _item = _Decoder(Item, EVENT_BYTES_MAX)
 _request = _Decoder(Request, MESSAGE_BYTES_MAX)
 _recommendation = _Decoder(Recommendation, MESSAGE_BYTES_MAX)
 _decision = _Decoder(Decision, MESSAGE_BYTES_MAX, _check_decision)
+_feature_value = _Decoder(FeatureValue, MESSAGE_BYTES_MAX)
 _dead_letter = _Decoder(DeadLetter, MESSAGE_BYTES_MAX)
 _DECODERS: dict[type[Message], Callable[[bytes], Message]] = {
     Event: _event,
@@ -314,5 +321,6 @@ _DECODERS: dict[type[Message], Callable[[bytes], Message]] = {
     Request: _request,
     Recommendation: _recommendation,
     Decision: _decision,
+    FeatureValue: _feature_value,
     DeadLetter: _dead_letter,
 }

@@ -53,6 +53,9 @@ Label = Annotated[str, Meta(min_length=1, max_length=256)]
 TsMs = Annotated[int, Meta(ge=0, lt=TS_MS_END)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Position = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+FeatureId = Annotated[str, Meta(min_length=1, max_length=4_096)]
+"""An id, or a user's id and a category in one JSON array."""
+FeatureEntity = Literal["user", "item", "category", "user_category", "surface", "global"]
 Flat = Annotated[dict[str, str | int | float | bool], Meta(max_length=CONTEXT_KEYS_MAX)]
 """A flat object: string → string, finite number or bool."""
 Version = Annotated[Literal[1], Meta(description="schema version")]
@@ -188,6 +191,22 @@ class Decision(Message, frozen=True, kw_only=True):
         return np.frombuffer(self.features, dtype="<f4").reshape(shape)
 
 
+class FeatureValue(Message, frozen=True, kw_only=True):
+    """A feature at its window's end. Topic `features` (compacted), key `name:id`; null: no more."""
+
+    entity: Annotated[FeatureEntity, Meta(description="what the id is of")]
+    id: Annotated[
+        FeatureId,
+        Meta(description="of a user and a category: both, as a JSON array; of the whole: `*`"),
+    ]
+    name: Annotated[Label, Meta(description="of the feature, as configured")]
+    value: Annotated[float, Meta(description="finite: a count, a sum or a ratio")]
+    window_start: Annotated[TsMs, Meta(description="event time, ms since 1970")]
+    window_end: Annotated[TsMs, Meta(description="first ms after the window")]
+    computed_ts: Annotated[TsMs, Meta(description="when it was computed, ms since 1970")]
+    v: Version = 1
+
+
 class DeadLetter(Message, frozen=True, kw_only=True):
     """A message that could not be used. Topic `dead-letters`, key `topic:partition:offset`."""
 
@@ -211,6 +230,7 @@ MESSAGES: Final[dict[str, type[Message]]] = {
     "request": Request,
     "recommendation": Recommendation,
     "decision": Decision,
+    "feature": FeatureValue,
     "dead-letter": DeadLetter,
 }
 """Name of its schema file → message."""
@@ -250,6 +270,15 @@ def _require_finite(value: Any, path: str) -> None:
     elif isinstance(value, list):
         for i, inner in enumerate(value):
             _require_finite(inner, f"{path}[{i}]")
+
+
+def feature_value_key(name: str, entity_id: str) -> bytes:
+    """Kafka key of a :class:`FeatureValue`: names have no colon, so it can be taken apart.
+
+    >>> feature_value_key("item_ctr_1h", "i7")
+    b'item_ctr_1h:i7'
+    """
+    return f"{name}:{entity_id}".encode()
 
 
 def message_key(message: Event | Item | Request | Recommendation | Decision) -> bytes:

@@ -41,7 +41,16 @@ class _Wanted:
     name: str
     n_partitions: int
     counts: bool  # whether another number of partitions will not do
-    compacted: bool
+    cleanup: str  # its cleanup.policy
+
+    @property
+    def compacted(self) -> bool:
+        return "compact" in self.cleanup
+
+    def config(self, retention_hours: int) -> dict[str, str]:
+        """Settings of the topic on the broker."""
+        kept = {"retention.ms": str(retention_hours * _MS_PER_HOUR)}
+        return {"cleanup.policy": self.cleanup} | (kept if "delete" in self.cleanup else {})
 
 
 class _Lister(Protocol):
@@ -57,9 +66,9 @@ def create_topics(
 ) -> list[TopicReport]:
     """Make the topics that are missing; does nothing where all are there and right.
 
-    Events, requests, recommendations and decisions get ``topics.partitions`` each, items (kept by
-    key for ever) and dead letters one. The embedded broker makes topics at first use, so there each
-    is used once.
+    Events, requests, recommendations, decisions and features (kept by key until they are old) get
+    ``topics.partitions`` each, items (kept by key for ever) and dead letters one. The embedded
+    broker makes topics at first use, so there each is used once.
 
     Raises
     ------
@@ -141,9 +150,11 @@ def _wanted(topics: TopicsConfig) -> list[_Wanted]:
     n = topics.partitions
     keyed_by_user = [topics.events, topics.requests, topics.recommendations, topics.decisions]
     return [
-        *(_Wanted(topics.prefix + name, n, True, False) for name in keyed_by_user),
-        _Wanted(topics.topic("items"), 1, False, True),
-        _Wanted(topics.topic("dead_letters"), 1, False, False),
+        *(_Wanted(topics.prefix + name, n, True, "delete") for name in keyed_by_user),
+        _Wanted(topics.topic("items"), 1, False, "compact"),
+        # A session's value is replaced by the next one, never deleted: so age deletes it.
+        _Wanted(topics.topic("features"), n, False, "compact,delete"),
+        _Wanted(topics.topic("dead_letters"), 1, False, "delete"),
     ]
 
 
@@ -170,14 +181,15 @@ def _check(
                 f"topic {each.name} has {has} partitions, topics.partitions wants "
                 f"{each.n_partitions}; {remedy}"
             )
-    there = [each.name for each in wanted if each.compacted and each.name in counts]
+    there = {each.name: each for each in wanted if each.compacted and each.name in counts}
     if not admin.is_mock:
-        for name, policy in admin.cleanup_policies(there).items():
+        for name, policy in admin.cleanup_policies(list(there)).items():
             if "compact" not in policy:
+                cleanup = there[name].cleanup
                 raise TopicMismatch(
                     f"topic {name} has cleanup.policy={policy}, which deletes items that are still "
-                    f"valid; wanted is compact: kafka-configs.sh --alter --entity-type topics "
-                    f"--entity-name {name} --add-config cleanup.policy=compact"
+                    f"valid; wanted is {cleanup}: kafka-configs.sh --alter --entity-type topics "
+                    f"--entity-name {name} --add-config cleanup.policy=[{cleanup}]"
                 )
 
 
@@ -216,13 +228,12 @@ class _Admin:
 
     def create(self, wanted: list[_Wanted], topics: TopicsConfig) -> None:
         """Make topics; one that somebody else made meanwhile is not an error."""
-        retention = {"retention.ms": str(topics.retention_hours * _MS_PER_HOUR)}
         asked = [
             NewTopic(
                 each.name,
                 num_partitions=each.n_partitions,
                 replication_factor=topics.replication_factor,
-                config={"cleanup.policy": "compact"} if each.compacted else retention,
+                config=each.config(topics.retention_hours),
             )
             for each in wanted
         ]

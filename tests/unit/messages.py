@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from hypothesis import strategies as st
@@ -14,6 +14,8 @@ from streamer.events import (
     DeadLetter,
     Decision,
     Event,
+    FeatureEntity,
+    FeatureValue,
     Item,
     Message,
     Recommendation,
@@ -23,6 +25,7 @@ from streamer.events import (
     decode_dead_letter,
     decode_decision,
     decode_event,
+    decode_feature_value,
     decode_item,
     decode_recommendation,
     decode_request,
@@ -36,6 +39,7 @@ DECODERS: dict[type[Message], Callable[[bytes | None], Message]] = {
     Request: decode_request,
     Recommendation: decode_recommendation,
     Decision: decode_decision,
+    FeatureValue: decode_feature_value,
     DeadLetter: decode_dead_letter,
 }
 NOW_MS = 1_767_225_600_000
@@ -136,8 +140,18 @@ dead_letters = st.builds(
     offset=st.integers(0, 2**62),
     raw=maybe | st.binary(max_size=100),
 )
+feature_values = st.builds(
+    FeatureValue,
+    entity=st.sampled_from(get_args(FeatureEntity)),
+    id=ids,
+    name=ids,
+    value=floats,
+    window_start=times,
+    window_end=times,
+    computed_ts=times,
+)
 sent: st.SearchStrategy[Message] = st.one_of(
-    events, items, requests, recommendations, decisions(), dead_letters
+    events, items, requests, recommendations, decisions(), feature_values, dead_letters
 )
 
 # --- what may arrive --------------------------------------------------------------------------

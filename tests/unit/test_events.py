@@ -66,7 +66,7 @@ def test_optional_fields_may_be_null() -> None:
     for name, kind in MESSAGES.items():
         fields = json_schemas()[name]["$defs"][kind.__name__]["properties"]
         optional = {field for field, schema in fields.items() if schema.get("default", 0) is None}
-        assert optional or name in ("recommendation", "decision")
+        assert optional or name in ("recommendation", "decision", "feature")
     nulls = dict.fromkeys(("request_id", "position", "value", "context"))
     assert decode_event(event_with(**nulls)) == decode_event(event_with())
 
