@@ -58,7 +58,7 @@ class Shown:
     answered_from
         Lowest offset of the feedback that has come.
     closed
-        Whether what has had no feedback is taken as not wanted.
+        Whether its window has passed.
     rewards
         Position → (offset, reward) of its feedback, in order of offsets, however it came.
     applied
@@ -100,14 +100,17 @@ class Shown:
     def settle(self, default_reward: float, combine: Combine) -> Iterator[tuple[int, float, float]]:
         """Bring ``applied`` up to what is known; (position, before, after) of what changes.
 
-        Feedback counts at once. The others count with the default reward when the decision is
-        closed; where impressions were reported, only those that were seen.
+        Feedback counts at once, and with the first of it the other items count with the default
+        reward; where there is none, they do when the window has closed. Positive outcomes that
+        came without the negative ones beside them would make everything look good for a window's
+        time. Where impressions were reported, only what was seen can get the default.
         """
+        settled = self.closed or bool(self.rewards)
         for position, before in enumerate(self.applied.tolist()):
             after = np.nan
             if position in self.rewards:
                 after = _combined(self.rewards[position], combine)
-            elif self.closed and (not self.seen or position in self.seen):
+            elif settled and (not self.seen or position in self.seen):
                 after = default_reward
             if after != before and not (after != after and before != before):
                 self.applied[position] = after

@@ -37,20 +37,28 @@ def take(join: Join, outcomes: Outcomes, answers: Sequence[Answer | None], start
 # --- one decision -----------------------------------------------------------------------------
 
 
-def test_a_click_counts_at_once_and_the_rest_when_the_window_closes() -> None:
+def test_the_first_click_settles_its_slate_at_once() -> None:
     join, outcomes = Join(SETTINGS), Outcomes()
     fold_in(outcomes, join.take(decisions_at([decided("r")], 0, 1), None).examples)
     assert outcomes == {}
     log: list[Answer | None] = [Answer(START_MS + 50, "r", item_id="b")]
     take(join, outcomes, log, 0)
-    assert outcomes == {(0, "b"): 1.0}
-    log += [tick(WINDOW_MS)]
-    take(join, outcomes, log, 1)
-    assert outcomes == {(0, "b"): 1.0}, "the window has not passed"
-    log += [tick(WINDOW_MS + 1)]
-    take(join, outcomes, log, 2)
     assert outcomes == {(0, "a"): 0.0, (0, "b"): 1.0, (0, "c"): 0.0}
-    assert (join.counts.n_matched, join.counts.n_outcomes, join.counts.n_positive) == (1, 3, 1)
+    log += [Answer(START_MS + 60, "r", item_id="c")]
+    take(join, outcomes, log, 1)
+    assert outcomes == {(0, "a"): 0.0, (0, "b"): 1.0, (0, "c"): 1.0}
+    assert (join.counts.n_matched, join.counts.n_outcomes, join.counts.n_positive) == (2, 3, 2)
+
+
+def test_without_feedback_the_default_comes_when_the_window_closes() -> None:
+    join, outcomes = Join(SETTINGS), Outcomes()
+    fold_in(outcomes, join.take(decisions_at([decided("r")], 0, 1), None).examples)
+    log: list[Answer | None] = [tick(WINDOW_MS)]
+    take(join, outcomes, log, 0)
+    assert outcomes == {}, "the window has not passed"
+    log += [tick(WINDOW_MS + 1)]
+    take(join, outcomes, log, 1)
+    assert outcomes == {(0, "a"): 0.0, (0, "b"): 0.0, (0, "c"): 0.0}
 
 
 def test_a_later_reward_amends_until_the_horizon() -> None:
@@ -77,7 +85,7 @@ def test_feedback_read_long_after_its_time_is_late_by_the_order_of_the_events() 
 def test_rewards_of_one_item_are_combined_as_configured(combine: Combine, reward: float) -> None:
     log = [Answer(START_MS + ms, "r", reward=r) for ms, r in ((10, -0.5), (20, 2.0))]
     outcomes, _ = learned([decided("r")], log, [(1, 2)], replace(SETTINGS, combine=combine))
-    assert outcomes == {(0, "a"): reward}
+    assert outcomes == {(0, "a"): reward, (0, "b"): 0.0, (0, "c"): 0.0}
 
 
 @pytest.mark.parametrize("combine", ["sum", "max", "first"])
@@ -114,7 +122,7 @@ def test_feedback_of_another_user_or_on_another_item_matches_nothing() -> None:
 def test_a_repeated_decision_is_known_as_one() -> None:
     decisions = [decided("r"), decided("r", START_MS + 9, items="xyz")]
     outcomes, join = learned(decisions, [Answer(START_MS + 10, "r", item_id="a")], [(2, 1)])
-    assert outcomes == {(0, "a"): 1.0}
+    assert outcomes == {(0, "a"): 1.0, (0, "b"): 0.0, (0, "c"): 0.0}
     assert (join.counts.n_decisions, join.counts.n_repeated) == (1, 1)
 
 
@@ -129,7 +137,7 @@ def test_events_without_a_request_go_to_the_latest_decision_that_shows_the_item(
     log = [Answer(START_MS + 300), Answer(START_MS + 350, user_id="v")]
     for steps in ([(4, 2)], [(0, 2), (4, 0)], [(1, 1), (3, 0), (0, 1)], [(3, 2), (1, 0)]):
         outcomes, join = learned(decisions, log, steps, settings)
-        assert outcomes == {(1, "a"): 1.0}, steps
+        assert outcomes == {(1, "a"): 1.0, (1, "b"): 0.0, (1, "c"): 0.0}, steps
         assert join.counts.n_unmatched == 1, steps
 
 
