@@ -25,7 +25,7 @@ from rich.console import Console
 from streamer.application.supervisor import Supervisor
 from streamer.client import Recommender
 from streamer.config import Config, known_keys, masked
-from streamer.config.keys import CLIENT
+from streamer.config.keys import CLIENT, feature_key
 from streamer.config.masking import toml_text
 from streamer.errors import RequestTimeout
 from streamer.kafka.embedded import EmbeddedBroker
@@ -210,8 +210,8 @@ def console_script() -> str:
 def _environment(config: Config) -> dict[str, str]:
     """Variables under which a process arrives at this configuration, whoever set what here.
 
-    Options of librdkafka alone stay where they came from: the variables, which are passed on, or
-    the file, which is read again.
+    Options of librdkafka and definitions of features stay where they came from: the variables,
+    which are passed on, or the file, which is read again.
     """
     origins = set(config.origins.values())
     environment = {
@@ -220,8 +220,8 @@ def _environment(config: Config) -> dict[str, str]:
         if not (name.startswith("STREAMER_") and "__" in name) or f"environment {name}" in origins
     }
     for name, key in known_keys().items():
-        value = operator.attrgetter(name)(config)
-        if name != CLIENT:
+        if name != CLIENT and feature_key(name) is None:
+            value = operator.attrgetter(name)(config)
             environment[key.variable] = str(value) if key.takes_text else toml_text(value)
     return environment
 
