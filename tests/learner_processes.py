@@ -1,4 +1,4 @@
-"""Learners as a user runs them, over one topic and one store, and what they leave there."""
+"""Learners and scorers as a user runs them, over one store, and what they leave there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Self
 
 from streamer.application.processes import configured_store
-from streamer.config import load_config
+from streamer.config import known_keys, load_config
+from streamer.config.masking import toml_text
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.topics import create_topics
 from streamer.learner.configured import learner_settings
@@ -48,14 +49,14 @@ def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = P
         time.sleep(0.02)
 
 
-class LearnerProcess:
-    """One life of a learner."""
+class StreamerProcess:
+    """One life of a process: ``learn`` or ``score``, and its arguments."""
 
     def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [*COMMAND, "learn", *arguments],
+                [*COMMAND, *arguments],
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -69,14 +70,6 @@ class LearnerProcess:
     @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")
-
-    @property
-    def partitions(self) -> list[int]:
-        """Those it owns now, as its log says."""
-        last = deque(_OWNED.finditer(self.log), maxlen=1)
-        if not last or last[0][0].startswith("partitions_revoked"):
-            return []
-        return [int(number) for number in last[0][1].split(",") if number.strip()]
 
     def kill(self) -> None:
         """SIGKILL it, in the midst of whatever it does."""
@@ -97,7 +90,7 @@ class LearnerProcess:
         assert self.running, f"it has ended by itself:\n{self.log}"
         self._process.terminate()
         assert self._process.wait(PATIENCE_S) == 0, self.log
-        assert "learner_stopped" in self.log
+        assert "_stopped" in self.log
 
     def end(self) -> None:
         """Let nothing of it remain."""
@@ -106,13 +99,25 @@ class LearnerProcess:
         self._process.wait()
 
 
+class LearnerProcess(StreamerProcess):
+    """One life of a learner."""
+
+    @property
+    def partitions(self) -> list[int]:
+        """Those it owns now, as its log says."""
+        last = deque(_OWNED.finditer(self.log), maxlen=1)
+        if not last or last[0][0].startswith("partitions_revoked"):
+            return []
+        return [int(number) for number in last[0][1].split(",") if number.strip()]
+
+
 class Deployment:
-    """A topic, a store and the learners over them; ends those that still run when left.
+    """Topics, a store and the processes over them; ends those that still run when left.
 
     Parameters
     ----------
     folder
-        For the learners' logs; no other deployment's.
+        For the processes' logs; no other deployment's.
     settings
         Of broker, topics and store, over ``SETTINGS``, by dotted key.
     """
@@ -121,22 +126,34 @@ class Deployment:
         folder.mkdir(parents=True, exist_ok=True)
         given = {**SETTINGS, **settings}
         self.config = load_config(env={}, flags=given)
+        self._settings = learner_settings(self.config)
         self._folder = folder
         self._environment = {
-            f"STREAMER_{key.replace('.', '__').upper()}": str(value) for key, value in given.items()
+            key.variable: str(given[name]) if key.takes_text else toml_text(given[name])
+            for name, key in known_keys().items()
+            if name in given
         }
         create_topics(self.config.kafka.bootstrap_servers, self.config.topics)
         self._models = build_models(self.config)
         self._store = configured_store(self.config)
         self._store.ensure_layout(store_layout(self.config, self._models))
-        self._learners: list[LearnerProcess] = []
+        self._processes: list[StreamerProcess] = []
 
     def start(self, *, alone: bool = False) -> LearnerProcess:
         """Start another learner, in the consumer group or ``alone``."""
-        log = self._folder / f"learner-{len(self._learners)}.log"
-        learner = LearnerProcess(["--alone"] if alone else [], self._environment, log)
-        self._learners.append(learner)
+        arguments = ["learn", *(["--alone"] if alone else [])]
+        learner = LearnerProcess(arguments, self._environment, self._new_log())
+        self._processes.append(learner)
         return learner
+
+    def start_scorer(self) -> StreamerProcess:
+        """Start a scorer without a group: it answers again whatever is younger than a minute."""
+        scorer = StreamerProcess(["score", "--alone"], self._environment, self._new_log())
+        self._processes.append(scorer)
+        return scorer
+
+    def _new_log(self) -> Path:
+        return self._folder / f"process-{len(self._processes)}.log"
 
     def learn_all(self) -> None:
         """Learn whatever is in the topic, undisturbed, and stop in order."""
@@ -180,28 +197,31 @@ class Deployment:
             "a commit of every partition",
         )
 
-    def offsets(self) -> dict[int, int]:
-        """Partition → next offset to learn, as stored."""
+    def offsets(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) → next offset to learn, as stored."""
         last = {p: deque(self._store.schedule(p), maxlen=1) for p in self.versions()}
-        topic = self.config.topics.topic("events")
-        return {p: entries[0].offsets[topic][1] if entries else 0 for p, entries in last.items()}
+        return {
+            (topic, p): entries[0].offsets[topic][1] if entries else 0
+            for p, entries in last.items()
+            for topic in self._settings.topics
+        }
 
-    def ends(self) -> dict[int, int]:
-        """Partition → offset the next message will get."""
-        topic = self.config.topics.topic("events")
+    def ends(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) → offset the next message will get."""
         with ExitStack() as stack:
             reader = configured_reader(self.config)
             stack.callback(reader.close)
-            ends = reader.end_offsets(reader.partitions(topic))
-        return {partition: end for (_, partition), end in ends.items()}
+            return reader.end_offsets(reader.partitions(*self._settings.topics))
 
     def caught_up(self) -> bool:
         return self.offsets() == self.ends()
 
     def contents(self) -> list[Contents]:
         """All that the store holds, partition after partition."""
-        settings = learner_settings(self.config)
-        return [image_contents(self._store.load(p), self._models, settings) for p in self.ends()]
+        return [
+            image_contents(self._store.load(p), self._models, self._settings)
+            for p in self.versions()
+        ]
 
     def __enter__(self) -> Self:
         return self
@@ -212,6 +232,6 @@ class Deployment:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for learner in self._learners:
-            learner.end()
+        for process in self._processes:
+            process.end()
         self._store.close()

@@ -15,6 +15,7 @@ import numpy as np
 from producers.datasets import open_log
 from producers.simulator import Simulator, SimulatorConfig
 from streamer.config import Config
+from streamer.config.settings import TopicRole
 from streamer.events import Event, encode, message_key
 from streamer.kafka.configured import configured_sink
 from streamer.kafka.sink import KafkaSink
@@ -34,10 +35,11 @@ _CHUNK = 50
 
 
 class Message(NamedTuple):
-    """What is sent: the key chooses the partition."""
+    """What is sent, and to which topic: the key chooses the partition."""
 
     key: bytes
     value: bytes
+    role: TopicRole = "events"
 
 
 def recorded_log(n_max: int | None = None) -> tuple[str, list[Message]]:
@@ -105,7 +107,7 @@ class Stream:
             self._failure = error
 
     def _send_all(self, sink: KafkaSink) -> None:
-        topic = self._config.topics.topic("events")
+        topics = self._config.topics
         ends = np.linspace(0, len(self._messages), self._n_parts + 1).astype(int).tolist()
         for start, end in itertools.pairwise(ends):
             self._released.acquire()
@@ -114,6 +116,7 @@ class Stream:
                 if self._abandoned:
                     return
                 for message in self._messages[at : min(at + _CHUNK, end)]:
+                    topic = topics.topic(message.role)
                     sink.send(topic, key=message.key, value=message.value)
 
     def __enter__(self) -> Self:

@@ -10,21 +10,28 @@ new member waits 10 s for one that was killed.
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from deploy.kafka.node import KafkaNode
-from streamer.learner.verify import compare_contents
+from tests.crashes import (
+    RATE,
+    assert_same,
+    assert_verified,
+    finish,
+    kill_learners,
+    redis_settings,
+    send_and_wait,
+    share,
+    topic_settings,
+    undisturbed,
+)
 from tests.learner_processes import Deployment, LearnerProcess, wait_until
 from tests.recorded_stream import Message, Stream, recorded_log
 from tests.redis_server import RedisServer
 
-N_KILLS = 10
 N_SHORT = 30_000
-RATE = 5_000.0
 
 
 @pytest.fixture(scope="module")
@@ -39,75 +46,7 @@ def short_log() -> list[Message]:
     return recorded_log(N_SHORT)[1]
 
 
-def kill_learners(deployment: Deployment, messages: list[Message], *, seed: int) -> None:
-    """Publish a log and SIGKILL ``N_KILLS`` learners, each at a random moment of its life."""
-    rng = np.random.default_rng(seed)
-    with Stream(deployment.config, messages, n_parts=N_KILLS + 1, rate=RATE) as stream:
-        for n in range(N_KILLS):
-            learner = deployment.start(alone=True)
-            stream.send_part()
-            if n % 4 < 3:  # while it fetches, learns, commits or writes a checkpoint
-                deployment.wait_for_a_commit()
-                time.sleep(rng.uniform(0.0, 0.8))
-            else:  # while it starts, takes its partitions, loads or reads the window again
-                time.sleep(rng.uniform(0.5, 1.5))
-            learner.kill()
-
-
-def send_and_wait(stream: Stream, deployment: Deployment) -> None:
-    """Publish a part and return in the middle of it, when every partition has been committed."""
-    stream.send_part()
-    deployment.wait_for_commits()
-
-
-def finish(deployment: Deployment, learner: LearnerProcess | None = None) -> None:
-    """Let a learner catch up and stop in order."""
-    learner = learner or deployment.start(alone=True)
-    wait_until(deployment.caught_up, "the learner has caught up")
-    learner.stop()
-
-
-def assert_same(left: Deployment, right: Deployment) -> None:
-    """What two stores hold is equal, bit for bit, and is something."""
-    for a, b in zip(left.contents(), right.contents(), strict=True):
-        assert compare_contents(a, b) == []
-        assert len(a.names["user"]) > 100
-        assert np.abs(a.tables["user_factors"][1]).max() > 0.01
-
-
-def assert_verified(deployment: Deployment, messages: list[Message]) -> None:
-    """Every message was learned once, and the schedule executed again gives the store."""
-    assert sum(deployment.offsets().values()) == len(messages)
-    said = deployment.verify()
-    print(said.splitlines()[0])
-    assert f"{deployment.n_commits:,} commits, {len(messages):,} messages executed again" in said
-    assert "the store is what its schedule says, bit for bit" in said
-
-
 # --- the learner is killed ------------------------------------------------------------------------
-
-
-def redis_settings(request: pytest.FixtureRequest) -> dict[str, object]:
-    return {
-        "store.url": request.getfixturevalue("redis_url"),
-        "store.key_prefix": request.getfixturevalue("redis_prefix"),
-    }
-
-
-def topic_settings(servers: str, prefix: str, n_partitions: int) -> dict[str, object]:
-    return {
-        "kafka.bootstrap_servers": servers,
-        "kafka.group": prefix,
-        "topics.prefix": prefix,
-        "topics.partitions": n_partitions,
-    }
-
-
-def undisturbed(folder: Path, topic: dict[str, object]) -> Deployment:
-    """Another store that one learner has filled from the same topic, without a disturbance."""
-    deployment = Deployment(folder, topic | {"store.url": f"sqlite:{folder / 'undisturbed.db'}"})
-    deployment.learn_all()
-    return deployment
 
 
 @pytest.mark.timeout(120)
@@ -151,17 +90,6 @@ def test_four_partitions_of_a_learner_killed_ten_times_are_what_their_schedule_s
 
 
 # --- partitions move ------------------------------------------------------------------------------
-
-
-def share(first: LearnerProcess, second: LearnerProcess) -> None:
-    """Wait until both own two of the four partitions, each another two."""
-    wait_until(
-        lambda: (
-            len(first.partitions) == len(second.partitions) == 2
-            and sorted(first.partitions + second.partitions) == [0, 1, 2, 3]
-        ),
-        "two learners share four partitions",
-    )
 
 
 @pytest.mark.timeout(120)
