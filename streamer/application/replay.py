@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -32,6 +33,9 @@ from streamer.errors import ConfigError
 if TYPE_CHECKING:
     from streamer.replay.log import EventLog
     from streamer.replay.result import Numbers, Result
+    from streamer.replay.settings import Settings
+    from streamer.replay.specs import Spec
+    from streamer.replay.sweep import Sweep
 
 _output = Console()
 _errors = Console(stderr=True)
@@ -49,7 +53,7 @@ def replay(
     ] = "topk",
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", help="SPEC[,SPEC …], all in one pass: popularity, mf-softmax …"),
+        typer.Option("--model", help="SPEC[,SPEC …], all in one pass: funnel, popularity, isgd …"),
     ] = None,
     positives: Annotated[
         str | None,
@@ -69,7 +73,8 @@ def replay(
         str, typer.Option("--rank-ties", help="Equal scores: `random`, or `against` the target.")
     ] = "random",
     candidates: Annotated[
-        str, typer.Option("--candidates", help="Rank among `all`, or `sampled:N` drawn at random.")
+        str,
+        typer.Option("--candidates", help="`all`, `sampled:N` at random, or `served` slates."),
     ] = "all",
     repeats: Annotated[
         str, typer.Option("--repeats", help="Consumed once more: `skip`, or `keep` to score it.")
@@ -86,6 +91,31 @@ def replay(
     cold_below: Annotated[
         int, typer.Option("--cold-below", help="Consumptions from which nothing is cold.")
     ] = 5,
+    sync_interval: Annotated[
+        str | None,
+        typer.Option("--sync-interval", help="Models learn every so often, as 30s; 0: at once."),
+    ] = None,
+    label_delay: Annotated[
+        str | None, typer.Option("--label-delay", help="Events arrive so much later, as 5m.")
+    ] = None,
+    disorder: Annotated[
+        str | None,
+        typer.Option("--disorder", help="Events arrive up to so much later, at random."),
+    ] = None,
+    drop: Annotated[
+        str | None, typer.Option("--drop", help="Share of the events that never arrive.")
+    ] = None,
+    crash_every: Annotated[
+        str | None,
+        typer.Option("--crash-every", help="Events after which the funnel's learner is lost."),
+    ] = None,
+    partitions: Annotated[
+        str | None, typer.Option("--partitions", help="Of the funnel's topics; by default 1.")
+    ] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option("--sweep", help="KNOB=VALUE,VALUE …: replay once at each, as drop=0,0.1."),
+    ] = None,
     mapping: Annotated[
         str | None,
         typer.Option("--map", help="Names of the log's fields: user_id=userId,ts=timestamp:s …"),
@@ -118,11 +148,10 @@ def replay(
     ] = None,
 ) -> None:
     """Replay a log: every event is predicted first, then learned, by each model."""
-    from streamer.replay.experiment import Experiment, with_defaults
+    from streamer.replay.experiment import with_defaults
+    from streamer.replay.knobs import knobs_of
     from streamer.replay.log import Ties
     from streamer.replay.models import DEFAULT_MODELS, Task
-    from streamer.replay.report import report as report_page
-    from streamer.replay.result import encoded, result_of
     from streamer.replay.settings import FeedbackSeen, RankTies, Repeats, Settings
     from streamer.replay.specs import parse_specs
 
@@ -131,6 +160,16 @@ def replay(
             raise ConfigError(f"{path} can't be written: {path.parent} is no folder; make it first")
     if open_report and report is None:
         raise ConfigError("--open opens the page that --report writes; add --report OUT.html")
+    knobs = knobs_of(
+        {
+            "sync-interval": sync_interval,
+            "label-delay": label_delay,
+            "disorder": disorder,
+            "drop": drop,
+            "crash-every": crash_every,
+            "partitions": partitions,
+        }
+    )
     chosen = Settings(
         task=_choice("--task", task, Task),
         positives=positives,
@@ -139,34 +178,23 @@ def replay(
         ties=_choice("--ties", ties, Ties),
         rank_ties=_choice("--rank-ties", rank_ties, RankTies),
         n_sampled=_n_sampled(candidates),
+        served=candidates == "served",
         repeats=_choice("--repeats", repeats, Repeats),
         feedback=_choice("--feedback", feedback, FeedbackSeen),
         scale=_scale(scale),
         cold_below=cold_below,
+        knobs=knobs,
         **_windows(windows),
     )
     settings = with_defaults(chosen, warmup=warmup)
     loaded = load_config(config, flags={"kafka.bootstrap_servers": bootstrap_servers})
     specs = parse_specs(models or [DEFAULT_MODELS[settings.task]])
     opened = _opened(log, loaded, mapping, event_type, items, strict)
-    experiment = Experiment(opened, specs, settings, config=loaded)
-    with _progress() as bar:
-        reading = bar.add_task("reading", total=opened.n_estimated)
-        replaying = bar.add_task("replaying", total=None, visible=False)
-        outcome = experiment.run(
-            surveying=lambda n: bar.update(reading, completed=n),
-            replaying=lambda n, total: bar.update(
-                replaying, completed=n, total=total, visible=True
-            ),
-        )
-    result = result_of(outcome)
-    if json is not None:
-        _write(json, encoded(result))
-    if report is not None:
-        _write(report, report_page(result).encode())
-        if open_report:
-            webbrowser.open(report.resolve().as_uri())
-    _show(result)
+    written = _Written(json, report, open_report)
+    if sweep is None:
+        _replay_once(opened, specs, settings, loaded, written)
+    else:
+        _replay_swept(opened, specs, settings, loaded, written, sweep)
 
 
 def compare(
@@ -240,6 +268,78 @@ def record(
     _show_malformed(log.n_malformed, [str(each) for each in log.malformed])
 
 
+# --- replaying ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Where results go."""
+
+    json: Path | None
+    report: Path | None
+    opened: bool
+
+    def write(self, result: msgspec.Struct, page: Callable[[], str]) -> None:
+        from streamer.replay.result import encoded
+
+        if self.json is not None:
+            _write(self.json, encoded(result))
+        if self.report is not None:
+            _write(self.report, page().encode())
+            if self.opened:
+                webbrowser.open(self.report.resolve().as_uri())
+
+
+def _replay_once(
+    log: EventLog, specs: Sequence[Spec], settings: Settings, config: Config, written: _Written
+) -> None:
+    from streamer.replay.report import report as report_page
+
+    result = _result(log, specs, settings, config, "replaying")
+    written.write(result, lambda: report_page(result))
+    _show(result)
+
+
+def _replay_swept(
+    log: EventLog,
+    specs: Sequence[Spec],
+    settings: Settings,
+    config: Config,
+    written: _Written,
+    text: str,
+) -> None:
+    from streamer.replay.sweep import Sweep, SweptRun, parse_sweep, sweep_page
+
+    knob, values = parse_sweep(text, settings.knobs)
+    runs = []
+    for value, knobs in values:
+        turned = msgspec.structs.replace(settings, knobs=knobs)
+        result = _result(log, specs, turned, config, f"{knob}={value}")
+        runs.append(SweptRun(value=value, result=result))
+    sweep = Sweep(knob=knob, runs=runs)
+    written.write(sweep, lambda: sweep_page(sweep))
+    _show_sweep(sweep)
+
+
+def _result(
+    log: EventLog, specs: Sequence[Spec], settings: Settings, config: Config, doing: str
+) -> Result:
+    from streamer.replay.experiment import Experiment
+    from streamer.replay.result import result_of
+
+    experiment = Experiment(log, specs, settings, config=config)
+    with _progress() as bar:
+        reading = bar.add_task("reading", total=log.n_estimated)
+        replaying = bar.add_task(doing, total=None, visible=False)
+        outcome = experiment.run(
+            surveying=lambda n: bar.update(reading, completed=n),
+            replaying=lambda n, total: bar.update(
+                replaying, completed=n, total=total, visible=True
+            ),
+        )
+    return result_of(outcome)
+
+
 # --- what was asked for ---------------------------------------------------------------------------
 
 
@@ -251,11 +351,11 @@ def _choice(option: str, text: str, kind: Any) -> Any:
 
 
 def _n_sampled(candidates: str) -> int | None:
-    if candidates == "all":
+    if candidates in ("all", "served"):
         return None
     kind, _, number = candidates.partition(":")
     if kind != "sampled" or not number.isdecimal():
-        raise ConfigError(f"--candidates {candidates!r} is neither all nor sampled:N")
+        raise ConfigError(f"--candidates {candidates!r} is none of all, sampled:N and served")
     return int(number)
 
 
@@ -331,6 +431,25 @@ def _show(result: Result) -> None:
         highlight=False,
     )
     _show_malformed(result.log.n_malformed, result.log.malformed)
+
+
+def _show_sweep(sweep: Sweep) -> None:
+    from streamer.replay.sweep import change_text
+
+    metrics = _shown_metrics(sweep.runs[0].result)
+    change = f"{metrics[0]} against {sweep.runs[0].value}"
+    title = escape(f"{sweep.knob} on {sweep.runs[0].result.log.name}")
+    table = Table(sweep.knob, "model", *metrics, change, "events/s", title=title)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for run in sweep.runs:
+        for model, values in run.result.metrics.items():
+            cells = [_cell(values, {}, name) for name in metrics]
+            changed = change_text(sweep.change(run, model)) if run is not sweep.runs[0] else "–"
+            rate = f"{values['events_per_s'] or 0:,.0f}"
+            table.add_row(run.value, escape(model), *cells, changed, rate)
+    _output.print(table)
+    _show_malformed(sweep.runs[0].result.log.n_malformed, sweep.runs[0].result.log.malformed)
 
 
 def _shown_metrics(result: Result) -> Sequence[str]:

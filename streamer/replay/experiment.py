@@ -19,8 +19,9 @@ from streamer.events import EVENT_CODES, Event
 from streamer.learner.rewards import rewards
 from streamer.replay.catalogue import Catalogue
 from streamer.replay.interactions import UNKNOWN, Interaction
+from streamer.replay.knobs_delivery import Delivered
 from streamer.replay.log import EventLog, Progress, Survey, in_order, survey
-from streamer.replay.models import build_model
+from streamer.replay.models import FUNNEL, build_model
 from streamer.replay.positives import parse_positives
 from streamer.replay.rating_task import RatingTask
 from streamer.replay.settings import Settings
@@ -103,8 +104,20 @@ class Experiment:
         self._config = config
         self._names = tuple(spec.text for spec in specs)
         self._models: list[Any] = [
-            build_model(spec, task=settings.task, seed=settings.seed) for spec in specs
+            build_model(
+                spec,
+                task=settings.task,
+                seed=settings.seed,
+                config=config,
+                knobs=settings.knobs,
+                k=settings.k,
+                served=settings.served,
+            )
+            for spec in specs
         ]
+        unused = settings.knobs.of_funnel
+        if unused and not any(spec.name == FUNNEL for spec in specs):
+            raise ConfigError(f"--{unused[0]} is of --model funnel; add it, or leave this out")
         self._worth = lru_cache(maxsize=65_536)(self._reward)
         self._is_target = self._condition()
 
@@ -197,6 +210,9 @@ class _Run:
         self._n_targets = self._n_learned = self._n_first_seen = self._n_repeated = 0
         self._n_warmup = int(settings.warmup * found.n_targets)
         self._learn_s = [0.0] * len(models)
+        self._delivered = [
+            (at, model) for at, model in enumerate(models) if isinstance(model, Delivered)
+        ]
 
     def replay(self, log: EventLog, progress: Progress | None) -> Outcome:
         start_s = perf_counter()
@@ -209,6 +225,10 @@ class _Run:
             progress=progress,
         )
         for event in events:
+            for at, model in self._delivered:
+                started_s = perf_counter()
+                model.advance(event.ts)
+                self._learn_s[at] += perf_counter() - started_s
             if self._is_target(event):
                 if self._n_targets >= self._n_warmup:
                     self._score(event)

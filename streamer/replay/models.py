@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from models.biased_mf import BiasedMF
 from models.mf import ImplicitMF
+from streamer.config import Config
 from streamer.errors import ConfigError
 from streamer.replay.baselines.factors import BiasedFactors, ImplicitFactors
 from streamer.replay.baselines.isgd import ISGD
@@ -16,7 +17,10 @@ from streamer.replay.baselines.item_cosine import ItemCosine
 from streamer.replay.baselines.popularity import Popularity
 from streamer.replay.baselines.river_model import RiverModel
 from streamer.replay.baselines.running_mean import RunningMean
+from streamer.replay.funnel_model import FunnelModel, funnel_config, funnel_keys
 from streamer.replay.interactions import Learner, RatingModel, TopKModel
+from streamer.replay.knobs import Knobs
+from streamer.replay.knobs_delivery import Delivered, Synced
 from streamer.replay.specs import Spec, duration_ms
 
 Task = Literal["topk", "rating"]
@@ -98,31 +102,54 @@ MODELS: dict[str, Entry] = {
 """Name → how it is made; all are learned one event at a time, after they were asked about it."""
 RIVER = "river"
 """``river:EXPRESSION``: a recommender or regressor of river."""
+FUNNEL = "funnel"
+"""``funnel:KEY=VALUE``: the live system, some keys of its configuration changed."""
 DEFAULT_MODELS: dict[Task, str] = {
-    "topk": "popularity,mf-softmax",
+    "topk": FUNNEL,
     "rating": "running-mean,biased-mf",
 }
 """What is replayed where nobody says what."""
 
 
-def build_model(spec: Spec, *, task: Task, seed: int) -> Any:
+def build_model(
+    spec: Spec,
+    *,
+    task: Task,
+    seed: int,
+    config: Config | None = None,
+    knobs: Knobs | None = None,
+    k: int = 10,
+    served: bool = False,
+) -> Any:
     """The model of a spec: a ``TopKModel`` for ``topk``, a ``RatingModel`` for ``rating``.
+
+    Parameters
+    ----------
+    config, k
+        Of a funnel, and the length of its slates.
+    knobs
+        Where one of them is turned, or the model must be synced, it comes as :class:`Delivered`.
+    served
+        Rank what would be served alone.
 
     Raises
     ------
     ConfigError
         When no model has this name or such a parameter, or it can't do the task.
     """
+    knobs = knobs or Knobs()
     entry = MODELS.get(spec.name)
-    if entry is None and spec.name != RIVER:
-        known = ", ".join((*MODELS, f"{RIVER}:EXPRESSION"))
+    if entry is None and spec.name not in (RIVER, FUNNEL):
+        known = ", ".join((*MODELS, FUNNEL, f"{RIVER}:EXPRESSION"))
         raise ConfigError(f"model {spec.text!r} is unknown; choose one of {known}")
     try:
-        model = (
-            RiverModel(spec.rest, rates=task == "rating")
-            if entry is None
-            else entry.make(seed=seed, **spec.parameters(entry.parameters))
-        )
+        model: Any
+        if entry is not None:
+            model = entry.make(seed=seed, **spec.parameters(entry.parameters))
+        elif spec.name == RIVER:
+            model = RiverModel(spec.rest, rates=task == "rating")
+        else:
+            model = _funnel(spec, config or Config(), knobs, seed=seed, k=k, served=served)
     except ValueError as error:
         raise ConfigError(f"model {spec.text!r} can't be made: {error}") from error
     if not isinstance(model, _PROTOCOLS[task]):
@@ -130,4 +157,23 @@ def build_model(spec: Spec, *, task: Task, seed: int) -> Any:
             f"model {spec.text!r} can't do --task {task}: it has no"
             f" {'ranking' if task == 'topk' else 'prediction of values'}; leave it out"
         )
+    if served and spec.name != FUNNEL:
+        raise ConfigError(
+            f"model {spec.text!r} serves no slates, so --candidates served is not for it; leave it"
+            " out"
+        )
+    if knobs.delays or isinstance(model, Synced):
+        return Delivered(model, knobs, seed=seed)
     return model
+
+
+def _funnel(
+    spec: Spec, config: Config, knobs: Knobs, *, seed: int, k: int, served: bool
+) -> FunnelModel:
+    given = spec.parameters(dict.fromkeys(funnel_keys(), str))
+    return FunnelModel(
+        funnel_config(config, given, seed=seed, n_partitions=knobs.partitions),
+        k=k,
+        served=served,
+        crash_every=knobs.crash_every,
+    )

@@ -207,8 +207,8 @@ def _user_sums(outcome: Outcome) -> UserSums:
     )
 
 
-def encoded(result: Result) -> bytes:
-    """JSON, a field a line."""
+def encoded(result: msgspec.Struct) -> bytes:
+    """JSON of a result or of a sweep, a field a line."""
     return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
 
 

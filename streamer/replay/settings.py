@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from streamer.errors import ConfigError
+from streamer.replay.knobs import Knobs
 from streamer.replay.log import Ties
 from streamer.replay.models import Task
 
@@ -38,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     n_sampled
         Rank against so many candidates drawn at random; None: against all. A sample makes every
         model look better, and can turn their order round (Krichene & Rendle 2020).
+    served
+        Rank the slate that a funnel would have served, whatever the user has consumed.
     repeats
         ``skip``: what the user has consumed is neither scored nor a candidate. ``keep``: it is.
     feedback
@@ -50,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         In their place, windows of so many ms.
     cold_below
         Users and items are cold before so many consumptions.
+    knobs
+        How late and complete what models learn is.
     """
 
     task: Task = "topk"
@@ -60,12 +65,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ties: Ties = "shuffle"
     rank_ties: RankTies = "random"
     n_sampled: int | None = None
+    served: bool = False
     repeats: Repeats = "skip"
     feedback: FeedbackSeen = "positives"
     scale: tuple[float, float] | None = None
     n_windows: int = 20
     window_ms: int | None = None
     cold_below: int = 5
+    knobs: Knobs = Knobs()
 
     def check(self) -> None:
         """Refuse what can't be.
@@ -84,6 +91,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"{name} is {value}; it must be at least 1")
         if self.n_sampled is not None and self.n_sampled < 1:
             raise ConfigError(f"sampled:{self.n_sampled} candidates; there must be at least 1")
+        if self.served and self.task != "topk":
+            raise ConfigError("candidates served are of --task topk")
+        self.knobs.check()
         if self.seed < 0:
             raise ConfigError(f"seed {self.seed} must not be negative")
         if self.window_ms is not None and self.window_ms < 1:

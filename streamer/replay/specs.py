@@ -10,7 +10,7 @@ from typing import Any
 from streamer.errors import ConfigError
 
 _DURATION_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_PARAMETER = re.compile(r"\s*\w+\s*=")
+_PARAMETER = re.compile(r"\s*[\w.]+\s*=")
 _BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 

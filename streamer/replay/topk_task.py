@@ -80,6 +80,8 @@ class TopKTask:
             if item_row != UNKNOWN and excluded[item_row]:
                 self._histories.mark(user_row, excluded, 0)
                 return False
+            if self._settings.served:
+                self._histories.mark(user_row, excluded, 0)
         if self._settings.n_sampled is not None:
             start = self._start(_SAMPLE, number)
             exclude_all_but_sample(excluded, n_items, item_row, self._settings.n_sampled, start)

@@ -124,7 +124,7 @@ def test_ratings_have_errors_and_no_warmup(run: Run, log: Path) -> None:
     [
         (["--task", "ranking"], "'ranking' is none of topk, rating"),
         (["--ties", "none"], "shuffle, file"),
-        (["--candidates", "few"], "neither all nor sampled:N"),
+        (["--candidates", "few"], "none of all, sampled:N and served"),
         (["--scale", "5"], "LOW:HIGH"),
         (["--windows", "monthly"], "neither a number of windows"),
         (["--model", "als"], "unknown; choose one of"),

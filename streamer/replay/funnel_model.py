@@ -1,0 +1,186 @@
+"""The live system as one of an experiment's models: ``funnel``."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from streamer.config import Config, known_keys, load_config
+from streamer.events import Event, Request
+from streamer.replay.interactions import UNKNOWN, Interaction
+from streamer.replay.live import LiveSystem
+from streamer.scorer.evidence import Knowledge
+from streamer.scorer.features import Features
+from streamer.scorer.policies import GREEDY, BanditPolicy, Choice, Parameters
+
+_SECTIONS: Final = ("learner", "mf", "popularity", "rewards", "scorer", "join", "bandit")
+_UNSYNCED_MAX: Final = 2_000
+"""Events that may wait in the topic until somebody asks: 2,000 * 500 B = 1 MB."""
+_NEVER_S: Final = 31_536_000.0
+_NOBODY: Final = "nobody"
+
+
+def funnel_keys() -> list[str]:
+    """Configuration keys that matter to a funnel, dotted: ``mf.factors``."""
+    return [name for name in known_keys() if name.partition(".")[0] in _SECTIONS]
+
+
+def funnel_config(
+    config: Config, given: Mapping[str, str], *, seed: int, n_partitions: int
+) -> Config:
+    """A configuration with some keys changed, greedy unless a policy is among them.
+
+    Raises
+    ------
+    ConfigError
+        For a value of a wrong type or out of range.
+    """
+    flags: dict[str, object] = {
+        name: operator.attrgetter(name)(config)
+        for name in known_keys()
+        if name.partition(".")[0] in (*_SECTIONS, "topics", "store")
+    }
+    # How often rows are folded changes no parameter, and a log's clock runs fast.
+    flags |= {"learner.checkpoint_interval_s": _NEVER_S, "bandit.policy": GREEDY}
+    flags |= {"learner.seed": seed, "topics.partitions": n_partitions, **given}
+    loaded = load_config(os.devnull, env={}, flags=flags)
+    return replace(loaded, features=config.features, windows=config.windows)
+
+
+class FunnelModel:
+    """Learner, store, replica and funnel of a :class:`LiveSystem`, asked before each event.
+
+    An event that is learned is published at the next :meth:`sync`, which has the learner take and
+    commit it and the replica follow. Requests are answered by the scorer's funnel and are not
+    published: nobody reacts to what is recommended in a replay, so as decisions they would teach
+    that all of it was bad. The bandit therefore ranks by its prior, the configured blend.
+
+    On one partition what is learned does not depend on where batches end, so a sync is carried out
+    when somebody asks; on several, at once, since partitions of one batch are learned in turn.
+
+    Parameters
+    ----------
+    config
+        Of the system.
+    k
+        Length of a slate.
+    served
+        Rank the slate alone; otherwise all candidates that were recalled, the slate first.
+    crash_every
+        At the sync after so many events, each time, lose the learner with what it knows and have
+        another start from the store; 0: never.
+    """
+
+    def __init__(
+        self, config: Config, *, k: int = 10, served: bool = False, crash_every: int = 0
+    ) -> None:
+        self._config = config
+        self._k = k
+        self._served = served
+        self._crash_every = crash_every
+        self._policy = _Watched(BanditPolicy(config))
+        self._live: LiveSystem | None = None
+        self._waiting: list[Event] = []
+        self._n_learned = self._n_unsynced = self._n_since_crash = 0
+        self._user_ids: list[str] = []
+        self._item_rows: dict[str, int] = {}
+        self._scores: NDArray[np.float64] = np.zeros(1_024)
+
+    @property
+    def live(self) -> LiveSystem | None:
+        """The system; None before the first event."""
+        return self._live
+
+    def learn(self, interaction: Interaction) -> None:
+        """Have an event published at the next sync."""
+        event = interaction.event
+        if self._live is None:
+            self._live = LiveSystem(
+                self._config,
+                start_ms=event.ts,
+                sync_interval_ms=0,
+                policy=self._policy,
+                keeps_messages=False,
+            )
+        if interaction.user_row == len(self._user_ids):
+            self._user_ids.append(event.user_id)
+        self._item_rows.setdefault(event.item_id, interaction.item_row)
+        self._waiting.append(event)
+        self._n_learned += 1
+
+    def sync(self, at_ms: int) -> None:
+        """Publish what waits; from now on predictions see it."""
+        if self._live is None:
+            return
+        self._live.clock.set(at_ms)
+        for event in self._waiting:
+            self._live.publish(event)
+        self._n_unsynced += len(self._waiting)
+        self._n_since_crash += len(self._waiting)
+        self._waiting.clear()
+        crashes = 0 < self._crash_every <= self._n_since_crash
+        if crashes:
+            self._live.crash()
+            self._n_since_crash = 0
+        # What several partitions learn in one batch depends on where it ends.
+        several = self._config.topics.partitions > 1
+        if crashes or several or self._n_unsynced >= _UNSYNCED_MAX:
+            self._learn_published()
+
+    def score(self, user_row: int, ts_ms: int, n_items: int) -> NDArray[np.floating[Any]]:
+        """Expected rewards of the candidates, and above them the slate; -inf: not recalled."""
+        if n_items > len(self._scores):
+            self._scores = np.zeros(2 * n_items)
+        scores = self._scores[:n_items]
+        scores[:] = -np.inf
+        if self._live is None:
+            return scores
+        self._learn_published()
+        scorer = self._live.scorer
+        user_id = _NOBODY if user_row == UNKNOWN else self._user_ids[user_row]
+        request = Request(
+            request_id=f"{user_id}-{self._n_learned}", user_id=user_id, ts=ts_ms, k=self._k
+        )
+        slate = scorer.funnel.recommend(request, scorer.replica.current(), scorer.catalogue)
+        if not slate.candidates:
+            return scores
+        expected, order = self._policy.expected, self._policy.order
+        if self._served:
+            values = np.full(len(expected), -np.inf)
+            values[order] = -np.arange(len(order))
+        else:
+            values = expected.copy()
+            values[order] = expected.max() + np.arange(len(order), 0, -1)
+        rows = self._item_rows
+        at = np.fromiter((rows.get(each, UNKNOWN) for each in slate.candidates), np.int64)
+        known = (at >= 0) & (at < n_items)
+        scores[at[known]] = values[known]
+        return scores
+
+    def _learn_published(self) -> None:
+        if self._live is not None and self._n_unsynced:
+            self._live.sync()
+            self._n_unsynced = 0
+
+
+class _Watched:
+    """A policy whose latest choice can be looked at: a slate tells what is expected of its own
+    items alone."""
+
+    def __init__(self, policy: BanditPolicy) -> None:
+        self._policy = policy
+        self.name: str = policy.name
+        self.parameters: Parameters = policy.parameters
+        self.expected: NDArray[np.float64] = np.zeros(0)
+        self.order: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+
+    def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
+        choice = self._policy.choose(features, knowledge, k, seed)
+        self.expected, self.order = choice.expected, choice.order
+        return choice

@@ -1,0 +1,162 @@
+"""The live system as a model of an experiment: it ranks as it would serve, whatever crashes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from streamer.config import Config
+from streamer.errors import ConfigError
+from streamer.events import Event
+from streamer.replay.experiment import Experiment
+from streamer.replay.funnel_model import FunnelModel, funnel_config
+from streamer.replay.interactions import UNKNOWN, Interaction
+from streamer.replay.knobs import Knobs
+from streamer.replay.live import LiveSystem
+from streamer.replay.models import build_model
+from streamer.replay.result import encoded, result_of
+from streamer.replay.settings import Settings
+from streamer.replay.specs import parse_specs
+from tests.unit.replay_logs import DAY_MS, MemoryLog, event, means, random_log, replayed
+
+TIMINGS = ("elapsed_s", "events_per_s")
+FUNNEL = "funnel:mf.factors=8,learner.dedup_window=200"
+LOG = random_log(160, seed=5, same_times=True)
+
+
+def found(knobs: Knobs, *, seed: int = 0, model: str = FUNNEL) -> Any:
+    """The JSON of a replay, without timings and without the knobs themselves."""
+    settings = Settings(positives="value>=3", knobs=knobs, seed=seed)
+    outcome = Experiment(LOG, parse_specs([model]), settings, config=Config()).run()
+    result = without_timings(json.loads(encoded(result_of(outcome))))
+    del result["configuration"]
+    return result
+
+
+def without_timings(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_timings(each) for key, each in value.items() if key not in TIMINGS}
+    return value
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_the_same_log_seed_and_settings_give_the_same_json(partitions: int) -> None:
+    knobs = Knobs(partitions=partitions)
+    first = found(knobs)
+    assert found(knobs) == first
+    assert found(knobs, seed=1)["metrics"] != first["metrics"]
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+@pytest.mark.parametrize("interval_ms", [0, 10 * DAY_MS])
+def test_losing_learners_changes_nothing(partitions: int, interval_ms: int) -> None:
+    knobs = {"partitions": partitions, "sync_interval_ms": interval_ms}
+    assert found(Knobs(**knobs, crash_every=7)) == found(Knobs(**knobs))
+
+
+def test_an_exploring_policy_is_the_same_every_time() -> None:
+    explores = "funnel:bandit.policy=epsilon-greedy,bandit.uniform_share=0.5"
+    first = found(Knobs(), model=explores)
+    assert found(Knobs(), model=explores) == first
+    assert first["metrics"][explores]["recall@10"] > 0
+
+
+def test_stale_parameters_rank_otherwise() -> None:
+    fresh, stale = (found(Knobs(sync_interval_ms=ms))["metrics"][FUNNEL] for ms in (0, 30 * DAY_MS))
+    assert stale["recall@10"] < fresh["recall@10"]
+
+
+def learn(model: FunnelModel, events: Sequence[Event], rows: Sequence[tuple[int, int]]) -> None:
+    for number, (each, (user_row, item_row)) in enumerate(zip(events, rows, strict=True)):
+        model.learn(
+            Interaction(number=number, event=each, user_row=user_row, item_row=item_row, reward=1.0)
+        )
+
+
+def test_it_ranks_what_the_live_system_would_serve() -> None:
+    """Asked the same way, a system that is fed by hand serves the slate that leads the ranking."""
+    config = funnel_config(Config(), {"mf.factors": "8"}, seed=3, n_partitions=1)
+    model = FunnelModel(config, k=5)
+    events = list(random_log(200, seed=6).events())
+    users: dict[str, int] = {}
+    items: dict[str, int] = {}
+    rows = [
+        (
+            users.setdefault(each.user_id, len(users)),
+            items.setdefault(each.item_id, len(items)),
+        )
+        for each in events
+    ]
+    live = LiveSystem(config, start_ms=events[0].ts, sync_interval_ms=0)
+    now_ms = events[-1].ts
+    for at in range(0, 200, 20):
+        learn(model, events[at : at + 20], rows[at : at + 20])
+        model.sync(events[at + 19].ts)
+        live.clock.set(events[at + 19].ts)
+        live.publish(*events[at : at + 20])
+        live.sync()
+    for user_id, user_row in users.items():
+        served = [items[item_id] for item_id in live.request(user_id, k=5).item_ids]
+        scores = model.score(user_row, now_ms, len(items))
+        assert np.argsort(-scores, kind="stable")[: len(served)].tolist() == served
+        assert (scores > -np.inf).sum() > len(served) == 5
+
+
+def test_scoring_changes_nothing() -> None:
+    config = funnel_config(Config(), {}, seed=0, n_partitions=1)
+    model = FunnelModel(config)
+    learn(model, [event("a", "x", 5), event("b", "y", 6)], [(0, 0), (1, 1)])
+    assert model.score(UNKNOWN, 7, 2).tolist() == [-np.inf, -np.inf], "nothing is synced yet"
+    model.sync(7)
+    first = model.score(0, 7, 2).copy()
+    assert first[0] == -np.inf, "it was consumed"
+    assert first[1] > -np.inf
+    model.score(UNKNOWN, 7, 2)
+    assert model.score(0, 7, 2).tolist() == first.tolist()
+
+
+def test_a_target_that_is_not_recalled_is_a_miss() -> None:
+    log = MemoryLog(
+        [event(f"u{n}", f"i{n % 30}", n * DAY_MS) for n in range(60)]
+        + [event("late", "i7", 61 * DAY_MS)]
+    )
+    narrow = "funnel:scorer.candidates_mf=0,scorer.candidates_trending=1"
+    settings = Settings(positives="value>=5", warmup=0.99, k=3)
+    for model, ranked in (("funnel", True), (narrow, False)):
+        outcome = replayed(log, model, settings)
+        assert outcome.tally.n_scored == 1
+        assert (means(outcome)["mrr"] > 0) is ranked
+
+
+def test_a_slate_is_all_that_is_served() -> None:
+    """What was consumed before the history begins is served again, and takes a place."""
+    popular = [event(f"v{n}", f"i{n % 3}", n) for n in range(30)]
+    consumed = [event("u", item, 30 + n) for n, item in enumerate(["i0", "i1", "i2", "z"])]
+    less = [event(f"w{n}", "j", 34 + n) for n in range(3)]
+    log = MemoryLog([*popular, *consumed, *less, event("u", "j", 40)])
+    forgets = "funnel:mf.history=1,scorer.candidates_mf=0,scorer.weight_mf=0"
+    settings = Settings(positives="value>=5", warmup=0.99, k=2)
+    assert means(replayed(log, forgets, settings))["mrr"] == 1
+    assert means(replayed(log, forgets, replace(settings, served=True)))["mrr"] == 0
+    with pytest.raises(ConfigError, match="serves no slates"):
+        build_model(parse_specs(["popularity"])[0], task="topk", seed=0, served=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        ("funnel:mf.factors=none", "mf.factors"),
+        ("funnel:kafka.group=x", "no parameter of funnel"),
+        ("funnel:factors=3", "no parameter of funnel"),
+    ],
+)
+def test_what_no_funnel_can_be_is_refused(model: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        build_model(parse_specs([model])[0], task="topk", seed=0)
+    with pytest.raises(ConfigError, match="can't do --task rating"):
+        build_model(parse_specs(["funnel"])[0], task="rating", seed=0)
