@@ -27,6 +27,8 @@ _OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "enable.auto.offset.store": False,
     # Offsets come from the owner. One that the log no longer has is reported, not passed over.
     "auto.offset.reset": "error",
+    # Where transactions end there are offsets without a message: only this says they are passed.
+    "enable.partition.eof": True,
 }
 FETCH_OPTIONS: Final[dict[str, str | int | float | bool]] = {
     # The fetch queue: 16 MB and 50,000 messages a partition bound its memory (a queued message
@@ -165,11 +167,26 @@ class Assignment:
         if batches:
             self.outages.over()
         codes = {error.code(): error for each in errors if (error := each.error())}
+        if codes.pop(ck.KafkaError._PARTITION_EOF, None) is not None:
+            self._reach_ends(errors)
         # Mended before the next fetch, for that may fail, and these batches must not be lost then.
         self._trimmed |= codes.pop(ck.KafkaError._AUTO_OFFSET_RESET, None) is not None
         for error in codes.values():
             self.outages.note(error)
         return batches
+
+    def _reach_ends(self, errors: list[ck.Message]) -> None:
+        """Move positions to the ends of logs that were read to their ends."""
+        for each in errors:
+            error, end = each.error(), each.offset()
+            topic, partition = each.topic(), each.partition()
+            assert error is not None
+            assert topic is not None
+            assert partition is not None
+            if error.code() == ck.KafkaError._PARTITION_EOF and end is not None:
+                at = self.positions.get((topic, partition))
+                if at is not None:
+                    self.positions[topic, partition] = max(at, end)
 
     def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Ends]:
         """Oldest and next offset of each log, asked for now."""

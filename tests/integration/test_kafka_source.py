@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
 
@@ -194,6 +195,24 @@ def test_lag_is_what_waits(kafka_bootstrap: str, topics: list[str], sink: KafkaS
     waiting = 100 - len(owner.values)
     assert owner.source.lag()[topics[0], 0] == waiting
     assert owner.source.lag()[topics[1], 2] == 0
+    owner.source.close()
+
+
+def test_nothing_waits_behind_the_end_of_a_transaction(
+    kafka_bootstrap: str, topics: list[str]
+) -> None:
+    """Its commit or abort takes an offset of its own, which no message will ever have."""
+    options = {"bootstrap.servers": kafka_bootstrap, "transactional.id": topics[0]}
+    producer = Producer(options)
+    producer.init_transactions(TIMEOUT_S)
+    for end in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        for value in numbers(5):
+            producer.produce(topics[0], value=value, partition=0)
+        end(TIMEOUT_S)
+    owner = Owner(kafka_bootstrap, None, topics)
+    owner.poll_until(lambda: len(owner.values) == 5)
+    owner.poll_until(lambda: owner.source.lag()[topics[0], 0] == 0)
     owner.source.close()
 
 
