@@ -180,7 +180,7 @@ def changing(n_users: int, n_items: int) -> Mapping[str, Callable[[], Contender]
         )
         return ByUserAndItem(policy, n_users, n_items)
 
-    return {"keeping": lambda: beta(0.0), "forgetting": lambda: beta(200.0)}
+    return {"keeping": lambda: beta(0.0), "forgetting": lambda: beta(100.0)}
 
 
 @dataclass(frozen=True, slots=True)

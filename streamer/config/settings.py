@@ -219,7 +219,8 @@ class ScorerConfig(Section, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=1_000,
-            description="drawn from the catalogue at random, also such as nobody has met yet",
+            description="drawn from the catalogue at random; without them, what had no feedback "
+            "yet is not shown",
         ),
     ] = 20
     weight_mf: Annotated[
@@ -297,8 +298,14 @@ class BanditConfig(Section, frozen=True, kw_only=True):
         float, Meta(ge=0, le=100, description="linucb, ucb1: width of the confidence bound")
     ] = 0.25
     noise_scale: Annotated[
-        float, Meta(ge=0, le=100, description="linear-thompson: 1 is the posterior itself")
-    ] = 0.5
+        float,
+        Meta(
+            ge=0,
+            le=100,
+            description="linear-thompson: 1 is the posterior itself; 0.5 explores half of all "
+            "slots at first",
+        ),
+    ] = 0.1
     temperature: Annotated[
         float, Meta(gt=0, le=1_000, description="plackett-luce: of the expected rewards")
     ] = 0.05
