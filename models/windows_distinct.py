@@ -64,7 +64,7 @@ def distinct(sketches: Sequence[Sketch]) -> float:
 
 
 class PaneSketches(PaneState):
-    """Distinct ids by key and pane; closes windows as :class:`models.windows_sums.PaneSums` does."""
+    """Distinct ids by key and pane; windows close as in :class:`models.windows_sums.PaneSums`."""
 
     def __init__(self, window: PaneWindow, *, lateness_ms: int, cells_max: int) -> None:
         if window.half_life_ms:

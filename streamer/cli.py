@@ -38,6 +38,8 @@ topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 store_app = typer.Typer(help="The parameter store.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(store_app, name="store")
+features_app = typer.Typer(help="Features over windows of event time.", no_args_is_help=True)
+app.add_typer(features_app, name="features")
 
 console = Console()
 errors = Console(stderr=True)
@@ -137,6 +139,19 @@ def score(
 
     log_to_stderr()
     run_scorer(_config(config, bootstrap_servers, store, metrics_port), alone=alone)
+
+
+@features_app.command("run")
+def features_run(
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+    metrics_port: MetricsOption = None,
+) -> None:
+    """Compute windowed features from events until SIGTERM; start more to share the work."""
+    from streamer.application.features import run_features
+
+    log_to_stderr()
+    run_features(_config(config, bootstrap_servers, None, metrics_port))
 
 
 @app.command()

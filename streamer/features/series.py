@@ -94,6 +94,9 @@ class Ids:
             self._n_given += 1
         return row
 
+    def find(self, entity_id: str) -> int | None:
+        return self._row_of.get(entity_id)
+
     def __getitem__(self, row: int) -> str:
         return self._id_of[row]
 

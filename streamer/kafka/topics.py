@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -92,6 +92,36 @@ def create_topics(
     counts = admin.counts() if missing else existing
     _check(wanted, counts, admin)
     return [TopicReport(each.name, counts[each.name], each in missing) for each in wanted]
+
+
+def create_internal_topics(
+    bootstrap_servers: str,
+    cleanup: Mapping[str, str],
+    topics: TopicsConfig,
+    *,
+    client_options: Options | None = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+) -> None:
+    """Make topics of a service's own where they are missing, ``topics.partitions`` each.
+
+    Parameters
+    ----------
+    cleanup
+        Full name → ``cleanup.policy``.
+
+    Raises
+    ------
+    TopicMismatch
+        When one exists with another number of partitions.
+    KafkaUnavailable
+    """
+    admin = _Admin(bootstrap_servers, client_options or {}, timeout_s)
+    wanted = [_Wanted(name, topics.partitions, True, policy) for name, policy in cleanup.items()]
+    existing = admin.counts()
+    if missing := [each for each in wanted if each.name not in existing]:
+        admin.create(missing, topics)
+        existing = admin.counts()
+    _check(wanted, existing, admin)
 
 
 def check_topics(

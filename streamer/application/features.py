@@ -1,0 +1,102 @@
+"""The windowed features, put together from a configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+
+from streamer.application.processes import require_broker
+from streamer.clock import SystemClock
+from streamer.config import Config
+from streamer.errors import ConfigError, KafkaUnavailable
+from streamer.features.categories import ItemCategories
+from streamer.features.ingest import Reread
+from streamer.features.metrics import FeaturesMetrics
+from streamer.features.settings import features_settings
+from streamer.kafka.configured import configured_reader
+from streamer.kafka.log_ends import EARLIEST
+from streamer.kafka.topics import check_topics, create_internal_topics
+from streamer.protocols import MessageBatch
+from streamer.telemetry import serve_metrics
+
+log = logging.getLogger(__name__)
+
+_N_REREAD = 20_000
+
+
+def run_features(config: Config) -> None:
+    """Compute windowed features until SIGTERM or SIGINT; start more to share the work.
+
+    Raises
+    ------
+    ConfigError
+        Where Faust is not installed, with the extra that brings it.
+    """
+    require_broker(config)
+    settings = features_settings(config)
+    try:
+        from streamer.features.app import broker_credentials, build_app, run_app
+    except ImportError as error:
+        raise ConfigError(str(error)) from error
+    check_topics(
+        config.kafka.bootstrap_servers,
+        config.topics,
+        client_options=config.kafka.client,
+        timeout_s=config.kafka.request_timeout_s,
+    )
+    # Faust passes over a topic that it has asked for and that is not there yet.
+    create_internal_topics(
+        config.kafka.bootstrap_servers,
+        {settings.contributions_topic: "delete", settings.changelog_topic: "compact"},
+        config.topics,
+        client_options=config.kafka.client,
+        timeout_s=config.kafka.request_timeout_s,
+    )
+    registry = CollectorRegistry()
+    with contextlib.ExitStack() as stack:
+        reader = configured_reader(config)
+        stack.callback(reader.close)
+        reader.start(dict.fromkeys(reader.partitions(config.topics.topic("items")), EARLIEST))
+        categories = ItemCategories(reader)
+        categories.load()
+        stack.enter_context(serve_metrics(registry, config.metrics.port))
+        app = build_app(
+            settings,
+            categories=categories,
+            reread=_reread(config),
+            clock=SystemClock(),
+            metrics=FeaturesMetrics(registry),
+            credentials=broker_credentials(config.kafka.client),
+        )
+        log.info("features_ready", extra={"n_features": len(settings.definitions)})
+        run_app(app)
+        log.info("features_stopped")
+
+
+def _reread(config: Config) -> Reread:
+    """Reads a stretch of the events topic again, as far as it is still there."""
+    topic, timeout_s = config.topics.topic("events"), config.kafka.request_timeout_s
+
+    def reread(partition: int, start: int, end: int) -> Iterator[MessageBatch]:
+        reader = configured_reader(config, {(topic, partition): start})
+        deadline = time.monotonic() + timeout_s
+        try:
+            while (at := reader.positions.get((topic, partition), start)) < end:
+                for batch in reader.poll(n_max=min(_N_REREAD, end - at), timeout_s=0.5):
+                    deadline = time.monotonic() + timeout_s
+                    n_before = int((batch.offsets < end).sum())
+                    if n_before:
+                        yield batch.part(0, n_before)
+                if time.monotonic() > deadline:
+                    raise KafkaUnavailable(
+                        f"{topic}[{partition}] gave nothing from offset {at} on within"
+                        f" {timeout_s:.0f} s; trying again later may help"
+                    )
+        finally:
+            reader.close()
+
+    return reread

@@ -1,0 +1,439 @@
+"""The Faust app: events in, contributions between workers, windows in a table, features out.
+
+Two agents. The first reads the events, partition by partition, and sends what they add to each
+entity to the partition where the entity's state is. The second keeps the state in a table, whose
+changelog topic any worker restores it from, and publishes features when windows end. Messages come
+at least once; what is in a sum is told by offsets (:mod:`streamer.features.shard`), so sums are
+exact after a crash all the same, and no transactions are needed.
+
+An offset is committed when all that came of it is acknowledged. What goes wrong on the way stops
+the worker: one that went on would have lost what it was doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from streamer.errors import BadMessage, ConfigError, KafkaError
+from streamer.events import FeatureValue, Rejected, dead_letter, encode, feature_value_key
+from streamer.features.bundles import decode_bundle
+from streamer.features.categories import ItemCategories
+from streamer.features.engine import FeatureEngine, FeatureResult
+from streamer.features.ingest import Ingest, Reread
+from streamer.features.metrics import FeaturesMetrics
+from streamer.features.settings import TABLE, FeaturesSettings
+from streamer.features.shard import Shard, keys_by_partition
+from streamer.protocols import Clock, MessageBatch
+
+try:
+    import faust
+    from faust.auth import Credentials
+except ImportError as error:
+    raise ImportError(
+        "the windowed features run on Faust, which is not installed: pip install"
+        " 'streamer[features]'"
+    ) from error
+
+log = logging.getLogger(__name__)
+
+_RAW: Final[dict[str, Any]] = {
+    "key_type": bytes,
+    "value_type": bytes,
+    "key_serializer": "raw",
+    "value_serializer": "raw",
+}
+_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_HEARTBEAT_S: Final = 2.0
+_SESSION_TIMEOUT_S: Final = 10.0
+"""After so long without a word a worker is taken for dead."""
+_ITEMS_EVERY_S: Final = 1.0
+_PENDING_BATCHES: Final = 4
+"""Batches that may wait a partition before reading does."""
+
+
+class AcknowledgedTable(faust.Table[bytes, bytes]):
+    """A table that knows which of its changes the broker does not have yet."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sent: list[Awaitable[object]] = []
+
+    def send_changelog(self, *args: Any, **kwargs: Any) -> Any:
+        sent = super().send_changelog(*args, **kwargs)
+        self._sent.append(sent)
+        return sent
+
+    async def acknowledged(self) -> None:
+        """Wait for the broker; raise what it refuses."""
+        sent, self._sent = self._sent, []
+        await asyncio.gather(*sent)
+
+
+def build_app(
+    settings: FeaturesSettings,
+    *,
+    categories: ItemCategories,
+    reread: Reread,
+    clock: Clock,
+    metrics: FeaturesMetrics,
+    credentials: Credentials | None = None,
+) -> faust.App:
+    """The app, not started yet.
+
+    Parameters
+    ----------
+    categories
+        Followed while the app runs.
+    reread
+        Reads the events topic again, to know what repeats.
+    credentials
+        Of Faust, for a broker that wants them.
+    """
+    app = faust.App(
+        settings.app_id,
+        broker=[f"aiokafka://{each}" for each in settings.bootstrap_servers.split(",")],
+        broker_credentials=credentials,
+        broker_commit_interval=settings.commit_interval_s,
+        broker_heartbeat_interval=_HEARTBEAT_S,
+        broker_session_timeout=_SESSION_TIMEOUT_S,
+        consumer_auto_offset_reset="earliest",
+        producer_max_request_size=1_048_576,
+        key_serializer="raw",
+        value_serializer="raw",
+        store="memory://",
+        stream_wait_empty=True,  # what is under way is finished before partitions go
+        table_standby_replicas=0,
+        topic_disable_leader=True,
+        topic_partitions=settings.n_partitions,
+        topic_replication_factor=settings.replication_factor,
+        web_enabled=False,
+        Table=AcknowledgedTable,
+    )
+    Worker(app, settings, categories, reread, clock, metrics).connect()
+    return app
+
+
+def run_app(app: faust.App) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    KafkaError
+        Where the app stopped by itself.
+    """
+    for chatty in ("faust", "mode", "aiokafka"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        if ended.code:
+            raise KafkaError(
+                f"the worker of the windowed features stopped with status {ended.code}; its log"
+                " says why. Start it again: it goes on where it stopped"
+            ) from ended
+
+
+def broker_credentials(options: Mapping[str, str]) -> Credentials | None:
+    """Faust's credentials for the options of librdkafka that say the same.
+
+    Raises
+    ------
+    ConfigError
+        For a protocol or a mechanism that Faust does not have.
+    """
+    protocol = options.get("security.protocol", "plaintext").upper()
+    if protocol == "PLAINTEXT":
+        return None
+    context = None
+    if protocol in ("SSL", "SASL_SSL"):
+        context = ssl.create_default_context(cafile=options.get("ssl.ca.location"))
+        if certificate := options.get("ssl.certificate.location"):
+            key, password = options.get("ssl.key.location"), options.get("ssl.key.password")
+            context.load_cert_chain(certificate, key, password)
+    if protocol == "SSL":
+        return faust.SSLCredentials(context)
+    mechanism = options.get("sasl.mechanism", options.get("sasl.mechanisms", "PLAIN"))
+    if not protocol.startswith("SASL_") or mechanism not in _MECHANISMS:
+        raise ConfigError(
+            f"kafka.client: security.protocol = {protocol} with sasl.mechanism = {mechanism} is"
+            f" not known to the windowed features: use SSL, or {', '.join(_MECHANISMS)}"
+        )
+    return faust.SASLCredentials(
+        username=options.get("sasl.username"),
+        password=options.get("sasl.password"),
+        mechanism=mechanism,
+        ssl_context=context,
+    )
+
+
+class Worker:
+    """What one process does of the app; everything runs in its event loop."""
+
+    def __init__(
+        self,
+        app: faust.App,
+        settings: FeaturesSettings,
+        categories: ItemCategories,
+        reread: Reread,
+        clock: Clock,
+        metrics: FeaturesMetrics,
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._categories = categories
+        self._reread = reread
+        self._clock = clock
+        self._metrics = metrics
+        self._needed = FeatureEngine(settings.definitions, cells_max=0)
+        n = settings.n_partitions
+        self._events = app.topic(settings.events_topic, **_RAW)
+        self._contributions = app.topic(
+            settings.contributions_topic, internal=True, partitions=n, **_RAW
+        )
+        self._features = app.topic(settings.features_topic, **_RAW)
+        self._dead_letters = app.topic(settings.dead_letters_topic, **_RAW)
+        table = app.Table(TABLE, partitions=n, key_type=bytes, value_type=bytes)
+        assert isinstance(table, AcknowledgedTable), "it is the app's kind of table"
+        self._table = table
+        self._pending: dict[int, list[Any]] = {}
+        self._ingests: dict[int, Ingest] = {}
+        self._heard_s: dict[int, float] = {}
+        self._changed = asyncio.Condition()
+        self._shards: dict[int, Shard] = {}
+        self._kept: dict[int, list[bytes]] | None = None
+
+    def connect(self) -> None:
+        """Tell Faust what there is to do."""
+        self._app.agent(self._events, name="ingest")(self._watched(self._read_events))
+        self._app.agent(self._contributions, name="windows")(self._watched(self._read_bundles))
+        self._app.task(self._flush_for_ever)
+        self._app.timer(_ITEMS_EVERY_S)(self._follow_items)
+        self._app.on_partitions_revoked.connect(self._revoked, weak=False)
+
+    def _watched(self, agent: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+        """An agent whose failure stops the worker."""
+
+        async def run(stream: Any) -> None:
+            try:
+                await agent(stream)
+            except Exception as error:
+                log.exception("features_failed")
+                await self._app.crash(error)
+                raise
+
+        return run
+
+    async def _revoked(self, app: Any, /, *revoked: Any, signal: Any, **_: Any) -> None:
+        """Forget what may be another worker's by now; it comes back from the topics."""
+        self._pending.clear()
+        self._ingests.clear()
+        self._heard_s.clear()
+        self._shards.clear()
+        self._kept = None
+        self._metrics.forget_partitions()
+        async with self._changed:
+            self._changed.notify_all()
+        log.info("features_partitions_revoked", extra={"partitions": sorted(map(str, *revoked))})
+
+    # --- events → contributions ------------------------------------------------------------------
+
+    async def _read_events(self, stream: Any) -> None:
+        bound = _PENDING_BATCHES * self._settings.batch_messages_max
+        async for event in stream.noack().events():
+            pending = self._pending.setdefault(event.message.partition, [])
+            pending.append(event)
+            if len(pending) >= self._settings.batch_messages_max:
+                async with self._changed:
+                    self._changed.notify_all()
+                    while (
+                        len(pending) >= bound
+                        and self._pending.get(event.message.partition) is pending
+                    ):
+                        await self._changed.wait()
+
+    async def _flush_for_ever(self) -> None:
+        """Send what waits when a batch is full, else after the flush time."""
+        while not self._app.should_stop:
+            async with self._changed:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), self._settings.flush_s)
+            for partition in list(self._pending):
+                await self._flush(partition)
+            await self._say_idle()
+
+    async def _flush(self, partition: int) -> None:
+        """One batch: contributions and dead letters acknowledged, then its offsets may be."""
+        waiting = self._pending.get(partition, [])
+        taken = waiting[: self._settings.batch_messages_max]
+        if not taken:
+            return
+        del waiting[: len(taken)]
+        async with self._changed:
+            self._changed.notify_all()
+        batch = _batch(self._settings.events_topic, partition, taken)
+        ingest = self._ingests.get(partition)
+        if ingest is None:
+            ingest = self._ingests[partition] = self._new_ingest(partition)
+        n_before = ingest.n_duplicates
+        bundles, rejected = ingest.take(batch)
+        await self._send_bundles(bundles)
+        await self._send_dead_letters(batch, rejected)
+        for event in taken:
+            event.ack()
+        self._heard_s[partition] = self._now_s()
+        self._metrics.events.inc(len(batch))
+        self._metrics.duplicates.inc(ingest.n_duplicates - n_before)
+
+    def _new_ingest(self, partition: int) -> Ingest:
+        return Ingest(
+            partition,
+            n_partitions=self._settings.n_partitions,
+            entities=self._needed.entities,
+            parents=self._needed.parents,
+            categories=self._categories,
+            dedup_window=self._settings.dedup_window,
+            reread=self._reread,
+        )
+
+    async def _say_idle(self) -> None:
+        """Partitions of ours from which nothing has come for a while hold no window open."""
+        now_s, assigned = self._now_s(), self._app.consumer.assignment()
+        for partition in [tp.partition for tp in assigned if tp.topic == self._events_name]:
+            if now_s - self._heard_s.setdefault(partition, now_s) > self._settings.idle_s:
+                ingest = self._ingests.get(partition)
+                if ingest is None:
+                    ingest = self._ingests[partition] = self._new_ingest(partition)
+                await self._send_bundles(ingest.idle())
+                self._heard_s[partition] = now_s
+
+    @property
+    def _events_name(self) -> str:
+        return self._settings.events_topic
+
+    async def _send_bundles(self, bundles: Sequence[tuple[int, bytes]]) -> None:
+        sent = [
+            await self._contributions.send(value=payload, partition=partition)
+            for partition, payload in bundles
+        ]
+        await asyncio.gather(*sent)
+
+    async def _send_dead_letters(self, batch: MessageBatch, rejected: Sequence[Rejected]) -> None:
+        for bad in rejected:
+            offset = int(batch.offsets[bad.index])
+            await self._send_dead_letter(
+                bad.reason, batch.topic, batch.partition, offset, batch.values[bad.index]
+            )
+
+    async def _send_dead_letter(
+        self, reason: str, topic: str, partition: int, offset: int, raw: bytes | None
+    ) -> None:
+        letter = dead_letter(reason, topic=topic, partition=partition, offset=offset, raw=raw)
+        key = f"{topic}:{partition}:{offset}".encode()
+        await (await self._dead_letters.send(key=key, value=encode(letter)))
+        self._metrics.dead_letters.inc()
+
+    # --- contributions → features ----------------------------------------------------------------
+
+    async def _read_bundles(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            message = event.message
+            try:
+                bundle = decode_bundle(message.value)
+            except BadMessage as bad:
+                await self._send_dead_letter(
+                    str(bad), message.topic, message.partition, message.offset, message.value
+                )
+            else:
+                shard = self._shard(message.partition)
+                shard.take(bundle)
+                await self._table.acknowledged()
+                await self._close(shard)
+            event.ack()
+
+    def _shard(self, partition: int) -> Shard:
+        shard = self._shards.get(partition)
+        if shard is None:
+            if self._kept is None:
+                self._kept = keys_by_partition(self._table)
+            shard = self._shards[partition] = Shard(
+                partition,
+                self._settings.definitions,
+                n_partitions=self._settings.n_partitions,
+                sources=range(self._settings.n_partitions),
+                cells_max=self._settings.cells_max,
+                table=self._table,
+            )
+            kept = self._kept.pop(partition, [])
+            shard.restore(kept)
+            log.info("features_restored", extra={"partition": partition, "n_records": len(kept)})
+        return shard
+
+    async def _close(self, shard: Shard) -> None:
+        ended = shard.close()
+        if ended.results or ended.dropped or ended.sessions:
+            sent = [await self._publish(each) for each in ended.results]
+            await asyncio.gather(*sent)
+            shard.forget(ended)
+            await self._table.acknowledged()
+        self._show(shard)
+
+    async def _publish(self, result: FeatureResult) -> Awaitable[object]:
+        now_ms = self._clock.now_ms()
+        payload = None
+        if result.value is not None:
+            payload = encode(
+                FeatureValue(
+                    entity=result.entity,
+                    id=result.id,
+                    name=result.name,
+                    value=result.value,
+                    window_start=result.window_start_ms,
+                    window_end=result.window_end_ms,
+                    computed_ts=now_ms,
+                )
+            )
+            self._metrics.published.inc()
+            self._metrics.staleness_s.observe((now_ms - result.window_end_ms) / 1000)
+        else:
+            self._metrics.left.inc()
+        key = feature_value_key(result.name, result.id)
+        return await self._features.send(key=key, value=payload)
+
+    def _show(self, shard: Shard) -> None:
+        label = str(shard.partition)
+        self._metrics.late.labels(label).set(shard.engine.n_late)
+        self._metrics.refused.labels(label).set(shard.engine.n_refused)
+        if shard.watermark_ms >= 0:
+            age_s = (self._clock.now_ms() - shard.watermark_ms) / 1000
+            self._metrics.watermark_age_s.labels(label).set(age_s)
+
+    # --- the catalogue ---------------------------------------------------------------------------
+
+    async def _follow_items(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self._categories.follow)
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _batch(topic: str, partition: int, events: Sequence[Any]) -> MessageBatch:
+    """Faust's events as everything else here reads messages."""
+    messages = [event.message for event in events]
+    published = [
+        -1 if each.timestamp is None else round(each.timestamp * 1000) for each in messages
+    ]
+    return MessageBatch(
+        topic,
+        partition,
+        [each.value for each in messages],
+        np.array([each.offset for each in messages], np.int64),
+        np.array(published, np.int64),
+    )

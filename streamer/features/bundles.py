@@ -1,0 +1,152 @@
+"""What events add to one partition of the windows' state, as it travels between workers.
+
+An event's user, item and categories belong to different partitions of the state, so contributions
+are sent on: in bundles, one for each batch of events and partition of the state. Each contribution
+carries the partition and the offset of its event, which makes it recognizable when it comes twice.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import BadMessage
+from streamer.events import FeatureEntity
+from streamer.features.entities import Contributions
+
+BYTES_MAX: Final = 500_000
+"""Of the ids in a bundle: with the numbers it stays below the 1 MB that a broker takes."""
+_NUMBERS_BYTES: Final = 32
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Contributions to entities of one kind, in the order of their offsets."""
+
+    entity: FeatureEntity
+    offsets: list[int]
+    ids: list[str]
+    types: list[int]
+    ts_ms: list[int]
+    values: list[float | None]
+    user_ids: list[str]
+
+
+class Bundle(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One message between workers.
+
+    Attributes
+    ----------
+    source
+        Partition of the events.
+    latest_ms
+        Latest event time of that partition up to here; -1: none yet.
+    idle
+        Whether nothing has come for a while, so that nothing waits for this partition.
+    """
+
+    source: int
+    latest_ms: int
+    idle: bool
+    parts: list[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Contributions as they came, with the offsets of their events."""
+
+    contributions: Contributions
+    offsets: NDArray[np.int64]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Bundle)
+
+
+def partition_of_entity(entity: FeatureEntity, entity_id: str, n_partitions: int) -> int:
+    """Where the state of an entity is kept.
+
+    >>> partition_of_entity("item", "i7", 4)
+    2
+    """
+    return zlib.crc32(f"{entity}:{entity_id}".encode()) % n_partitions
+
+
+def encode_bundle(bundle: Bundle) -> bytes:
+    return _encoder.encode(bundle)
+
+
+def decode_bundle(payload: bytes | None) -> Bundle:
+    """Raise BadMessage for what is none: another program writes to the topic."""
+    try:
+        bundle = _decoder.decode(payload or b"")
+    except msgspec.MsgspecError as error:
+        raise BadMessage(f"message: is no bundle of contributions ({error})") from error
+    for part in bundle.parts:
+        lengths = {
+            len(each)
+            for each in (
+                part.offsets, part.ids, part.types, part.ts_ms, part.values, part.user_ids
+            )
+        }  # fmt: skip
+        if len(lengths) > 1:
+            raise BadMessage(f"message: columns of {sorted(lengths)} lengths; send equal ones")
+    return bundle
+
+
+def received(part: Part) -> Received:
+    """The columns of a part."""
+    n = len(part.ids)
+    return Received(
+        Contributions(
+            part.entity,
+            np.arange(n, dtype=np.int32),
+            part.ids,
+            np.array(part.types, np.int8),
+            np.array(part.ts_ms, np.int64),
+            np.array(part.values, np.float64),  # None becomes NaN
+            part.user_ids,
+        ),
+        np.array(part.offsets, np.int64),
+    )
+
+
+def as_part(given: Contributions, offsets: NDArray[np.int64], at: Sequence[int]) -> Part:
+    """Some of a batch's contributions; ``offsets``: of the batch's events."""
+    values = given.values
+    return Part(
+        given.entity,
+        offsets[given.places[at]].tolist(),
+        [given.ids[i] for i in at],
+        given.types[at].tolist(),
+        given.ts_ms[at].tolist(),
+        [None if np.isnan(values[i]) else float(values[i]) for i in at],
+        [given.user_ids[i] for i in at],
+    )
+
+
+def split(parts: Sequence[Part]) -> list[list[Part]]:
+    """Parts in bundles that a broker takes; offsets still rise from one bundle to the next."""
+    if sum(map(_n_bytes, parts)) <= BYTES_MAX:
+        return [list(parts)]
+    halves: list[list[Part]] = [[], []]
+    ordered = sorted({offset for part in parts for offset in part.offsets})
+    if len(ordered) < 2:
+        return [[part] for part in parts]
+    middle = ordered[len(ordered) // 2]
+    for part in parts:
+        n_low = sum(offset < middle for offset in part.offsets)
+        columns = [getattr(part, name) for name in part.__struct_fields__[1:]]
+        for half, chosen in zip(halves, (slice(0, n_low), slice(n_low, None)), strict=True):
+            half.append(Part(part.entity, *(column[chosen] for column in columns)))
+    return [bundle for half in halves for bundle in split(half)]
+
+
+def _n_bytes(part: Part) -> int:
+    pairs = zip(part.ids, part.user_ids, strict=True)
+    return sum(len(each.encode()) + len(user.encode()) + _NUMBERS_BYTES for each, user in pairs)

@@ -1,0 +1,261 @@
+"""The windows of one partition of the state, and the records from which they come back.
+
+Every sum is a record of a table, under the partition of the state, its series, its entity and its
+pane; a record holds the sum together with the last offset of each partition of the events that went
+into it. A contribution whose offset is not beyond that is in the sum already and is passed over. So
+a message that is handled again after a crash changes nothing, whatever part of it had been kept:
+what is counted is counted exactly once though messages come at least once.
+
+That needs offsets to rise within what a partition of the events sends to a record, which holds:
+bundles are sent in order, and a worker that takes over begins no later than where the last one
+stopped. A record is deleted only when its windows are closed, and then what comes again is late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, MutableMapping, Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.windows_distinct import Sketch
+from models.windows_sessions import Sessions
+from streamer.config import FeatureDefinition
+from streamer.features.bundles import Bundle, Received, partition_of_entity, received
+from streamer.features.engine import Ended, FeatureEngine
+from streamer.features.entities import Contributions
+from streamer.features.series import Series
+
+Table = MutableMapping[bytes, bytes]
+_WATERMARK: Final = "watermark"
+
+
+class _Key(msgspec.Struct, frozen=True, array_like=True):
+    """Of a record; pane 0 holds all open sessions of an entity."""
+
+    partition: int
+    series: str
+    id: str = ""
+    pane: int = 0
+
+
+class _Record(msgspec.Struct, array_like=True):
+    """What is kept: sums, or sessions row by row, or a sketch; and who has been counted."""
+
+    offsets: dict[int, int]
+    amounts: list[list[int]] = msgspec.field(default_factory=list)
+    sketch: bytes = b""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decode_key = msgspec.msgpack.Decoder(_Key).decode
+_decode_record = msgspec.msgpack.Decoder(_Record).decode
+_decode_watermark = msgspec.msgpack.Decoder(int).decode
+
+
+class Shard:
+    """State of one partition; not for several threads.
+
+    Parameters
+    ----------
+    sources
+        Partitions of the events: the watermark waits for all of them that are not idle.
+    table
+        Where records are kept; those of other partitions are left alone.
+
+    Attributes
+    ----------
+    watermark_ms
+        Time that all partitions of the events have reached; -1: not known.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        definitions: list[FeatureDefinition],
+        *,
+        n_partitions: int,
+        sources: Collection[int],
+        cells_max: int,
+        table: Table,
+    ) -> None:
+        self.partition = partition
+        self.watermark_ms = -1
+        self.engine = FeatureEngine(
+            definitions,
+            cells_max=cells_max,
+            owns=lambda entity, each: partition == partition_of_entity(entity, each, n_partitions),
+        )
+        self._table = table
+        self._latest_ms: dict[int, int | None] = dict.fromkeys(sources)
+        self._idle: set[int] = set()
+        self._series = {each.spec.name: each for each in self.engine.series}
+
+    # --- taking ----------------------------------------------------------------------------------
+
+    def take(self, bundle: Bundle) -> None:
+        """Count what has not been counted, and note how far the events have come."""
+        for part in bundle.parts:
+            given = received(part)
+            for series in self.engine.series:
+                if series.spec.entity == part.entity:
+                    self._count(series, given, bundle.source)
+        before = self._latest_ms.get(bundle.source)
+        if bundle.latest_ms >= 0:
+            self._latest_ms[bundle.source] = max(bundle.latest_ms, before or 0)
+        (self._idle.add if bundle.idle else self._idle.discard)(bundle.source)
+        self.watermark_ms = max(self.watermark_ms, self._reached_ms())
+
+    def _reached_ms(self) -> int:
+        if any(
+            latest is None and source not in self._idle
+            for source, latest in self._latest_ms.items()
+        ):
+            return -1
+        known = {source: each for source, each in self._latest_ms.items() if each is not None}
+        awaited = [each for source, each in known.items() if source not in self._idle]
+        # Where all are idle, nobody can be behind the one that has come furthest.
+        return min(awaited) if awaited else max(known.values(), default=-1)
+
+    def _count(self, series: Series, given: Received, source: int) -> None:
+        relevant = series.relevant(given.contributions)
+        if not relevant.any():
+            return
+        contributions, offsets = given.contributions.where(relevant), given.offsets[relevant]
+        keys = self._keys(series, contributions)
+        records = {key: self._read(key) for key in dict.fromkeys(keys)}
+        fresh = np.fromiter(
+            (
+                offset > records[key].offsets.get(source, -1)
+                for key, offset in zip(keys, offsets.tolist(), strict=True)
+            ),
+            np.bool_,
+            len(keys),
+        )
+        if not fresh.any():
+            return
+        contributions = contributions.where(fresh)
+        taken = series.add(contributions)
+        at = np.flatnonzero(fresh)[taken]
+        self._write(series, contributions.where(taken), [keys[i] for i in at], records)
+        for i in at.tolist():
+            records[keys[i]].offsets[source] = int(offsets[i])
+        for key in {keys[i] for i in at.tolist()}:
+            self._table[key] = _encoder.encode(records[key])
+
+    def _keys(self, series: Series, given: Contributions) -> list[bytes]:
+        panes: NDArray[np.int64] = np.zeros(len(given), np.int64)
+        if series.window is not None:
+            panes = series.window.panes(given.ts_ms)
+        return [
+            self._key(series, entity_id, pane)
+            for entity_id, pane in zip(given.ids, panes.tolist(), strict=True)
+        ]
+
+    def _key(self, series: Series, entity_id: str, pane: int) -> bytes:
+        return _encoder.encode(_Key(self.partition, series.spec.name, entity_id, pane))
+
+    def _read(self, key: bytes) -> _Record:
+        kept = self._table.get(key)
+        return _Record({}) if kept is None else _decode_record(kept)
+
+    def _write(
+        self,
+        series: Series,
+        taken: Contributions,
+        keys: list[bytes],
+        records: dict[bytes, _Record],
+    ) -> None:
+        """Bring records up to the state of the series, which has taken these contributions."""
+        if series.panes is not None:
+            weighed = series.panes.window.weighed(taken.ts_ms, series.amounts(taken))
+            for key, amounts in zip(keys, weighed.tolist(), strict=True):
+                record = records[key]
+                before = record.amounts[0] if record.amounts else [0] * len(amounts)
+                record.amounts = [[a + b for a, b in zip(before, amounts, strict=True)]]
+        elif series.sketches is not None:
+            panes = series.sketches.window.panes(taken.ts_ms).tolist()
+            for key, entity_id, pane in zip(keys, taken.ids, panes, strict=True):
+                sketch = series.sketches.find(series.ids.row(entity_id), pane)
+                assert sketch is not None, "what was taken is kept"
+                records[key].sketch = sketch.to_bytes()
+        else:
+            for key, entity_id in dict(zip(keys, taken.ids, strict=True)).items():
+                records[key].amounts = _session_rows(series, entity_id)
+
+    # --- closing ---------------------------------------------------------------------------------
+
+    def close(self) -> Ended:
+        """End the windows that the watermark allows; publish the results, then :meth:`forget`."""
+        return self.engine.close(self.watermark_ms)
+
+    def forget(self, ended: Ended) -> None:
+        """Note that the results are published, and delete what no window needs any more.
+
+        Until the watermark is noted, a crash publishes the same results again.
+        """
+        watermark = _encoder.encode(_Key(self.partition, _WATERMARK))
+        self._table[watermark] = _encoder.encode(self.watermark_ms)
+        for series, pane, entity_id in ended.dropped:
+            self._delete(self._key(series, entity_id, pane))
+        for series, entity_id in dict.fromkeys(ended.sessions):
+            key = self._key(series, entity_id, 0)
+            record = self._read(key)
+            record.amounts = _session_rows(series, entity_id)
+            if record.amounts:
+                self._table[key] = _encoder.encode(record)
+            else:
+                self._delete(key)
+
+    def _delete(self, key: bytes) -> None:
+        if key in self._table:
+            del self._table[key]
+
+    # --- coming back -----------------------------------------------------------------------------
+
+    def restore(self, kept: Sequence[bytes]) -> None:
+        """Take up records of this partition, by their keys; those of no series are deleted."""
+        watermark = self._table.get(_encoder.encode(_Key(self.partition, _WATERMARK)))
+        if watermark is not None:
+            self.watermark_ms = _decode_watermark(watermark)
+            self.engine.close(self.watermark_ms)  # what was closed stays closed
+        for raw_key in kept:
+            key = _decode_key(raw_key)
+            series = self._series.get(key.series)
+            if series is not None:
+                _restore(series, key, _decode_record(self._table[raw_key]))
+            elif key.series != _WATERMARK:
+                del self._table[raw_key]
+
+
+def keys_by_partition(table: Iterable[bytes]) -> dict[int, list[bytes]]:
+    """The keys of a table's records, by partition of the state."""
+    found: dict[int, list[bytes]] = {}
+    for raw_key in table:
+        found.setdefault(_decode_key(raw_key).partition, []).append(raw_key)
+    return found
+
+
+def _session_rows(series: Series, entity_id: str) -> list[list[int]]:
+    """First and last time and sums of each open session of an entity."""
+    row = series.ids.find(entity_id)
+    if row is None or series.sessions is None:
+        return []
+    found = series.sessions.of(np.array([row]))
+    columns = (found.first_ms[:, None], found.last_ms[:, None], found.sums)
+    rows: list[list[int]] = np.concatenate(columns, axis=1).tolist()
+    return rows
+
+
+def _restore(series: Series, key: _Key, record: _Record) -> None:
+    row = series.ids.row(key.id)
+    amounts = np.array(record.amounts, np.int64)
+    if series.panes is not None:
+        series.panes.restore(np.array([row]), np.array([key.pane]), amounts)
+    elif series.sketches is not None:
+        series.sketches.restore(row, key.pane, Sketch.from_bytes(record.sketch))
+    elif series.sessions is not None:
+        rows = np.full(len(amounts), row, np.int64)
+        series.sessions.restore(Sessions(rows, amounts[:, 0], amounts[:, 1], amounts[:, 2:]))

@@ -1,0 +1,263 @@
+"""Windowed features over a real Kafka and Faust workers: what is published, crashes, sharing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+
+from streamer.config import Config, feature_definitions, load_config
+from streamer.events import Event, Item, decode_dead_letter, decode_feature_value, encode
+from streamer.features.engine import windowed_features
+from streamer.kafka.log_ends import EARLIEST
+from streamer.kafka.partitioner import partition_of
+from streamer.kafka.reader import KafkaReader
+from streamer.kafka.topics import create_topics
+from tests.unit.windowed_logs import Values, as_values, columns, disordered, with_duplicates
+
+pytest.importorskip("faust", reason="pip install 'streamer[features]'")
+pytestmark = pytest.mark.timeout(240)
+
+N_PARTITIONS = 2
+START_MS = 1_700_000_000_000
+TOML = """
+[topics]
+partitions = 2
+[windows]
+default_features = false
+lateness_s = 30
+idle_s = 1
+flush_ms = 20
+batch_messages_max = 50
+commit_interval_s = 1
+[features.item_ctr]
+entity = "item"
+numerator = "click"
+denominator = "impression"
+window = "4m"
+hop = "1m"
+smoothing = 5
+[features.taste]
+entity = "user_category"
+numerator = "click"
+denominator = "impression"
+window = "3m"
+smoothing = 2
+[features.item_users]
+numerator = "click"
+measure = "users"
+window = "2m"
+[features.session]
+entity = "user"
+numerator = ["click", "impression"]
+session_gap = "90s"
+[features.fading]
+entity = "global"
+numerator = "click"
+half_life = "1m"
+"""
+
+
+@pytest.fixture
+def config(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> Config:
+    file = tmp_path / "streamer.toml"
+    file.write_text(TOML, encoding="utf-8")
+    env = {
+        "STREAMER_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
+        "STREAMER_TOPICS__PREFIX": topic_prefix,
+    }
+    config = load_config(file, env=env)
+    create_topics(kafka_bootstrap, config.topics)
+    return config
+
+
+@contextmanager
+def worker(config: Config, folder: Path, name: str = "w") -> Iterator[subprocess.Popen[bytes]]:
+    """A worker as a user starts it; killed at the end where it still runs."""
+    env_free = [sys.executable, "-m", "streamer", "features", "run"]
+    options = ["--config", str(folder / "streamer.toml")]
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "STREAMER_KAFKA__BOOTSTRAP_SERVERS": config.kafka.bootstrap_servers,
+        "STREAMER_TOPICS__PREFIX": config.topics.prefix,
+    }
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen([*env_free, *options], env=env, stderr=log, stdout=log)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def some_events(n: int, *, seed: int = 0) -> list[Event]:
+    """Impressions and clicks of 12 users with 9 items, a second apart or so."""
+    rng = np.random.default_rng(seed)
+    times = START_MS + np.cumsum(rng.integers(100, 2_000, n))
+    return [
+        Event(
+            event_id=f"e{seed}-{i}",
+            type="click" if rng.random() < 0.3 else "impression",
+            user_id=f"u{rng.integers(12)}",
+            item_id=f"i{rng.integers(9)}",
+            ts=int(ts),
+        )
+        for i, ts in enumerate(times)
+    ]
+
+
+def categories(item_id: str) -> Sequence[str]:
+    return ("even", "all") if int(item_id[1:]) % 2 == 0 else ("all",)
+
+
+def publish(config: Config, events: Sequence[Event], *, compression: str = "none") -> None:
+    producer = Producer(
+        {
+            "bootstrap.servers": config.kafka.bootstrap_servers,
+            "compression.type": compression,
+        }
+    )
+    for event in events:
+        key = event.user_id.encode()
+        at = partition_of(key, N_PARTITIONS)
+        producer.produce(config.topics.topic("events"), encode(event), key, at)
+    producer.flush(10)
+
+
+def publish_items(config: Config) -> None:
+    producer = Producer({"bootstrap.servers": config.kafka.bootstrap_servers})
+    for i in range(9):
+        item = Item(item_id=f"i{i}", categories=list(categories(f"i{i}")))
+        producer.produce(config.topics.topic("items"), encode(item), item.item_id.encode())
+    producer.flush(10)
+
+
+def published(config: Config) -> Values:
+    """All that stands in the features topic; a value that came twice must have come alike."""
+    reader = KafkaReader(config.kafka.bootstrap_servers)
+    values: Values = {}
+    try:
+        reader.start(dict.fromkeys(reader.partitions(config.topics.topic("features")), EARLIEST))
+        while batches := reader.poll(n_max=10_000, timeout_s=0.3):
+            for batch in batches:
+                for value in batch.values:
+                    if value is not None:
+                        found = decode_feature_value(value)
+                        key = (found.name, found.id, found.window_end)
+                        assert values.get(key, found.value) == found.value, key
+                        values[key] = found.value
+    finally:
+        reader.close()
+    return values
+
+
+def expected(config: Config, events: Sequence[Event]) -> Values:
+    """What replay computes of the same events."""
+    once = list({event.event_id: event for event in events}.values())
+    definitions = feature_definitions(config)
+    batches = columns(once, len(once))
+    return as_values(windowed_features(definitions, batches, categories=categories))
+
+
+def wait_for(config: Config, wanted: Values, *, timeout_s: float = 60.0) -> Values:
+    deadline = time.monotonic() + timeout_s
+    while not (found := published(config)).keys() >= wanted.keys():
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.3)
+    return found
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    process.send_signal(signal.SIGTERM)
+    return process.wait(20)
+
+
+def test_a_log_through_faust_gives_what_replay_gives(config: Config, tmp_path: Path) -> None:
+    late = disordered(some_events(900), late_share=0.05, late_ms_max=20_000, seed=1)
+    events = with_duplicates(late, share=0.02, seed=2)
+    publish_items(config)
+    with worker(config, tmp_path) as process:
+        for part, compression in zip(
+            np.array_split(np.arange(len(events)), 4),
+            ("none", "lz4", "zstd", "snappy"),
+            strict=True,
+        ):
+            publish(config, [events[i] for i in part], compression=compression)
+        wanted = expected(config, events)
+        found = wait_for(config, wanted)
+        assert stop(process) == 0, (tmp_path / "w.log").read_text()
+    assert len(wanted) > 300
+    assert {name for name, _, _ in wanted} == set(config.features)
+    assert found == wanted
+
+
+def test_bad_messages_become_dead_letters_and_stop_nothing(config: Config, tmp_path: Path) -> None:
+    events = some_events(200)
+    producer = Producer({"bootstrap.servers": config.kafka.bootstrap_servers})
+    for payload in (b"nonsense", None, b"{}"):
+        producer.produce(config.topics.topic("events"), payload, b"u1", 0)
+    producer.produce(config.topics.topic("events"), None, None, 1)
+    producer.flush(10)
+    publish_items(config)
+    publish(config, events)
+    with worker(config, tmp_path):
+        wanted = expected(config, events)
+        assert wait_for(config, wanted) == wanted
+    reader = KafkaReader(
+        config.kafka.bootstrap_servers, {(config.topics.topic("dead_letters"), 0): EARLIEST}
+    )
+    try:
+        (batch,) = reader.poll(n_max=100, timeout_s=5.0)
+    finally:
+        reader.close()
+    letters = [decode_dead_letter(value) for value in batch.values]
+    assert sorted(letter.offset for letter in letters if letter.partition == 0) == [0, 1, 2]
+    assert len(letters) == 4
+
+
+def test_what_a_killed_worker_had_counted_is_counted_once(config: Config, tmp_path: Path) -> None:
+    events = some_events(1_500)
+    publish_items(config)
+    with worker(config, tmp_path, "first") as process:
+        publish(config, events[:700])
+        first = expected(config, events[:650])
+        wait_for(config, first)
+        publish(config, events[700:1_000])
+        time.sleep(0.15)  # somewhere in the middle, before the next commit
+        process.kill()
+        process.wait()
+    with worker(config, tmp_path, "second"):
+        publish(config, events[900:])  # a hundred of them again, across the crash
+        wanted = expected(config, events)
+        found = wait_for(config, wanted)
+    assert "n_records=0" not in (tmp_path / "second.log").read_text()
+    assert found == wanted
+
+
+def test_two_workers_share_and_one_takes_over(config: Config, tmp_path: Path) -> None:
+    events = some_events(1_500)
+    publish_items(config)
+    with worker(config, tmp_path, "one") as one:
+        publish(config, events[:500])
+        wait_for(config, expected(config, events[:450]))
+        with worker(config, tmp_path, "two"):
+            for at in range(500, 1_000, 100):  # while partitions change hands
+                publish(config, events[at : at + 100])
+                time.sleep(1.0)
+            wanted = expected(config, events[:950])
+            assert wait_for(config, wanted).items() >= wanted.items()
+            assert "features_restored" in (tmp_path / "two.log").read_text()
+            assert stop(one) == 0
+            publish(config, events[1_000:])
+            wanted = expected(config, events)
+            found = wait_for(config, wanted)
+    assert found == wanted

@@ -1,0 +1,292 @@
+"""The state of windows by partition: what comes twice, what a crash leaves, who is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from streamer.config import Config, FeatureConfig, FeatureDefinition, feature_definitions
+from streamer.errors import BadMessage
+from streamer.events import Event, encode
+from streamer.features.bundles import BYTES_MAX, Bundle, Part, decode_bundle, encode_bundle, split
+from streamer.features.engine import FeatureEngine, windowed_features
+from streamer.features.ingest import Ingest
+from streamer.features.shard import Shard, keys_by_partition
+from streamer.protocols import MessageBatch
+from tests.unit.windowed_logs import Values, as_values, columns, disordered
+
+N = 3
+START_MS = 1_700_000_000_000
+
+
+def definitions() -> list[FeatureDefinition]:
+    late = "20s"
+    features = {
+        "rate": FeatureConfig(
+            entity="item", numerator="click", denominator="impression", window="2m", hop="1m",
+            smoothing=3.0, lateness=late,
+        ),
+        "taste": FeatureConfig(
+            entity="user_category", numerator="click", denominator="impression", window="1m",
+            smoothing=1.0, lateness=late,
+        ),
+        "users": FeatureConfig(
+            entity="item", numerator="click", measure="users", window="1m", lateness=late
+        ),
+        "session": FeatureConfig(
+            entity="user", numerator=("click", "impression"), session_gap="40s", lateness=late
+        ),
+        "fading": FeatureConfig(
+            entity="global", numerator="click", half_life="30s", hop="15s", lateness=late
+        ),
+    }  # fmt: skip
+    return feature_definitions(Config(features=features))
+
+
+def categories(item_id: str) -> tuple[str, ...]:
+    return ("all", f"c{int(item_id[1:]) % 2}")
+
+
+class Written(dict[bytes, bytes]):
+    """A table that remembers its writes, as a changelog does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[tuple[bytes, bytes | None]] = []
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        self.log.append((key, value))
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: bytes) -> None:
+        self.log.append((key, None))
+        super().__delitem__(key)
+
+
+def some_events(n: int = 600) -> list[Event]:
+    rng = np.random.default_rng(8)
+    times = START_MS + np.cumsum(rng.integers(50, 1_500, n))
+    events = [
+        Event(
+            event_id=f"e{i}",
+            type="click" if rng.random() < 0.4 else "impression",
+            user_id=f"u{rng.integers(7)}",
+            item_id=f"i{rng.integers(5)}",
+            ts=int(ts),
+        )
+        for i, ts in enumerate(times)
+    ]
+    return disordered(events, late_share=0.05, late_ms_max=15_000, seed=3)
+
+
+def as_batch(source: int, first: int, events: list[Event]) -> MessageBatch:
+    offsets = np.arange(first, first + len(events), dtype=np.int64)
+    payloads: list[bytes | None] = [encode(event) for event in events]
+    return MessageBatch("events", source, payloads, offsets, np.full(len(events), -1, np.int64))
+
+
+def nothing(partition: int, start: int, end: int) -> Iterator[MessageBatch]:
+    return iter(())
+
+
+def ingest(source: int) -> Ingest:
+    engine = FeatureEngine(definitions(), cells_max=1)
+    return Ingest(
+        source,
+        n_partitions=N,
+        entities=engine.entities,
+        parents=engine.parents,
+        categories=categories,
+        dedup_window=1_000,
+        reread=nothing,
+    )
+
+
+def bundles(events: list[Event], n_batch: int) -> list[tuple[int, bytes]]:
+    """What two sources send, in turn; events belong to sources by their users."""
+    sources = [ingest(0), ingest(1)]
+    offsets, sent = [0, 0], []
+    for at in range(0, len(events), n_batch):
+        for source in (0, 1):
+            of_source = [
+                event for event in events[at : at + n_batch] if int(event.user_id[1:]) % 2 == source
+            ]
+            if of_source:
+                out, rejected = sources[source].take(as_batch(source, offsets[source], of_source))
+                assert not rejected
+                offsets[source] += len(of_source)
+                sent += out
+    return sent
+
+
+def shard(partition: int, table: dict[bytes, bytes], *, sources: int = 2) -> Shard:
+    made = Shard(
+        partition,
+        definitions(),
+        n_partitions=N,
+        sources=range(sources),
+        cells_max=10_000,
+        table=table,
+    )
+    made.restore(keys_by_partition(table).get(partition, []))
+    return made
+
+
+def run(each: Shard, payloads: list[bytes], values: Values) -> None:
+    for payload in payloads:
+        each.take(decode_bundle(payload))
+        ended = each.close()
+        for key, value in as_values(ended.results).items():
+            assert values.get(key, value) == value, key
+            values[key] = value
+        each.forget(ended)
+
+
+def expected(events: list[Event]) -> Values:
+    found = windowed_features(definitions(), columns(events, len(events)), categories=categories)
+    return as_values(found)
+
+
+def test_shards_together_publish_what_one_engine_does() -> None:
+    events = some_events()
+    values: Values = {}
+    sent = bundles(events, 40)
+    for partition in range(N):
+        of_partition: Values = {}
+        run(shard(partition, {}), [p for to, p in sent if to == partition], of_partition)
+        assert not of_partition.keys() & values.keys()
+        values |= of_partition
+    # The source that came less far is waited for: what it holds open is not there yet.
+    reached = min(
+        max(event.ts for event in events if int(event.user_id[1:]) % 2 == source)
+        for source in (0, 1)
+    )
+    wanted = {k: v for k, v in expected(events).items() if k[2] + 20_000 <= reached}
+    assert values == wanted
+    assert len(wanted) > 200
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_after_a_crash_at_any_write_every_event_counts_once(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    payloads = [p for to, p in bundles(some_events(), 25) if to == seed % N]
+    undisturbed: Values = {}
+    table = Written()
+    whole = shard(seed % N, table)
+    n_written = []
+    for payload in payloads:
+        run(whole, [payload], undisturbed)
+        n_written.append(len(table.log))
+    crash = int(rng.integers(1, len(table.log)))
+    # Offsets are committed at any message before the one that was being handled.
+    handled = int(np.searchsorted(n_written, crash, side="left"))
+    resumed = int(rng.integers(max(0, handled - 10), handled + 1))
+    left: dict[bytes, bytes] = {}
+    for key, value in table.log[:crash]:
+        if value is None:
+            left.pop(key)
+        else:
+            left[key] = value
+    before: Values = {}
+    run(shard(seed % N, {}), payloads[:handled], before)
+    after = dict(before)
+    run(shard(seed % N, left), payloads[resumed:], after)
+    assert after == undisturbed
+
+
+def test_a_bundle_that_comes_twice_changes_nothing() -> None:
+    table: dict[bytes, bytes] = {}
+    one = shard(0, table)
+    payloads = [p for to, p in bundles(some_events(100), 50) if to == 0]
+    run(one, payloads, {})
+    kept = dict(table)
+    run(one, payloads, {})
+    assert table == kept
+
+
+def test_state_is_deleted_when_its_windows_are_over() -> None:
+    table: dict[bytes, bytes] = {}
+    one = shard(0, table, sources=1)
+    payloads = [p for to, p in ingest(0).take(as_batch(0, 0, some_events(200)))[0] if to == 0]
+    run(one, payloads, {})
+    n_kept = len(table)
+    run(one, [encode_bundle(Bundle(0, START_MS + 10**9, False, []))], {})
+    assert n_kept > 20
+    assert len(table) == 1  # how far it had come
+
+
+def test_who_says_nothing_is_waited_for_until_idle() -> None:
+    one = shard(0, {})
+
+    def hear(source: int, latest_ms: int, *, idle: bool = False) -> int:
+        one.take(Bundle(source, latest_ms, idle, []))
+        return one.watermark_ms
+
+    assert hear(0, 500) == -1
+    assert hear(1, 300) == 300
+    assert hear(1, 300, idle=True) == 500
+    assert hear(1, 400) == 500  # time does not run backwards
+    assert hear(0, 900) == 500
+    assert hear(1, 700) == 700
+    hear(0, 900, idle=True)
+    assert hear(1, 700, idle=True) == 900
+
+
+def test_a_partition_without_any_event_holds_nothing_open() -> None:
+    one = shard(0, {})
+    one.take(Bundle(0, 500, False, []))
+    one.take(Bundle(1, -1, True, []))
+    assert one.watermark_ms == 500
+
+
+def test_repetitions_are_known_after_reading_again() -> None:
+    events = some_events(60)
+    again = as_batch(0, 60, events[30:60])
+    first = ingest(0)
+    first.take(as_batch(0, 0, events))
+    first.take(again)
+    assert first.n_duplicates == 30
+
+    def reread(partition: int, start: int, end: int) -> Iterator[MessageBatch]:
+        assert (partition, start, end) == (0, 0, 60)
+        yield as_batch(0, 0, events)
+
+    engine = FeatureEngine(definitions(), cells_max=1)
+    second = Ingest(
+        0,
+        n_partitions=N,
+        entities=engine.entities,
+        parents=engine.parents,
+        categories=categories,
+        dedup_window=1_000,
+        reread=reread,
+    )
+    second.take(again)
+    assert (second.n_duplicates, second.latest_ms) == (30, first.latest_ms)
+
+
+def test_large_bundles_are_split_in_the_order_of_offsets() -> None:
+    n = 3_000
+    part = Part(
+        "item", list(range(n)), ["i" * 200] * n, [0] * n, [1] * n, [None] * n, ["u" * 200] * n
+    )
+    parts = [each for bundle in split([part]) for each in bundle]
+    assert len(parts) > 1
+    assert [offset for each in parts for offset in each.offsets] == list(range(n))
+    assert all(len(encode_bundle(Bundle(0, 1, False, [each]))) < 2 * BYTES_MAX for each in parts)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        b"",
+        b"nonsense",
+        encode_bundle(Bundle(0, 1, False, [Part("item", [1], [], [], [], [], [])])),
+    ],
+)
+def test_what_is_no_bundle_is_refused(payload: bytes | None) -> None:
+    with pytest.raises(BadMessage, match="message: "):
+        decode_bundle(payload)
