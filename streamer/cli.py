@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -25,6 +25,7 @@ from rich.table import Table
 from streamer.application.replay import compare, record, replay
 from streamer.config import Config, describe, load_config
 from streamer.errors import StreamerError
+from streamer.events import FeatureEntity
 from streamer.logs import log_to_stderr
 from streamer.replay.ope_command import ope
 
@@ -152,6 +153,35 @@ def features_run(
 
     log_to_stderr()
     run_features(_config(config, bootstrap_servers, None, metrics_port))
+
+
+@features_app.command("show")
+def features_show(
+    entity: Annotated[
+        str, typer.Argument(help="user, item, category, user_category, surface or global.")
+    ],
+    entity_id: Annotated[
+        str, typer.Argument(help='Its id; of user_category ["USER","CATEGORY"], of global *.')
+    ] = "*",
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+) -> None:
+    """Print the windowed features of an entity that are known now, and how old they are."""
+    from streamer.application.features import known_features
+
+    if entity not in get_args(FeatureEntity):
+        known_kinds = ", ".join(get_args(FeatureEntity))
+        raise typer.BadParameter(f"{entity!r} is none of {known_kinds}", param_hint="ENTITY")
+    found, missing = known_features(_config(config, bootstrap_servers), entity, entity_id)  # type: ignore[arg-type]
+    table = Table(
+        "feature", "value", "age of its window", "", title=escape(f"{entity} {entity_id}")
+    )
+    for each in found:
+        state = "stale: counts as missing" if each.stale else ""
+        table.add_row(each.name, f"{each.value:g}", f"{each.age_s:,.0f} s", state)
+    for name in missing:
+        table.add_row(name, "-", "-", "missing", style="dim")
+    console.print(table)
 
 
 @app.command()

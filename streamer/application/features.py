@@ -11,10 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from streamer.application.processes import require_broker
 from streamer.clock import SystemClock
-from streamer.config import Config
+from streamer.config import Config, feature_definitions
 from streamer.errors import ConfigError, KafkaUnavailable
+from streamer.events import FeatureEntity
 from streamer.features.categories import ItemCategories
 from streamer.features.ingest import Reread
+from streamer.features.latest import KnownFeature, LatestFeatures
 from streamer.features.metrics import FeaturesMetrics
 from streamer.features.settings import features_settings
 from streamer.kafka.configured import configured_reader
@@ -75,6 +77,36 @@ def run_features(config: Config) -> None:
         log.info("features_ready", extra={"n_features": len(settings.definitions)})
         run_app(app)
         log.info("features_stopped")
+
+
+def known_features(
+    config: Config, entity: FeatureEntity, entity_id: str
+) -> tuple[list[KnownFeature], list[str]]:
+    """What the features topic says of an entity now, and the features it says nothing of.
+
+    Raises
+    ------
+    ConfigError
+        Where no feature of this kind of entity is defined.
+    """
+    require_broker(config)
+    definitions = [each for each in feature_definitions(config) if each.entity == entity]
+    if not definitions:
+        kinds = sorted({each.entity for each in feature_definitions(config)})
+        raise ConfigError(
+            f"no feature of entity {entity!r} is defined; there are some of {', '.join(kinds)}"
+        )
+    latest = LatestFeatures(definitions)
+    reader = configured_reader(config)
+    try:
+        topic = config.topics.topic("features")
+        reader.start(dict.fromkeys(reader.partitions(topic), EARLIEST))
+        latest.load(reader)
+    finally:
+        reader.close()
+    known = latest.about(entity, entity_id, SystemClock().now_ms())
+    missing = {each.name for each in definitions} - {each.name for each in known}
+    return known, sorted(missing)
 
 
 def _reread(config: Config) -> Reread:

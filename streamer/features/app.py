@@ -304,19 +304,25 @@ class Worker:
         )
 
     async def _say_idle(self) -> None:
-        """Partitions of ours from which nothing has come for a while hold no window open."""
-        now_s, assigned = self._now_s(), self._app.consumer.assignment()
-        for partition in [tp.partition for tp in assigned if tp.topic == self._events_name]:
-            if now_s - self._heard_s.setdefault(partition, now_s) > self._settings.idle_s:
-                ingest = self._ingests.get(partition)
-                if ingest is None:
-                    ingest = self._ingests[partition] = self._new_ingest(partition)
-                await self._send_bundles(ingest.idle())
-                self._heard_s[partition] = now_s
+        """Partitions of ours that have no more to give hold no window open.
 
-    @property
-    def _events_name(self) -> str:
-        return self._settings.events_topic
+        One that has, and is only slow to be read, is waited for: its events would come too late.
+        """
+        if not self._app.flow_control.is_active():
+            return  # partitions are changing hands
+        now_s, consumer = self._now_s(), self._app.consumer
+        for tp in [tp for tp in consumer.assignment() if tp.topic == self._settings.events_topic]:
+            if now_s - self._heard_s.setdefault(tp.partition, now_s) <= self._settings.idle_s:
+                continue
+            self._heard_s[tp.partition] = now_s
+            end = (await consumer.highwaters(tp))[tp]
+            position = await consumer.position(tp)
+            if position is None or position < end or self._pending.get(tp.partition):
+                continue
+            ingest = self._ingests.get(tp.partition)
+            if ingest is None:
+                ingest = self._ingests[tp.partition] = self._new_ingest(tp.partition)
+            await self._send_bundles(ingest.idle())
 
     async def _send_bundles(self, bundles: Sequence[tuple[int, bytes]]) -> None:
         sent = [

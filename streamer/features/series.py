@@ -118,6 +118,7 @@ class Series:
 
     def __init__(self, spec: SeriesSpec, *, cells_max: int) -> None:
         self.spec = spec
+        self.name = spec.name
         self.ids = Ids()
         self.panes: PaneSums | None = None
         self.sessions: SessionSums | None = None

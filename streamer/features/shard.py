@@ -91,7 +91,7 @@ class Shard:
         self._table = table
         self._latest_ms: dict[int, int | None] = dict.fromkeys(sources)
         self._idle: set[int] = set()
-        self._series = {each.spec.name: each for each in self.engine.series}
+        self._series = {each.name: each for each in self.engine.series}
 
     # --- taking ----------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Shard:
         ]
 
     def _key(self, series: Series, entity_id: str, pane: int) -> bytes:
-        return _encoder.encode(_Key(self.partition, series.spec.name, entity_id, pane))
+        return _encoder.encode(_Key(self.partition, series.name, entity_id, pane))
 
     def _read(self, key: bytes) -> _Record:
         kept = self._table.get(key)

@@ -34,7 +34,7 @@ partitions = 2
 [windows]
 default_features = false
 lateness_s = 30
-idle_s = 1
+idle_s = 2
 flush_ms = 20
 batch_messages_max = 50
 commit_interval_s = 1
@@ -250,9 +250,12 @@ def test_two_workers_share_and_one_takes_over(config: Config, tmp_path: Path) ->
         publish(config, events[:500])
         wait_for(config, expected(config, events[:450]))
         with worker(config, tmp_path, "two"):
-            for at in range(500, 1_000, 100):  # while partitions change hands
-                publish(config, events[at : at + 100])
-                time.sleep(1.0)
+            deadline, log = time.monotonic() + 60.0, tmp_path / "two.log"
+            for at in range(500, 1_000, 50):  # while partitions change hands
+                publish(config, events[at : at + 50])
+                time.sleep(0.5)
+            while "features_restored" not in log.read_text() and time.monotonic() < deadline:
+                time.sleep(0.3)
             wanted = expected(config, events[:950])
             assert wait_for(config, wanted).items() >= wanted.items()
             assert "features_restored" in (tmp_path / "two.log").read_text()

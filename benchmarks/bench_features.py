@@ -1,0 +1,246 @@
+"""How many events a second do workers of the windowed features take, and what does a key cost?
+
+``python -m benchmarks.bench_features --json OUT`` publishes made-up clicks and impressions to a
+real Kafka (``KAFKA_BOOTSTRAP_SERVERS``, else a broker of its own), with the default set of features
+at the default settings, and asks the workers' own counters how far they are: events/s of one and of
+two workers that find a topic full, then how far one lags behind 2,000 events/s. Beside it, in this
+process and without Kafka: µs of CPU an event of the arithmetic, and bytes a record of the state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Producer
+
+from benchmarks.environment import environment, parser, write
+from deploy.kafka.node import KafkaNode, free_port
+from streamer.config import Config, feature_definitions, load_config
+from streamer.events import Event, encode
+from streamer.features.bundles import decode_bundle
+from streamer.features.engine import FeatureEngine
+from streamer.features.ingest import Ingest
+from streamer.features.shard import Shard
+from streamer.kafka.partitioner import partition_of
+from streamer.kafka.topics import create_topics
+from streamer.protocols import MessageBatch
+
+N_USERS, N_ITEMS = 5_000, 2_000
+COUNTER = "streamer_features_events_total"
+START_TIMEOUT_S = 120.0
+
+
+def events(n: int, *, seed: int, per_s: float) -> list[Event]:
+    """One in five a click; items are met by a power law."""
+    rng = np.random.default_rng(seed)
+    start_ms = int(time.time() * 1000)
+    items = np.minimum(rng.zipf(1.3, n), N_ITEMS).tolist()
+    users = rng.integers(0, N_USERS, n).tolist()
+    clicks = (rng.random(n) < 0.2).tolist()
+    return [
+        Event(
+            event_id=f"{seed}-{i}",
+            type="click" if clicks[i] else "impression",
+            user_id=f"u{users[i]}",
+            item_id=f"i{items[i]}",
+            ts=start_ms + int(i * 1000 / per_s),
+        )
+        for i in range(n)
+    ]
+
+
+def arithmetic(n: int, *, seed: int) -> dict[str, float]:
+    """Decoding, contributions, counting and records of one partition, without Kafka or Faust."""
+    definitions = feature_definitions(Config())
+    engine = FeatureEngine(definitions, cells_max=1)
+    source = Ingest(
+        0,
+        n_partitions=1,
+        entities=engine.entities,
+        parents=engine.parents,
+        categories=lambda item_id: (f"c{int(item_id[1:]) % 20}",),
+        dedup_window=100_000,
+        reread=lambda partition, start, end: iter(()),
+    )
+    payloads: list[bytes | None] = [encode(each) for each in events(n, seed=seed, per_s=2_000.0)]
+    table: dict[bytes, bytes] = {}
+    tracemalloc.start()
+    shard = Shard(0, definitions, n_partitions=1, sources=[0], cells_max=10_000_000, table=table)
+    for at in range(0, n, 500):
+        _take(source, shard, payloads, at)
+    n_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    begin = time.process_time()
+    for at in range(n, 2 * n, 500):
+        _take(source, shard, payloads, at - n, offset=at, prefix=b"b")
+    cpu_s = time.process_time() - begin
+    return {
+        "cpu_us_an_event": cpu_s / n * 1e6,
+        "n_records": len(table),
+        "bytes_a_record": n_bytes / max(1, len(table)),
+    }
+
+
+def _take(
+    source: Ingest,
+    shard: Shard,
+    payloads: list[bytes | None],
+    at: int,
+    *,
+    offset: int | None = None,
+    prefix: bytes = b"a",
+) -> None:
+    """One batch of 500; another ``prefix`` makes other ids of the same events."""
+    field = b'"event_id":"'
+    some = [each.replace(field, field + prefix) for each in payloads[at : at + 500] if each]
+    first = at if offset is None else offset
+    offsets = np.arange(first, first + len(some), dtype=np.int64)
+    batch = MessageBatch("events", 0, list(some), offsets, np.full(len(some), -1, np.int64))
+    for _, payload in source.take(batch)[0]:
+        shard.take(decode_bundle(payload))
+        shard.forget(shard.close())
+
+
+# --- with Kafka ---------------------------------------------------------------------------------
+
+
+class Workers:
+    """Processes as a user starts them."""
+
+    def __init__(self, config: Config, n: int) -> None:
+        self._ports = [free_port() for _ in range(n)]
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "streamer", "features", "run", "--metrics-port", str(port)],
+                env=os.environ
+                | {
+                    "STREAMER_KAFKA__BOOTSTRAP_SERVERS": config.kafka.bootstrap_servers,
+                    "STREAMER_TOPICS__PREFIX": config.topics.prefix,
+                },
+                stderr=subprocess.DEVNULL,
+            )
+            for port in self._ports
+        ]
+
+    def n_taken(self) -> list[int]:
+        return [self._counter(port) for port in self._ports]
+
+    def _counter(self, port: int) -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+                lines = page.read().decode().splitlines()
+        except OSError:
+            return 0  # not started yet
+        return sum(int(float(line.split()[1])) for line in lines if line.startswith(COUNTER))
+
+    def wait_for(self, n: int, *, all_share: bool, timeout_s: float = START_TIMEOUT_S) -> None:
+        deadline = time.monotonic() + timeout_s
+        while sum(taken := self.n_taken()) < n or (all_share and not all(taken)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{taken} of {n} events were taken within {timeout_s:.0f} s")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextlib.contextmanager
+def running(bootstrap_servers: str, n: int) -> Iterator[tuple[Config, Workers]]:
+    """Topics of their own, and workers that have begun to take events."""
+    flags = {
+        "kafka.bootstrap_servers": bootstrap_servers,
+        "topics.prefix": f"bench-{uuid.uuid4().hex[:8]}-",
+    }
+    config = load_config(None, env={}, flags=flags)
+    create_topics(bootstrap_servers, config.topics)
+    workers = Workers(config, n)
+    try:
+        n_first = 400
+        publish(config, events(n_first, seed=99, per_s=400.0))
+        workers.wait_for(n_first, all_share=False)
+        time.sleep(10.0 if n > 1 else 0.0)  # until both have their share
+        yield config, workers
+    finally:
+        workers.stop()
+
+
+def publish(config: Config, given: list[Event]) -> None:
+    producer = Producer({"bootstrap.servers": config.kafka.bootstrap_servers, "linger.ms": 5})
+    topic, n = config.topics.topic("events"), config.topics.partitions
+    for each in given:
+        key = each.user_id.encode()
+        producer.produce(topic, encode(each), key, partition_of(key, n))
+        producer.poll(0)
+    producer.flush(30)
+
+
+def throughput(bootstrap_servers: str, n_workers: int, n: int, *, seed: int) -> float:
+    """Events/s over a backlog."""
+    made = events(n, seed=seed, per_s=2_000.0)
+    with running(bootstrap_servers, n_workers) as (config, workers):
+        before = sum(workers.n_taken())
+        begin = time.perf_counter()
+        publish(config, made)
+        workers.wait_for(before + n, all_share=n_workers > 1, timeout_s=600.0)
+        return n / (time.perf_counter() - begin)
+
+
+def lag(bootstrap_servers: str, seconds: int, *, per_s: int, seed: int) -> dict[str, float]:
+    """Events published and not yet taken, sampled every tenth of a second."""
+    made = events(per_s * seconds, seed=seed, per_s=float(per_s))
+    with running(bootstrap_servers, 1) as (config, workers):
+        before, begin, waiting = sum(workers.n_taken()), time.perf_counter(), []
+        step = per_s // 10
+        for i in range(0, len(made), step):
+            publish(config, made[i : i + step])
+            waiting.append(i + step + before - sum(workers.n_taken()))
+            time.sleep(max(0.0, begin + (i + step) / per_s - time.perf_counter()))
+        settled = waiting[len(waiting) // 4 :]
+        return {
+            "per_s": (len(made)) / (time.perf_counter() - begin),
+            "lag_p50": float(np.median(settled)),
+            "lag_p99": float(np.quantile(settled, 0.99)),
+        }
+
+
+def main() -> None:
+    made = parser(__doc__ or "")
+    made.add_argument("--events", type=int, default=40_000, help="of each run with Kafka")
+    made.add_argument("--seconds", type=int, default=20, help="of the run at 2,000 events/s")
+    options = made.parse_args()
+    result: dict[str, Any] = environment("faust-streaming", "aiokafka", "datasketches")
+    result["arithmetic"] = arithmetic(20_000, seed=options.seed)
+    with contextlib.ExitStack() as stack:
+        servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+        if not servers:
+            node = KafkaNode(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            node.start()
+            stack.callback(node.stop)
+            servers = node.bootstrap_servers
+        result["events_per_s"] = {
+            str(n): throughput(servers, n, options.events, seed=options.seed + n) for n in (1, 2)
+        }
+        result["at_2000_per_s"] = lag(servers, options.seconds, per_s=2_000, seed=options.seed + 9)
+    write(result, options.json)
+
+
+if __name__ == "__main__":
+    main()
