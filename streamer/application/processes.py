@@ -27,7 +27,7 @@ from streamer.learner.service import Assigned, LearnerService, Revoked, dead_let
 from streamer.learner.topic_stream import TopicStream
 from streamer.learner.verify import Verification, verify_store
 from streamer.model_set import build_models, compile_kernels, store_layout
-from streamer.protocols import ParameterStore, Source
+from streamer.protocols import Entry, ParameterStore, Source
 from streamer.scorer.service import ScorerService
 from streamer.store import open_store
 from streamer.telemetry import LearnerMetrics, ScorerMetrics, serve_metrics, show_lag
@@ -171,7 +171,10 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
 
 
 def verify_configured(
-    config: Config, *, progress: Callable[[int, int], None] = lambda done, total: None
+    config: Config,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    executed: Callable[[Entry], None] = lambda entry: None,
 ) -> Verification:
     """Execute the configured store's schedule again over the topics; see :func:`verify_store`."""
     require_broker(config)
@@ -195,6 +198,7 @@ def verify_configured(
             rewards=reward_function(config),
             stream=stream,
             progress=progress,
+            executed=executed,
         )
 
 

@@ -17,7 +17,7 @@ from streamer.learner.batch import RewardFunction
 from streamer.learner.learner import load_image
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.learner.step import PartitionLearner
-from streamer.protocols import MessageBatch, ParameterStore, PartitionImage, Schedule
+from streamer.protocols import Entry, MessageBatch, ParameterStore, PartitionImage, Schedule
 
 
 class MessageStream(Protocol):
@@ -44,6 +44,7 @@ def verify_store(
     rewards: RewardFunction,
     stream: Callable[[str, int], MessageStream],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    executed: Callable[[Entry], None] = lambda entry: None,
 ) -> Verification:
     """Re-execute the schedule and compare the outcome with the store, bit for bit.
 
@@ -59,6 +60,8 @@ def verify_store(
         Topic and partition → its messages.
     progress
         Called with (entries done, entries in all).
+    executed
+        Told of each entry as it comes out, rising within a partition; without publish times.
     """
     images = {p: store.load(p) for p in range(settings.n_partitions)}
     # Read after the images, so that it holds whatever their last entries had seen.
@@ -84,6 +87,7 @@ def verify_store(
                 result.problems.append(outcome)
                 return result
             changes[p, version] = outcome
+            executed(_entry(schedules[p][version - 1], runs[p].state, outcome))
             done[p] = version
             if version == images[p].version:
                 result.problems += _differences(runs[p].state, images[p], models, settings)
@@ -101,6 +105,18 @@ def verify_store(
                 " that are not"
             )
     return result
+
+
+def _entry(schedule: Schedule, state: PartitionState, change: Change) -> Entry:
+    return Entry(
+        partition=state.partition,
+        schedule=schedule,
+        change=change,
+        watermark_ms=state.watermark_ms,
+        publish_ms=np.zeros(0, dtype=np.int64),
+        committed_ms=0,
+        n_events=0,
+    )
 
 
 def _needed(

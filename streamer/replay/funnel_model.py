@@ -158,7 +158,7 @@ class FunnelModel:
             values = expected.copy()
             values[order] = expected.max() + np.arange(len(order), 0, -1)
         rows = self._item_rows
-        at = np.fromiter((rows.get(each, UNKNOWN) for each in slate.candidates), np.int64)
+        at = np.array([rows.get(each, UNKNOWN) for each in slate.candidates])
         known = (at >= 0) & (at < n_items)
         scores[at[known]] = values[known]
         return scores

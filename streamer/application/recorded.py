@@ -1,0 +1,99 @@
+"""A live run against its own record: parameters and slates, made again from the topics."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from streamer.application.processes import verify_configured
+from streamer.config import Config, TopicRole
+from streamer.errors import BadMessage
+from streamer.events import decode_decision, decode_request
+from streamer.kafka.configured import configured_reader
+from streamer.kafka.log_ends import EARLIEST
+from streamer.learner.topic_stream import TopicStream
+from streamer.learner.verify import Verification
+from streamer.protocols import Entry, MessageBatch
+from streamer.replay.recorded import SlatesVerification, verify_slates
+from streamer.scorer.catalogue import Catalogue
+from streamer.telemetry import ScorerMetrics
+
+T = TypeVar("T")
+
+
+def verify_run(
+    config: Config, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[Verification, SlatesVerification]:
+    """Execute the store's schedule again over the topics, and ask the requests again of what comes
+    out: parameters and slates must be those of the live run, bit for bit.
+
+    All commits, requests and decisions are held in memory. Nothing is written anywhere; learner
+    and scorer may go on meanwhile, but decisions they make after the commits were read are counted
+    as without version.
+
+    Raises
+    ------
+    ConfigError
+        Where the configuration names no broker.
+    KafkaError, StoreError
+        When the broker or the store does not answer, or a topic was trimmed.
+    """
+    entries: dict[tuple[int, int], Entry] = {}
+
+    def executed(entry: Entry) -> None:
+        entries[entry.partition, entry.version] = entry
+
+    decisions = [
+        decision
+        for batch in _messages(config, "decisions")
+        for decision in _decoded(batch, lambda value, publish_ms: decode_decision(value))
+    ]
+    requests = [
+        request
+        for batch in _messages(config, "requests")
+        for request in _decoded(
+            batch, lambda value, publish_ms: decode_request(value, publish_ms=publish_ms)
+        )
+    ]
+    parameters = verify_configured(config, progress=progress, executed=executed)
+    slates = verify_slates(
+        config,
+        entries=entries,
+        requests={request.request_id: request for request in requests},
+        decisions=decisions,
+        catalogue=_catalogue(config),
+    )
+    return parameters, slates
+
+
+def _messages(config: Config, role: TopicRole) -> Iterator[MessageBatch]:
+    """All that is on a topic now, a partition a batch."""
+    with contextlib.ExitStack() as stack:
+        reader = configured_reader(config)
+        stack.callback(reader.close)
+        ends = reader.end_offsets(reader.partitions(config.topics.topic(role)))
+    for where, end in ends.items():
+        if not end:
+            continue
+        with contextlib.closing(configured_reader(config, {where: EARLIEST})) as reader:
+            timeout_s = config.kafka.request_timeout_s
+            yield TopicStream(reader, *where, timeout_s=timeout_s).take(end)
+
+
+def _decoded(batch: MessageBatch, decode: Callable[[bytes | None, int], T]) -> Iterator[T]:
+    """What can be read of a batch; the rest was refused live, too."""
+    for value, publish_ms in zip(batch.values, batch.publish_ms.tolist(), strict=True):
+        with contextlib.suppress(BadMessage):
+            yield decode(value, publish_ms)
+
+
+def _catalogue(config: Config) -> Catalogue:
+    catalogue = Catalogue(metrics=ScorerMetrics(CollectorRegistry()))
+    for batch in _messages(config, "items"):
+        for key, value in zip(batch.keys, batch.values, strict=True):
+            with contextlib.suppress(BadMessage):
+                catalogue.apply(key, value)
+    return catalogue
