@@ -66,7 +66,7 @@ def play(live: LiveSystem, *, n_steps: int, crash_every: int = 0, k: int = 5) ->
     live.advance(now_ms + 1_000)
 
 
-def played(config: Config = CONFIG, *, n_steps: int = 120, crash_every: int = 0) -> LiveSystem:
+def played(config: Config = CONFIG, *, n_steps: int = 60, crash_every: int = 0) -> LiveSystem:
     live = LiveSystem(config, start_ms=START_MS)
     play(live, n_steps=n_steps, crash_every=crash_every)
     return live
@@ -95,7 +95,7 @@ def with_partitions(n: int) -> Config:
 def test_two_runs_decide_and_store_the_same_bytes(n_partitions: int) -> None:
     first, second = (played(with_partitions(n_partitions)) for _ in range(2))
     assert decisions(first) == decisions(second)
-    assert len(decisions(first)) == 240
+    assert len(decisions(first)) == 120
     assert differences(first, second) == []
     assert first.store.versions().keys() == set(range(n_partitions))
 
@@ -127,8 +127,8 @@ def test_messages_that_no_learner_needs_may_go() -> None:
     config = replace(config, learner=replace(config.learner, dedup_window=100))
     keeps = LiveSystem(config, start_ms=START_MS)
     forgets = LiveSystem(config, start_ms=START_MS, keeps_messages=False)
-    play(keeps, n_steps=120)
-    play(forgets, n_steps=120, crash_every=7)
+    play(keeps, n_steps=60)
+    play(forgets, n_steps=60, crash_every=7)
     assert differences(keeps, forgets) == []
     assert len(decisions(forgets)) < len(decisions(keeps)) / 2
     assert not forgets.broker.records("requests")
@@ -175,11 +175,11 @@ def test_what_was_served_is_what_was_learned(n_partitions: int) -> None:
     learned = sum(c.tables[STATISTICS][1].sum(axis=0) for c in contents)
     assert learned.shape == (width,)
     assert learned.tolist() == expected.tolist()
-    assert expected[0] > 1_000 * 2**STATISTICS_BITS, "items shown"
+    assert expected[0] > 500 * 2**STATISTICS_BITS, "items shown"
     shown = sum(int(c.tables[OUTCOMES][1][:, 0].sum()) for c in contents)
     positive = sum(int(c.tables[OUTCOMES][1][:, 1].sum()) for c in contents)
     assert (shown, positive) == tuple(map(sum, zip(*outcomes.values(), strict=True)))
-    assert positive > 20
+    assert positive > 10
 
 
 def test_the_scorer_sees_what_is_learned_one_sync_later() -> None:
