@@ -219,7 +219,7 @@ def test_evicting_everything_restores_initial_values(factory: Factory) -> None:
     state = new_state(models, bounds=LARGE)
     learn(stream(500, seed=7), state, models)
     keys = state.items.keys[state.items.live_slots()]
-    state.shared.acquire("item", keys)  # another partition has them admitted and contributed nothing
+    state.shared.acquire("item", keys)  # another partition has them, and contributed nothing
     state.evict("item", state.items.live_slots())
     state.evict("user", state.users.live_slots())
     for model in models:
