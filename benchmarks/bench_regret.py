@@ -12,7 +12,8 @@ decisions, while tastes and trends drift. What popularity and greedy forgo is th
 out is all that the system has to find out about tastes by itself.
 
 ``change``: all tastes change at once. How many decisions until a window of 1,000 has 90 % of the
-reward that the same policy had before, forgetting and not?
+reward that the same policy had before, forgetting and not? Rewards are taken as a share of what the
+best slates get, since the best of the new tastes may be worth more or less than that of the old.
 
     python -m benchmarks.bench_regret --json regret.json
 """
@@ -162,7 +163,7 @@ def recovery(played: Played, n_before: int) -> tuple[int, bool]:
     """Decisions after the change until a window has ``RECOVERED`` of the former reward, and
     whether one had; else as many as there were."""
     window, change = WINDOW // AT_ONCE, n_before // AT_ONCE
-    sums = np.concatenate([[0.0], np.cumsum(played.shown[change:])])
+    sums = np.concatenate([[0.0], np.cumsum(played.shown[change:] / played.best[change:])])
     means = (sums[window:] - sums[:-window]) / window
     back = np.flatnonzero(means >= RECOVERED * _former(played, n_before))
     if not len(back):
@@ -171,13 +172,14 @@ def recovery(played: Played, n_before: int) -> tuple[int, bool]:
 
 
 def _former(played: Played, n_before: int) -> float:
-    """Reward of the last tenth before the change."""
-    change = n_before // AT_ONCE
-    return float(played.shown[change * 9 // 10 : change].mean())
+    """Reward of the last tenth before the change, as a share of the best one."""
+    last = slice(n_before // AT_ONCE * 9 // 10, n_before // AT_ONCE)
+    return float((played.shown[last] / played.best[last]).mean())
 
 
 def recoveries(by_seed: dict[int, dict[str, Played]], n_before: int) -> dict[str, Any]:
-    """Of both versions, and the share of decisions the forgetting one needs of the other's."""
+    """Of both versions, and the share of decisions the forgetting one needs of the other's: at
+    most that where the other has not recovered."""
     found: dict[str, list[tuple[int, bool]]] = {
         name: [recovery(runs[name], n_before) for runs in by_seed.values()]
         for name in ("keeping", "forgetting")
@@ -187,8 +189,8 @@ def recoveries(by_seed: dict[int, dict[str, Played]], n_before: int) -> dict[str
         "decisions_before": n_before,
         "decisions_to_recover": {name: [n for n, _ in each] for name, each in found.items()},
         "recovered": {name: [done for _, done in each] for name, each in found.items()},
-        "clicks_an_item_before": {
-            name: interval([_former(runs[name], n_before) / K for runs in by_seed.values()])
+        "share_of_best_before": {
+            name: interval([_former(runs[name], n_before) for runs in by_seed.values()])
             for name in found
         },
         "share_of_decisions": interval([fast / slow for (fast, _), (slow, _) in pairs]),
