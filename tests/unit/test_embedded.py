@@ -132,6 +132,7 @@ def test_topics_are_made_by_use_and_made_once(broker: str) -> None:
         "requests",
         "recommendations",
         "decisions",
+        "features",
         "dead-letters",
     }
     assert {each.created for each in made} == {True}
