@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
 
@@ -15,7 +15,6 @@ from streamer.config import Config, feature_definitions
 from streamer.errors import ConfigError, KafkaUnavailable
 from streamer.events import FeatureEntity
 from streamer.features.categories import ItemCategories
-from streamer.features.ingest import Reread
 from streamer.features.latest import KnownFeature, LatestFeatures
 from streamer.features.metrics import FeaturesMetrics
 from streamer.features.settings import features_settings
@@ -109,11 +108,11 @@ def known_features(
     return known, sorted(missing)
 
 
-def _reread(config: Config) -> Reread:
-    """Reads a stretch of the events topic again, as far as it is still there."""
-    topic, timeout_s = config.topics.topic("events"), config.kafka.request_timeout_s
+def _reread(config: Config) -> Callable[[str, int, int, int], Iterator[MessageBatch]]:
+    """Reads a stretch of a topic again, as far as it is still there."""
+    timeout_s = config.kafka.request_timeout_s
 
-    def reread(partition: int, start: int, end: int) -> Iterator[MessageBatch]:
+    def reread(topic: str, partition: int, start: int, end: int) -> Iterator[MessageBatch]:
         reader = configured_reader(config, {(topic, partition): start})
         deadline = time.monotonic() + timeout_s
         try:

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +27,7 @@ from streamer.events import FeatureValue, Rejected, dead_letter, encode, feature
 from streamer.features.bundles import decode_bundle
 from streamer.features.categories import ItemCategories
 from streamer.features.engine import FeatureEngine, FeatureResult
-from streamer.features.ingest import Ingest, Reread
+from streamer.features.ingest import Ingest
 from streamer.features.metrics import FeaturesMetrics
 from streamer.features.settings import TABLE, FeaturesSettings
 from streamer.features.shard import Shard, keys_by_partition
@@ -34,6 +35,7 @@ from streamer.protocols import Clock, MessageBatch
 
 try:
     import faust
+    from aiokafka.errors import IllegalStateError
     from faust.auth import Credentials
 except ImportError as error:
     raise ImportError(
@@ -56,6 +58,10 @@ _SESSION_TIMEOUT_S: Final = 10.0
 _ITEMS_EVERY_S: Final = 1.0
 _PENDING_BATCHES: Final = 4
 """Batches that may wait a partition before reading does."""
+
+
+Reread = Callable[[str, int, int, int], Iterator[MessageBatch]]
+"""(topic, partition, first offset, end) → what was there."""
 
 
 class AcknowledgedTable(faust.Table[bytes, bytes]):
@@ -92,7 +98,7 @@ def build_app(
     categories
         Followed while the app runs.
     reread
-        Reads the events topic again, to know what repeats.
+        Reads topics again: to know what repeats, and what was passed over.
     credentials
         Of Faust, for a broker that wants them.
     """
@@ -206,6 +212,9 @@ class Worker:
         self._pending: dict[int, list[Any]] = {}
         self._ingests: dict[int, Ingest] = {}
         self._heard_s: dict[int, float] = {}
+        self._given_all: set[int] = set()
+        self._next_bundle: dict[int, int] = {}
+        self._queue: asyncio.Queue[Any] | None = None
         self._changed = asyncio.Condition()
         self._shards: dict[int, Shard] = {}
         self._kept: dict[int, list[bytes]] | None = None
@@ -236,7 +245,9 @@ class Worker:
         self._pending.clear()
         self._ingests.clear()
         self._heard_s.clear()
+        self._given_all.clear()
         self._shards.clear()
+        self._next_bundle.clear()
         self._kept = None
         self._metrics.forget_partitions()
         async with self._changed:
@@ -247,7 +258,9 @@ class Worker:
 
     async def _read_events(self, stream: Any) -> None:
         bound = _PENDING_BATCHES * self._settings.batch_messages_max
-        async for event in stream.noack().events():
+        events = stream.noack()
+        self._queue = events.channel.queue
+        async for event in events.events():
             pending = self._pending.setdefault(event.message.partition, [])
             pending.append(event)
             if len(pending) >= self._settings.batch_messages_max:
@@ -278,19 +291,32 @@ class Worker:
         del waiting[: len(taken)]
         async with self._changed:
             self._changed.notify_all()
-        batch = _batch(self._settings.events_topic, partition, taken)
         ingest = self._ingests.get(partition)
         if ingest is None:
             ingest = self._ingests[partition] = self._new_ingest(partition)
         n_before = ingest.n_duplicates
-        bundles, rejected = ingest.take(batch)
-        await self._send_bundles(bundles)
-        await self._send_dead_letters(batch, rejected)
+        batch = _batch(self._settings.events_topic, partition, taken)
+        for complete in self._complete(batch, ingest.next_offset):
+            bundles, rejected = ingest.take(complete)
+            await self._send_bundles(bundles)
+            await self._send_dead_letters(complete, rejected)
         for event in taken:
             event.ack()
         self._heard_s[partition] = self._now_s()
+        self._given_all.discard(partition)
         self._metrics.events.inc(len(batch))
         self._metrics.duplicates.inc(ingest.n_duplicates - n_before)
+
+    def _complete(self, batch: MessageBatch, next_offset: int | None) -> Iterator[MessageBatch]:
+        """The batch, read again where offsets do not rise by one, as around a rebalance."""
+        first, end = int(batch.offsets[0]), int(batch.offsets[-1]) + 1
+        start = first if next_offset is None else min(first, next_offset)
+        if len(batch) == end - start and (np.diff(batch.offsets) == 1).all():
+            yield batch
+        elif end > start:
+            where = {"topic": batch.topic, "partition": batch.partition}
+            log.info("features_read_again", extra={**where, "start": start, "end": end})
+            yield from self._reread(batch.topic, batch.partition, start, end)
 
     def _new_ingest(self, partition: int) -> Ingest:
         return Ingest(
@@ -300,7 +326,7 @@ class Worker:
             parents=self._needed.parents,
             categories=self._categories,
             dedup_window=self._settings.dedup_window,
-            reread=self._reread,
+            reread=functools.partial(self._reread, self._settings.events_topic),
         )
 
     async def _say_idle(self) -> None:
@@ -315,14 +341,27 @@ class Worker:
             if now_s - self._heard_s.setdefault(tp.partition, now_s) <= self._settings.idle_s:
                 continue
             self._heard_s[tp.partition] = now_s
-            end = (await consumer.highwaters(tp))[tp]
-            position = await consumer.position(tp)
-            if position is None or position < end or self._pending.get(tp.partition):
-                continue
-            ingest = self._ingests.get(tp.partition)
-            if ingest is None:
-                ingest = self._ingests[tp.partition] = self._new_ingest(tp.partition)
-            await self._send_bundles(ingest.idle())
+            if not await self._has_given_all(tp):
+                self._given_all.discard(tp.partition)
+            elif tp.partition not in self._given_all:
+                # What was just fetched may be on its way to the queue: look once more.
+                self._given_all.add(tp.partition)
+            else:
+                ingest = self._ingests.get(tp.partition)
+                if ingest is None:
+                    ingest = self._ingests[tp.partition] = self._new_ingest(tp.partition)
+                await self._send_bundles(ingest.idle())
+
+    async def _has_given_all(self, tp: Any) -> bool:
+        """Whether everything in a partition has been read and taken."""
+        if self._pending.get(tp.partition) or self._queue is None or not self._queue.empty():
+            return False
+        try:
+            end = (await self._app.consumer.highwaters(tp))[tp]
+            position = await self._app.consumer.position(tp)
+        except IllegalStateError:
+            return False  # not ours any more
+        return position is not None and position >= end and not self._pending.get(tp.partition)
 
     async def _send_bundles(self, bundles: Sequence[tuple[int, bytes]]) -> None:
         sent = [
@@ -351,18 +390,29 @@ class Worker:
     async def _read_bundles(self, stream: Any) -> None:
         async for event in stream.noack().events():
             message = event.message
-            try:
-                bundle = decode_bundle(message.value)
-            except BadMessage as bad:
-                await self._send_dead_letter(
-                    str(bad), message.topic, message.partition, message.offset, message.value
-                )
-            else:
-                shard = self._shard(message.partition)
-                shard.take(bundle)
-                await self._table.acknowledged()
-                await self._close(shard)
+            batch = _batch(message.topic, message.partition, [event])
+            for each in self._complete(batch, self._next_bundle.get(message.partition)):
+                for offset, payload in zip(each.offsets.tolist(), each.values, strict=True):
+                    await self._take_bundle(message.topic, message.partition, offset, payload)
+            after = message.offset + 1
+            self._next_bundle[message.partition] = max(
+                after, self._next_bundle.get(message.partition, after)
+            )
             event.ack()
+
+    async def _take_bundle(
+        self, topic: str, partition: int, offset: int, payload: bytes | None
+    ) -> None:
+        """Count, keep and publish what one bundle brings."""
+        try:
+            bundle = decode_bundle(payload)
+        except BadMessage as bad:
+            await self._send_dead_letter(str(bad), topic, partition, offset, payload)
+            return
+        shard = self._shard(partition)
+        shard.take(bundle)
+        await self._table.acknowledged()
+        await self._close(shard)
 
     def _shard(self, partition: int) -> Shard:
         shard = self._shards.get(partition)

@@ -72,7 +72,7 @@ def partition_of_entity(entity: FeatureEntity, entity_id: str, n_partitions: int
     """Where the state of an entity is kept.
 
     >>> partition_of_entity("item", "i7", 4)
-    2
+    3
     """
     return zlib.crc32(f"{entity}:{entity_id}".encode()) % n_partitions
 

@@ -56,14 +56,14 @@ class Ingest:
         self._categories = categories
         self._dedup = DedupWindow(dedup_window)
         self._reread = reread
-        self._next_offset: int | None = None
+        self.next_offset: int | None = None
 
     def take(self, batch: MessageBatch) -> tuple[list[tuple[int, bytes]], list[Rejected]]:
         """Bundles by partition of the state, and the bad messages."""
         first = int(batch.offsets[0])
-        if self._next_offset is None or first < self._next_offset:
+        if self.next_offset is None or first < self.next_offset:
             self._rebuild(first)
-        self._next_offset = int(batch.offsets[-1]) + 1
+        self.next_offset = int(batch.offsets[-1]) + 1
         events, rejected = decode_events(batch.values, batch.publish_ms)
         fresh = self._dedup.fresh(events.event_ids, batch.offsets[events.index])
         self.n_duplicates += int(len(fresh) - fresh.sum())
