@@ -369,23 +369,41 @@ def topics_create(config: ConfigOption = None, bootstrap_servers: BrokerOption =
 
 @store_app.command("verify")
 def store_verify(
-    config: ConfigOption = None, bootstrap_servers: BrokerOption = None, store: StoreOption = None
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+    store: StoreOption = None,
+    decisions: Annotated[
+        bool,
+        typer.Option("--decisions", help="Make every logged slate again too, from the parameters."),
+    ] = False,
 ) -> None:
     """Execute the recorded schedule again over the topics and compare the store bit for bit."""
     from streamer.application.processes import verify_configured
+    from streamer.application.recorded import verify_run
 
     settings = _config(config, bootstrap_servers, store)
     with _progress("executing again", None) as (bar, task):
-        result = verify_configured(
-            settings, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if decisions:
+            result, slates = verify_run(settings, progress=progress)
+        else:
+            result, slates = verify_configured(settings, progress=progress), None
     console.print(f"{result.n_entries:,} commits, {result.n_messages:,} messages executed again")
-    for problem in result.problems:
+    if slates is not None:
+        console.print(
+            f"{slates.n_same:,} slates made again alike, {slates.n_different:,} otherwise;"
+            f" {slates.n_without_request:,} without their request,"
+            f" {slates.n_without_version:,} without their commits"
+        )
+    for problem in (*result.problems, *(slates.problems if slates is not None else ())):
         errors.print(f"  {problem}", style="red", highlight=False, markup=False)
-    if result.problems:
+    if result.problems or (slates is not None and slates.n_different):
         raise StreamerError(
-            "the store is not what its schedule says: was it written by another version, or with"
-            " other settings? `streamer config` shows those in effect"
+            "the store, or a slate, is not what the record says: was it written by another version,"
+            " or with other settings? `streamer config` shows those in effect"
         )
     console.print("the store is what its schedule says, bit for bit", style="green")
 
