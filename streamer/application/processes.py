@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 
@@ -104,14 +104,14 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
                 needed=lambda: learner.offsets,
             )
 
-        def on_round(source: Source) -> None:
+        def on_round(lag: Mapping[tuple[str, int], int]) -> None:
             metrics.show(learner.counts)
             joins = learner.counts.join
             join_metrics.show(joins, n_open=learner.n_open, n_waiting=learner.n_early)
             foreseen = joins.take_foreseen()
             if watch is not None:
                 watch.take(foreseen)
-            show_lag(metrics.lag, source.lag())
+            show_lag(metrics.lag, lag)
 
         service = LearnerService(
             learner=learner,

@@ -41,7 +41,7 @@ class LearnerService:
         Time from one round of commits to the next when there is little to do; under load a round
         begins as soon as ``n_max`` messages are there.
     on_round
-        Called after each round, for metrics.
+        Called after each round with the lag behind what it took, for metrics.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class LearnerService:
         sync_interval_s: float,
         n_max: int,
         clock: Clock,
-        on_round: Callable[[Source], None] = lambda source: None,
+        on_round: Callable[[Mapping[tuple[str, int], int]], None] = lambda lag: None,
     ) -> None:
         self._learner = learner
         self._open_source = open_source
@@ -96,14 +96,15 @@ class LearnerService:
     def round(self, source: Source, *, timeout_s: float) -> int:
         """Learn and commit what is there, waiting ``timeout_s`` for the first; the number taken."""
         batches = source.poll(n_max=self._n_max, timeout_s=timeout_s)
-        self._learner.learn(batches, lag=source.lag())
+        lag = source.lag()
+        self._learner.learn(batches, lag=lag)
         source.hold(self._learner.waiting)
         self._learner.checkpoint_due()
         offsets = self._learner.offsets
         if offsets and offsets != self._told:
             source.tell_applied(offsets)
             self._told = offsets
-        self._on_round(source)
+        self._on_round(lag)
         return sum(map(len, batches))
 
     def _rounds(self, source: Source) -> None:
