@@ -226,7 +226,13 @@ def _check(config: Config) -> None:
         if len(value_range) == 1 or (value_range and value_range[0] == value_range[1]):
             problem = f"{toml_text(value_range)}: give two different numbers, or none"
             raise _conflict(config, [f"rewards.{event_type}.value_range"], problem)
-    feature_definitions(config)
+    of_items = [each.name for each in feature_definitions(config) if each.entity == "item"]
+    if config.scorer.trending_feature not in ("", *of_items):
+        problem = (
+            f"{toml_text(config.scorer.trending_feature)} is no feature of items; choose one of"
+            f' {", ".join(of_items) or "those you define"}, or ""'
+        )
+        raise _conflict(config, ["scorer.trending_feature"], problem)
 
 
 def _conflict(config: Config, keys: Sequence[str], problem: str) -> ConfigError:

@@ -74,6 +74,9 @@ class FeatureConfig(Section, frozen=True, kw_only=True):
             '"": the window or half-life, of a session a day'
         ),
     ] = ""
+    ranks: Annotated[
+        bool, Meta(description="whether candidates are ranked by it; else it is published alone")
+    ] = True
 
 
 DEFAULT_FEATURES: Final[Mapping[str, FeatureConfig]] = {
@@ -87,7 +90,7 @@ DEFAULT_FEATURES: Final[Mapping[str, FeatureConfig]] = {
     ),
     "item_clicks_10m": FeatureConfig(entity="item", numerator="click", window="10m", hop="1m"),
     "item_users_1h": FeatureConfig(
-        entity="item", numerator="click", measure="users", window="1h", hop="5m"
+        entity="item", numerator="click", measure="users", window="1h", hop="5m", ranks=False
     ),
     "category_ctr_1h": FeatureConfig(
         entity="category",
@@ -99,7 +102,12 @@ DEFAULT_FEATURES: Final[Mapping[str, FeatureConfig]] = {
     ),
     "user_session_clicks": FeatureConfig(entity="user", numerator="click", session_gap="30m"),
     "global_ctr_1h": FeatureConfig(
-        entity="global", numerator="click", denominator="impression", window="1h", hop="5m"
+        entity="global",
+        numerator="click",
+        denominator="impression",
+        window="1h",
+        hop="5m",
+        ranks=False,
     ),
 }
 """What serves without a line of configuration; :class:`FeatureConfig` says how to change it."""
@@ -115,6 +123,8 @@ class FeatureDefinition:
         0 for sessions; of a fading feature ``window_ms`` is 0 and ``hop_ms`` is not.
     parent
         Entity whose ratio smooths this one; None where ``smoothing`` is 0.
+    ranks
+        Whether it is among the columns that candidates are ranked by.
     """
 
     name: str
@@ -129,6 +139,7 @@ class FeatureDefinition:
     smoothing: float
     lateness_ms: int
     stale_after_ms: int
+    ranks: bool
 
     @property
     def parent(self) -> FeatureEntity | None:
@@ -183,6 +194,7 @@ def definition(name: str, given: FeatureConfig, *, lateness_s: float) -> Feature
         or window_ms
         or half_life_ms
         or _UNITS_MS["d"],
+        ranks=given.ranks,
     )
 
 

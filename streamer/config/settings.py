@@ -232,6 +232,14 @@ class ScorerConfig(Section, frozen=True, kw_only=True):
     trending_half_life_s: Annotated[
         PositiveS, Meta(description="what `popular now` means; one of popularity.half_lives_s")
     ] = 86_400.0
+    trending_feature: Annotated[
+        str,
+        Meta(
+            max_length=64,
+            description="a feature of items whose largest values are recalled too, as many as "
+            'candidates_trending; "": none',
+        ),
+    ] = ""
     poll_ms: Annotated[
         int, Meta(ge=1, le=10_000, description="how long to wait for requests and for deltas")
     ] = 5
@@ -349,6 +357,12 @@ class BanditConfig(Section, frozen=True, kw_only=True):
     hash_buckets: Annotated[
         int, Meta(ge=1, le=64, description="features that the hashed fields share")
     ] = 8
+    time_features: Annotated[
+        bool,
+        Meta(
+            description="rank by the hour and the weekend, and by how long ago the last event was"
+        ),
+    ] = True
     drift_delta: Annotated[
         float,
         Meta(

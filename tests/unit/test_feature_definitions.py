@@ -119,6 +119,13 @@ def test_a_new_feature_is_described_and_the_default_set_can_be_left_out(path: Pa
     ]
 
 
+def test_trending_by_a_feature_needs_one_of_items(path: Path) -> None:
+    asked = '[scorer]\ntrending_feature = "{}"\n'
+    assert load(path, asked.format("item_users_1h")).scorer.trending_feature == "item_users_1h"
+    message = refusal(path, asked.format("user_session_clicks"))
+    assert "choose one of item_clicks_10m, item_ctr_1h, item_users_1h" in message
+
+
 def test_types_come_from_the_environment_too(path: Path) -> None:
     env = {
         "STREAMER_FEATURES__MINE__NUMERATOR": '["click", "watch"]',
