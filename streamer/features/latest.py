@@ -7,6 +7,7 @@ which only a clock that runs behind can meet.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -14,13 +15,16 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.id_table import id_key
+from models.table import Keys
 from streamer.config import FeatureDefinition
 from streamer.errors import BadMessage
 from streamer.events import FeatureEntity, decode_feature_value
+from streamer.features.value_table import GONE, ValueTable
 from streamer.protocols import MessageBatch
 
 VALUES_MAX: Final = 5_000_000
-"""Bound of known values, some 250 B each; the one that came longest ago is forgotten, counted."""
+"""Bound of known values, some 70 B each; those that came longest ago are forgotten, counted."""
 
 
 class FeaturesReader(Protocol):
@@ -48,27 +52,42 @@ class KnownFeature:
 
 
 class LatestFeatures:
-    """Follows the topic and answers what was known of entities; not for several threads.
+    """Follows the topic and answers what is known of entities.
+
+    Parameters
+    ----------
+    definitions
+        What is kept; values of other features are passed over.
+    values_max
+        Bound of the values of all of them.
 
     Attributes
     ----------
+    lock
+        One thread may follow while another reads: what is known changes under this lock alone, so
+        whoever holds it gets the same answers for as long.
     n_rejected
         Messages that are no features, passed over.
-    n_forgotten
-        Values forgotten at ``values_max``.
     """
 
     def __init__(
         self, definitions: Sequence[FeatureDefinition], *, values_max: int = VALUES_MAX
     ) -> None:
+        self.lock = threading.Lock()
         self.n_rejected = 0
-        self.n_forgotten = 0
-        self._definitions = {each.name: each for each in definitions}
-        self._values_max = values_max
-        self._known: dict[tuple[str, str], tuple[float, int, int]] = {}
+        self._definitions = list(definitions)
+        self._places = {each.name: place for place, each in enumerate(self._definitions)}
+        self._table = ValueTable(len(self._definitions), rows_max=values_max)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._table)
+
+    @property
+    def n_forgotten(self) -> int:
+        """Values forgotten at ``values_max``."""
+        return self._table.n_forgotten
+
+    # --- following -------------------------------------------------------------------------------
 
     def load(self, reader: FeaturesReader) -> None:
         """Read all that is there now."""
@@ -80,88 +99,108 @@ class LatestFeatures:
         """Take up to ``n_max`` messages; the number taken."""
         batches = reader.poll(n_max=n_max, timeout_s=timeout_s)
         for batch in batches:
-            for key, value in zip(batch.keys, batch.values, strict=True):
-                self.apply(key, value)
+            self.take(batch.keys, batch.values)
         return sum(map(len, batches))
 
-    def apply(self, key: bytes | None, value: bytes | None) -> None:
-        """Take one message of the topic; what is none is counted."""
-        if value is None:
-            name, _, entity_id = (key or b"").decode(errors="replace").partition(":")
-            self._known.pop((name, entity_id), None)
-            return
-        try:
-            found = decode_feature_value(value)
-        except BadMessage:
-            self.n_rejected += 1
-            return
-        where = (found.name, found.id)
-        before = self._known.get(where)
-        if before is not None and found.window_end < before[2]:
-            return  # a worker that had not heard of its end
-        self._known.pop(where, None)
-        self._known[where] = (found.value, found.window_start, found.window_end)
-        if len(self._known) > self._values_max:
-            del self._known[next(iter(self._known))]
-            self.n_forgotten += 1
+    def take(self, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> None:
+        """Take messages of the topic, in their order; what is none is counted."""
+        by_feature: dict[int, list[tuple[int, float, int, int]]] = {}
+        for key, value in zip(keys, values, strict=True):
+            if value is None:
+                name, _, entity_id = (key or b"").partition(b":")
+                place = self._places.get(name.decode(errors="replace"))
+                told = (id_key(entity_id), 0.0, 0, GONE)
+            else:
+                try:
+                    found = decode_feature_value(value)
+                except BadMessage:
+                    self.n_rejected += 1
+                    continue
+                place = self._places.get(found.name)
+                if place is not None and self._definitions[place].entity != found.entity:
+                    continue  # of a time when it was defined otherwise
+                told = (
+                    id_key(found.id.encode()),
+                    found.value,
+                    found.window_start,
+                    found.window_end,
+                )
+            if place is not None:
+                by_feature.setdefault(place, []).append(told)
+        with self.lock:
+            for place, rows in by_feature.items():
+                of_entity, value_of, starts, ends = zip(*rows, strict=True)
+                self._table.put(
+                    place,
+                    np.array(of_entity, np.uint64),
+                    np.array(value_of, np.float64),
+                    np.array(starts, np.int64),
+                    np.array(ends, np.int64),
+                )
+            self._table.forget_oldest()
+
+    # --- what is known ---------------------------------------------------------------------------
 
     def values(
-        self, entity: FeatureEntity, ids: Sequence[str], names: Sequence[str], at_ms: int
+        self, entity: FeatureEntity, keys: Keys, names: Sequence[str], at_ms: int
     ) -> NDArray[np.float64]:
-        """``(len(ids), len(names))`` values at a time; NaN where missing or stale.
+        """``(len(keys), len(names))`` values at a time; NaN where missing or stale.
+
+        Parameters
+        ----------
+        keys
+            ``(n,)`` uint64, :func:`models.id_table.id_key` of the ids.
 
         Raises
         ------
         ValueError
             For a name that is no feature of this kind of entity.
         """
-        found = np.full((len(ids), len(names)), np.nan)
-        for column, name in enumerate(names):
-            definition = self._definition(name, entity)
-            for row, entity_id in enumerate(ids):
-                known = self._known.get((name, entity_id))
-                if known is not None and not _stale(definition, known[2], at_ms):
-                    found[row, column] = known[0]
-        return found
+        found = np.empty((len(names), len(keys)))
+        for row, name in zip(found, names, strict=True):
+            place = self._place(name, entity)
+            stale_after_ms = self._definitions[place].stale_after_ms
+            row[:] = self._table.read(place, keys, at_ms, stale_after_ms=stale_after_ms)
+        return found.T
 
-    def ages_s(
-        self, entity: FeatureEntity, ids: Sequence[str], names: Sequence[str], at_ms: int
-    ) -> NDArray[np.float64]:
-        """``(len(ids), len(names))`` seconds since each value's window ended; NaN: none is known.
+    def all_values(self, name: str, at_ms: int) -> tuple[Keys, NDArray[np.float64]]:
+        """``(n,)`` keys and values of all entities that have one at a time, in no certain order."""
+        place = self._places[name]
+        keys, values, ends_ms = self._table.all_of(place)
+        age_ms = at_ms - ends_ms
+        usable = (age_ms >= 0) & (age_ms <= self._definitions[place].stale_after_ms)
+        return keys[usable], values[usable]
 
-        The largest one that :meth:`values` still uses is what a staleness metric should show.
-        """
-        found = np.full((len(ids), len(names)), np.nan)
-        for column, name in enumerate(names):
-            self._definition(name, entity)
-            for row, entity_id in enumerate(ids):
-                known = self._known.get((name, entity_id))
-                if known is not None:
-                    found[row, column] = (at_ms - known[2]) / 1000
-        return found
+    def newest_end_ms(self) -> dict[str, int]:
+        """Feature → end of the newest window that it had a value of; those that never had, left
+        out."""
+        ends = self._table.newest_end_ms.tolist()
+        known = zip(self._definitions, ends, strict=True)
+        return {each.name: end for each, end in known if end >= 0}
 
     def about(self, entity: FeatureEntity, entity_id: str, at_ms: int) -> list[KnownFeature]:
         """All that is known of one entity, stale values among them."""
         found = []
-        for name, definition in self._definitions.items():
-            known = self._known.get((name, entity_id))
+        key = id_key(entity_id.encode())
+        for place, definition in enumerate(self._definitions):
+            known = self._table.one(place, key)
             if known is not None and definition.entity == entity:
                 value, start_ms, end_ms = known
-                age_s = (at_ms - end_ms) / 1000
-                stale = _stale(definition, end_ms, at_ms)
-                found.append(KnownFeature(name, entity, value, start_ms, end_ms, age_s, stale))
+                age_ms = at_ms - end_ms
+                stale = not 0 <= age_ms <= definition.stale_after_ms
+                found.append(
+                    KnownFeature(
+                        definition.name, entity, value, start_ms, end_ms, age_ms / 1000, stale
+                    )
+                )
         return found
 
-    def _definition(self, name: str, entity: FeatureEntity) -> FeatureDefinition:
-        definition = self._definitions.get(name)
-        if definition is None or definition.entity != entity:
-            known = [each.name for each in self._definitions.values() if each.entity == entity]
+    def _place(self, name: str, entity: FeatureEntity) -> int:
+        place = self._places.get(name, -1)
+        if place < 0 or self._definitions[place].entity != entity:
+            known = [each.name for each in self._definitions if each.entity == entity]
             raise ValueError(
                 f"{name!r} is no feature of entity {entity!r}; there are"
                 f" {', '.join(known) or 'none'}"
             )
-        return definition
-
-
-def _stale(definition: FeatureDefinition, window_end_ms: int, at_ms: int) -> bool:
-    return not 0 <= at_ms - window_end_ms <= definition.stale_after_ms
+        return place

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
+from models.id_table import id_key
+from models.table import Keys
 from streamer.config import Config, FeatureConfig, feature_definitions
 from streamer.events import FeatureEntity, FeatureValue, encode, feature_value_key
 from streamer.features.latest import LatestFeatures
@@ -39,7 +43,11 @@ def tell(
         window_end=end_ms,
         computed_ts=end_ms,
     )
-    known.apply(feature_value_key(name, entity_id), encode(message))
+    known.take([feature_value_key(name, entity_id)], [encode(message)])
+
+
+def keys(*entity_ids: str) -> Keys:
+    return np.array([id_key(each.encode()) for each in entity_ids], dtype=np.uint64)
 
 
 def test_values_by_entity_and_name() -> None:
@@ -47,11 +55,13 @@ def test_values_by_entity_and_name() -> None:
     tell(known, "ctr", "a", 0.25, HOUR)
     tell(known, "clicks", "b", 7.0, HOUR)
     tell(known, "ctr", "a", 0.5, HOUR + 300_000)
-    found = known.values("item", ["a", "b", "c"], ["ctr", "clicks"], HOUR + 400_000)
+    found = known.values("item", keys("a", "b", "c"), ["ctr", "clicks"], HOUR + 400_000)
     nan = np.nan
     assert np.array_equal(found, [[0.5, nan], [nan, 7.0], [nan, nan]], equal_nan=True)
-    ages = known.ages_s("item", ["a", "b"], ["ctr", "clicks"], HOUR + 400_000)
-    assert np.array_equal(ages, [[100.0, nan], [nan, 400.0]], equal_nan=True)
+    assert known.newest_end_ms() == {"clicks": HOUR, "ctr": HOUR + 300_000}
+    (of, values) = known.all_values("ctr", HOUR + 400_000)
+    assert (of.tolist(), values.tolist()) == (keys("a").tolist(), [0.5])
+    assert not len(known.all_values("ctr", HOUR)[0])
 
 
 def test_a_value_older_than_its_bound_is_missing_not_zero() -> None:
@@ -60,7 +70,7 @@ def test_a_value_older_than_its_bound_is_missing_not_zero() -> None:
     tell(known, "clicks", "a", 3.0, HOUR)
 
     def at(at_ms: int) -> list[float]:
-        row: list[float] = known.values("item", ["a"], ["ctr", "clicks"], at_ms)[0].tolist()
+        row: list[float] = known.values("item", keys("a"), ["ctr", "clicks"], at_ms)[0].tolist()
         return row
 
     assert at(2 * HOUR) == [0.5, 3.0]
@@ -72,8 +82,32 @@ def test_a_value_older_than_its_bound_is_missing_not_zero() -> None:
 def test_an_entity_that_left_its_window_is_forgotten() -> None:
     known = latest()
     tell(known, "ctr", "a:b", 0.5, HOUR)
-    known.apply(b"ctr:a:b", None)
-    known.apply(b"ctr:never", None)
+    known.take([b"ctr:a:b", b"ctr:never", b"none:a"], [None] * 3)
+    assert len(known) == 0
+    tell(known, "ctr", "a:b", 0.25, HOUR - 1)
+    assert known.values("item", keys("a:b"), ["ctr"], HOUR).tolist() == [[0.25]]
+
+
+def test_within_a_batch_the_order_counts() -> None:
+    known = latest()
+    key, ends = feature_value_key("ctr", "a"), (2 * HOUR, HOUR)
+    messages = [
+        FeatureValue(
+            entity="item", id="a", name="ctr", value=end / HOUR, window_start=0, window_end=end,
+            computed_ts=end,
+        )
+        for end in ends
+    ]  # fmt: skip
+    newer, older = map(encode, messages)
+
+    def after(*batch: bytes | None) -> list[float]:
+        known.take([key] * len(batch), batch)
+        found: list[float] = known.values("item", keys("a"), ["ctr"], 2 * HOUR)[:, 0].tolist()
+        return found
+
+    assert after(older, newer, older) == [2.0]
+    assert after(newer, None, older) == [1.0]
+    assert np.isnan(after(newer, older, None)).all()
     assert len(known) == 0
 
 
@@ -81,16 +115,48 @@ def test_an_older_window_does_not_replace_a_newer_one() -> None:
     known = latest()
     tell(known, "ctr", "a", 0.5, 2 * HOUR)
     tell(known, "ctr", "a", 0.1, HOUR)
-    assert known.values("item", ["a"], ["ctr"], 2 * HOUR).tolist() == [[0.5]]
+    assert known.values("item", keys("a"), ["ctr"], 2 * HOUR).tolist() == [[0.5]]
 
 
 def test_what_is_known_is_bounded_and_rubbish_is_counted() -> None:
     known = latest(values_max=2)
     for entity_id in ("a", "b", "c"):
         tell(known, "ctr", entity_id, 0.5, HOUR)
-    known.apply(b"ctr:x", b"rubbish")
+    known.take([b"ctr:x"], [b"rubbish"])
     assert (len(known), known.n_forgotten, known.n_rejected) == (2, 1, 1)
-    assert np.isnan(known.values("item", ["a"], ["ctr"], HOUR)).all()
+    assert np.isnan(known.values("item", keys("a"), ["ctr"], HOUR)).all()
+
+
+def test_at_the_bound_those_that_came_longest_ago_go_whatever_they_are_of() -> None:
+    known = latest(values_max=640)
+    for i in range(300):
+        tell(known, "ctr", f"i{i}", float(i), HOUR)
+        tell(known, "mine", f"u{i}", float(i), HOUR, entity="user")
+    for i in range(50):
+        tell(known, "ctr", f"i{i}", -float(i), HOUR)  # these came again
+    for i in range(41):
+        tell(known, "clicks", f"i{i}", 1.0, HOUR)
+    assert (len(known), known.n_forgotten) == (630, 11)  # 1 too many, and 640 / 64
+    users = known.values("user", keys(*(f"u{i}" for i in range(300))), ["mine"], HOUR)[:, 0]
+    assert np.flatnonzero(np.isnan(users)).tolist() == list(range(11))
+    items = known.values("item", keys(*(f"i{i}" for i in range(300))), ["ctr"], HOUR)[:, 0]
+    assert items.tolist() == [*(-float(i) for i in range(50)), *map(float, range(50, 300))]
+    for i in range(10):
+        tell(known, "mine", f"u{i}", 7.0, HOUR, entity="user")
+    assert known.values("user", keys("u3", "u11"), ["mine"], HOUR).tolist() == [[7.0], [11.0]]
+
+
+def test_a_change_waits_for_whoever_reads() -> None:
+    known = latest()
+    tell(known, "ctr", "a", 0.5, HOUR)
+    with known.lock:
+        change = threading.Thread(target=tell, args=(known, "ctr", "a", 0.9, 2 * HOUR))
+        change.start()
+        change.join(0.05)
+        assert change.is_alive()
+        assert known.values("item", keys("a"), ["ctr"], 2 * HOUR).tolist() == [[0.5]]
+    change.join()
+    assert known.values("item", keys("a"), ["ctr"], 2 * HOUR).tolist() == [[0.9]]
 
 
 def test_about_tells_only_of_the_entity_asked_for() -> None:
@@ -103,7 +169,7 @@ def test_about_tells_only_of_the_entity_asked_for() -> None:
 
 def test_a_name_of_another_entity_is_refused() -> None:
     with pytest.raises(ValueError, match="no feature of entity 'item'; there are clicks, ctr"):
-        latest().values("item", ["a"], ["mine"], HOUR)
+        latest().values("item", keys("a"), ["mine"], HOUR)
 
 
 def test_the_topic_is_read_to_its_end() -> None:
