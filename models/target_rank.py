@@ -1,4 +1,4 @@
-"""Where a target stands among candidates, and the best of them: one pass over the scores."""
+"""Where a target stands among candidates, and the best of them, from their scores."""
 
 from __future__ import annotations
 
@@ -51,23 +51,46 @@ def place(
     -------
     The rank; ``NOT_RANKED`` (-1) without a target among the candidates; ``NOT_A_NUMBER`` (-2).
     """
+    ranked = target >= 0 and excluded[target] == 0 and scores[target] > -math.inf
+    wanted = scores[target] if ranked else scores.dtype.type(0)
+    n_above, n_level, n_nan = 0, 0, 0
+    # Without a branch, so that the compiler uses vector instructions.
+    for row in range(len(scores)):
+        score, candidate = scores[row], excluded[row] == 0
+        n_above += candidate & (score > wanted)
+        n_level += candidate & (score == wanted)
+        n_nan += candidate & (score != score)
+    if n_nan > 0:
+        return NOT_A_NUMBER
+    _fill(top, top_scores, scores, excluded, target, start, against)
+    if not ranked:
+        return NOT_RANKED
+    if n_level == 1:
+        return n_above
+    rank, wanted_key = n_above, _key(start, target, target, against)
+    for row in range(len(scores)):
+        if scores[row] == wanted and row != target and excluded[row] == 0:
+            rank += 1 if _key(start, row, target, against) > wanted_key else 0
+    return rank
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill(
+    top: NDArray[np.int32],
+    top_scores: NDArray[np.float64],
+    scores: NDArray[np.number],
+    excluded: NDArray[np.uint8],
+    target: int,
+    start: np.uint64,
+    against: bool,
+) -> None:
     k = len(top)
     top[:] = -1
-    ranked = target >= 0 and excluded[target] == 0 and scores[target] > -math.inf
-    wanted = float(scores[target]) if ranked else math.inf
-    wanted_key = _key(start, target, target, against) if ranked else np.uint64(0)
-    rank = 0
     n_top = 0
+    lowest = -math.inf if k else math.inf  # beneath it nothing enters the list
     for row in range(len(scores)):
-        if excluded[row]:
-            continue
         score = float(scores[row])
-        if math.isnan(score):
-            return NOT_A_NUMBER
-        if ranked and score >= wanted and row != target:
-            before = score > wanted or _key(start, row, target, against) > wanted_key
-            rank += 1 if before else 0
-        if score == -math.inf or (n_top == k and (k == 0 or score < top_scores[k - 1])):
+        if score < lowest or score == -math.inf or excluded[row]:
             continue
         at = n_top
         while at > 0 and (
@@ -86,7 +109,8 @@ def place(
             top_scores[moved] = top_scores[moved - 1]
         top[at] = row
         top_scores[at] = score
-    return rank if ranked else NOT_RANKED
+        if n_top == k:
+            lowest = top_scores[k - 1]
 
 
 @numba.njit(cache=True, nogil=True)
