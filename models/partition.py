@@ -12,6 +12,7 @@ from models.protocols import Model
 from models.shared import SharedState
 from models.table import (
     ARM,
+    FEATURE_ENTITIES,
     ITEM,
     SHARED_ENTITIES,
     USER,
@@ -41,6 +42,7 @@ class Bounds:
     user_sightings_min: int = 1
     item_sightings_min: int = 1
     arms_max: int = 50_000
+    feature_rows_max: int = 200_000
 
 
 def all_specs(models: Sequence[Model]) -> list[TableSpec]:
@@ -59,8 +61,9 @@ def all_specs(models: Sequence[Model]) -> list[TableSpec]:
 
 
 def _entities(specs: Sequence[TableSpec]) -> list[str]:
-    """Entities a partition has ids of: users and items always, arms where a model asks for it."""
-    return [USER, ITEM, *([ARM] if any(spec.entity == ARM for spec in specs) else [])]
+    """Entities a partition has ids of: users and items always, others where a model asks."""
+    asked = {spec.entity for spec in specs}
+    return [USER, ITEM, *(entity for entity in (ARM, *FEATURE_ENTITIES) if entity in asked)]
 
 
 class PartitionState:
@@ -95,8 +98,9 @@ class PartitionState:
         )
         self.ids = {USER: self.users, ITEM: self.items}
         specs = [spec for model in models for spec in model.tables()]
-        if ARM in _entities(specs):
-            self.ids[ARM] = IdTable(ARM, rows_max=bounds.arms_max)
+        for entity in _entities(specs)[2:]:
+            rows_max = bounds.arms_max if entity == ARM else bounds.feature_rows_max
+            self.ids[entity] = IdTable(entity, rows_max=rows_max)
         self.own: dict[str, Table] = {
             table.spec.name: table
             for ids in self.ids.values()

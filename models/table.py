@@ -22,8 +22,13 @@ FIXED_POINT_UNIT = 2.0**-FIXED_POINT_BITS
 
 USER, ITEM, ARM = "user", "item", "arm"
 """Entities with ids: an arm is an item as a bandit knows it, kept while it is shown."""
-SHARED_ENTITIES = (ITEM, ARM)
+FEATURE_USER, FEATURE_ITEM, FEATURE_SURFACE = "feature_user", "feature_item", "feature_surface"
+"""Users, items and surfaces as fading features know them, kept while their events are counted."""
+FEATURE_ENTITIES = (FEATURE_USER, FEATURE_ITEM, FEATURE_SURFACE)
+SHARED_ENTITIES = (ITEM, ARM, *FEATURE_ENTITIES)
 """Those whose rows several partitions contribute to."""
+ID_ENTITIES = (USER, *SHARED_ENTITIES)
+"""All whose rows belong to an id, and go with it."""
 
 
 class Merge(StrEnum):
@@ -61,8 +66,8 @@ class TableSpec:
     name
         Lower-case name, unique in a model set.
     entity
-        ``USER``, ``ITEM`` or ``ARM``: a row belongs to an id of that entity and goes when the id
-        goes. Anything else (``"slot"``): the key is a plain index and the row stays.
+        One of ``ID_ENTITIES``: a row belongs to an id of that entity and goes when the id goes.
+        Anything else (``"slot"``): the key is a plain index and the row stays.
     merge
         How contributions merge.
     dtype

@@ -92,9 +92,10 @@ class LearnerMetrics:
             (self.dead_letters, "dead_letters", counts.n_rejected),
             (self.commits, "commits", counts.n_commits),
             (self.checkpoints, "checkpoints", counts.n_checkpoints),
-            (self.evicted.labels("user"), "users", counts.n_evicted["user"]),
-            (self.evicted.labels("item"), "items", counts.n_evicted["item"]),
-            (self.evicted.labels("arm"), "arms", counts.n_evicted["arm"]),
+            *(
+                (self.evicted.labels(entity), f"evicted {entity}", count)
+                for entity, count in counts.n_evicted.items()
+            ),
         ):
             counter.inc(count - self._shown.get(name, 0))
             self._shown[name] = count

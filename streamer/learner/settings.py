@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from models.partition import Bounds
-from models.table import ARM, ITEM, USER
+from models.table import ID_ENTITIES
 from streamer.learner.join import JoinSettings
 from streamer.learner.join_counts import JoinCounts
 
@@ -62,5 +62,5 @@ class LearnerCounts:
     n_rejected: int = 0
     n_commits: int = 0
     n_checkpoints: int = 0
-    n_evicted: dict[str, int] = field(default_factory=lambda: {USER: 0, ITEM: 0, ARM: 0})
+    n_evicted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ID_ENTITIES, 0))
     join: JoinCounts = field(default_factory=JoinCounts)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.table import ARM, ITEM, USER, Array, Change, IdChange, Keys, Rows, TableSpec
+from models.table import ID_ENTITIES, Array, Change, IdChange, Keys, Rows, TableSpec
 from streamer.errors import LayoutMismatch, StoreError
 from streamer.protocols import (
     STORE_SCHEMA_VERSION,
@@ -26,9 +26,6 @@ from streamer.protocols import (
     Layout,
     Schedule,
 )
-
-ID_ENTITIES: Final = frozenset({ARM, ITEM, USER})
-"""Entities whose rows belong to an id, and go with it."""
 
 _PREFIX = struct.Struct("<II")
 _KeyT = TypeVar("_KeyT", int, str)
@@ -213,7 +210,7 @@ def loaded_checkpoint(
 ) -> Checkpoint:
     """A checkpoint with the names of every entity and the rows of every table of ``layout``."""
     specs = layout.tables if layout else ()
-    entities = {spec.entity for spec in specs} & ID_ENTITIES
+    entities = {spec.entity for spec in specs}.intersection(ID_ENTITIES)
     return Checkpoint(
         partition=partition,
         version=progress.version,
