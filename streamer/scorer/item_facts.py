@@ -17,19 +17,73 @@ from streamer.scorer.items import grown
 CATEGORIES_MAX: Final = 8
 """Categories of an item that count, the first ones it names."""
 UNKNOWN_MS: Final = -1
+_NONE: Final = -1
+Places = NDArray[np.int32]
+
+
+class CategoryLabels:
+    """Labels of the categories that items are in, each at a place of its own while it is used.
+
+    Attributes
+    ----------
+    keys
+        Of the labels, by place; what stands at a free place means nothing.
+    """
+
+    def __init__(self) -> None:
+        self.keys: Keys = np.zeros(64, dtype=np.uint64)
+        self._places: dict[str, int] = {}
+        self._labels: list[str] = []
+        self._n_items: list[int] = []
+        self._free: list[int] = []
+
+    def __getitem__(self, place: int) -> str:
+        return self._labels[place]
+
+    def take(self, label: str) -> int:
+        """Place of a label that one more item has."""
+        place = self._places.get(label)
+        if place is None:
+            place = self._new(label)
+        self._n_items[place] += 1
+        return place
+
+    def give_back(self, place: int) -> None:
+        """One item less has it."""
+        self._n_items[place] -= 1
+        if not self._n_items[place]:
+            del self._places[self._labels[place]]
+            self._free.append(place)
+
+    def _new(self, label: str) -> int:
+        if self._free:
+            place = self._free.pop()
+            self._labels[place] = label
+        else:
+            place = len(self._labels)
+            self._labels.append(label)
+            self._n_items.append(0)
+        if place >= len(self.keys):
+            self.keys = np.concatenate([self.keys, np.zeros_like(self.keys)])
+        self._places[label] = place
+        self.keys[place] = id_key(label.encode())
+        return place
 
 
 class ItemFacts:
     """When items were made and what categories they are in: 40 B an item and 12 to 24 of a map.
 
-    A category is known by 32 bits of its label's digest; two labels in one digest are read as one
-    category, which happens once in some 60,000 categories.
+    Attributes
+    ----------
+    labels
+        Of the categories, by the places that :meth:`categories` speaks of.
     """
 
     def __init__(self) -> None:
+        self.labels = CategoryLabels()
         self._map = KeyMap()
         self._created_ms = np.zeros((0, 1), dtype=np.int64)
-        self._categories = np.zeros((0, CATEGORIES_MAX), dtype=np.uint32)
+        self._categories: Places = np.zeros((0, CATEGORIES_MAX), dtype=np.int32)
         self._free: list[int] = []
         self._n_rows = 0
 
@@ -44,20 +98,19 @@ class ItemFacts:
             row = self._free.pop() if self._free else self._n_rows
             self._n_rows = max(self._n_rows, row + 1)
             self._map.insert(np.array([key], dtype=np.uint64), np.array([row], dtype=np.int32))
-        if row >= len(self._created_ms):
-            size = max(2 * len(self._created_ms), 1_024)
-            self._created_ms = grown(self._created_ms, size)
-            self._categories = grown(self._categories, size)
+            self._reserve(row + 1)
         self._created_ms[row] = UNKNOWN_MS if item.created_ts is None else item.created_ts
-        self._categories[row] = 0
-        codes = [_code(label) for label in dict.fromkeys(item.categories or [])]
-        self._categories[row, : len(codes[:CATEGORIES_MAX])] = codes[:CATEGORIES_MAX]
+        chosen = [*dict.fromkeys(item.categories or [])][:CATEGORIES_MAX]
+        places = [self.labels.take(label) for label in chosen]
+        self._leave_categories(row)
+        self._categories[row, : len(places)] = places
 
     def remove(self, item_id: str) -> None:
         """Forget an item; one that is not known is passed over."""
         key = id_key(item_id.encode())
         row = self._map.find_one(key)
         if row >= 0:
+            self._leave_categories(row)
             self._map.remove(np.array([key], dtype=np.uint64))
             self._free.append(row)
 
@@ -68,14 +121,35 @@ class ItemFacts:
         found[rows >= 0] = self._created_ms[rows[rows >= 0], 0]
         return found
 
+    def categories(self, keys: Keys) -> Places:
+        """``(n, CATEGORIES_MAX)`` places in ``labels`` of each item's categories, then -1."""
+        rows = self._map.find(keys)
+        found: Places = np.full((len(keys), CATEGORIES_MAX), _NONE, dtype=np.int32)
+        found[rows >= 0] = self._categories[rows[rows >= 0]]
+        return found
+
     def affinity(self, history: Keys, keys: Keys) -> NDArray[np.float64]:
         """``(n,)`` for each item the mean over its categories of the share of ``history`` in it."""
         met = self._categories[_known(self._map.find(history))].ravel()
-        met = np.sort(met[met > 0])
+        met = np.sort(met[met != _NONE])
         shares = np.zeros(len(keys))
         if len(met):
             _affinity(self._map.find(keys), self._categories, met, len(history), shares)
         return shares
+
+    def _reserve(self, n_rows: int) -> None:
+        n_before = len(self._created_ms)
+        if n_rows > n_before:
+            size = max(2 * n_before, 1_024)
+            self._created_ms = grown(self._created_ms, size)
+            self._categories = grown(self._categories, size)
+            self._categories[n_before:] = _NONE
+
+    def _leave_categories(self, row: int) -> None:
+        for place in self._categories[row].tolist():
+            if place != _NONE:
+                self.labels.give_back(place)
+        self._categories[row] = _NONE
 
 
 def _known(rows: Slots) -> Slots:
@@ -84,28 +158,20 @@ def _known(rows: Slots) -> Slots:
 
 @numba.njit(cache=True, nogil=True)
 def _affinity(
-    rows: Slots,
-    categories: NDArray[np.uint32],
-    met: NDArray[np.uint32],
-    n_history: int,
-    shares: NDArray[np.float64],
+    rows: Slots, categories: Places, met: Places, n_history: int, shares: NDArray[np.float64]
 ) -> None:
     """``met`` is sorted and holds a category as often as the history has it."""
     for i in range(len(rows)):
         if rows[i] < 0:
             continue
         n_met = n_categories = 0
-        for code in categories[rows[i]]:
-            if code == 0:
+        for place in categories[rows[i]]:
+            if place < 0:
                 break
             n_categories += 1
-            at = np.searchsorted(met, code)
-            while at < len(met) and met[at] == code:
+            at = np.searchsorted(met, place)
+            while at < len(met) and met[at] == place:
                 n_met += 1
                 at += 1
         if n_categories:
             shares[i] = n_met / (n_categories * n_history)
-
-
-def _code(label: str) -> int:
-    return (id_key(label.encode()) & 0xFFFFFFFF) or 1

@@ -50,3 +50,17 @@ def test_categories_beyond_the_bound_and_repeats_are_passed_over() -> None:
     history = np.array([id_key(b"many")], dtype=np.uint64)
     assert facts.affinity(history, keys).tolist() == [0.0, 0.5, 0.0]
     assert facts.affinity(history[:0], keys).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_labels_that_no_item_has_any_more_make_room_for_others() -> None:
+    facts = ItemFacts()
+    for n in range(300):
+        facts.put(Item(item_id="a", categories=[f"{n}", f"{n + 1}"]))
+        facts.put(Item(item_id="b", categories=["both", f"{n}"]))
+        places = facts.categories(keys_of(["a", "b", "unknown"]))
+        named = [[facts.labels[place] for place in row if place >= 0] for row in places.tolist()]
+        assert named == [[f"{n}", f"{n + 1}"], ["both", f"{n}"], []]
+        assert facts.labels.keys[places[1, 0]] == id_key(b"both")
+    facts.remove("a")
+    assert facts.categories(keys_of(["a"])).tolist() == [[-1] * CATEGORIES_MAX]
+    assert facts.categories(keys_of(["b"])).max() < 8
