@@ -89,9 +89,10 @@ def known_features(
         Where no feature of this kind of entity is defined.
     """
     require_broker(config)
-    definitions = [each for each in feature_definitions(config) if each.entity == entity]
+    windowed = [each for each in feature_definitions(config) if each.held_by == "windows"]
+    definitions = [each for each in windowed if each.entity == entity]
     if not definitions:
-        kinds = sorted({each.entity for each in feature_definitions(config)})
+        kinds = sorted({each.entity for each in windowed})
         raise ConfigError(
             f"no feature of entity {entity!r} is defined; there are some of {', '.join(kinds)}"
         )

@@ -1,4 +1,4 @@
-"""Definitions of features over windows of event time: ``[features.NAME]`` and what it means.
+"""Definitions of features that move with time: ``[features.NAME]`` and what it means.
 
 The texts of the configuration are :class:`FeatureConfig`; :func:`definition` checks them together
 and turns durations into milliseconds.
@@ -18,6 +18,12 @@ from streamer.config.section import Section
 from streamer.events import EventType, FeatureEntity
 
 Measure = Literal["count", "value", "users"]
+HeldBy = Literal["learner", "windows"]
+"""Who computes a feature: the learner, within its commits, or the windows' workers beside it."""
+LEARNERS_ENTITIES: Final[frozenset[FeatureEntity]] = frozenset(
+    {"user", "item", "surface", "global"}
+)
+"""Those the learner has fading features of: an event names them itself, without the catalogue."""
 PARENTS: Final[dict[FeatureEntity, FeatureEntity]] = {
     "user": "global",
     "item": "global",
@@ -54,9 +60,18 @@ class FeatureConfig(Section, frozen=True, kw_only=True):
     window: Annotated[Duration, Meta(description="length of the window")] = ""
     hop: Annotated[
         Duration,
-        Meta(description='time between two results; "": the window (tumbling), or half_life / 8'),
+        Meta(
+            description='time between two results; "": the window (tumbling), or half_life / 8. '
+            "What the learner holds is read at any time and has none"
+        ),
     ] = ""
-    half_life: Annotated[Duration, Meta(description="in place of window: counts that fade")] = ""
+    half_life: Annotated[
+        Duration,
+        Meta(
+            description="in place of window: counts that fade; held by the learner, but for those "
+            "by category"
+        ),
+    ] = ""
     session_gap: Annotated[
         Duration, Meta(description="in place of window: a session ends after so long without one")
     ] = ""
@@ -120,7 +135,8 @@ class FeatureDefinition:
     Attributes
     ----------
     window_ms, hop_ms
-        0 for sessions; of a fading feature ``window_ms`` is 0 and ``hop_ms`` is not.
+        0 for sessions; of a fading feature ``window_ms`` is 0, and ``hop_ms`` is not where the
+        windows' workers compute it.
     parent
         Entity whose ratio smooths this one; None where ``smoothing`` is 0.
     ranks
@@ -144,6 +160,12 @@ class FeatureDefinition:
     @property
     def parent(self) -> FeatureEntity | None:
         return PARENTS[self.entity] if self.smoothing else None
+
+    @property
+    def held_by(self) -> HeldBy:
+        """Counts that fade are the learner's, unless they need to know categories."""
+        fades = self.half_life_ms and self.entity in LEARNERS_ENTITIES
+        return "learner" if fades else "windows"
 
 
 class Refused(Exception):
@@ -177,6 +199,8 @@ def definition(name: str, given: FeatureConfig, *, lateness_s: float) -> Feature
         )
     if given.measure == "users" and kinds != ["window"]:
         raise Refused(f"distinct users need a window, not {kinds[0]}", "measure", kinds[0])
+    if kinds == ["half_life"] and given.entity in LEARNERS_ENTITIES:
+        _check_learners(given)
     lateness_ms = milliseconds(given.lateness) or round(lateness_s * 1000)
     return FeatureDefinition(
         name=name,
@@ -231,7 +255,23 @@ def _check_counted(
         )
 
 
+def _check_learners(given: FeatureConfig) -> None:
+    for field, reason in (
+        ("hop", "it is known at every moment"),
+        ("lateness", "a late event counts as if it had come in time"),
+        ("stale_after", "it fades by itself"),
+    ):
+        if getattr(given, field):
+            raise Refused(
+                f"a half_life of {given.entity!r} is held by the learner: {reason}; leave it out,"
+                ' or give "" for one that the default set has',
+                field,
+            )
+
+
 def _hop_ms(given: FeatureConfig, window_ms: int, half_life_ms: int) -> int:
+    if half_life_ms and given.entity in LEARNERS_ENTITIES:
+        return 0
     if given.session_gap:
         if given.hop:
             raise Refused("sessions do not hop: leave it out", "hop", "session_gap")

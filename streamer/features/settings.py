@@ -55,11 +55,11 @@ def features_settings(config: Config) -> FeaturesSettings:
     ConfigError
         Where no feature is defined.
     """
-    definitions = feature_definitions(config)
+    definitions = [each for each in feature_definitions(config) if each.held_by == "windows"]
     if not definitions:
         raise ConfigError(
-            "no feature is defined: add a table [features.NAME], or set"
-            " windows.default_features = true"
+            "no feature over windows is defined (what fades is held by the learner): add a table"
+            " [features.NAME] with a window, or set windows.default_features = true"
         )
     windows, topics = config.windows, config.topics
     return FeaturesSettings(

@@ -60,7 +60,7 @@ entity = "user"
 numerator = ["click", "impression"]
 session_gap = "90s"
 [features.fading]
-entity = "global"
+entity = "category"
 numerator = "click"
 half_life = "1m"
 """

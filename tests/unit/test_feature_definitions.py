@@ -71,8 +71,12 @@ def test_a_definition_in_milliseconds(path: Path) -> None:
     [
         ('window = "2d"', 172_800_000, 172_800_000, 0, 0, 172_800_000),
         ('window = "10m"\nhop = "500ms"', 600_000, 500, 0, 0, 600_000),
-        ('half_life = "8m"', 0, 60_000, 480_000, 0, 480_000),
-        ('half_life = "8m"\nhop = "10s"\nstale_after = "1d"', 0, 10_000, 480_000, 0, 86_400_000),
+        ('half_life = "8m"', 0, 0, 480_000, 0, 480_000),
+        ('entity = "category"\nhalf_life = "8m"', 0, 60_000, 480_000, 0, 480_000),
+        (
+            'entity = "category"\nhalf_life = "8m"\nhop = "10s"\nstale_after = "1d"',
+            *(0, 10_000, 480_000, 0, 86_400_000),
+        ),
         ('session_gap = "30m"', 0, 0, 0, 1_800_000, 86_400_000),
     ],
 )
@@ -89,6 +93,17 @@ def test_how_a_feature_forgets(
     assert (found.window_ms, found.hop_ms) == (window_ms, hop_ms)
     assert (found.half_life_ms, found.session_gap_ms) == (half_life_ms, gap_ms)
     assert found.stale_after_ms == stale_ms
+
+
+@pytest.mark.parametrize("entity", ["user", "item", "surface", "global"])
+def test_what_fades_is_held_by_the_learner_where_it_needs_no_catalogue(
+    path: Path, entity: str
+) -> None:
+    of_entity = f'[features.mine]\nnumerator = "click"\nentity = "{entity}"\n'
+    assert feature(path, f'{of_entity}half_life = "8m"').held_by == "learner"
+    assert feature(path, f'{of_entity}window = "8m"').held_by == "windows"
+    of_category = of_entity.replace(entity, "category")
+    assert feature(path, f'{of_category}half_life = "8m"').held_by == "windows"
 
 
 def test_one_of_the_default_set_is_changed_key_by_key(path: Path) -> None:
@@ -152,7 +167,13 @@ def test_types_come_from_the_environment_too(path: Path) -> None:
         ("numerator = 'click'\nwindow = '1h'\nhalf_life = '1h'", "exactly one"),
         ("numerator = 'click'\nwindow = '1h'\nhop = '7m'", "must divide the window"),
         ("numerator = 'click'\nwindow = '1h'\nhop = '1s'", "1 to 2000 parts"),
-        ("numerator = 'click'\nhalf_life = '1h'\nhop = '2h'", "over the half-life"),
+        (
+            "entity = 'category'\nnumerator = 'click'\nhalf_life = '1h'\nhop = '2h'",
+            "over the half-life",
+        ),
+        ("numerator = 'click'\nhalf_life = '1h'\nhop = '1m'", "is known at every moment"),
+        ("numerator = 'click'\nhalf_life = '1h'\nlateness = '1m'", "as if it had come in time"),
+        ("numerator = 'click'\nhalf_life = '1h'\nstale_after = '1d'", "it fades by itself"),
         ("numerator = 'click'\nsession_gap = '1h'\nhop = '1m'", "sessions do not hop"),
         ("numerator = 'click'\nmeasure = 'users'\nhalf_life = '1h'", "need a window"),
         ("numerator = 'click'\nwindow = '1h'\nsmoothing = 3", "only a ratio is smoothed"),

@@ -39,7 +39,7 @@ def definitions() -> list[FeatureDefinition]:
             entity="user", numerator=("click", "impression"), session_gap="40s", lateness=late
         ),
         "fading": FeatureConfig(
-            entity="global", numerator="click", half_life="30s", hop="15s", lateness=late
+            entity="category", numerator="click", half_life="30s", hop="15s", lateness=late
         ),
     }  # fmt: skip
     return feature_definitions(Config(features=features))
