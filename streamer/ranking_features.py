@@ -6,8 +6,11 @@ without asking each other. Every value is a float32 within ±8, which the exact 
 
 What all candidates of a request share (who asks, from where) cannot change their order in a linear
 model that they share either. So such things appear *crossed*: times the standardized score of a
-channel, they say for whom and where that channel is to be trusted more or less. The position in
-the slate is no feature: it is not known before the slate is drawn.
+channel, they say for whom, where and when that channel is to be trusted more or less. The position
+in the slate is no feature: it is not known before the slate is drawn.
+
+Features of the configuration (``[features.NAME]``) that rank are columns under their own names.
+What is missing is not zero: a column of a candidate is 0 there and ``NAME_missing`` is 1.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.config import Config
+from streamer.config import Config, FeatureDefinition, feature_definitions
+from streamer.errors import ConfigError
+from streamer.events import FeatureEntity
 
 BIAS: Final = "bias"
 MF_Z: Final = "mf_z"
@@ -38,6 +43,17 @@ EXPOSURES: Final = "exposures"
 CTR: Final = "ctr"
 """The last three stand for one feature a half-life, such as ``ctr_3600s``."""
 HASHED: Final = "hashed"
+HOUR_SIN: Final = "hour_sin"
+HOUR_COS: Final = "hour_cos"
+WEEKEND: Final = "weekend"
+USER_RECENCY: Final = "user_recency"
+TIMES: Final = (HOUR_SIN, HOUR_COS, WEEKEND, USER_RECENCY)
+"""Of a request; crossed with the channels."""
+
+OF_CANDIDATES: Final[tuple[FeatureEntity, ...]] = ("item", "category", "user_category")
+"""Entities whose features differ between candidates; those of the others are crossed."""
+FEATURES_MAX: Final = 256
+"""Bound of the columns a decision can name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +66,31 @@ class RankingFeature:
         As decisions carry it.
     meaning
         What its numbers say, transformation included.
+    from_topic
+        Whether it is read from the features topic, whose past nobody keeps; all others follow from
+        the request, the catalogue and the commits that a decision was made from.
     """
 
     name: str
     meaning: str
+    from_topic: bool = False
 
 
 def ranking_features(config: Config) -> tuple[RankingFeature, ...]:
-    """The columns under a configuration, in their order; the first is 1 everywhere."""
-    return tuple(
-        RankingFeature(name, meaning)
-        for name, meaning in (*_CHANNELS, *_counted(config), *_ABOUT, *_crossed_context(config))
+    """The columns under a configuration, in their order; the first is 1 everywhere.
+
+    Raises
+    ------
+    ConfigError
+        Where a feature has the name of another column, or there are too many for a decision.
+    """
+    features = (
+        *(RankingFeature(*each) for each in (*_CHANNELS, *_counted(config), *_ABOUT)),
+        *_defined(config),
+        *(RankingFeature(*each) for each in (*_times(config), *_crossed_context(config))),
     )
+    _check(config, [each.name for each in features])
+    return features
 
 
 def feature_names(config: Config) -> tuple[str, ...]:
@@ -92,6 +121,16 @@ def context_features(config: Config) -> tuple[str, ...]:
     bandit = config.bandit
     n_buckets = bandit.hash_buckets if bandit.context_hashed else 0
     return (*bandit.context, *(f"{HASHED}_{bucket}" for bucket in range(n_buckets)))
+
+
+def ranking_definitions(config: Config) -> list[FeatureDefinition]:
+    """The configured features that rank, in the order of their columns."""
+    return [each for each in feature_definitions(config) if each.ranks]
+
+
+def missing(name: str) -> str:
+    """Name of the column that says where a feature of a candidate is missing."""
+    return f"{name}_missing"
 
 
 def prior_mean(config: Config) -> NDArray[np.float64]:
@@ -147,3 +186,63 @@ def _crossed_context(config: Config) -> list[tuple[str, str]]:
         for feature in context_features(config)
         for channel in (MF_Z, TRENDING_Z)
     ]
+
+
+_TIME_MEANINGS: Final = (
+    (HOUR_SIN, "{} * sin(2 pi * hour of day in UTC / 24)"),
+    (HOUR_COS, "{} * cos(2 pi * hour of day in UTC / 24)"),
+    (WEEKEND, "{} on Saturday and Sunday in UTC, 0 else"),
+    (USER_RECENCY, "{} / (1 + hours since the user's last event); 0 for a new user"),
+)
+
+
+def _times(config: Config) -> list[tuple[str, str]]:
+    if not config.bandit.time_features:
+        return []
+    return [
+        (crossed(feature, channel), meaning.format(channel))
+        for feature, meaning in _TIME_MEANINGS
+        for channel in (MF_Z, TRENDING_Z)
+    ]
+
+
+_OF: Final[dict[FeatureEntity, str]] = {
+    "item": "the item",
+    "category": "the item's categories, their mean",
+    "user_category": "the user in the item's categories, their mean",
+    "user": "the user",
+    "surface": "the surface",
+    "global": "the whole",
+}
+
+
+def _defined(config: Config) -> list[RankingFeature]:
+    """Columns of the configured features."""
+    columns = []
+    for each in ranking_definitions(config):
+        name = each.name
+        formula = "ln(1 + 100 x) - ln 6" if each.denominator else "ln(1 + x) / 4"
+        meaning = f"{formula} of the feature `{name}` of {_OF[each.entity]}; 0 where it is missing"
+        if each.entity in OF_CANDIDATES:
+            columns.append(RankingFeature(name, meaning, from_topic=True))
+            columns.append(RankingFeature(missing(name), "1 where it is missing", from_topic=True))
+        else:
+            columns += [
+                RankingFeature(crossed(name, channel), f"{channel} * ({meaning})", from_topic=True)
+                for channel in (MF_Z, TRENDING_Z)
+            ]
+    return columns
+
+
+def _check(config: Config, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"{', '.join(twice)}: two columns have this name; give the feature of"
+            " [features.NAME] another one"
+        )
+    if len(names) > FEATURES_MAX:
+        raise ConfigError(
+            f"candidates would be ranked by {len(names)} columns, over the bound of"
+            f" {FEATURES_MAX}; set ranks = false for some of the {len(config.features)} features"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,21 @@ from models.partition import Bounds, PartitionState, all_specs
 from models.popularity import Popularity
 from models.protocols import Model
 from models.shared import SharedState
-from streamer.config import BanditConfig, Config, PopularityConfig, ScorerConfig
-from streamer.events import Item, Request, encode
+from streamer.config import (
+    BanditConfig,
+    Config,
+    FeatureConfig,
+    PopularityConfig,
+    ScorerConfig,
+    feature_definitions,
+)
+from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
+from streamer.features.latest import LatestFeatures
 from streamer.protocols import Checkpoint, Entry, Layout, Schedule
 from streamer.ranking_features import feature_names
 from streamer.scorer.catalogue import Catalogue
 from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.scorer.replica import Replica
 from streamer.scorer.version import Version
 from streamer.store.memory import MemoryStore
@@ -186,8 +195,12 @@ class Shop:
         *,
         bandit: BanditConfig = CONFIG.bandit,
         learned: Partitions | None = None,
+        features: Mapping[str, FeatureConfig] | None = None,
     ) -> None:
         self.config = replace(CONFIG, scorer=settings, bandit=bandit)
+        if features is not None:
+            self.config = replace(self.config, features=dict(features))
+        self.known: FeatureSource = NOTHING_KNOWN
         self.learned = learned or Partitions(1, models=small_models(bandit=bandit_of(self.config)))
         metrics = ScorerMetrics(CollectorRegistry())
         self.catalogue = Catalogue(metrics=metrics)
@@ -214,9 +227,41 @@ class Shop:
         self.replica.follow(timeout_s=0)
         return self.replica.current()
 
+    def request(self, user: str, **given: object) -> Request:
+        return replace(Request(request_id="r1", user_id=user, ts=START_MS), **given)
+
     def ask(self, user: str, **given: object) -> Slate:
-        request = replace(Request(request_id="r1", user_id=user, ts=START_MS), **given)
-        return self.funnel.recommend(request, self.version(), self.catalogue)
+        request = self.request(user, **given)
+        return self.funnel.recommend(request, self.version(), self.catalogue, known=self.known)
+
+
+class Told(LatestFeatures):
+    """What is known of the features of a shop, told value by value."""
+
+    def __init__(self, shop: Shop) -> None:
+        super().__init__(feature_definitions(shop.config))
+        shop.known = self
+
+    def tell(
+        self,
+        entity: FeatureEntity,
+        name: str,
+        values: Mapping[str, float],
+        *,
+        end_ms: int = START_MS,
+    ) -> None:
+        """Values by entity, of a window that ended then."""
+        for entity_id, value in values.items():
+            message = FeatureValue(
+                entity=entity,
+                id=entity_id,
+                name=name,
+                value=value,
+                window_start=0,
+                window_end=end_ms,
+                computed_ts=end_ms,
+            )
+            self.take([feature_value_key(name, entity_id)], [encode(message)])
 
 
 def crowd(item: str, n: int, *, ts_ms: int = START_MS) -> list[Click]:

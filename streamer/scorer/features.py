@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,11 +34,14 @@ from streamer.ranking_features import (
     by_half_life,
     context_features,
     crossed,
-    feature_names,
+    ranking_features,
 )
 from streamer.scorer.arms import ArmView
+from streamer.scorer.context import context_texts
+from streamer.scorer.defined_features import Columns, DefinedFeatures
 from streamer.scorer.items import COUNT
 from streamer.scorer.recall import Candidates, Situation
+from streamer.scorer.time_features import time_features
 
 CTR_STRENGTH: Final = 20.0
 """Times shown that the share of all items weighs in the share of one."""
@@ -47,8 +49,6 @@ _CTR_START: Final = 0.05  # of all items, before any was shown, worth 20 times s
 _DAY_MS: Final = 86_400_000
 _NEW_USER_EVENTS: Final = 8.0
 _PLACES: Final = 10.0
-
-Columns = dict[str, NDArray[np.float64] | NDArray[np.float32] | float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +86,36 @@ class FeatureMaker:
     """
 
     def __init__(self, config: Config) -> None:
-        self.names = feature_names(config)
+        features = ranking_features(config)
+        self.names = tuple(each.name for each in features)
+        self._from_topic = [each.name for each in features if each.from_topic]
+        self._defined = DefinedFeatures(config)
         self._half_lives_s = config.popularity.half_lives_s
         self._context = config.bandit.context
         self._hashed = config.bandit.context_hashed
         self._n_buckets = config.bandit.hash_buckets
         self._context_features = context_features(config)
+        self._with_time = config.bandit.time_features
 
-    def make(self, situation: Situation, candidates: Candidates) -> Features:
-        """One row a candidate, in their order."""
+    def make(
+        self, situation: Situation, candidates: Candidates, *, logged: Features | None = None
+    ) -> Features:
+        """One row a candidate, in their order.
+
+        Parameters
+        ----------
+        logged
+            Columns that come from the features topic are taken from here, if it has as many rows.
+        """
         keys = candidates.keys(situation.items)
         columns = _channels(situation, candidates)
         columns |= self._counted(situation, candidates, keys)
         columns |= _about_items(situation, keys)
         columns |= _about_user(situation, columns)
-        columns |= self._about_context(situation.request, columns)
+        columns |= self._defined.columns(situation, keys, columns)
+        columns |= self._about_request(situation, columns)
+        if logged is not None and len(logged) == len(candidates):
+            columns |= {name: logged.column(name) for name in self._from_topic}
         by_feature = np.empty((len(self.names), len(candidates)), dtype=np.float32)
         for row, name in zip(by_feature, self.names, strict=True):
             row[:] = columns[name]
@@ -120,7 +135,18 @@ class FeatureMaker:
             columns[by_half_life(CTR, half_life_s)] = rates[:, i]
         return columns
 
-    def _about_context(self, request: Request, columns: Columns) -> Columns:
+    def _about_request(self, situation: Situation, columns: Columns) -> Columns:
+        """What all candidates share, times the channels."""
+        values = self._said(situation.request)
+        if self._with_time:
+            values |= time_features(situation)
+        return {
+            crossed(feature, channel): value * columns[channel]
+            for feature, value in values.items()
+            for channel in (MF_Z, TRENDING_Z)
+        }
+
+    def _said(self, request: Request) -> dict[str, float]:
         values = dict.fromkeys(self._context_features, 0.0)
         given = context_texts(request)
         for feature in self._context:
@@ -130,23 +156,7 @@ class FeatureMaker:
             if field in given:
                 bucket = id_key(f"{field}={given[field]}".encode()) % self._n_buckets
                 values[f"{HASHED}_{bucket}"] += 1.0
-        return {
-            crossed(feature, channel): value * columns[channel]
-            for feature, value in values.items()
-            for channel in (MF_Z, TRENDING_Z)
-        }
-
-
-def context_texts(request: Request) -> dict[str, str]:
-    """Fields of a request's context as text (numbers and booleans as JSON spells them), and its
-    ``surface``."""
-    texts = {
-        field: value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        for field, value in (request.context or {}).items()
-    }
-    if request.surface is not None:
-        texts["surface"] = request.surface
-    return texts
+        return values
 
 
 def _channels(situation: Situation, candidates: Candidates) -> Columns:

@@ -17,6 +17,7 @@ from streamer.scorer.catalogue import Catalogue
 from streamer.scorer.evidence import Knowledge
 from streamer.scorer.features import FeatureMaker, Features
 from streamer.scorer.items import COUNT, ItemView
+from streamer.scorer.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.scorer.policies import BanditPolicy, Choice, Parameters, Policy
 from streamer.scorer.recall import (
     Candidates,
@@ -68,9 +69,9 @@ class Slate:
 class Funnel:
     """Answers requests from one version each; changes no state and adds no ids.
 
-    The slate is a function of the request, the version and the catalogue: the draw is seeded by
-    the request_id. For use by one thread at a time (it remembers which rows are unavailable, and
-    the policy what it solved).
+    The slate is a function of the request, the version, the catalogue and what is known of the
+    features: the draw is seeded by the request_id. For use by one thread at a time (it remembers
+    which rows are unavailable, and the policy what it solved).
 
     Parameters
     ----------
@@ -101,18 +102,36 @@ class Funnel:
         self._policy: Policy = policy or BanditPolicy(config)
         self._availability = _Availability()
 
-    def recommend(self, request: Request, version: Version, catalogue: Catalogue) -> Slate:
-        """The slate for a request; empty while there is nothing to recommend."""
+    def recommend(
+        self,
+        request: Request,
+        version: Version,
+        catalogue: Catalogue,
+        *,
+        known: FeatureSource = NOTHING_KNOWN,
+        logged: Features | None = None,
+    ) -> Slate:
+        """The slate for a request; empty while there is nothing to recommend.
+
+        Parameters
+        ----------
+        known
+            What the features topic says, which may not change meanwhile.
+        logged
+            Of a decision that is made again: what the topic said then is taken from it.
+        """
         k = request.k or self._settings.k_default
-        situation = self._situation(request, version, catalogue)
+        situation = self._situation(request, version, catalogue, known)
         seed = id_key(request.request_id.encode()) >> 1  # messages hold 63 bits
         candidates = self._recall(situation, k, seed)
-        features = self._features.make(situation, candidates)
+        features = self._features.make(situation, candidates, logged=logged)
         knowledge = Knowledge(version.bandit, candidates.keys(version.items), situation.at_ms)
         choice = self._policy.choose(features, knowledge, k, seed)
         return self._slate(version.items, candidates, features, choice, seed)
 
-    def _situation(self, request: Request, version: Version, catalogue: Catalogue) -> Situation:
+    def _situation(
+        self, request: Request, version: Version, catalogue: Catalogue, known: FeatureSource
+    ) -> Situation:
         items, users = version.items, version.users
         user_row = users.map.find_one(id_key(request.user_id.encode()))
         factors = users.factors(user_row)
@@ -126,6 +145,7 @@ class Funnel:
             scores=None if factors is None else items.factor_scores(factors),
             trend=choose_trend(items, half_life=self._half_life, at_ms=at_ms),
             at_ms=at_ms,
+            known=known,
         )
 
     def _slate(

@@ -12,6 +12,7 @@ from models.table import Keys, Slots
 from streamer.events import Request
 from streamer.scorer.catalogue import Catalogue
 from streamer.scorer.items import COUNT, DECAYED, ItemView, best
+from streamer.scorer.known_features import FeatureSource
 from streamer.scorer.version import Version
 
 SILENT_BELOW = 1 / 16
@@ -43,6 +44,8 @@ class Situation:
         ``(n_rows,)`` of the factorization for every item; None for a user it does not know.
     at_ms
         Time that counts are read at.
+    known
+        What the features topic says.
     """
 
     request: Request
@@ -53,6 +56,7 @@ class Situation:
     scores: NDArray[np.float32] | None
     trend: Trend
     at_ms: int
+    known: FeatureSource
 
     @property
     def items(self) -> ItemView:

@@ -9,13 +9,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.id_table import META_LAST_TS, IdTable
 from models.protocols import Model
-from models.table import Array, Change, IdChange, Keys, Rows, recent_keys
+from models.table import USER, Array, Change, IdChange, Keys, Rows, recent_keys
 from streamer.scorer.id_rows import IdMap, IdRows
 from streamer.scorer.items import FACTOR_TABLES
 from streamer.scorer.row_store import RowStore, RowView
 
 HISTORY: Final = "user_history"
+_META: Final = IdTable.specs(USER)[0]
 _NO_KEYS: Keys = np.zeros(0, dtype=np.uint64)
 
 
@@ -44,6 +46,11 @@ class UserView:
         found = self._row(HISTORY, row)
         return 0 if found is None else int(found[0])
 
+    def last_event_ms(self, row: int) -> int | None:
+        """Time of the last event of a user."""
+        found = self._row(_META.name, row)
+        return None if found is None else int(found[META_LAST_TS])
+
     def _row(self, table: str | None, row: int) -> Array | None:
         if row < 0 or table not in self.tables:
             return None
@@ -58,12 +65,15 @@ class UserState:
 
     def __init__(self, models: Sequence[Model]) -> None:
         specs = {spec.name: spec for model in models for spec in model.tables()}
+        specs[_META.name] = _META
         pair = next((pair for pair in FACTOR_TABLES.items() if pair[0] in specs), None)
         self._factor_table = pair[1] if pair else None
         self._n_factors = specs[pair[0]].width - 1 if pair else 0
         self.ids = IdRows(keep_names=False)
         self.stores = {
-            name: RowStore(specs[name]) for name in (self._factor_table, HISTORY) if name in specs
+            name: RowStore(specs[name])
+            for name in (self._factor_table, HISTORY, _META.name)
+            if name in specs
         }
 
     def apply(self, change: Change) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import get_args
+
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from streamer.config import BanditConfig, Config, PopularityConfig, ScorerConfig
+from streamer.config import BanditConfig, Config, FeatureConfig, PopularityConfig, ScorerConfig
+from streamer.errors import ConfigError
+from streamer.events import FeatureEntity
 from streamer.ranking_features import feature_names, prior_mean, ranking_features
 from streamer.scorer.funnel import Slate
-from tests.scoring import START_MS, Click, Shop, Shown, crowd, two_tastes
+from tests.scoring import HOUR_MS, START_MS, Click, Shop, Shown, crowd, two_tastes
 
 CONFIG = Config(popularity=PopularityConfig(half_lives_s=(3_600.0, 86_400.0)))
 
@@ -18,7 +24,9 @@ def test_the_configuration_alone_says_which_features_there_are() -> None:
     assert names[0] == "bias"
     assert len(set(names)) == len(names)
     assert "ctr_3600s" in names
-    assert 20 <= len(feature_names(Config())) <= 28
+    assert 22 <= len(feature_names(Config())) <= 48
+    without = replace(Config(), features={}, bandit=BanditConfig(time_features=False))
+    assert 20 <= len(feature_names(without)) <= 28
     assert all(feature.meaning for feature in ranking_features(CONFIG))
 
 
@@ -31,6 +39,39 @@ def test_context_adds_one_feature_a_value_and_channel_and_hashing_its_buckets() 
     added = more[len(feature_names(CONFIG)) :]
     assert len(added) == 2 * (2 + 4)
     assert added[:2] == ("surface=home*mf_z", "surface=home*trending_z")
+
+
+def test_configured_features_are_columns_by_their_names() -> None:
+    entities = get_args(FeatureEntity)
+    features = {
+        f"of_{each}": FeatureConfig(entity=each, numerator="click", window="1h")
+        for each in entities
+    }
+    features["kept_aside"] = FeatureConfig(numerator="click", window="1h", ranks=False)
+    columns = ranking_features(replace(CONFIG, features=features))
+    of_candidates = ["of_category", "of_item", "of_user_category"]
+    crossed = ["of_global", "of_surface", "of_user"]
+    expected = {name for each in of_candidates for name in (each, f"{each}_missing")}
+    expected |= {f"{each}*{z}" for each in crossed for z in ("mf_z", "trending_z")}
+    assert {each.name for each in columns if each.from_topic} == expected
+    without = feature_names(replace(CONFIG, features={}))
+    assert {each.name for each in columns} == {*without, *expected}
+
+
+def test_a_feature_must_not_have_the_name_of_another_column() -> None:
+    clicks = FeatureConfig(numerator="click", window="1h")
+    for names in (["age"], ["ctr_3600s"], ["mine", "mine_missing"]):
+        with pytest.raises(ConfigError, match=f"^{names[-1]}: two columns have this name"):
+            feature_names(replace(CONFIG, features=dict.fromkeys(names, clicks)))
+
+
+def test_too_many_columns_are_refused() -> None:
+    clicks = FeatureConfig(numerator="click", window="1h")
+    many = {f"clicks_{n}": clicks for n in range(120)}
+    with pytest.raises(ConfigError, match="over the bound of 256; set ranks = false"):
+        feature_names(replace(CONFIG, features=many))
+    aside = {name: replace(clicks, ranks=False) for name in many}
+    assert len(feature_names(replace(CONFIG, features=aside))) < 40
 
 
 def test_the_prior_is_the_blend() -> None:
@@ -148,6 +189,42 @@ def test_context_is_crossed_with_the_channels() -> None:
     other = shop.ask("new", surface="search", context=context | {"premium": "yes"})
     assert not other.features.column("surface=home*trending_z").any()
     assert not other.features.column("premium=true*trending_z").any()
+
+
+@pytest.mark.parametrize("day", [14, 18, 19, 20])  # of November 2023: Tuesday, then a weekend
+def test_the_hour_and_the_weekend_are_crossed_with_the_channels(day: int) -> None:
+    shop = Shop()
+    two_tastes(shop)
+    asked = datetime(2023, 11, day, 22, 30, tzinfo=UTC)
+    slate = shop.ask("u3", ts=int(asked.timestamp() * 1000))
+    angle = 2 * np.pi * 22.5 / 24
+    expected = {
+        "hour_sin": np.sin(angle),
+        "hour_cos": np.cos(angle),
+        "weekend": float(asked.weekday() >= 5),
+    }
+    for feature, value in expected.items():
+        for z in ("mf_z", "trending_z"):
+            column = slate.features.column(f"{feature}*{z}")
+            assert column == pytest.approx(value * slate.features.column(z), rel=1e-5, abs=1e-6)
+    assert any(slate.features.column("mf_z"))
+
+
+def test_the_recency_of_a_user_falls_from_one_with_the_hours_since_the_last_event() -> None:
+    shop = Shop()
+    two_tastes(shop)
+    shop.click(Click("u3", "i1", START_MS + HOUR_MS))
+    for hours, value in ((1, 1.0), (2, 0.5), (25, 0.04)):
+        slate = shop.ask("u3", ts=START_MS + hours * HOUR_MS)
+        column = slate.features.column("user_recency*mf_z")
+        assert column == pytest.approx(value * slate.features.column("mf_z"), rel=1e-6)
+    assert not shop.ask("nobody").features.column("user_recency*trending_z").any()
+
+
+def test_without_features_of_time_there_are_no_columns_of_it() -> None:
+    shop = Shop(bandit=BanditConfig(time_features=False))
+    shop.click(*crowd("a", 1))
+    assert not [name for name in shop.ask("b").features.names if name.startswith("hour")]
 
 
 def test_features_stay_within_what_exact_statistics_take() -> None:

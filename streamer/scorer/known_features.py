@@ -1,0 +1,40 @@
+"""Where values of the configured features come from, while a request is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.table import Keys
+from streamer.events import FeatureEntity
+
+
+class FeatureSource(Protocol):
+    """What is known of entities at a time; answers alike from start to end of a request."""
+
+    def values(
+        self, entity: FeatureEntity, keys: Keys, names: Sequence[str], at_ms: int
+    ) -> NDArray[np.float64]:
+        """``(len(keys), len(names))`` values of features at a time, NaN where missing; ``keys``
+        are :func:`models.id_table.id_key` of the entities' ids."""
+
+    def all_values(self, name: str, at_ms: int) -> tuple[Keys, NDArray[np.float64]]:
+        """``(n,)`` keys and values of all entities that have a value of a feature then."""
+
+
+class _NothingKnown:
+    """Everything is missing: nobody computes features, or nobody follows them."""
+
+    def values(
+        self, entity: FeatureEntity, keys: Keys, names: Sequence[str], at_ms: int
+    ) -> NDArray[np.float64]:
+        return np.full((len(keys), len(names)), np.nan)
+
+    def all_values(self, name: str, at_ms: int) -> tuple[Keys, NDArray[np.float64]]:
+        return np.zeros(0, dtype=np.uint64), np.zeros(0)
+
+
+NOTHING_KNOWN: Final[FeatureSource] = _NothingKnown()
