@@ -128,6 +128,12 @@ def ranking_definitions(config: Config) -> list[FeatureDefinition]:
     return [each for each in feature_definitions(config) if each.ranks]
 
 
+def followed_definitions(config: Config) -> list[FeatureDefinition]:
+    """The configured features whose values a scorer needs of the features topic."""
+    recalled_by = config.scorer.trending_feature
+    return [each for each in feature_definitions(config) if each.ranks or each.name == recalled_by]
+
+
 def missing(name: str) -> str:
     """Name of the column that says where a feature of a candidate is missing."""
     return f"{name}_missing"

@@ -15,9 +15,10 @@ from prometheus_client import CollectorRegistry
 
 from streamer.clock import SystemClock
 from streamer.config import Config
-from streamer.errors import ConfigError
+from streamer.errors import ConfigError, TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.log_ends import COMMITTED, EARLIEST
+from streamer.kafka.reader import KafkaReader
 from streamer.kafka.topics import check_topics
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.drift_watch import configured_watch
@@ -28,6 +29,8 @@ from streamer.learner.topic_stream import TopicStream
 from streamer.learner.verify import Verification, verify_store
 from streamer.model_set import build_models, compile_kernels, store_layout
 from streamer.protocols import Entry, ParameterStore, Source
+from streamer.ranking_features import followed_definitions
+from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.service import ScorerService
 from streamer.store import open_store
 from streamer.telemetry import LearnerMetrics, ScorerMetrics, serve_metrics, show_lag
@@ -147,6 +150,7 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
         reader = configured_reader(config)
         stack.callback(reader.close)
         reader.start(dict.fromkeys(reader.partitions(items), EARLIEST))
+        features = stack.enter_context(_features_reader(config))
         start = EARLIEST if alone else COMMITTED
         source = configured_source(
             config,
@@ -164,10 +168,29 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
             sink=sink,
             clock=SystemClock(),
             metrics=metrics,
+            features=features,
+            feature_metrics=KnownFeatureMetrics(registry),
         )
         with _stopped_by_signals(service.stop):
             service.run()
             log.info("scorer_stopped")
+
+
+@contextlib.contextmanager
+def _features_reader(config: Config) -> Iterator[KafkaReader | None]:
+    """Of the whole features topic; None where nothing of it is needed, or there is none."""
+    if not followed_definitions(config):
+        yield None
+        return
+    with contextlib.closing(configured_reader(config)) as reader:
+        topic = config.topics.topic("features")
+        try:
+            reader.start(dict.fromkeys(reader.partitions(topic), EARLIEST))
+        except TopicMismatch as error:
+            log.warning("features_missing", extra={"reason": str(error)})
+            yield None
+        else:
+            yield reader
 
 
 def verify_configured(
@@ -216,6 +239,7 @@ def _check_topics(config: Config) -> None:
     check_topics(
         config.kafka.bootstrap_servers,
         config.topics,
+        optional=["features"],
         client_options=config.kafka.client,
         timeout_s=config.kafka.request_timeout_s,
     )

@@ -8,7 +8,7 @@ which only a clock that runs behind can meet.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -89,10 +89,12 @@ class LatestFeatures:
 
     # --- following -------------------------------------------------------------------------------
 
-    def load(self, reader: FeaturesReader) -> None:
-        """Read all that is there now."""
+    def load(self, reader: FeaturesReader, *, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Read all that is there now, unless ``stopped``."""
         ends = reader.end_offsets()
         while any(reader.positions.get(where, 0) < end for where, end in ends.items()):
+            if stopped():
+                return
             self.follow(reader, n_max=10_000, timeout_s=1.0)
 
     def follow(self, reader: FeaturesReader, *, n_max: int, timeout_s: float) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from streamer.config.settings import TopicsConfig
+from streamer.config.settings import TopicRole, TopicsConfig
 from streamer.errors import KafkaUnavailable, StreamerError, TopicMismatch
 from streamer.kafka.connection import (
     REQUEST_TIMEOUT_S,
@@ -128,12 +128,18 @@ def check_topics(
     bootstrap_servers: str,
     topics: TopicsConfig,
     *,
+    optional: Collection[TopicRole] = (),
     client_options: Options | None = None,
     timeout_s: float = REQUEST_TIMEOUT_S,
 ) -> None:
     """Raise unless every topic is there as :func:`create_topics` would make it.
 
     On the embedded broker missing topics are made by this.
+
+    Parameters
+    ----------
+    optional
+        Topics that may be missing, as they are where an older release made the others.
 
     Raises
     ------
@@ -149,7 +155,8 @@ def check_topics(
             if each.name not in existing:
                 admin.touch(each.name)
         existing = admin.counts()
-    _check(wanted, existing, admin)
+    may_miss = {topics.topic(role) for role in optional}
+    _check([w for w in wanted if w.name in existing or w.name not in may_miss], existing, admin)
 
 
 def partition_counts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -22,8 +23,11 @@ from streamer.events import (
     encode,
     pack_features,
 )
+from streamer.features.latest import FeaturesReader, LatestFeatures
 from streamer.protocols import Clock, MessageBatch, ParameterStore, Sink, Source
+from streamer.ranking_features import followed_definitions
 from streamer.scorer.catalogue import Catalogue, ItemsReader
+from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.policies import Policy
 from streamer.scorer.replica import Replica
@@ -37,6 +41,7 @@ REQUEST_AGE_MAX_S: Final = 60.0
 
 _REQUESTS_A_ROUND: Final = 256
 _ITEMS_A_ROUND: Final = 1_000  # some 5 ms of decoding between two rounds of requests
+_FEATURES_A_ROUND: Final = 5_000  # some 30 ms of decoding between two looks for commits
 _FOLLOW_S: Final = 0.25
 _FLUSH_S: Final = 30.0
 _LAG_EVERY_S: Final = 1.0
@@ -45,6 +50,9 @@ _RETRY_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 class ScorerService:
     """Answers requests from a replica of the parameters that it keeps up to date.
+
+    Features are followed by the same thread as the parameters: a request is answered from what is
+    known of them at its start.
 
     Requests are answered at least once: their offsets are told to the group after the answers are
     acknowledged. The service is stateless otherwise, so its source starts at the group's committed
@@ -62,6 +70,11 @@ class ScorerService:
         Of the items topic.
     policy
         Other than that of the configuration.
+    features
+        Of the features topic, used by the following thread alone; None: all features that come
+        from there are missing.
+    feature_metrics
+        What is told of them.
     """
 
     def __init__(
@@ -76,6 +89,8 @@ class ScorerService:
         clock: Clock,
         metrics: ScorerMetrics,
         policy: Policy | None = None,
+        features: FeaturesReader | None = None,
+        feature_metrics: KnownFeatureMetrics | None = None,
     ) -> None:
         self.replica = Replica(
             store=store,
@@ -86,10 +101,13 @@ class ScorerService:
         )
         self.catalogue = Catalogue(metrics=metrics)
         self.funnel = Funnel(config, policy=policy)
+        self.known = LatestFeatures(followed_definitions(config))
         self._topics = config.topics
         self._poll_s = config.scorer.poll_ms / 1000
         self._source = source
         self._items = items
+        self._features = features
+        self._feature_metrics = feature_metrics
         self._sink = sink
         self._clock = clock
         self._metrics = metrics
@@ -114,7 +132,7 @@ class ScorerService:
         """
         # Into nowhere and from nothing, so that no real request waits for a compiler.
         nobody = Request(request_id="nobody", user_id="nobody", ts=0)
-        self.funnel.recommend(nobody, self.replica.current(), self.catalogue)
+        self.funnel.recommend(nobody, self.replica.current(), self.catalogue, known=self.known)
         follower = threading.Thread(target=self._follow, name="follower", daemon=True)
         follower.start()
         try:
@@ -157,6 +175,8 @@ class ScorerService:
         if now_ms - self._lag_shown_ms >= 1000 * _LAG_EVERY_S:
             self._lag_shown_ms = now_ms
             show_lag(self._metrics.lag, self._source.lag())
+            if self._feature_metrics is not None:
+                self._feature_metrics.show(self.known, now_ms)
         return sum(map(len, batches))
 
     def _follow_items(self, timeout_s: float) -> None:
@@ -169,12 +189,22 @@ class ScorerService:
     def _follow(self) -> None:
         try:
             self._retried(self.replica.load)
+            if self._features is not None:
+                self.known.load(self._features, stopped=self._stop.is_set)
             self._loaded.set()
             while not self._stop.is_set():
-                self._retried(lambda: self.replica.follow(timeout_s=_FOLLOW_S))
+                timeout_s = 0.0 if self.follow_features() else _FOLLOW_S
+                self._retried(functools.partial(self.replica.follow, timeout_s=timeout_s))
         except Exception as error:  # noqa: BLE001 - run() raises it in the thread of its caller
             self._failure = error
             self._stop.set()
+
+    def follow_features(self) -> bool:
+        """Take what is on the features topic; whether there may be more by now."""
+        if self._features is None:
+            return False
+        n_taken = self.known.follow(self._features, n_max=_FEATURES_A_ROUND, timeout_s=0.0)
+        return n_taken == _FEATURES_A_ROUND
 
     def _retried(self, call: Callable[[], object]) -> None:
         """Call until the store answers or the service stops."""
@@ -196,7 +226,8 @@ class ScorerService:
             publish_ms = int(batch.publish_ms[place])
             request = decode_request(batch.values[place], publish_ms=publish_ms)
             self._check_age(request, publish_ms)
-            slate = self.funnel.recommend(request, version, self.catalogue)
+            with self.known.lock:  # from start to end of a request nothing changes
+                slate = self.funnel.recommend(request, version, self.catalogue, known=self.known)
             self._send(request, slate, version)
         except BadMessage as error:
             self._reject(batch, place, str(error))

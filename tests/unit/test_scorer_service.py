@@ -19,6 +19,7 @@ from streamer.errors import DeliveryFailed, LayoutMismatch, StoreUnavailable
 from streamer.events import (
     DeadLetter,
     Decision,
+    FeatureValue,
     Item,
     Recommendation,
     Request,
@@ -26,11 +27,13 @@ from streamer.events import (
     decode_decision,
     decode_recommendation,
     encode,
+    feature_value_key,
 )
 from streamer.kafka.log_ends import COMMITTED
 from streamer.kafka.partitioner import partition_of
 from streamer.protocols import Clock, Entry
 from streamer.scorer.evidence import Knowledge
+from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.features import Features
 from streamer.scorer.policies import BanditPolicy, Choice, Policy, redraw
 from streamer.scorer.service import ScorerService
@@ -49,6 +52,7 @@ N_PARTITIONS = {
     "t.recommendations": 2,
     "t.decisions": 2,
     "t.items": 1,
+    "t.features": 2,
     "t.dead-letters": 1,
 }
 
@@ -66,6 +70,7 @@ class Scoring:
         sink: type[MemorySink] = MemorySink,
         config: Config = CONFIG,
         policy: Policy | None = None,
+        features: bool = True,
     ) -> None:
         self.clock = clock or ManualClock(START_MS)
         self.broker = broker or MemoryBroker(N_PARTITIONS)
@@ -90,16 +95,37 @@ class Scoring:
             clock=self.clock,
             metrics=ScorerMetrics(self.registry),
             policy=policy,
+            features=(
+                MemoryReader(self.broker, ["t.features"], clock=self.clock) if features else None
+            ),
+            feature_metrics=KnownFeatureMetrics(self.registry),
         )
 
     def begin(self) -> None:
         """What ``run`` does before its first round; then the source has joined."""
         self.service.replica.load()
         self.service.load_catalogue()
+        self.service.follow_features()
         self.service.round()
 
-    def ask(self, user: str, request_id: str = "r1", **given: Any) -> None:
-        request = Request(request_id=request_id, user_id=user, ts=START_MS, **given)
+    def tell(self, item_id: str, ratio: float, *, end_ms: int = START_MS) -> None:
+        """Publish a feature of an item."""
+        name = "item_ctr_1h"
+        value = FeatureValue(
+            entity="item",
+            id=item_id,
+            name=name,
+            value=ratio,
+            window_start=end_ms - 3_600_000,
+            window_end=end_ms,
+            computed_ts=end_ms,
+        )
+        self.sink.send("t.features", key=feature_value_key(name, item_id), value=encode(value))
+
+    def ask(
+        self, user: str, request_id: str = "r1", *, ts_ms: int = START_MS, **given: Any
+    ) -> None:
+        request = Request(request_id=request_id, user_id=user, ts=ts_ms, **given)
         self.sink.send("t.requests", key=user.encode(), value=encode(request))
 
     def recommendations(self) -> list[Recommendation]:
@@ -281,6 +307,88 @@ def test_unavailable_items_are_known_before_the_first_answer() -> None:
     assert scoring.counted("catalogue_items") == 3_001
 
 
+def logged(decision: Decision, feature: str) -> dict[str, float]:
+    """A column of a decision, by candidate."""
+    column = decision.feature_matrix()[:, decision.feature_names.index(feature)]
+    return dict(zip(decision.candidates, column.tolist(), strict=True))
+
+
+def test_decisions_are_made_from_and_logged_with_what_the_features_topic_says() -> None:
+    scoring = Scoring()
+    scoring.learned.commit(0, [Click("bob", "a"), Click("bob", "b")])
+    scoring.tell("a", 0.02)
+    scoring.tell("a", 0.11)
+    scoring.begin()
+    scoring.ask("ann", request_id="r1")
+    scoring.tell("b", 0.05)
+    scoring.ask("ann", request_id="r2")
+    scoring.service.round()
+    scoring.service.follow_features()
+    scoring.ask("ann", request_id="r3", ts_ms=START_MS + 3_600_001)
+    scoring.ask("ann", request_id="r4")
+    scoring.service.round()
+    missing = [logged(each, "item_ctr_1h_missing") for each in scoring.decisions()]
+    before, after = {"a": 0.0, "b": 1.0}, {"a": 0.0, "b": 0.0}
+    assert missing == [before, before, {"a": 1.0, "b": 1.0}, after]
+    rates = logged(scoring.decisions()[-1], "item_ctr_1h")
+    assert rates == pytest.approx({"a": np.log(12 / 6), "b": 0.0})
+
+
+def test_without_a_features_topic_all_is_missing() -> None:
+    scoring = Scoring(features=False)
+    scoring.learned.commit(0, [Click("bob", "a")])
+    scoring.tell("a", 0.02)
+    scoring.begin()
+    scoring.ask("ann")
+    scoring.service.round()
+    (decision,) = scoring.decisions()
+    assert logged(decision, "item_ctr_1h_missing") == {"a": 1.0}
+
+
+class Interrupted(BanditPolicy):
+    """Somebody tries to change what is known, in the middle of a request."""
+
+    scoring: Scoring
+    waits: bool | None = None
+
+    def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
+        other = threading.Thread(target=self.scoring.service.follow_features)
+        other.start()
+        other.join(0.05)
+        self.waits = other.is_alive()
+        return super().choose(features, knowledge, k, seed)
+
+
+def test_what_is_known_does_not_change_within_a_request() -> None:
+    policy = Interrupted(CONFIG)
+    scoring = policy.scoring = Scoring(policy=policy)
+    scoring.learned.commit(0, [Click("bob", "a")])
+    scoring.begin()
+    scoring.tell("a", 0.02)
+    scoring.ask("ann")
+    scoring.service.round()
+    assert policy.waits
+    wait_for(lambda: len(scoring.service.known) == 1)
+
+
+def test_what_is_known_of_features_is_told() -> None:
+    clock = ManualClock(START_MS)
+    scoring = Scoring(clock=clock)
+    scoring.tell("a", 0.02, end_ms=START_MS - 60_000)
+    scoring.tell("b", 0.02, end_ms=START_MS - 30_000)
+    scoring.sink.send("t.features", key=b"x", value=b"rubbish")
+    scoring.begin()
+    assert scoring.counted("features_known") == 2
+    age_s = scoring.counted("features_staleness_seconds", feature="item_ctr_1h")
+    assert age_s == pytest.approx(30, abs=0.1)
+    assert scoring.counted("features_rejected_total") == 1
+    clock.set(START_MS + 5_000)
+    scoring.service.round()
+    age_s = scoring.counted("features_staleness_seconds", feature="item_ctr_1h")
+    assert age_s == pytest.approx(35, abs=0.1)
+    assert scoring.counted("features_rejected_total") == 1
+
+
 def test_a_restart_goes_on_where_the_group_was_and_a_new_group_at_the_end() -> None:
     broker = MemoryBroker(N_PARTITIONS)
     first = Scoring(broker=broker)
@@ -332,6 +440,25 @@ class Running(Scoring):
         self.service.stop()
         self._thread.join(20)
         assert not self._thread.is_alive()
+
+
+def test_running_it_knows_the_features_before_it_answers_and_follows_them() -> None:
+    scoring = Running(clock=SystemClock())
+    scoring.learned.commit(0, [Click("bob", "a")])
+    for n in range(12_000):  # more than is taken at once
+        scoring.tell(f"i{n}", 0.5)
+    scoring.tell("a", 0.05)
+    with scoring:
+        wait_for(lambda: "scorers" in scoring.broker.committed and scoring.source.lag() != {})
+        scoring.ask("ann", request_id="first")
+        wait_for(lambda: len(scoring.decisions()) == 1)
+        scoring.tell("a", 0.11, end_ms=START_MS + 1)
+        wait_for(lambda: scoring.service.known.newest_end_ms() == {"item_ctr_1h": START_MS + 1})
+        scoring.ask("ann", request_id="then", ts_ms=START_MS + 1)
+        wait_for(lambda: len(scoring.decisions()) == 2)
+    assert scoring.error is None
+    found = [logged(each, "item_ctr_1h")["a"] for each in scoring.decisions()]
+    assert found == pytest.approx([0.0, np.log(2)])
 
 
 def test_running_it_answers_follows_and_stops_with_nothing_left_half_done() -> None:

@@ -1,0 +1,52 @@
+"""What a scorer tells of the features it ranks by."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from streamer.features.latest import LatestFeatures
+
+
+class KnownFeatureMetrics:
+    """Gauges and counters named ``streamer_scorer_features_…``.
+
+    Attributes
+    ----------
+    known
+        Values that are known, stale ones too.
+    staleness_s
+        Age of the newest value of a ``feature``: from its window's end to now.
+    forgotten, rejected
+        Values dropped at the bound; messages that are no features.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, meaning: str) -> Counter:
+            return Counter(f"streamer_scorer_features_{name}", meaning, registry=registry)
+
+        self.known = Gauge(
+            "streamer_scorer_features_known", "Values of features known", registry=registry
+        )
+        self.staleness_s = Gauge(
+            "streamer_scorer_features_staleness_seconds",
+            "From the end of the newest window that a value is of to now",
+            ["feature"],
+            registry=registry,
+        )
+        self.forgotten = counter("forgotten", "Values of features forgotten at the bound")
+        self.rejected = counter("rejected", "Messages of the features topic that are no features")
+        self._n_shown = [0, 0]
+
+    def show(self, latest: LatestFeatures, now_ms: int) -> None:
+        """Bring all of them up to what is known now."""
+        with latest.lock:
+            n_known, ends_ms = len(latest), latest.newest_end_ms()
+            counts = [latest.n_forgotten, latest.n_rejected]
+        self.known.set(n_known)
+        for name, end_ms in ends_ms.items():
+            self.staleness_s.labels(name).set((now_ms - end_ms) / 1000)
+        for counter, n, n_shown in zip(
+            (self.forgotten, self.rejected), counts, self._n_shown, strict=True
+        ):
+            counter.inc(n - n_shown)
+        self._n_shown = counts
