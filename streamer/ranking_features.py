@@ -230,13 +230,14 @@ def _defined(config: Config) -> list[RankingFeature]:
         formula = "ln(1 + 100 x) - ln 6" if each.denominator else "ln(1 + x) / 4"
         meaning = f"{formula} of the feature `{name}` of {_OF[each.entity]}; 0 where it is missing"
         if each.entity in OF_CANDIDATES:
-            columns.append(RankingFeature(name, meaning, from_topic=True))
-            columns.append(RankingFeature(missing(name), "1 where it is missing", from_topic=True))
+            described = [(name, meaning), (missing(name), "1 where it is missing")]
         else:
-            columns += [
-                RankingFeature(crossed(name, channel), f"{channel} * ({meaning})", from_topic=True)
+            described = [
+                (crossed(name, channel), f"{channel} * ({meaning})")
                 for channel in (MF_Z, TRENDING_Z)
             ]
+        from_topic = each.held_by == "windows"
+        columns += [RankingFeature(*column, from_topic=from_topic) for column in described]
     return columns
 
 

@@ -35,6 +35,7 @@ GROUPS = {
     "streamer.features.latest": "windows",
     "streamer.features.series": "windows",
     "streamer.features.value_table": "windows",
+    "streamer.features.watermark": "windows",
     "streamer.replay": "replay",
     "streamer.client": "client",
     "streamer.application": "application",

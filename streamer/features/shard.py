@@ -27,6 +27,7 @@ from streamer.features.bundles import Bundle, Received, partition_of_entity, rec
 from streamer.features.engine import Ended, FeatureEngine
 from streamer.features.entities import Contributions
 from streamer.features.series import Series
+from streamer.features.watermark import Watermark
 
 Table = MutableMapping[bytes, bytes]
 _WATERMARK: Final = "watermark"
@@ -64,11 +65,6 @@ class Shard:
         Partitions of the events: the watermark waits for all of them that are not idle.
     table
         Where records are kept; those of other partitions are left alone.
-
-    Attributes
-    ----------
-    watermark_ms
-        Time that all partitions of the events have reached; -1: not known.
     """
 
     def __init__(
@@ -82,15 +78,13 @@ class Shard:
         table: Table,
     ) -> None:
         self.partition = partition
-        self.watermark_ms = -1
         self.engine = FeatureEngine(
             definitions,
             cells_max=cells_max,
             owns=lambda entity, each: partition == partition_of_entity(entity, each, n_partitions),
         )
         self._table = table
-        self._latest_ms: dict[int, int | None] = dict.fromkeys(sources)
-        self._idle: set[int] = set()
+        self._watermark = Watermark(sources)
         self._series = {each.name: each for each in self.engine.series}
 
     # --- taking ----------------------------------------------------------------------------------
@@ -102,22 +96,12 @@ class Shard:
             for series in self.engine.series:
                 if series.spec.entity == part.entity:
                     self._count(series, given, bundle.source)
-        before = self._latest_ms.get(bundle.source)
-        if bundle.latest_ms >= 0:
-            self._latest_ms[bundle.source] = max(bundle.latest_ms, before or 0)
-        (self._idle.add if bundle.idle else self._idle.discard)(bundle.source)
-        self.watermark_ms = max(self.watermark_ms, self._reached_ms())
+        self._watermark.note(bundle.source, bundle.latest_ms, idle=bundle.idle)
 
-    def _reached_ms(self) -> int:
-        if any(
-            latest is None and source not in self._idle
-            for source, latest in self._latest_ms.items()
-        ):
-            return -1
-        known = {source: each for source, each in self._latest_ms.items() if each is not None}
-        awaited = [each for source, each in known.items() if source not in self._idle]
-        # Where all are idle, nobody can be behind the one that has come furthest.
-        return min(awaited) if awaited else max(known.values(), default=-1)
+    @property
+    def watermark_ms(self) -> int:
+        """Time that all partitions of the events have reached; -1: not known."""
+        return self._watermark.at_ms
 
     def _count(self, series: Series, given: Received, source: int) -> None:
         relevant = series.relevant(given.contributions)
@@ -219,7 +203,7 @@ class Shard:
         """Take up records of this partition, by their keys; those of no series are deleted."""
         watermark = self._table.get(_encoder.encode(_Key(self.partition, _WATERMARK)))
         if watermark is not None:
-            self.watermark_ms = _decode_watermark(watermark)
+            self._watermark.at_ms = _decode_watermark(watermark)
             self.engine.close(self.watermark_ms)  # what was closed stays closed
         for raw_key in kept:
             key = _decode_key(raw_key)

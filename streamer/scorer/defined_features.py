@@ -24,6 +24,7 @@ from streamer.ranking_features import (
 )
 from streamer.scorer.context import context_texts
 from streamer.scorer.item_facts import Places
+from streamer.scorer.known_features import NOTHING_KNOWN
 from streamer.scorer.recall import Situation
 
 Columns = dict[str, NDArray[np.float64] | NDArray[np.float32] | float]
@@ -82,6 +83,14 @@ class _Group:
 
     def __init__(self, definitions: Sequence[FeatureDefinition]) -> None:
         self._names = [each.name for each in definitions]
+        held_by = np.array([each.held_by for each in definitions])
+        self._held = {
+            holder: (
+                np.flatnonzero(held_by == holder),
+                np.array(self._names)[held_by == holder].tolist(),
+            )
+            for holder in np.unique(held_by).tolist()
+        }
         ratio = np.array([bool(each.denominator) for each in definitions])
         self._scale = np.where(ratio, 100.0, 1.0)
         self._divisor = np.where(ratio, 1.0, 4.0)
@@ -89,7 +98,11 @@ class _Group:
 
     def values(self, situation: Situation, entity: FeatureEntity, keys: Keys) -> Floats:
         """``(len(keys), n_features)``, NaN where missing."""
-        return situation.known.values(entity, keys, self._names, situation.at_ms)
+        by_feature = np.empty((len(self._names), len(keys)))
+        for holder, (places, names) in self._held.items():
+            source = situation.known if holder == "windows" else NOTHING_KNOWN
+            by_feature[places] = source.values(entity, keys, names, situation.at_ms).T
+        return by_feature.T
 
     def columns(self, values: Floats) -> Columns:
         """Of candidates with these ``(n, n_features)`` values."""
