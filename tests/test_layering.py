@@ -33,6 +33,7 @@ GROUPS = {
     "streamer.features.engine": "windows",
     "streamer.features.entities": "windows",
     "streamer.features.latest": "windows",
+    "streamer.features.published": "windows",
     "streamer.features.series": "windows",
     "streamer.features.value_table": "windows",
     "streamer.features.watermark": "windows",

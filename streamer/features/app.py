@@ -23,12 +23,13 @@ from typing import Any, Final
 import numpy as np
 
 from streamer.errors import BadMessage, ConfigError, KafkaError
-from streamer.events import FeatureValue, Rejected, dead_letter, encode, feature_value_key
+from streamer.events import Rejected, dead_letter, encode
 from streamer.features.bundles import decode_bundle
 from streamer.features.categories import ItemCategories
 from streamer.features.engine import FeatureEngine, FeatureResult
 from streamer.features.ingest import Ingest
 from streamer.features.metrics import FeaturesMetrics
+from streamer.features.published import message_of
 from streamer.features.settings import TABLE, FeaturesSettings
 from streamer.features.shard import Shard, keys_by_partition
 from streamer.protocols import Clock, MessageBatch
@@ -443,24 +444,12 @@ class Worker:
 
     async def _publish(self, result: FeatureResult) -> Awaitable[object]:
         now_ms = self._clock.now_ms()
-        payload = None
-        if result.value is not None:
-            payload = encode(
-                FeatureValue(
-                    entity=result.entity,
-                    id=result.id,
-                    name=result.name,
-                    value=result.value,
-                    window_start=result.window_start_ms,
-                    window_end=result.window_end_ms,
-                    computed_ts=now_ms,
-                )
-            )
+        key, payload = message_of(result, computed_ms=now_ms)
+        if payload is not None:
             self._metrics.published.inc()
             self._metrics.staleness_s.observe((now_ms - result.window_end_ms) / 1000)
         else:
             self._metrics.left.inc()
-        key = feature_value_key(result.name, result.id)
         return await self._features.send(key=key, value=payload)
 
     def _show(self, shard: Shard) -> None:

@@ -79,6 +79,20 @@ def contributions(
         )
 
 
+def chosen_events(events: EventColumns, at: Sequence[int]) -> EventColumns:
+    """Some of a batch's events."""
+    return EventColumns(
+        index=events.index[at],
+        event_ids=[events.event_ids[i] for i in at],
+        user_ids=[events.user_ids[i] for i in at],
+        item_ids=[events.item_ids[i] for i in at],
+        types=events.types[at],
+        ts_ms=events.ts_ms[at],
+        values=events.values[at],
+        events=[events.events[i] for i in at],
+    )
+
+
 def pair_id(user_id: str, category: str) -> str:
     """Id of a user in a category.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from streamer.features.bundles import (
     partition_of_entity,
     split,
 )
-from streamer.features.entities import Categories, contributions
+from streamer.features.entities import Categories, chosen_events, contributions
 from streamer.learner.dedup import DedupWindow
 from streamer.protocols import MessageBatch
 
@@ -68,7 +68,7 @@ class Ingest:
         fresh = self._dedup.fresh(events.event_ids, batch.offsets[events.index])
         self.n_duplicates += int(len(fresh) - fresh.sum())
         if not fresh.all():
-            events = _chosen(events, np.flatnonzero(fresh).tolist())
+            events = chosen_events(events, np.flatnonzero(fresh).tolist())
         if len(events):
             self.latest_ms = max(self.latest_ms, int(events.ts_ms.max()))
         return self._bundles(batch, events), rejected
@@ -115,16 +115,3 @@ class Ingest:
             self._dedup.fresh(events.event_ids, batch.offsets[events.index])
             if len(events):
                 self.latest_ms = max(self.latest_ms, int(events.ts_ms.max()))
-
-
-def _chosen(events: EventColumns, at: Sequence[int]) -> EventColumns:
-    return EventColumns(
-        index=events.index[at],
-        event_ids=[events.event_ids[i] for i in at],
-        user_ids=[events.user_ids[i] for i in at],
-        item_ids=[events.item_ids[i] for i in at],
-        types=events.types[at],
-        ts_ms=events.ts_ms[at],
-        values=events.values[at],
-        events=[events.events[i] for i in at],
-    )

@@ -147,7 +147,9 @@ class FunnelModel:
         request = Request(
             request_id=f"{user_id}-{self._n_learned}", user_id=user_id, ts=ts_ms, k=self._k
         )
-        slate = scorer.funnel.recommend(request, scorer.replica.current(), scorer.catalogue)
+        slate = scorer.funnel.recommend(
+            request, scorer.replica.current(), scorer.catalogue, known=scorer.known
+        )
         if not slate.candidates:
             return scores
         expected, order = self._policy.expected, self._policy.order

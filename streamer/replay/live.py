@@ -33,6 +33,8 @@ from streamer.learner.service import Assigned, LearnerService, Revoked, dead_let
 from streamer.learner.settings import LearnerCounts
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import Source
+from streamer.ranking_features import followed_definitions
+from streamer.replay.feature_worker import FeatureWorker
 from streamer.scorer.policies import Policy
 from streamer.scorer.service import ScorerService
 from streamer.store.memory import MemoryStore
@@ -42,7 +44,7 @@ from streamer.testing import ManualClock, MemoryBroker, MemoryReader, MemorySink
 _PIECE = 256
 """Requests answered from one version, as a scorer takes them."""
 _LEARNED_ROLES: tuple[TopicRole, ...] = ("events", "decisions")
-_ANSWERED_ROLES: tuple[TopicRole, ...] = ("requests", "recommendations")
+_READ_AT_ONCE: tuple[TopicRole, ...] = ("requests", "recommendations", "features")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class LiveSystem:
     """Learner, parameter store and scorer, driven step by step.
 
     What is published and decided is learned, committed and followed by the scorer's replica every
-    ``sync_interval_ms`` of the manual clock; in between, requests are answered from one version.
+    ``sync_interval_ms`` of the manual clock, and windowed features are computed, published and
+    followed; in between, requests are answered from one version.
 
     Parameters
     ----------
@@ -118,7 +121,7 @@ class LiveSystem:
         self.config = config
         self.clock = ManualClock(start_ms)
         self.store = MemoryStore(log_entries_kept=config.store.log_entries_kept)
-        roles = (*_LEARNED_ROLES, *_ANSWERED_ROLES)
+        roles = (*_LEARNED_ROLES, *_READ_AT_ONCE)
         self.broker = MemoryBroker(
             {topics.topic("items"): 1, topics.topic("dead_letters"): 1}
             | {topics.topic(role): topics.partitions for role in roles}
@@ -128,6 +131,11 @@ class LiveSystem:
         self._sink = MemorySink(self.broker, clock=self.clock)
         self._answers = _Answers(self.broker, topics, clock=self.clock)
         self.scorer = self._new_scorer(policy)
+        self._worker: FeatureWorker | None = None
+        if followed_definitions(config):
+            self._worker = FeatureWorker(
+                config, broker=self.broker, sink=self._sink, clock=self.clock
+            )
         if sync_interval_ms is None:
             sync_interval_ms = config.learner.sync_interval_ms
         self._sync_interval_ms = sync_interval_ms
@@ -185,6 +193,10 @@ class LiveSystem:
         """Learn and commit what was published, and have the scorer follow; now."""
         while self._service.round(self._source, timeout_s=0.0) == self._n_max:
             pass
+        if self._worker is not None:
+            self._worker.run()
+        while self.scorer.follow_features():
+            pass
         while self.scorer.replica.follow(timeout_s=0.0):
             pass
         self.scorer.load_catalogue()
@@ -222,6 +234,7 @@ class LiveSystem:
             clock=self.clock,
             metrics=ScorerMetrics(CollectorRegistry()),
             policy=policy,
+            features=MemoryReader(self.broker, [topics.topic("features")], clock=self.clock),
         )
         service.replica.load()
         return service
@@ -273,7 +286,7 @@ class LiveSystem:
         """Forget messages that nobody will read again."""
         for where, offset in self._learner.reread_from.items():
             self.broker.trim(where, offset)
-        for role in _ANSWERED_ROLES:
+        for role in _READ_AT_ONCE:
             topic = self.config.topics.topic(role)
             for partition in range(self.config.topics.partitions):
                 self.broker.trim((topic, partition), self.broker.end((topic, partition)))
