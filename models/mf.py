@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.fixed_point import as_floats
-from models.mf_step import LOSSES, learn_implicit
+from models.mf_step import LOSSES, all_finite, candidate_rows, learn_implicit
 from models.negatives import NegativeSampler
 from models.protocols import Batch
 from models.seeding import initial_rows
@@ -104,18 +104,16 @@ class ImplicitMF:
         ValueError
             If a reward is not finite; nothing is changed then.
         """
-        if not np.isfinite(batch.rewards).all():
+        if not all_finite(batch.rewards):
             raise ValueError("a reward is not finite; refuse such events before they are learned")
         negatives = self.sampler.draw(batch, state)
-        slots = negatives.slots
-        candidates = np.empty((len(batch), 1 + slots.shape[1]), dtype=np.int32)
-        candidates[:, 0] = batch.item_rows
-        candidates[:, 1:] = np.where(slots >= 0, state.item_rows[slots], -1)
+        candidates = candidate_rows(batch.item_rows, negatives.slots, state.item_rows)
         users = state.own["user_factors"]
         items, squares = shared.tables["item_factors"], shared.tables["item_adagrad"]
         users.touch(batch.user_slots)
-        items.touch(candidates.reshape(-1))
-        squares.touch(candidates.reshape(-1))
+        touched = candidates.reshape(-1)
+        items.touch(touched)
+        squares.touch(touched)
         learn_implicit(
             users.values,
             items.values,

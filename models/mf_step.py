@@ -23,6 +23,34 @@ _TINY = 1e-8
 
 
 @numba.njit(cache=True, nogil=True)
+def all_finite(values: NDArray[np.float32]) -> bool:
+    return bool(np.isfinite(values).all())
+
+
+@numba.njit(cache=True, nogil=True)
+def candidate_rows(positives: Slots, negatives: Slots, row_of: Slots) -> Slots:
+    """``(n, 1 + n_negatives)`` rows of shared tables, -1 where there is no negative.
+
+    Parameters
+    ----------
+    positives
+        ``(n,)`` rows.
+    negatives
+        ``(n, n_negatives)`` item slots, -1 for none.
+    row_of
+        Row of each slot.
+    """
+    n, n_negatives = negatives.shape
+    rows = np.empty((n, 1 + n_negatives), dtype=np.int32)
+    for i in range(n):
+        rows[i, 0] = positives[i]
+        for j in range(n_negatives):
+            slot = negatives[i, j]
+            rows[i, 1 + j] = row_of[slot] if slot >= 0 else np.int32(-1)
+    return rows
+
+
+@numba.njit(cache=True, nogil=True)
 def _sigmoid(x: float) -> float:
     return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else 1.0 - 1.0 / (1.0 + math.exp(x))
 

@@ -98,20 +98,12 @@ class NegativeSampler:
         table, items = state.own[self.TABLE], state.items
         table.reserve(1)
         ring = table.values[0]
-        n_before = int(ring[0])
-        liked = np.flatnonzero(batch.rewards > 0)
-        keys = items.keys[batch.item_slots[liked]]
-        slots = np.full((len(batch), self.n_negatives), -1, dtype=np.int32)
-        n_high = np.zeros(len(liked), dtype=np.int64)
-        _draw(
-            slots,
-            n_high,
-            liked,
-            keys,
+        slots, log_expected, keys = _sample(
             batch.offsets,
             batch.item_slots,
+            batch.rewards,
             ring,
-            n_before,
+            int(ring[0]),
             items.keys,
             items.map.buckets,
             items.map.slots,
@@ -119,26 +111,72 @@ class NegativeSampler:
             items.n_slots,
             self.seed,
             np.uint64(state.partition),
-            round(self.recent_share * _SHARE_UNIT),
+            self.n_negatives,
+            self.recent_share,
+            self.corrected,
         )
-        log_expected = np.zeros(slots.shape if self.corrected else (0, 0), dtype=np.float32)
-        if self.corrected:
-            _expect(
-                log_expected,
-                slots,
-                n_high,
-                liked,
-                keys,
-                batch.item_slots,
-                ring,
-                n_before,
-                items.map.buckets,
-                items.map.slots,
-                np.zeros(items.n_slots, dtype=np.int32),
-                self.recent_share,
-            )
-        table.merge(np.zeros(len(liked), dtype=np.int32), keys[:, None])
+        table.merge(np.zeros(len(keys), dtype=np.int32), keys)
         return Negatives(slots, log_expected)
+
+
+@numba.njit(cache=True, nogil=True)
+def _sample(
+    offsets: NDArray[np.int64],
+    item_slots: Slots,
+    rewards: NDArray[np.float32],
+    ring: Keys,
+    n_before: int,
+    keys: Keys,
+    buckets: Keys,
+    map_slots: Slots,
+    meta: NDArray[np.int64],
+    n_slots: int,
+    seed: np.uint64,
+    partition: np.uint64,
+    n_negatives: int,
+    recent_share: float,
+    corrected: bool,
+) -> tuple[Slots, NDArray[np.float32], Keys]:
+    """Negatives, what was expected of each, and ``(n_liked, 1)`` keys of the positives."""
+    liked = np.flatnonzero(rewards > 0)
+    liked_keys = keys[item_slots[liked]]
+    drawn = np.full((len(offsets), n_negatives), np.int32(-1))
+    n_high_at = np.empty(len(liked), dtype=np.int64)
+    _draw(
+        drawn,
+        n_high_at,
+        liked,
+        liked_keys,
+        offsets,
+        item_slots,
+        ring,
+        n_before,
+        keys,
+        buckets,
+        map_slots,
+        meta,
+        n_slots,
+        seed,
+        partition,
+        round(recent_share * _SHARE_UNIT),
+    )
+    log_expected = np.zeros(drawn.shape if corrected else (0, 0), dtype=np.float32)
+    if corrected:
+        _expect(
+            log_expected,
+            drawn,
+            n_high_at,
+            liked,
+            liked_keys,
+            item_slots,
+            ring,
+            n_before,
+            buckets,
+            map_slots,
+            np.zeros(n_slots if recent_share > 0 else 0, dtype=np.int32),
+            recent_share,
+        )
+    return drawn, log_expected, liked_keys.reshape(-1, 1)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -211,8 +249,9 @@ def _expect(
 ) -> None:
     """``ln(n drawn * (share * occurrences in the ring / its length + (1 - share) / slots))``.
 
-    ``counts`` are occurrences by slot, zero at first. They are counted from the ring, not stored:
-    a look-up of 5 ns for each of its keys, once a batch.
+    ``counts`` are occurrences by slot, zero at first; not looked at without a ``recent_share``.
+    They are counted from the ring, not stored: a look-up of 5 ns for each of its keys, once a
+    batch.
     """
     length = len(ring) - 1
     if recent_share > 0:
@@ -229,8 +268,9 @@ def _expect(
             n_drawn += drawn[i, j] >= 0
         for j in range(drawn.shape[1]):
             if drawn[i, j] >= 0:
-                recent = counts[drawn[i, j]] / max(1, n_ring)
-                expected = share * recent + (1.0 - share) / n_high_at[n_pushed]
+                expected = (1.0 - share) / n_high_at[n_pushed]
+                if share > 0:
+                    expected += share * (counts[drawn[i, j]] / n_ring)
                 log_expected[i, j] = math.log(n_drawn * expected)
         if recent_share > 0:
             counts[item_slots[i]] += 1

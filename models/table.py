@@ -192,6 +192,14 @@ def _touch(slots: Slots, flags: NDArray[np.uint8], touched: Slots, n_touched: in
     return n_touched
 
 
+@numba.njit(cache=True, nogil=True)
+def _copy_rows(values: Array, rows: Slots, copies: Array, start: int) -> None:
+    """``copies[start + i] = values[rows[i]]``."""
+    for i in range(len(rows)):
+        for j in range(values.shape[1]):
+            copies[start + i, j] = values[rows[i], j]
+
+
 class Table:
     """Rows of a :class:`TableSpec` by slot, growing by doubling, which knows what changed.
 
@@ -245,7 +253,7 @@ class Table:
         start = len(self._touched)
         fresh = self._touched.add(slots)
         if self._keep_before:
-            self._before[start : len(self._touched)] = self.values[fresh]
+            _copy_rows(self.values, fresh, self._before, start)
 
     def touched(self) -> Slots:
         """``(n,)`` rows touched since :meth:`settle`, in order of first touch."""
