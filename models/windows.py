@@ -148,7 +148,10 @@ class Closed:
     sums
         ``(n, n_measures)`` float64.
     forgotten
-        Keys of which nothing is left: the result they had holds no longer.
+        Keys that had events in a window before and have none in this one: the result they had
+        holds no longer.
+    left
+        Those of them of which nothing is kept any more, of later windows neither.
     dropped
         Panes that were dropped, and the keys that each had.
     """
@@ -158,6 +161,7 @@ class Closed:
     end_ms: Times
     sums: NDArray[np.float64]
     forgotten: Rows
+    left: Rows
     dropped: dict[int, Rows]
 
 

@@ -116,14 +116,16 @@ class PaneSketches(PaneState):
                     in_window.setdefault(row, []).append(sketch)
         old = [pane for pane in sorted(self._panes) if pane < first]
         dropped = {pane: np.array(sorted(self._panes.pop(pane)), np.int64) for pane in old}
-        gone = {row for of_pane in dropped.values() for row in of_pane.tolist()}
-        gone -= set().union(*self._panes.values())
+        forgotten = {row for of_pane in dropped.values() for row in of_pane.tolist()}
+        forgotten -= in_window.keys()
+        left = forgotten - set().union(*self._panes.values())
         rows = sorted(in_window)
         return Closed(
             rows=np.array(rows, np.int64),
             start_ms=np.full(len(rows), first * hop, np.int64),
             end_ms=np.full(len(rows), end * hop, np.int64),
             sums=np.array([[distinct(in_window[row])] for row in rows]).reshape(-1, 1),
-            forgotten=np.array(sorted(gone), np.int64),
+            forgotten=np.array(sorted(forgotten), np.int64),
+            left=np.array(sorted(left), np.int64),
             dropped=dropped,
         )

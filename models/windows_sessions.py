@@ -129,6 +129,7 @@ class SessionSums:
             sums=np.asarray(closed.sums * UNIT, np.float64),
             # A session's result holds until the key's next one.
             forgotten=np.empty(0, np.int64),
+            left=np.setdiff1d(closed.rows, self._open.rows),
             dropped={},
         )
 

@@ -67,11 +67,11 @@ class PaneSums(PaneState):
         rows, sums = self._window_sums(panes, end)
         old = [pane for pane in sorted(self._panes) if pane < first]
         dropped = {pane: self._panes.pop(pane).rows() for pane in old}
-        forgotten: Rows = np.empty(0, np.int64)
+        forgotten = left = np.empty(0, np.int64)
         if dropped:
-            left = [forgotten, *(pane.rows() for pane in self._panes.values())]
-            gone = np.concatenate(list(dropped.values()))
-            forgotten = np.setdiff1d(gone, np.concatenate(left))
+            forgotten = np.setdiff1d(np.concatenate(list(dropped.values())), rows)
+            kept = [left, *(pane.rows() for pane in self._panes.values())]
+            left = np.setdiff1d(forgotten, np.concatenate(kept))
         hop = self.window.hop_ms
         return Closed(
             rows=rows,
@@ -79,6 +79,7 @@ class PaneSums(PaneState):
             end_ms=np.full(len(rows), end * hop, np.int64),
             sums=sums,
             forgotten=forgotten,
+            left=left,
             dropped=dropped,
         )
 

@@ -131,7 +131,11 @@ def ranking_definitions(config: Config) -> list[FeatureDefinition]:
 def followed_definitions(config: Config) -> list[FeatureDefinition]:
     """The configured features whose values a scorer needs of the features topic."""
     recalled_by = config.scorer.trending_feature
-    return [each for each in feature_definitions(config) if each.ranks or each.name == recalled_by]
+    return [
+        each
+        for each in feature_definitions(config)
+        if each.held_by == "windows" and (each.ranks or each.name == recalled_by)
+    ]
 
 
 def missing(name: str) -> str:

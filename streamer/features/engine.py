@@ -133,7 +133,7 @@ class FeatureEngine:
                     ids = [series.ids[row] for row in window.rows.tolist()]
                     ended.sessions.extend((series, each) for each in ids)
             for window in windows:
-                series.ids.forget(series.left(window))
+                series.ids.forget(window.left.tolist())
         return ended
 
     def _read(

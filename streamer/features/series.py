@@ -191,10 +191,3 @@ class Series:
 
     def close(self, watermark_ms: int) -> Iterator[Closed]:
         return self.state.close(watermark_ms)
-
-    def left(self, closed: Closed) -> list[int]:
-        """Rows of which nothing is kept after their windows closed."""
-        left = closed.forgotten
-        if self.sessions is not None:
-            left = np.setdiff1d(closed.rows, self.sessions.of(closed.rows).rows)
-        return [int(row) for row in left]

@@ -12,7 +12,12 @@ from msgspec.structs import replace
 from streamer.config import BanditConfig, Config, FeatureConfig, PopularityConfig, ScorerConfig
 from streamer.errors import ConfigError
 from streamer.events import FeatureEntity
-from streamer.ranking_features import feature_names, prior_mean, ranking_features
+from streamer.ranking_features import (
+    feature_names,
+    followed_definitions,
+    prior_mean,
+    ranking_features,
+)
 from streamer.scorer.funnel import Slate
 from tests.scoring import HOUR_MS, START_MS, Click, Shop, Shown, crowd, two_tastes
 
@@ -56,6 +61,19 @@ def test_configured_features_are_columns_by_their_names() -> None:
     assert {each.name for each in columns if each.from_topic} == expected
     without = feature_names(replace(CONFIG, features={}))
     assert {each.name for each in columns} == {*without, *expected}
+
+
+def test_a_scorer_follows_what_ranks_or_recalls_and_is_not_the_learners() -> None:
+    of_window = FeatureConfig(numerator="click", window="1h")
+    aside = replace(of_window, ranks=False)
+    fading = FeatureConfig(numerator="click", half_life="1h")
+    features = {"ranks": of_window, "aside": aside, "recalls": aside, "fades": fading}
+    scorer = ScorerConfig(trending_feature="recalls")
+    config = replace(CONFIG, features=features, scorer=scorer)
+    assert [each.name for each in followed_definitions(config)] == ["ranks", "recalls"]
+    topic = {each.name for each in ranking_features(config) if each.from_topic}
+    assert topic == {"ranks", "ranks_missing"}
+    assert {"fades", "fades_missing"} <= set(feature_names(config))
 
 
 def test_a_feature_must_not_have_the_name_of_another_column() -> None:

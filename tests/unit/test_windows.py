@@ -86,12 +86,30 @@ def test_beyond_the_bound_sums_are_refused_and_counted() -> None:
     assert (counted.n_refused, counted.n_cells) == (2, 3)
 
 
+def test_what_left_its_window_is_forgotten_though_later_events_have_come_already() -> None:
+    rows, ts_ms = ints(1, 2, 2, 1), ints(1, 2, 11, 25)
+    at_once, in_turn = sums(PaneWindow(10, 10)), sums(PaneWindow(10, 10))
+    at_once.add(rows, ts_ms, ones(4))
+    closed = list(at_once.close(40))
+    assert read(closed)[1] == (20, {2: 1.0}, [1])
+    assert [each.left.tolist() for each in closed] == [[], [], [2], [1]]
+    one_by_one = []
+    for row, ts in zip(rows, ts_ms, strict=True):
+        one_by_one += list(in_turn.close(int(ts)))
+        in_turn.add(ints(row), ints(ts), ones(1))
+    assert read(one_by_one + list(in_turn.close(40))) == read(closed)
+    sketches = PaneSketches(PaneWindow(10, 10), lateness_ms=0, cells_max=100)
+    sketches.add(rows, ts_ms // 10, ["a", "b", "c", "d"])
+    assert [each.forgotten.tolist() for each in sketches.close(40)] == [[], [1], [2], [1]]
+
+
 def test_a_long_silence_costs_nothing() -> None:
     counted = sums(PaneWindow(10, 1))
     counted.add(ints(1, 1), ints(5, 10**12), ones(2))
     closed = read(list(counted.close(10**12 + 5)))
     # Ten windows each, the second event's up to now; forgetting comes with the next end.
-    assert len(closed) == 10 + 5
+    assert closed[10] == (0, {}, [1])
+    assert len(closed) == 10 + 1 + 5
     assert closed[-1] == (10**12 + 5, {1: 1.0}, [])
 
 
