@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.partition import PartitionState
 from models.protocols import Batch, Model
-from models.table import ITEM, USER
+from models.table import ITEM, USER, Slots
 
 SWEEP_OFFSETS = 1 << 16
 """Idle ids are looked for once in so many offsets: a scan of 10^5 rows is about 1 ms."""
@@ -48,13 +48,24 @@ class Feedback:
 class Segment:
     """A run of offsets that has been learned: ``[from_offset, to_offset)``.
 
-    ``n_unadmitted`` events were by an id not admitted (yet) and taught nothing.
+    Attributes
+    ----------
+    n_learned
+        Events that taught something; not those by an id not admitted (yet).
+    offsets, user_slots, item_slots
+        ``(n,)`` of all its feedback; slots are -1 where an id is not admitted.
     """
 
     from_offset: int
     to_offset: int
     n_learned: int
-    n_unadmitted: int
+    offsets: NDArray[np.int64]
+    user_slots: Slots
+    item_slots: Slots
+
+    @property
+    def n_unadmitted(self) -> int:
+        return len(self.offsets) - self.n_learned
 
 
 def learn_feedback(
@@ -90,10 +101,11 @@ def learn_feedback(
         at = sweep_from
         while True:
             rest = feedback.part(start, end)
-            n, n_learned = _learn_prefix(rest, state, models)
+            n_learned, user_slots, item_slots = _learn_prefix(rest, state, models)
+            n = len(user_slots)
             start += n
             to = sweep_to if start == end else int(feedback.offsets[start])
-            yield Segment(at, to, n_learned, n - n_learned)
+            yield Segment(at, to, n_learned, rest.offsets[:n], user_slots, item_slots)
             at = to
             if start == end:
                 break
@@ -111,8 +123,11 @@ def _sweeps(from_offset: int, to_offset: int, idle_expiry_ms: int) -> Iterator[t
 
 def _learn_prefix(
     feedback: Feedback, state: PartitionState, models: Sequence[Model]
-) -> tuple[int, int]:
-    """Learn until an eviction is due, evicting first where one is due at once."""
+) -> tuple[int, Slots, Slots]:
+    """Learn until an eviction is due, evicting first where one is due at once.
+
+    How many events taught something, and the slots of the users and items of all that were taken.
+    """
     users, items = state.users.plan(feedback.user_ids), state.items.plan(feedback.item_ids)
     if len(feedback) and users.n_ready == 0:
         state.evict("user", state.users.evictable())
@@ -122,7 +137,7 @@ def _learn_prefix(
         items = state.items.plan(feedback.item_ids)
     n = min(users.n_ready, items.n_ready)
     if n == 0:
-        return 0, 0
+        return 0, users.slots[:0], items.slots[:0]
     state.users.apply(users, n, feedback.user_ids, feedback.offsets)
     state.items.apply(items, n, feedback.item_ids, feedback.offsets)
     state.reserve()
@@ -133,7 +148,7 @@ def _learn_prefix(
         state.items.seen(batch.item_slots, batch.offsets, batch.ts_ms)
         for model in models:
             model.learn(batch, state, state.shared)
-    return n, len(batch)
+    return len(batch), users.slots[:n], items.slots[:n]
 
 
 def _batch(

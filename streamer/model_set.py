@@ -10,6 +10,8 @@ import numpy as np
 
 from models.bandit import Bandit
 from models.biased_mf import BiasedMF
+from models.decayed_counting import CountedEvents, Counting
+from models.decayed_features import DecayedFeature, DecayedFeatures
 from models.examples import Examples
 from models.history import UserHistory
 from models.ingest import Feedback, learn_feedback
@@ -18,7 +20,8 @@ from models.partition import Bounds, PartitionState, all_specs
 from models.popularity import Popularity
 from models.protocols import Model
 from models.shared import SharedState
-from streamer.config import Config
+from streamer.config import Config, feature_definitions
+from streamer.events import EVENT_CODES
 from streamer.protocols import STORE_SCHEMA_VERSION, Layout
 from streamer.ranking_features import feature_names
 
@@ -41,6 +44,7 @@ def build_models(config: Config) -> list[Model]:
             init_scale=mf.init_scale,
             seed=config.learner.seed,
         )
+    features = decayed_features(config)
     return [
         UserHistory(length=mf.history),
         Popularity(half_lives_s=tuple(config.popularity.half_lives_s)),
@@ -51,6 +55,24 @@ def build_models(config: Config) -> list[Model]:
             half_life_s=config.bandit.half_life_s,
             per_arm=config.bandit.form == "disjoint",
         ),
+        *([DecayedFeatures(features)] if features else []),
+    ]
+
+
+def decayed_features(config: Config) -> list[DecayedFeature]:
+    """The features that the learner holds, in the order of their names."""
+    return [
+        DecayedFeature(
+            name=each.name,
+            entity=each.entity,
+            numerator=tuple(EVENT_CODES[name] for name in each.numerator),
+            denominator=tuple(EVENT_CODES[name] for name in each.denominator),
+            sums_values=each.measure == "value",
+            half_life_ms=each.half_life_ms,
+            smoothing=each.smoothing,
+        )
+        for each in feature_definitions(config)
+        if each.held_by == "learner"
     ]
 
 
@@ -63,6 +85,7 @@ def bounds(config: Config) -> Bounds:
         user_sightings_min=learner.user_sightings_min,
         item_sightings_min=learner.item_sightings_min,
         arms_max=config.bandit.arms_max,
+        feature_rows_max=learner.feature_rows_max,
     )
 
 
@@ -93,6 +116,8 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
         "features": feature_names(config),
         "arms_max": config.bandit.arms_max,
         "bandit_half_life_s": config.bandit.half_life_s,
+        "feature_rows_max": learner.feature_rows_max,
+        "counters": [model.counters for model in models if isinstance(model, DecayedFeatures)],
     }
     digest = hashlib.blake2b(msgspec.json.encode(learned_from, order="sorted"), digest_size=8)
     return Layout(
@@ -117,7 +142,21 @@ def compile_kernels(models: Sequence[Model]) -> None:
     )
     state = PartitionState(0, models, shared, bounds=Bounds(users_max=2, items_max=2))
     other = SharedState(models)
-    for _ in learn_feedback(feedback, state, models, from_offset=0, to_offset=n):
+    segments = []
+    for segment in learn_feedback(feedback, state, models, from_offset=0, to_offset=n):
+        segments.append(segment)
+        other.apply(state.collect())
+    for features in (model for model in models if isinstance(model, DecayedFeatures)):
+        counted = CountedEvents(
+            offsets=feedback.offsets,
+            ts_ms=feedback.ts_ms,
+            types=np.full(n, np.argmax(features.counts_any), dtype=np.int8),
+            values=feedback.values,
+            ids=dict.fromkeys(features.entities, feedback.item_ids),
+        )
+        counting = Counting(features, counted, state)
+        counting.make_room()
+        counting.count(segments[-1])
         other.apply(state.collect())
     for bandit in (model for model in models if isinstance(model, Bandit)):
         outcomes = Examples(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from models.decayed_features import DecayedFeature, DecayedFeatures
 from models.history import UserHistory
 from models.mf import ImplicitMF
 from models.partition import Bounds, all_specs
@@ -15,7 +16,7 @@ from models.popularity import Popularity
 from models.protocols import Model
 from streamer.clock import SystemClock
 from streamer.config.settings import RewardsConfig
-from streamer.events import Event, EventType, encode
+from streamer.events import EVENT_CODES, Event, EventType, encode
 from streamer.events.decoding import Rejected
 from streamer.learner.learner import Learner
 from streamer.learner.rewards import rewards
@@ -27,11 +28,23 @@ TOPIC = "events"
 START_MS = 1_700_000_000_000
 TYPES: tuple[EventType, ...] = ("click", "click", "like", "skip", "impression")
 
+ITEM_RATE = DecayedFeature(
+    name="item_rate",
+    entity="item",
+    numerator=(EVENT_CODES["click"], EVENT_CODES["like"]),
+    denominator=(EVENT_CODES["impression"],),
+    half_life_ms=20_000,
+    smoothing=3.0,
+)
+USER_CLICKS = DecayedFeature(
+    name="user_clicks", entity="user", numerator=(EVENT_CODES["click"],), half_life_ms=60_000
+)
+
 # Small bounds, so that a few thousand events evict; a rare item is not admitted at once.
 SETTINGS = LearnerSettings(
     topic=TOPIC,
     n_partitions=1,
-    bounds=Bounds(users_max=60, items_max=40, item_sightings_min=2),
+    bounds=Bounds(users_max=60, items_max=40, item_sightings_min=2, feature_rows_max=50),
     dedup_window=50,
     idle_expiry_ms=0,
     checkpoint_interval_s=1e9,
@@ -50,6 +63,7 @@ def small_models() -> list[Model]:
         UserHistory(length=5),
         Popularity(half_lives_s=(60.0, 3600.0)),
         ImplicitMF(n_factors=4, n_negatives=3, recent_share=0.7, n_recent_items=32, seed=3),
+        DecayedFeatures([ITEM_RATE, USER_CLICKS]),
     ]
 
 

@@ -36,6 +36,7 @@ SETTINGS: Mapping[str, object] = {
     "learner.dedup_window": 3_000,
     "learner.users_max": 400,
     "learner.items_max": 3_000,
+    "learner.feature_rows_max": 2_000,
 }
 
 _OWNED = re.compile(r"partitions_(?:assigned|revoked) partitions=\[(.*)\]")

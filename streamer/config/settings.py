@@ -125,6 +125,9 @@ class LearnerConfig(Section, frozen=True, kw_only=True):
     ] = 100_000
     users_max: Annotated[Rows, Meta(description="users a partition")] = 200_000
     items_max: Annotated[Rows, Meta(description="items a partition")] = 100_000
+    feature_rows_max: Annotated[
+        Rows, Meta(description="users, items and surfaces a partition, each, with fading features")
+    ] = 200_000
     user_sightings_min: Annotated[
         int, Meta(ge=1, le=1_000, description="events before a user gets a row")
     ] = 1

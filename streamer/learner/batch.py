@@ -8,12 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.decayed_counting import CountedEvents
+from models.decayed_features import DecayedFeatures
 from models.ingest import Feedback
+from streamer.events import Event, EventColumns
 from streamer.events.decoding import Rejected, decode_events
 from streamer.learner.answers import FeedbackBatch, answers
 from streamer.learner.dedup import DedupWindow
 from streamer.learner.join import JoinSettings
 from streamer.protocols import MessageBatch
+
+_SURFACE_MAX = 256
 
 RewardFunction = Callable[[NDArray[np.int8], NDArray[np.float64]], NDArray[np.float32]]
 """Event types (codes) and values, both ``(n,)`` → rewards ``(n,)``; NaN is no feedback."""
@@ -29,12 +34,15 @@ class DecodedBatch:
         Bad messages; ``index`` is the position in the batch.
     answers
         The events that may answer a decision; None where none are joined.
+    counted
+        The events that fading features count; None where there are no such features.
     n_duplicates, n_unrewarded
-        Events that teach nothing: repeated ids, and types without a reward (impressions).
+        Events that give no feedback: repeated ids, and types without a reward (impressions).
     """
 
     feedback: Feedback
     answers: FeedbackBatch | None
+    counted: CountedEvents | None
     rejected: list[Rejected]
     n_duplicates: int
     n_unrewarded: int
@@ -46,6 +54,7 @@ def decode_batch(
     dedup: DedupWindow,
     rewards: RewardFunction,
     join: JoinSettings | None = None,
+    features: DecayedFeatures | None = None,
 ) -> DecodedBatch:
     """Decode a batch; the duplicate window moves on by it."""
     columns, rejected = decode_events(batch.values, batch.publish_ms)
@@ -75,7 +84,46 @@ def decode_batch(
             to_offset=int(batch.offsets[-1]) + 1,
             match_without_request=join.match_without_request,
         )
-    return DecodedBatch(feedback, answering, rejected, len(fresh) - n_fresh, n_fresh - n_taught)
+    counted = None
+    if features is not None:
+        counted = _counted(columns, offsets, fresh, batch.publish_ms, features)
+    return DecodedBatch(
+        feedback, answering, counted, rejected, len(fresh) - n_fresh, n_fresh - n_taught
+    )
+
+
+def _counted(
+    columns: EventColumns,
+    offsets: NDArray[np.int64],
+    fresh: NDArray[np.bool_],
+    publish_ms: NDArray[np.int64],
+    features: DecayedFeatures,
+) -> CountedEvents:
+    """The events of types that count, at their own time; at that of their publication where a clock
+    ran ahead: what comes from far ahead would outweigh everything until then."""
+    at = np.flatnonzero(fresh & features.counts_any[columns.types])
+    published = publish_ms[columns.index[at]]
+    ts_ms = columns.ts_ms[at]
+    ids: dict[str, Sequence[str]] = {}
+    for entity in features.entities:
+        if entity == "surface":
+            ids[entity] = [_surface(columns.events[i]) for i in at.tolist()]
+        else:
+            names = columns.user_ids if entity == "user" else columns.item_ids
+            ids[entity] = names if len(at) == len(names) else _picked(names, at)
+    return CountedEvents(
+        offsets=offsets[at],
+        ts_ms=np.where(published >= 0, np.minimum(ts_ms, published), ts_ms),
+        types=columns.types[at],
+        values=columns.values[at],
+        ids=ids,
+    )
+
+
+def _surface(event: Event) -> str:
+    """What an event's context names as its surface, as a request may; "" where it names none."""
+    surface = (event.context or {}).get("surface")
+    return surface if isinstance(surface, str) and len(surface) <= _SURFACE_MAX else ""
 
 
 def _chosen(feedback: Feedback, at: NDArray[np.intp]) -> Feedback:

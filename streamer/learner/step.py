@@ -9,12 +9,14 @@ from itertools import zip_longest
 import numpy as np
 
 from models.bandit import Bandit
-from models.ingest import Feedback, learn_feedback
+from models.decayed_counting import Counting
+from models.decayed_features import DecayedFeatures
+from models.ingest import Feedback, Segment, learn_feedback
 from models.partition import PartitionState
 from models.protocols import Model
 from streamer.events.decoding import Rejected
 from streamer.learner.answers import DecidedBatch, FeedbackBatch, decode_decisions
-from streamer.learner.batch import RewardFunction, decode_batch
+from streamer.learner.batch import DecodedBatch, RewardFunction, decode_batch
 from streamer.learner.dedup import DedupWindow
 from streamer.learner.join import Cursor, Join
 from streamer.learner.join_counts import JoinCounts
@@ -70,6 +72,9 @@ class PartitionLearner:
         self._counts = counts
         self._dead_letter = dead_letter
         self._bandit = next((model for model in models if isinstance(model, Bandit)), None)
+        self._features = next(
+            (model for model in models if isinstance(model, DecayedFeatures)), None
+        )
         self._start = self._cursor()
         self.join = None if settings.join is None else Join(settings.join, self._start)
 
@@ -116,16 +121,10 @@ class PartitionLearner:
         """
         settings, counts = self._settings, self._counts
         decided = self._decided(inputs)
-        feedback, answered = self._feedback(inputs.get(settings.topic))
+        decoded = self._decoded(inputs.get(settings.topic))
+        answered = decoded.answers
         events_to = _end(inputs.get(settings.topic), self.next_offsets[settings.topic])
-        segments = learn_feedback(
-            feedback,
-            self.state,
-            self._models,
-            from_offset=self.next_offsets[settings.topic],
-            to_offset=events_to,
-            idle_expiry_ms=settings.idle_expiry_ms,
-        )
+        segments = self._segments(decoded, events_to)
         for segment, shown in zip_longest(segments, self._fitting(decided)):
             offsets = {topic: (at, at) for topic, at in self.next_offsets.items()}
             answers_now = None
@@ -142,6 +141,31 @@ class PartitionLearner:
                     offsets[topic] = self.next_offsets[topic], shown.to_offset
             self.next_offsets |= {topic: end for topic, (_, end) in offsets.items()}
             yield Step(offsets)
+
+    def _segments(self, decoded: DecodedBatch, to_offset: int) -> Iterator[Segment]:
+        """Learn and count events, having evicted what had to go before each part of them."""
+        counting = None
+        if self._features is not None and decoded.counted is not None:
+            counting = Counting(self._features, decoded.counted, self.state)
+        at, feedback = self.next_offsets[self._settings.topic], decoded.feedback
+        while True:
+            end = None if counting is None else counting.make_room()
+            end = to_offset if end is None else end
+            n = int(np.searchsorted(feedback.offsets, end))
+            for segment in learn_feedback(
+                feedback.part(0, n),
+                self.state,
+                self._models,
+                from_offset=at,
+                to_offset=end,
+                idle_expiry_ms=self._settings.idle_expiry_ms,
+            ):
+                if counting is not None:
+                    counting.count(segment)
+                yield segment
+            at, feedback = end, feedback.part(n, len(feedback))
+            if at == to_offset:
+                return
 
     def _fitting(self, decided: DecidedBatch | None) -> Iterator[DecidedBatch]:
         """Decisions in parts whose arms fit, having evicted what had to go before each part."""
@@ -161,17 +185,21 @@ class PartitionLearner:
         self._reject(batch, rejected)
         return decided
 
-    def _feedback(self, batch: MessageBatch | None) -> tuple[Feedback, FeedbackBatch | None]:
+    def _decoded(self, batch: MessageBatch | None) -> DecodedBatch:
         if batch is None:
-            return _NO_FEEDBACK, None
+            return _NOTHING
         decoded = decode_batch(
-            batch, dedup=self.dedup, rewards=self._rewards, join=self._settings.join
+            batch,
+            dedup=self.dedup,
+            rewards=self._rewards,
+            join=self._settings.join,
+            features=self._features,
         )
         self._reject(batch, decoded.rejected)
         self._counts.n_messages += len(batch)
         self._counts.n_duplicates += decoded.n_duplicates
         self._counts.n_unrewarded += decoded.n_unrewarded
-        return decoded.feedback, decoded.answers
+        return decoded
 
     def _reject(self, batch: MessageBatch, rejected: Sequence[Rejected]) -> None:
         if rejected:
@@ -204,13 +232,20 @@ class PartitionLearner:
         )
 
 
-_NO_FEEDBACK = Feedback(
-    offsets=np.zeros(0, dtype=np.int64),
-    ts_ms=np.zeros(0, dtype=np.int64),
-    user_ids=[],
-    item_ids=[],
-    rewards=np.zeros(0, dtype=np.float32),
-    values=np.zeros(0, dtype=np.float64),
+_NOTHING = DecodedBatch(
+    feedback=Feedback(
+        offsets=np.zeros(0, dtype=np.int64),
+        ts_ms=np.zeros(0, dtype=np.int64),
+        user_ids=[],
+        item_ids=[],
+        rewards=np.zeros(0, dtype=np.float32),
+        values=np.zeros(0, dtype=np.float64),
+    ),
+    answers=None,
+    counted=None,
+    rejected=[],
+    n_duplicates=0,
+    n_unrewarded=0,
 )
 
 

@@ -1,0 +1,176 @@
+"""Events counted into a partition's fading features, in parts between which ids are evicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decay import add_counted, forward_weights
+from models.decayed_features import ID_ENTITY_OF, WHOLE, DecayedFeatures
+from models.id_table import EVICTED_SHARE
+from models.ingest import Segment
+from models.partition import PartitionState
+from models.table import Keys, Slots
+
+
+@dataclass(frozen=True, slots=True)
+class CountedEvents:
+    """Events of one partition in offset order, in columns of length n.
+
+    Attributes
+    ----------
+    offsets, ts_ms
+        int64; times may be in any order.
+    types
+        int8 codes.
+    values
+        float64, NaN where an event has none.
+    ids
+        By entity, the id that each event names; "": none.
+    """
+
+    offsets: NDArray[np.int64]
+    ts_ms: NDArray[np.int64]
+    types: NDArray[np.int8]
+    values: NDArray[np.float64]
+    ids: Mapping[str, Sequence[str]]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+class Counting:
+    """Counts the events of one batch into a partition, in parts between which ids are evicted.
+
+    For each part: :meth:`make_room`, then :meth:`count` as often as there are commits, whose
+    changes the caller collects. So what is evicted, and when, is a function of the events in their
+    order, wherever batches end.
+
+    At the bound those go of whom the least is remembered, 1/64 of all at once.
+    """
+
+    def __init__(
+        self, model: DecayedFeatures, events: CountedEvents, state: PartitionState
+    ) -> None:
+        self._model = model
+        self._events = events
+        self._state = state
+        self._n_counted = 0
+        self._of = [_EntityEvents(model, entity, events, state) for entity in model.entities]
+
+    def make_room(self) -> int | None:
+        """Evict until the next event can be counted; the offset before which all can be counted
+        then, None: all there are.
+
+        To be called before anything else of a commit: what is evicted is withdrawn as it was
+        committed.
+        """
+        place = min([of.make_room() for of in self._of], default=len(self._events))
+        return int(self._events.offsets[place]) if place < len(self._events) else None
+
+    def count(self, learned: Segment) -> None:
+        """Count the events up to the end of a segment that has been learned, if they are not.
+
+        Its slots save most look-ups: an id is found by the key that its user or item has.
+        """
+        events, start = self._events, self._n_counted
+        n = int(np.searchsorted(events.offsets, learned.to_offset))
+        if n == start:
+            return
+        self._n_counted = n
+        part = slice(start, n)
+        types, values = events.types[part], events.values[part]
+        dated = forward_weights(events.ts_ms[part], self._model.half_lives)
+        offsets = events.offsets[part]
+        found = [
+            (of.entity, *of.slots(n, _known_keys(of.entity, offsets, learned, self._state)))
+            for of in self._of
+        ]
+        if WHOLE in self._model.counters:
+            places = np.flatnonzero(self._model.counts_type[WHOLE][types])
+            found.append((WHOLE, places, np.zeros(len(places), dtype=np.int32)))
+            self._state.contributions[self._model.table(WHOLE)].reserve(1)
+        for entity, places, slots in found:
+            table = self._state.contributions[self._model.table(entity)]
+            table.touch(slots)
+            counters = self._model.kernel_counters[entity]
+            add_counted(table.values, slots, places, types, values, *dated, counters)
+
+
+def _known_keys(
+    entity: str, offsets: NDArray[np.int64], learned: Segment, state: PartitionState
+) -> tuple[NDArray[np.bool_], Keys]:
+    """``(n,)`` of the events at some offsets: whether the id's key is known from what has been
+    learned, and the key."""
+    slots = {"user": learned.user_slots, "item": learned.item_slots}.get(entity)
+    if slots is None or slots.max(initial=-1) < 0:
+        return np.zeros(len(offsets), dtype=np.bool_), np.zeros(len(offsets), dtype=np.uint64)
+    if not np.array_equal(learned.offsets, offsets):
+        at = np.minimum(np.searchsorted(learned.offsets, offsets), len(slots) - 1)
+        slots = np.where(learned.offsets[at] == offsets, slots[at], -1)
+    return slots >= 0, state.ids[entity].keys[slots]  # the key of slot -1 is not looked at
+
+
+class _EntityEvents:
+    """The events of a batch that count for one kind of entity, and its ids."""
+
+    def __init__(
+        self, model: DecayedFeatures, entity: str, events: CountedEvents, state: PartitionState
+    ) -> None:
+        self.entity = entity
+        self._model = model
+        self._events = events
+        self._state = state
+        self._id_entity = ID_ENTITY_OF[entity]
+        self._ids = state.ids[self._id_entity]
+        self._names = events.ids[entity]
+        counts = model.counts_type[entity][events.types]
+        if entity == "surface":
+            counts &= np.fromiter(map(bool, self._names), dtype=np.bool_, count=len(counts))
+        self._places = np.flatnonzero(counts)
+        self._n_counted = 0
+
+    def make_room(self) -> int:
+        """Place of the first event that needs an eviction, the next one's already done."""
+        rest = self._places[self._n_counted :]
+        while len(self._ids) + len(rest) > self._ids.rows_max:
+            n_ready = self._ids.plan([self._names[place] for place in rest.tolist()]).n_ready
+            if n_ready == len(rest):
+                break
+            if n_ready:
+                return int(rest[n_ready])
+            self._state.evict(self._id_entity, self._weakest())
+        return len(self._events)
+
+    def _weakest(self) -> Slots:
+        """The 1/64 of all rows (at least one) of which the least is remembered, rising."""
+        live = self._ids.live_slots()
+        cells = self._state.contributions[self._model.table(self.entity)].values[live]
+        left = self._model.remembered(self.entity, cells)
+        n = max(1, self._ids.rows_max // EVICTED_SHARE)
+        return np.sort(live[np.argsort(left, kind="stable")[:n]])
+
+    def slots(
+        self, n: int, known: tuple[NDArray[np.bool_], Keys]
+    ) -> tuple[NDArray[np.int64], Slots]:
+        """Places (among ``known``, which are all events up to place ``n`` that have not been
+        counted) and slots of those events that count; new ids are admitted."""
+        start, first = self._n_counted, n - len(known[0])
+        self._n_counted = int(np.searchsorted(self._places, n))
+        places = self._places[start : self._n_counted]
+        has_key, keys = known[0][places - first], known[1][places - first]
+        slots = np.full(len(places), -1, dtype=np.int32)
+        slots[has_key] = self._ids.map.find(keys[has_key])
+        missing = np.flatnonzero(slots < 0)
+        if len(missing):
+            at = places[missing]
+            names = [self._names[place] for place in at.tolist()]
+            plan = self._ids.plan(names)
+            assert plan.n_ready == len(names), "make_room() comes first"
+            self._ids.apply(plan, len(names), names, self._events.offsets[at])
+            self._state.reserve()
+            slots[missing] = plan.slots  # -1 where another id has the same key
+        return places - first, slots
