@@ -13,7 +13,9 @@ from streamer.config import Config
 from streamer.events import Decision, Request, pack_features
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry
+from streamer.ranking_features import feature_names
 from streamer.scorer.catalogue import Catalogue
+from streamer.scorer.features import Features
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.replica import Replica
 from streamer.store.memory import MemoryStore
@@ -62,6 +64,10 @@ def verify_slates(
     matter: they are applied up to there and the slate, its propensities, the candidates and their
     features are compared bit for bit.
 
+    What the features topic said at that moment nobody keeps. So the columns that come from there
+    are taken as they were logged, and all else follows from them: what is compared of the features
+    are the other columns.
+
     Parameters
     ----------
     config
@@ -74,7 +80,7 @@ def verify_slates(
         As it was throughout: decisions do not say how much of the items topic they had seen.
     """
     found = SlatesVerification()
-    funnel = Funnel(config)
+    funnel, names = Funnel(config), feature_names(config)
     named: list[tuple[Decision, dict[int, int]]] = []
     for decision in decisions:
         versions = _versions(decision.model_version)
@@ -91,7 +97,9 @@ def verify_slates(
         following.advance(versions)
         version = following.replica.current()
         assert version.model_version == decision.model_version
-        slate = funnel.recommend(requests[decision.request_id], version, catalogue)
+        slate = funnel.recommend(
+            requests[decision.request_id], version, catalogue, logged=_logged(decision, names)
+        )
         differing = _differing(decision, slate)
         if not differing:
             found.n_same += 1
@@ -103,6 +111,13 @@ def verify_slates(
                 f" other {', '.join(differing)}"
             )
     return found
+
+
+def _logged(decision: Decision, names: tuple[str, ...]) -> Features | None:
+    """The features of a decision; None where they are other ones than the configuration's."""
+    if tuple(decision.feature_names) != names:
+        return None
+    return Features(names, decision.feature_matrix())
 
 
 class _Following:

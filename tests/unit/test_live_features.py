@@ -11,12 +11,21 @@ from msgspec.structs import replace
 
 from producers.simulator import Simulator, SimulatorConfig
 from streamer.config import Config, FeatureConfig, FeatureDefinition, load_config
-from streamer.events import Decision, Event, decode_decision, decode_event, decode_item
+from streamer.events import (
+    Decision,
+    Event,
+    decode_decision,
+    decode_event,
+    decode_item,
+    decode_request,
+    pack_features,
+)
 from streamer.features.engine import FeatureEngine, FeatureResult
 from streamer.features.entities import WHOLE, contributions
 from streamer.kafka.partitioner import partition_of
 from streamer.ranking_features import ranking_definitions
 from streamer.replay.live import LiveSystem
+from streamer.replay.recorded import SlatesVerification, verify_slates
 from tests.unit.windowed_logs import columns
 
 START_MS = 1_700_000_000_000
@@ -151,6 +160,50 @@ def test_decisions_hold_what_the_log_says_at_their_time(n_partitions: int) -> No
             n_known[name] = n_known.get(name, 0) + int(np.any(logged))
     assert min(n_known.values()) > 20, n_known
     assert len(n_known) == 7
+
+
+@pytest.mark.parametrize("n_partitions", [1, 3])
+def test_every_decision_is_made_again_with_what_the_topic_said(n_partitions: int) -> None:
+    live = LiveSystem(config(n_partitions), start_ms=START_MS)
+    play(live, n_steps=40)
+    decisions = [decode_decision(each.value) for each in live.broker.records("decisions")]
+    verified = verified_again(live, decisions)
+    assert (verified.problems, verified.n_same) == ([], len(decisions))
+    assert len(decisions) == 40 * 4
+    of_topic, of_version = (
+        [with_other(each, feature) for each in decisions] for feature in ("item_rate", "log_count")
+    )
+    # A slate follows from what was logged of the topic; what was not so is told.
+    assert verified_again(live, of_topic).n_different > len(decisions) / 4
+    assert verified_again(live, of_version).n_different == sum(
+        len(d.candidates) > 0 for d in decisions
+    )
+
+
+def verified_again(live: LiveSystem, decisions: Sequence[Decision]) -> SlatesVerification:
+    partitions = range(live.config.topics.partitions)
+    entries = live.store.follow(dict.fromkeys(partitions, 0), timeout_s=0.0)
+    return verify_slates(
+        live.config,
+        entries={(each.partition, each.version): each for each in entries},
+        requests={
+            each.request_id: each
+            for each in (
+                decode_request(record.value, publish_ms=record.publish_ms)
+                for record in live.broker.records("requests")
+            )
+        },
+        decisions=decisions,
+        catalogue=live.scorer.catalogue,
+    )
+
+
+def with_other(decision: Decision, feature: str) -> Decision:
+    """A decision that was logged with other numbers in one column."""
+    matrix = decision.feature_matrix().copy()
+    column = matrix[:, decision.feature_names.index(feature)]
+    column[:] = np.linspace(-1, 1, len(column))
+    return replace(decision, features=pack_features(matrix))
 
 
 def test_without_definitions_nothing_is_computed_and_nothing_published() -> None:
