@@ -57,6 +57,8 @@ _HEARTBEAT_S: Final = 2.0
 _SESSION_TIMEOUT_S: Final = 10.0
 """After so long without a word a worker is taken for dead."""
 _ITEMS_EVERY_S: Final = 1.0
+_IDLE_LOOKS: Final = 4
+"""Looks in an idle time whether a partition that had no more to give has still no more."""
 _PENDING_BATCHES: Final = 4
 """Batches that may wait a partition before reading does."""
 
@@ -212,8 +214,8 @@ class Worker:
         self._table = table
         self._pending: dict[int, list[Any]] = {}
         self._ingests: dict[int, Ingest] = {}
-        self._heard_s: dict[int, float] = {}
-        self._given_all: set[int] = set()
+        self._look_s: dict[int, float] = {}
+        self._given_all_ms: dict[int, int] = {}
         self._next_bundle: dict[int, int] = {}
         self._queue: asyncio.Queue[Any] | None = None
         self._changed = asyncio.Condition()
@@ -245,8 +247,8 @@ class Worker:
         """Forget what may be another worker's by now; it comes back from the topics."""
         self._pending.clear()
         self._ingests.clear()
-        self._heard_s.clear()
-        self._given_all.clear()
+        self._look_s.clear()
+        self._given_all_ms.clear()
         self._shards.clear()
         self._next_bundle.clear()
         self._kept = None
@@ -295,16 +297,16 @@ class Worker:
         ingest = self._ingests.get(partition)
         if ingest is None:
             ingest = self._ingests[partition] = self._new_ingest(partition)
-        n_before = ingest.n_duplicates
+        n_before, at_ms = ingest.n_duplicates, self._clock.now_ms()
         batch = _batch(self._settings.events_topic, partition, taken)
         for complete in self._complete(batch, ingest.next_offset):
-            bundles, rejected = ingest.take(complete)
+            bundles, rejected = ingest.take(complete, at_ms=at_ms)
             await self._send_bundles(bundles)
             await self._send_dead_letters(complete, rejected)
         for event in taken:
             event.ack()
-        self._heard_s[partition] = self._now_s()
-        self._given_all.discard(partition)
+        self._look_s[partition] = self._now_s() + self._settings.idle_s
+        self._given_all_ms.pop(partition, None)
         self._metrics.events.inc(len(batch))
         self._metrics.duplicates.inc(ingest.n_duplicates - n_before)
 
@@ -334,24 +336,27 @@ class Worker:
         """Partitions of ours that have no more to give hold no window open.
 
         One that has, and is only slow to be read, is waited for: its events would come too late.
+        What was just fetched may be on its way to the queue, so that a partition had no more at one
+        look is said after the next one.
         """
         if not self._app.flow_control.is_active():
             return  # partitions are changing hands
-        now_s, consumer = self._now_s(), self._app.consumer
-        for tp in [tp for tp in consumer.assignment() if tp.topic == self._settings.events_topic]:
-            if now_s - self._heard_s.setdefault(tp.partition, now_s) <= self._settings.idle_s:
+        now_s, now_ms, idle_s = self._now_s(), self._clock.now_ms(), self._settings.idle_s
+        assigned = self._app.consumer.assignment()
+        for tp in [tp for tp in assigned if tp.topic == self._settings.events_topic]:
+            if now_s < self._look_s.setdefault(tp.partition, now_s + idle_s):
                 continue
-            self._heard_s[tp.partition] = now_s
+            before_ms = self._given_all_ms.pop(tp.partition, None)
             if not await self._has_given_all(tp):
-                self._given_all.discard(tp.partition)
-            elif tp.partition not in self._given_all:
-                # What was just fetched may be on its way to the queue: look once more.
-                self._given_all.add(tp.partition)
-            else:
+                self._look_s[tp.partition] = now_s + idle_s
+                continue
+            self._look_s[tp.partition] = now_s + idle_s / _IDLE_LOOKS
+            self._given_all_ms[tp.partition] = now_ms
+            if before_ms is not None:
                 ingest = self._ingests.get(tp.partition)
                 if ingest is None:
                     ingest = self._ingests[tp.partition] = self._new_ingest(tp.partition)
-                await self._send_bundles(ingest.idle())
+                await self._send_bundles(ingest.idle(at_ms=before_ms))
 
     async def _has_given_all(self, tp: Any) -> bool:
         """Whether everything in a partition has been read and taken."""

@@ -48,12 +48,15 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True, gc=False):
         Latest event time of that partition up to here; -1: none yet.
     idle
         Whether nothing has come for a while, so that nothing waits for this partition.
+    at_ms
+        When the events were read, by the reader's clock; of an idle partition, when it had no more.
     """
 
     source: int
     latest_ms: int
     idle: bool
     parts: list[Part]
+    at_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,10 @@ class Ingest:
         self._reread = reread
         self.next_offset: int | None = None
 
-    def take(self, batch: MessageBatch) -> tuple[list[tuple[int, bytes]], list[Rejected]]:
-        """Bundles by partition of the state, and the bad messages."""
+    def take(
+        self, batch: MessageBatch, *, at_ms: int = 0
+    ) -> tuple[list[tuple[int, bytes]], list[Rejected]]:
+        """Bundles by partition of the state, and the bad messages; ``at_ms``: read by then."""
         first = int(batch.offsets[0])
         if self.next_offset is None or first < self.next_offset:
             self._rebuild(first)
@@ -71,14 +73,16 @@ class Ingest:
             events = chosen_events(events, np.flatnonzero(fresh).tolist())
         if len(events):
             self.latest_ms = max(self.latest_ms, int(events.ts_ms.max()))
-        return self._bundles(batch, events), rejected
+        return self._bundles(batch, events, at_ms), rejected
 
-    def idle(self) -> list[tuple[int, bytes]]:
-        """Word to all partitions of the state that nothing comes from here for now."""
-        payload = encode_bundle(Bundle(self._partition, self.latest_ms, True, []))
+    def idle(self, *, at_ms: int = 0) -> list[tuple[int, bytes]]:
+        """Word to all partitions of the state that there was no more to read here at ``at_ms``."""
+        payload = encode_bundle(Bundle(self._partition, self.latest_ms, True, [], at_ms))
         return [(partition, payload) for partition in range(self._n_partitions)]
 
-    def _bundles(self, batch: MessageBatch, events: EventColumns) -> list[tuple[int, bytes]]:
+    def _bundles(
+        self, batch: MessageBatch, events: EventColumns, at_ms: int
+    ) -> list[tuple[int, bytes]]:
         offsets = batch.offsets[events.index]
         parts: list[list[Part]] = [[] for _ in range(self._n_partitions)]
         for given in contributions(events, self._entities, self._categories):
@@ -100,7 +104,7 @@ class Ingest:
             for i, some in enumerate(several):
                 # What has come is known only when all of it has.
                 latest_ms = self.latest_ms if i == len(several) - 1 else -1
-                bundle = Bundle(self._partition, latest_ms, False, some)
+                bundle = Bundle(self._partition, latest_ms, False, some, at_ms)
                 bundles.append((to, encode_bundle(bundle)))
         return bundles
 

@@ -96,7 +96,7 @@ class Shard:
             for series in self.engine.series:
                 if series.spec.entity == part.entity:
                     self._count(series, given, bundle.source)
-        self._watermark.note(bundle.source, bundle.latest_ms, idle=bundle.idle)
+        self._watermark.note(bundle.source, bundle.latest_ms, idle=bundle.idle, at_ms=bundle.at_ms)
 
     @property
     def watermark_ms(self) -> int:

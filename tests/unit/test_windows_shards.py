@@ -234,6 +234,26 @@ def test_who_says_nothing_is_waited_for_until_idle() -> None:
     assert hear(1, 700, idle=True) == 900
 
 
+def test_an_idle_partition_lets_pass_only_what_was_read_before_it_was_found_idle() -> None:
+    one = shard(0, {})
+
+    def hear(source: int, latest_ms: int, at_ms: int, *, idle: bool = False) -> int:
+        one.take(Bundle(source, latest_ms, idle, [], at_ms))
+        return one.watermark_ms
+
+    assert hear(0, 500, 10_000) == -1
+    assert hear(1, 300, 10_000) == 300
+    assert hear(1, 300, 12_000, idle=True) == 500
+    assert hear(0, 80_000, 13_000) == 500  # 1 may have been given as much, and not be read yet
+    assert hear(1, 300, 12_500, idle=True) == 500
+    assert hear(1, 300, 14_000, idle=True) == 80_000
+    assert hear(0, 90_000, 15_000) == 80_000
+    assert hear(1, 85_000, 15_500) == 85_000  # it had
+    assert hear(1, 85_000, 16_000, idle=True) == 90_000
+    hear(0, 91_000, 15_800)  # of who reads with another clock
+    assert hear(0, 91_000, 15_900, idle=True) == 91_000
+
+
 def test_a_partition_without_any_event_holds_nothing_open() -> None:
     one = shard(0, {})
     one.take(Bundle(0, 500, False, []))
