@@ -39,7 +39,10 @@ N_CLICKS_MIN = 20
 FULL_PER_S = 35_000.0
 """Events/s at full load of the slowest quiet machine of two cores that this was measured on."""
 FULL_EVENTS = 150_000
-HALF_LOAD_S = 50.0
+HALF_PER_S_MAX = 20_000.0
+"""Beyond it a publisher in Python takes half of such a machine for itself."""
+HALF_LOAD_S = 30.0
+ATTEMPTS = 3
 LOAD_STARTS_S = 3.0
 AGREE_MS = 15.0
 """An event waits up to 5 ms for others to share its request; the metric is read in whole ms."""
@@ -208,58 +211,105 @@ def test_a_click_is_served_fresh_at_half_load(
 ) -> None:
     """Half load: half of what the system learns when it is published as fast as can be.
 
+    What others do on the machine can only make it slower, so one of a few attempts has to hold.
+    """
+    for number in range(ATTEMPTS):
+        found = freshness_at_half_load(running, tmp_path / str(number))
+        print(found.said)
+        record_property("freshness", found.said)
+        if found.holds:
+            return
+    pytest.fail(f"in none of {ATTEMPTS} attempts; the last: {found.said}")
+
+
+@dataclass
+class Freshness:
+    """What one measurement found, in milliseconds.
+
     The outside clock runs from before the click is published until an answer without the clicked
     item is there; it is asked for again and again. So it is above the product's own metric by the
     publication and by one to two round trips of a request.
     """
-    full_per_s = FULL_EVENTS / seconds_to_learn(running, tmp_path, FULL_EVENTS)
-    users = list(dict.fromkeys(event.user_id for event in reversed(running.learned)))[:N_CLICKS]
-    half_per_s = full_per_s / 2
-    n_half = int(HALF_LOAD_S * half_per_s)
-    half = log_of_clicks(running, tmp_path / "half.jsonl", n=n_half, per_s=half_per_s)
-    outside_ms, round_trips_ms = [], []
-    own_ms: dict[str, list[float]] = {"p50": [], "p99": []}
-    load = publishing(running, half, "--speed", "1")
+
+    full_per_s: float
+    half_per_s: float
+    outside: list[float]
+    own_p50: list[float]
+    own_p99: list[float]
+    round_trips: list[float]
+
+    @property
+    def holds(self) -> bool:
+        """What is promised is 100 and 500 ms on a quiet machine; where others take most of its
+        time, as the full load shows, everything takes as much longer."""
+        slower = max(1.0, FULL_PER_S / self.full_per_s)
+        p50, p99 = np.percentile(self.outside, [50, 99])
+        own = np.median(self.own_p50)
+        agree_ms = 2 * np.median(self.round_trips) + AGREE_MS + AGREE_SHARE * own
+        return bool(p50 <= 250 * slower and p99 <= 1_500 * slower and abs(p50 - own) <= agree_ms)
+
+    @property
+    def said(self) -> str:
+        # The metric covers the last 10,000 events, at half load less than a second; it was read
+        # after each click, so the median of its medians is that of the whole time.
+        p50, p99 = np.percentile(self.outside, [50, 99])
+        request_p50, request_p99 = np.percentile(self.round_trips, [50, 99])
+        return (
+            f"full load {self.full_per_s:,.0f} events/s, {self.half_per_s:,.0f} published;"
+            f" {len(self.outside)} users\n"
+            f"outside clock: p50 {p50:.0f} ms, p99 {p99:.0f} ms\n"
+            f"own metric: p50 {np.median(self.own_p50):.0f} ms, p99 {np.median(self.own_p99):.0f}"
+            f" ms (its worst: {max(self.own_p50):.0f}, {max(self.own_p99):.0f})\n"
+            f"a request: p50 {request_p50:.0f} ms, p99 {request_p99:.0f} ms"
+        )
+
+
+def freshness_at_half_load(running: Running, folder: Path) -> Freshness:
+    """Users click what was recommended, one after the other, while events are published."""
+    folder.mkdir()
+    wait_until_all_is_taken(running)
+    full_per_s = FULL_EVENTS / seconds_to_learn(running, folder, FULL_EVENTS)
+    half_per_s = min(full_per_s / 2, HALF_PER_S_MAX)
+    users = list(dict.fromkeys(event.user_id for event in reversed(running.learned)))
+    log = log_of_clicks(
+        running, folder / "half.jsonl", n=int(HALF_LOAD_S * half_per_s), per_s=half_per_s
+    )
+    found = Freshness(full_per_s, half_per_s, [], [], [], [])
+    load = publishing(running, log, "--speed", "1")
     try:
         time.sleep(LOAD_STARTS_S)
-        for user in users:
+        for user in users[:N_CLICKS]:
             if load.poll() is not None:
                 break  # what is measured from here on would not be at half load
-            clicked = running.recommender.recommend(user).items[0].item_id
-            began_ms = clock_ms()
-            running.publisher.publish(type="click", user_id=user, item_id=clicked)
-            items = [clicked]
-            while clicked in items:
-                asked_ms = clock_ms()
-                items = [item.item_id for item in running.recommender.recommend(user).items]
-                round_trips_ms.append(clock_ms() - asked_ms)
-            outside_ms.append(clock_ms() - began_ms)
-            for name, quantile in (("p50", "0.5"), ("p99", "0.99")):
-                own_ms[name].append(running.metric(f"streamer_scorer_freshness_ms{{{quantile}}}"))
-        assert len(outside_ms) >= N_CLICKS_MIN, "the load ended long before the measurement"
+            measure_click(running, user, found)
+        assert len(found.outside) >= N_CLICKS_MIN, "the load ended long before the measurement"
     finally:
         load.terminate()
         load.wait()
-    p50, p99 = np.percentile(outside_ms, [50, 99])
-    # The metric covers the last 10,000 events, at half load less than a second; it was read after
-    # each click, so the median of its medians is that of the whole time.
-    own_p50, own_p99 = np.median(own_ms["p50"]), np.median(own_ms["p99"])
-    round_trip = np.median(round_trips_ms)
-    found = (
-        f"full load {full_per_s:,.0f} events/s, half of it published; {len(outside_ms)} users\n"
-        f"outside clock: p50 {p50:.0f} ms, p99 {p99:.0f} ms\n"
-        f"own metric: p50 {own_p50:.0f} ms, p99 {own_p99:.0f} ms (its worst: "
-        f"{max(own_ms['p50']):.0f}, {max(own_ms['p99']):.0f})\n"
-        f"a request: p50 {round_trip:.0f} ms, p99 {np.percentile(round_trips_ms, 99):.0f} ms"
-    )
-    print(found)
-    record_property("freshness", found)
-    # What is promised is 100 and 500 ms on a quiet machine; where others take most of its time, as
-    # the full load shows, everything takes as much longer.
-    slower = max(1.0, FULL_PER_S / full_per_s)
-    assert p50 <= 250 * slower, found
-    assert p99 <= 1_500 * slower, found
-    assert abs(p50 - own_p50) <= 2 * round_trip + AGREE_MS + AGREE_SHARE * own_p50, found
+    return found
+
+
+def measure_click(running: Running, user: str, found: Freshness) -> None:
+    """Click the first item that is recommended, and wait until it is recommended no more."""
+    clicked = running.recommender.recommend(user).items[0].item_id
+    began_ms = clock_ms()
+    running.publisher.publish(type="click", user_id=user, item_id=clicked)
+    items = [clicked]
+    while clicked in items:
+        asked_ms = clock_ms()
+        items = [item.item_id for item in running.recommender.recommend(user).items]
+        found.round_trips.append(clock_ms() - asked_ms)
+    found.outside.append(clock_ms() - began_ms)
+    found.own_p50.append(running.metric("streamer_scorer_freshness_ms{0.5}"))
+    found.own_p99.append(running.metric("streamer_scorer_freshness_ms{0.99}"))
+
+
+def wait_until_all_is_taken(running: Running) -> None:
+    """Nothing is published any more; wait for what an earlier attempt left to be learned."""
+    before = -1
+    while (taken := running.n_taken()) > before:
+        before = taken
+        time.sleep(0.5)
 
 
 def seconds_to_learn(running: Running, folder: Path, n: int) -> float:
@@ -303,7 +353,7 @@ def log_of_clicks(running: Running, path: Path, *, n: int, per_s: float) -> Path
         for number, row in enumerate(chosen.tolist()):
             event = msgspec.structs.replace(
                 running.learned[row],
-                event_id=f"{path.stem}-{number}",
+                event_id=f"{path.parent.name}-{path.stem}-{number}",
                 type="click",
                 value=None,
                 ts=start_ms + int(1000 * number / per_s),
