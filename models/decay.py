@@ -177,12 +177,40 @@ def add_counted(
             cells[row, cell + 1] = min(max(mantissa, -_MANTISSA_MAX), _MANTISSA_MAX)
 
 
+@numba.njit(cache=True, nogil=True)
+def counted_sums(
+    cells: NDArray[np.int64], half_lives: NDArray[np.int64], at_ms: int
+) -> NDArray[np.float64]:
+    """Read cells of :func:`add_counted`, as :func:`decayed_values` does those of ``add_decayed``.
+
+    Parameters
+    ----------
+    cells
+        ``(n, 4 * n_counters)``.
+    half_lives
+        ``(n_counters,)`` ms.
+
+    Returns
+    -------
+    ``(n, n_counters)``.
+    """
+    sums = np.zeros((len(cells), len(half_lives)), dtype=np.float64)
+    factors = np.empty(3, dtype=np.float64)
+    for c in range(len(half_lives)):
+        length = half_lives[c] * COUNTED_EPOCH_HALF_LIVES
+        first = at_ms // length - 1
+        for k in range(3):
+            factors[k] = np.exp2(((first + k) * length - at_ms) / half_lives[c] - WEIGHT_BITS)
+        for i in range(len(cells)):
+            for cell in range(CELLS_WIDTH * c, CELLS_WIDTH * (c + 1), 2):
+                k = cells[i, cell] - first
+                if 0 <= k < 3:
+                    sums[i, c] += cells[i, cell + 1] * factors[k]
+    return sums
+
+
 def decayed_values(
-    cells: NDArray[np.int64],
-    half_lives: NDArray[np.int64],
-    at_ms: int,
-    *,
-    epoch_half_lives: int = EPOCH_HALF_LIVES,
+    cells: NDArray[np.int64], half_lives: NDArray[np.int64], at_ms: int
 ) -> NDArray[np.float64]:
     """Read counters: ``sum of weight * 2^((t - at_ms) / half_life)`` over the events of a row.
 
@@ -198,8 +226,6 @@ def decayed_values(
         ``(n_half_lives,)`` ms.
     at_ms
         Time to read at.
-    epoch_half_lives
-        Length of an epoch: ``COUNTED_EPOCH_HALF_LIVES`` for cells of :func:`add_counted`.
 
     Returns
     -------
@@ -207,7 +233,7 @@ def decayed_values(
     """
     epochs, mantissas = cells[:, 0::2], cells[:, 1::2]
     each = np.repeat(half_lives, 2)
-    lengths = each * epoch_half_lives
+    lengths = each * EPOCH_HALF_LIVES
     current = np.abs(epochs - at_ms // lengths) <= 1
     # Masked before the power: a stale epoch would only underflow, a wrong one could overflow.
     exponents = np.where(current, (epochs * lengths - at_ms) / each - WEIGHT_BITS, 0.0)

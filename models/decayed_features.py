@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.decay import (
     CELLS_WIDTH,
     COUNTED_EPOCH_HALF_LIVES,
-    decayed_values,
+    counted_sums,
 )
 from models.protocols import Batch
 from models.table import FEATURE_ITEM, FEATURE_SURFACE, FEATURE_USER, Change, Keys, Merge, TableSpec
@@ -153,12 +153,8 @@ class DecayedFeatures:
         left = np.zeros(len(cells))
         for c, counter in enumerate(self.counters[entity]):
             at_ms = int(epochs[c]) * COUNTED_EPOCH_HALF_LIVES * counter.half_life_ms
-            sums = decayed_values(
-                cells[:, CELLS_WIDTH * c : CELLS_WIDTH * (c + 1)],
-                np.array([counter.half_life_ms]),
-                at_ms,
-                epoch_half_lives=COUNTED_EPOCH_HALF_LIVES,
-            )
+            own = np.ascontiguousarray(cells[:, CELLS_WIDTH * c : CELLS_WIDTH * (c + 1)])
+            sums = counted_sums(own, np.array([counter.half_life_ms]), at_ms)
             np.maximum(left, np.abs(sums[:, 0]), out=left)
         return left
 
@@ -166,8 +162,9 @@ class DecayedFeatures:
         """``(n, n_counters)`` sums of an entity's rows at a time; NaN where nothing that counts is
         remembered."""
         half_lives = np.array([each.half_life_ms for each in self.counters[entity]], np.int64)
-        sums = decayed_values(cells, half_lives, at_ms, epoch_half_lives=COUNTED_EPOCH_HALF_LIVES)
-        return np.where(sums == 0.0, np.nan, sums)
+        sums: NDArray[np.float64] = counted_sums(cells, half_lives, at_ms)
+        sums[sums == 0.0] = np.nan
+        return sums
 
     def values(
         self,

@@ -14,6 +14,7 @@ from models.table import IdChange
 from streamer.errors import LogTrimmed
 from streamer.protocols import Clock, Entry, ParameterStore, PartitionImage
 from streamer.scorer.arms import BanditState
+from streamer.scorer.decayed_features import DecayedState
 from streamer.scorer.freshness import FreshnessWindow
 from streamer.scorer.items import ItemState
 from streamer.scorer.users import UserState
@@ -32,12 +33,13 @@ class _State:
     items: ItemState
     users: UserState
     bandit: BanditState
+    decayed: DecayedState
     versions: dict[int, int]
     watermark_ms: int = 0
 
 
 class Replica:
-    """Merged item rows, user rows and what the bandit has learned, of every partition.
+    """Merged item rows, user rows, what the bandit has learned and what fades, of every partition.
 
     One thread calls :meth:`load` and :meth:`follow`; any thread calls :meth:`current`. A version
     is immutable and is put in place by setting one reference: a reader that holds one sees the
@@ -45,8 +47,8 @@ class Replica:
 
     Bounds: as many rows as the partitions' id tables hold together, and up to a quarter dead ones
     (at least 1,024) before they are packed. An item takes 8 B a factor and 4 to 8 B a counter
-    cell, an item that was shown 40 B and 8 B a counter cell more; a user, and an item's own
-    statistics, take twice their rows at most, since rows are written to a log.
+    cell, an item that was shown 40 B and 8 B a counter cell more; a user, an item's own statistics
+    and rows of fading features take twice their size at most, since rows are written to a log.
 
     Parameters
     ----------
@@ -138,6 +140,7 @@ class Replica:
             items=ItemState(self._models, self.half_lives),
             users=UserState(self._models),
             bandit=BanditState(self._models, self.half_lives),
+            decayed=DecayedState(self._models),
             versions=dict.fromkeys(range(self._n_partitions), 0),
         )
 
@@ -148,6 +151,7 @@ class Replica:
             items=state.items.publish(state.watermark_ms),
             users=state.users.publish(),
             bandit=state.bandit.publish(state.watermark_ms),
+            decayed=state.decayed.publish(),
         )
         self._metrics.versions.inc()
         self._metrics.items.set(len(state.items.ids.map))
@@ -167,8 +171,10 @@ def _take_image(state: _State, image: PartitionImage) -> None:
         state.users.admit(admitted["user"])
     if "arm" in admitted:
         state.bandit.admit(admitted["arm"])
+    state.decayed.admit(admitted)
     state.items.add(checkpoint.tables)
     state.bandit.add(checkpoint.tables)
+    state.decayed.add(checkpoint.tables)
     for name, rows in checkpoint.tables.items():
         state.users.put(name, rows)
     state.versions[checkpoint.partition] = checkpoint.version
@@ -183,5 +189,6 @@ def _take_entry(state: _State, entry: Entry) -> None:
     state.items.apply(entry.change)
     state.users.apply(entry.change)
     state.bandit.apply(entry.change)
+    state.decayed.apply(entry.change)
     state.versions[entry.partition] = entry.version
     state.watermark_ms = max(state.watermark_ms, entry.watermark_ms)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from models.table import Array, Slots, TableSpec, fold
 
-CHUNK_ROWS = 4_096
-"""Rows allocated at once: 4,096 * 520 B (a history of 64) = 2 MB."""
-_CHUNK_BITS = 12
+CHUNK_BITS = 12
+"""By default 2^12 rows are allocated at once: 4,096 * 520 B (a history of 64) = 2 MB."""
+CHUNK_ROWS = 1 << CHUNK_BITS
 _ABSENT = -1
 
 
@@ -24,11 +24,12 @@ class RowView:
     positions
         ``(n_rows,)`` int32: where each row lies, -1 where it never was written.
     chunks
-        Arrays of ``CHUNK_ROWS`` rows; None where nothing of this version lies.
+        Arrays of 2^``chunk_bits`` rows; None where nothing of this version lies.
     """
 
     positions: Slots
     chunks: tuple[Array | None, ...]
+    chunk_bits: int = CHUNK_BITS
 
     def row(self, row: int) -> Array | None:
         """``(width,)`` one row; do not write into it."""
@@ -36,9 +37,9 @@ class RowView:
         return None if position == _ABSENT else self._at(position)
 
     def _at(self, position: int) -> Array:
-        chunk = self.chunks[position >> _CHUNK_BITS]
+        chunk = self.chunks[position >> self.chunk_bits]
         assert chunk is not None, position
-        found: Array = chunk[position & (CHUNK_ROWS - 1)]
+        found: Array = chunk[position & ((1 << self.chunk_bits) - 1)]
         return found
 
     def rows(self, rows: Slots) -> tuple[NDArray[np.intp], Array]:
@@ -46,8 +47,19 @@ class RowView:
         negative rows are absent."""
         inside = np.flatnonzero((rows >= 0) & (rows < len(self.positions)))
         positions = self.positions[rows[inside]]
-        found = [self._at(position) for position in positions[positions >= 0].tolist()]
-        return inside[positions >= 0], np.stack(found) if found else np.zeros((0, 0))
+        inside, positions = inside[positions >= 0], positions[positions >= 0]
+        chunks, places = positions >> self.chunk_bits, positions & ((1 << self.chunk_bits) - 1)
+        found = np.zeros((0, 0))
+        for chunk in np.unique(chunks).tolist():
+            stored = self.chunks[chunk]
+            assert stored is not None, chunk
+            here = chunks == chunk
+            if here.all():
+                return inside, stored[places]
+            if not len(found):
+                found = np.empty((len(inside), stored.shape[1]), dtype=stored.dtype)
+            found[here] = stored[places[here]]
+        return inside, found
 
 
 class RowStore:
@@ -57,16 +69,24 @@ class RowStore:
     copies the positions alone (4 B a row), however wide the rows are and however many changed.
     When less than half of the chunks is alive, the emptiest ones are copied together: at most one
     more write a write.
+
+    Parameters
+    ----------
+    chunk_bits
+        2^``chunk_bits`` rows are allocated at once. Larger chunks make reading many rows at once
+        faster and the copies longer.
     """
 
-    def __init__(self, spec: TableSpec) -> None:
+    def __init__(self, spec: TableSpec, *, chunk_bits: int = CHUNK_BITS) -> None:
         self._spec = spec
+        self._chunk_bits = chunk_bits
+        self._chunk_rows = 1 << chunk_bits
         self._positions: Slots = np.zeros(0, dtype=np.int32)
         self._chunks: list[Array | None] = []
         self._owners: list[Slots] = []  # which row lies at each place of a chunk
         self._n_live = np.zeros(0, dtype=np.int64)  # rows alive in each chunk
         self._tail = -1
-        self._n_tail = CHUNK_ROWS
+        self._n_tail = self._chunk_rows
 
     def reserve(self, n_rows: int) -> None:
         """Have at least ``n_rows`` rows, absent at first."""
@@ -86,12 +106,12 @@ class RowStore:
         """``(n, width)`` copies, zeros where absent."""
         values = np.zeros((len(rows), self._spec.width), dtype=self._spec.dtype)
         positions = self._positions[rows]
-        chunks = positions >> _CHUNK_BITS  # absent ones are in no chunk: -1
+        chunks = positions >> self._chunk_bits  # absent ones are in no chunk: -1
         for chunk in np.unique(chunks[positions >= 0]).tolist():
             of_chunk = np.flatnonzero(chunks == chunk)
             stored = self._chunks[chunk]
             assert stored is not None, chunk
-            values[of_chunk] = stored[positions[of_chunk] & (CHUNK_ROWS - 1)]
+            values[of_chunk] = stored[positions[of_chunk] & (self._chunk_rows - 1)]
         return values
 
     def put(self, rows: Slots, values: Array) -> None:
@@ -109,31 +129,31 @@ class RowStore:
         self._positions = self._positions[kept]
         numbers = np.arange(len(kept), dtype=np.int32)
         present = self._positions >= 0
-        chunks = self._positions >> _CHUNK_BITS
+        chunks = self._positions >> self._chunk_bits
         for chunk in range(len(self._chunks)):
             here = present & (chunks == chunk)
-            owners = np.full(CHUNK_ROWS, _ABSENT, dtype=np.int32)
-            owners[self._positions[here] & (CHUNK_ROWS - 1)] = numbers[here]
+            owners = np.full(self._chunk_rows, _ABSENT, dtype=np.int32)
+            owners[self._positions[here] & (self._chunk_rows - 1)] = numbers[here]
             self._owners[chunk] = owners
 
     def publish(self, n_rows: int) -> RowView:
         """The rows as they are now, immutable."""
         self.reserve(n_rows)
-        return RowView(self._positions[:n_rows].copy(), tuple(self._chunks))
+        return RowView(self._positions[:n_rows].copy(), tuple(self._chunks), self._chunk_bits)
 
     def _append(self, rows: Slots, values: Array) -> None:
         self._abandon(rows)
         start = 0
         while start < len(rows):
-            if self._n_tail == CHUNK_ROWS:
+            if self._n_tail == self._chunk_rows:
                 self._new_tail()
-            n = min(len(rows) - start, CHUNK_ROWS - self._n_tail)
+            n = min(len(rows) - start, self._chunk_rows - self._n_tail)
             places = slice(self._n_tail, self._n_tail + n)
             chunk, some = self._chunks[self._tail], rows[start : start + n]
             assert chunk is not None
             chunk[places] = values[start : start + n]
             self._owners[self._tail][places] = some
-            first = (self._tail << _CHUNK_BITS) + self._n_tail
+            first = (self._tail << self._chunk_bits) + self._n_tail
             self._positions[some] = np.arange(first, first + n, dtype=np.int32)
             self._n_live[self._tail] += n
             self._n_tail += n
@@ -141,7 +161,7 @@ class RowStore:
 
     def _abandon(self, rows: Slots) -> None:
         positions = self._positions[rows]
-        chunks = positions[positions >= 0] >> _CHUNK_BITS
+        chunks = positions[positions >= 0] >> self._chunk_bits
         self._n_live -= np.bincount(chunks, minlength=len(self._n_live))
 
     def _new_tail(self) -> None:
@@ -153,15 +173,15 @@ class RowStore:
             self._owners.append(np.zeros(0, dtype=np.int32))
             self._n_live = np.append(self._n_live, 0)
         self._tail, self._n_tail = free[0], 0
-        shape = (CHUNK_ROWS, self._spec.width)
+        shape = (self._chunk_rows, self._spec.width)
         self._chunks[self._tail] = np.zeros(shape, dtype=self._spec.dtype)
-        self._owners[self._tail] = np.full(CHUNK_ROWS, _ABSENT, dtype=np.int32)
+        self._owners[self._tail] = np.full(self._chunk_rows, _ABSENT, dtype=np.int32)
 
     def _clean(self) -> None:
         while (chunk := self._emptiest()) is not None:
             owners = self._owners[chunk]
             places = np.flatnonzero(owners >= 0).astype(np.int32)
-            here = self._positions[owners[places]] == (chunk << _CHUNK_BITS) + places
+            here = self._positions[owners[places]] == (chunk << self._chunk_bits) + places
             rows = owners[places[here]]
             self._append(rows, self.take(rows))
             self._chunks[chunk] = None
@@ -170,6 +190,6 @@ class RowStore:
         """The full chunk with the fewest live rows, while over half of all places is dead."""
         full = [i for i, each in enumerate(self._chunks) if each is not None and i != self._tail]
         n_live: NDArray[np.int64] = self._n_live[full]
-        if len(full) < 2 or 2 * int(n_live.sum()) >= len(full) * CHUNK_ROWS:
+        if len(full) < 2 or 2 * int(n_live.sum()) >= len(full) * self._chunk_rows:
             return None
         return full[int(n_live.argmin())]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streamer.scorer.arms import BanditView
+from streamer.scorer.decayed_features import DecayedView
 from streamer.scorer.items import ItemView
 from streamer.scorer.users import UserView
 
@@ -31,6 +32,7 @@ class Version:
     items: ItemView
     users: UserView
     bandit: BanditView
+    decayed: DecayedView
 
 
 def version_name(versions: Mapping[int, int]) -> str:

@@ -1,0 +1,132 @@
+"""What a scorer reads of fading features is what the learner has counted, in every version."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from models.decayed_features import DecayedFeature, DecayedFeatures
+from models.id_table import id_key
+from models.popularity import Popularity
+from models.protocols import Model
+from models.table import Keys
+from streamer.clock import SystemClock
+from streamer.events import EVENT_CODES
+from streamer.scorer.decayed_features import DecayedView
+from streamer.scorer.replica import Replica
+from streamer.store.memory import MemoryStore
+from streamer.telemetry import ScorerMetrics
+from tests.event_log import (
+    ITEM_RATE,
+    START_MS,
+    USER_CLICKS,
+    make_learner,
+    make_log,
+    messages,
+    small_models,
+    with_settings,
+)
+from tests.unit.test_decayed_features import merged_values
+
+N_PARTITIONS = 3
+SETTINGS = with_settings(n_partitions=N_PARTITIONS)
+LOGS = [make_log(900, seed=60 + p) for p in range(N_PARTITIONS)]
+SHOWN = DecayedFeature(
+    name="shown", entity="global", numerator=(EVENT_CODES["impression"],), half_life_ms=30_000
+)
+FEATURES = DecayedFeatures([ITEM_RATE, USER_CLICKS, SHOWN])
+MODELS: list[Model] = [Popularity(half_lives_s=(60.0,)), FEATURES]
+ITEMS = [f"item-{i}" for i in range(90)]
+USERS = [f"user-{seed}-{i}" for seed in (60, 61, 62) for i in range(100)]
+
+
+def keys(ids: list[str]) -> Keys:
+    return np.array([id_key(each.encode()) for each in ids], dtype=np.uint64)
+
+
+def replica_of(store: MemoryStore, models: list[Model] = MODELS) -> Replica:
+    return Replica(
+        store=store,
+        models=models,
+        n_partitions=N_PARTITIONS,
+        clock=SystemClock(),
+        metrics=ScorerMetrics(CollectorRegistry()),
+    )
+
+
+def told(view: DecayedView, at_ms: int) -> dict[str, NDArray[np.float64]]:
+    return {
+        "item_rate": view.values("item", keys(ITEMS), ["item_rate"], at_ms)[:, 0],
+        "user_clicks": view.values("user", keys(USERS), ["user_clicks"], at_ms)[:, 0],
+        "shown": view.values("global", keys(["*"]), ["shown"], at_ms)[:, 0],
+    }
+
+
+def test_every_version_says_what_the_learner_had_counted_and_never_changes() -> None:
+    store = MemoryStore()
+    learner = make_learner(store, MODELS, SETTINGS)
+    learner.assign(range(N_PARTITIONS))
+    replica = replica_of(store)
+    replica.load()
+    seen = []
+    for at in range(0, 900, 60):
+        for p in range(N_PARTITIONS):
+            learner.learn([messages(LOGS[p], p, at, at + 60)])
+        if at == 480:
+            learner.checkpoint_all()
+        while replica.follow(timeout_s=0):
+            pass
+        view = replica.current().decayed
+        at_ms = START_MS + 500 * at + 7_000
+        now = told(view, at_ms)
+        ids = {"item_rate": ITEMS, "user_clicks": USERS, "shown": ["*"]}
+        for name, found in now.items():
+            expected = merged_values(FEATURES, learner._shared, name, ids[name], at_ms)
+            np.testing.assert_array_equal(found, expected, err_msg=name)
+            assert 0 < np.isfinite(found).sum() <= len(found)
+        seen.append((view, at_ms, now))
+    assert learner.counts.n_evicted["feature_user"] > 50
+    for view, at_ms, then in seen:
+        for name, found in told(view, at_ms).items():
+            np.testing.assert_array_equal(found, then[name])
+    fresh = replica_of(store)
+    fresh.load()
+    view, at_ms, then = seen[-1]
+    for name, found in told(fresh.current().decayed, at_ms).items():
+        np.testing.assert_array_equal(found, then[name])
+    found_keys, values = view.all_values("item_rate", at_ms)
+    by_key = dict(zip(found_keys.tolist(), values.tolist(), strict=True))
+    known = ~np.isnan(then["item_rate"])
+    assert by_key == dict(
+        zip(keys(ITEMS)[known].tolist(), then["item_rate"][known].tolist(), strict=True)
+    )
+
+
+def test_values_fade_until_nothing_is_known() -> None:
+    store = MemoryStore()
+    learner = make_learner(store, MODELS, SETTINGS)
+    learner.assign(range(N_PARTITIONS))
+    learner.learn([messages(LOGS[0], 0, 0, 300)])
+    replica = replica_of(store)
+    replica.load()
+    view, end_ms = replica.current().decayed, START_MS + 160_000
+    now, later = told(view, end_ms), told(view, end_ms + 60_000)
+    known = ~np.isnan(now["user_clicks"])
+    np.testing.assert_allclose(later["user_clicks"][known], now["user_clicks"][known] / 2)
+    assert np.isnan(told(view, end_ms + 86_400_000)["user_clicks"]).all()
+    assert np.isnan(told(view, end_ms + 86_400_000)["item_rate"]).all()
+
+
+def test_names_are_checked_and_without_features_there_are_none() -> None:
+    view = replica_of(MemoryStore()).current().decayed
+    assert np.isnan(view.values("item", keys(["a"]), ["item_rate"], 0)).all()
+    assert np.isnan(view.values("global", keys(["*"]), ["shown"], 0)).all()
+    with pytest.raises(ValueError, match="'user_clicks' is no fading feature of entity 'item'"):
+        view.values("item", keys(["a"]), ["user_clicks"], 0)
+    none = replica_of(MemoryStore(), small_models()[:1]).current().decayed
+    assert none.values("item", keys(["a", "b"]), [], 0).shape == (2, 0)
+    assert len(none.all_values("item_rate", 0)[0]) == 0
+    with pytest.raises(ValueError, match="the learner holds none"):
+        none.values("item", keys(["a"]), ["item_rate"], 0)
