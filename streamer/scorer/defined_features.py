@@ -24,7 +24,6 @@ from streamer.ranking_features import (
 )
 from streamer.scorer.context import context_texts
 from streamer.scorer.item_facts import Places
-from streamer.scorer.known_features import NOTHING_KNOWN
 from streamer.scorer.recall import Situation
 
 Columns = dict[str, NDArray[np.float64] | NDArray[np.float32] | float]
@@ -100,7 +99,7 @@ class _Group:
         """``(len(keys), n_features)``, NaN where missing."""
         by_feature = np.empty((len(self._names), len(keys)))
         for holder, (places, names) in self._held.items():
-            source = situation.known if holder == "windows" else NOTHING_KNOWN
+            source = situation.known if holder == "windows" else situation.version.decayed
             by_feature[places] = source.values(entity, keys, names, situation.at_ms).T
         return by_feature.T
 
