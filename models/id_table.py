@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,6 +90,7 @@ class IdTable:
         self._slot_of: dict[str, int] = {}
         self._names: list[bytes | None] = []
         self._free: list[int] = []
+        self._unmapped: list[int] = []
         self._added: list[int] = []
         self._removed: list[int] = []
 
@@ -112,11 +114,11 @@ class IdTable:
         assert name is not None, (self.entity, slot)
         return name
 
-    def unmapped(self, rows: Slots) -> Slots:
-        """Live slots whose entry in ``rows`` is negative, rising."""
-        candidates = np.flatnonzero(rows[: self.n_slots] < 0).astype(np.int32)
-        unmapped: Slots = candidates[self.is_live(candidates)]
-        return unmapped
+    def take_unmapped(self) -> Slots:
+        """Live slots taken since the last call, rising: those the caller has no row for yet."""
+        slots = sorted({slot for slot in self._unmapped if self._names[slot] is not None})
+        self._unmapped.clear()
+        return np.array(slots, dtype=np.int32)
 
     def live_slots(self) -> Slots:
         """``(n,)`` slots of all live ids, rising."""
@@ -133,16 +135,17 @@ class IdTable:
         """Slots of ``names`` in order, admitting as it goes, without changing anything yet."""
         found = map(self._slot_of.get, names, repeat(-1))
         slots = np.fromiter(found, dtype=np.int32, count=len(names))
-        missing = np.flatnonzero(slots < 0)
+        (missing,) = (slots < 0).nonzero()
         plan = Resolution(slots, len(names), [], [], [], [], [])
         if len(missing) == 0:
             return plan
         missing_names = [names[position] for position in missing.tolist()]
         distinct = list(dict.fromkeys(missing_names))
         distinct_keys = [id_key(name.encode()) for name in distinct]
-        taken = self.map.find(np.array(distinct_keys, dtype=np.uint64)) >= 0
+        holders = self.map.find(np.array(distinct_keys, dtype=np.uint64)).tolist()
         key_of = dict(zip(distinct, distinct_keys, strict=True))
-        refused = {distinct_keys[at] for at in np.flatnonzero(taken)}  # of another live id
+        # Keys of another live id.
+        refused = {key for key, holder in zip(distinct_keys, holders, strict=True) if holder >= 0}
         new: dict[str, int] = {}
         counts: dict[int, int] = {}
         free = sorted(self._free)  # the lowest free slot first, then those never used
@@ -191,8 +194,9 @@ class IdTable:
         n_admitted = bisect_left(plan.positions, n)
         if n_admitted == 0:
             return
-        new_slots, keys = plan.new_slots[:n_admitted], plan.keys[:n_admitted]
-        self.reserve(max(new_slots) + 1)
+        new_slots = plan.new_slots[:n_admitted]
+        n_slots = max(self.n_slots, max(new_slots) + 1)
+        self.reserve(n_slots)
         for slot in new_slots:
             if not self._free:
                 break
@@ -200,19 +204,21 @@ class IdTable:
                 heapq.heappop(self._free)
         positions = plan.positions[:n_admitted]
         slots = np.array(new_slots, dtype=np.int32)
-        first = offsets[positions]
-        self.meta.values[slots] = np.column_stack([slots, first, np.zeros_like(first), first])
+        keys = np.array(plan.keys[:n_admitted], dtype=np.uint64)
+        self.meta.touch(slots)
+        _start_meta(self.meta.values, slots, offsets[positions])
         self.keys[slots] = keys
+        self.map.insert(keys, slots)
         for slot, position in zip(new_slots, positions, strict=True):
             name = names[position]
             self._names[slot] = name.encode()
             self._slot_of[name] = slot
-        self.n_slots = max(self.n_slots, int(slots.max()) + 1)
+        self.n_slots = n_slots
         self._added += new_slots
-        self.map.insert(self.keys[slots], slots)
-        self.meta.touch(slots)
+        self._unmapped += new_slots
 
     def _put(self, slot: int, key: int, name: str, offset: int) -> None:
+        self._unmapped.append(slot)
         self.n_slots = max(self.n_slots, slot + 1)
         self._names[slot] = name.encode()
         self._slot_of[name] = slot
@@ -316,4 +322,15 @@ class IdTable:
             self._names[slot] = name
             self._slot_of[name.decode()] = slot
         self.map.insert(keys, slots)
+        self._unmapped += slots.tolist()
         self._free = sorted(set(range(self.n_slots)).difference(slots.tolist()))
+
+
+@numba.njit(cache=True, nogil=True)
+def _start_meta(meta: NDArray[np.int64], slots: Slots, offsets: NDArray[np.int64]) -> None:
+    """Rows of ids met for the first time."""
+    for i in range(len(slots)):
+        row = meta[slots[i]]
+        row[META_SLOT] = slots[i]
+        row[META_FIRST_OFFSET] = row[META_LAST_OFFSET] = offsets[i]
+        row[META_LAST_TS] = 0

@@ -134,14 +134,15 @@ class PartitionState:
         for table in (*self.own.values(), *self.contributions.values()):
             if table.spec.entity in self.ids:
                 table.reserve(self.ids[table.spec.entity].n_slots)
-        for entity, rows in self._shared_rows.items():
-            ids = self.ids[entity]
+        for entity, ids in self.ids.items():
+            new = ids.take_unmapped()
+            if len(new) == 0 or entity not in self._shared_rows:
+                continue
+            rows = self._shared_rows[entity]
             if len(ids.keys) > len(rows):
                 unmapped = np.full(len(ids.keys) - len(rows), -1, dtype=np.int32)
                 self._shared_rows[entity] = rows = np.concatenate([rows, unmapped])
-            new = ids.unmapped(rows)
-            if len(new):
-                rows[new] = self.shared.acquire(entity, ids.keys[new])
+            rows[new] = self.shared.acquire(entity, ids.keys[new])
 
     def evict(self, entity: str, slots: Slots) -> None:
         """Drop ids and their rows, withdrawing what they contributed to shared rows."""

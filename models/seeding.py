@@ -11,7 +11,7 @@ from models.table import FIXED_POINT_BITS, Keys
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-_S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_S27, _S30, _S31, _S32, _S40 = (np.uint64(bits) for bits in (27, 30, 31, 32, 40))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -40,8 +40,8 @@ def scaled_below(bits: np.uint64, n: int) -> int:
     return int(np.int64(((bits >> _S32) * np.uint64(n)) >> _S32))
 
 
-def initial_factors(keys: Keys, n_factors: int, *, seed: int, scale: float) -> NDArray[np.int32]:
-    """Small random factors that every process derives alike from an id's key.
+def initial_rows(keys: Keys, n_factors: int, *, seed: int, scale: float) -> NDArray[np.int32]:
+    """Rows of small random factors that every process derives alike from an id's key.
 
     Parameters
     ----------
@@ -56,34 +56,25 @@ def initial_factors(keys: Keys, n_factors: int, *, seed: int, scale: float) -> N
 
     Returns
     -------
-    ``(n, n_factors)`` int32 in units of 2^-24.
+    ``(n, n_factors + 1)`` int32: factors in units of 2^-24, and a bias of zero.
 
     Examples
     --------
-    >>> factors = initial_factors(np.array([7], np.uint64), 3, seed=0, scale=0.1) * 2.0**-24
-    >>> bool(abs(factors).max() < 0.1 * 3**0.5)
-    True
+    >>> rows = initial_rows(np.array([7], np.uint64), 3, seed=0, scale=0.1) * 2.0**-24
+    >>> bool(abs(rows).max() < 0.1 * 3**0.5), float(rows[0, -1])
+    (True, 0.0)
     """
-    steps = (np.arange(n_factors, dtype=np.uint64) + np.uint64(1)) * _GOLDEN
-    start = _mix(keys ^ _mix(np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)))
-    bits = _mix(start[:, None] + steps)
-    # The upper 24 bits, centred: uniform on (-1, 1), whose standard deviation is 3^-1/2.
-    uniform = ((bits >> np.uint64(40)).astype(np.int64) * 2 + 1 - (1 << 24)) / (1 << 24)
-    factors: NDArray[np.int32] = np.rint(
-        uniform * (scale * 3.0**0.5 * (1 << FIXED_POINT_BITS))
-    ).astype(np.int32)
-    return factors
-
-
-def initial_rows(keys: Keys, n_factors: int, *, seed: int, scale: float) -> NDArray[np.int32]:
-    """``(n, n_factors + 1)`` rows: :func:`initial_factors` and a bias of zero."""
+    # Uniform on (-1, 1), whose standard deviation is 3^-1/2.
+    width = scale * 3.0**0.5 * (1 << FIXED_POINT_BITS)
     rows = np.zeros((len(keys), n_factors + 1), dtype=np.int32)
-    rows[:, :-1] = initial_factors(keys, n_factors, seed=seed, scale=scale)
+    _fill_factors(rows, keys, np.uint64(seed & 0xFFFFFFFFFFFFFFFF), width)
     return rows
 
 
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """:func:`mix` over an array, without a kernel to compile."""
-    z = (z ^ (z >> _S30)) * _MIX_1
-    z = (z ^ (z >> _S27)) * _MIX_2
-    return z ^ (z >> _S31)
+@numba.njit(cache=True, nogil=True)
+def _fill_factors(rows: NDArray[np.int32], keys: Keys, seed: np.uint64, width: float) -> None:
+    for i in range(len(keys)):
+        start = mix(keys[i] ^ mix(seed))
+        for f in range(rows.shape[1] - 1):
+            upper = np.int64(random_bits(start, np.uint64(f)) >> _S40)  # 24 bits, to be centred
+            rows[i, f] = np.int32(np.rint((upper * 2 + 1 - (1 << 24)) / (1 << 24) * width))

@@ -76,9 +76,8 @@ class SharedState:
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
-        self._models = models
-        specs = [spec for model in models for spec in model.tables() if spec.shared]
-        self.tables = {spec.name: Table(spec, rows_max=_NO_LIMIT) for spec in specs}
+        self._model_of = {spec: model for model in models for spec in model.tables() if spec.shared}
+        self.tables = {spec.name: Table(spec, rows_max=_NO_LIMIT) for spec in self._model_of}
         self.ids = {entity: SharedIds() for entity in SHARED_ENTITIES}
 
     @property
@@ -113,13 +112,12 @@ class SharedState:
     def _start(self, entity: str, rows: Slots) -> None:
         """Bring new rows to their initial values."""
         ids = self.ids[entity]
-        for model in self._models:
-            for spec in model.tables():
-                if spec.shared and spec.entity == entity:
-                    table = self.tables[spec.name]
-                    table.reserve(ids.n_rows)
-                    initial = model.initial(spec.name, ids.keys[rows])
-                    table.values[rows] = 0 if initial is None else initial
+        for spec, model in self._model_of.items():
+            if spec.entity == entity:
+                table = self.tables[spec.name]
+                table.reserve(ids.n_rows)
+                initial = model.initial(spec.name, ids.keys[rows])
+                table.values[rows] = 0 if initial is None else initial
 
     def release(self, entity: str, keys: Keys) -> None:
         """A partition drops ids, its contributions already withdrawn."""

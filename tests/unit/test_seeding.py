@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.seeding import initial_factors, random_bits, scaled_below, stream
+from models.seeding import initial_rows, random_bits, scaled_below, stream
 
 
 def test_the_sequence_is_splitmix64() -> None:
@@ -27,20 +27,22 @@ def test_numbers_below_n_are_spread_evenly() -> None:
     assert np.abs(counts - 300).max() < 75  # 4.5 standard deviations
 
 
-def test_initial_factors_are_a_function_of_key_and_seed() -> None:
+def test_initial_rows_are_a_function_of_key_and_seed() -> None:
     keys = np.array([5, 2**64 - 1, 0], dtype=np.uint64)
-    factors = initial_factors(keys, 8, seed=3, scale=0.1)
-    assert factors.dtype == np.int32
-    np.testing.assert_array_equal(factors[::-1], initial_factors(keys[::-1], 8, seed=3, scale=0.1))
-    np.testing.assert_array_equal(factors[:, :4], initial_factors(keys, 4, seed=3, scale=0.1))
-    assert (factors != initial_factors(keys, 8, seed=-4, scale=0.1)).all()
+    rows = initial_rows(keys, 8, seed=3, scale=0.1)
+    assert rows.dtype == np.int32
+    assert (rows[:, -1] == 0).all()  # the bias
+    factors = rows[:, :-1]
+    np.testing.assert_array_equal(rows[::-1], initial_rows(keys[::-1], 8, seed=3, scale=0.1))
+    np.testing.assert_array_equal(factors[:, :4], initial_rows(keys, 4, seed=3, scale=0.1)[:, :-1])
+    assert (factors != initial_rows(keys, 8, seed=-4, scale=0.1)[:, :-1]).all()
     # Bits fixed for good: stores hold differences to these values.
     assert factors[0, :3].tolist() == [2758450, 2544736, -1554875]
 
 
-def test_initial_factors_have_the_scale_asked_for() -> None:
+def test_initial_rows_have_the_scale_asked_for() -> None:
     keys = np.arange(2_000, dtype=np.uint64)
-    factors = initial_factors(keys, 16, seed=0, scale=0.1) * 2.0**-24
+    factors = initial_rows(keys, 16, seed=0, scale=0.1)[:, :-1] * 2.0**-24
     assert abs(factors.std() - 0.1) < 0.001
     assert abs(factors.mean()) < 0.002
     correlations = np.corrcoef(factors.T) - np.eye(16)
