@@ -30,6 +30,7 @@ from streamer.features.engine import FeatureEngine, FeatureResult
 from streamer.features.ingest import Ingest
 from streamer.features.metrics import FeaturesMetrics
 from streamer.features.published import message_of
+from streamer.features.recovery import RecoveryWatch
 from streamer.features.settings import TABLE, FeaturesSettings
 from streamer.features.shard import Shard, keys_by_partition
 from streamer.protocols import Clock, MessageBatch
@@ -221,6 +222,7 @@ class Worker:
         self._changed = asyncio.Condition()
         self._shards: dict[int, Shard] = {}
         self._kept: dict[int, list[bytes]] | None = None
+        self._recovery = RecoveryWatch()
 
     def connect(self) -> None:
         """Tell Faust what there is to do."""
@@ -277,6 +279,7 @@ class Worker:
 
     async def _flush_for_ever(self) -> None:
         """Send what waits when a batch is full, else after the flush time."""
+        tables: Any = self._app.tables  # its type does not name the recovery
         while not self._app.should_stop:
             async with self._changed:
                 with contextlib.suppress(TimeoutError):
@@ -284,6 +287,7 @@ class Worker:
             for partition in list(self._pending):
                 await self._flush(partition)
             await self._say_idle()
+            self._recovery.look(tables.recovery, self._now_s())
 
     async def _flush(self, partition: int) -> None:
         """One batch: contributions and dead letters acknowledged, then its offsets may be."""
