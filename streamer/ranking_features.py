@@ -31,6 +31,7 @@ TRENDING_Z: Final = "trending_z"
 MF_SCORE: Final = "mf_score"
 MF_RANK: Final = "mf_rank"
 TRENDING_RANK: Final = "trending_rank"
+FEATURE_RANK: Final = "trending_feature_rank"
 LOG_COUNT: Final = "log_count"
 KNOWN: Final = "known"
 AGE: Final = "age"
@@ -86,6 +87,7 @@ def ranking_features(config: Config) -> tuple[RankingFeature, ...]:
     """
     features = (
         *(RankingFeature(*each) for each in (*_CHANNELS, *_counted(config), *_ABOUT)),
+        *_recalled(config),
         *_defined(config),
         *(RankingFeature(*each) for each in (*_times(config), *_crossed_context(config))),
     )
@@ -243,6 +245,16 @@ def _defined(config: Config) -> list[RankingFeature]:
         from_topic = each.held_by == "windows"
         columns += [RankingFeature(*column, from_topic=from_topic) for column in described]
     return columns
+
+
+def _recalled(config: Config) -> list[RankingFeature]:
+    by = config.scorer.trending_feature
+    meaning = f"10 / (10 + place in the channel of `{by}`); 0: it did not bring it"
+    return [
+        RankingFeature(FEATURE_RANK, meaning, from_topic=each.held_by == "windows")
+        for each in feature_definitions(config)
+        if each.name == by
+    ]
 
 
 def _check(config: Config, names: list[str]) -> None:

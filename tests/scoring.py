@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from models.bandit import Bandit
+from models.decayed_features import DecayedFeatures
 from models.examples import Examples
 from models.history import UserHistory
 from models.ingest import Feedback, learn_feedback
@@ -29,6 +30,7 @@ from streamer.config import (
 )
 from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
 from streamer.features.latest import LatestFeatures
+from streamer.model_set import decayed_features
 from streamer.protocols import Checkpoint, Entry, Layout, Schedule
 from streamer.ranking_features import feature_names
 from streamer.scorer.catalogue import Catalogue
@@ -201,7 +203,10 @@ class Shop:
         if features is not None:
             self.config = replace(self.config, features=dict(features))
         self.known: FeatureSource = NOTHING_KNOWN
-        self.learned = learned or Partitions(1, models=small_models(bandit=bandit_of(self.config)))
+        fading = decayed_features(self.config)
+        models = small_models(bandit=bandit_of(self.config))
+        models += [DecayedFeatures(fading)] if fading else []
+        self.learned = learned or Partitions(1, models=models)
         metrics = ScorerMetrics(CollectorRegistry())
         self.catalogue = Catalogue(metrics=metrics)
         self.replica = Replica(

@@ -20,11 +20,12 @@ from models.table import Keys
 from streamer.config import FeatureDefinition
 from streamer.errors import BadMessage
 from streamer.events import FeatureEntity, decode_feature_value
-from streamer.features.value_table import GONE, ValueTable
+from streamer.features.value_table import GONE, ValueTable, largest
 from streamer.protocols import MessageBatch
 
 VALUES_MAX: Final = 5_000_000
 """Bound of known values, some 70 B each; those that came longest ago are forgotten, counted."""
+_NEVER_MS: Final = 1 << 62
 
 
 class FeaturesReader(Protocol):
@@ -78,6 +79,7 @@ class LatestFeatures:
         self._definitions = list(definitions)
         self._places = {each.name: place for place, each in enumerate(self._definitions)}
         self._table = ValueTable(len(self._definitions), rows_max=values_max)
+        self._tops: dict[int, _Top] = {}
 
     def __len__(self) -> int:
         return len(self._table)
@@ -165,13 +167,18 @@ class LatestFeatures:
             row[:] = self._table.read(place, keys, at_ms, stale_after_ms=stale_after_ms)
         return found.T
 
-    def all_values(self, name: str, at_ms: int) -> tuple[Keys, NDArray[np.float64]]:
-        """``(n,)`` keys and values of all entities that have one at a time, in no certain order."""
+    def top(self, name: str, n: int, at_ms: int) -> Keys:
+        """At most ``n`` keys of the entities with the largest values of a feature at a time.
+
+        The largest comes first, and equal ones in the order of their keys. Looked for anew only
+        when a value has changed, or one has become too old.
+        """
         place = self._places[name]
-        keys, values, ends_ms = self._table.all_of(place)
-        age_ms = at_ms - ends_ms
-        usable = (age_ms >= 0) & (age_ms <= self._definitions[place].stale_after_ms)
-        return keys[usable], values[usable]
+        kept = self._tops.get(place)
+        if kept is None or not kept.holds(self._table.n_put(place), n, at_ms):
+            stale_after_ms = self._definitions[place].stale_after_ms
+            kept = self._tops[place] = _top(self._table, place, n, at_ms, stale_after_ms)
+        return kept.keys[:n]
 
     def newest_end_ms(self) -> dict[str, int]:
         """Feature → end of the newest window that it had a value of; those that never had, left
@@ -206,3 +213,31 @@ class LatestFeatures:
                 f" {', '.join(known) or 'none'}"
             )
         return place
+
+
+@dataclass(frozen=True, slots=True)
+class _Top:
+    """The largest values of a feature, as long as it stays so."""
+
+    keys: Keys
+    n_asked: int
+    n_put: int
+    from_ms: int
+    until_ms: int
+
+    def holds(self, n_put: int, n: int, at_ms: int) -> bool:
+        return n_put == self.n_put and n <= self.n_asked and self.from_ms <= at_ms <= self.until_ms
+
+
+def _top(table: ValueTable, place: int, n: int, at_ms: int, stale_after_ms: int) -> _Top:
+    keys, values, ends_ms = table.all_of(place)
+    # Each value may be used from its window's end until it is too old: when that changes for one.
+    edges_ms = np.concatenate([ends_ms, ends_ms + stale_after_ms + 1])
+    usable = (ends_ms <= at_ms) & (at_ms <= ends_ms + stale_after_ms)
+    return _Top(
+        largest(keys[usable], values[usable], n),
+        n,
+        table.n_put(place),
+        int(edges_ms[edges_ms <= at_ms].max(initial=0)),
+        int(edges_ms[edges_ms > at_ms].min(initial=_NEVER_MS)) - 1,
+    )

@@ -49,6 +49,7 @@ class ValueTable:
         self._starts: Times = np.zeros(0, dtype=np.int64)
         self._ends: Times = np.zeros(0, dtype=np.int64)
         self._came: Times = np.zeros(0, dtype=np.int64)
+        self._n_put = [0] * n_features
         self._n_rows = self._n_came = 0
         self._free: list[int] = []
 
@@ -72,6 +73,10 @@ class ValueTable:
             return None
         return float(self._values[row]), int(self._starts[row]), int(self._ends[row])
 
+    def n_put(self, feature: int) -> int:
+        """Rises with every change of a feature's values."""
+        return self._n_put[feature]
+
     def all_of(self, feature: int) -> tuple[Keys, Values, Times]:
         """Keys of all entities with a value of a feature, the values and the windows' ends."""
         slots = self._maps[feature].slots
@@ -85,6 +90,7 @@ class ValueTable:
 
         A value of an older window than the one that is known is passed over.
         """
+        self._n_put[feature] += 1
         held = self._maps[feature]
         new = np.unique(keys[(held.find(keys) < 0) & (ends != GONE)])
         held.insert(new, self._new_rows(new))
@@ -128,8 +134,21 @@ class ValueTable:
 
     def _remove(self, feature: int, rows: Slots) -> None:
         if len(rows):
+            self._n_put[feature] += 1
             self._maps[feature].remove(self._keys[rows])
             self._free += rows.tolist()
+
+
+def largest(keys: Keys, values: Values, n: int) -> Keys:
+    """At most ``n`` keys of the largest values, the largest first, equal ones in the order of their
+    keys; those of NaN are left out."""
+    known = ~np.isnan(values)
+    keys, values = keys[known], values[known]
+    if n < len(values):
+        smallest = np.partition(values, len(values) - n)[len(values) - n]
+        keys, values = keys[values >= smallest], values[values >= smallest]
+    found: Keys = keys[np.lexsort((keys, -values))[:n]]
+    return found
 
 
 @numba.njit(cache=True, nogil=True)

@@ -15,7 +15,7 @@ from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry
 from streamer.ranking_features import feature_names
 from streamer.scorer.catalogue import Catalogue
-from streamer.scorer.features import Features
+from streamer.scorer.features import Features, Logged
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.replica import Replica
 from streamer.store.memory import MemoryStore
@@ -113,11 +113,11 @@ def verify_slates(
     return found
 
 
-def _logged(decision: Decision, names: tuple[str, ...]) -> Features | None:
-    """The features of a decision; None where they are other ones than the configuration's."""
+def _logged(decision: Decision, names: tuple[str, ...]) -> Logged | None:
+    """What a decision was made from; None where they are other ones than the configuration's."""
     if tuple(decision.feature_names) != names:
         return None
-    return Features(names, decision.feature_matrix())
+    return Logged(decision.candidates, Features(names, decision.feature_matrix()))
 
 
 class _Following:

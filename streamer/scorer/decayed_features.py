@@ -12,6 +12,7 @@ from models.decayed_features import ID_ENTITY_OF, WHOLE, DecayedFeatures
 from models.protocols import Model
 from models.table import Array, Change, IdChange, Keys, Rows, TableSpec, fold
 from streamer.events import FeatureEntity
+from streamer.features.value_table import largest
 from streamer.scorer.id_rows import IdMap, IdRows
 from streamer.scorer.row_store import RowStore, RowView
 
@@ -38,6 +39,7 @@ class DecayedView:
     model: DecayedFeatures | None = None
     _of: Mapping[str, _EntityView] = field(default_factory=dict)
     _whole: Array | None = None
+    _tops: dict[tuple[str, int, int], Keys] = field(default_factory=dict)
 
     def values(
         self, entity: FeatureEntity, keys: Keys, names: Sequence[str], at_ms: int
@@ -69,19 +71,27 @@ class DecayedView:
                 values[places] = model.values(names, sums, whole)
         return values
 
-    def all_values(self, name: str, at_ms: int) -> tuple[Keys, NDArray[np.float64]]:
-        """``(n,)`` keys and values of all entities that have a value of a feature at a time.
+    def top(self, name: str, n: int, at_ms: int) -> Keys:
+        """At most ``n`` keys of the entities with the largest values of a feature at a time.
 
-        It reads all rows: some 3 ms for 100,000 items.
+        The largest comes first, and equal ones in the order of their keys. All rows are read, some
+        3 ms for 100,000 items, once for a version and a time.
         """
+        asked = name, n, at_ms
+        found = self._tops.get(asked)
+        if found is None:
+            self._tops.clear()
+            found = self._tops[asked] = self._top(name, n, at_ms)
+        return found
+
+    def _top(self, name: str, n: int, at_ms: int) -> Keys:
         feature = None if self.model is None else self.model.features.get(name)
         view = None if feature is None else self._of.get(feature.entity)
         if view is None:
-            return np.zeros(0, dtype=np.uint64), np.zeros(0)
+            return np.zeros(0, dtype=np.uint64)
         assert feature is not None
         values = self.values(feature.entity, view.keys, [name], at_ms)[:, 0]  # type: ignore[arg-type]
-        known = ~np.isnan(values)
-        return view.keys[known], values[known]
+        return largest(view.keys, values, n)
 
     def _model_of(self, entity: str, names: Sequence[str]) -> DecayedFeatures:
         features = {} if self.model is None else self.model.features

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.id_table import id_key
 from models.linear_statistics import FEATURE_MAX
-from models.table import Keys, Slots
+from models.table import Keys
 from streamer.config import Config
 from streamer.events import Request
 from streamer.ranking_features import (
@@ -21,6 +21,7 @@ from streamer.ranking_features import (
     BIAS,
     CTR,
     EXPOSURES,
+    FEATURE_RANK,
     HASHED,
     KNOWN,
     LOG_COUNT,
@@ -48,7 +49,8 @@ CTR_STRENGTH: Final = 20.0
 _CTR_START: Final = 0.05  # of all items, before any was shown, worth 20 times shown
 _DAY_MS: Final = 86_400_000
 _NEW_USER_EVENTS: Final = 8.0
-_PLACES: Final = 10.0
+PLACES: Final = 10.0
+"""The place at which the rank in a channel is worth half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,26 @@ class Features:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What a decision was made from, as it was logged.
+
+    Attributes
+    ----------
+    candidates
+        Ids, one a row of ``features``.
+    """
+
+    candidates: list[str]
+    features: Features
+
+    def channel(self, rank: str) -> list[str]:
+        """Ids that a channel brought, best first, by the column of its ranks."""
+        column = self.features.column(rank)
+        order = np.argsort(-column, kind="stable")[: np.count_nonzero(column)]
+        return [self.candidates[place] for place in order.tolist()]
+
+
 class FeatureMaker:
     """Computes the features of a configuration.
 
@@ -98,7 +120,7 @@ class FeatureMaker:
         self._with_time = config.bandit.time_features
 
     def make(
-        self, situation: Situation, candidates: Candidates, *, logged: Features | None = None
+        self, situation: Situation, candidates: Candidates, *, logged: Logged | None = None
     ) -> Features:
         """One row a candidate, in their order.
 
@@ -109,13 +131,14 @@ class FeatureMaker:
         """
         keys = candidates.keys(situation.items)
         columns = _channels(situation, candidates)
+        columns |= _places(candidates)
         columns |= self._counted(situation, candidates, keys)
         columns |= _about_items(situation, keys)
         columns |= _about_user(situation, columns)
         columns |= self._defined.columns(situation, keys, columns)
         columns |= self._about_request(situation, columns)
-        if logged is not None and len(logged) == len(candidates):
-            columns |= {name: logged.column(name) for name in self._from_topic}
+        if logged is not None and len(logged.candidates) == len(candidates):
+            columns |= {name: logged.features.column(name) for name in self._from_topic}
         by_feature = np.empty((len(self.names), len(candidates)), dtype=np.float32)
         for row, name in zip(by_feature, self.names, strict=True):
             row[:] = columns[name]
@@ -162,8 +185,8 @@ class FeatureMaker:
 def _channels(situation: Situation, candidates: Candidates) -> Columns:
     items, rows = situation.items, candidates.rows
     n_known = len(rows)
-    # Scores, popularity, counts, known, places in the two channels.
-    values = np.zeros((6, len(candidates)), dtype=np.float32)
+    # Scores, popularity, counts, known.
+    values = np.zeros((4, len(candidates)), dtype=np.float32)
     known = values[:, :n_known]
     if situation.scores is not None:
         known[0] = situation.scores[rows]
@@ -171,9 +194,6 @@ def _channels(situation: Situation, candidates: Candidates) -> Columns:
     known[2] = np.log1p(items.stats[rows, COUNT])
     known[3] = 1.0
     standard = standardized(values[:2])
-    order = np.argsort(rows)
-    _set_places(known[4], rows, order, candidates.mf)
-    _set_places(known[5], rows, order, candidates.trending)
     return {
         BIAS: 1.0,
         MF_Z: standard[0],
@@ -181,16 +201,21 @@ def _channels(situation: Situation, candidates: Candidates) -> Columns:
         MF_SCORE: values[0],
         LOG_COUNT: values[2] / 4,
         KNOWN: values[3],
-        MF_RANK: values[4],
-        TRENDING_RANK: values[5],
     }
 
 
-def _set_places(
-    column: NDArray[np.float32], rows: Slots, order: NDArray[np.intp], channel: Slots
-) -> None:
-    places = order[np.searchsorted(rows, channel, sorter=order)]
-    column[places] = _PLACES / (_PLACES + np.arange(len(channel)))
+def _places(candidates: Candidates) -> Columns:
+    """From 1 down in the order of each channel; 0 where it did not bring the candidate."""
+    rows = candidates.rows
+    order = np.argsort(rows)
+    channels = ((MF_RANK, candidates.mf), (TRENDING_RANK, candidates.trending))
+    columns: Columns = {}
+    for name, channel in (*channels, (FEATURE_RANK, candidates.by_feature)):
+        column = np.zeros(len(candidates), dtype=np.float32)
+        at = order[np.searchsorted(rows, channel, sorter=order)]
+        column[at] = PLACES / (PLACES + np.arange(len(channel)))
+        columns[name] = column
+    return columns
 
 
 def _about_items(situation: Situation, keys: Keys) -> Columns:

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from models.id_table import id_key
 from models.table import Slots
-from streamer.config import Config
+from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.errors import ConfigError
 from streamer.events import Request
+from streamer.ranking_features import FEATURE_RANK
 from streamer.scorer.catalogue import Catalogue
 from streamer.scorer.evidence import Knowledge
-from streamer.scorer.features import FeatureMaker, Features
-from streamer.scorer.items import COUNT, ItemView
+from streamer.scorer.features import FeatureMaker, Features, Logged
+from streamer.scorer.items import COUNT, TOP_MIN, ItemView
 from streamer.scorer.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.scorer.policies import BanditPolicy, Choice, Parameters, Policy
 from streamer.scorer.recall import (
@@ -24,6 +25,7 @@ from streamer.scorer.recall import (
     Situation,
     choose_trend,
     keys_of,
+    recall_by_feature,
     recall_mf,
     recall_trending,
 )
@@ -88,8 +90,11 @@ class Funnel:
 
     def __init__(self, config: Config, *, policy: Policy | None = None) -> None:
         settings = config.scorer
+        n_channels = 2 if settings.trending_feature else 1
         n_candidates = (
-            settings.candidates_mf + settings.candidates_trending + settings.candidates_random
+            settings.candidates_mf
+            + n_channels * settings.candidates_trending
+            + settings.candidates_random
         )
         if n_candidates > CANDIDATES_MAX - K_MAX:
             raise ConfigError(
@@ -97,6 +102,7 @@ class Funnel:
                 f" most {CANDIDATES_MAX - K_MAX}; lower one of them"
             )
         self._settings = settings
+        self._trending_feature = _trending_feature(config)
         self._half_life = config.popularity.half_lives_s.index(settings.trending_half_life_s)
         self._features = FeatureMaker(config)
         self._policy: Policy = policy or BanditPolicy(config)
@@ -109,7 +115,7 @@ class Funnel:
         catalogue: Catalogue,
         *,
         known: FeatureSource = NOTHING_KNOWN,
-        logged: Features | None = None,
+        logged: Logged | None = None,
     ) -> Slate:
         """The slate for a request; empty while there is nothing to recommend.
 
@@ -123,7 +129,7 @@ class Funnel:
         k = request.k or self._settings.k_default
         situation = self._situation(request, version, catalogue, known)
         seed = id_key(request.request_id.encode()) >> 1  # messages hold 63 bits
-        candidates = self._recall(situation, k, seed)
+        candidates = self._recall(situation, k, seed, logged)
         features = self._features.make(situation, candidates, logged=logged)
         knowledge = Knowledge(version.bandit, candidates.keys(version.items), situation.at_ms)
         choice = self._policy.choose(features, knowledge, k, seed)
@@ -186,7 +192,7 @@ class Funnel:
         allowed[ruled_out[ruled_out >= 0]] = False
         return allowed
 
-    def _recall(self, situation: Situation, k: int, seed: int) -> Candidates:
+    def _recall(self, situation: Situation, k: int, seed: int, logged: Logged | None) -> Candidates:
         """The union of the channels; a user who is not known yet lacks the factorization's."""
         items, allowed = situation.items, self._allowed(situation)
         mf = trending = np.zeros(0, dtype=np.int32)
@@ -196,13 +202,32 @@ class Funnel:
         n_trending = max(self._settings.candidates_trending, 0 if len(mf) else k)
         if n_trending:
             trending = recall_trending(items, situation.trend, allowed, n_trending)
+        by_feature = self._recalled_by_feature(situation, allowed, logged)
         drawn, new_ids = self._drawn(situation, allowed, seed)
-        rows = np.union1d(np.union1d(mf, trending), drawn).astype(np.int32)
+        rows = np.unique(np.concatenate([mf, trending, by_feature, drawn]))
         # In the order of keys, which is nobody's favour, equal scores are drawn alike everywhere.
         rows = rows[np.argsort(items.keys[rows])]
         if len(rows) + len(new_ids) < k:
             new_ids = _unmet(situation, k - len(rows))
-        return Candidates(rows, new_ids, mf, trending)
+        return Candidates(rows, new_ids, mf, trending, by_feature)
+
+    def _recalled_by_feature(
+        self, situation: Situation, allowed: NDArray[np.bool_], logged: Logged | None
+    ) -> Slots:
+        """What the largest values of ``scorer.trending_feature`` bring."""
+        feature, n = self._trending_feature, self._settings.candidates_trending
+        if feature is None or not n:
+            return np.zeros(0, dtype=np.int32)
+        n_looked_at = max(n, TOP_MIN)
+        if feature.held_by == "learner":
+            # As of the version, so that it is looked for once for all requests to it.
+            version = situation.version
+            keys = version.decayed.top(feature.name, n_looked_at, version.watermark_ms)
+        elif logged is not None:
+            keys = keys_of(logged.channel(FEATURE_RANK))
+        else:
+            keys = situation.known.top(feature.name, n_looked_at, situation.at_ms)
+        return recall_by_feature(situation.items, keys, allowed, n)
 
     def _drawn(
         self, situation: Situation, allowed: NDArray[np.bool_], seed: int
@@ -225,6 +250,11 @@ class Funnel:
         ]
         known = rows[rows >= 0]
         return known[allowed[known]], new_ids
+
+
+def _trending_feature(config: Config) -> FeatureDefinition | None:
+    by = config.scorer.trending_feature
+    return next((each for each in feature_definitions(config) if each.name == by), None)
 
 
 class _Availability:
@@ -270,14 +300,14 @@ def _reasons(items: ItemView, candidates: Candidates, order: NDArray[np.intp]) -
     n_known = len(candidates.rows)
     places = [
         {row: place for place, row in enumerate(channel.tolist())}
-        for channel in (candidates.mf, candidates.trending)
+        for channel in (candidates.mf, candidates.trending, candidates.by_feature)
     ]
     reasons = []
     for place in order.tolist():
         row = int(candidates.rows[place]) if place < n_known else -1
-        by_mf, by_trend = (channel.get(row, items.n_rows) for channel in places)
+        by_mf, *by_trends = (channel.get(row, items.n_rows) for channel in places)
         if row < 0 or (by_mf == items.n_rows and items.stats[row, COUNT] <= 0):
             reasons.append(NEW)
         else:
-            reasons.append(FOR_YOU if by_mf <= by_trend else POPULAR)
+            reasons.append(FOR_YOU if by_mf <= min(by_trends) else POPULAR)
     return reasons

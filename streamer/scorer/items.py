@@ -38,7 +38,8 @@ BLOCK_ROWS: Final = 1_024
 BIAS, COUNT, DECAYED = range(3)
 """Columns of :attr:`ItemView.stats`; from ``DECAYED`` on, one a half-life."""
 _BLOCK_BITS = 10
-_TOP_MIN = 2_048
+TOP_MIN: Final = 2_048
+"""Looked for in an order that is kept, so that what is ruled out leaves enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class ItemView:
         top = self._tops.get(column)
         if top is None or (len(top) < n and len(top) < int(self.live.sum())):
             values = np.where(self.live, self.stats[:, column], -np.inf).astype(np.float32)
-            top = best(values, max(n, _TOP_MIN), self.keys)
+            top = best(values, max(n, TOP_MIN), self.keys)
             self._tops[column] = top
         return top
 

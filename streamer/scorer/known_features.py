@@ -21,8 +21,9 @@ class FeatureSource(Protocol):
         """``(len(keys), len(names))`` values of features at a time, NaN where missing; ``keys``
         are :func:`models.id_table.id_key` of the entities' ids."""
 
-    def all_values(self, name: str, at_ms: int) -> tuple[Keys, NDArray[np.float64]]:
-        """``(n,)`` keys and values of all entities that have a value of a feature then."""
+    def top(self, name: str, n: int, at_ms: int) -> Keys:
+        """At most ``n`` keys of the entities with the largest values of a feature then, the
+        largest first, equal ones in the order of their keys."""
 
 
 class _NothingKnown:
@@ -33,8 +34,8 @@ class _NothingKnown:
     ) -> NDArray[np.float64]:
         return np.full((len(keys), len(names)), np.nan)
 
-    def all_values(self, name: str, at_ms: int) -> tuple[Keys, NDArray[np.float64]]:
-        return np.zeros(0, dtype=np.uint64), np.zeros(0)
+    def top(self, name: str, n: int, at_ms: int) -> Keys:
+        return np.zeros(0, dtype=np.uint64)
 
 
 NOTHING_KNOWN: Final[FeatureSource] = _NothingKnown()

@@ -73,7 +73,7 @@ class Candidates:
         Items with parameters.
     new_ids
         Items without, which stand behind them.
-    mf, trending
+    mf, trending, by_feature
         Rows that each channel brought, best first.
     """
 
@@ -81,6 +81,7 @@ class Candidates:
     new_ids: list[str]
     mf: Slots
     trending: Slots
+    by_feature: Slots
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.new_ids)
@@ -119,6 +120,16 @@ def recall_trending(items: ItemView, trend: Trend, allowed: NDArray[np.bool_], n
         # So many of the most popular ones are ruled out that all have to be looked at.
         values = np.where(allowed, items.stats[:, trend.column], -np.inf).astype(np.float32)
         found = best(values, n, items.keys)
+    return found
+
+
+def recall_by_feature(
+    items: ItemView, best_keys: Keys, allowed: NDArray[np.bool_], n: int
+) -> Slots:
+    """At most ``n`` allowed rows among those of the keys, in their order."""
+    rows = items.map.find(best_keys)
+    rows = rows[rows >= 0]
+    found: Slots = rows[allowed[rows]][:n]
     return found
 
 

@@ -10,7 +10,7 @@ import pytest
 from streamer.config import FeatureConfig
 from streamer.events import FeatureEntity
 from streamer.features.entities import WHOLE, pair_id
-from streamer.scorer.features import Features
+from streamer.scorer.features import Logged
 from streamer.scorer.funnel import Slate
 from tests.scoring import HOUR_MS, START_MS, Shop, Told, crowd
 
@@ -139,12 +139,12 @@ def test_a_decision_made_again_takes_what_the_topic_said_from_what_was_logged() 
     told.tell("item", "rate", {"a": 0.9}, end_ms=START_MS + 1)
     shop.click(*crowd("c", 4))
 
-    def again(logged: Features | None) -> Slate:
+    def again(logged: Logged | None) -> Slate:
         request = shop.request("ann")
         return shop.funnel.recommend(request, shop.version(), shop.catalogue, logged=logged)
 
     assert of(again(None), "rate_missing") == {"a": 1.0, "b": 1.0, "c": 1.0}
-    logged = again(first.features)
+    logged = again(Logged(first.candidates, first.features))
     for feature in ("rate", "rate_missing"):
         assert of(logged, feature) == of(first, feature)
     assert of(logged, "log_count") != of(first, "log_count")

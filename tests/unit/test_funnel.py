@@ -140,7 +140,8 @@ def test_k_is_the_requests_or_the_configured_one() -> None:
 
 
 def test_more_is_ruled_out_than_is_remembered_of_what_trends() -> None:
-    shop = Shop(learned=Partitions(1, bounds=Bounds(users_max=10, items_max=4_000)))
+    learned = Partitions(1, bounds=Bounds(users_max=10, items_max=4_000))
+    shop = Shop(learned=learned, features={})
     everything = [f"i{i}" for i in range(2_100)]
     shop.click(*(Click("u", item) for item in everything), *(Click("u", "i7") for _ in range(2)))
     assert shop.ask("new", k=1).item_ids == ["i7"]

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from producers.simulator import Simulator, SimulatorConfig
 from streamer.config import Config, FeatureConfig, FeatureDefinition, load_config
+from streamer.config.features import given_fields
 from streamer.events import (
     Decision,
     Event,
@@ -23,7 +25,7 @@ from streamer.events import (
 from streamer.features.engine import FeatureEngine, FeatureResult
 from streamer.features.entities import WHOLE, contributions
 from streamer.kafka.partitioner import partition_of
-from streamer.ranking_features import ranking_definitions
+from streamer.ranking_features import followed_definitions
 from streamer.replay.live import LiveSystem
 from streamer.replay.recorded import SlatesVerification, verify_slates
 from tests.unit.windowed_logs import columns
@@ -43,9 +45,11 @@ def rate(entity: str) -> FeatureConfig:
     )
 
 
-def config(n_partitions: int) -> Config:
+def config(n_partitions: int, *, trending_feature: str = "") -> Config:
     flags = {
+        "scorer.trending_feature": trending_feature,
         "topics.partitions": n_partitions,
+        "windows.default_features": False,
         "learner.sync_interval_ms": SYNC_MS,
         "windows.lateness_s": 0.5,
         "scorer.candidates_mf": 20,
@@ -53,13 +57,19 @@ def config(n_partitions: int) -> Config:
         "mf.factors": 4,
     }
     features = {
+        "fading": FeatureConfig(numerator="click", half_life="10s"),
         "item_rate": rate("item"),
         "item_clicks": FeatureConfig(numerator="click", window="4s", stale_after="2s"),
         "category_rate": rate("category"),
         "session": FeatureConfig(entity="user", numerator="click", session_gap="2s"),
         "clicks": FeatureConfig(entity="global", numerator="click", window="4s", hop="1s"),
     }
-    return replace(load_config(env={}, flags=flags), features=features)
+    given = {
+        f"features.{name}.{field}": value
+        for name, feature in features.items()
+        for field, value in given_fields(feature).items()
+    }
+    return load_config(env={}, flags=flags | given)
 
 
 def play(live: LiveSystem, *, n_steps: int) -> None:
@@ -82,7 +92,7 @@ class Recomputed:
     """What a decision should have been made from, of the topics' records alone."""
 
     def __init__(self, live: LiveSystem) -> None:
-        self.definitions = {each.name: each for each in ranking_definitions(live.config)}
+        self.definitions = {each.name: each for each in followed_definitions(live.config)}
         self._n_partitions = live.config.topics.partitions
         self._events = [
             (each.publish_ms, decode_event(each.value)) for each in live.broker.records("events")
@@ -163,9 +173,19 @@ def test_decisions_hold_what_the_log_says_at_their_time(n_partitions: int) -> No
 
 
 @pytest.mark.parametrize("n_partitions", [1, 3])
-def test_every_decision_is_made_again_with_what_the_topic_said(n_partitions: int) -> None:
-    live = LiveSystem(config(n_partitions), start_ms=START_MS)
+@pytest.mark.parametrize("trending_feature", ["", "item_clicks", "fading"])
+def test_every_decision_is_made_again_with_what_the_topic_said(
+    n_partitions: int, trending_feature: str
+) -> None:
+    settings = config(n_partitions, trending_feature=trending_feature)
+    live = LiveSystem(settings, start_ms=START_MS)
     play(live, n_steps=40)
+    if trending_feature:
+        ranks = [
+            logged(decode_decision(each.value), "trending_feature_rank")
+            for each in live.broker.records("decisions")
+        ]
+        assert sum(map(np.any, ranks)) > 30
     decisions = [decode_decision(each.value) for each in live.broker.records("decisions")]
     verified = verified_again(live, decisions)
     assert (verified.problems, verified.n_same) == ([], len(decisions))
@@ -196,6 +216,12 @@ def verified_again(live: LiveSystem, decisions: Sequence[Decision]) -> SlatesVer
         decisions=decisions,
         catalogue=live.scorer.catalogue,
     )
+
+
+def logged(decision: Decision, feature: str) -> NDArray[np.float32]:
+    column: NDArray[np.float32]
+    column = decision.feature_matrix()[:, decision.feature_names.index(feature)]
+    return column
 
 
 def with_other(decision: Decision, feature: str) -> Decision:

@@ -72,7 +72,7 @@ def test_a_scorer_follows_what_ranks_or_recalls_and_is_not_the_learners() -> Non
     config = replace(CONFIG, features=features, scorer=scorer)
     assert [each.name for each in followed_definitions(config)] == ["ranks", "recalls"]
     topic = {each.name for each in ranking_features(config) if each.from_topic}
-    assert topic == {"ranks", "ranks_missing"}
+    assert topic == {"ranks", "ranks_missing", "trending_feature_rank"}
     assert {"fades", "fades_missing"} <= set(feature_names(config))
 
 

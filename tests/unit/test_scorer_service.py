@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from models.partition import Bounds
 from streamer.clock import SystemClock
 from streamer.config import BanditConfig, Config, PopularityConfig, TopicsConfig
+from streamer.config.features import DEFAULT_FEATURES
 from streamer.errors import DeliveryFailed, LayoutMismatch, StoreUnavailable
 from streamer.events import (
     DeadLetter,
@@ -46,6 +47,7 @@ CONFIG = Config(
     topics=TopicsConfig(partitions=2, prefix="t."),
     popularity=PopularityConfig(half_lives_s=(3_600.0, 86_400.0)),
     bandit=BanditConfig(policy="greedy"),
+    features={"item_ctr_1h": DEFAULT_FEATURES["item_ctr_1h"]},
 )
 N_PARTITIONS = {
     "t.requests": 2,

@@ -59,9 +59,6 @@ def test_values_by_entity_and_name() -> None:
     nan = np.nan
     assert np.array_equal(found, [[0.5, nan], [nan, 7.0], [nan, nan]], equal_nan=True)
     assert known.newest_end_ms() == {"clicks": HOUR, "ctr": HOUR + 300_000}
-    (of, values) = known.all_values("ctr", HOUR + 400_000)
-    assert (of.tolist(), values.tolist()) == (keys("a").tolist(), [0.5])
-    assert not len(known.all_values("ctr", HOUR)[0])
 
 
 def test_a_value_older_than_its_bound_is_missing_not_zero() -> None:
@@ -144,6 +141,29 @@ def test_at_the_bound_those_that_came_longest_ago_go_whatever_they_are_of() -> N
     for i in range(10):
         tell(known, "mine", f"u{i}", 7.0, HOUR, entity="user")
     assert known.values("user", keys("u3", "u11"), ["mine"], HOUR).tolist() == [[7.0], [11.0]]
+
+
+def test_the_largest_values_of_a_feature_are_those_of_a_search_at_any_time() -> None:
+    rng, known = np.random.default_rng(0), latest()
+    told: dict[str, tuple[float, int]] = {}
+    for _ in range(60):
+        for item in rng.choice(50, 3, replace=False):
+            value, end_ms = float(rng.integers(20)), int(rng.integers(1, 30)) * HOUR // 10
+            if end_ms >= told.get(f"i{item}", (0.0, 0))[1]:
+                told[f"i{item}"] = value, end_ms
+            tell(known, "ctr", f"i{item}", value, end_ms)
+        for at_ms in rng.integers(0, 4 * HOUR, 4).tolist():
+            usable = [
+                (-value, id_key(item.encode()))
+                for item, (value, end_ms) in told.items()
+                if end_ms <= at_ms <= end_ms + HOUR
+            ]
+            for n in (3, 1, 10):
+                expected = [key for _, key in sorted(usable)[:n]]
+                assert known.top("ctr", n, at_ms).tolist() == expected
+    gone = [feature_value_key("ctr", f"i{n}") for n in range(50)]
+    known.take(gone, [None] * 50)
+    assert not len(known.top("ctr", 5, HOUR))
 
 
 def test_a_change_waits_for_whoever_reads() -> None:
