@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,11 +39,7 @@ class Cells:
             longer = np.zeros((3, n_models, max(self.n_rows, 2 * n_held), n_metrics))
             longer[:, :, :n_held] = self._moments
             self._moments = longer
-        known = ~np.isnan(values)
-        zeroed = np.where(known, values, 0.0)
-        for moment, of_values in enumerate((known, zeroed, zeroed * zeroed)):
-            for model in range(len(values)):
-                np.add.at(self._moments[moment, model], rows, of_values[model])
+        _add(self._moments, rows, values)
 
     def counts(self) -> Values:
         """``(n_models, n_rows, n_metrics)`` values there were."""
@@ -56,6 +53,19 @@ class Cells:
         """Mean and standard error; NaN where there are too few values."""
         n, total, squares = self._moments[:, model, row, metric]
         return mean_and_error(float(total), float(squares), int(n))
+
+
+@numba.njit(cache=True, nogil=True)
+def _add(moments: Values, rows: NDArray[np.int64], values: Values) -> None:
+    n_models, n, n_metrics = values.shape
+    for model in range(n_models):
+        for i in range(n):
+            for metric in range(n_metrics):
+                value = values[model, i, metric]
+                if not np.isnan(value):
+                    moments[0, model, rows[i], metric] += 1.0
+                    moments[1, model, rows[i], metric] += value
+                    moments[2, model, rows[i], metric] += value * value
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,22 +86,23 @@ class TopKTask:
             start = self._start(_SAMPLE, number)
             exclude_all_but_sample(excluded, n_items, item_row, self._settings.n_sampled, start)
         block = self._block
-        tops = block.next()
-        ranks = []
+        tops, ranks = block.next()
+        found = False
         start = self._start(_RANKING, number)
         for at, model in enumerate(self._models):
             start_s = perf_counter()
             scores = model.score(user_row, event.ts, n_items)
             rank = self._place(scores, item_row, start, tops[at])
             self.seconds[at] += perf_counter() - start_s
-            ranks.append(rank)
+            ranks[at] = rank
+            found = found or 0 <= rank < self._settings.k
             if rank == NOT_A_NUMBER:
                 raise LearningError(
                     f"model {self._names[at]!r} gives an item the score NaN at event {number};"
                     " lower its rates"
                 )
         popular = False
-        if any(0 <= rank < self._settings.k for rank in ranks):
+        if found:
             start = self._start(_POPULAR, number)
             rank = self._place(self._counts[:n_items], item_row, start, block.scratch)
             popular = 0 <= rank < self._settings.k
@@ -109,7 +110,7 @@ class TopKTask:
             excluded[:n_items] = 0
         else:
             self._histories.mark(user_row, excluded, 0)
-        block.done(ranks, self._counts[tops], self._n_users, popular)
+        block.done(self._counts[tops], self._n_users, popular)
         return True
 
     def _start(self, purpose: np.uint64, number: int) -> np.uint64:
@@ -182,20 +183,16 @@ class _Block:
         self.scratch = np.empty(k, dtype=np.int32)
         self._n = 0
 
-    def next(self) -> NDArray[np.int32]:
-        """Lists of the event at hand, to be filled in."""
+    def next(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Lists and ranks of the event at hand, to be filled in."""
         if self._n == len(self._ranks):
             for name in ("_tops", "_counts", "_ranks", "_n_users", "_popular"):
                 held = getattr(self, name)
                 setattr(self, name, np.concatenate([held, np.empty_like(held)]))
-        tops: NDArray[np.int32] = self._tops[self._n]
-        return tops
+        return self._tops[self._n], self._ranks[self._n]
 
-    def done(
-        self, ranks: Sequence[int], counts: NDArray[np.int32], n_users: int, popular: bool
-    ) -> None:
+    def done(self, counts: NDArray[np.int32], n_users: int, popular: bool) -> None:
         """The event at hand is complete; counts where a list has no item are of no item."""
-        self._ranks[self._n] = ranks
         self._counts[self._n] = counts
         self._n_users[self._n] = n_users
         self._popular[self._n] = popular

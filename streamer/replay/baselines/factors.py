@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,16 @@ class OnePartition:
         self.shared = SharedState(self._models)
         bounds = Bounds(users_max=_ROWS_MAX, items_max=_ROWS_MAX)
         self.state = PartitionState(0, self._models, self.shared, bounds=bounds)
+        # One event, written over by the next: to make seven arrays takes as long as to learn it.
+        self._batch = Batch(
+            offsets=np.zeros(1, dtype=np.int64),
+            ts_ms=np.zeros(1, dtype=np.int64),
+            user_slots=np.zeros(1, dtype=np.int32),
+            item_slots=np.zeros(1, dtype=np.int32),
+            item_rows=np.zeros(1, dtype=np.int32),
+            rewards=np.zeros(1, dtype=np.float32),
+            values=np.zeros(1, dtype=np.float64),
+        )
 
     def learn(self, interaction: Interaction) -> None:
         """Learn one event.
@@ -46,30 +58,28 @@ class OnePartition:
         LearningError
             When an id could not be admitted at the row that the experiment gave it.
         """
-        event, state = interaction.event, self.state
-        offsets = np.array([interaction.number])
-        user_slot = self._slot(state.users, event.user_id, interaction.user_row, offsets)
-        item_slot = self._slot(state.items, event.item_id, interaction.item_row, offsets)
-        batch = Batch(
-            offsets=offsets,
-            ts_ms=np.array([event.ts]),
-            user_slots=np.array([user_slot], dtype=np.int32),
-            item_slots=np.array([item_slot], dtype=np.int32),
-            item_rows=state.item_rows[item_slot : item_slot + 1],
-            rewards=np.array([interaction.reward], dtype=np.float32),
-            values=np.array([np.nan if event.value is None else event.value]),
-        )
+        event, state, batch = interaction.event, self.state, self._batch
+        item_row = interaction.item_row
+        batch.offsets[0] = interaction.number
+        self._admit(state.users, event.user_id, interaction.user_row)
+        self._admit(state.items, event.item_id, item_row)
+        batch.ts_ms[0] = event.ts
+        batch.user_slots[0] = interaction.user_row
+        batch.item_slots[0] = item_row
+        batch.item_rows[0] = state.item_rows[item_row]
+        batch.rewards[0] = interaction.reward
+        batch.values[0] = math.nan if event.value is None else event.value
         for model in self._models:
             model.learn(batch, state, self.shared)
         if interaction.number % _COLLECT_EVERY == 0:
             state.collect()
 
-    def _slot(self, ids: IdTable, name: str, row: int, offsets: NDArray[np.int64]) -> int:
-        """The slot of an id, admitted if it is new. What a learner does beside this for batches,
-        to expire and to evict ids, has no place where none ever goes."""
+    def _admit(self, ids: IdTable, name: str, row: int) -> None:
+        """Have an id at the slot that is its row. What a learner does beside this for batches, to
+        expire and to evict ids, has no place where none ever goes."""
         slot = ids.find(name)
         if slot < 0:
-            ids.apply(ids.plan([name]), 1, [name], offsets)
+            ids.apply(ids.plan([name]), 1, [name], self._batch.offsets)
             self.state.reserve()
             slot = ids.find(name)
         if slot != row:
@@ -77,7 +87,6 @@ class OnePartition:
                 f"{ids.entity} {name!r} is at slot {slot}, not at row {row}: two ids share a 64-bit"
                 " key; rename one of them"
             )
-        return slot
 
     def user_row(self, table: str, user_row: int) -> NDArray[np.float32]:
         """``(width,)`` row of a user's own table; zeros for a user that is unknown."""
