@@ -178,19 +178,19 @@ class PartitionState:
     def collect(self) -> Change:
         """What was learned since the last call; contributions and dirty rows are brought up."""
         tables: dict[str, Rows] = {}
-        for name, table in self.own.items():
+        for name, table in _changed(self.own):
             slots, values = table.changes()
             table.settle()
             if len(slots):
                 self._mark_dirty(name, slots)
                 tables[name] = Rows(self._keys(table.spec, slots), values)
-        for name, table in self.shared.tables.items():
+        for name, table in _changed(self.shared.tables):
             rows, values = table.changes()
             table.settle()
             if len(rows):
                 tables[name] = Rows(self.shared.keys(table.spec, rows), values)
                 self._contribute(name, tables[name])
-        for name, table in self.contributions.items():
+        for name, table in _changed(self.contributions):
             slots, values = table.changes()
             table.settle()
             if len(slots):
@@ -318,6 +318,11 @@ class PartitionState:
             if entity in change.ids:
                 self._note_ids(entity, change.ids[entity])
             ids.settle()
+
+
+def _changed(tables: Mapping[str, Table]) -> list[tuple[str, Table]]:
+    """Those with changes: most of some thirty tables have none in a small batch."""
+    return [(name, table) for name, table in tables.items() if table.changed]
 
 
 def _aligned(keys: Keys, rows: Rows | None, meta: Table) -> Array:

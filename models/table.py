@@ -282,6 +282,11 @@ class Table:
         fold(self.spec, self.values, slots, changes)
         self._merged.append((slots, changes))
 
+    @property
+    def changed(self) -> bool:
+        """Whether rows were touched or merged since :meth:`settle`."""
+        return len(self._touched) > 0 or len(self._merged) > 0
+
     def changes(self) -> tuple[Slots, Array]:
         """What changed since :meth:`settle`: ``(n,)`` slots and ``(n, change_width)`` changes."""
         spec = self.spec
