@@ -103,6 +103,13 @@ DEFAULT_FEATURES: Final[Mapping[str, FeatureConfig]] = {
         hop="5m",
         smoothing=20.0,
     ),
+    "item_ctr_5m": FeatureConfig(
+        entity="item",
+        numerator="click",
+        denominator="impression",
+        half_life="5m",
+        smoothing=20.0,
+    ),
     "item_clicks_10m": FeatureConfig(entity="item", numerator="click", window="10m", hop="1m"),
     "item_users_1h": FeatureConfig(
         entity="item", numerator="click", measure="users", window="1h", hop="5m", ranks=False
@@ -115,6 +122,7 @@ DEFAULT_FEATURES: Final[Mapping[str, FeatureConfig]] = {
         hop="5m",
         smoothing=20.0,
     ),
+    "user_clicks_30m": FeatureConfig(entity="user", numerator="click", half_life="30m"),
     "user_session_clicks": FeatureConfig(entity="user", numerator="click", session_gap="30m"),
     "global_ctr_1h": FeatureConfig(
         entity="global",

@@ -138,7 +138,7 @@ def test_trending_by_a_feature_needs_one_of_items(path: Path) -> None:
     asked = '[scorer]\ntrending_feature = "{}"\n'
     assert load(path, asked.format("item_users_1h")).scorer.trending_feature == "item_users_1h"
     message = refusal(path, asked.format("user_session_clicks"))
-    assert "choose one of item_clicks_10m, item_ctr_1h, item_users_1h" in message
+    assert "choose one of item_clicks_10m, item_ctr_1h, item_ctr_5m, item_users_1h" in message
 
 
 def test_types_come_from_the_environment_too(path: Path) -> None:
