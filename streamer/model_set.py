@@ -14,6 +14,7 @@ from models.decayed_counting import CountedEvents, Counting
 from models.decayed_features import DecayedFeature, DecayedFeatures
 from models.examples import Examples
 from models.history import UserHistory
+from models.impressions import UserImpressions
 from models.ingest import Feedback, learn_feedback
 from models.mf import ImplicitMF
 from models.partition import Bounds, PartitionState, all_specs
@@ -55,6 +56,7 @@ def build_models(config: Config) -> list[Model]:
             half_life_s=config.bandit.half_life_s,
             per_arm=config.bandit.form == "disjoint",
         ),
+        *([UserImpressions(length=config.bandit.impressions)] if config.bandit.impressions else []),
         *([DecayedFeatures(features)] if features else []),
     ]
 
@@ -115,6 +117,7 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
         "join": config.join,
         "features": feature_names(config),
         "arms_max": config.bandit.arms_max,
+        "impressions": config.bandit.impressions,
         "bandit_half_life_s": config.bandit.half_life_s,
         "feature_rows_max": learner.feature_rows_max,
         "counters": [model.counters for model in models if isinstance(model, DecayedFeatures)],

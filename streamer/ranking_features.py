@@ -39,6 +39,7 @@ AGE_KNOWN: Final = "age_known"
 NEW_USER_TRENDING: Final = "new_user*trending_z"
 ACTIVE_USER_MF: Final = "active_user*mf_z"
 AFFINITY: Final = "category_affinity"
+PASSED_BY: Final = "passed_by"
 TRENDING: Final = "trending"
 EXPOSURES: Final = "exposures"
 CTR: Final = "ctr"
@@ -86,7 +87,7 @@ def ranking_features(config: Config) -> tuple[RankingFeature, ...]:
         Where a feature has the name of another column, or there are too many for a decision.
     """
     features = (
-        *(RankingFeature(*each) for each in (*_CHANNELS, *_counted(config), *_ABOUT)),
+        *(RankingFeature(*each) for each in (*_CHANNELS, *_counted(config), *_about(config))),
         *_recalled(config),
         *_defined(config),
         *(RankingFeature(*each) for each in (*_times(config), *_crossed_context(config))),
@@ -176,6 +177,11 @@ _ABOUT: Final = (
     (ACTIVE_USER_MF, "mf_z * ln(1 + events of the user) / 4"),
     (AFFINITY, "share of the user's last items that are in the item's categories, their mean"),
 )
+
+
+def _about(config: Config) -> list[tuple[str, str]]:
+    passed_by = [(PASSED_BY, "ln(1 + times shown to the user among the last items shown)")]
+    return [*_ABOUT, *(passed_by if config.bandit.impressions else [])]
 
 
 def _counted(config: Config) -> list[tuple[str, str]]:

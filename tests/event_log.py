@@ -10,6 +10,7 @@ import numpy as np
 
 from models.decayed_features import DecayedFeature, DecayedFeatures
 from models.history import UserHistory
+from models.impressions import UserImpressions
 from models.mf import ImplicitMF
 from models.partition import Bounds, all_specs
 from models.popularity import Popularity
@@ -64,6 +65,7 @@ def small_models() -> list[Model]:
         Popularity(half_lives_s=(60.0, 3600.0)),
         ImplicitMF(n_factors=4, n_negatives=3, recent_share=0.7, n_recent_items=32, seed=3),
         DecayedFeatures([ITEM_RATE, USER_CLICKS]),
+        UserImpressions(length=6),
     ]
 
 

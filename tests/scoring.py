@@ -14,6 +14,7 @@ from models.bandit import Bandit
 from models.decayed_features import DecayedFeatures
 from models.examples import Examples
 from models.history import UserHistory
+from models.impressions import Impressions, UserImpressions
 from models.ingest import Feedback, learn_feedback
 from models.mf import ImplicitMF
 from models.partition import Bounds, PartitionState, all_specs
@@ -137,6 +138,14 @@ class Partitions:
         state.watermark_ms = max(state.watermark_ms, int(ts_ms.max()))
         return self._commit(partition, self.offsets[partition] + 1, n, START_MS)
 
+    def impress(self, partition: int, user: str, items: Sequence[str]) -> Entry:
+        """Tell that a user was shown items, and commit it."""
+        model = next(model for model in self.models if isinstance(model, UserImpressions))
+        n, start = len(items), self.offsets[partition]
+        offsets = np.arange(start, start + n, dtype=np.int64)
+        model.show(Impressions(offsets, [user] * n, items), self.states[partition])
+        return self._commit(partition, start + n, n, START_MS)
+
     def _commit(self, partition: int, to_offset: int, n_events: int, published_ms: int) -> Entry:
         state = self.states[partition]
         offsets = {TOPIC: (self.offsets[partition], to_offset)}
@@ -206,6 +215,7 @@ class Shop:
         fading = decayed_features(self.config)
         models = small_models(bandit=bandit_of(self.config))
         models += [DecayedFeatures(fading)] if fading else []
+        models += [UserImpressions(length=bandit.impressions)] if bandit.impressions else []
         self.learned = learned or Partitions(1, models=models)
         metrics = ScorerMetrics(CollectorRegistry())
         self.catalogue = Catalogue(metrics=metrics)
@@ -223,6 +233,9 @@ class Shop:
 
     def show(self, *shown: Shown) -> None:
         self.learned.show(0, shown)
+
+    def impress(self, user: str, *items: str) -> None:
+        self.learned.impress(0, user, items)
 
     def publish(self, item_id: str, **given: Any) -> None:
         item = Item(item_id=item_id, **given)

@@ -345,6 +345,15 @@ class BanditConfig(Section, frozen=True, kw_only=True):
     arms_max: Annotated[Rows, Meta(description="items a partition whose outcomes are kept")] = (
         50_000
     )
+    impressions: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_024,
+            description="last items shown that are kept of each user, 8 B each, to show less of "
+            "what was passed by; from events of type impression; 0: none",
+        ),
+    ] = 128
     context: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^[^=]{1,100}=.{1,100}$")], ...],
         Meta(

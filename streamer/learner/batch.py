@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from models.decayed_counting import CountedEvents
 from models.decayed_features import DecayedFeatures
+from models.impressions import Impressions
 from models.ingest import Feedback
-from streamer.events import Event, EventColumns
+from streamer.events import EVENT_CODES, Event, EventColumns
 from streamer.events.decoding import Rejected, decode_events
 from streamer.learner.answers import FeedbackBatch, answers
 from streamer.learner.dedup import DedupWindow
@@ -19,6 +20,7 @@ from streamer.learner.join import JoinSettings
 from streamer.protocols import MessageBatch
 
 _SURFACE_MAX = 256
+_IMPRESSION = EVENT_CODES["impression"]
 
 RewardFunction = Callable[[NDArray[np.int8], NDArray[np.float64]], NDArray[np.float32]]
 """Event types (codes) and values, both ``(n,)`` → rewards ``(n,)``; NaN is no feedback."""
@@ -36,6 +38,8 @@ class DecodedBatch:
         The events that may answer a decision; None where none are joined.
     counted
         The events that fading features count; None where there are no such features.
+    impressions
+        The items that users were shown; None where nobody wants to know.
     n_duplicates, n_unrewarded
         Events that give no feedback: repeated ids, and types without a reward (impressions).
     """
@@ -43,6 +47,7 @@ class DecodedBatch:
     feedback: Feedback
     answers: FeedbackBatch | None
     counted: CountedEvents | None
+    impressions: Impressions | None
     rejected: list[Rejected]
     n_duplicates: int
     n_unrewarded: int
@@ -55,6 +60,7 @@ def decode_batch(
     rewards: RewardFunction,
     join: JoinSettings | None = None,
     features: DecayedFeatures | None = None,
+    with_impressions: bool = False,
 ) -> DecodedBatch:
     """Decode a batch; the duplicate window moves on by it."""
     columns, rejected = decode_events(batch.values, batch.publish_ms)
@@ -88,8 +94,21 @@ def decode_batch(
     if features is not None:
         counted = _counted(columns, offsets, fresh, batch.publish_ms, features)
     return DecodedBatch(
-        feedback, answering, counted, rejected, len(fresh) - n_fresh, n_fresh - n_taught
+        feedback,
+        answering,
+        counted,
+        _impressions(columns, offsets, fresh) if with_impressions else None,
+        rejected,
+        len(fresh) - n_fresh,
+        n_fresh - n_taught,
     )
+
+
+def _impressions(
+    columns: EventColumns, offsets: NDArray[np.int64], fresh: NDArray[np.bool_]
+) -> Impressions:
+    at = np.flatnonzero(fresh & (columns.types == _IMPRESSION))
+    return Impressions(offsets[at], _picked(columns.user_ids, at), _picked(columns.item_ids, at))
 
 
 def _counted(

@@ -11,6 +11,7 @@ import numpy as np
 from models.bandit import Bandit
 from models.decayed_counting import Counting
 from models.decayed_features import DecayedFeatures
+from models.impressions import UserImpressions
 from models.ingest import Feedback, Segment, learn_feedback
 from models.partition import PartitionState
 from models.protocols import Model
@@ -75,6 +76,9 @@ class PartitionLearner:
         self._features = next(
             (model for model in models if isinstance(model, DecayedFeatures)), None
         )
+        self._impressions = next(
+            (model for model in models if isinstance(model, UserImpressions)), None
+        )
         self._start = self._cursor()
         self.join = None if settings.join is None else Join(settings.join, self._start)
 
@@ -122,13 +126,16 @@ class PartitionLearner:
         settings, counts = self._settings, self._counts
         decided = self._decided(inputs)
         decoded = self._decoded(inputs.get(settings.topic))
-        answered = decoded.answers
+        answered, impressions = decoded.answers, decoded.impressions
         events_to = _end(inputs.get(settings.topic), self.next_offsets[settings.topic])
         segments = self._segments(decoded, events_to)
         for segment, shown in zip_longest(segments, self._fitting(decided)):
             offsets = {topic: (at, at) for topic, at in self.next_offsets.items()}
             answers_now = None
             if segment is not None:
+                if self._impressions is not None and impressions is not None:
+                    shown_now, impressions = impressions.until(segment.to_offset)
+                    self._impressions.show(shown_now, self.state)
                 counts.n_learned += segment.n_learned
                 counts.n_unadmitted += segment.n_unadmitted
                 offsets[settings.topic] = segment.from_offset, segment.to_offset
@@ -194,6 +201,7 @@ class PartitionLearner:
             rewards=self._rewards,
             join=self._settings.join,
             features=self._features,
+            with_impressions=self._impressions is not None,
         )
         self._reject(batch, decoded.rejected)
         self._counts.n_messages += len(batch)
@@ -243,6 +251,7 @@ _NOTHING = DecodedBatch(
     ),
     answers=None,
     counted=None,
+    impressions=None,
     rejected=[],
     n_duplicates=0,
     n_unrewarded=0,

@@ -29,6 +29,7 @@ from streamer.ranking_features import (
     MF_SCORE,
     MF_Z,
     NEW_USER_TRENDING,
+    PASSED_BY,
     TRENDING,
     TRENDING_RANK,
     TRENDING_Z,
@@ -135,6 +136,7 @@ class FeatureMaker:
         columns |= self._counted(situation, candidates, keys)
         columns |= _about_items(situation, keys)
         columns |= _about_user(situation, columns)
+        columns[PASSED_BY] = _passed_by(situation, keys)
         columns |= self._defined.columns(situation, keys, columns)
         columns |= self._about_request(situation, columns)
         if logged is not None and len(logged.candidates) == len(candidates):
@@ -236,6 +238,18 @@ def _about_user(situation: Situation, columns: Columns) -> Columns:
         NEW_USER_TRENDING: 2.0 ** (-n_events / _NEW_USER_EVENTS) * columns[TRENDING_Z],
         ACTIVE_USER_MF: float(np.log1p(n_events)) / 4 * columns[MF_Z],
     }
+
+
+def _passed_by(situation: Situation, keys: Keys) -> NDArray[np.float64]:
+    """ln(1 + how often the user was shown each item); what was taken up is no candidate."""
+    shown, n_times = np.unique(
+        situation.version.users.shown(situation.user_row), return_counts=True
+    )
+    if not len(shown):
+        return np.zeros(len(keys))
+    at = np.minimum(np.searchsorted(shown, keys), len(shown) - 1)
+    times: NDArray[np.float64] = np.where(shown[at] == keys, n_times[at], 0).astype(np.float64)
+    return np.log1p(times)
 
 
 def _rates(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.id_table import META_LAST_TS, IdTable
+from models.impressions import UserImpressions
 from models.protocols import Model
 from models.table import USER, Array, Change, IdChange, Keys, Rows, recent_keys
 from streamer.scorer.id_rows import IdMap, IdRows
@@ -39,6 +40,11 @@ class UserView:
     def history(self, row: int) -> Keys:
         """Keys of the items the user last met, the newest first."""
         found = self._row(HISTORY, row)
+        return _NO_KEYS if found is None else recent_keys(found)
+
+    def shown(self, row: int) -> Keys:
+        """Keys of the items the user was last shown, the newest first; as often as shown."""
+        found = self._row(UserImpressions.TABLE, row)
         return _NO_KEYS if found is None else recent_keys(found)
 
     def n_events(self, row: int) -> int:
@@ -72,7 +78,7 @@ class UserState:
         self.ids = IdRows(keep_names=False)
         self.stores = {
             name: RowStore(specs[name])
-            for name in (self._factor_table, HISTORY, _META.name)
+            for name in (self._factor_table, HISTORY, UserImpressions.TABLE, _META.name)
             if name in specs
         }
 

@@ -1,0 +1,95 @@
+"""Items shown to users: what is kept, and what the ranking makes of it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from models.history import UserHistory
+from models.id_table import id_key
+from models.impressions import Impressions, UserImpressions
+from models.partition import Bounds
+from models.protocols import Model
+from models.table import recent_keys
+from streamer.config import BanditConfig
+from streamer.scorer.features import Features
+from tests.learning import learn, new_state, stream
+from tests.scoring import Click, Shop, crowd
+
+LENGTH = 4
+
+
+def keys(*items: str) -> list[int]:
+    return [id_key(item.encode()) for item in items]
+
+
+def shown_to(users: str, items: str, *, offset: int) -> Impressions:
+    """One letter a user and an item."""
+    return Impressions(np.arange(offset, offset + len(users)), list(users), list(items))
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_the_last_items_shown_to_known_users_are_kept(size: int) -> None:
+    model = UserImpressions(length=LENGTH)
+    models: list[Model] = [UserHistory(length=2), model]
+    state = new_state(models, bounds=Bounds(users_max=100, items_max=100))
+    feedback = stream(40, seed=1, n_users=2)
+    learn(feedback, state, models)
+    first = int(feedback.offsets[feedback.user_ids.index("user-1")])
+    n = 30
+    shown = Impressions(
+        offsets=np.arange(first - 5, first - 5 + n),
+        user_ids=["user-1", "user-0", "stranger"] * (n // 3),
+        item_ids=[f"i{row % 7}" for row in range(n)],
+    )
+    expected = [
+        f"i{row % 7}"
+        for row in range(n)
+        if shown.user_ids[row] == "user-1" and shown.offsets[row] > first
+    ]
+    rest = shown
+    while len(rest):
+        part, rest = rest.until(int(rest.offsets[0]) + size)
+        model.show(part, state)
+    row = state.own[UserImpressions.TABLE].values[state.users.find("user-1")]
+    assert recent_keys(row).tolist() == keys(*expected[: -LENGTH - 1 : -1])
+    assert int(row[0]) == len(expected)
+
+
+def test_until_divides_between_offsets() -> None:
+    shown = shown_to("aab", "xyz", offset=5)
+    before, rest = shown.until(6)
+    assert (list(before.item_ids), list(rest.item_ids)) == (["x"], ["y", "z"])
+    everything, nothing = shown.until(8)
+    assert (len(everything), len(nothing)) == (3, 0)
+
+
+def column(shop: Shop, user: str, name: str = "passed_by") -> dict[str, float]:
+    """By candidate."""
+    slate = shop.ask(user)
+    features: Features = slate.features
+    return dict(zip(slate.candidates, features.column(name).tolist(), strict=True))
+
+
+def test_ranking_knows_how_often_a_user_passed_an_item_by() -> None:
+    shop = Shop()
+    shop.click(
+        *crowd("a", 3), *crowd("b", 2), *crowd("c", 1), Click("me", "old"), Click("you", "a")
+    )
+    shop.impress("me", "a", "b", "a", "a")
+    assert column(shop, "me") == pytest.approx({"a": math.log(4), "b": math.log(2), "c": 0.0})
+    assert set(column(shop, "you").values()) == {0.0}
+    assert set(column(shop, "nobody").values()) == {0.0}
+
+
+def test_without_impressions_there_is_no_column() -> None:
+    shop = Shop(bandit=BanditConfig(policy="greedy", impressions=0))
+    shop.click(*crowd("a", 3))
+    assert "passed_by" not in shop.ask("me").features.names
+
+
+def test_a_length_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be at least 1"):
+        UserImpressions(length=0)
