@@ -165,20 +165,24 @@ def features_show(
     ] = "*",
     config: ConfigOption = None,
     bootstrap_servers: BrokerOption = None,
+    store: StoreOption = None,
 ) -> None:
-    """Print the windowed features of an entity that are known now, and how old they are."""
+    """Print the features of an entity that are known now, and how old those of windows are."""
     from streamer.application.features import known_features
 
     if entity not in get_args(FeatureEntity):
         known_kinds = ", ".join(get_args(FeatureEntity))
         raise typer.BadParameter(f"{entity!r} is none of {known_kinds}", param_hint="ENTITY")
-    found, missing = known_features(_config(config, bootstrap_servers), entity, entity_id)  # type: ignore[arg-type]
+    settings = _config(config, bootstrap_servers, store)
+    found, fading, missing = known_features(settings, entity, entity_id)  # type: ignore[arg-type]
     table = Table(
         "feature", "value", "age of its window", "", title=escape(f"{entity} {entity_id}")
     )
     for each in found:
         state = "stale: counts as missing" if each.stale else ""
         table.add_row(each.name, f"{each.value:g}", f"{each.age_s:,.0f} s", state)
+    for name, value in fading.items():
+        table.add_row(name, f"{value:g}", "-", "fades; as the learner has committed it")
     for name in missing:
         table.add_row(name, "-", "-", "missing", style="dim")
     console.print(table)

@@ -7,11 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 from prometheus_client import CollectorRegistry
 
-from streamer.application.processes import require_broker
+from models.id_table import id_key
+from streamer.application.processes import configured_store, require_broker
 from streamer.clock import SystemClock
-from streamer.config import Config, feature_definitions
+from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.errors import ConfigError, KafkaUnavailable
 from streamer.events import FeatureEntity
 from streamer.features.categories import ItemCategories
@@ -21,8 +23,10 @@ from streamer.features.settings import features_settings
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.topics import check_topics, create_internal_topics
+from streamer.model_set import build_models, store_layout
 from streamer.protocols import MessageBatch
-from streamer.telemetry import serve_metrics
+from streamer.scorer.replica import Replica
+from streamer.telemetry import ScorerMetrics, serve_metrics
 
 log = logging.getLogger(__name__)
 
@@ -80,22 +84,58 @@ def run_features(config: Config) -> None:
 
 def known_features(
     config: Config, entity: FeatureEntity, entity_id: str
-) -> tuple[list[KnownFeature], list[str]]:
-    """What the features topic says of an entity now, and the features it says nothing of.
+) -> tuple[list[KnownFeature], dict[str, float], list[str]]:
+    """What is known of an entity now: by the features topic, by the learner's store (values that
+    fade, by name), and the features of which nothing is known.
 
     Raises
     ------
     ConfigError
         Where no feature of this kind of entity is defined.
     """
-    require_broker(config)
-    windowed = [each for each in feature_definitions(config) if each.held_by == "windows"]
-    definitions = [each for each in windowed if each.entity == entity]
+    definitions = [each for each in feature_definitions(config) if each.entity == entity]
     if not definitions:
-        kinds = sorted({each.entity for each in windowed})
+        kinds = sorted({each.entity for each in feature_definitions(config)})
         raise ConfigError(
             f"no feature of entity {entity!r} is defined; there are some of {', '.join(kinds)}"
         )
+    now_ms = SystemClock().now_ms()
+    windowed = [each for each in definitions if each.held_by == "windows"]
+    known = _published(config, windowed).about(entity, entity_id, now_ms) if windowed else []
+    held = [each.name for each in definitions if each.held_by == "learner"]
+    fading = _held(config, entity, entity_id, held, now_ms) if held else {}
+    missing = {each.name for each in definitions} - {each.name for each in known} - fading.keys()
+    return known, fading, sorted(missing)
+
+
+def _held(
+    config: Config, entity: FeatureEntity, entity_id: str, names: list[str], at_ms: int
+) -> dict[str, float]:
+    """What the learner has counted and committed, by name, as far as there is something."""
+    models = build_models(config)
+    store = configured_store(config)
+    try:
+        if store.layout() is None:
+            return {}
+        store.ensure_layout(store_layout(config, models))
+        replica = Replica(
+            store=store,
+            models=models,
+            n_partitions=config.topics.partitions,
+            clock=SystemClock(),
+            metrics=ScorerMetrics(CollectorRegistry()),
+        )
+        replica.load()
+    finally:
+        store.close()
+    keys = np.array([id_key(entity_id.encode())], dtype=np.uint64)
+    (values,) = replica.current().decayed.values(entity, keys, names, at_ms).tolist()
+    return {name: value for name, value in zip(names, values, strict=True) if value == value}
+
+
+def _published(config: Config, definitions: list[FeatureDefinition]) -> LatestFeatures:
+    """What the features topic says now."""
+    require_broker(config)
     latest = LatestFeatures(definitions)
     reader = configured_reader(config)
     try:
@@ -104,9 +144,7 @@ def known_features(
         latest.load(reader)
     finally:
         reader.close()
-    known = latest.about(entity, entity_id, SystemClock().now_ms())
-    missing = {each.name for each in definitions} - {each.name for each in known}
-    return known, sorted(missing)
+    return latest
 
 
 def _reread(config: Config) -> Callable[[str, int, int, int], Iterator[MessageBatch]]:

@@ -1,0 +1,137 @@
+"""Which events fading features count, and what `streamer features show` says of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from models.decayed_counting import CountedEvents
+from models.decayed_features import DecayedFeature, DecayedFeatures
+from streamer.application.processes import configured_store
+from streamer.cli import app
+from streamer.clock import SystemClock
+from streamer.config import load_config
+from streamer.events import EVENT_CODES, Event, encode
+from streamer.learner.batch import decode_batch
+from streamer.learner.configured import learner_settings, reward_function
+from streamer.learner.dedup import DedupWindow
+from streamer.learner.learner import Learner
+from streamer.model_set import build_models, store_layout
+from streamer.protocols import MessageBatch
+from tests.event_log import START_MS, Dead, default_rewards
+
+CLICK, IMPRESSION = EVENT_CODES["click"], EVENT_CODES["impression"]
+
+
+def feature(entity: str) -> DecayedFeature:
+    return DecayedFeature(
+        name=entity,
+        entity=entity,
+        numerator=(CLICK,),
+        denominator=(IMPRESSION,),
+        half_life_ms=1_000,
+    )
+
+
+def counted(*events: Event, publish_ms: int = -1, entity: str = "user") -> CountedEvents:
+    payloads: list[bytes | None] = [encode(event) for event in events]
+    offsets = np.arange(len(events), dtype=np.int64)
+    batch = MessageBatch("events", 0, payloads, offsets, np.full(len(events), publish_ms))
+    decoded = decode_batch(
+        batch,
+        dedup=DedupWindow(10),
+        rewards=default_rewards,
+        features=DecayedFeatures([feature(entity)]),
+    )
+    assert decoded.counted is not None
+    return decoded.counted
+
+
+def event(event_id: str, **others: Any) -> Event:
+    given: dict[str, Any] = {
+        "type": "click",
+        "user_id": "u",
+        "item_id": "i",
+        "ts": START_MS,
+    } | others
+    return Event(event_id=event_id, **given)
+
+
+def test_events_without_a_reward_count_and_repeated_ones_do_not() -> None:
+    found = counted(
+        event("1", user_id="a"),
+        event("2", user_id="b", type="impression"),
+        event("1", user_id="a"),
+        event("3", user_id="c", type="skip"),
+    )
+    assert found.ids == {"user": ["a", "b"]}
+    assert found.types.tolist() == [CLICK, IMPRESSION]
+    assert found.offsets.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("publish_ms", "lead_ms"), [(START_MS - 500, -500), (-1, 0), (START_MS, 0)]
+)
+def test_an_event_counts_no_later_than_it_was_published(publish_ms: int, lead_ms: int) -> None:
+    assert counted(event("1"), publish_ms=publish_ms).ts_ms.tolist() == [START_MS + lead_ms]
+
+
+def test_the_surface_is_what_the_context_says() -> None:
+    found = counted(
+        event("1", context={"surface": "home"}),
+        event("2", context={"device": "phone"}),
+        event("3"),
+        event("4", context={"surface": 3}),
+        event("5", context={"surface": "x" * 257}),
+        entity="surface",
+    )
+    assert found.ids == {"surface": ["home", "", "", "", ""]}
+
+
+def test_what_the_learner_holds_is_shown_without_a_broker(tmp_path: Path) -> None:
+    path = tmp_path / "streamer.toml"
+    path.write_text(
+        f"""
+        [store]
+        url = "sqlite:{tmp_path / "store.db"}"
+        [windows]
+        default_features = false
+        [features.user_clicks]
+        entity = "user"
+        numerator = "click"
+        half_life = "1d"
+        """,
+        encoding="utf-8",
+    )
+    show = ["features", "show", "user", "u", "--config", str(path)]
+    empty = CliRunner().invoke(app, show)
+    assert empty.exit_code == 0
+    assert "missing" in empty.stdout
+    config = load_config(path, env={})
+    models = build_models(config)
+    store = configured_store(config)
+    store.ensure_layout(store_layout(config, models))
+    learner = Learner(
+        store=store,
+        models=models,
+        settings=learner_settings(config),
+        rewards=reward_function(config),
+        owner="a",
+        clock=SystemClock(),
+        dead_letter=Dead(),
+    )
+    learner.assign([0])
+    now_ms = SystemClock().now_ms()
+    payloads: list[bytes | None] = [encode(event(str(i), ts=now_ms)) for i in range(3)]
+    offsets = np.arange(3, dtype=np.int64)
+    learner.learn([MessageBatch("events", 0, payloads, offsets, np.full(3, now_ms))])
+    store.close()
+    told = CliRunner().invoke(app, show).stdout
+    shown = re.search(r"user_clicks\D+([0-9.]+).*fades", told)
+    assert shown is not None, told
+    assert float(shown[1]) == pytest.approx(3.0, rel=0.01)
