@@ -100,6 +100,7 @@ class DecayedFeatures:
             for entity, counters in self.counters.items()
         }
         self.kernel_counters = {entity: self._kernel_counters(entity) for entity in self.counters}
+        self._places = {feature.name: self._pair_places(feature) for feature in features}
         self.counts_any = np.logical_or.reduce(list(self.counts_type.values()))
 
     @property
@@ -133,6 +134,12 @@ class DecayedFeatures:
 
     def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
         """Counts add up: nothing to shorten."""
+
+    def _pair_places(self, feature: DecayedFeature) -> tuple[int, int | None]:
+        """Where the sums of a feature's numerator and denominator stand."""
+        counted = self.counters[feature.entity]
+        above, below = _pair(feature)
+        return counted.index(above), None if below is None else counted.index(below)
 
     def _kernel_counters(self, entity: str) -> NDArray[np.int64]:
         rows = [
@@ -183,21 +190,21 @@ class DecayedFeatures:
         """
         values = np.full((len(sums), len(names)), np.nan)
         for column, name in enumerate(names):
-            feature = self.features[name]
-            counted = self.counters[feature.entity]
-            above, below = _pair(feature)
-            amounts = sums[:, counted.index(above)]
+            above, below = self._places[name]
+            amounts = sums[:, above]
             if below is None:
                 values[:, column] = amounts
                 continue
-            n = sums[:, counted.index(below)]
-            known = ~(np.isnan(amounts) & np.isnan(n))
-            values[known, column] = smoothed_ratio(
-                np.nan_to_num(amounts[known]),
-                np.nan_to_num(n[known]),
-                parent=np.full(int(known.sum()), self._whole_ratio(feature, whole)),
-                smoothing=feature.smoothing,
+            n = sums[:, below]
+            remembered = (amounts == amounts) | (n == n)  # not NaN, either of them
+            parent = self._whole_ratio(self.features[name], whole)
+            ratio = smoothed_ratio(
+                np.where(amounts == amounts, amounts, 0.0),
+                np.where(n == n, n, 0.0),
+                parent=np.array([parent]),
+                smoothing=self.features[name].smoothing,
             )
+            np.copyto(values[:, column], ratio, where=remembered)
         return values
 
     def _whole_ratio(self, feature: DecayedFeature, whole: NDArray[np.float64]) -> float:

@@ -50,12 +50,13 @@ class RowView:
         inside, positions = inside[positions >= 0], positions[positions >= 0]
         chunks, places = positions >> self.chunk_bits, positions & ((1 << self.chunk_bits) - 1)
         found = np.zeros((0, 0))
-        for chunk in np.unique(chunks).tolist():
+        used = np.flatnonzero(np.bincount(chunks)).tolist()
+        for chunk in used:
             stored = self.chunks[chunk]
             assert stored is not None, chunk
-            here = chunks == chunk
-            if here.all():
+            if len(used) == 1:
                 return inside, stored[places]
+            here = np.flatnonzero(chunks == chunk)
             if not len(found):
                 found = np.empty((len(inside), stored.shape[1]), dtype=stored.dtype)
             found[here] = stored[places[here]]
