@@ -66,14 +66,14 @@ class DefinedFeatures:
         if "category" in self._of:
             group = self._of["category"]
             found = group.values(situation, "category", labels.keys[distinct])
-            columns |= group.columns(_means(numbers, np.ascontiguousarray(found)))
+            columns |= group.columns(_means(numbers, found))
         if "user_category" in self._of:
             group = self._of["user_category"]
             user_id = situation.request.user_id
             pairs = (pair_id(user_id, labels[place]).encode() for place in distinct.tolist())
             of_pairs = np.fromiter(map(id_key, pairs), np.uint64, len(distinct))
             found = group.values(situation, "user_category", of_pairs)
-            columns |= group.columns(_means(numbers, np.ascontiguousarray(found)))
+            columns |= group.columns(_means(numbers, found))
         return columns
 
 
@@ -90,6 +90,8 @@ class _Group:
             )
             for holder in np.unique(held_by).tolist()
         }
+        self._missing = [missing(name) for name in self._names]
+        self._crossed = [[crossed(name, z) for name in self._names] for z in (MF_Z, TRENDING_Z)]
         ratio = np.array([bool(each.denominator) for each in definitions])
         self._scale = np.where(ratio, 100.0, 1.0)
         self._divisor = np.where(ratio, 1.0, 4.0)
@@ -97,37 +99,30 @@ class _Group:
 
     def values(self, situation: Situation, entity: FeatureEntity, keys: Keys) -> Floats:
         """``(len(keys), n_features)``, NaN where missing."""
-        by_feature = np.empty((len(self._names), len(keys)))
+        values = np.empty((len(keys), len(self._names)))
         for holder, (places, names) in self._held.items():
             source = situation.known if holder == "windows" else situation.version.decayed
-            by_feature[places] = source.values(entity, keys, names, situation.at_ms).T
-        return by_feature.T
+            values[:, places] = source.values(entity, keys, names, situation.at_ms)
+        return values
 
     def columns(self, values: Floats) -> Columns:
         """Of candidates with these ``(n, n_features)`` values."""
-        by_feature = np.ascontiguousarray(self._transformed(values).T)
-        unknown = np.isnan(by_feature)
-        by_feature[unknown] = 0.0
-        columns: Columns = dict(zip(self._names, by_feature, strict=True))
-        columns |= {missing(name): row for name, row in zip(self._names, unknown, strict=True)}
+        known, unknown = _as_columns(values, self._scale, self._divisor, self._zero)
+        columns: Columns = dict(zip(self._names, known, strict=True))
+        columns.update(zip(self._missing, unknown, strict=True))
         return columns
 
     def crossed(self, situation: Situation, entity: FeatureEntity, channels: Columns) -> Columns:
         """Of all candidates of a request alike, times the channels."""
+        values = np.zeros((len(self._names), 1), dtype=np.float32)
         entity_id = _id_of(situation, entity)
-        if entity_id is None:
-            return {crossed(name, z): 0.0 for name in self._names for z in (MF_Z, TRENDING_Z)}
-        keys = np.array([id_key(entity_id.encode())], dtype=np.uint64)
-        (values,) = np.nan_to_num(self._transformed(self.values(situation, entity, keys))).tolist()
-        return {
-            crossed(name, z): value * channels[z]
-            for name, value in zip(self._names, values, strict=True)
-            for z in (MF_Z, TRENDING_Z)
-        }
-
-    def _transformed(self, values: Floats) -> Floats:
-        logs = np.copysign(np.log1p(np.abs(values) * self._scale), values)
-        columns: Floats = logs / self._divisor - self._zero
+        if entity_id is not None:
+            keys = np.array([id_key(entity_id.encode())], dtype=np.uint64)
+            found = self.values(situation, entity, keys)
+            values, _ = _as_columns(found, self._scale, self._divisor, self._zero)
+        columns: Columns = {}
+        for names, z in zip(self._crossed, (MF_Z, TRENDING_Z), strict=True):
+            columns.update(zip(names, values * channels[z], strict=True))
         return columns
 
 
@@ -135,6 +130,25 @@ def _id_of(situation: Situation, entity: FeatureEntity) -> str | None:
     if entity == "user":
         return situation.request.user_id
     return WHOLE if entity == "global" else context_texts(situation.request).get("surface")
+
+
+@numba.njit(cache=True, nogil=True)
+def _as_columns(
+    values: Floats, scale: Floats, divisor: Floats, zero: Floats
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """``(n_features, n)`` each, of ``(n, n_features)`` values: their logarithms, 0 where missing,
+    and where that is."""
+    known = np.zeros(values.T.shape, dtype=np.float32)
+    unknown = np.zeros(values.T.shape, dtype=np.float32)
+    for feature in range(len(scale)):
+        for i in range(len(values)):
+            value = values[i, feature]
+            if np.isnan(value):
+                unknown[feature, i] = 1.0
+            else:
+                log = np.copysign(np.log1p(abs(value) * scale[feature]), value)
+                known[feature, i] = log / divisor[feature] - zero[feature]
+    return known, unknown
 
 
 @numba.njit(cache=True, nogil=True)
