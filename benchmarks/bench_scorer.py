@@ -3,7 +3,8 @@
 ``python benchmarks/bench_scorer.py --json OUT`` times, in one thread: recall alone, a request, a
 request of a new user; a request by every policy of the bandit; what the follower does for one
 commit; and requests again while a follower thread applies commits at their live rhythm. Every item
-is in the catalogue and was shown. OpenBLAS is held to one thread.
+is in the catalogue, was shown and has values of all features that rank. OpenBLAS is held to one
+thread.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from msgspec import convert
 from prometheus_client import CollectorRegistry
 
 from models.bandit import N_RATES, OUTCOMES, RATES, STATISTICS, Bandit
-from models.decay import add_decayed
+from models.decay import add_counted, add_decayed, forward_weights
+from models.decayed_features import ID_ENTITY_OF, DecayedFeatures
 from models.history import UserHistory
 from models.id_table import id_key
 from models.linear_statistics import amend
@@ -37,9 +39,11 @@ from models.protocols import Model
 from models.table import ARM, Change, IdChange, Keys, Rows
 from streamer.clock import SystemClock
 from streamer.config import BanditConfig, Config
-from streamer.events import Item, Request, encode
+from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
+from streamer.features.latest import LatestFeatures
+from streamer.model_set import decayed_features
 from streamer.protocols import Entry, Layout, Schedule
-from streamer.ranking_features import feature_names
+from streamer.ranking_features import feature_names, followed_definitions
 from streamer.scorer.catalogue import Catalogue
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.recall import choose_trend, recall_mf, recall_trending
@@ -70,7 +74,9 @@ class World:
     def __init__(self, size: Size) -> None:
         self.size = size
         self.popularity = Popularity(half_lives_s=CONFIG.popularity.half_lives_s)
+        self.fading = DecayedFeatures(decayed_features(CONFIG))
         self.models: list[Model] = [
+            self.fading,
             UserHistory(),
             self.popularity,
             ImplicitMF(n_factors=size.n_factors),
@@ -93,6 +99,8 @@ class World:
             "item": IdChange(self._items, self._item_names, _NONE),
             "user": IdChange(self._users, self._user_names, _NONE),
             ARM: IdChange(self._items, self._item_names, _NONE),
+            ID_ENTITY_OF["item"]: IdChange(self._items, self._item_names, _NONE),
+            ID_ENTITY_OF["user"]: IdChange(self._users, self._user_names, _NONE),
         }
         tables = self._tables(self._items, self._users) | self._outcomes(self._items, 10_000)
         return self._entry(Change({}, ids, tables))
@@ -126,7 +134,21 @@ class World:
             "item_popularity": Rows(items, cells),
             "user_factors": Rows(users, of_users),
             "user_history": Rows(users, self._rng.choice(self._items, size=(n_users, 1))),
+            **self._counted("item", items),
+            **self._counted("user", users),
         }
+
+    def _counted(self, entity: str, keys: Keys) -> dict[str, Rows]:
+        """An event of every counted type for each."""
+        table, counters = self.fading.table(entity), self.fading.kernel_counters[entity]
+        codes = np.flatnonzero(self.fading.counts_type[entity])
+        n = len(keys) * len(codes)
+        cells = np.zeros((len(keys), self._specs[table].width), dtype=np.int64)
+        dated = forward_weights(np.full(n, NOW_MS - 60_000), self.fading.half_lives)
+        slots = np.repeat(np.arange(len(keys), dtype=np.int32), len(codes))
+        types, values = np.tile(codes.astype(np.int8), len(keys)), np.full(n, np.nan)
+        add_counted(cells, slots, np.arange(n), types, values, *dated, counters)
+        return {table: Rows(keys, cells)}
 
     def _outcomes(self, arms: Keys, n_examples: int) -> dict[str, Rows]:
         """Every arm shown once, and statistics of random examples."""
@@ -154,6 +176,32 @@ class World:
             item = Item(item_id=name.decode(), categories=categories, created_ts=NOW_MS - i)
             catalogue.apply(name, encode(item))
         return catalogue
+
+    def known(self) -> LatestFeatures:
+        """Every windowed feature of every entity."""
+        definitions = followed_definitions(CONFIG)
+        ids: dict[FeatureEntity, list[str]] = {
+            "item": [name.decode() for name in self._item_names],
+            "user": [name.decode() for name in self._user_names],
+            "category": [f"category {i}" for i in range(20)],
+        }
+        known = LatestFeatures(definitions)
+        for each in definitions:
+            keys, values = [], []
+            for entity_id in ids[each.entity]:
+                value = FeatureValue(
+                    entity=each.entity,
+                    id=entity_id,
+                    name=each.name,
+                    value=float(self._rng.random()),
+                    window_start=0,
+                    window_end=NOW_MS,
+                    computed_ts=NOW_MS,
+                )
+                keys.append(feature_value_key(each.name, entity_id))
+                values.append(encode(value))
+            known.take(keys, values)
+        return known
 
     def _entry(self, change: Change) -> Entry:
         self._version += 1
@@ -185,7 +233,15 @@ class World:
 class Asking:
     """Requests of random users over a replica, and the parts of answering them."""
 
-    def __init__(self, world: World, replica: Replica, catalogue: Catalogue, policy: str) -> None:
+    def __init__(
+        self,
+        world: World,
+        replica: Replica,
+        catalogue: Catalogue,
+        known: LatestFeatures,
+        policy: str,
+    ) -> None:
+        self._known = known
         self._n_users = world.size.n_users
         self._replica = replica
         self._settings = CONFIG.scorer
@@ -201,7 +257,9 @@ class Asking:
 
     def _ask(self, user_id: str) -> None:
         request = Request(request_id=f"r{self._rng.integers(1 << 40)}", user_id=user_id, ts=NOW_MS)
-        slate = self._funnel.recommend(request, self._replica.current(), self._catalogue)
+        slate = self._funnel.recommend(
+            request, self._replica.current(), self._catalogue, known=self._known
+        )
         assert len(slate.item_ids) == self._settings.k_default
 
     def recall(self) -> None:
@@ -260,9 +318,9 @@ def run(size: Size, n_requests: int) -> dict[str, object]:
     began = time.perf_counter()
     replica = world.replica()
     fill_s = time.perf_counter() - began
-    catalogue = world.catalogue()
-    asking = Asking(world, replica, catalogue, CONFIG.bandit.policy)
-    by_policy = {policy: Asking(world, replica, catalogue, policy) for policy in POLICIES}
+    given = replica, world.catalogue(), world.known()
+    asking = Asking(world, *given, CONFIG.bandit.policy)
+    by_policy = {policy: Asking(world, *given, policy) for policy in POLICIES}
     for each in by_policy.values():
         each.known_user()
     for call in (asking.known_user, asking.new_user, asking.recall):

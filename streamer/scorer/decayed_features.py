@@ -16,8 +16,8 @@ from streamer.features.value_table import largest
 from streamer.scorer.id_rows import IdMap, IdRows
 from streamer.scorer.row_store import RowStore, RowView
 
-_CHUNK_BITS = 15
-"""32,768 rows * 64 B (two counters) = 2 MB: some hundred rows are read from few chunks."""
+_CHUNK_BITS = 17
+"""131,072 rows * 64 B (two counters) = 8 MB: some hundred rows are read from one or two chunks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,9 +210,15 @@ def _places(candidates: Candidates) -> Columns:
     """From 1 down in the order of each channel; 0 where it did not bring the candidate."""
     rows = candidates.rows
     order = np.argsort(rows)
-    channels = ((MF_RANK, candidates.mf), (TRENDING_RANK, candidates.trending))
     columns: Columns = {}
-    for name, channel in (*channels, (FEATURE_RANK, candidates.by_feature)):
+    for name, channel in (
+        (MF_RANK, candidates.mf),
+        (TRENDING_RANK, candidates.trending),
+        (FEATURE_RANK, candidates.by_feature),
+    ):
+        columns[name] = 0.0
+        if not len(channel):
+            continue
         column = np.zeros(len(candidates), dtype=np.float32)
         at = order[np.searchsorted(rows, channel, sorter=order)]
         column[at] = PLACES / (PLACES + np.arange(len(channel)))

@@ -17,6 +17,7 @@ from streamer.learner.drift_watch import DriftWatch
 from streamer.learner.join import Join
 from streamer.learner.join_metrics import JoinMetrics
 from streamer.learner.settings import LearnerCounts
+from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.store.memory import MemoryStore
 from streamer.telemetry import LearnerMetrics, ScorerMetrics, serve_metrics, show_lag
 from tests import decision_log
@@ -179,6 +180,7 @@ def test_every_metric_is_explained_and_none_that_is_not_there() -> None:
     JoinMetrics(registry)
     DriftWatch(AdwinMonitor, registry)
     ScorerMetrics(registry).show_freshness(lambda: 0.0, lambda: 0.0)
+    KnownFeatureMetrics(registry)
     text = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
     explained = {
         name
