@@ -157,29 +157,27 @@ class TouchedSlots:
 
     def __init__(self) -> None:
         self._flags = np.zeros(0, dtype=np.uint8)
-        self._slots = np.zeros(0, dtype=np.int32)
-        self._n = 0
+        self.order: Slots = np.zeros(0, dtype=np.int32)  # meaningful up to ``n``
+        self.n = 0
 
     def __len__(self) -> int:
-        return self._n
+        return self.n
 
     def reserve(self, n_slots: int) -> None:
         if n_slots > len(self._flags):
             self._flags = _grown(self._flags, n_slots)
-            self._slots = _grown(self._slots, n_slots)
+            self.order = _grown(self.order, n_slots)
 
-    def add(self, slots: Slots) -> Slots:
-        """Add slots (negative ones are passed over); those that were new, without repeats."""
-        start = self._n
-        self._n = _touch(slots, self._flags, self._slots, start)
-        return self._slots[start : self._n]
+    def add(self, slots: Slots) -> None:
+        """Add slots; negative ones are passed over."""
+        self.n = _touch(slots, self._flags, self.order, self.n)
 
     def slots(self) -> Slots:
-        return self._slots[: self._n].copy()
+        return self.order[: self.n].copy()
 
     def clear(self) -> None:
-        self._flags[self._slots[: self._n]] = 0
-        self._n = 0
+        self._flags[self.order[: self.n]] = 0
+        self.n = 0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -193,11 +191,10 @@ def _touch(slots: Slots, flags: NDArray[np.uint8], touched: Slots, n_touched: in
 
 
 @numba.njit(cache=True, nogil=True)
-def _copy_rows(values: Array, rows: Slots, copies: Array, start: int) -> None:
-    """``copies[start + i] = values[rows[i]]``."""
-    for i in range(len(rows)):
+def _keep(before: Array, values: Array, order: Slots, start: int, end: int) -> None:
+    for at in range(start, end):
         for j in range(values.shape[1]):
-            copies[start + i, j] = values[rows[i], j]
+            before[at, j] = values[order[at], j]
 
 
 class Table:
@@ -250,10 +247,11 @@ class Table:
 
     def touch(self, slots: Slots) -> None:
         """Say that rows ``slots`` (repeats allowed, negative ones skipped) are about to change."""
-        start = len(self._touched)
-        fresh = self._touched.add(slots)
+        touched = self._touched
+        start = touched.n
+        touched.add(slots)
         if self._keep_before:
-            _copy_rows(self.values, fresh, self._before, start)
+            _keep(self._before, self.values, touched.order, start, touched.n)
 
     def touched(self) -> Slots:
         """``(n,)`` rows touched since :meth:`settle`, in order of first touch."""

@@ -43,11 +43,14 @@ def test_rows_are_kept_while_it_grows_and_bounded() -> None:
 def test_touched_slots_are_a_set_in_order_of_first_touch() -> None:
     touched = TouchedSlots()
     touched.reserve(10)
-    assert touched.add(_slots(3, -1, 5, 3)).tolist() == [3, 5]
-    assert touched.add(_slots(5, 1)).tolist() == [1]
+    touched.add(_slots(3, -1, 5, 3))
+    assert touched.slots().tolist() == [3, 5]
+    touched.add(_slots(5, 1))
     assert touched.slots().tolist() == [3, 5, 1]
     touched.clear()
-    assert touched.add(_slots(5)).tolist() == [5]
+    assert len(touched) == 0
+    touched.add(_slots(5))
+    assert touched.slots().tolist() == [5]
 
 
 def test_a_replaced_row_is_its_own_change() -> None:
