@@ -2,7 +2,9 @@
 
 A latent factor click model with drift. User ``u`` clicks item ``i`` shown at event time ``t`` with
 
-    P(click | u, i, t) = sigmoid(b + s <x_u(t), y_i> + q_i + T_i(t))        (0 before i arrives)
+    P(click | u, i, t) = sigmoid(b + s <x_u(t), y_i> + q_i + T_i(t) + S_i(t))
+
+and 0 before ``i`` arrives, where
 
 - ``y_i``, unit vectors near the centre of the item's category, as in mixture models of catalogues;
 - ``x_u(t)``, tastes: a part that stays and a part that wanders as a stationary Ornstein-Uhlenbeck
@@ -11,7 +13,8 @@ A latent factor click model with drift. User ``u`` clicks item ``i`` shown at ev
   is a Cauchy density, so a sum of ``N_HARMONICS`` waves with Cauchy frequencies has it. That makes
   a taste a pure function of time: any instant, in any order, without a state to step;
 - ``q_i``, quality: some items please everybody a little more;
-- ``T_i(t)``, trends: groups of items that come into fashion and go, again and again.
+- ``T_i(t)``, trends: groups of items that come into fashion and go, again and again;
+- ``S_i(t)``, surges: single items that everybody wants for some minutes, one after the other.
 
 The logistic form over a bilinear affinity is that of logistic matrix factorization (Johnson 2014).
 Everything is a function of the configuration: two models with the same one are equal to the bit.
@@ -63,6 +66,8 @@ class SimulatorConfig:
         Share of the users whose tastes change then, 0 to 1.
     n_trends, trend_period_s
         Number of trends, and mean time between the heights of one.
+    n_surges, surge_s, surge_scale
+        How many items surge at any time, how long each does, and by how many logits.
     new_item_share, arrival_span_s
         Share of the items that are not there at the start (0 to 0.5), and how long after it the
         last of them has arrived.
@@ -94,6 +99,9 @@ class SimulatorConfig:
     change_share: float = 1.0
     n_trends: int = 6
     trend_period_s: float = 4 * 3600.0
+    n_surges: int = 0
+    surge_s: float = 600.0
+    surge_scale: float = 3.0
     new_item_share: float = 0.1
     arrival_span_s: float = 24 * 3600.0
     position_bias: float = 0.0
@@ -113,11 +121,18 @@ class SimulatorConfig:
             self._require(name, 1, 10_000_000)
         for name in ("seed", "start_ms", "n_trends"):
             self._require(name, 0, 2**53)
-        for name in ("drift_time_s", "trend_period_s", "arrival_span_s"):
+        self._require("n_surges", 0, 1_000)
+        for name in ("drift_time_s", "trend_period_s", "surge_s", "arrival_span_s"):
             self._require(name, 1e-3, 1e12)
         for name in ("drift_share", "change_share", "watch_share"):
             self._require(name, 0, 1)
-        for name in ("affinity_scale", "quality_scale", "trend_scale", "position_bias"):
+        for name in (
+            "affinity_scale",
+            "quality_scale",
+            "trend_scale",
+            "surge_scale",
+            "position_bias",
+        ):
             self._require(name, 0, 100)
         self._require("browse_popularity", -10, 10)
         self._require("base_logit", -100, 100)
@@ -224,6 +239,20 @@ class ClickModel:
         heights: NDArray[np.float64] = waves**8
         return heights
 
+    def surging(self, ts_ms: Rows) -> Rows:
+        """``(n, n_surges)`` rows of the items that surge at the times ``ts_ms`` ``(n,)``.
+
+        Each of ``n_surges`` places is taken by another random item every ``surge_s``, at a time of
+        its own.
+        """
+        length_ms = 1000.0 * self.config.surge_s
+        places = np.arange(self.config.n_surges)
+        shifts = (ts_ms - self.config.start_ms)[:, None] / length_ms + places / max(len(places), 1)
+        turns = np.floor(shifts).astype(np.int64).astype(np.uint64)
+        streams = mixed(np.array([self.config.seed], np.uint64)) ^ mixed(places.astype(np.uint64))
+        drawn: Rows = (mixed(streams ^ turns) % np.uint64(self.config.n_items)).astype(np.int64)
+        return drawn
+
     def probabilities(self, users: Rows, items: Rows, ts_ms: Rows) -> Probabilities:
         """True click probabilities.
 
@@ -246,10 +275,25 @@ class ClickModel:
             + self.quality[items]
             + self.config.trend_scale * trend
         )
+        if self.config.n_surges:
+            surges = (items[:, :, None] == self.surging(ts_ms)[:, None, :]).any(axis=2)
+            logits += self.config.surge_scale * surges
         arrived = self.arrival_ms[items] <= ts_ms[:, None]
         # The sigmoid by way of tanh, which doesn't overflow.
         found: Probabilities = np.where(arrived, 0.5 + 0.5 * np.tanh(0.5 * logits), 0.0)
         return found
+
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The step of splitmix64 (Steele, Lea & Flood 2014): the next number's bits, well mixed."""
+    z = z + GOLDEN
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    found: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+    return found
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

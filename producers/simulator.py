@@ -26,7 +26,14 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.click_model import ClickModel, Probabilities, Rows, SimulatorConfig
+from producers.click_model import (
+    GOLDEN,
+    ClickModel,
+    Probabilities,
+    Rows,
+    SimulatorConfig,
+    mixed,
+)
 from streamer.errors import ConfigError
 from streamer.events import Event, EventType, Item
 
@@ -193,9 +200,9 @@ class Simulator:
         """``(4, n)`` uniform numbers in [0, 1), a function of (seed, user, item, time)."""
         start = np.array([self.config.seed], np.uint64)
         for part in (user, ts_ms):
-            start = _mixed(start ^ np.uint64(part))
-        streams = _mixed(start ^ items.astype(np.uint64))
-        bits = _mixed(streams + np.arange(1, 5, dtype=np.uint64)[:, None] * _GOLDEN)
+            start = mixed(start ^ np.uint64(part))
+        streams = mixed(start ^ items.astype(np.uint64))
+        bits = mixed(streams + np.arange(1, 5, dtype=np.uint64)[:, None] * GOLDEN)
         coins: NDArray[np.float64] = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
         return coins
 
@@ -227,18 +234,6 @@ class Simulator:
                 f"item {error.args[0]!r} is not one of the {self.config.n_items} simulated ones;"
                 f" take one of Simulator.item_ids, as {self.item_ids[0]!r}"
             ) from None
-
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The step of splitmix64 (Steele, Lea & Flood 2014): the next number's bits, well mixed."""
-    z = z + _GOLDEN
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
-    return mixed
 
 
 def _cumulative(weights: NDArray[np.float64]) -> NDArray[np.float64]:

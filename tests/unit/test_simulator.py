@@ -139,6 +139,27 @@ def test_trends_come_and_go() -> None:
     assert (heights.min(axis=0) < 0.1).all()
 
 
+def test_items_surge_for_their_time_and_then_others_do() -> None:
+    calm = replace(SMALL, drift_share=0.0, n_trends=0, new_item_share=0.0)
+    simulator = Simulator(replace(calm, n_surges=4, surge_s=600.0, surge_scale=3.0))
+    times = START + np.arange(0, 3_600_000, 10_000)
+    surging = simulator.model.surging(times)
+    assert surging.shape == (360, 4)
+    changes = (np.diff(surging, axis=0) != 0).sum(axis=0)
+    assert (changes <= 6).all()
+    assert changes.sum() >= 4 * 5 - 2
+    assert len(np.unique(np.flatnonzero((np.diff(surging, axis=0) != 0).any(axis=1)) % 60)) == 4
+    user, ts_ms = simulator.user_ids[0], int(times[100])
+    names = [simulator.item_ids[row] for row in surging[100]]
+    before = Simulator(calm).click_probabilities(user, simulator.item_ids, ts_ms)
+    now = simulator.click_probabilities(user, simulator.item_ids, ts_ms)
+    lifted = [name for name, a, b in zip(simulator.item_ids, before, now, strict=True) if a != b]
+    assert sorted(lifted) == sorted(set(names))
+    odds_before, odds_now = (p / (1 - p) for p in (before, now))
+    row = simulator.item_ids.index(names[0])
+    assert np.log(odds_now[row] / odds_before[row]) == pytest.approx(3.0)
+
+
 def _clicked(events: list[Event]) -> dict[str, bool]:
     clicks = {event.item_id for event in events if event.type == "click"}
     return {e.item_id: e.item_id in clicks for e in events if e.type == "impression"}
