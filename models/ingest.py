@@ -76,6 +76,7 @@ def learn_feedback(
     from_offset: int,
     to_offset: int,
     idle_expiry_ms: int = 0,
+    rate_factor: float = 1.0,
 ) -> Iterator[Segment]:
     """Learn the feedback found in ``[from_offset, to_offset)``, a segment at a time.
 
@@ -89,6 +90,8 @@ def learn_feedback(
     idle_expiry_ms
         Ids without an event for so long (in event time, against the partition's watermark) are
         dropped; 0: never.
+    rate_factor
+        As in :class:`models.protocols.Batch`.
     """
     start = 0
     for sweep_from, sweep_to in _sweeps(from_offset, to_offset, idle_expiry_ms):
@@ -101,7 +104,7 @@ def learn_feedback(
         at = sweep_from
         while True:
             rest = feedback.part(start, end)
-            n_learned, user_slots, item_slots = _learn_prefix(rest, state, models)
+            n_learned, user_slots, item_slots = _learn_prefix(rest, state, models, rate_factor)
             n = len(user_slots)
             start += n
             to = sweep_to if start == end else int(feedback.offsets[start])
@@ -122,7 +125,7 @@ def _sweeps(from_offset: int, to_offset: int, idle_expiry_ms: int) -> Iterator[t
 
 
 def _learn_prefix(
-    feedback: Feedback, state: PartitionState, models: Sequence[Model]
+    feedback: Feedback, state: PartitionState, models: Sequence[Model], rate_factor: float
 ) -> tuple[int, Slots, Slots]:
     """Learn until an eviction is due, evicting first where one is due at once.
 
@@ -142,7 +145,7 @@ def _learn_prefix(
     state.items.apply(items, n, feedback.item_ids, feedback.offsets)
     state.reserve()
     state.watermark_ms = max(state.watermark_ms, int(feedback.ts_ms[:n].max()))
-    batch = _batch(feedback, users.slots[:n], items.slots[:n], state)
+    batch = _batch(feedback, users.slots[:n], items.slots[:n], state, rate_factor)
     if len(batch):
         state.users.seen(batch.user_slots, batch.offsets, batch.ts_ms)
         state.items.seen(batch.item_slots, batch.offsets, batch.ts_ms)
@@ -156,6 +159,7 @@ def _batch(
     user_slots: NDArray[np.int32],
     item_slots: NDArray[np.int32],
     state: PartitionState,
+    rate_factor: float,
 ) -> Batch:
     n = len(user_slots)
     admitted = (user_slots >= 0) & (item_slots >= 0)
@@ -169,4 +173,5 @@ def _batch(
         item_rows=state.item_rows[items],
         rewards=feedback.rewards[:n][chosen],
         values=feedback.values[:n][chosen],
+        rate_factor=rate_factor,
     )

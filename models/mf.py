@@ -123,8 +123,8 @@ class ImplicitMF:
             negatives.log_expected,
             batch.rewards,
             LOSSES.index(self.loss),
-            self.learning_rate,
-            self.regularization,
+            self.learning_rate * batch.rate_factor,
+            self.regularization / batch.rate_factor,  # a drift is no reason to forget more
         )
 
     def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:

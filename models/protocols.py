@@ -34,6 +34,8 @@ class Batch:
         float32, finite: positive for liked, negative for disliked, 0 for met without an opinion.
     values
         float64 the event's own value (a rating, a watch fraction), NaN where it has none.
+    rate_factor
+        What learning rates are multiplied by, above 0: 1 but for a while after a drift.
     """
 
     offsets: NDArray[np.int64]
@@ -43,6 +45,7 @@ class Batch:
     item_rows: Slots
     rewards: NDArray[np.float32]
     values: NDArray[np.float64]
+    rate_factor: float = 1.0
 
     def __len__(self) -> int:
         return len(self.offsets)

@@ -158,12 +158,15 @@ class Schedule:
     merged
         Other partition → version of its last change known when this one's step was scaled; the
         same as ``seen`` unless others committed meanwhile.
+    rate_factor
+        What learning rates were multiplied by: 1 but for a while after a drift.
     """
 
     version: int
     offsets: dict[str, tuple[int, int]]
     seen: dict[int, int]
     merged: dict[int, int]
+    rate_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from streamer.clock import SystemClock
 from streamer.config.settings import RewardsConfig
 from streamer.events import EVENT_CODES, Event, EventType, encode
 from streamer.events.decoding import Rejected
-from streamer.learner.learner import Learner
+from streamer.learner.learner import Learner, RateFactor
 from streamer.learner.rewards import rewards
 from streamer.learner.settings import LearnerSettings
 from streamer.learner.verify import Contents, image_contents
@@ -124,6 +124,7 @@ def make_learner(
     owner: str = "a",
     dead: Dead | None = None,
     pipeline_depth: int = 0,
+    rate_factor: RateFactor = lambda n_events: 1.0,
 ) -> Learner:
     store.ensure_layout(Layout(1, settings.n_partitions, tuple(all_specs(models)), "test"))
     return Learner(
@@ -135,6 +136,7 @@ def make_learner(
         clock=SystemClock(),
         dead_letter=dead if dead is not None else Dead(),
         pipeline_depth=pipeline_depth,
+        rate_factor=rate_factor,
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 
+from models.drift import RateBoost
 from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.errors import ConfigError, TopicMismatch
@@ -21,6 +22,7 @@ from streamer.kafka.log_ends import COMMITTED, EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.topics import check_topics
 from streamer.learner.configured import learner_settings, reward_function
+from streamer.learner.drift_boost import DriftBoost
 from streamer.learner.drift_watch import configured_watch
 from streamer.learner.join_metrics import JoinMetrics
 from streamer.learner.learner import Learner
@@ -77,7 +79,14 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     settings = learner_settings(config)
     registry = CollectorRegistry()
     metrics, join_metrics = LearnerMetrics(registry), JoinMetrics(registry)
-    watch = configured_watch(config.bandit.drift_delta, registry)
+    bandit = config.bandit
+    boost = DriftBoost(
+        RateBoost(
+            boost=bandit.drift_rate_boost, half_life_examples=float(bandit.drift_boost_events)
+        ),
+        registry,
+    )
+    watch = configured_watch(bandit.drift_delta, registry, rose=boost.rise)
     with contextlib.ExitStack() as stack:
         store = configured_store(config)
         stack.callback(store.close)
@@ -94,6 +103,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
             clock=SystemClock(),
             dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),
             committed=metrics.committed,
+            rate_factor=boost.factor,
             pipeline_depth=PIPELINE_DEPTH,
         )
 

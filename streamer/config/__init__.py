@@ -221,6 +221,12 @@ def _check(config: Config) -> None:
     if join.window_s > join.horizon_s:
         problem = f"{join.window_s} is over {join.horizon_s}; an item is given up before it is late"
         raise _conflict(config, ["join.window_s", "join.horizon_s"], problem)
+    bandit = config.bandit
+    if bandit.drift_rate_boost > 1 and bandit.drift_delta == 0:
+        problem = (
+            f"{bandit.drift_rate_boost} with a delta of 0: nothing watches for drift; give both"
+        )
+        raise _conflict(config, ["bandit.drift_rate_boost", "bandit.drift_delta"], problem)
     for event_type in EVENT_TYPES:
         value_range = getattr(config.rewards, event_type).value_range
         if len(value_range) == 1 or (value_range and value_range[0] == value_range[1]):

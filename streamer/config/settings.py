@@ -375,6 +375,19 @@ class BanditConfig(Section, frozen=True, kw_only=True):
             description="rank by the hour and the weekend, and by how long ago the last event was"
         ),
     ] = True
+    drift_rate_boost: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=100,
+            description="what the factorization's learning rate is multiplied by when the watch "
+            "for drift says that rewards are foreseen worse; 1: it only tells",
+        ),
+    ] = 1.0
+    drift_boost_events: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000_000, description="events after which half of that boost is left"),
+    ] = 5_000
     drift_delta: Annotated[
         float,
         Meta(

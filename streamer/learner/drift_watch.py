@@ -1,4 +1,4 @@
-"""A watch on how well rewards are foreseen: it says when that changes, and touches nothing else."""
+"""A watch on how well rewards are foreseen: it says when that changes."""
 
 from __future__ import annotations
 
@@ -25,18 +25,25 @@ class DriftWatch:
     """Logs ``reward_drift`` and counts it when the loss of the bandit's predictions changes.
 
     Its state is not stored: after a restart, and where partitions move to another learner, it
-    begins anew. So it must not influence what is learned, or a run would no longer be a function
-    of the topics: it only tells. (Evidence that fades adapts by itself: ``bandit.half_life_s``.)
+    begins anew. So by default it only tells; what follows from it must be recorded with what is
+    learned, as a raised learning rate is. (Evidence that fades adapts by itself:
+    ``bandit.half_life_s``.)
 
     Parameters
     ----------
     open_monitor
         Called at the first outcome, in a thread of its own, for importing what it needs may take
         seconds; until it returns, outcomes are passed over.
+    rose
+        Called when the loss rose.
     """
 
     def __init__(
-        self, open_monitor: Callable[[], DriftMonitor], registry: CollectorRegistry
+        self,
+        open_monitor: Callable[[], DriftMonitor],
+        registry: CollectorRegistry,
+        *,
+        rose: Callable[[], None] = lambda: None,
     ) -> None:
         self.events = Counter(
             "streamer_learner_reward_drift",
@@ -47,6 +54,7 @@ class DriftWatch:
         # From the start, so that a first drift is an increase.
         self._counters = {direction: self.events.labels(direction) for direction in (ROSE, FELL)}
         self._open_monitor = open_monitor
+        self._rose = rose
         self._loader: threading.Thread | None = None
         self._monitor: DriftMonitor | None = None
 
@@ -69,6 +77,8 @@ class DriftWatch:
     def _tell(self, event: DriftEvent) -> None:
         direction = ROSE if event.rose else FELL
         self._counters[direction].inc()
+        if event.rose:
+            self._rose()
         log.warning(
             "reward_drift",
             extra={
@@ -82,7 +92,9 @@ class DriftWatch:
         )
 
 
-def configured_watch(delta: float, registry: CollectorRegistry) -> DriftWatch | None:
+def configured_watch(
+    delta: float, registry: CollectorRegistry, *, rose: Callable[[], None] = lambda: None
+) -> DriftWatch | None:
     """The watch of ``bandit.drift_delta``; None where that is 0, or where river is not installed.
 
     It watches the log loss, for which a positive reward is a click, whatever its size.
@@ -98,4 +110,4 @@ def configured_watch(delta: float, registry: CollectorRegistry) -> DriftWatch | 
 
         return AdwinMonitor(loss="log", delta=delta)
 
-    return DriftWatch(open_monitor, registry)
+    return DriftWatch(open_monitor, registry, rose=rose)

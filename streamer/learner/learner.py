@@ -65,6 +65,8 @@ class _Owned:
 
 Committed = Callable[[float, int], None]
 """Told of each commit: the seconds it took and the rows it changed."""
+RateFactor = Callable[[int], float]
+"""What learning rates are multiplied by for the next so many messages of the events topic."""
 
 
 class Learner:
@@ -84,6 +86,8 @@ class Learner:
         Called with bad messages before the offsets behind them are committed.
     committed
         Called after each commit, for metrics, in the thread that commits.
+    rate_factor
+        Asked once a batch. It may depend on anything: what it says is recorded with the commit.
     pipeline_depth
         Commits that may be under way while the next batch is learned, always carried out in order;
         0: each is done before the next batch.
@@ -100,6 +104,7 @@ class Learner:
         clock: Clock,
         dead_letter: DeadLetter,
         committed: Committed = lambda seconds, n_rows: None,
+        rate_factor: RateFactor = lambda n_events: 1.0,
         pipeline_depth: int = 0,
     ) -> None:
         self.counts = LearnerCounts()
@@ -111,6 +116,7 @@ class Learner:
         self._clock = clock
         self._dead_letter = dead_letter
         self._committed = committed
+        self._rate_factor = rate_factor
         self._pipeline = CommitPipeline(pipeline_depth)
         self._shared = SharedState(models)
         self._owned: dict[int, _Owned] = {}
@@ -256,10 +262,13 @@ class Learner:
             waiting = {topic: lag.get((topic, partition), 0) for topic in self._settings.topics}
             inputs = owned.inputs.ready(waiting)
             if inputs:
-                for step in owned.learner.learn(inputs):
-                    self._commit(owned, inputs, step)
+                factor = self._rate_factor(len(inputs.get(self._settings.topic, ())))
+                for step in owned.learner.learn(inputs, rate_factor=factor):
+                    self._commit(owned, inputs, step, factor)
 
-    def _commit(self, owned: _Owned, inputs: Mapping[str, MessageBatch], step: Step) -> None:
+    def _commit(
+        self, owned: _Owned, inputs: Mapping[str, MessageBatch], step: Step, rate_factor: float
+    ) -> None:
         """Commit what a step changed.
 
         (1) Take what others committed meanwhile and shorten the own step for it. (2) Collect the
@@ -279,7 +288,11 @@ class Learner:
         entry = Entry(
             partition=partition,
             schedule=Schedule(
-                version=owned.version + 1, offsets=step.offsets, seen=seen, merged=merged
+                version=owned.version + 1,
+                offsets=step.offsets,
+                seen=seen,
+                merged=merged,
+                rate_factor=rate_factor,
             ),
             change=change,
             watermark_ms=owned.state.watermark_ms,

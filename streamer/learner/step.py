@@ -117,18 +117,23 @@ class PartitionLearner:
             self.join.take(decided, answered)
             self.join.counts = self._counts.join
 
-    def learn(self, inputs: Inputs) -> Iterator[Step]:
+    def learn(self, inputs: Inputs, *, rate_factor: float = 1.0) -> Iterator[Step]:
         """Learn new messages; after each step the caller collects what it changed.
 
         Whatever a step took lies in its ranges of offsets, so that a step which is committed needs
         nothing of one that is not.
+
+        Parameters
+        ----------
+        rate_factor
+            What learning rates are multiplied by; to be recorded with the commit.
         """
         settings, counts = self._settings, self._counts
         decided = self._decided(inputs)
         decoded = self._decoded(inputs.get(settings.topic))
         answered, impressions = decoded.answers, decoded.impressions
         events_to = _end(inputs.get(settings.topic), self.next_offsets[settings.topic])
-        segments = self._segments(decoded, events_to)
+        segments = self._segments(decoded, events_to, rate_factor)
         for segment, shown in zip_longest(segments, self._fitting(decided)):
             offsets = {topic: (at, at) for topic, at in self.next_offsets.items()}
             answers_now = None
@@ -149,7 +154,9 @@ class PartitionLearner:
             self.next_offsets |= {topic: end for topic, (_, end) in offsets.items()}
             yield Step(offsets)
 
-    def _segments(self, decoded: DecodedBatch, to_offset: int) -> Iterator[Segment]:
+    def _segments(
+        self, decoded: DecodedBatch, to_offset: int, rate_factor: float
+    ) -> Iterator[Segment]:
         """Learn and count events, having evicted what had to go before each part of them."""
         counting = None
         if self._features is not None and decoded.counted is not None:
@@ -166,6 +173,7 @@ class PartitionLearner:
                 from_offset=at,
                 to_offset=end,
                 idle_expiry_ms=self._settings.idle_expiry_ms,
+                rate_factor=rate_factor,
             ):
                 if counting is not None:
                     counting.count(segment)

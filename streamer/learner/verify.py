@@ -223,7 +223,7 @@ class _Run:
             if batch is not None and len(batch):
                 inputs[topic] = batch
                 self.n_messages += len(batch)
-        step = next(self._learner.learn(inputs))
+        step = next(self._learner.learn(inputs, rate_factor=entry.rate_factor))
         if step.offsets != entry.offsets:
             return (
                 f"partition {self.state.partition}: entry {entry.version} took offsets"

@@ -68,9 +68,19 @@ class _IdsHead(msgspec.Struct, frozen=True, array_like=True):
     n_removed: _Count
 
 
+class _ScheduleHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A :class:`Schedule`; a factor of 1 takes no bytes, as before there were others."""
+
+    version: int
+    offsets: dict[str, tuple[int, int]]
+    seen: dict[int, int]
+    merged: dict[int, int]
+    rate_factor: float | msgspec.UnsetType = msgspec.UNSET
+
+
 class _EntryHead(msgspec.Struct, frozen=True, array_like=True):
     partition: int
-    schedule: Schedule
+    schedule: _ScheduleHead
     watermark_ms: int
     committed_ms: int
     n_events: int
@@ -82,7 +92,7 @@ class _EntryHead(msgspec.Struct, frozen=True, array_like=True):
 
 _ENCODER = msgspec.msgpack.Encoder()
 _ENTRY = msgspec.msgpack.Decoder(_EntryHead)
-_SCHEDULE = msgspec.msgpack.Decoder(Schedule)
+_SCHEDULE = msgspec.msgpack.Decoder(_ScheduleHead)
 _LAYOUT = msgspec.msgpack.Decoder(Layout)
 _PROGRESS = msgspec.msgpack.Decoder(Progress)
 
@@ -96,7 +106,7 @@ def encode_entry(entry: Entry) -> bytes:
     buffers = [_raw(entry.publish_ms, "i8")]
     head = _EntryHead(
         partition=entry.partition,
-        schedule=_in_order(entry.schedule),
+        schedule=_schedule_head(entry.schedule),
         watermark_ms=entry.watermark_ms,
         committed_ms=entry.committed_ms,
         n_events=entry.n_events,
@@ -129,7 +139,7 @@ def decode_entry(data: bytes) -> Entry:
         raise _damaged("an entry", data, error) from error
     return Entry(
         partition=head.partition,
-        schedule=head.schedule,
+        schedule=_schedule(head.schedule),
         change=Change(withdrawn, ids, tables),
         watermark_ms=head.watermark_ms,
         publish_ms=publish_ms,
@@ -139,12 +149,12 @@ def decode_entry(data: bytes) -> Entry:
 
 
 def encode_schedule(schedule: Schedule) -> bytes:
-    return _record(_in_order(schedule), ())
+    return _record(_schedule_head(schedule), ())
 
 
 def decode_schedule(data: bytes) -> Schedule:
     """Raises as :func:`decode_entry`."""
-    return _head(data, _SCHEDULE, "a schedule")[0]
+    return _schedule(_head(data, _SCHEDULE, "a schedule")[0])
 
 
 def encode_layout(layout: Layout) -> bytes:
@@ -289,13 +299,19 @@ def _items(mapping: Mapping[_KeyT, _ValueT]) -> list[tuple[_KeyT, _ValueT]]:
     return sorted(mapping.items(), key=lambda item: item[0])
 
 
-def _in_order(schedule: Schedule) -> Schedule:
-    return Schedule(
-        schedule.version,
-        dict(_items(schedule.offsets)),
-        dict(_items(schedule.seen)),
-        dict(_items(schedule.merged)),
+def _schedule_head(schedule: Schedule) -> _ScheduleHead:
+    return _ScheduleHead(
+        version=schedule.version,
+        offsets=dict(_items(schedule.offsets)),
+        seen=dict(_items(schedule.seen)),
+        merged=dict(_items(schedule.merged)),
+        rate_factor=msgspec.UNSET if schedule.rate_factor == 1 else schedule.rate_factor,
     )
+
+
+def _schedule(head: _ScheduleHead) -> Schedule:
+    factor = 1.0 if head.rate_factor is msgspec.UNSET else head.rate_factor
+    return Schedule(head.version, head.offsets, head.seen, head.merged, factor)
 
 
 def _record(head: object, buffers: Iterable[bytes]) -> bytes:
