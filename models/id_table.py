@@ -235,9 +235,7 @@ class IdTable:
     def seen(self, slots: Slots, offsets: NDArray[np.int64], ts_ms: NDArray[np.int64]) -> None:
         """Note events of ids: the last offset and the greatest event time of each slot."""
         self.meta.touch(slots)
-        values = self.meta.values
-        values[slots, META_LAST_OFFSET] = offsets  # numpy keeps the last of repeated slots
-        np.maximum.at(values[:, META_LAST_TS], slots, ts_ms)
+        _see(self.meta.values, slots, offsets, ts_ms)
 
     # --- eviction ------------------------------------------------------------------------------
 
@@ -293,6 +291,11 @@ class IdTable:
 
     # --- what changed, and loading -------------------------------------------------------------
 
+    @property
+    def changed(self) -> bool:
+        """Whether ids were admitted or dropped since :meth:`settle`."""
+        return len(self._added) > 0 or len(self._removed) > 0
+
     def changes(self) -> IdChange:
         """Ids admitted and dropped since :meth:`settle`."""
         added = np.array(self._added, dtype=np.int32)
@@ -324,6 +327,16 @@ class IdTable:
         self.map.insert(keys, slots)
         self._unmapped += slots.tolist()
         self._free = sorted(set(range(self.n_slots)).difference(slots.tolist()))
+
+
+@numba.njit(cache=True, nogil=True)
+def _see(
+    meta: NDArray[np.int64], slots: Slots, offsets: NDArray[np.int64], ts_ms: NDArray[np.int64]
+) -> None:
+    for i in range(len(slots)):
+        row = meta[slots[i]]
+        row[META_LAST_OFFSET] = offsets[i]
+        row[META_LAST_TS] = max(row[META_LAST_TS], ts_ms[i])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -200,12 +200,13 @@ class PartitionState:
                 self.shared.add({name: tables[name]})
         withdrawn = {name: _joined(parts) for name, parts in self._withdrawn.items()}
         self._withdrawn.clear()
-        changes = {entity: ids.changes() for entity, ids in self.ids.items()}
-        for entity, change in changes.items():
-            self.ids[entity].settle()
-            self._note_ids(entity, change)
-        ids = {e: c for e, c in changes.items() if len(c.added) or len(c.removed)}
-        return Change(withdrawn=withdrawn, ids=ids, tables=tables)
+        changes: dict[str, IdChange] = {}
+        for entity, ids in self.ids.items():
+            if ids.changed:
+                changes[entity] = ids.changes()
+                self._note_ids(entity, changes[entity])
+            ids.settle()
+        return Change(withdrawn=withdrawn, ids=changes, tables=tables)
 
     def _keys(self, spec: TableSpec, slots: Slots) -> Keys:
         keys: Keys = (

@@ -176,6 +176,8 @@ class TouchedSlots:
         return self.order[: self.n].copy()
 
     def clear(self) -> None:
+        if self.n == 0:
+            return
         self._flags[self.order[: self.n]] = 0
         self.n = 0
 
