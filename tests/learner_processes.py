@@ -153,6 +153,12 @@ class Deployment:
         self._processes.append(scorer)
         return scorer
 
+    def start_features(self) -> StreamerProcess:
+        """Start a worker of the windowed features."""
+        worker = StreamerProcess(["features", "run"], self._environment, self._new_log())
+        self._processes.append(worker)
+        return worker
+
     def _new_log(self) -> Path:
         return self._folder / f"process-{len(self._processes)}.log"
 
