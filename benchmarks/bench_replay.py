@@ -12,8 +12,8 @@ which are seen before the clock starts, then takes turns, several rounds of each
   no metric at all (on fewer events: it is slow).
 
 Rates are of ranked events/s by the wall clock, medians over the rounds, on one core; ``cpu_us`` is
-the processor time an event. Against ourselves, a replay's time is that of all it does, also of what
-comes before the first ranked event.
+the processor time an event, which tells more where the cores are shared. Against ourselves, a
+replay's time is that of all it does, also of what comes before the first ranked event.
 """
 
 from __future__ import annotations
@@ -160,6 +160,7 @@ def main() -> None:
             "events_per_cpu_s": {name: round(1e6 / each, 1) for name, each in cpu_us.items()},
             "cpu_us": {name: round(each, 1) for name, each in cpu_us.items()},
             "vs_river": {name: round(rates[name] / rates["river"], 1) for name in MODELS},
+            "vs_river_by_cpu": {name: round(cpu_us["river"] / cpu_us[name], 1) for name in MODELS},
             "wall_us": {name: timing.wall_us for name, timing in timings.items()},
             "environment": environment("msgspec", "numba", "numpy", "river"),
         },

@@ -66,6 +66,16 @@ def test_slots_beyond_the_last_live_one_are_forgotten() -> None:
     assert _admit(table, ["d"], offset=5) == [1]
 
 
+def test_new_slots_are_handed_out_once_and_while_their_ids_live() -> None:
+    table = IdTable("user", rows_max=8)
+    _admit(table, ["a", "b", "c", "d"])
+    table.evict(np.array([0, 1], dtype=np.int32))
+    assert _admit(table, ["e"], offset=5) == [0]  # taken twice, and by now it holds another id
+    assert table.take_unmapped().tolist() == [0, 2, 3]
+    assert table.take_unmapped().tolist() == []
+    assert _reloaded(table).take_unmapped().tolist() == [0, 2, 3]
+
+
 def test_planning_changes_nothing() -> None:
     table = IdTable("user", rows_max=4, sightings_min=2)
     table.plan(["a", "b", "a", "a"])

@@ -162,6 +162,7 @@ def test_rank_and_list_by_hand() -> None:
     assert placed(scores, -1, k=5) == (NOT_RANKED, [1, 3, 2, 0, -1])
     assert placed(scores, 1, excluded=(1,)) == (NOT_RANKED, [3, 2, 0])
     assert placed([0.0, math.nan], 0)[0] == NOT_A_NUMBER
+    assert placed([0.0, math.nan], 0, excluded=(1,)) == (0, [0, -1, -1])
 
 
 def test_ties_fall_at_random_or_against_the_target() -> None:
