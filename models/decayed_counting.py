@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +13,7 @@ from models.decay import add_counted, forward_weights
 from models.decayed_features import ID_ENTITY_OF, WHOLE, DecayedFeatures
 from models.id_table import EVICTED_SHARE
 from models.ingest import Segment
+from models.key_map import find_slot
 from models.partition import PartitionState
 from models.table import Keys, Slots
 
@@ -84,34 +86,42 @@ class Counting:
         part = slice(start, n)
         types, values = events.types[part], events.values[part]
         dated = forward_weights(events.ts_ms[part], self._model.half_lives)
-        offsets = events.offsets[part]
-        found = [
-            (of.entity, *of.slots(n, _known_keys(of.entity, offsets, learned, self._state)))
-            for of in self._of
-        ]
+        found = [(of.entity, *of.slots(n, learned)) for of in self._of]
         if WHOLE in self._model.counters:
-            places = np.flatnonzero(self._model.counts_type[WHOLE][types])
+            places = start + np.flatnonzero(self._model.counts_type[WHOLE][types])
             found.append((WHOLE, places, np.zeros(len(places), dtype=np.int32)))
             self._state.contributions[self._model.table(WHOLE)].reserve(1)
         for entity, places, slots in found:
             table = self._state.contributions[self._model.table(entity)]
             table.touch(slots)
             counters = self._model.kernel_counters[entity]
-            add_counted(table.values, slots, places, types, values, *dated, counters)
+            add_counted(table.values, slots, places - start, types, values, *dated, counters)
 
 
-def _known_keys(
-    entity: str, offsets: NDArray[np.int64], learned: Segment, state: PartitionState
-) -> tuple[NDArray[np.bool_], Keys]:
-    """``(n,)`` of the events at some offsets: whether the id's key is known from what has been
-    learned, and the key."""
-    slots = {"user": learned.user_slots, "item": learned.item_slots}.get(entity)
-    if slots is None or slots.max(initial=-1) < 0:
-        return np.zeros(len(offsets), dtype=np.bool_), np.zeros(len(offsets), dtype=np.uint64)
-    if not np.array_equal(learned.offsets, offsets):
-        at = np.minimum(np.searchsorted(learned.offsets, offsets), len(slots) - 1)
-        slots = np.where(learned.offsets[at] == offsets, slots[at], -1)
-    return slots >= 0, state.ids[entity].keys[slots]  # the key of slot -1 is not looked at
+@numba.njit(cache=True, nogil=True)
+def _known_slots(
+    places: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    learned_offsets: NDArray[np.int64],
+    learned_slots: Slots,
+    keys: Keys,
+    buckets: Keys,
+    slots: Slots,
+) -> Slots:
+    """``(n,)`` slots of the events at some places, -1 where they are not known.
+
+    They are found by the key of the user or item just learned: ``keys`` are by its slot, and
+    ``buckets`` and ``slots`` the map of the ids that are counted for.
+    """
+    found = np.full(len(places), -1, dtype=np.int32)
+    at = 0
+    for i in range(len(places)):
+        offset = offsets[places[i]]
+        while at < len(learned_offsets) and learned_offsets[at] < offset:
+            at += 1
+        if at < len(learned_offsets) and learned_offsets[at] == offset and learned_slots[at] >= 0:
+            found[i] = find_slot(buckets, slots, keys[learned_slots[at]])
+    return found
 
 
 class _EntityEvents:
@@ -153,17 +163,13 @@ class _EntityEvents:
         n = max(1, self._ids.rows_max // EVICTED_SHARE)
         return np.sort(live[np.argsort(left, kind="stable")[:n]])
 
-    def slots(
-        self, n: int, known: tuple[NDArray[np.bool_], Keys]
-    ) -> tuple[NDArray[np.int64], Slots]:
-        """Places (among ``known``, which are all events up to place ``n`` that have not been
-        counted) and slots of those events that count; new ids are admitted."""
-        start, first = self._n_counted, n - len(known[0])
+    def slots(self, n: int, learned: Segment) -> tuple[NDArray[np.int64], Slots]:
+        """Places and slots of the events before place ``n`` that were not counted yet and do; new
+        ids are admitted."""
+        start = self._n_counted
         self._n_counted = int(np.searchsorted(self._places, n))
         places = self._places[start : self._n_counted]
-        has_key, keys = known[0][places - first], known[1][places - first]
-        slots = np.full(len(places), -1, dtype=np.int32)
-        slots[has_key] = self._ids.map.find(keys[has_key])
+        slots = self._of_learned(places, learned)
         missing = np.flatnonzero(slots < 0)
         if len(missing):
             at = places[missing]
@@ -173,4 +179,20 @@ class _EntityEvents:
             self._ids.apply(plan, len(names), names, self._events.offsets[at])
             self._state.reserve()
             slots[missing] = plan.slots  # -1 where another id has the same key
-        return places - first, slots
+        return places, slots
+
+    def _of_learned(self, places: NDArray[np.int64], learned: Segment) -> Slots:
+        """Slots of ids that a segment names and that are admitted; -1 for the others."""
+        of_segment = {"user": learned.user_slots, "item": learned.item_slots}.get(self.entity)
+        if of_segment is None:
+            return np.full(len(places), -1, dtype=np.int32)
+        found: Slots = _known_slots(
+            places,
+            self._events.offsets,
+            learned.offsets,
+            of_segment,
+            self._state.ids[self.entity].keys,
+            self._ids.map.buckets,
+            self._ids.map.slots,
+        )
+        return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import heapq
 from bisect import bisect_left
@@ -26,6 +27,7 @@ EVICTED_SHARE = 64
 """A full table drops 1/64 of its rows at once, so that eviction costs nothing on average."""
 
 
+@functools.lru_cache(maxsize=1 << 14)  # an id is often admitted to several tables, one by one
 def id_key(name: bytes) -> int:
     """First 8 bytes (little endian) of BLAKE2b-64 of an id: its key in logs and stores."""
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
