@@ -300,9 +300,7 @@ class Table:
         if spec.merge is Merge.SUM:
             now -= self._before[: len(touched)]
         elif spec.merge is Merge.DECAYED:
-            before = self._before[: len(touched)]
-            same_epoch = now[:, 0::2] == before[:, 0::2]
-            now[:, 1::2] -= np.where(same_epoch, before[:, 1::2], 0)
+            _subtract_decayed(now, self._before)
         return touched, now
 
     def settle(self) -> None:
@@ -354,6 +352,15 @@ def _fold_sum(values: Array, slots: Slots, changes: Array) -> None:
         row = slots[i]
         for j in range(values.shape[1]):
             values[row, j] += changes[i, j]
+
+
+@numba.njit(cache=True, nogil=True)
+def _subtract_decayed(now: Array, before: Array) -> None:
+    """Leave what was added: all of it where a newer epoch has begun."""
+    for i in range(len(now)):
+        for j in range(0, now.shape[1], 2):
+            if now[i, j] == before[i, j]:
+                now[i, j + 1] -= before[i, j + 1]
 
 
 @numba.njit(cache=True, nogil=True)
