@@ -1,8 +1,9 @@
 """What are features that move with time worth, where trends last minutes, and on MovieLens?
 
 Simulated users ask the live system, each contender of its own, and learn it from their clicks on
-what it showed; at any time some items surge: everybody wants them, for some minutes. Users, times
-and coins are the same for all contenders, so they are compared in pairs, over seeds.
+what it showed and on what they come across by browsing; at any time some items surge: everybody
+wants them, for some minutes. Users, times, coins and finds are the same for all contenders, so they
+are compared in pairs, over seeds.
 
 - ``all``: as it comes, with windowed and fading features and those of time;
 - ``windows``: without the fading ones; ``fading``: without the windowed ones;
@@ -32,7 +33,7 @@ from benchmarks.environment import environment, parser, write
 from benchmarks.regret_live import AT_ONCE, STEP_MS, System, play
 from benchmarks.regret_policies import Played
 from producers.datasets import open_log
-from producers.simulator import SimulatorConfig
+from producers.simulator import Simulator, SimulatorConfig
 from streamer.config import Config, feature_definitions, load_config
 from streamer.replay.experiment import Experiment
 from streamer.replay.result import result_of
@@ -58,6 +59,7 @@ class World:
     minutes: int
     surges: int
     surge_minutes: float
+    browsed: int
 
     def of(self, seed: int) -> SimulatorConfig:
         return SimulatorConfig(
@@ -71,6 +73,19 @@ class World:
     @property
     def n_decisions(self) -> int:
         return self.minutes * 60_000 // STEP_MS * AT_ONCE
+
+
+class Browsed(System):
+    """A live system that is told what users find by themselves, too."""
+
+    def __init__(self, simulator: Simulator, flags: dict[str, Any], *, n_a_step: int) -> None:
+        super().__init__(simulator, flags)
+        self._n_a_step = n_a_step
+
+    def ask(self, user_ids: Sequence[str], ts_ms: int) -> list[list[str]]:
+        times = np.full(self._n_a_step, ts_ms - STEP_MS, np.int64)
+        self.publish(self._simulator.organic_events(times))
+        return super().ask(user_ids, ts_ms)
 
 
 def flags_of(contender: str) -> dict[str, Any]:
@@ -88,10 +103,16 @@ def flags_of(contender: str) -> dict[str, Any]:
 def played(contender: str, seed: int, world: World) -> Played:
     """One run, in a process of its own."""
     flags = flags_of(contender) | {"learner.seed": seed}
-    return play(world.of(seed), lambda sim: System(sim, flags), n_decisions=world.n_decisions)
+    return play(
+        world.of(seed),
+        lambda sim: Browsed(sim, flags, n_a_step=world.browsed),
+        n_decisions=world.n_decisions,
+    )
 
 
-def play_all(world: World, seeds: Sequence[int]) -> dict[str, list[Played]]:
+def play_all(
+    world: World, seeds: Sequence[int], contenders: Sequence[str]
+) -> dict[str, list[Played]]:
     """Contender → a run a seed."""
     found: dict[tuple[str, int], Played] = {}
     context = multiprocessing.get_context("spawn")
@@ -99,11 +120,11 @@ def play_all(world: World, seeds: Sequence[int]) -> dict[str, list[Played]]:
         running = {
             pool.submit(played, contender, seed, world): (contender, seed)
             for seed in seeds
-            for contender in HELD
+            for contender in contenders
         }
         for future in as_completed(running):
             found[running[future]] = future.result()
-    return {contender: [found[contender, seed] for seed in seeds] for contender in HELD}
+    return {contender: [found[contender, seed] for seed in seeds] for contender in contenders}
 
 
 def compared(runs: dict[str, list[Played]]) -> dict[str, Any]:
@@ -156,14 +177,21 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=5)
     options.add_argument("--surges", type=int, default=5, help="items that surge at any time")
     options.add_argument("--surge-minutes", type=float, default=10.0)
+    options.add_argument("--browsed", type=int, default=5, help="clicks by browsing every 2 s")
+    options.add_argument(
+        "--contenders", nargs="+", choices=list(HELD), default=list(HELD), help="beside none"
+    )
     options.add_argument("--log", type=Path, help="a log to be replayed, such as ml-latest-small")
     options.add_argument("--warmup", type=float, default=0.3, help="share of it learned only")
     given = options.parse_args()
-    world = World(given.users, given.items, given.minutes, given.surges, given.surge_minutes)
+    world = World(
+        given.users, given.items, given.minutes, given.surges, given.surge_minutes, given.browsed
+    )
+    contenders = list(dict.fromkeys([*given.contenders, "none"]))
     seeds = range(given.seed, given.seed + given.seeds)
     result = {
         "world": asdict(world) | {"seeds": list(seeds), "requests": world.n_decisions},
-        "simulated": compared(play_all(world, seeds)),
+        "simulated": compared(play_all(world, seeds, contenders)),
         "replayed": replayed(given.log, given.warmup) if given.log else None,
         "environment": environment("numpy", "numba"),
     }

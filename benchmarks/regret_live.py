@@ -90,8 +90,12 @@ class System:
     def react(self, number: int, ts_ms: int) -> list[Event]:
         user_id, request_id, slate = self._asked[number]
         events = self._simulator.react(user_id, slate, ts_ms, request_id)
-        self._live.publish(*events)
+        self.publish(events)
         return events
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Tell the system of events."""
+        self._live.publish(*events)
 
 
 class Baseline:
