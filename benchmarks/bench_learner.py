@@ -7,6 +7,8 @@ then takes turns, several rounds of each, at
   librdkafka's defaults it idles for most of the time: ``raw_untuned``);
 - ``learner``: the product: consume → decode → learn → commit to a real Redis, with the default
   settings; ``learner_bpr`` with BPR and one negative, the cheapest step;
+- ``learner_bpr_counts_nothing``: the same without fading features: ``fading_features_us`` is what
+  those of the default set cost an event, the admission of their ids included;
 - ``river``: the raw loop + ``BiasedMF.learn_one`` (on fewer messages: it is slow).
 
 Ratios are of events/s by the wall clock, medians over the rounds; ``cpu_us`` is the processor time
@@ -29,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import confluent_kafka as ck
+import msgspec
 import numpy as np
 import orjson
 from river import optim, reco
@@ -181,6 +184,13 @@ def with_own_store(config: Config, **flags: Any) -> Config:
     )
 
 
+def without_features(config: Config) -> Config:
+    """BPR as in ``learner_bpr``, and no features that fade."""
+    cheap = with_own_store(config, mf__loss="bpr", mf__n_negatives=1, mf__recent_share=0.8)
+    windowed = {name: each for name, each in cheap.features.items() if not each.half_life}
+    return msgspec.structs.replace(cheap, features=windowed)
+
+
 def profile(config: Config, n: int) -> list[dict[str, Any]]:
     """Where one round goes: microseconds an event by function, its callees left out."""
     profiler = cProfile.Profile()
@@ -211,6 +221,7 @@ def measure(config: Config, n: int, n_river: int, n_rounds: int) -> dict[str, Ti
                 with_own_store(config, mf__loss="bpr", mf__n_negatives=1, mf__recent_share=0.8), n
             ),
         ),
+        "learner_bpr_counts_nothing": (n, lambda: run_learner(without_features(config), n)),
         "river": (n_river, lambda: run_river(config, n_river)),
     }
     timings = {name: Timing(n_events) for name, (n_events, _) in contenders.items()}
@@ -260,6 +271,9 @@ def main() -> None:
             "n_negatives": config.mf.n_negatives,
             "events_per_s": {name: round(rate) for name, rate in rates.items()},
             "cpu_us": {name: round(timing.cpu_us(), 2) for name, timing in timings.items()},
+            "fading_features_us": round(
+                timings["learner_bpr"].cpu_us() - timings["learner_bpr_counts_nothing"].cpu_us(), 2
+            ),
             "vs_raw_consume": round(rates["learner"] / rates["raw"], 3),
             "vs_river": round(rates["learner"] / rates["river"], 2),
             "bpr_vs_raw_consume": round(rates["learner_bpr"] / rates["raw"], 3),
