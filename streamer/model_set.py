@@ -161,6 +161,9 @@ def compile_kernels(models: Sequence[Model]) -> None:
         counting.make_room()
         counting.count(segments[-1])
         other.apply(state.collect())
+        for entity in features.counters:
+            cells = state.contributions[features.table(entity)].values
+            features.sums(entity, cells, int(feedback.ts_ms[0]))  # what a scorer does with them
     for bandit in (model for model in models if isinstance(model, Bandit)):
         outcomes = Examples(
             offsets=feedback.offsets,
