@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamer.config import Config
+from streamer.errors import ConfigError
 from streamer.events import EVENT_CODES, decode_events
 from streamer.features.categories import ItemCategories
 from streamer.features.engine import FeatureEngine
@@ -30,6 +31,11 @@ class FeatureWorker:
     ----------
     broker
         Has the topics of events, items and features.
+
+    Raises
+    ------
+    ConfigError
+        Where a feature needs what is not installed.
     """
 
     def __init__(
@@ -37,7 +43,14 @@ class FeatureWorker:
     ) -> None:
         topics, windows = config.topics, config.windows
         held = followed_definitions(config)
-        self._engine = FeatureEngine(held, cells_max=windows.cells_max)
+        try:
+            self._engine = FeatureEngine(held, cells_max=windows.cells_max)
+        except ImportError as error:
+            raise ConfigError(
+                f"distinct users are counted with datasketches, which is not installed ({error}):"
+                " pip install 'streamer[features]', or leave them out of the ranking (ranks ="
+                " false)"
+            ) from error
         self._entities = self._engine.entities
         counted = {name for each in held for name in (*each.numerator, *each.denominator)}
         self._counts = np.array([name in counted for name in EVENT_CODES], np.bool_)
