@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamer.config import Config, known_keys, load_config
+from streamer.config.features import given_fields
 from streamer.events import Event, Request
 from streamer.replay.interactions import UNKNOWN, Interaction
 from streamer.replay.live import LiveSystem
@@ -49,6 +50,11 @@ def funnel_config(
     # How often rows are folded changes no parameter, and a log's clock runs fast.
     flags |= {"learner.checkpoint_interval_s": _NEVER_S, "bandit.policy": GREEDY}
     flags |= {"learner.seed": seed, "topics.partitions": n_partitions, **given}
+    flags |= {
+        f"features.{name}.{field}": value
+        for name, feature in config.features.items()
+        for field, value in given_fields(feature).items()
+    }
     loaded = load_config(os.devnull, env={}, flags=flags)
     return replace(loaded, features=config.features, windows=config.windows)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from streamer.config import Config
+from streamer.config import Config, FeatureConfig
 from streamer.errors import ConfigError
 from streamer.events import Event
 from streamer.replay.experiment import Experiment
@@ -105,6 +105,30 @@ def test_it_ranks_what_the_live_system_would_serve() -> None:
         scores = model.score(user_row, now_ms, len(items))
         assert np.argsort(-scores, kind="stable")[: len(served)].tolist() == served
         assert (scores > -np.inf).sum() > len(served) == 5
+
+
+def test_configured_features_recall_in_replay_too() -> None:
+    """What has risen of late is recalled, though it is neither of the user nor the most popular."""
+    counted = {"rising": FeatureConfig(numerator="rating", window="1d")}
+    base = Config(features=counted)
+    few = {"scorer.candidates_trending": "1", "scorer.candidates_mf": "0", "mf.factors": "8"}
+
+    def recalled(**more: str) -> set[int]:
+        config = funnel_config(base, few | more, seed=3, n_partitions=1)
+        assert config.features == counted
+        model = FunnelModel(config, k=1)
+        days = [("old", 0)] * 5 + [("new", 3)] * 2 + [("last", 5)]
+        events = [
+            event(f"u{number}", item, DAY_MS * day) for number, (item, day) in enumerate(days)
+        ]
+        rows = {"old": 0, "new": 1, "last": 2}
+        learn(model, events, [(number, rows[each.item_id]) for number, each in enumerate(events)])
+        model.sync(DAY_MS * 5)
+        return set(np.flatnonzero(model.score(UNKNOWN, DAY_MS * 4, 3) > -np.inf).tolist())
+
+    with_rising = recalled(**{"scorer.trending_feature": "rising"})
+    assert with_rising > recalled()
+    assert 1 in with_rising
 
 
 def test_scoring_changes_nothing() -> None:
