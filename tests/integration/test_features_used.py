@@ -13,7 +13,6 @@ from confluent_kafka.admin import AdminClient
 from streamer.application.recorded import verify_run
 from streamer.client import Publisher, Recommender
 from streamer.config import Config
-from streamer.errors import BadMessage
 from streamer.events import Decision, Event, decode_decision
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST
@@ -56,14 +55,14 @@ def some_clicks() -> list[Event]:
 
 
 def decisions(config: Config) -> list[Decision]:
+    """All that are on the topic now."""
     found = []
     with contextlib.closing(configured_reader(config)) as reader:
         reader.start(dict.fromkeys(reader.partitions(config.topics.topic("decisions")), EARLIEST))
-        while batches := reader.poll(n_max=1_000, timeout_s=0.3):
-            for batch in batches:
-                for value in batch.values:
-                    with contextlib.suppress(BadMessage):
-                        found.append(decode_decision(value))
+        ends = reader.end_offsets()
+        while any(reader.positions.get(where, 0) < end for where, end in ends.items()):
+            for batch in reader.poll(n_max=1_000, timeout_s=1.0):
+                found += [decode_decision(value) for value in batch.values]
     return found
 
 
@@ -89,13 +88,16 @@ def test_what_a_worker_counts_is_in_the_decisions(
             first = recommender.recommend("bob", timeout_s=30)
             assert {item.item_id for item in first.items} == {"hot", "cold", "x"}
 
-            def ranked_by_it() -> bool:
+            def ranked_by_it() -> list[Decision]:
                 recommender.recommend("bob", timeout_s=30)
-                latest = max(decisions(config), key=lambda each: each.ts)
-                return column(latest, "item_clicks_10m_missing")["hot"] == 0.0
+                return [
+                    each
+                    for each in decisions(config)
+                    if column(each, "item_clicks_10m_missing")["hot"] == 0.0
+                ]
 
-            wait_until(ranked_by_it, "the scorer knows what the worker published")
-        known = max(decisions(config), key=lambda each: each.ts)
+            wait_until(lambda: bool(ranked_by_it()), "the scorer knows what the worker published")
+            known = ranked_by_it()[-1]
         found = column(known, "item_clicks_10m")
         expected = {"hot": math.log(1 + N_CLICKS) / 4, "cold": math.log(2) / 4, "x": 0.0}
         assert found == pytest.approx(expected)
@@ -123,6 +125,7 @@ def test_a_cluster_without_the_features_topic_is_served_without_them(
         wait_until(deployment.caught_up, "the click is learned")
         with Recommender(config=config) as recommender:
             recommender.recommend("bob", timeout_s=30)
+            wait_until(lambda: bool(decisions(config)), "the decision is on its topic")
         (decision, *_) = decisions(config)
         assert column(decision, "item_clicks_10m_missing") == {"a": 1.0}
         assert scorer.log.count("features_missing") == 1
