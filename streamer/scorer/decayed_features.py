@@ -75,7 +75,7 @@ class DecayedView:
         """At most ``n`` keys of the entities with the largest values of a feature at a time.
 
         The largest comes first, and equal ones in the order of their keys. All rows are read, some
-        3 ms for 100,000 items, once for a version and a time.
+        10 ms for 100,000 items, once for a version and a time.
         """
         asked = name, n, at_ms
         found = self._tops.get(asked)
