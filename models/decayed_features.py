@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +17,6 @@ from models.decay import (
 )
 from models.protocols import Batch
 from models.table import FEATURE_ITEM, FEATURE_SURFACE, FEATURE_USER, Change, Keys, Merge, TableSpec
-from models.windows import smoothed_ratio
 
 if TYPE_CHECKING:
     from models.partition import PartitionState
@@ -195,16 +195,10 @@ class DecayedFeatures:
             if below is None:
                 values[:, column] = amounts
                 continue
-            n = sums[:, below]
-            remembered = (amounts == amounts) | (n == n)  # not NaN, either of them
-            parent = self._whole_ratio(self.features[name], whole)
-            ratio = smoothed_ratio(
-                np.where(amounts == amounts, amounts, 0.0),
-                np.where(n == n, n, 0.0),
-                parent=np.array([parent]),
-                smoothing=self.features[name].smoothing,
-            )
-            np.copyto(values[:, column], ratio, where=remembered)
+            parent, smoothing = self._whole_ratio(self.features[name], whole), 0.0
+            if parent == parent:
+                smoothing = self.features[name].smoothing
+            _ratios(amounts, sums[:, below], parent, smoothing, values[:, column])
         return values
 
     def _whole_ratio(self, feature: DecayedFeature, whole: NDArray[np.float64]) -> float:
@@ -214,6 +208,24 @@ class DecayedFeatures:
         counted = self.counters[WHOLE]
         n = whole[counted.index(below)]
         return float(np.nan_to_num(whole[counted.index(above)]) / n) if n > 0 else np.nan
+
+
+@numba.njit(cache=True, nogil=True)
+def _ratios(
+    above: NDArray[np.float64],
+    below: NDArray[np.float64],
+    parent: float,
+    smoothing: float,
+    ratios: NDArray[np.float64],
+) -> None:
+    """:func:`models.windows.smoothed_ratio` where something is remembered; the rest stays."""
+    for i in range(len(above)):
+        if np.isnan(above[i]) and np.isnan(below[i]):
+            continue
+        total = 0.0 if np.isnan(above[i]) else above[i]
+        n = smoothing if np.isnan(below[i]) else below[i] + smoothing
+        if n > 0.0:
+            ratios[i] = (total + smoothing * parent) / n if smoothing else total / n
 
 
 def _pair(feature: DecayedFeature) -> tuple[Counter, Counter | None]:

@@ -81,14 +81,12 @@ class _Group:
     """Features of one kind of entity."""
 
     def __init__(self, definitions: Sequence[FeatureDefinition]) -> None:
+        definitions = sorted(definitions, key=lambda each: each.held_by)
         self._names = [each.name for each in definitions]
-        held_by = np.array([each.held_by for each in definitions])
+        holders = [each.held_by for each in definitions]
         self._held = {
-            holder: (
-                np.flatnonzero(held_by == holder),
-                np.array(self._names)[held_by == holder].tolist(),
-            )
-            for holder in np.unique(held_by).tolist()
+            holder: slice(holders.index(holder), holders.index(holder) + holders.count(holder))
+            for holder in dict.fromkeys(holders)
         }
         self._missing = [missing(name) for name in self._names]
         self._crossed = [[crossed(name, z) for name in self._names] for z in (MF_Z, TRENDING_Z)]
@@ -100,9 +98,10 @@ class _Group:
     def values(self, situation: Situation, entity: FeatureEntity, keys: Keys) -> Floats:
         """``(len(keys), n_features)``, NaN where missing."""
         values = np.empty((len(keys), len(self._names)))
-        for holder, (places, names) in self._held.items():
+        for holder, places in self._held.items():
             source = situation.known if holder == "windows" else situation.version.decayed
-            values[:, places] = source.values(entity, keys, names, situation.at_ms)
+            found = source.values(entity, keys, self._names[places], situation.at_ms)
+            values[:, places] = found
         return values
 
     def columns(self, values: Floats) -> Columns:

@@ -46,9 +46,7 @@ class RowView:
     def rows(self, rows: Slots) -> tuple[NDArray[np.intp], Array]:
         """Positions among ``rows`` that were ever written, and ``(n, width)`` copies of them;
         negative rows are absent."""
-        inside = np.flatnonzero((rows >= 0) & (rows < len(self.positions)))
-        positions = self.positions[rows[inside]]
-        inside, positions = inside[positions >= 0], positions[positions >= 0]
+        inside, positions = _written(rows, self.positions)
         chunks, places = positions >> self.chunk_bits, positions & ((1 << self.chunk_bits) - 1)
         found = np.zeros((0, 0))
         used = np.flatnonzero(np.bincount(chunks)).tolist()
@@ -59,6 +57,18 @@ class RowView:
                 found = np.empty((len(inside), stored.shape[1]), dtype=stored.dtype)
             _take_rows(found, stored, chunks, places, chunk)
         return inside, found
+
+
+@numba.njit(cache=True, nogil=True)
+def _written(rows: Slots, positions: Slots) -> tuple[NDArray[np.intp], Slots]:
+    """Which of ``rows`` are there, and where they lie."""
+    inside, found = np.empty(len(rows), dtype=np.intp), np.empty(len(rows), dtype=np.int32)
+    n = 0
+    for i in range(len(rows)):
+        if 0 <= rows[i] < len(positions) and positions[rows[i]] >= 0:
+            inside[n], found[n] = i, positions[rows[i]]
+            n += 1
+    return inside[:n], found[:n]
 
 
 @numba.njit(cache=True, nogil=True)
