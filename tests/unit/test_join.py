@@ -141,6 +141,18 @@ def test_events_without_a_request_go_to_the_latest_decision_that_shows_the_item(
         assert join.counts.n_unmatched == 1, steps
 
 
+def test_a_decision_that_comes_after_its_time_does_not_take_what_was_matched_before() -> None:
+    settings = replace(SETTINGS, match_without_request=True)
+    decisions = [
+        decided("old", START_MS),
+        decided("beyond", START_MS + 400, items="xyz"),  # by now all up to 300 should be known
+        decided("behind", START_MS + 200),
+    ]
+    for steps in ([(3, 1)], [(0, 1), (3, 0)], [(2, 1), (1, 0)], [(1, 1), (1, 0), (1, 0)]):
+        outcomes, _ = learned(decisions, [Answer(START_MS + 300)], steps, settings)
+        assert outcomes == {(0, "a"): 1.0, (0, "b"): 0.0, (0, "c"): 0.0}, steps
+
+
 def test_what_was_foreseen_is_compared_with_what_came() -> None:
     decisions = [decided("r", expected=(0.4, 0.04, 0.0))]
     _, join = learned(decisions, [Answer(START_MS + 1, "r"), tick(WINDOW_MS + 1)], [(1, 2)])
