@@ -123,9 +123,7 @@ class ItemFacts:
 
     def categories(self, keys: Keys) -> Places:
         """``(n, CATEGORIES_MAX)`` places in ``labels`` of each item's categories, then -1."""
-        rows = self._map.find(keys)
-        found: Places = np.full((len(keys), CATEGORIES_MAX), _NONE, dtype=np.int32)
-        found[rows >= 0] = self._categories[rows[rows >= 0]]
+        found: Places = _categories_of(self._map.find(keys), self._categories)
         return found
 
     def affinity(self, history: Keys, keys: Keys) -> NDArray[np.float64]:
@@ -154,6 +152,15 @@ class ItemFacts:
 
 def _known(rows: Slots) -> Slots:
     return rows[rows >= 0]
+
+
+@numba.njit(cache=True, nogil=True)
+def _categories_of(rows: Slots, categories: Places) -> Places:
+    found = np.full((len(rows), CATEGORIES_MAX), _NONE, dtype=np.int32)
+    for i in range(len(rows)):
+        if rows[i] >= 0:
+            found[i] = categories[rows[i]]
+    return found
 
 
 @numba.njit(cache=True, nogil=True)
