@@ -33,12 +33,14 @@ from streamer.features.published import message_of
 from streamer.features.recovery import RecoveryWatch
 from streamer.features.settings import TABLE, FeaturesSettings
 from streamer.features.shard import Shard, keys_by_partition
-from streamer.protocols import Clock, MessageBatch
+from streamer.protocols import Clock, MessageBatch, joined_batches
 
 try:
     import faust
     from aiokafka.errors import IllegalStateError
     from faust.auth import Credentials
+
+    from streamer.features.packs import PackingTransport, unpacked
 except ImportError as error:
     raise ImportError(
         "the windowed features run on Faust, which is not installed: pip install"
@@ -62,6 +64,8 @@ _IDLE_LOOKS: Final = 4
 """Looks in an idle time whether a partition that had no more to give has still no more."""
 _PENDING_BATCHES: Final = 4
 """Batches that may wait a partition before reading does."""
+_BUFFERED_PACKS: Final = 256
+"""On their way through Faust, a topic: 256 * 500 events are some 40 MB."""
 
 
 Reread = Callable[[str, int, int, int], Iterator[MessageBatch]]
@@ -123,8 +127,14 @@ def build_app(
         topic_disable_leader=True,
         topic_partitions=settings.n_partitions,
         topic_replication_factor=settings.replication_factor,
+        stream_buffer_maxsize=_BUFFERED_PACKS,
         web_enabled=False,
         Table=AcknowledgedTable,
+    )
+    app.transport = PackingTransport(
+        app,
+        topics=(settings.events_topic, settings.contributions_topic),
+        n_max=settings.batch_messages_max,
     )
     Worker(app, settings, categories, reread, clock, metrics).connect()
     return app
@@ -213,7 +223,7 @@ class Worker:
         table = app.Table(TABLE, partitions=n, key_type=bytes, value_type=bytes)
         assert isinstance(table, AcknowledgedTable), "it is the app's kind of table"
         self._table = table
-        self._pending: dict[int, list[Any]] = {}
+        self._pending: dict[int, list[tuple[Any, MessageBatch]]] = {}
         self._ingests: dict[int, Ingest] = {}
         self._look_s: dict[int, float] = {}
         self._given_all_ms: dict[int, int] = {}
@@ -267,12 +277,12 @@ class Worker:
         self._queue = events.channel.queue
         async for event in events.events():
             pending = self._pending.setdefault(event.message.partition, [])
-            pending.append(event)
-            if len(pending) >= self._settings.batch_messages_max:
+            pending.append((event, unpacked(event.message)))
+            if _n_messages(pending) >= self._settings.batch_messages_max:
                 async with self._changed:
                     self._changed.notify_all()
                     while (
-                        len(pending) >= bound
+                        _n_messages(pending) >= bound
                         and self._pending.get(event.message.partition) is pending
                     ):
                         await self._changed.wait()
@@ -292,22 +302,25 @@ class Worker:
     async def _flush(self, partition: int) -> None:
         """One batch: contributions and dead letters acknowledged, then its offsets may be."""
         waiting = self._pending.get(partition, [])
-        taken = waiting[: self._settings.batch_messages_max]
-        if not taken:
+        if not waiting:
             return
-        del waiting[: len(taken)]
+        n_packs, n_max = 1, self._settings.batch_messages_max
+        while n_packs < len(waiting) and _n_messages(waiting[: n_packs + 1]) <= n_max:
+            n_packs += 1
+        taken = waiting[:n_packs]
+        del waiting[:n_packs]
         async with self._changed:
             self._changed.notify_all()
         ingest = self._ingests.get(partition)
         if ingest is None:
             ingest = self._ingests[partition] = self._new_ingest(partition)
         n_before, at_ms = ingest.n_duplicates, self._clock.now_ms()
-        batch = _batch(self._settings.events_topic, partition, taken)
+        batch = joined_batches([pack for _, pack in taken])
         for complete in self._complete(batch, ingest.next_offset):
             bundles, rejected = ingest.take(complete, at_ms=at_ms)
             await self._send_bundles(bundles)
             await self._send_dead_letters(complete, rejected)
-        for event in taken:
+        for event, _ in taken:
             event.ack()
         self._look_s[partition] = self._now_s() + self._settings.idle_s
         self._given_all_ms.pop(partition, None)
@@ -399,28 +412,27 @@ class Worker:
 
     async def _read_bundles(self, stream: Any) -> None:
         async for event in stream.noack().events():
-            message = event.message
-            batch = _batch(message.topic, message.partition, [event])
-            for each in self._complete(batch, self._next_bundle.get(message.partition)):
-                for offset, payload in zip(each.offsets.tolist(), each.values, strict=True):
-                    await self._take_bundle(message.topic, message.partition, offset, payload)
-            after = message.offset + 1
-            self._next_bundle[message.partition] = max(
-                after, self._next_bundle.get(message.partition, after)
+            batch = unpacked(event.message)
+            for each in self._complete(batch, self._next_bundle.get(batch.partition)):
+                await self._take_bundles(each)
+            after = int(batch.offsets[-1]) + 1
+            self._next_bundle[batch.partition] = max(
+                after, self._next_bundle.get(batch.partition, after)
             )
             event.ack()
 
-    async def _take_bundle(
-        self, topic: str, partition: int, offset: int, payload: bytes | None
-    ) -> None:
-        """Count, keep and publish what one bundle brings."""
-        try:
-            bundle = decode_bundle(payload)
-        except BadMessage as bad:
-            await self._send_dead_letter(str(bad), topic, partition, offset, payload)
-            return
-        shard = self._shard(partition)
-        shard.take(bundle)
+    async def _take_bundles(self, batch: MessageBatch) -> None:
+        """Count, keep and publish what bundles bring that were fetched together."""
+        bundles = []
+        for offset, payload in zip(batch.offsets.tolist(), batch.values, strict=True):
+            try:
+                bundles.append(decode_bundle(payload))
+            except BadMessage as bad:
+                await self._send_dead_letter(
+                    str(bad), batch.topic, batch.partition, offset, payload
+                )
+        shard = self._shard(batch.partition)
+        shard.take(*bundles)
         await self._table.acknowledged()
         await self._close(shard)
 
@@ -478,16 +490,5 @@ class Worker:
         return asyncio.get_running_loop().time()
 
 
-def _batch(topic: str, partition: int, events: Sequence[Any]) -> MessageBatch:
-    """Faust's events as everything else here reads messages."""
-    messages = [event.message for event in events]
-    published = [
-        -1 if each.timestamp is None else round(each.timestamp * 1000) for each in messages
-    ]
-    return MessageBatch(
-        topic,
-        partition,
-        [each.value for each in messages],
-        np.array([each.offset for each in messages], np.int64),
-        np.array(published, np.int64),
-    )
+def _n_messages(packs: Sequence[tuple[Any, MessageBatch]]) -> int:
+    return sum(len(batch) for _, batch in packs)

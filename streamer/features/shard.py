@@ -89,14 +89,17 @@ class Shard:
 
     # --- taking ----------------------------------------------------------------------------------
 
-    def take(self, bundle: Bundle) -> None:
+    def take(self, *bundles: Bundle) -> None:
         """Count what has not been counted, and note how far the events have come."""
-        for part in bundle.parts:
-            given = received(part)
-            for series in self.engine.series:
-                if series.spec.entity == part.entity:
-                    self._count(series, given, bundle.source)
-        self._watermark.note(bundle.source, bundle.latest_ms, idle=bundle.idle, at_ms=bundle.at_ms)
+        for bundle in bundles:
+            for part in bundle.parts:
+                given = received(part)
+                for series in self.engine.series:
+                    if series.spec.entity == part.entity:
+                        self._count(series, given, bundle.source)
+            self._watermark.note(
+                bundle.source, bundle.latest_ms, idle=bundle.idle, at_ms=bundle.at_ms
+            )
 
     @property
     def watermark_ms(self) -> int:
