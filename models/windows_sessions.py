@@ -105,14 +105,7 @@ class SessionSums:
             return
         touched = np.isin(self._open.rows, sessions.rows)
         merged = _merged(_joined(self._open.where(touched), sessions), self._gap_ms)
-        together = _joined(self._open.where(~touched), merged)
-        order = np.lexsort((together.first_ms, together.rows))
-        self._open = Sessions(
-            together.rows[order],
-            together.first_ms[order],
-            together.last_ms[order],
-            together.sums[order],
-        )
+        self._open = _inserted(self._open.where(~touched), merged)
 
     def close(self, watermark_ms: int) -> Iterator[Closed]:
         """Results of the sessions that are over, all in one."""
@@ -140,6 +133,17 @@ def _joined(one: Sessions, other: Sessions) -> Sessions:
         np.concatenate([one.first_ms, other.first_ms]),
         np.concatenate([one.last_ms, other.last_ms]),
         np.concatenate([one.sums, other.sums]),
+    )
+
+
+def _inserted(kept: Sessions, new: Sessions) -> Sessions:
+    """Sessions of different keys together; both are in order, and so is what comes of them."""
+    at = np.searchsorted(kept.rows, new.rows)
+    return Sessions(
+        np.insert(kept.rows, at, new.rows),
+        np.insert(kept.first_ms, at, new.first_ms),
+        np.insert(kept.last_ms, at, new.last_ms),
+        np.insert(kept.sums, at, new.sums, axis=0),
     )
 
 

@@ -8,7 +8,7 @@ carries the partition and the offset of its event, which makes it recognizable w
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,10 +61,22 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Contributions as they came, with the offsets of their events."""
+    """Contributions to entities of one kind as they came.
+
+    Attributes
+    ----------
+    sources, offsets
+        ``(n,)`` partition and offset of the event of each.
+    """
 
     contributions: Contributions
+    sources: NDArray[np.int64]
     offsets: NDArray[np.int64]
+
+    def where(self, chosen: NDArray[np.bool_]) -> Received:
+        return Received(
+            self.contributions.where(chosen), self.sources[chosen], self.offsets[chosen]
+        )
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -102,33 +114,55 @@ def decode_bundle(payload: bytes | None) -> Bundle:
     return bundle
 
 
-def received(part: Part) -> Received:
-    """The columns of a part."""
-    n = len(part.ids)
-    return Received(
-        Contributions(
-            part.entity,
-            np.arange(n, dtype=np.int32),
-            part.ids,
-            np.array(part.types, np.int8),
-            np.array(part.ts_ms, np.int64),
-            np.array(part.values, np.float64),  # None becomes NaN
-            part.user_ids,
-        ),
-        np.array(part.offsets, np.int64),
-    )
+def rising(bundles: Iterable[Bundle]) -> Iterator[list[Bundle]]:
+    """Bundles in groups in which nothing comes twice: a source's offsets rise in each group."""
+    group: list[Bundle] = []
+    reached: dict[int, int] = {}
+    for bundle in bundles:
+        offsets = [part.offsets for part in bundle.parts if part.offsets]
+        if offsets:
+            if min(each[0] for each in offsets) <= reached.get(bundle.source, -1):
+                yield group
+                group, reached = [], {}
+            reached[bundle.source] = max(each[-1] for each in offsets)
+        group.append(bundle)
+    yield group
+
+
+def received(bundles: Iterable[Bundle]) -> Iterator[Received]:
+    """What bundles bring, by kind of entity."""
+    by_entity: dict[FeatureEntity, list[tuple[int, Part]]] = {}
+    for bundle in bundles:
+        for part in bundle.parts:
+            by_entity.setdefault(part.entity, []).append((bundle.source, part))
+    for entity, given in by_entity.items():
+        parts = [part for _, part in given]
+        ids = [each for part in parts for each in part.ids]
+        yield Received(
+            Contributions(
+                entity,
+                np.arange(len(ids), dtype=np.int32),
+                ids,
+                np.array([each for part in parts for each in part.types], np.int8),
+                np.array([each for part in parts for each in part.ts_ms], np.int64),
+                # None becomes NaN.
+                np.array([each for part in parts for each in part.values], np.float64),
+                [each for part in parts for each in part.user_ids],
+            ),
+            np.repeat([source for source, _ in given], [len(part.ids) for part in parts]),
+            np.array([each for part in parts for each in part.offsets], np.int64),
+        )
 
 
 def as_part(given: Contributions, offsets: NDArray[np.int64], at: Sequence[int]) -> Part:
     """Some of a batch's contributions; ``offsets``: of the batch's events."""
-    values = given.values
     return Part(
         given.entity,
         offsets[given.places[at]].tolist(),
         [given.ids[i] for i in at],
         given.types[at].tolist(),
         given.ts_ms[at].tolist(),
-        [None if np.isnan(values[i]) else float(values[i]) for i in at],
+        [None if value != value else value for value in given.values[at].tolist()],
         [given.user_ids[i] for i in at],
     )
 
@@ -151,5 +185,5 @@ def split(parts: Sequence[Part]) -> list[list[Part]]:
 
 
 def _n_bytes(part: Part) -> int:
-    pairs = zip(part.ids, part.user_ids, strict=True)
-    return sum(len(each.encode()) + len(user.encode()) + _NUMBERS_BYTES for each, user in pairs)
+    texts = (*part.ids, *part.user_ids)
+    return len("".join(texts).encode()) + _NUMBERS_BYTES * len(part.ids)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.windows import Closed, PaneWindow, as_amounts, fading_window
+from models.windows import UNIT, Closed, PaneWindow, as_amounts, fading_window
 from models.windows_sessions import SessionSums
 from models.windows_sums import PaneSums
 from streamer.config import FeatureDefinition
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COUNT: Final = "count"
 VALUE: Final = "value"
 USERS: Final = "users"
-_TYPE_BITS: Final = len(EVENT_CODES)
+_ONE: Final = round(1 / UNIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +166,13 @@ class Series:
 
     def amounts(self, given: Contributions) -> NDArray[np.int64]:
         """``(n, n_measures)`` what each contribution adds, before it is weighed by its time."""
-        columns = [
-            as_amounts(np.where(mask[given.types], given.values if kind == VALUE else 1.0, 0.0))
-            for (kind, _), mask in zip(self.spec.measures, self._masks, strict=True)
-        ]
-        return np.stack(columns, axis=1)
+        amounts = np.empty((len(given), len(self._masks)), np.int64)
+        for column, ((kind, _), mask) in enumerate(
+            zip(self.spec.measures, self._masks, strict=True)
+        ):
+            one = as_amounts(given.values) if kind == VALUE else _ONE
+            amounts[:, column] = mask[given.types] * one
+        return amounts
 
     def add(self, given: Contributions) -> NDArray[np.bool_]:
         """Take relevant contributions; returns ``(n,)`` which were taken."""

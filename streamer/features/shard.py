@@ -23,13 +23,15 @@ from numpy.typing import NDArray
 from models.windows_distinct import Sketch
 from models.windows_sessions import Sessions
 from streamer.config import FeatureDefinition
-from streamer.features.bundles import Bundle, Received, partition_of_entity, received
+from streamer.features.bundles import Bundle, Received, partition_of_entity, received, rising
 from streamer.features.engine import Ended, FeatureEngine
 from streamer.features.entities import Contributions
 from streamer.features.series import Series
 from streamer.features.watermark import Watermark
 
 Table = MutableMapping[bytes, bytes]
+_Cell = tuple[str, int]
+"""Entity and pane."""
 _WATERMARK: Final = "watermark"
 
 
@@ -91,55 +93,46 @@ class Shard:
 
     def take(self, *bundles: Bundle) -> None:
         """Count what has not been counted, and note how far the events have come."""
-        for bundle in bundles:
-            for part in bundle.parts:
-                given = received(part)
+        for group in rising(bundles):
+            for given in received(group):
                 for series in self.engine.series:
-                    if series.spec.entity == part.entity:
-                        self._count(series, given, bundle.source)
-            self._watermark.note(
-                bundle.source, bundle.latest_ms, idle=bundle.idle, at_ms=bundle.at_ms
-            )
+                    if series.spec.entity == given.contributions.entity:
+                        self._count(series, given)
+        for each in bundles:
+            self._watermark.note(each.source, each.latest_ms, idle=each.idle, at_ms=each.at_ms)
 
     @property
     def watermark_ms(self) -> int:
         """Time that all partitions of the events have reached; -1: not known."""
         return self._watermark.at_ms
 
-    def _count(self, series: Series, given: Received, source: int) -> None:
+    def _count(self, series: Series, given: Received) -> None:
         relevant = series.relevant(given.contributions)
         if not relevant.any():
             return
-        contributions, offsets = given.contributions.where(relevant), given.offsets[relevant]
-        keys = self._keys(series, contributions)
-        records = {key: self._read(key) for key in dict.fromkeys(keys)}
-        fresh = np.fromiter(
-            (
-                offset > records[key].offsets.get(source, -1)
-                for key, offset in zip(keys, offsets.tolist(), strict=True)
-            ),
-            np.bool_,
-            len(keys),
-        )
+        given = given.where(relevant)
+        cells, at = _cells(series, given.contributions)
+        keys = [self._key(series, entity_id, pane) for entity_id, pane in cells]
+        records = [self._read(key) for key in keys]
+        # How far each source has come in each record.
+        n_sources = int(given.sources.max()) + 1
+        pairs, of_pair = np.unique(at * n_sources + given.sources, return_inverse=True)
+        ways = [divmod(pair, n_sources) for pair in pairs.tolist()]
+        reached = np.array([records[cell].offsets.get(source, -1) for cell, source in ways])
+        fresh = given.offsets > reached[of_pair]
         if not fresh.any():
             return
-        contributions = contributions.where(fresh)
-        taken = series.add(contributions)
-        at = np.flatnonzero(fresh)[taken]
-        self._write(series, contributions.where(taken), [keys[i] for i in at], records)
-        for i in at.tolist():
-            records[keys[i]].offsets[source] = int(offsets[i])
-        for key in {keys[i] for i in at.tolist()}:
-            self._table[key] = _encoder.encode(records[key])
-
-    def _keys(self, series: Series, given: Contributions) -> list[bytes]:
-        panes: NDArray[np.int64] = np.zeros(len(given), np.int64)
-        if series.window is not None:
-            panes = series.window.panes(given.ts_ms)
-        return [
-            self._key(series, entity_id, pane)
-            for entity_id, pane in zip(given.ids, panes.tolist(), strict=True)
-        ]
+        taken = fresh.copy()
+        taken[fresh] = series.add(given.contributions.where(fresh))
+        if not taken.any():
+            return
+        np.maximum.at(reached, of_pair[taken], given.offsets[taken])
+        for (cell, source), offset in zip(ways, reached.tolist(), strict=True):
+            if offset >= 0:
+                records[cell].offsets[source] = offset
+        self._bring_up(series, given.contributions.where(taken), cells, at[taken], records)
+        for cell in np.unique(at[taken]).tolist():
+            self._table[keys[cell]] = _encoder.encode(records[cell])
 
     def _key(self, series: Series, entity_id: str, pane: int) -> bytes:
         return _encoder.encode(_Key(self.partition, series.name, entity_id, pane))
@@ -148,29 +141,34 @@ class Shard:
         kept = self._table.get(key)
         return _Record({}) if kept is None else _decode_record(kept)
 
-    def _write(
+    def _bring_up(
         self,
         series: Series,
         taken: Contributions,
-        keys: list[bytes],
-        records: dict[bytes, _Record],
+        cells: list[_Cell],
+        at: NDArray[np.int64],
+        records: list[_Record],
     ) -> None:
         """Bring records up to the state of the series, which has taken these contributions."""
+        touched = np.unique(at).tolist()
         if series.panes is not None:
             weighed = series.panes.window.weighed(taken.ts_ms, series.amounts(taken))
-            for key, amounts in zip(keys, weighed.tolist(), strict=True):
-                record = records[key]
+            added = np.zeros((len(cells), weighed.shape[1]), np.int64)
+            np.add.at(added, at, weighed)
+            for cell, amounts in zip(touched, added[touched].tolist(), strict=True):
+                record = records[cell]
                 before = record.amounts[0] if record.amounts else [0] * len(amounts)
                 record.amounts = [[a + b for a, b in zip(before, amounts, strict=True)]]
         elif series.sketches is not None:
-            panes = series.sketches.window.panes(taken.ts_ms).tolist()
-            for key, entity_id, pane in zip(keys, taken.ids, panes, strict=True):
+            for cell in touched:
+                entity_id, pane = cells[cell]
                 sketch = series.sketches.find(series.ids.row(entity_id), pane)
                 assert sketch is not None, "what was taken is kept"
-                records[key].sketch = sketch.to_bytes()
+                records[cell].sketch = sketch.to_bytes()
         else:
-            for key, entity_id in dict(zip(keys, taken.ids, strict=True)).items():
-                records[key].amounts = _session_rows(series, entity_id)
+            rows = _session_rows(series, [cells[cell][0] for cell in touched])
+            for cell in touched:
+                records[cell].amounts = rows[cells[cell][0]]
 
     # --- closing ---------------------------------------------------------------------------------
 
@@ -187,14 +185,18 @@ class Shard:
         self._table[watermark] = _encoder.encode(self.watermark_ms)
         for series, pane, entity_id in ended.dropped:
             self._delete(self._key(series, entity_id, pane))
-        for series, entity_id in dict.fromkeys(ended.sessions):
-            key = self._key(series, entity_id, 0)
-            record = self._read(key)
-            record.amounts = _session_rows(series, entity_id)
-            if record.amounts:
-                self._table[key] = _encoder.encode(record)
-            else:
-                self._delete(key)
+        over: dict[Series, dict[str, None]] = {}
+        for series, entity_id in ended.sessions:
+            over.setdefault(series, {})[entity_id] = None
+        for series, entity_ids in over.items():
+            for entity_id, rows in _session_rows(series, entity_ids).items():
+                key = self._key(series, entity_id, 0)
+                if rows:
+                    record = self._read(key)
+                    record.amounts = rows
+                    self._table[key] = _encoder.encode(record)
+                else:
+                    self._delete(key)
 
     def _delete(self, key: bytes) -> None:
         if key in self._table:
@@ -225,15 +227,31 @@ def keys_by_partition(table: Iterable[bytes]) -> dict[int, list[bytes]]:
     return found
 
 
-def _session_rows(series: Series, entity_id: str) -> list[list[int]]:
-    """First and last time and sums of each open session of an entity."""
-    row = series.ids.find(entity_id)
-    if row is None or series.sessions is None:
-        return []
-    found = series.sessions.of(np.array([row]))
+def _cells(series: Series, given: Contributions) -> tuple[list[_Cell], NDArray[np.int64]]:
+    """The distinct cells of contributions, and ``(n,)`` the place of each one's cell among them."""
+    panes: NDArray[np.int64] = np.zeros(len(given), np.int64)
+    if series.window is not None:
+        panes = series.window.panes(given.ts_ms)
+    places: dict[_Cell, int] = {}
+    at = [
+        places.setdefault(cell, len(places)) for cell in zip(given.ids, panes.tolist(), strict=True)
+    ]
+    return list(places), np.array(at, np.int64)
+
+
+def _session_rows(series: Series, entity_ids: Iterable[str]) -> dict[str, list[list[int]]]:
+    """First and last time and sums of each open session of some entities."""
+    rows_of: dict[str, list[list[int]]] = {entity_id: [] for entity_id in entity_ids}
+    known = [row for each in rows_of if (row := series.ids.find(each)) is not None]
+    if series.sessions is None or not known:
+        return rows_of
+    found = series.sessions.of(np.array(known))
     columns = (found.first_ms[:, None], found.last_ms[:, None], found.sums)
-    rows: list[list[int]] = np.concatenate(columns, axis=1).tolist()
-    return rows
+    for row, kept in zip(
+        found.rows.tolist(), np.concatenate(columns, axis=1).tolist(), strict=True
+    ):
+        rows_of[series.ids[row]].append(kept)
+    return rows_of
 
 
 def _restore(series: Series, key: _Key, record: _Record) -> None:
