@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streamer.config import Config, feature_definitions, load_config
 from streamer.events import Event, Item, decode_dead_letter, decode_feature_value, encode
 from streamer.features.engine import windowed_features
+from streamer.features.settings import features_settings
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.partitioner import partition_of
 from streamer.kafka.reader import KafkaReader
@@ -176,6 +177,25 @@ def wait_for(config: Config, wanted: Values, *, timeout_s: float = 60.0) -> Valu
     return found
 
 
+def n_uncommitted(config: Config) -> int:
+    """Messages of the worker's topics that it would read again after a crash."""
+    settings = features_settings(config)
+    group = {"bootstrap.servers": config.kafka.bootstrap_servers, "group.id": settings.app_id}
+    consumer = Consumer(group)
+    try:
+        places = [
+            TopicPartition(topic, partition)
+            for topic in (settings.events_topic, settings.contributions_topic)
+            for partition in range(N_PARTITIONS)
+        ]
+        return sum(
+            consumer.get_watermark_offsets(each, timeout=10)[1] - max(0, each.offset)
+            for each in consumer.committed(places, timeout=10)
+        )
+    finally:
+        consumer.close()
+
+
 def stop(process: subprocess.Popen[bytes]) -> int:
     process.send_signal(signal.SIGTERM)
     return process.wait(20)
@@ -194,6 +214,10 @@ def test_a_log_through_faust_gives_what_replay_gives(config: Config, tmp_path: P
             publish(config, [events[i] for i in part], compression=compression)
         wanted = expected(config, events)
         found = wait_for(config, wanted)
+        deadline = time.monotonic() + 20.0
+        while (n_left := n_uncommitted(config)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert n_left == 0
         assert stop(process) == 0, (tmp_path / "w.log").read_text()
     assert len(wanted) > 300
     assert {name for name, _, _ in wanted} == set(config.features)

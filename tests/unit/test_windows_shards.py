@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -134,9 +135,9 @@ def shard(partition: int, table: dict[bytes, bytes], *, sources: int = 2) -> Sha
     return made
 
 
-def run(each: Shard, payloads: list[bytes], values: Values) -> None:
-    for payload in payloads:
-        each.take(decode_bundle(payload))
+def run(each: Shard, payloads: list[bytes], values: Values, *, n_together: int = 1) -> None:
+    for at in range(0, len(payloads), n_together):
+        each.take(*map(decode_bundle, payloads[at : at + n_together]))
         ended = each.close()
         for key, value in as_values(ended.results).items():
             assert values.get(key, value) == value, key
@@ -168,17 +169,22 @@ def test_shards_together_publish_what_one_engine_does() -> None:
     assert len(wanted) > 200
 
 
+@pytest.mark.parametrize("n_together", [1, 7])
 @pytest.mark.parametrize("seed", range(12))
-def test_after_a_crash_at_any_write_every_event_counts_once(seed: int) -> None:
+def test_after_a_crash_at_any_write_every_event_counts_once(seed: int, n_together: int) -> None:
     rng = np.random.default_rng(seed)
     payloads = [p for to, p in bundles(some_events(), 25) if to == seed % N]
-    undisturbed: Values = {}
     table = Written()
     whole = shard(seed % N, table)
+    published: list[tuple[int, Values]] = []
     n_written = []
-    for payload in payloads:
-        run(whole, [payload], undisturbed)
-        n_written.append(len(table.log))
+    for at in range(0, len(payloads), n_together):
+        some = payloads[at : at + n_together]
+        whole.take(*map(decode_bundle, some))
+        ended = whole.close()
+        published.append((len(table.log), as_values(ended.results)))
+        whole.forget(ended)
+        n_written += [len(table.log)] * len(some)
     crash = int(rng.integers(1, len(table.log)))
     # Offsets are committed at any message before the one that was being handled.
     handled = int(np.searchsorted(n_written, crash, side="left"))
@@ -189,10 +195,13 @@ def test_after_a_crash_at_any_write_every_event_counts_once(seed: int) -> None:
             left.pop(key)
         else:
             left[key] = value
-    before: Values = {}
-    run(shard(seed % N, {}), payloads[:handled], before)
-    after = dict(before)
-    run(shard(seed % N, left), payloads[resumed:], after)
+    after: Values = {}
+    for n, values in published:
+        if n < crash:
+            after |= values
+    run(shard(seed % N, left), payloads[resumed:], after, n_together=n_together)
+    undisturbed: Values = {}
+    run(shard(seed % N, {}), payloads, undisturbed)
     assert after == undisturbed
 
 
@@ -204,6 +213,24 @@ def test_a_bundle_that_comes_twice_changes_nothing() -> None:
     kept = dict(table)
     run(one, payloads, {})
     assert table == kept
+
+
+def contents(table: dict[bytes, bytes]) -> dict[bytes, object]:
+    """The records, whose offsets have no order."""
+    return {key: msgspec.msgpack.decode(record) for key, record in table.items()}
+
+
+def test_bundles_taken_together_keep_what_they_keep_one_by_one() -> None:
+    payloads = [p for to, p in bundles(some_events(200), 10) if to == 0]
+    given = list(map(decode_bundle, payloads))
+    one, other, twice = (dict[bytes, bytes]() for _ in range(3))
+    one_by_one = shard(0, one)
+    for each in given:
+        one_by_one.take(each)
+    shard(0, other).take(*given)
+    shard(0, twice).take(*given[:20], *given[5:], *given)
+    assert len(given) > 30
+    assert contents(other) == contents(twice) == contents(one)
 
 
 def test_state_is_deleted_when_its_windows_are_over() -> None:
