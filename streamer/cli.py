@@ -296,13 +296,17 @@ def subscribe(
     bootstrap_servers: BrokerOption = None,
 ) -> None:
     """Print recommendations as they are made, one JSON object a line, until Ctrl-C."""
+    from streamer.application.signals import stopped_by_signals
     from streamer.client import Subscriber
     from streamer.events import encode
 
     if start not in ("latest", "earliest"):
         raise typer.BadParameter(f"{start!r} is neither latest nor earliest", param_hint="--from")
     settings = _config(config, bootstrap_servers)
-    with Subscriber(config=settings, user_id=user, start=start) as subscriber:  # type: ignore[arg-type]
+    with (
+        Subscriber(config=settings, user_id=user, start=start) as subscriber,  # type: ignore[arg-type]
+        stopped_by_signals(subscriber.stop),
+    ):
         for recommendation in subscriber:
             sys.stdout.write(encode(recommendation).decode() + "\n")
             sys.stdout.flush()

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import logging
 import os
-import signal
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client import CollectorRegistry
 
 from models.drift import RateBoost
+from streamer.application.signals import stopped_by_signals
 from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.errors import ConfigError, TopicMismatch
@@ -134,7 +134,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
             clock=SystemClock(),
             on_round=on_round,
         )
-        with _stopped_by_signals(service.stop):
+        with stopped_by_signals(service.stop):
             log.info("learner_ready")
             service.run()
             log.info("learner_stopped")
@@ -181,7 +181,7 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
             features=features,
             feature_metrics=KnownFeatureMetrics(registry),
         )
-        with _stopped_by_signals(service.stop):
+        with stopped_by_signals(service.stop):
             service.run()
             log.info("scorer_stopped")
 
@@ -253,21 +253,3 @@ def _check_topics(config: Config) -> None:
         client_options=config.kafka.client,
         timeout_s=config.kafka.request_timeout_s,
     )
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT call ``stop``; a second one ends the process at once."""
-
-    def on_signal(number: int, frame: object) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_DFL)
-        log.info("stopping", extra={"signal": signal.Signals(number).name})
-        stop()
-
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

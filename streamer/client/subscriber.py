@@ -102,9 +102,17 @@ class Subscriber:
                 return
             yield from found
 
+    def stop(self) -> None:
+        """Let an iteration end soon; does not wait, so that a signal's handler may call it.
+
+        A KeyboardInterrupt will not always do: one that comes while the Kafka client calls back
+        into Python is lost.
+        """
+        self._closed.set()
+
     def close(self) -> None:
         """End, and with it an iteration in another thread."""
-        self._closed.set()
+        self.stop()
         with self._lock:
             self._reader.close()
 

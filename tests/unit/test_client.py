@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +14,7 @@ import pytest
 
 import streamer
 from streamer import Publisher, Recommender, Subscriber
+from streamer.application.signals import stopped_by_signals
 from streamer.config import load_config
 from streamer.config.settings import TopicsConfig
 from streamer.errors import BadMessage, ConfigError, DeliveryFailed, KafkaError, RequestTimeout
@@ -205,6 +209,14 @@ def test_closing_a_subscriber_ends_its_iteration_in_another_thread(broker: str) 
         assert not iteration.done()
         subscriber.close()
         assert iteration.result(timeout=5) == []
+
+
+def test_a_signal_ends_an_iteration_from_its_handler(broker: str) -> None:
+    with Subscriber(broker) as subscriber, stopped_by_signals(subscriber.stop):
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        assert list(subscriber) == []
+        timer.join()
 
 
 # --- recommender --------------------------------------------------------------------------------
