@@ -113,7 +113,10 @@ def test_publish_ask_and_listen_from_other_terminals(up: Up) -> None:
         assert heard["user_id"] == "bob"
     finally:
         listening.send_signal(signal.SIGINT)
-        listening.communicate(timeout=20)
+        try:
+            listening.communicate(timeout=20)
+        finally:
+            listening.kill()
     assert listening.returncode in (0, 130)
 
 
