@@ -4,36 +4,42 @@
 real Kafka (``KAFKA_BOOTSTRAP_SERVERS``, else a broker of its own), with the default set of features
 at the default settings, and asks the workers' own metrics how far they are: events/s of one and of
 two workers that find a topic full, until all is counted; then how far one is behind 2,000 events/s:
-the events it has not read yet, and the age of the newest of which all is counted. Beside it, in
-this process and without Kafka: µs of CPU an event of the arithmetic, and bytes a record of the
-state.
+the events it has not read yet, and the age of the newest of which all is counted. Beside it,
+without Kafka and in processes of their own: µs of CPU an event of the arithmetic, and by how much a
+process grows for a record, with records in memory and in RocksDB.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
 import tempfile
 import time
-import tracemalloc
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from confluent_kafka import Producer
 
 from benchmarks.environment import environment, parser, write
 from deploy.kafka.node import KafkaNode, free_port
+from streamer.clock import SystemClock
 from streamer.config import Config, feature_definitions, load_config
 from streamer.events import Event, encode
 from streamer.features.bundles import decode_bundle
+from streamer.features.changes import Change
 from streamer.features.engine import FeatureEngine
 from streamer.features.ingest import Ingest
+from streamer.features.local_records import LocalRecords
 from streamer.features.shard import Shard
 from streamer.kafka.partitioner import partition_of
 from streamer.kafka.topics import create_topics
@@ -45,12 +51,21 @@ AGE = "streamer_features_watermark_age_seconds{"
 START_TIMEOUT_S = 120.0
 
 
-def events(n: int, *, seed: int, per_s: float) -> list[Event]:
-    """One in five a click; items are met by a power law."""
+def events(
+    n: int,
+    *,
+    seed: int,
+    per_s: float,
+    n_users: int = N_USERS,
+    evenly_of: int | None = None,
+) -> list[Event]:
+    """One in five a click; items are met by a power law, or evenly, of so many."""
     rng = np.random.default_rng(seed)
     start_ms = int(time.time() * 1000)
     items = np.minimum(rng.zipf(1.3, n), N_ITEMS).tolist()
-    users = rng.integers(0, N_USERS, n).tolist()
+    if evenly_of is not None:
+        items = rng.integers(0, evenly_of, n).tolist()
+    users = rng.integers(0, n_users, n).tolist()
     clicks = (rng.random(n) < 0.2).tolist()
     return [
         Event(
@@ -64,8 +79,73 @@ def events(n: int, *, seed: int, per_s: float) -> list[Event]:
     ]
 
 
-def arithmetic(n: int, *, seed: int) -> dict[str, float]:
-    """Decoding, contributions, counting and records of one partition, without Kafka or Faust."""
+class OnDisk(MutableMapping[bytes, bytes]):
+    """Records in RocksDB as Faust's table has them, with a broker that acknowledges at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._records = LocalRecords(folder, clock=SystemClock())
+        self._records.hold([0])
+        self._sent: list[Change] = []
+        self._n_sent = 0
+
+    def __getitem__(self, key: bytes) -> bytes:
+        found = self._records.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def __setitem__(self, key: bytes, value: bytes | None) -> None:
+        self._records.put(key, value)
+        self._sent.append(Change(0, self._n_sent, int(time.time() * 1000), key, value))
+        self._n_sent += 1
+
+    def __delitem__(self, key: bytes) -> None:
+        self[key] = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._records)
+
+    def acknowledged(self) -> None:
+        """Write what was sent, as a worker does after each bundle."""
+        self._records.settle(self._sent)
+        self._sent.clear()
+
+
+def in_a_process_of_its_own(store: str, n: int, *, seed: int) -> dict[str, float]:
+    """:func:`arithmetic` where nothing else has grown before."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as one,
+    ):
+        return one.submit(arithmetic, store, n, seed=seed, folder=Path(folder)).result()
+
+
+def arithmetic(store: str, n: int, *, seed: int, folder: Path) -> dict[str, float]:
+    """Decoding, contributions, counting and records of one partition, without Kafka or Faust.
+
+    First few keys, of which most are met again, then ``5 n`` events of which nearly each brings
+    keys of its own: there the state outgrows all else.
+    """
+    few = events(n, seed=seed, per_s=2_000.0)
+    cpu_us, _, _ = _counted(few, _table(store, folder / "few"))
+    many = events(5 * n, seed=seed, per_s=2_000.0, n_users=10**6, evenly_of=10**6)
+    _, n_bytes, n_records = _counted(many, _table(store, folder / "many"))
+    return {
+        "cpu_us_an_event": cpu_us,
+        "n_records": n_records,
+        "bytes_a_record": n_bytes / n_records,
+    }
+
+
+def _table(store: str, folder: Path) -> MutableMapping[bytes, bytes]:
+    return OnDisk(folder) if store == "rocksdb" else {}
+
+
+def _counted(given: list[Event], table: MutableMapping[bytes, bytes]) -> tuple[float, int, int]:
+    """µs of CPU an event once all keys are known, bytes the process grew by, records."""
     definitions = [each for each in feature_definitions(Config()) if each.held_by == "windows"]
     engine = FeatureEngine(definitions, cells_max=1)
     source = Ingest(
@@ -74,31 +154,26 @@ def arithmetic(n: int, *, seed: int) -> dict[str, float]:
         entities=engine.entities,
         parents=engine.parents,
         categories=lambda item_id: (f"c{int(item_id[1:]) % 20}",),
-        dedup_window=100_000,
+        dedup_window=1,
         reread=lambda partition, start, end: iter(()),
     )
-    payloads: list[bytes | None] = [encode(each) for each in events(n, seed=seed, per_s=2_000.0)]
-    table: dict[bytes, bytes] = {}
-    tracemalloc.start()
+    payloads: list[bytes | None] = [encode(each) for each in given]
+    n, before = len(given), psutil.Process().memory_info().rss
     shard = Shard(0, definitions, n_partitions=1, sources=[0], cells_max=10_000_000, table=table)
     for at in range(0, n, 500):
-        _take(source, shard, payloads, at)
-    n_bytes, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+        _take(source, shard, table, payloads, at)
+    gc.collect()
+    n_bytes = psutil.Process().memory_info().rss - before
     begin = time.process_time()
     for at in range(n, 2 * n, 500):
-        _take(source, shard, payloads, at - n, offset=at, prefix=b"b")
-    cpu_s = time.process_time() - begin
-    return {
-        "cpu_us_an_event": cpu_s / n * 1e6,
-        "n_records": len(table),
-        "bytes_a_record": n_bytes / max(1, len(table)),
-    }
+        _take(source, shard, table, payloads, at - n, offset=at, prefix=b"b")
+    return (time.process_time() - begin) / n * 1e6, n_bytes, len(table)
 
 
 def _take(
     source: Ingest,
     shard: Shard,
+    table: MutableMapping[bytes, bytes],
     payloads: list[bytes | None],
     at: int,
     *,
@@ -114,6 +189,8 @@ def _take(
     for _, payload in source.take(batch)[0]:
         shard.take(decode_bundle(payload))
         shard.forget(shard.close())
+        if isinstance(table, OnDisk):
+            table.acknowledged()
 
 
 # --- with Kafka ---------------------------------------------------------------------------------
@@ -250,11 +327,14 @@ def lag(bootstrap_servers: str, seconds: int, *, per_s: int, seed: int) -> dict[
 
 def main() -> None:
     made = parser(__doc__ or "")
-    made.add_argument("--events", type=int, default=40_000, help="of each run with Kafka")
+    made.add_argument("--events", type=int, default=40_000, help="of each run")
     made.add_argument("--seconds", type=int, default=20, help="of the run at 2,000 events/s")
     options = made.parse_args()
-    result: dict[str, Any] = environment("faust-streaming", "aiokafka", "datasketches")
-    result["arithmetic"] = arithmetic(20_000, seed=options.seed)
+    result: dict[str, Any] = environment("faust-streaming", "aiokafka", "datasketches", "rocksdict")
+    result["arithmetic"] = {
+        store: in_a_process_of_its_own(store, options.events, seed=options.seed)
+        for store in ("memory", "rocksdb")
+    }
     with contextlib.ExitStack() as stack:
         servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
         if not servers:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -19,14 +23,19 @@ from streamer.events import FeatureEntity
 from streamer.features.categories import ItemCategories
 from streamer.features.latest import KnownFeature, LatestFeatures
 from streamer.features.metrics import FeaturesMetrics
-from streamer.features.settings import features_settings
+from streamer.features.settings import FeaturesSettings, features_settings
+from streamer.features.worker_folder import worker_folder
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST
+from streamer.kafka.topic_ids import topic_id
 from streamer.kafka.topics import check_topics, create_internal_topics
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import MessageBatch
 from streamer.scorer.replica import Replica
 from streamer.telemetry import ScorerMetrics, serve_metrics
+
+if TYPE_CHECKING:
+    from streamer.features.local_records import LocalRecords
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +48,15 @@ def run_features(config: Config) -> None:
     Raises
     ------
     ConfigError
-        Where Faust is not installed, with the extra that brings it.
+        Where Faust is not installed, or RocksDB where it is wanted, with the extra that brings it.
     """
     require_broker(config)
     settings = features_settings(config)
     try:
         from streamer.features.app import broker_credentials, build_app, run_app
+
+        if settings.store_folder is not None:
+            importlib.import_module("streamer.features.local_records")
     except ImportError as error:
         raise ConfigError(str(error)) from error
     check_topics(
@@ -69,17 +81,45 @@ def run_features(config: Config) -> None:
         categories = ItemCategories(reader)
         categories.load()
         stack.enter_context(serve_metrics(registry, config.metrics.port))
+        folder, records = _folder_and_records(config, settings, stack)
         app = build_app(
             settings,
             categories=categories,
             reread=_reread(config),
             clock=SystemClock(),
             metrics=FeaturesMetrics(registry),
+            folder=folder,
+            records=records,
             credentials=broker_credentials(config.kafka.client),
         )
         log.info("features_ready", extra={"n_features": len(settings.definitions)})
         run_app(app)
         log.info("features_stopped")
+
+
+def _folder_and_records(
+    config: Config, settings: FeaturesSettings, stack: contextlib.ExitStack
+) -> tuple[Path, LocalRecords | None]:
+    """A folder that is this worker's alone, and what it has in it of the changelog topic.
+
+    Another topic has another folder, also one that was deleted and made again by the same name.
+    """
+    if settings.store_folder is None:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-"))), None
+    from streamer.features.local_records import LocalRecords
+
+    changelog_id = topic_id(
+        config.kafka.bootstrap_servers,
+        settings.changelog_topic,
+        client_options=config.kafka.client,
+        timeout_s=config.kafka.request_timeout_s,
+    )
+    base = settings.store_folder / f"{settings.app_id}-{changelog_id}"
+    folder = stack.enter_context(worker_folder(base))
+    records = LocalRecords(folder, clock=SystemClock())
+    stack.callback(records.close)
+    log.info("features_on_disk", extra={"folder": str(folder)})
+    return folder, records
 
 
 def known_features(

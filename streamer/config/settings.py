@@ -429,6 +429,14 @@ class WindowsConfig(Section, frozen=True, kw_only=True):
     cells_max: Annotated[
         Rows, Meta(description="sums kept of a feature and partition; more keys are not counted")
     ] = 5_000_000
+    store: Annotated[
+        Literal["memory", "rocksdb"],
+        Meta(description="where a worker keeps the records it restores sums from"),
+    ] = "memory"
+    store_folder: Annotated[
+        str,
+        Meta(description="of RocksDB, on a local disk; several workers may be given the same one"),
+    ] = ""
 
 
 class MetricsConfig(Section, frozen=True, kw_only=True):

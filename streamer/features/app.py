@@ -18,7 +18,8 @@ import functools
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from streamer.errors import BadMessage, ConfigError, KafkaError
 from streamer.events import Rejected, dead_letter, encode
 from streamer.features.bundles import decode_bundle
 from streamer.features.categories import ItemCategories
+from streamer.features.changes import change_sent
 from streamer.features.engine import FeatureEngine, FeatureResult
 from streamer.features.ingest import Ingest
 from streamer.features.metrics import FeaturesMetrics
@@ -39,13 +41,18 @@ try:
     import faust
     from aiokafka.errors import IllegalStateError
     from faust.auth import Credentials
+    from faust.types.tuples import FutureMessage
 
     from streamer.features.packs import PackingTransport, unpacked
+    from streamer.features.rocks_store import RocksStore
 except ImportError as error:
     raise ImportError(
         "the windowed features run on Faust, which is not installed: pip install"
         " 'streamer[features]'"
     ) from error
+
+if TYPE_CHECKING:
+    from streamer.features.local_records import LocalRecords
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +80,23 @@ Reread = Callable[[str, int, int, int], Iterator[MessageBatch]]
 
 
 class AcknowledgedTable(faust.Table[bytes, bytes]):
-    """A table that knows which of its changes the broker does not have yet."""
+    """A table that knows which of its changes the broker does not have yet.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Parameters
+    ----------
+    records
+        On disk, where they are not in memory: what the broker has is written there.
+    """
+
+    def __init__(self, *args: Any, records: LocalRecords | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._sent: list[Awaitable[object]] = []
+        self._records = records
+        self._sent: list[FutureMessage] = []
+
+    def _new_store_by_url(self, url: Any) -> Any:
+        if self._records is None:
+            return super()._new_store_by_url(url)
+        return RocksStore("rocksdb://", self.app, self, records=self._records, loop=self.loop)
 
     def send_changelog(self, *args: Any, **kwargs: Any) -> Any:
         sent = super().send_changelog(*args, **kwargs)
@@ -88,6 +107,8 @@ class AcknowledgedTable(faust.Table[bytes, bytes]):
         """Wait for the broker; raise what it refuses."""
         sent, self._sent = self._sent, []
         await asyncio.gather(*sent)
+        if self._records is not None:
+            self._records.settle([change_sent(each) for each in sent])
 
 
 def build_app(
@@ -97,6 +118,8 @@ def build_app(
     reread: Reread,
     clock: Clock,
     metrics: FeaturesMetrics,
+    folder: Path,
+    records: LocalRecords | None = None,
     credentials: Credentials | None = None,
 ) -> faust.App:
     """The app, not started yet.
@@ -107,6 +130,10 @@ def build_app(
         Followed while the app runs.
     reread
         Reads topics again: to know what repeats, and what was passed over.
+    folder
+        Where Faust makes folders of its own, which stay empty.
+    records
+        Where the state is kept on disk; it is in memory without.
     credentials
         Of Faust, for a broker that wants them.
     """
@@ -118,6 +145,7 @@ def build_app(
         broker_heartbeat_interval=_HEARTBEAT_S,
         broker_session_timeout=_SESSION_TIMEOUT_S,
         consumer_auto_offset_reset="earliest",
+        datadir=folder,
         producer_max_request_size=1_048_576,
         key_serializer="raw",
         value_serializer="raw",
@@ -136,7 +164,7 @@ def build_app(
         topics=(settings.events_topic, settings.contributions_topic),
         n_max=settings.batch_messages_max,
     )
-    Worker(app, settings, categories, reread, clock, metrics).connect()
+    Worker(app, settings, categories, reread, clock, metrics, records).connect()
     return app
 
 
@@ -205,6 +233,7 @@ class Worker:
         reread: Reread,
         clock: Clock,
         metrics: FeaturesMetrics,
+        records: LocalRecords | None,
     ) -> None:
         self._app = app
         self._settings = settings
@@ -220,7 +249,7 @@ class Worker:
         )
         self._features = app.topic(settings.features_topic, **_RAW)
         self._dead_letters = app.topic(settings.dead_letters_topic, **_RAW)
-        table = app.Table(TABLE, partitions=n, key_type=bytes, value_type=bytes)
+        table = app.Table(TABLE, partitions=n, key_type=bytes, value_type=bytes, records=records)
         assert isinstance(table, AcknowledgedTable), "it is the app's kind of table"
         self._table = table
         self._pending: dict[int, list[tuple[Any, MessageBatch]]] = {}

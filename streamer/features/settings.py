@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from streamer.config import Config, FeatureDefinition, feature_definitions
@@ -20,6 +21,8 @@ class FeaturesSettings:
     ----------
     app_id
         Of the Faust app: the consumer group, and prefix of its own topics.
+    store_folder
+        Of all workers of this machine, where records are on disk; None: they are in memory.
     """
 
     app_id: str
@@ -36,6 +39,7 @@ class FeaturesSettings:
     idle_s: float
     dedup_window: int
     cells_max: int
+    store_folder: Path | None
 
     @property
     def contributions_topic(self) -> str:
@@ -53,7 +57,7 @@ def features_settings(config: Config) -> FeaturesSettings:
     Raises
     ------
     ConfigError
-        Where no feature is defined.
+        Where no feature is defined, or a folder is needed and not named.
     """
     definitions = [each for each in feature_definitions(config) if each.held_by == "windows"]
     if not definitions:
@@ -62,6 +66,12 @@ def features_settings(config: Config) -> FeaturesSettings:
             " [features.NAME] with a window, or set windows.default_features = true"
         )
     windows, topics = config.windows, config.topics
+    on_disk = windows.store == "rocksdb"
+    if on_disk and not windows.store_folder:
+        raise ConfigError(
+            "windows.store = 'rocksdb' needs a folder on a local disk: set windows.store_folder, or"
+            " windows.store = 'memory'"
+        )
     return FeaturesSettings(
         app_id=f"{topics.prefix}{config.kafka.group}-features",
         bootstrap_servers=config.kafka.bootstrap_servers,
@@ -77,4 +87,5 @@ def features_settings(config: Config) -> FeaturesSettings:
         idle_s=windows.idle_s,
         dedup_window=windows.dedup_window,
         cells_max=windows.cells_max,
+        store_folder=Path(windows.store_folder) if on_disk else None,
     )

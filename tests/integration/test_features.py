@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -67,13 +68,26 @@ half_life = "1m"
 """
 
 
+ON_DISK = pytest.mark.parametrize("store", ["memory", "rocksdb"])
+
+
 @pytest.fixture
-def config(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> Config:
+def store() -> str:
+    """Where workers keep records."""
+    return "memory"
+
+
+@pytest.fixture
+def config(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path, store: str) -> Config:
+    if store == "rocksdb":
+        pytest.importorskip("rocksdict", reason="pip install 'streamer[features,rocksdb]'")
     file = tmp_path / "streamer.toml"
     file.write_text(TOML, encoding="utf-8")
     env = {
         "STREAMER_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
         "STREAMER_TOPICS__PREFIX": topic_prefix,
+        "STREAMER_WINDOWS__STORE": store,
+        "STREAMER_WINDOWS__STORE_FOLDER": str(tmp_path / "state"),
     }
     config = load_config(file, env=env)
     create_topics(kafka_bootstrap, config.topics)
@@ -81,7 +95,9 @@ def config(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> Config:
 
 
 @contextmanager
-def worker(config: Config, folder: Path, name: str = "w") -> Iterator[subprocess.Popen[bytes]]:
+def worker(
+    config: Config, folder: Path, name: str = "w", *, machine: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
     """A worker as a user starts it; killed at the end where it still runs."""
     env_free = [sys.executable, "-m", "streamer", "features", "run"]
     options = ["--config", str(folder / "streamer.toml")]
@@ -89,6 +105,8 @@ def worker(config: Config, folder: Path, name: str = "w") -> Iterator[subprocess
         "PATH": "/usr/bin:/bin",
         "STREAMER_KAFKA__BOOTSTRAP_SERVERS": config.kafka.bootstrap_servers,
         "STREAMER_TOPICS__PREFIX": config.topics.prefix,
+        "STREAMER_WINDOWS__STORE": config.windows.store,
+        "STREAMER_WINDOWS__STORE_FOLDER": config.windows.store_folder + machine,
     }
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen([*env_free, *options], env=env, stderr=log, stdout=log)
@@ -248,6 +266,7 @@ def test_bad_messages_become_dead_letters_and_stop_nothing(config: Config, tmp_p
     assert len(letters) == 4
 
 
+@ON_DISK
 def test_what_a_killed_worker_had_counted_is_counted_once(config: Config, tmp_path: Path) -> None:
     events = some_events(1_500)
     publish_items(config)
@@ -267,6 +286,7 @@ def test_what_a_killed_worker_had_counted_is_counted_once(config: Config, tmp_pa
     assert found == wanted
 
 
+@ON_DISK
 def test_two_workers_share_and_one_takes_over(config: Config, tmp_path: Path) -> None:
     events = some_events(1_500)
     publish_items(config)
@@ -287,4 +307,29 @@ def test_two_workers_share_and_one_takes_over(config: Config, tmp_path: Path) ->
             publish(config, events[1_000:])
             wanted = expected(config, events)
             found = wait_for(config, wanted)
+    assert found == wanted
+
+
+@pytest.mark.parametrize("store", ["rocksdb"])
+def test_records_that_were_left_behind_on_a_disk_do_not_win(config: Config, tmp_path: Path) -> None:
+    events = some_events(1_500)
+    publish_items(config)
+    with worker(config, tmp_path, "first", machine="-a") as process:
+        publish(config, events[:500])
+        wait_for(config, expected(config, events[:450]))
+        publish(config, events[500:600])
+        time.sleep(0.15)
+        process.kill()
+        process.wait()
+    with worker(config, tmp_path, "elsewhere", machine="-b") as process:
+        publish(config, events[600:1_000])
+        wait_for(config, expected(config, events[:950]))
+        assert stop(process) == 0
+    with worker(config, tmp_path, "back", machine="-a"):
+        publish(config, events[1_000:])
+        wanted = expected(config, events)
+        found = wait_for(config, wanted)
+    log = (tmp_path / "back.log").read_text()
+    assert re.search(r"features_copy_opened .*offset=[1-9]\d\d", log), log
+    assert "features_copy_too_old" not in log
     assert found == wanted
