@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.partition import PartitionState
 from models.protocols import Model
 from models.shared import SharedState
-from models.table import Change, Keys
+from models.table import Change, Keys, Merge
 from streamer.learner.batch import RewardFunction
 from streamer.learner.learner import load_image
 from streamer.learner.settings import LearnerCounts, LearnerSettings
@@ -276,7 +276,12 @@ class Contents:
 
 
 def contents(state: PartitionState) -> Contents:
-    """Every live row of a partition by key, rising; untouched index rows (all zero) left out."""
+    """Every live row of a partition by key, rising; untouched index rows (all zero) left out.
+
+    A decayed cell that everything was withdrawn from keeps its epoch, and one that nothing was ever
+    added to has none: whether an outcome was learned and taken back, or not learned at all, is a
+    matter of what was read first. Both hold nothing, and are told alike here.
+    """
     tables = {}
     for name, table in (*state.own.items(), *state.contributions.items()):
         ids = state.ids.get(table.spec.entity)
@@ -287,7 +292,10 @@ def contents(state: PartitionState) -> Contents:
             slots = np.flatnonzero(table.values.any(axis=1)).astype(np.int32)
             keys = slots.astype(np.uint64)
         order = np.argsort(keys)
-        tables[name] = (keys[order], table.values[slots[order]])
+        values = table.values[slots[order]]
+        if table.spec.merge is Merge.DECAYED:
+            values[:, 0::2][values[:, 1::2] == 0] = 0
+        tables[name] = (keys[order], values)
     names = {e: sorted(ids.name(s) for s in ids.live_slots()) for e, ids in state.ids.items()}
     return Contents(names, tables, state.watermark_ms)
 
