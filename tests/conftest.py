@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.kafka.node import KafkaNode, Unavailable
 from tests.brokers import kafka_service, keys_apart, redis_service, topics_apart
@@ -32,6 +33,13 @@ SERVICES_REQUIRED = os.environ.get("CI") == "true" or (
 # STREAMER_DATA is theirs alone: it says where the real logs are.
 for key in [key for key in os.environ if key.startswith("STREAMER_") and key != "STREAMER_DATA"]:
     del os.environ[key]
+
+# The same examples every time; how long one takes is a matter of the machine, and the first ones
+# of a fresh checkout wait for tables of characters.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
