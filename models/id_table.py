@@ -33,6 +33,11 @@ def id_key(name: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
 
 
+def keys_of(ids: Sequence[str]) -> Keys:
+    """``(n,)`` keys of ids."""
+    return np.fromiter((id_key(each.encode()) for each in ids), np.uint64, len(ids))
+
+
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """What :meth:`IdTable.plan` found for a run of names; nothing is changed yet.

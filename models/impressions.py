@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.id_table import META_FIRST_OFFSET, id_key
+from models.id_table import META_FIRST_OFFSET, keys_of
 from models.protocols import Batch
 from models.table import USER, Change, Keys, Merge, TableSpec
 
@@ -81,15 +81,9 @@ class UserImpressions:
         An impression counts where its user was admitted before it, so that it does not matter
         where batches end.
         """
-        users, slots = state.users, state.users.map.find(_keys(shown.user_ids))
+        users, slots = state.users, state.users.map.find(keys_of(shown.user_ids))
         known = (slots >= 0) & (users.meta.values[slots, META_FIRST_OFFSET] < shown.offsets)
         at = np.flatnonzero(known)
         if len(at):
-            keys = _keys([shown.item_ids[place] for place in at.tolist()])
+            keys = keys_of([shown.item_ids[place] for place in at.tolist()])
             state.own[self.TABLE].merge(slots[at], keys[:, None])
-
-
-def _keys(ids: Sequence[str]) -> Keys:
-    """Keys of ids, of which many are the same."""
-    known = {each: id_key(each.encode()) for each in dict.fromkeys(ids)}
-    return np.fromiter((known[each] for each in ids), dtype=np.uint64, count=len(ids))

@@ -18,7 +18,7 @@ from models.bandits.plackett_luce import PlackettLuce
 from models.bandits.policy import Policy
 from models.bandits.shared_linear import SharedLinear
 from models.bandits.ucb1 import UCB1
-from models.id_table import id_key
+from models.id_table import keys_of
 from streamer.errors import ConfigError, LogRefused
 from streamer.replay.bandit_log import BanditLog, Floats, LoggedRow, Survey
 from streamer.replay.specs import Spec
@@ -37,7 +37,7 @@ class LearningPolicy:
 
     def __init__(self, policy: Policy, survey: Survey, *, seed: int) -> None:
         self._policy = policy
-        self._arms = np.array([id_key(each.encode()) for each in survey.actions], dtype=np.uint64)
+        self._arms = keys_of(survey.actions)
         self._seeds = np.random.default_rng(seed)
 
     def probabilities(self, row: LoggedRow) -> Floats:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.id_table import id_key
+from models.id_table import id_key, keys_of
 from models.table import Slots
 from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.errors import ConfigError
@@ -24,7 +24,6 @@ from streamer.scorer.recall import (
     Candidates,
     Situation,
     choose_trend,
-    keys_of,
     recall_by_feature,
     recall_mf,
     recall_trending,

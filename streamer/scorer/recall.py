@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.id_table import id_key
+from models.id_table import keys_of
 from models.table import Keys, Slots
 from streamer.events import Request
 from streamer.scorer.catalogue import Catalogue
@@ -91,11 +91,6 @@ class Candidates:
 
     def keys(self, items: ItemView) -> Keys:
         return np.concatenate([items.keys[self.rows], keys_of(self.new_ids)])
-
-
-def keys_of(item_ids: list[str]) -> Keys:
-    """``(n,)`` keys of ids."""
-    return np.fromiter((id_key(each.encode()) for each in item_ids), np.uint64, len(item_ids))
 
 
 def choose_trend(items: ItemView, *, half_life: int, at_ms: int) -> Trend:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from models.id_table import keys_of
 from models.mf import item_scores
 from models.partition import Bounds
 from models.table import FIXED_POINT_UNIT
@@ -14,7 +15,6 @@ from streamer.scorer.evidence import Knowledge
 from streamer.scorer.features import Features
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.policies import Choice, Parameters
-from streamer.scorer.recall import keys_of
 from tests.scoring import (
     HOUR_MS,
     SETTINGS,

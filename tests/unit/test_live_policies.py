@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from models.bandits.linear_posterior import LinearPosterior
+from models.id_table import keys_of
 from models.linear_statistics import statistics
 from streamer.config import BanditConfig
 from streamer.errors import BadMessage, ConfigError
@@ -19,7 +20,6 @@ from streamer.scorer.evidence import Knowledge, LinearBeliefs
 from streamer.scorer.features import Features
 from streamer.scorer.funnel import Slate
 from streamer.scorer.policies import BanditPolicy, redraw
-from streamer.scorer.recall import keys_of
 from tests.scoring import CONFIG, START_MS, Click, Shop, Shown, crowd, two_tastes
 
 POLICIES = [
