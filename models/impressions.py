@@ -82,8 +82,8 @@ class UserImpressions:
         where batches end.
         """
         users, slots = state.users, state.users.map.find(keys_of(shown.user_ids))
-        known = (slots >= 0) & (users.meta.values[slots, META_FIRST_OFFSET] < shown.offsets)
-        at = np.flatnonzero(known)
+        at = np.flatnonzero(slots >= 0)
+        at = at[users.meta.values[slots[at], META_FIRST_OFFSET] < shown.offsets[at]]
         if len(at):
             keys = keys_of([shown.item_ids[place] for place in at.tolist()])
             state.own[self.TABLE].merge(slots[at], keys[:, None])

@@ -58,6 +58,13 @@ def test_the_last_items_shown_to_known_users_are_kept(size: int) -> None:
     assert int(row[0]) == len(expected)
 
 
+def test_impressions_before_any_user_are_passed_over() -> None:
+    model = UserImpressions(length=LENGTH)
+    state = new_state([model])
+    model.show(shown_to("ab", "xy", offset=0), state)
+    assert not state.own[UserImpressions.TABLE].values.any()
+
+
 def test_until_divides_between_offsets() -> None:
     shown = shown_to("aab", "xyz", offset=5)
     before, rest = shown.until(6)
