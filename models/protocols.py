@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,3 +77,14 @@ class Model(Protocol):
 
     def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
         """Shorten the step just learned for what other learners committed meanwhile."""
+
+
+K = TypeVar("K", bound=Model)
+
+
+def model_of(models: Sequence[Model], kind: type[K]) -> K | None:
+    """The model of a kind among those that learn together; None where there is none.
+
+    A kind is there once at most: the names of its tables are its own.
+    """
+    return next((model for model in models if isinstance(model, kind)), None)

@@ -19,7 +19,7 @@ from models.ingest import Feedback, learn_feedback
 from models.mf import ImplicitMF
 from models.partition import Bounds, PartitionState, all_specs
 from models.popularity import Popularity
-from models.protocols import Model
+from models.protocols import Model, model_of
 from models.shared import SharedState
 from streamer.config import Config, feature_definitions
 from streamer.events import EVENT_CODES
@@ -98,6 +98,7 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
     continued with settings under which its past could not be executed again.
     """
     learner = config.learner
+    features = model_of(models, DecayedFeatures)
     learned_from = {
         "model": learner.model,
         "seed": learner.seed,
@@ -120,7 +121,7 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
         "impressions": config.bandit.impressions,
         "bandit_half_life_s": config.bandit.half_life_s,
         "feature_rows_max": learner.feature_rows_max,
-        "counters": [model.counters for model in models if isinstance(model, DecayedFeatures)],
+        "counters": [] if features is None else [features.counters],
     }
     digest = hashlib.blake2b(msgspec.json.encode(learned_from, order="sorted"), digest_size=8)
     return Layout(
@@ -149,7 +150,7 @@ def compile_kernels(models: Sequence[Model]) -> None:
     for segment in learn_feedback(feedback, state, models, from_offset=0, to_offset=n):
         segments.append(segment)
         other.apply(state.collect())
-    for features in (model for model in models if isinstance(model, DecayedFeatures)):
+    if (features := model_of(models, DecayedFeatures)) is not None:
         counted = CountedEvents(
             offsets=feedback.offsets,
             ts_ms=feedback.ts_ms,
@@ -164,7 +165,7 @@ def compile_kernels(models: Sequence[Model]) -> None:
         for entity in features.counters:
             cells = state.contributions[features.table(entity)].values
             features.sums(entity, cells, int(feedback.ts_ms[0]))  # what a scorer does with them
-    for bandit in (model for model in models if isinstance(model, Bandit)):
+    if (bandit := model_of(models, Bandit)) is not None:
         outcomes = Examples(
             offsets=feedback.offsets,
             ts_ms=feedback.ts_ms,

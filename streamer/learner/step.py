@@ -14,7 +14,7 @@ from models.decayed_features import DecayedFeatures
 from models.impressions import UserImpressions
 from models.ingest import Feedback, Segment, learn_feedback
 from models.partition import PartitionState
-from models.protocols import Model
+from models.protocols import Model, model_of
 from streamer.events.decoding import Rejected
 from streamer.learner.answers import DecidedBatch, FeedbackBatch, decode_decisions
 from streamer.learner.batch import DecodedBatch, RewardFunction, decode_batch
@@ -72,13 +72,9 @@ class PartitionLearner:
         self._rewards = rewards
         self._counts = counts
         self._dead_letter = dead_letter
-        self._bandit = next((model for model in models if isinstance(model, Bandit)), None)
-        self._features = next(
-            (model for model in models if isinstance(model, DecayedFeatures)), None
-        )
-        self._impressions = next(
-            (model for model in models if isinstance(model, UserImpressions)), None
-        )
+        self._bandit = model_of(models, Bandit)
+        self._features = model_of(models, DecayedFeatures)
+        self._impressions = model_of(models, UserImpressions)
         self._start = self._cursor()
         self.join = None if settings.join is None else Join(settings.join, self._start)
 

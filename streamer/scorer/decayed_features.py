@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.decayed_features import ID_ENTITY_OF, WHOLE, DecayedFeatures
-from models.protocols import Model
+from models.protocols import Model, model_of
 from models.table import Array, Change, IdChange, Keys, Rows, TableSpec, fold
 from streamer.events import FeatureEntity
 from streamer.features.value_table import largest
@@ -158,7 +158,7 @@ class DecayedState:
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
-        self._model = next((each for each in models if isinstance(each, DecayedFeatures)), None)
+        self._model = model_of(models, DecayedFeatures)
         self._of: dict[str, _EntityState] = {}
         self._whole_spec: TableSpec | None = None
         self._whole: Array | None = None

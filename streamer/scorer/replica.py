@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.popularity import Popularity
-from models.protocols import Model
+from models.protocols import Model, model_of
 from models.table import IdChange
 from streamer.errors import LogTrimmed
 from streamer.protocols import Clock, Entry, ParameterStore, PartitionImage
@@ -69,7 +69,7 @@ class Replica:
         clock: Clock,
         metrics: ScorerMetrics,
     ) -> None:
-        popular = next((model for model in models if isinstance(model, Popularity)), None)
+        popular = model_of(models, Popularity)
         self.half_lives = np.zeros(0, np.int64) if popular is None else popular.half_lives
         self.freshness = FreshnessWindow()
         self._store = store
