@@ -17,9 +17,9 @@ from streamer.application.signals import stopped_by_signals
 from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.errors import ConfigError, TopicMismatch
+from streamer.features.latest import FeaturesReader
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.log_ends import COMMITTED, EARLIEST
-from streamer.kafka.reader import KafkaReader
 from streamer.kafka.topics import check_topics
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.drift_boost import DriftBoost
@@ -32,6 +32,7 @@ from streamer.learner.verify import Verification, verify_store
 from streamer.model_set import build_models, compile_kernels, store_layout
 from streamer.protocols import Entry, ParameterStore, Source
 from streamer.ranking_features import followed_definitions
+from streamer.scorer.awaited_features import AwaitedFeatures
 from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.service import ScorerService
 from streamer.store import open_store
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 PIPELINE_DEPTH = 4
 """Commits under way while the next batch is learned: as many as partitions in a usual round."""
+_LOOK_TIMEOUT_S = 1.0
+"""For a look in passing: a broker that is away must not hold up a scorer's following or its end."""
 
 
 def configured_store(config: Config) -> ParameterStore:
@@ -187,20 +190,25 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def _features_reader(config: Config) -> Iterator[KafkaReader | None]:
-    """Of the whole features topic; None where nothing of it is needed, or there is none."""
+def _features_reader(config: Config) -> Iterator[FeaturesReader | None]:
+    """Of the whole features topic, which may come later; None where nothing of it is needed."""
     if not followed_definitions(config):
         yield None
         return
     with contextlib.closing(configured_reader(config)) as reader:
         topic = config.topics.topic("features")
+
+        def opened(timeout_s: float | None = None) -> FeaturesReader:
+            reader.start(dict.fromkeys(reader.partitions(topic, timeout_s=timeout_s), EARLIEST))
+            return reader
+
+        features: FeaturesReader
         try:
-            reader.start(dict.fromkeys(reader.partitions(topic), EARLIEST))
+            features = opened()
         except TopicMismatch as error:
             log.warning("features_missing", extra={"reason": str(error)})
-            yield None
-        else:
-            yield reader
+            features = AwaitedFeatures(lambda: opened(_LOOK_TIMEOUT_S))
+        yield features
 
 
 def verify_configured(

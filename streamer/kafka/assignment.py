@@ -200,13 +200,15 @@ class Assignment:
         self._high |= {where: each.high for where, each in ends.items()}
         return ends
 
-    def all_partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
+    def all_partitions(
+        self, topics: Iterable[str], *, timeout_s: float | None = None
+    ) -> list[TopicPartition]:
         """Every partition of the topics, asked for now."""
         self.connect()
         counts = partition_counts(
             self.consumer,
             list(topics),
-            timeout_s=self._timeout_s,
+            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
             bootstrap_servers=self.bootstrap_servers,
         )
         return [(topic, partition) for topic, n in counts.items() for partition in range(n)]

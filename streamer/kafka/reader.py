@@ -53,9 +53,15 @@ class KafkaReader:
         """Next offset of each partition that is read."""
         return dict(self._assignment.positions)
 
-    def partitions(self, *topics: str) -> list[TopicPartition]:
-        """Every partition the topics have."""
-        return self._assignment.all_partitions(topics)
+    def partitions(self, *topics: str, timeout_s: float | None = None) -> list[TopicPartition]:
+        """Every partition the topics have.
+
+        Parameters
+        ----------
+        timeout_s
+            Other than the reader's, once it has reached the broker.
+        """
+        return self._assignment.all_partitions(topics, timeout_s=timeout_s)
 
     def start(self, starts: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Read exactly these from now on; returns the offsets, ``LATEST`` being the end now.

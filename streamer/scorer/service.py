@@ -71,7 +71,8 @@ class ScorerService:
     policy
         Other than that of the configuration.
     features
-        Of the features topic, used by the following thread alone; None: all features that come
+        Of the features topic, used by the following thread alone, which may come to be later
+        (:class:`streamer.scorer.awaited_features.AwaitedFeatures`); None: all features that come
         from there are missing.
     feature_metrics
         What is told of them.

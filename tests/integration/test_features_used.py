@@ -13,9 +13,17 @@ from confluent_kafka.admin import AdminClient
 from streamer.application.recorded import verify_run
 from streamer.client import Publisher, Recommender
 from streamer.config import Config
-from streamer.events import Decision, Event, decode_decision
-from streamer.kafka.configured import configured_reader
+from streamer.events import (
+    Decision,
+    Event,
+    FeatureValue,
+    decode_decision,
+    encode,
+    feature_value_key,
+)
+from streamer.kafka.configured import configured_reader, configured_sink
 from streamer.kafka.log_ends import EARLIEST
+from streamer.kafka.topics import create_topics
 from tests.learner_processes import Deployment, wait_until
 
 pytest.importorskip("faust", reason="pip install 'streamer[features]'")
@@ -66,6 +74,24 @@ def decisions(config: Config) -> list[Decision]:
     return found
 
 
+def tell(config: Config, item_id: str, value: float) -> None:
+    """Publish a feature of an item, as a worker would."""
+    name, now_ms = "item_clicks_10m", int(time.time() * 1000)
+    message = FeatureValue(
+        entity="item",
+        id=item_id,
+        name=name,
+        value=value,
+        window_start=now_ms - WINDOW_MS,
+        window_end=now_ms,
+        computed_ts=now_ms,
+    )
+    topic, key = config.topics.topic("features"), feature_value_key(name, item_id)
+    with contextlib.closing(configured_sink(config)) as sink:
+        sink.send(topic, key=key, value=encode(message))
+        sink.flush(10)
+
+
 def column(decision: Decision, feature: str) -> dict[str, float]:
     values = decision.feature_matrix()[:, decision.feature_names.index(feature)]
     return dict(zip(decision.candidates, values.tolist(), strict=True))
@@ -109,7 +135,7 @@ def test_what_a_worker_counts_is_in_the_decisions(
         assert slates.n_same == len(decisions(config)) >= 2
 
 
-def test_a_cluster_without_the_features_topic_is_served_without_them(
+def test_a_cluster_without_the_features_topic_is_served_without_them_until_it_is_made(
     kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
 ) -> None:
     given = settings(kafka_bootstrap, topic_prefix, tmp_path)
@@ -126,8 +152,20 @@ def test_a_cluster_without_the_features_topic_is_served_without_them(
         with Recommender(config=config) as recommender:
             recommender.recommend("bob", timeout_s=30)
             wait_until(lambda: bool(decisions(config)), "the decision is on its topic")
-        (decision, *_) = decisions(config)
-        assert column(decision, "item_clicks_10m_missing") == {"a": 1.0}
-        assert scorer.log.count("features_missing") == 1
+            (decision, *_) = decisions(config)
+            assert column(decision, "item_clicks_10m_missing") == {"a": 1.0}
+            assert scorer.log.count("features_missing") == 1
+            assert "features_found" not in scorer.log
+            create_topics(kafka_bootstrap, config.topics)
+            tell(config, "a", N_CLICKS)
+
+            def knows_it() -> bool:
+                recommender.recommend("bob", timeout_s=30)
+                return column(decisions(config)[-1], "item_clicks_10m_missing") == {"a": 0.0}
+
+            wait_until(knows_it, "the scorer has found the topic", timeout_s=20.0)
+        found = column(decisions(config)[-1], "item_clicks_10m")
+        assert found == pytest.approx({"a": math.log(1 + N_CLICKS) / 4})
+        assert scorer.log.count("features_missing") == scorer.log.count("features_found") == 1
         for process in (scorer, learner):
             process.stop()

@@ -16,7 +16,7 @@ from models.partition import Bounds
 from streamer.clock import SystemClock
 from streamer.config import BanditConfig, Config, PopularityConfig, TopicsConfig
 from streamer.config.features import DEFAULT_FEATURES
-from streamer.errors import DeliveryFailed, LayoutMismatch, StoreUnavailable
+from streamer.errors import DeliveryFailed, LayoutMismatch, StoreUnavailable, TopicMismatch
 from streamer.events import (
     DeadLetter,
     Decision,
@@ -30,9 +30,11 @@ from streamer.events import (
     encode,
     feature_value_key,
 )
+from streamer.features.latest import FeaturesReader
 from streamer.kafka.log_ends import COMMITTED
 from streamer.kafka.partitioner import partition_of
 from streamer.protocols import Clock, Entry
+from streamer.scorer.awaited_features import LOOK_EVERY_S, AwaitedFeatures
 from streamer.scorer.evidence import Knowledge
 from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.features import Features
@@ -72,7 +74,7 @@ class Scoring:
         sink: type[MemorySink] = MemorySink,
         config: Config = CONFIG,
         policy: Policy | None = None,
-        features: bool = True,
+        features: Callable[[FeaturesReader], FeaturesReader | None] = lambda reader: reader,
     ) -> None:
         self.clock = clock or ManualClock(START_MS)
         self.broker = broker or MemoryBroker(N_PARTITIONS)
@@ -97,9 +99,7 @@ class Scoring:
             clock=self.clock,
             metrics=ScorerMetrics(self.registry),
             policy=policy,
-            features=(
-                MemoryReader(self.broker, ["t.features"], clock=self.clock) if features else None
-            ),
+            features=features(MemoryReader(self.broker, ["t.features"], clock=self.clock)),
             feature_metrics=KnownFeatureMetrics(self.registry),
         )
 
@@ -337,7 +337,7 @@ def test_decisions_are_made_from_and_logged_with_what_the_features_topic_says() 
 
 
 def test_without_a_features_topic_all_is_missing() -> None:
-    scoring = Scoring(features=False)
+    scoring = Scoring(features=lambda reader: None)
     scoring.learned.commit(0, [Click("bob", "a")])
     scoring.tell("a", 0.02)
     scoring.begin()
@@ -461,6 +461,41 @@ def test_running_it_knows_the_features_before_it_answers_and_follows_them() -> N
     assert scoring.error is None
     found = [logged(each, "item_ctr_1h")["a"] for each in scoring.decisions()]
     assert found == pytest.approx([0.0, np.log(2)])
+
+
+class LateTopic:
+    """Of features, which somebody makes while the scorer runs; and time, which they let pass."""
+
+    def __init__(self) -> None:
+        self.made = False
+        self.now_s = 0.0
+
+    def awaited(self, reader: FeaturesReader) -> AwaitedFeatures:
+        def opened() -> FeaturesReader:
+            if not self.made:
+                raise TopicMismatch("there is no topic t.features")
+            return reader
+
+        return AwaitedFeatures(opened, now_s=lambda: self.now_s)
+
+
+def test_running_it_follows_a_features_topic_that_is_made_later() -> None:
+    late = LateTopic()
+    scoring = Running(clock=SystemClock(), features=late.awaited)
+    scoring.learned.commit(0, [Click("bob", "a")])
+    with scoring:
+        wait_for(lambda: "scorers" in scoring.broker.committed and scoring.source.lag() != {})
+        scoring.ask("ann", request_id="before")
+        wait_for(lambda: len(scoring.decisions()) == 1)
+        scoring.tell("a", 0.05)
+        late.made = True
+        late.now_s += LOOK_EVERY_S
+        wait_for(lambda: len(scoring.service.known) == 1)
+        scoring.ask("ann", request_id="after")
+        wait_for(lambda: len(scoring.decisions()) == 2)
+    assert scoring.error is None
+    missing = [logged(each, "item_ctr_1h_missing")["a"] for each in scoring.decisions()]
+    assert missing == [1.0, 0.0]
 
 
 def test_running_it_answers_follows_and_stops_with_nothing_left_half_done() -> None:
