@@ -12,7 +12,9 @@ from streamer.errors import KafkaError, KafkaUnavailable, StreamerError, TopicMi
 
 log = logging.getLogger(__name__)
 client_log = logging.getLogger("streamer.kafka.client")
-"""Where librdkafka's own lines go."""
+"""Where librdkafka's own lines go, but for those of connections that fail: each of its threads says
+that at every attempt, sixty lines a second in a scorer, and :class:`Outages` says it once."""
+client_log.addFilter(lambda record: not record.getMessage().startswith("FAIL "))
 
 REQUEST_TIMEOUT_S: Final = 30.0
 

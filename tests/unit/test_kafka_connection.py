@@ -1,0 +1,30 @@
+"""What is said of a broker that isn't there."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import Counter
+
+import pytest
+
+from streamer.errors import KafkaUnavailable
+from streamer.kafka.connection import client_log
+from streamer.kafka.reader import KafkaReader
+
+
+def test_an_outage_is_one_line_of_each_kind(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with (
+        contextlib.closing(KafkaReader("127.0.0.1:1", timeout_s=1.0)) as reader,
+        pytest.raises(KafkaUnavailable, match="start the broker"),
+    ):
+        reader.partitions("items")
+    said = Counter(record.getMessage().split(":")[0] for record in caplog.records)
+    assert set(said.values()) == {1}, said
+    assert any(line.startswith("kafka_error") for line in said)
+
+
+def test_what_else_the_client_says_is_passed_on(caplog: pytest.LogCaptureFixture) -> None:
+    client_log.warning("%s [%s] %s", "MAXPOLL", "streamer#consumer-1", "too slow")
+    assert [record.getMessage()[:7] for record in caplog.records] == ["MAXPOLL"]
