@@ -53,7 +53,8 @@ def run_features(config: Config) -> None:
     require_broker(config)
     settings = features_settings(config)
     try:
-        from streamer.features.app import broker_credentials, build_app, run_app
+        from streamer.features.app import build_app, run_app
+        from streamer.features.credentials import broker_credentials
 
         if settings.store_folder is not None:
             importlib.import_module("streamer.features.local_records")

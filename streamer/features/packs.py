@@ -2,25 +2,27 @@
 
 Faust hands messages on one at a time, through a task or four, a queue and a stream, which is ten
 times the work of counting an event. So what a fetch brings of one partition is packed into few
-messages before Faust sees it; under load the packs grow by themselves.
+messages before Faust sees it, each at the offset of its first; under load the packs grow by
+themselves.
 
-A pack stands at the offset of its first message, and the last message of a run follows in a pack of
-its own. To Faust the offsets between are a gap, as compaction leaves them, and it commits across a
-gap once both its ends are acknowledged: agents acknowledge packs in order, when all in them is
-done.
+Faust takes what is missing between two offsets for compacted away, and commits across it. Of topics
+in packs it commits what their agents say is done, and nothing else.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
+from aiokafka.errors import IllegalStateError
 from aiokafka.structs import ConsumerRecord
 from faust import App
 from faust.transport.drivers.aiokafka import Consumer, Transport
+from faust.types import TP
 from faust.types.tuples import Message
 
 from streamer.protocols import MessageBatch
@@ -41,16 +43,54 @@ _decode: Final = msgspec.msgpack.Decoder(_Pack).decode
 
 
 class PackingConsumer(Consumer):
-    """Faust's consumer, with the messages of some topics in packs."""
+    """Faust's consumer, with the messages of some topics in packs.
+
+    Attributes
+    ----------
+    done
+        By partition of those topics, the offset before which everything is done.
+    """
+
+    transport: PackingTransport
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.done: dict[TP, int] = {}
+
+    async def first_offset(self, tp: TP) -> int:
+        """Where the group goes on with a partition, by what the broker says."""
+        thread = self._thread
+        committed = await thread.call_thread(thread._ensure_consumer().committed, tp)
+        return max((await self.earliest_offsets(tp))[tp], committed or 0)
+
+    async def end_offset(self, tp: TP) -> int:
+        """The offset that the next message of a partition will get."""
+        return (await self.highwaters(tp))[tp]
+
+    async def read_from(self, tp: TP, offset: int) -> None:
+        """Begin again at an offset, though reading of the partition had been suspended."""
+        with contextlib.suppress(IllegalStateError):  # it is not ours any more
+            await self.seek(tp, offset)
+            self.resume_partitions({tp})
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
         fetched = await super()._getmany(active_partitions, timeout)
-        transport = self.transport
-        assert isinstance(transport, PackingTransport), "it is what makes this consumer"
+        topics, n_max = self.transport.topics, self.transport.n_max
         return {
-            tp: packed(records, transport.n_max) if tp.topic in transport.topics else records
+            tp: packed(records, n_max) if tp.topic in topics else records
             for tp, records in fetched.items()
         }
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        if tp.topic not in self.transport.topics:
+            await super()._add_gap(tp, offset_from, offset_to)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        if tp.topic not in self.transport.topics:
+            return super()._new_offset(tp)
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        return self.done.get(tp)
 
 
 class PackingTransport(Transport):
@@ -71,18 +111,8 @@ class PackingTransport(Transport):
 
 
 def packed(records: Sequence[Record], n_max: int) -> list[Record]:
-    """What was fetched of one partition, in packs.
-
-    Faust knows of no gap behind offset 0, so that one is alone.
-    """
-    packs = []
-    start = 0
-    while start < len(records):
-        n_run = 1 if records[start].offset == 0 else n_max
-        run = records[start : start + n_run]
-        packs += [_pack(each) for each in (run[:-1], run[-1:]) if each]
-        start += n_run
-    return packs
+    """What was fetched of one partition, in packs."""
+    return [_pack(records[start : start + n_max]) for start in range(0, len(records), n_max)]
 
 
 def _pack(records: Sequence[Record]) -> Record:
