@@ -202,12 +202,16 @@ def _features_reader(config: Config) -> Iterator[FeaturesReader | None]:
             reader.start(dict.fromkeys(reader.partitions(topic, timeout_s=timeout_s), EARLIEST))
             return reader
 
+        def looked() -> FeaturesReader:
+            reader.poll(n_max=1, timeout_s=0.0)  # what its client has to say would pile up
+            return opened(_LOOK_TIMEOUT_S)
+
         features: FeaturesReader
         try:
             features = opened()
         except TopicMismatch as error:
             log.warning("features_missing", extra={"reason": str(error)})
-            features = AwaitedFeatures(lambda: opened(_LOOK_TIMEOUT_S))
+            features = AwaitedFeatures(looked)
         yield features
 
 
