@@ -140,6 +140,12 @@ class World:
 
     def _counted(self, entity: str, keys: Keys) -> dict[str, Rows]:
         """An event of every counted type for each."""
+        held = self.fading.last_events.get(entity, ())
+        last = {
+            self.fading.last_table(entity): Rows(
+                keys, np.full((len(keys), len(held)), NOW_MS - 60_000)
+            )
+        }
         table, counters = self.fading.table(entity), self.fading.kernel_counters[entity]
         codes = np.flatnonzero(self.fading.counts_type[entity])
         n = len(keys) * len(codes)
@@ -148,7 +154,7 @@ class World:
         slots = np.repeat(np.arange(len(keys), dtype=np.int32), len(codes))
         types, values = np.tile(codes.astype(np.int8), len(keys)), np.full(n, np.nan)
         add_counted(cells, slots, np.arange(n), types, values, *dated, counters)
-        return {table: Rows(keys, cells)}
+        return {table: Rows(keys, cells)} | (last if held else {})
 
     def _outcomes(self, arms: Keys, n_examples: int) -> dict[str, Rows]:
         """Every arm shown once, and statistics of random examples."""

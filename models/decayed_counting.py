@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.decay import add_counted, forward_weights
-from models.decayed_features import ID_ENTITY_OF, WHOLE, DecayedFeatures
+from models.decayed_counters import WHOLE
+from models.decayed_features import ID_ENTITY_OF, DecayedFeatures, Remembered
 from models.id_table import EVICTED_SHARE
 from models.ingest import Segment
 from models.key_map import find_slot
+from models.last_events import keep_latest
 from models.partition import PartitionState
-from models.table import Keys, Slots
+from models.table import Keys, Slots, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +86,41 @@ class Counting:
             return
         self._n_counted = n
         part = slice(start, n)
-        types, values = events.types[part], events.values[part]
-        dated = forward_weights(events.ts_ms[part], self._model.half_lives)
+        types, values, ts_ms = events.types[part], events.values[part], events.ts_ms[part]
+        dated = forward_weights(ts_ms, self._model.half_lives)
         found = [(of.entity, *of.slots(n, learned)) for of in self._of]
-        if WHOLE in self._model.counters:
+        if WHOLE in self._model.counts_type:
             places = start + np.flatnonzero(self._model.counts_type[WHOLE][types])
             found.append((WHOLE, places, np.zeros(len(places), dtype=np.int32)))
-            self._state.contributions[self._model.table(WHOLE)].reserve(1)
         for entity, places, slots in found:
-            table = self._state.contributions[self._model.table(entity)]
-            table.touch(slots)
-            counters = self._model.kernel_counters[entity]
-            add_counted(table.values, slots, places - start, types, values, *dated, counters)
+            at = places - start
+            if entity in self._model.counters:
+                table = self._state.contributions[self._model.table(entity)]
+                counted, rows = _that_count(at, slots, self._model.counters_types[entity], types)
+                _touch(table, entity, rows)
+                counters = self._model.kernel_counters[entity]
+                add_counted(table.values, rows, counted, types, values, *dated, counters)
+            if entity in self._model.last_events:
+                table = self._state.own[self._model.last_table(entity)]
+                counted, rows = _that_count(at, slots, self._model.last_types[entity], types)
+                _touch(table, entity, rows)
+                kinds = self._model.kernel_kinds[entity]
+                keep_latest(table.values, rows, counted, types, ts_ms, kinds)
+
+
+def _that_count(
+    at: NDArray[np.int64], slots: Slots, counts_type: NDArray[np.bool_], types: NDArray[np.int8]
+) -> tuple[NDArray[np.int64], Slots]:
+    """The places and slots of events of types that count for a table: no other row of it is
+    committed."""
+    counts = counts_type[types[at]]
+    return (at, slots) if counts.all() else (at[counts], slots[counts])
+
+
+def _touch(table: Table, entity: str, slots: Slots) -> None:
+    if entity == WHOLE:
+        table.reserve(1)
+    table.touch(slots)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -158,10 +183,16 @@ class _EntityEvents:
     def _weakest(self) -> Slots:
         """The 1/64 of all rows (at least one) of which the least is remembered, rising."""
         live = self._ids.live_slots()
-        cells = self._state.contributions[self._model.table(self.entity)].values[live]
-        left = self._model.remembered(self.entity, cells)
+        nothing = self._model.nothing(self.entity, len(live))
+        cells = self._state.contributions.get(self._model.table(self.entity))
+        last = self._state.own.get(self._model.last_table(self.entity))
+        rows = Remembered(
+            nothing.cells if cells is None else cells.values[live],
+            nothing.last_ms if last is None else last.values[live],
+        )
         n = max(1, self._ids.rows_max // EVICTED_SHARE)
-        return np.sort(live[np.argsort(left, kind="stable")[:n]])
+        weakest: Slots = live[self._model.weakest(self.entity, rows, n)]
+        return weakest
 
     def slots(self, n: int, learned: Segment) -> tuple[NDArray[np.int64], Slots]:
         """Places and slots of the events before place ``n`` that were not counted yet and do; new

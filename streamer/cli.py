@@ -174,15 +174,18 @@ def features_show(
         known_kinds = ", ".join(get_args(FeatureEntity))
         raise typer.BadParameter(f"{entity!r} is none of {known_kinds}", param_hint="ENTITY")
     settings = _config(config, bootstrap_servers, store)
-    found, fading, missing = known_features(settings, entity, entity_id)  # type: ignore[arg-type]
+    found, held, missing = known_features(settings, entity, entity_id)  # type: ignore[arg-type]
     table = Table(
         "feature", "value", "age of its window", "", title=escape(f"{entity} {entity_id}")
     )
     for each in found:
         state = "stale: counts as missing" if each.stale else ""
         table.add_row(each.name, f"{each.value:g}", f"{each.age_s:,.0f} s", state)
-    for name, value in fading.items():
-        table.add_row(name, f"{value:g}", "-", "fades; as the learner has committed it")
+    for feature, value in held:
+        shown, how = f"{value:g}", "fades"
+        if feature.measure == "recency":
+            shown, how = f"{value:,.1f} s", "since the last one"
+        table.add_row(feature.name, shown, "-", f"{how}; as the learner has committed it")
     for name in missing:
         table.add_row(name, "-", "-", "missing", style="dim")
     console.print(table)

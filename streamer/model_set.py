@@ -10,18 +10,20 @@ import numpy as np
 
 from models.bandit import Bandit
 from models.biased_mf import BiasedMF
+from models.decayed_counters import WHOLE, DecayedFeature
 from models.decayed_counting import CountedEvents, Counting
-from models.decayed_features import DecayedFeature, DecayedFeatures
+from models.decayed_features import DecayedFeatures
 from models.examples import Examples
 from models.history import UserHistory
 from models.impressions import UserImpressions
 from models.ingest import Feedback, learn_feedback
+from models.last_events import LastEvent
 from models.mf import ImplicitMF
 from models.partition import Bounds, PartitionState, all_specs
 from models.popularity import Popularity
 from models.protocols import Model, model_of
 from models.shared import SharedState
-from streamer.config import Config, feature_definitions
+from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.events import EVENT_CODES
 from streamer.protocols import STORE_SCHEMA_VERSION, Layout
 from streamer.ranking_features import feature_names
@@ -61,21 +63,24 @@ def build_models(config: Config) -> list[Model]:
     ]
 
 
-def decayed_features(config: Config) -> list[DecayedFeature]:
+def decayed_features(config: Config) -> list[DecayedFeature | LastEvent]:
     """The features that the learner holds, in the order of their names."""
-    return [
-        DecayedFeature(
-            name=each.name,
-            entity=each.entity,
-            numerator=tuple(EVENT_CODES[name] for name in each.numerator),
-            denominator=tuple(EVENT_CODES[name] for name in each.denominator),
-            sums_values=each.measure == "value",
-            half_life_ms=each.half_life_ms,
-            smoothing=each.smoothing,
-        )
-        for each in feature_definitions(config)
-        if each.held_by == "learner"
-    ]
+    return [_held(each) for each in feature_definitions(config) if each.held_by == "learner"]
+
+
+def _held(feature: FeatureDefinition) -> DecayedFeature | LastEvent:
+    numerator = tuple(EVENT_CODES[name] for name in feature.numerator)
+    if feature.measure == "recency":
+        return LastEvent(name=feature.name, entity=feature.entity, types=numerator)
+    return DecayedFeature(
+        name=feature.name,
+        entity=feature.entity,
+        numerator=numerator,
+        denominator=tuple(EVENT_CODES[name] for name in feature.denominator),
+        sums_values=feature.measure == "value",
+        half_life_ms=feature.half_life_ms,
+        smoothing=feature.smoothing,
+    )
 
 
 def bounds(config: Config) -> Bounds:
@@ -121,7 +126,7 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
         "impressions": config.bandit.impressions,
         "bandit_half_life_s": config.bandit.half_life_s,
         "feature_rows_max": learner.feature_rows_max,
-        "counters": [] if features is None else [features.counters],
+        "counters": [] if features is None else [features.counters, features.last_events],
     }
     digest = hashlib.blake2b(msgspec.json.encode(learned_from, order="sorted"), digest_size=8)
     return Layout(
@@ -162,9 +167,10 @@ def compile_kernels(models: Sequence[Model]) -> None:
         counting.make_room()
         counting.count(segments[-1])
         other.apply(state.collect())
-        for entity in features.counters:
-            cells = state.contributions[features.table(entity)].values
-            features.sums(entity, cells, int(feedback.ts_ms[0]))  # what a scorer does with them
+        whole = features.nothing(WHOLE, 1)
+        for name, feature in features.features.items():  # what a scorer does with them
+            rows = features.nothing(feature.entity, n)
+            features.values(feature.entity, [name], rows, whole, int(feedback.ts_ms[0]))
     if (bandit := model_of(models, Bandit)) is not None:
         outcomes = Examples(
             offsets=feedback.offsets,

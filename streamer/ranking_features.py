@@ -240,6 +240,8 @@ def _defined(config: Config) -> list[RankingFeature]:
     for each in ranking_definitions(config):
         name = each.name
         formula = "ln(1 + 100 x) - ln 6" if each.denominator else "ln(1 + x) / 4"
+        if each.measure == "recency":
+            formula = "ln(1 + seconds) / 4"
         meaning = f"{formula} of the feature `{name}` of {_OF[each.entity]}; 0 where it is missing"
         if each.entity in OF_CANDIDATES:
             described = [(name, meaning), (missing(name), "1 where it is missing")]

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from models.decayed_features import DecayedFeature, DecayedFeatures
+from models.decayed_counters import DecayedFeature
+from models.decayed_features import DecayedFeatures
 from models.history import UserHistory
 from models.impressions import UserImpressions
+from models.last_events import LastEvent
 from models.mf import ImplicitMF
 from models.partition import Bounds, all_specs
 from models.popularity import Popularity
@@ -40,6 +42,9 @@ ITEM_RATE = DecayedFeature(
 USER_CLICKS = DecayedFeature(
     name="user_clicks", entity="user", numerator=(EVENT_CODES["click"],), half_life_ms=60_000
 )
+ITEM_RECENCY = LastEvent(
+    name="item_recency", entity="item", types=(EVENT_CODES["click"], EVENT_CODES["like"])
+)
 
 # Small bounds, so that a few thousand events evict; a rare item is not admitted at once.
 SETTINGS = LearnerSettings(
@@ -64,7 +69,7 @@ def small_models() -> list[Model]:
         UserHistory(length=5),
         Popularity(half_lives_s=(60.0, 3600.0)),
         ImplicitMF(n_factors=4, n_negatives=3, recent_share=0.7, n_recent_items=32, seed=3),
-        DecayedFeatures([ITEM_RATE, USER_CLICKS]),
+        DecayedFeatures([ITEM_RATE, USER_CLICKS, ITEM_RECENCY]),
         UserImpressions(length=6),
     ]
 

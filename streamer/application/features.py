@@ -125,9 +125,9 @@ def _folder_and_records(
 
 def known_features(
     config: Config, entity: FeatureEntity, entity_id: str
-) -> tuple[list[KnownFeature], dict[str, float], list[str]]:
-    """What is known of an entity now: by the features topic, by the learner's store (values that
-    fade, by name), and the features of which nothing is known.
+) -> tuple[list[KnownFeature], list[tuple[FeatureDefinition, float]], list[str]]:
+    """What is known of an entity now: by the features topic, by the learner's store, and the names
+    of the features of which nothing is known.
 
     Raises
     ------
@@ -143,21 +143,25 @@ def known_features(
     now_ms = SystemClock().now_ms()
     windowed = [each for each in definitions if each.held_by == "windows"]
     known = _published(config, windowed).about(entity, entity_id, now_ms) if windowed else []
-    held = [each.name for each in definitions if each.held_by == "learner"]
-    fading = _held(config, entity, entity_id, held, now_ms) if held else {}
-    missing = {each.name for each in definitions} - {each.name for each in known} - fading.keys()
-    return known, fading, sorted(missing)
+    asked = [each for each in definitions if each.held_by == "learner"]
+    held = _held(config, entity, entity_id, asked, now_ms) if asked else []
+    said = {each.name for each in known} | {each.name for each, _ in held}
+    return known, held, sorted({each.name for each in definitions} - said)
 
 
 def _held(
-    config: Config, entity: FeatureEntity, entity_id: str, names: list[str], at_ms: int
-) -> dict[str, float]:
-    """What the learner has counted and committed, by name, as far as there is something."""
+    config: Config,
+    entity: FeatureEntity,
+    entity_id: str,
+    asked: list[FeatureDefinition],
+    at_ms: int,
+) -> list[tuple[FeatureDefinition, float]]:
+    """What the learner has committed, as far as there is something."""
     models = build_models(config)
     store = configured_store(config)
     try:
         if store.layout() is None:
-            return {}
+            return []
         store.ensure_layout(store_layout(config, models))
         replica = Replica(
             store=store,
@@ -170,8 +174,9 @@ def _held(
     finally:
         store.close()
     keys = np.array([id_key(entity_id.encode())], dtype=np.uint64)
+    names = [each.name for each in asked]
     (values,) = replica.current().decayed.values(entity, keys, names, at_ms).tolist()
-    return {name: value for name, value in zip(names, values, strict=True) if value == value}
+    return [(each, value) for each, value in zip(asked, values, strict=True) if value == value]
 
 
 def _published(config: Config, definitions: list[FeatureDefinition]) -> LatestFeatures:

@@ -10,15 +10,8 @@ from typing import Final, TypeVar, get_args
 
 import msgspec
 
-from streamer.config.features import (
-    DEFAULT_FEATURES,
-    FeatureConfig,
-    FeatureDefinition,
-    Refused,
-    changed,
-    definition,
-    given_fields,
-)
+from streamer.config.feature_definition import FeatureDefinition, Refused, definition
+from streamer.config.features import DEFAULT_FEATURES, FeatureConfig, changed, given_fields
 from streamer.config.keys import CLIENT, FEATURES, Key, feature_key, known_keys
 from streamer.config.masking import masked, toml_text
 from streamer.config.section import Section

@@ -126,7 +126,7 @@ class LearnerConfig(Section, frozen=True, kw_only=True):
     users_max: Annotated[Rows, Meta(description="users a partition")] = 200_000
     items_max: Annotated[Rows, Meta(description="items a partition")] = 100_000
     feature_rows_max: Annotated[
-        Rows, Meta(description="users, items and surfaces a partition, each, with fading features")
+        Rows, Meta(description="users, items and surfaces a partition, each, that features are of")
     ] = 200_000
     user_sightings_min: Annotated[
         int, Meta(ge=1, le=1_000, description="events before a user gets a row")
@@ -239,8 +239,8 @@ class ScorerConfig(Section, frozen=True, kw_only=True):
         str,
         Meta(
             max_length=64,
-            description="a feature of items whose largest values are recalled too, as many as "
-            'candidates_trending; "": none',
+            description="a feature of items whose largest values (of a recency the smallest) are "
+            'recalled too, as many as candidates_trending; "": none',
         ),
     ] = ""
     poll_ms: Annotated[
@@ -372,7 +372,7 @@ class BanditConfig(Section, frozen=True, kw_only=True):
     time_features: Annotated[
         bool,
         Meta(
-            description="rank by the hour and the weekend, and by how long ago the last event was"
+            description="rank by the hour, the weekend, and how long ago the user's last event was"
         ),
     ] = True
     drift_rate_boost: Annotated[

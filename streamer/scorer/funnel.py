@@ -213,7 +213,7 @@ class Funnel:
     def _recalled_by_feature(
         self, situation: Situation, allowed: NDArray[np.bool_], logged: Logged | None
     ) -> Slots:
-        """What the largest values of ``scorer.trending_feature`` bring."""
+        """What the best values of ``scorer.trending_feature`` bring."""
         feature, n = self._trending_feature, self._settings.candidates_trending
         if feature is None or not n:
             return np.zeros(0, dtype=np.int32)

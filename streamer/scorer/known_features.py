@@ -22,8 +22,8 @@ class FeatureSource(Protocol):
         are :func:`models.id_table.id_key` of the entities' ids."""
 
     def top(self, name: str, n: int, at_ms: int) -> Keys:
-        """At most ``n`` keys of the entities with the largest values of a feature then, the
-        largest first, equal ones in the order of their keys."""
+        """At most ``n`` keys of the entities with the largest values of a feature then, of a
+        recency with the smallest; the best first, equal ones in the order of their keys."""
 
 
 class _NothingKnown:

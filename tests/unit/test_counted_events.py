@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from models.decayed_counters import DecayedFeature
 from models.decayed_counting import CountedEvents
-from models.decayed_features import DecayedFeature, DecayedFeatures
+from models.decayed_features import DecayedFeatures
 from streamer.application.processes import configured_store
 from streamer.cli import app
 from streamer.clock import SystemClock
@@ -105,6 +106,10 @@ def test_what_the_learner_holds_is_shown_without_a_broker(tmp_path: Path) -> Non
         entity = "user"
         numerator = "click"
         half_life = "1d"
+        [features.user_last]
+        entity = "user"
+        numerator = "click"
+        measure = "recency"
         """,
         encoding="utf-8",
     )
@@ -127,7 +132,7 @@ def test_what_the_learner_holds_is_shown_without_a_broker(tmp_path: Path) -> Non
     )
     learner.assign([0])
     now_ms = SystemClock().now_ms()
-    payloads: list[bytes | None] = [encode(event(str(i), ts=now_ms)) for i in range(3)]
+    payloads: list[bytes | None] = [encode(event(str(i), ts=now_ms - 3_000)) for i in range(3)]
     offsets = np.arange(3, dtype=np.int64)
     learner.learn([MessageBatch("events", 0, payloads, offsets, np.full(3, now_ms))])
     store.close()
@@ -135,3 +140,6 @@ def test_what_the_learner_holds_is_shown_without_a_broker(tmp_path: Path) -> Non
     shown = re.search(r"user_clicks\D+([0-9.]+).*fades", told)
     assert shown is not None, told
     assert float(shown[1]) == pytest.approx(3.0, rel=0.01)
+    since = re.search(r"user_last\D+([0-9.]+) s .*since the last one", told)
+    assert since is not None, told
+    assert 3.0 <= float(since[1]) < 60.0

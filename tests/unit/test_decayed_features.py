@@ -14,10 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from models.decay import CELLS_WIDTH, COUNTED_EPOCH_HALF_LIVES, VALUE_MAX
+from models.decayed_counters import WHOLE, DecayedFeature
 from models.decayed_counting import CountedEvents, Counting
-from models.decayed_features import WHOLE, DecayedFeature, DecayedFeatures
+from models.decayed_features import DecayedFeatures, Remembered
 from models.id_table import id_key
 from models.ingest import Segment
+from models.last_events import LastEvent
 from models.partition import Bounds, PartitionState
 from models.shared import SharedState
 from models.table import FEATURE_ITEM, FEATURE_USER, Change
@@ -104,17 +106,18 @@ def new_state(model: DecayedFeatures, partition: int = 0, bounds: Bounds = LARGE
 def merged_values(
     model: DecayedFeatures, shared: SharedState, name: str, ids: Sequence[str], at_ms: int
 ) -> NDArray[np.float64]:
-    """``(n,)`` values of a feature of what a learner has merged; NaN for ids it does not have."""
+    """``(n,)`` values of a counted feature of what a learner has merged; NaN for ids it does not
+    have."""
     entity = model.features[name].entity
-    whole = np.zeros(0)
+    whole = model.nothing(WHOLE, 1)
     if WHOLE in model.counters:
-        whole = model.sums(WHOLE, shared.tables[model.table(WHOLE)].values[:1], at_ms)[0]
+        whole = Remembered(shared.tables[model.table(WHOLE)].values[:1], whole.last_ms)
     table = shared.tables[model.table(entity)]
     keys = np.array([id_key(each.encode()) for each in ids], dtype=np.uint64)
     rows = keys.astype(np.int32) * 0 if entity == WHOLE else shared.rows(table.spec, keys)
-    sums = model.sums(entity, table.values[rows], at_ms)
-    sums[rows < 0] = np.nan
-    return model.values([name], sums, whole)[:, 0]
+    cells = np.where(rows[:, np.newaxis] < 0, 0, table.values[rows])
+    asked = Remembered(cells, model.nothing(entity, len(ids)).last_ms)
+    return model.values(entity, [name], asked, whole, at_ms)[:, 0]
 
 
 def directly(
@@ -297,12 +300,20 @@ def test_all_evicted_leaves_nothing_in_what_is_shared() -> None:
     [
         [],
         [DecayedFeature(name="a", entity="user", numerator=(), half_life_ms=1)],
-        [DecayedFeature(name="a", entity="user", numerator=(62,), half_life_ms=1)],
+        [LastEvent(name="a", entity="user", types=())],
     ],
 )
-def test_features_without_a_type_to_count_are_refused(features: list[DecayedFeature]) -> None:
+def test_features_without_a_type_to_count_are_refused(
+    features: list[DecayedFeature | LastEvent],
+) -> None:
     with pytest.raises(ValueError, match="at least one feature is needed"):
         DecayedFeatures(features)
+
+
+@pytest.mark.parametrize("code", [-1, 62])
+def test_types_that_no_bit_is_left_for_are_refused(code: int) -> None:
+    with pytest.raises(ValueError, match=f"event type {code}: codes are from 0 to 61"):
+        DecayedFeatures([LastEvent(name="a", entity="user", types=(code,))])
 
 
 # --- a real log -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a scorer reads of fading features is what the learner has counted, in every version."""
+"""What a scorer reads of the learner's features is what it has counted, in every version."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from models.decayed_features import DecayedFeature, DecayedFeatures
+from models.decayed_counters import DecayedFeature
+from models.decayed_features import DecayedFeatures
 from models.id_table import id_key
+from models.last_events import LastEvent
 from models.popularity import Popularity
 from models.protocols import Model
 from models.table import Keys
@@ -20,12 +22,14 @@ from streamer.store.memory import MemoryStore
 from streamer.telemetry import ScorerMetrics
 from tests.event_log import (
     ITEM_RATE,
+    ITEM_RECENCY,
     START_MS,
     USER_CLICKS,
     make_learner,
     make_log,
     messages,
     small_models,
+    stored,
     with_settings,
 )
 from tests.unit.test_decayed_features import merged_values
@@ -36,7 +40,8 @@ LOGS = [make_log(900, seed=60 + p) for p in range(N_PARTITIONS)]
 SHOWN = DecayedFeature(
     name="shown", entity="global", numerator=(EVENT_CODES["impression"],), half_life_ms=30_000
 )
-FEATURES = DecayedFeatures([ITEM_RATE, USER_CLICKS, SHOWN])
+LAST = LastEvent(name="last", entity="global", types=(EVENT_CODES["skip"],))
+FEATURES = DecayedFeatures([ITEM_RATE, USER_CLICKS, SHOWN, ITEM_RECENCY, LAST])
 MODELS: list[Model] = [Popularity(half_lives_s=(60.0,)), FEATURES]
 ITEMS = [f"item-{i}" for i in range(90)]
 USERS = [f"user-{seed}-{i}" for seed in (60, 61, 62) for i in range(100)]
@@ -61,6 +66,24 @@ def told(view: DecayedView, at_ms: int) -> dict[str, NDArray[np.float64]]:
         "item_rate": view.values("item", keys(ITEMS), ["item_rate"], at_ms)[:, 0],
         "user_clicks": view.values("user", keys(USERS), ["user_clicks"], at_ms)[:, 0],
         "shown": view.values("global", keys(["*"]), ["shown"], at_ms)[:, 0],
+        "item_recency": view.values("item", keys(ITEMS), ["item_recency"], at_ms)[:, 0],
+        "last": view.values("global", keys(["*"]), ["last"], at_ms)[:, 0],
+    }
+
+
+def told_by_partitions(store: MemoryStore, at_ms: int) -> dict[str, NDArray[np.float64]]:
+    """Times of last events: the latest of what the partitions hold now."""
+    latest = dict.fromkeys(keys(ITEMS).tolist(), 0)
+    of_all = 0
+    for contents in stored(store, MODELS, SETTINGS):
+        held, times = contents.tables["last_item"]
+        for key, time in zip(held.tolist(), times[:, 0].tolist(), strict=True):
+            latest[key] = max(latest[key], time)
+        of_all = max(of_all, int(contents.tables["last_global"][1].max(initial=0)))
+    found = {"item_recency": np.array(list(latest.values())), "last": np.array([of_all])}
+    return {
+        name: np.where(each == 0, np.nan, np.maximum(at_ms - each, 0) / 1000)
+        for name, each in found.items()
     }
 
 
@@ -82,12 +105,16 @@ def test_every_version_says_what_the_learner_had_counted_and_never_changes() -> 
         at_ms = START_MS + 500 * at + 7_000
         now = told(view, at_ms)
         ids = {"item_rate": ITEMS, "user_clicks": USERS, "shown": ["*"]}
+        expected = told_by_partitions(store, at_ms) | {
+            name: merged_values(FEATURES, learner._shared, name, each, at_ms)
+            for name, each in ids.items()
+        }
         for name, found in now.items():
-            expected = merged_values(FEATURES, learner._shared, name, ids[name], at_ms)
-            np.testing.assert_array_equal(found, expected, err_msg=name)
+            np.testing.assert_array_equal(found, expected[name], err_msg=name)
             assert 0 < np.isfinite(found).sum() <= len(found)
         seen.append((view, at_ms, now))
     assert learner.counts.n_evicted["feature_user"] > 50
+    assert learner.counts.n_evicted["feature_item"] > 50
     for view, at_ms, then in seen:
         for name, found in told(view, at_ms).items():
             np.testing.assert_array_equal(found, then[name])
@@ -99,8 +126,12 @@ def test_every_version_says_what_the_learner_had_counted_and_never_changes() -> 
     known = np.flatnonzero(~np.isnan(then["item_rate"])).tolist()
     rates, of_items = then["item_rate"].tolist(), keys(ITEMS).tolist()
     best = sorted((-rates[place], of_items[place]) for place in known)
+    since = then["item_recency"].tolist()
+    met = [place for place, each in enumerate(since) if each == each]
+    latest = sorted((since[place], of_items[place]) for place in met)
     for n in (3, 1_000):
         assert view.top("item_rate", n, at_ms).tolist() == [key for _, key in best[:n]]
+        assert view.top("item_recency", n, at_ms).tolist() == [key for _, key in latest[:n]]
 
 
 def test_values_fade_until_nothing_is_known() -> None:
@@ -122,10 +153,10 @@ def test_names_are_checked_and_without_features_there_are_none() -> None:
     view = replica_of(MemoryStore()).current().decayed
     assert np.isnan(view.values("item", keys(["a"]), ["item_rate"], 0)).all()
     assert np.isnan(view.values("global", keys(["*"]), ["shown"], 0)).all()
-    with pytest.raises(ValueError, match="'user_clicks' is no fading feature of entity 'item'"):
+    with pytest.raises(ValueError, match="'user_clicks' is nothing that the learner holds"):
         view.values("item", keys(["a"]), ["user_clicks"], 0)
     none = replica_of(MemoryStore(), small_models()[:1]).current().decayed
     assert none.values("item", keys(["a", "b"]), [], 0).shape == (2, 0)
     assert len(none.top("item_rate", 5, 0)) == 0
-    with pytest.raises(ValueError, match="the learner holds none"):
+    with pytest.raises(ValueError, match="it holds none"):
         none.values("item", keys(["a"]), ["item_rate"], 0)

@@ -106,6 +106,24 @@ def test_what_fades_is_held_by_the_learner_where_it_needs_no_catalogue(
     assert feature(path, f'{of_category}half_life = "8m"').held_by == "windows"
 
 
+@pytest.mark.parametrize("entity", ["user", "item", "surface", "global"])
+def test_the_time_since_the_last_event_needs_no_window(path: Path, entity: str) -> None:
+    found = feature(
+        path,
+        f'[features.mine]\nnumerator = "click"\nentity = "{entity}"\nmeasure = "recency"',
+    )
+    assert found.held_by == "learner"
+    assert (found.window_ms, found.hop_ms, found.half_life_ms, found.session_gap_ms) == (0,) * 4
+
+
+def test_a_counted_default_becomes_a_recency_where_what_it_had_is_taken_back(path: Path) -> None:
+    toml = '[features.item_ctr_5m]\nmeasure = "recency"\n'
+    for field, nothing in (("denominator", "[]"), ("half_life", '""'), ("smoothing", "0")):
+        assert f"leave {field} out, or give {nothing} for one that" in refusal(path, toml)
+        toml += f"{field} = {nothing}\n"
+    assert feature(path, toml, "item_ctr_5m").measure == "recency"
+
+
 def test_one_of_the_default_set_is_changed_key_by_key(path: Path) -> None:
     variable = "STREAMER_FEATURES__ITEM_CTR_1H__SMOOTHING"
     config = load(path, '[features.item_ctr_1h]\nwindow = "2h"\n', {variable: "5"})
@@ -138,7 +156,10 @@ def test_trending_by_a_feature_needs_one_of_items(path: Path) -> None:
     asked = '[scorer]\ntrending_feature = "{}"\n'
     assert load(path, asked.format("item_users_1h")).scorer.trending_feature == "item_users_1h"
     message = refusal(path, asked.format("user_session_clicks"))
-    assert "choose one of item_clicks_10m, item_ctr_1h, item_ctr_5m, item_users_1h" in message
+    assert (
+        "choose one of item_clicks_10m, item_ctr_1h, item_ctr_5m, item_recency, item_users_1h"
+        in message
+    )
 
 
 def test_types_come_from_the_environment_too(path: Path) -> None:
@@ -160,7 +181,7 @@ def test_types_come_from_the_environment_too(path: Path) -> None:
         ("numerator = 'click'\nwindow = '0s'", "a text that matches"),
         ("numerator = 'click'\nwindow = '1h'\nentity = 'artist'", '"surface" or "user"'),
         ("numerator = 'click'\nwindow = '1h'\nsmoothing = -1", "from 0"),
-        ("numerator = 'click'\nwindow = '1h'\nmeasure = 'mean'", '"count" or "users" or "value"'),
+        ("numerator = 'click'\nwindow = '1h'\nmeasure = 'mean'", '"recency" or "users" or "value"'),
         ("numerator = 'click'\nwindow = '1h'\nlatenes = 3", "'features.mine.lateness'"),
         ("window = '1h'", "names no event type"),
         ("numerator = 'click'", "exactly one of window, half_life and session_gap"),
@@ -176,6 +197,19 @@ def test_types_come_from_the_environment_too(path: Path) -> None:
         ("numerator = 'click'\nhalf_life = '1h'\nstale_after = '1d'", "it fades by itself"),
         ("numerator = 'click'\nsession_gap = '1h'\nhop = '1m'", "sessions do not hop"),
         ("numerator = 'click'\nmeasure = 'users'\nhalf_life = '1h'", "need a window"),
+        ("measure = 'recency'", "names no event type"),
+        ("numerator = 'click'\nmeasure = 'recency'\nhalf_life = '10s'", "leave half_life out"),
+        ("numerator = 'click'\nmeasure = 'recency'\nwindow = '1h'", "leave window out"),
+        ("numerator = 'click'\nmeasure = 'recency'\nsession_gap = '1h'", "leave session_gap out"),
+        ("numerator = 'click'\nmeasure = 'recency'\nhop = '1h'", "leave hop out"),
+        ("numerator = 'click'\nmeasure = 'recency'\nlateness = '1h'", "leave lateness out"),
+        ("numerator = 'click'\nmeasure = 'recency'\nstale_after = '1h'", "leave stale_after out"),
+        ("numerator = 'click'\nmeasure = 'recency'\nsmoothing = 3", "leave smoothing out"),
+        ("numerator = 'click'\nmeasure = 'recency'\ndenominator = 'like'", "leave denominator out"),
+        (
+            "numerator = 'click'\nmeasure = 'recency'\nentity = 'category'",
+            "known of a user, an item, a surface and the whole",
+        ),
         ("numerator = 'click'\nwindow = '1h'\nsmoothing = 3", "only a ratio is smoothed"),
         (
             "entity = 'global'\nnumerator = 'click'\ndenominator='like'\nwindow='1h'\nsmoothing=3",

@@ -48,6 +48,33 @@ def test_counts_of_a_moment_ago_rank_the_next_request() -> None:
     assert later == pytest.approx(math.log((1 + 100 * ratio) / 6), abs=1e-3)
 
 
+def test_the_time_since_an_items_last_click_is_a_column_whoever_clicked() -> None:
+    live = LiveSystem(CONFIG, start_ms=START_MS)
+    live.publish(*(Item(item_id=each) for each in "abc"))
+    live.publish(
+        *met("ann", "a", "click", 2, START_MS - 900),
+        *met("bob", "a", "click", 1, START_MS - 500),  # of another partition
+        *met("ann", "b", "impression", 3, START_MS),
+    )
+    for ahead_s in (10, 600):
+        live.advance(START_MS - 500 + 1_000 * ahead_s)
+        expected = {"a": math.log(1 + ahead_s) / 4, "b": 0.0, "c": 0.0}
+        assert column(live, "new", "item_recency") == pytest.approx(expected, rel=1e-6)
+        assert column(live, "new", "item_recency_missing") == {"a": 0.0, "b": 1.0, "c": 1.0}
+
+
+def test_what_was_taken_up_last_is_recalled_first() -> None:
+    flags = {"scorer.trending_feature": "item_recency", "scorer.candidates_trending": "2"}
+    live = LiveSystem(load_config(env={}, flags=flags), start_ms=START_MS)
+    items = "abcdefgh"
+    live.publish(*(Item(item_id=each) for each in items))
+    for n, each in enumerate(items):
+        live.publish(*met("ann", each, "click", 9 - n, START_MS - 100 + n))
+    live.advance(START_MS + 1_000)
+    places = column(live, "new", "trending_feature_rank")
+    assert sorted(places, key=lambda item: -places[item])[:2] == ["h", "g"]
+
+
 def test_a_users_own_clicks_count_for_that_user_alone() -> None:
     live = LiveSystem(CONFIG, start_ms=START_MS)
     live.publish(*(Item(item_id=each) for each in "abc"))

@@ -21,6 +21,13 @@ smoothing = 20
 ranks = false
 """
 
+LAST = """
+[features.last]
+numerator = "click"
+measure = "recency"
+ranks = false
+"""
+
 
 def layout(path: Path, *changes: tuple[str, str]) -> Layout:
     toml = TOML
@@ -39,6 +46,8 @@ def layout(path: Path, *changes: tuple[str, str]) -> Layout:
         ('"click"', '"like"'),
         ('"impression"', '["impression", "skip"]'),
         ('numerator = "click"', 'numerator = "click"\nmeasure = "value"'),
+        ("[features.rate]", LAST + "[features.rate]"),
+        ("[features.rate]", LAST.replace("click", "like") + "[features.rate]"),
         ('numerator = "click"', 'numerator = "click"\nentity = "surface"'),
         ("[windows]", "[learner]\nfeature_rows_max = 77\n[windows]"),
     ],
@@ -65,6 +74,11 @@ def test_without_fading_features_nothing_is_kept_for_them(tmp_path: Path) -> Non
     path = tmp_path / "streamer.toml"
     names = {spec.name for spec in layout(path, ('half_life = "5m"', 'window = "5m"')).tables}
     assert not [name for name in names if "decayed" in name or "feature" in name]
+    last = ("[features.rate]", LAST + "[features.rate]")
+    with_last = {
+        spec.name for spec in layout(path, last, ('half_life = "5m"', "window = '5m'")).tables
+    }
+    assert with_last - names == {"last_item", "feature_item_meta", "feature_item_sightings"}
     kept = {spec.name for spec in layout(path).tables}
     assert kept - names == {
         "decayed_item", "decayed_global", "feature_item_meta", "feature_item_sightings",
