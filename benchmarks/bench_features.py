@@ -6,7 +6,8 @@ at the default settings, and asks the workers' own metrics how far they are: eve
 two workers that find a topic full, until all is counted; then how far one is behind 2,000 events/s:
 the events it has not read yet, and the age of the newest of which all is counted. Beside it,
 without Kafka and in processes of their own: µs of CPU an event of the arithmetic, and by how much a
-process grows for a record, with records in memory and in RocksDB.
+process grows for a record, with records in memory and in RocksDB; and µs of CPU an event of the
+learner, with and without the default features that it holds itself.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import psutil
 from confluent_kafka import Producer
 
 from benchmarks.environment import environment, parser, write
+from benchmarks.held_features import held_features_us
 from deploy.kafka.node import KafkaNode, free_port
 from streamer.clock import SystemClock
 from streamer.config import Config, feature_definitions, load_config
@@ -335,6 +337,7 @@ def main() -> None:
         store: in_a_process_of_its_own(store, options.events, seed=options.seed)
         for store in ("memory", "rocksdb")
     }
+    result["learner_us"] = held_features_us(events(5 * options.events, seed=0, per_s=2_000.0))
     with contextlib.ExitStack() as stack:
         servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
         if not servers:

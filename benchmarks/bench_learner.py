@@ -32,19 +32,19 @@ from pathlib import Path
 from typing import Any
 
 import confluent_kafka as ck
-import msgspec
 import numpy as np
 import orjson
 from river import optim, reco
 
 from benchmarks.environment import environment, parser, write
+from benchmarks.held_features import without_held
 from streamer.application.processes import (
     PIPELINE_DEPTH,
     collect_garbage_rarely,
     configured_store,
 )
 from streamer.clock import SystemClock
-from streamer.config import Config, feature_definitions, load_config
+from streamer.config import Config, load_config
 from streamer.kafka.assignment import FETCH_OPTIONS
 from streamer.kafka.configured import configured_sink, configured_source
 from streamer.kafka.topics import create_topics
@@ -187,10 +187,9 @@ def with_own_store(config: Config, **flags: Any) -> Config:
 
 def without_features(config: Config) -> Config:
     """BPR as in ``learner_bpr``, and no features that the learner holds."""
-    cheap = with_own_store(config, mf__loss="bpr", mf__n_negatives=1, mf__recent_share=0.8)
-    windowed = [each.name for each in feature_definitions(cheap) if each.held_by == "windows"]
-    kept = {name: cheap.features[name] for name in windowed}
-    return msgspec.structs.replace(cheap, features=kept)
+    return without_held(
+        with_own_store(config, mf__loss="bpr", mf__n_negatives=1, mf__recent_share=0.8)
+    )
 
 
 def profile(config: Config, n: int) -> list[dict[str, Any]]:
