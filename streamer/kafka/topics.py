@@ -11,7 +11,7 @@ import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from streamer.config.settings import TopicRole, TopicsConfig
-from streamer.errors import KafkaUnavailable, StreamerError, TopicMismatch
+from streamer.errors import KafkaError, KafkaUnavailable, StreamerError, TopicMismatch
 from streamer.kafka.connection import (
     REQUEST_TIMEOUT_S,
     Options,
@@ -113,11 +113,19 @@ def create_internal_topics(
     ------
     TopicMismatch
         When one exists with another number of partitions.
+    KafkaError
+        On the embedded broker, which makes no topic when asked.
     KafkaUnavailable
     """
     admin = _Admin(bootstrap_servers, client_options or {}, timeout_s)
     wanted = [_Wanted(name, topics.partitions, True, policy) for name, policy in cleanup.items()]
     existing = admin.counts()
+    if admin.is_mock:
+        raise KafkaError(
+            f"the broker at {bootstrap_servers} is the embedded one of `streamer up`, which cannot"
+            f" have the topics {', '.join(cleanup)}: start a real Kafka (`docker compose up` has"
+            " one) and name it in kafka.bootstrap_servers"
+        )
     if missing := [each for each in wanted if each.name not in existing]:
         admin.create(missing, topics)
         existing = admin.counts()

@@ -16,7 +16,7 @@ from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.source import KafkaSource
-from streamer.kafka.topics import check_topics, create_topics
+from streamer.kafka.topics import check_topics, create_internal_topics, create_topics
 
 # What another process does: publish, join a group, read, commit.
 PUBLISH = """
@@ -174,3 +174,11 @@ def test_a_broker_is_gone_after_its_block() -> None:
     with pytest.raises(KafkaUnavailable):
         reader.poll(n_max=1, timeout_s=0.0)
     reader.close()
+
+
+def test_topics_of_a_service_are_refused_at_once(broker: str) -> None:
+    create_topics(broker, TopicsConfig())
+    with pytest.raises(KafkaError, match="start a real Kafka") as caught:
+        create_internal_topics(broker, {"app-changelog": "compact"}, TopicsConfig(), timeout_s=30.0)
+    assert broker in str(caught.value)
+    assert "app-changelog" in str(caught.value)
