@@ -39,7 +39,7 @@ topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
 store_app = typer.Typer(help="The parameter store.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
 app.add_typer(store_app, name="store")
-features_app = typer.Typer(help="Features over windows of event time.", no_args_is_help=True)
+features_app = typer.Typer(help="Features that move with time.", no_args_is_help=True)
 app.add_typer(features_app, name="features")
 
 console = Console()
@@ -173,6 +173,8 @@ def features_show(
     if entity not in get_args(FeatureEntity):
         known_kinds = ", ".join(get_args(FeatureEntity))
         raise typer.BadParameter(f"{entity!r} is none of {known_kinds}", param_hint="ENTITY")
+    if entity_id == "*" and entity != "global":
+        raise typer.BadParameter(f"say which {entity}", param_hint="ENTITY_ID")
     settings = _config(config, bootstrap_servers, store)
     found, held, missing = known_features(settings, entity, entity_id)  # type: ignore[arg-type]
     table = Table(
@@ -189,6 +191,14 @@ def features_show(
     for name in missing:
         table.add_row(name, "-", "-", "missing", style="dim")
     console.print(table)
+    if not found and not held:
+        console.print(
+            f"nothing is known of {escape(f'{entity} {entity_id}')}: check how it is spelled, that"
+            " learners (`streamer learn`) and workers (`streamer features run`) run, and that a"
+            " window has ended since",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @app.command()

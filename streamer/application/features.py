@@ -138,7 +138,8 @@ def known_features(
     if not definitions:
         kinds = sorted({each.entity for each in feature_definitions(config)})
         raise ConfigError(
-            f"no feature of entity {entity!r} is defined; there are some of {', '.join(kinds)}"
+            f"no feature of entity {entity!r} is defined; there are some of"
+            f" {', '.join(kinds) or 'none'}: add a table [features.NAME] with entity = {entity!r}"
         )
     now_ms = SystemClock().now_ms()
     windowed = [each for each in definitions if each.held_by == "windows"]

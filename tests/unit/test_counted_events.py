@@ -13,10 +13,12 @@ from typer.testing import CliRunner
 from models.decayed_counters import DecayedFeature
 from models.decayed_counting import CountedEvents
 from models.decayed_features import DecayedFeatures
+from streamer.application.features import known_features
 from streamer.application.processes import configured_store
 from streamer.cli import app
 from streamer.clock import SystemClock
 from streamer.config import load_config
+from streamer.errors import ConfigError
 from streamer.events import EVENT_CODES, Event, encode
 from streamer.learner.batch import decode_batch
 from streamer.learner.configured import learner_settings, reward_function
@@ -117,6 +119,7 @@ def test_what_the_learner_holds_is_shown_without_a_broker(tmp_path: Path) -> Non
     empty = CliRunner().invoke(app, show)
     assert empty.exit_code == 0
     assert "missing" in empty.stdout
+    assert "nothing is known of user u: check how it is spelled" in empty.stdout
     config = load_config(path, env={})
     models = build_models(config)
     store = configured_store(config)
@@ -143,3 +146,11 @@ def test_what_the_learner_holds_is_shown_without_a_broker(tmp_path: Path) -> Non
     since = re.search(r"user_last\D+([0-9.]+) s .*since the last one", told)
     assert since is not None, told
     assert 3.0 <= float(since[1]) < 60.0
+    assert "nothing is known" not in told
+
+
+def test_what_cannot_be_shown_is_said() -> None:
+    whose = CliRunner().invoke(app, ["features", "show", "item"])
+    assert (whose.exit_code, "say which item" in whose.stderr) == (2, True)
+    with pytest.raises(ConfigError, match=r"some of none: add a table \[features\.NAME\]"):
+        known_features(load_config(env={}, flags={"windows.default_features": False}), "item", "i1")
