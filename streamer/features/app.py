@@ -216,9 +216,13 @@ class Worker:
         log.info("features_partitions_revoked", extra={"partitions": sorted(map(str, *revoked))})
 
     async def _work(self) -> None:
-        """What is to be done all the time, beside what agents are given."""
+        """What is to be done all the time, beside what agents are given.
+
+        Also while the app stops, for it waits until what agents took is done; then this is
+        cancelled.
+        """
         tables: Any = self._app.tables  # its type does not name the recovery
-        while not self._app.should_stop:
+        while True:
             await self._events.flush_waiting()
             if self._has_settled():
                 assigned = list(self._app.consumer.assignment())
@@ -236,9 +240,10 @@ class Worker:
         return consumer
 
     def _has_settled(self) -> bool:
-        """Whether no partitions are changing hands."""
+        """Whether partitions are ours, and not about to change hands."""
         app: Any = self._app
-        return app.flow_control.is_active() and not app.rebalancing and not app.in_recovery
+        changing = app.should_stop or app.rebalancing or app.in_recovery
+        return app.flow_control.is_active() and not changing
 
     async def _follow_items(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._categories.follow)

@@ -310,6 +310,24 @@ def test_two_workers_share_and_one_takes_over(config: Config, tmp_path: Path) ->
     assert found == wanted
 
 
+def test_a_worker_that_is_asked_to_stop_finishes_what_it_took(
+    config: Config, tmp_path: Path
+) -> None:
+    events = some_events(12_000)
+    publish_items(config)
+    with worker(config, tmp_path, "one") as one:
+        publish(config, events[:500])
+        wait_for(config, expected(config, events[:450]))
+        publish(config, events[500:])
+        time.sleep(0.5)  # somewhere in the middle
+        assert stop(one) == 0, (tmp_path / "one.log").read_text()
+    assert n_uncommitted(config) > 0
+    with worker(config, tmp_path, "two"):
+        wanted = expected(config, events)
+        found = wait_for(config, wanted)
+    assert found == wanted
+
+
 @pytest.mark.parametrize("store", ["rocksdb"])
 def test_records_that_were_left_behind_on_a_disk_do_not_win(config: Config, tmp_path: Path) -> None:
     events = some_events(1_500)
