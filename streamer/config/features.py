@@ -21,7 +21,7 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _DURATION: Final = r"^([1-9][0-9]{0,8}(ms|s|m|h|d))?$"
 
 Types = EventType | tuple[EventType, ...]
-Duration = Annotated[str, Meta(pattern=_DURATION)]
+Duration = Annotated[str, Meta(pattern=_DURATION, examples=["500ms", "90s", "5m", "1h", "7d", ""])]
 
 
 class FeatureConfig(Section, frozen=True, kw_only=True):

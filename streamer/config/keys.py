@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -74,7 +74,7 @@ def feature_key(dotted: str) -> Key | None:
     """The setting ``features.NAME.FIELD``; None where it is none.
 
     >>> feature_key("features.mine.window").allowed
-    'a text that matches `^([1-9][0-9]{0,8}(ms|s|m|h|d))?$`'
+    'a text such as "500ms", "90s", "5m", "1h", "7d" or ""'
     """
     section, _, rest = dotted.partition(".")
     name, _, field = rest.partition(".")
@@ -109,7 +109,8 @@ def _keys(path: str, section: Section) -> Iterator[Key]:
 
 def _allowed(info: Any) -> str:
     if isinstance(info, msgspec.inspect.Metadata):
-        return _allowed(info.type)
+        examples = (info.extra_json_schema or {}).get("examples")
+        return f"a text such as {_listed(examples)}" if examples else _allowed(info.type)
     if isinstance(info, msgspec.inspect.LiteralType):
         return " or ".join(map(toml_text, info.values))
     if isinstance(info, msgspec.inspect.BoolType):
@@ -127,6 +128,11 @@ def _allowed(info: Any) -> str:
     if isinstance(info, msgspec.inspect.DictType):
         return "a table of texts"
     return f"a text that matches `{info.pattern}`" if info.pattern else "a text"
+
+
+def _listed(examples: Sequence[str]) -> str:
+    *others, last = map(toml_text, examples)
+    return f"{', '.join(others)} or {last}"
 
 
 def _range(info: msgspec.inspect.IntType | msgspec.inspect.FloatType) -> str:

@@ -48,11 +48,21 @@ class Reading:
         Asked for each time, for it exists only when the app runs.
     reread
         Reads topics beside the consumer, to tell a hole from offsets that hold no message.
+    stopped
+        Whether nothing may be taken any more. Faust can hand messages on while a worker stops
+        that had been asked to in a rebalance, and by then they may be another worker's.
     """
 
-    def __init__(self, consumer: Callable[[], SeekableConsumer], reread: Reread) -> None:
+    def __init__(
+        self,
+        consumer: Callable[[], SeekableConsumer],
+        reread: Reread,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._consumer = consumer
         self._reread = reread
+        self._stopped = stopped
         self._next: dict[TP, int] = {}
         self._sought: dict[TP, int] = {}
         self._seen: dict[TP, int] = {}
@@ -66,6 +76,8 @@ class Reading:
 
     async def take(self, batch: MessageBatch) -> MessageBatch | None:
         """What is to be handled now of messages that came; None: nothing."""
+        if self._stopped():
+            return None
         tp, n_forgotten = TP(batch.topic, batch.partition), self._n_forgotten
         due = await self._due(tp)
         first, end = int(batch.offsets[0]), int(batch.offsets[-1]) + 1
@@ -75,7 +87,7 @@ class Reading:
             if await self._is_hole(tp, due, first):
                 await self._seek(tp, due)
                 return None
-        if self._n_forgotten != n_forgotten or end <= due:
+        if self._n_forgotten != n_forgotten or self._stopped() or end <= due:
             return None
         self._sought.pop(tp, None)
         self._next[tp] = end

@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from streamer.errors import KafkaUnavailable
 from streamer.features.acknowledged_table import AcknowledgedTable
 from streamer.features.categories import ItemCategories
 from streamer.features.dead_letters import DeadLetters
@@ -60,7 +62,7 @@ class Worker:
         table = app.Table(TABLE, partitions=n, key_type=bytes, value_type=bytes, records=records)
         assert isinstance(table, AcknowledgedTable), "it is the app's kind of table"
         dead_letters = DeadLetters(app.topic(settings.dead_letters_topic, **_RAW), metrics)
-        self._reading = Reading(self._consumer, reread)
+        self._reading = Reading(self._consumer, reread, stopped=lambda: bool(app.should_stop))
         self._events = EventsAgent(
             settings,
             self._contributions_topic,
@@ -88,7 +90,8 @@ class Worker:
         self._app.agent(self._contributions_topic, name="windows")(
             self._watched(self._windows.read)
         )
-        self._app.task(self._work)
+        self._app.task(self._flush_for_ever)
+        self._app.task(self._look_for_ever)
         self._app.timer(_ITEMS_EVERY_S)(self._follow_items)
         self._app.on_partitions_assigned.connect(self._assigned, weak=False)
         self._app.on_partitions_revoked.connect(self._revoked, weak=False)
@@ -120,8 +123,8 @@ class Worker:
         """Partitions of the events; those of the other topics go with them."""
         return sorted(tp.partition for tp in tps if tp.topic == self._settings.events_topic)
 
-    async def _work(self) -> None:
-        """What is to be done all the time, beside what agents are given.
+    async def _flush_for_ever(self) -> None:
+        """Send what events add.
 
         Also while the app stops, for it waits until what agents took is done; then this is
         cancelled.
@@ -129,15 +132,23 @@ class Worker:
         tables: Any = self._app.tables  # its type does not name the recovery
         while True:
             await self._events.flush_waiting()
+            self._recovery.look(tables.recovery, asyncio.get_running_loop().time())
+
+    async def _look_for_ever(self) -> None:
+        """See to it that what is there comes, and say what has come to its end."""
+        topics = self._settings.events_topic, self._settings.contributions_topic
+        while True:
+            await asyncio.sleep(self._settings.flush_s)
             if self._has_settled():
                 assigned = list(self._app.consumer.assignment())
-                topics = self._settings.events_topic, self._settings.contributions_topic
                 of_events, of_bundles = (
                     [tp for tp in assigned if tp.topic == topic] for topic in topics
                 )
-                await self._events.look(of_events)
-                await self._windows.look(of_bundles)
-            self._recovery.look(tables.recovery, asyncio.get_running_loop().time())
+                try:
+                    await self._events.look(of_events)
+                    await self._windows.look(of_bundles)
+                except (KafkaError, KafkaUnavailable) as error:  # windows stay open for longer
+                    log.warning("features_look_failed", extra={"error": str(error)})
 
     def _consumer(self) -> PackingConsumer:
         consumer = self._app.consumer

@@ -176,9 +176,9 @@ def test_types_come_from_the_environment_too(path: Path) -> None:
     ("toml", "said"),
     [
         ("numerator = 'clik'\nwindow = '1h'", '"click" or "comment"'),
-        ("numerator = 'click'\nwindow = '1 hour'", "a text that matches"),
-        ("numerator = 'click'\nwindow = 3600", "a text that matches"),
-        ("numerator = 'click'\nwindow = '0s'", "a text that matches"),
+        ("numerator = 'click'\nwindow = '1 hour'", 'a text such as "500ms"'),
+        ("numerator = 'click'\nwindow = 3600", 'a text such as "500ms"'),
+        ("numerator = 'click'\nwindow = '0s'", 'a text such as "500ms"'),
         ("numerator = 'click'\nwindow = '1h'\nentity = 'artist'", '"surface" or "user"'),
         ("numerator = 'click'\nwindow = '1h'\nsmoothing = -1", "from 0"),
         ("numerator = 'click'\nwindow = '1h'\nmeasure = 'mean'", '"recency" or "users" or "value"'),

@@ -154,6 +154,18 @@ def test_a_partition_that_is_not_read_any_more_is_read_again() -> None:
     asyncio.run(scenario())
 
 
+def test_nothing_is_taken_once_it_is_over() -> None:
+    async def scenario() -> None:
+        consumer = Consumer(Log(30))
+        over: list[bool] = []
+        reading = Reading(lambda: consumer, consumer.log.read, stopped=lambda: bool(over))
+        assert offsets_of(await reading.take(consumer.log.batch(0, 2))) == [0, 1]  # type: ignore[arg-type]
+        over.append(True)
+        assert await reading.take(consumer.log.batch(2, 2)) is None  # type: ignore[arg-type]
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_everything_is_handled_once_and_in_order(seed: int) -> None:
     """Losses, late arrivals, repetitions, standstills and rebalances in any order."""
