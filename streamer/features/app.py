@@ -29,6 +29,7 @@ try:
 
     from streamer.features.acknowledged_table import AcknowledgedTable
     from streamer.features.packs import PackingTransport
+    from streamer.features.patience import NotAgain
     from streamer.features.reading import Reread
     from streamer.features.worker import Worker
 except ImportError as error:
@@ -40,6 +41,8 @@ except ImportError as error:
 if TYPE_CHECKING:
     from streamer.features.local_records import LocalRecords
 
+_CHATTY: Final = ("faust", "mode", "aiokafka")
+"""Loggers."""
 _HEARTBEAT_S: Final = 2.0
 _SESSION_TIMEOUT_S: Final = 10.0
 """After so long without a word a worker is taken for dead."""
@@ -112,8 +115,10 @@ def run_app(app: faust.App) -> None:
     KafkaError
         Where the app stopped by itself.
     """
-    for chatty in ("faust", "mode", "aiokafka"):
+    for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(NotAgain(*_CHATTY))
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None
     try:

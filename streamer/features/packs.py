@@ -25,6 +25,7 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import Message
 
+from streamer.features.patience import PatientProducer
 from streamer.protocols import MessageBatch
 
 Record: TypeAlias = ConsumerRecord[bytes, bytes]
@@ -103,6 +104,7 @@ class PackingTransport(Transport):
     """
 
     Consumer = PackingConsumer
+    Producer = PatientProducer
 
     def __init__(self, app: App, *, topics: Collection[str], n_max: int) -> None:
         super().__init__(app.conf.broker_consumer, app)

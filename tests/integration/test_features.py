@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from deploy.kafka.node import KafkaNode
 from streamer.config import Config, feature_definitions, load_config
 from streamer.events import Event, Item, decode_dead_letter, decode_feature_value, encode
 from streamer.features.engine import windowed_features
@@ -79,18 +80,25 @@ def store() -> str:
 
 @pytest.fixture
 def config(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path, store: str) -> Config:
+    return configured(kafka_bootstrap, tmp_path, prefix=topic_prefix, store=store)
+
+
+def configured(
+    bootstrap_servers: str, folder: Path, *, prefix: str = "", store: str = "memory"
+) -> Config:
+    """A configuration in a folder, and its topics."""
     if store == "rocksdb":
         pytest.importorskip("rocksdict", reason="pip install 'streamer[features,rocksdb]'")
-    file = tmp_path / "streamer.toml"
+    file = folder / "streamer.toml"
     file.write_text(TOML, encoding="utf-8")
     env = {
-        "STREAMER_KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
-        "STREAMER_TOPICS__PREFIX": topic_prefix,
+        "STREAMER_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
+        "STREAMER_TOPICS__PREFIX": prefix,
         "STREAMER_WINDOWS__STORE": store,
-        "STREAMER_WINDOWS__STORE_FOLDER": str(tmp_path / "state"),
+        "STREAMER_WINDOWS__STORE_FOLDER": str(folder / "state"),
     }
     config = load_config(file, env=env)
-    create_topics(kafka_bootstrap, config.topics)
+    create_topics(bootstrap_servers, config.topics)
     return config
 
 
@@ -326,6 +334,27 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_took(
         wanted = expected(config, events)
         found = wait_for(config, wanted)
     assert found == wanted
+
+
+def test_a_worker_gets_over_an_outage_without_much_ado(
+    kafka_broker: KafkaNode, tmp_path: Path
+) -> None:
+    config = configured(kafka_broker.bootstrap_servers, tmp_path)
+    events = some_events(4_000)
+    publish_items(config)
+    with worker(config, tmp_path) as process:
+        publish(config, events[:1_000])
+        wait_for(config, expected(config, events[:900]))
+        publish(config, events[1_000:2_000])
+        kafka_broker.stop()  # with messages under way
+        time.sleep(12.0)  # so long that the worker is taken for dead
+        kafka_broker.start()
+        publish(config, events[2_000:])
+        wanted = expected(config, events)
+        found = wait_for(config, wanted, timeout_s=90.0)
+        assert stop(process) == 0
+    assert found == wanted
+    assert len((tmp_path / "w.log").read_text().splitlines()) < 150
 
 
 @pytest.mark.parametrize("store", ["rocksdb"])
