@@ -47,9 +47,10 @@ CTR: Final = "ctr"
 HASHED: Final = "hashed"
 HOUR_SIN: Final = "hour_sin"
 HOUR_COS: Final = "hour_cos"
-WEEKEND: Final = "weekend"
+WEEK_SIN: Final = "week_sin"
+WEEK_COS: Final = "week_cos"
 USER_RECENCY: Final = "user_recency"
-TIMES: Final = (HOUR_SIN, HOUR_COS, WEEKEND, USER_RECENCY)
+TIMES: Final = (HOUR_SIN, HOUR_COS, WEEK_SIN, WEEK_COS, USER_RECENCY)
 """Of a request; crossed with the channels."""
 
 OF_CANDIDATES: Final[tuple[FeatureEntity, ...]] = ("item", "category", "user_category")
@@ -209,7 +210,8 @@ def _crossed_context(config: Config) -> list[tuple[str, str]]:
 _TIME_MEANINGS: Final = (
     (HOUR_SIN, "{} * sin(2 pi * hour of day in UTC / 24)"),
     (HOUR_COS, "{} * cos(2 pi * hour of day in UTC / 24)"),
-    (WEEKEND, "{} on Saturday and Sunday in UTC, 0 else"),
+    (WEEK_SIN, "{} * sin(2 pi * days since Sunday, 0:00 UTC / 7)"),
+    (WEEK_COS, "{} * cos(2 pi * days since Sunday, 0:00 UTC / 7): 1 within the weekend"),
     (USER_RECENCY, "{} / (1 + hours since the user's last event); 0 for a new user"),
 )
 

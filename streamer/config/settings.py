@@ -372,7 +372,7 @@ class BanditConfig(Section, frozen=True, kw_only=True):
     time_features: Annotated[
         bool,
         Meta(
-            description="rank by the hour, the weekend, and how long ago the user's last event was"
+            description="rank by hour, day of the week, and how long ago the user's last event was"
         ),
     ] = True
     drift_rate_boost: Annotated[

@@ -11,26 +11,27 @@ from typing import Final
 
 import numpy as np
 
-from streamer.ranking_features import HOUR_COS, HOUR_SIN, USER_RECENCY, WEEKEND
+from streamer.ranking_features import HOUR_COS, HOUR_SIN, USER_RECENCY, WEEK_COS, WEEK_SIN
 from streamer.scorer.recall import Situation
 
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS
-_SATURDAY: Final = 5
-_FIRST_WEEKDAY: Final = 3
-"""1970 began on a Thursday; Monday is 0."""
+_WEEK_MS: Final = 7 * _DAY_MS
+_SUNDAY_MS: Final = 3 * _DAY_MS
+"""The first of 1970, which began on a Thursday."""
 
 
 def time_features(situation: Situation) -> dict[str, float]:
     """Of a request: what its columns are crossed with the channels from."""
     at_ms = situation.at_ms
-    angle = 2 * np.pi * (at_ms % _DAY_MS) / _DAY_MS
-    weekday = (at_ms // _DAY_MS + _FIRST_WEEKDAY) % 7
+    of_day = 2 * np.pi * (at_ms % _DAY_MS) / _DAY_MS
+    of_week = 2 * np.pi * ((at_ms - _SUNDAY_MS) % _WEEK_MS) / _WEEK_MS
     last_ms = situation.version.users.last_event_ms(situation.user_row)
     return {
-        HOUR_SIN: float(np.sin(angle)),
-        HOUR_COS: float(np.cos(angle)),
-        WEEKEND: float(weekday >= _SATURDAY),
+        HOUR_SIN: float(np.sin(of_day)),
+        HOUR_COS: float(np.cos(of_day)),
+        WEEK_SIN: float(np.sin(of_week)),
+        WEEK_COS: float(np.cos(of_week)),
         USER_RECENCY: 0.0 if last_ms is None else recency(at_ms - last_ms),
     }
 

@@ -210,16 +210,18 @@ def test_context_is_crossed_with_the_channels() -> None:
 
 
 @pytest.mark.parametrize("day", [14, 18, 19, 20])  # of November 2023: Tuesday, then a weekend
-def test_the_hour_and_the_weekend_are_crossed_with_the_channels(day: int) -> None:
+def test_the_hour_and_the_day_of_the_week_are_crossed_with_the_channels(day: int) -> None:
     shop = Shop()
     two_tastes(shop)
     asked = datetime(2023, 11, day, 22, 30, tzinfo=UTC)
     slate = shop.ask("u3", ts=int(asked.timestamp() * 1000))
     angle = 2 * np.pi * 22.5 / 24
+    since_sunday = (asked.isoweekday() % 7 + 22.5 / 24) * 2 * np.pi / 7
     expected = {
         "hour_sin": np.sin(angle),
         "hour_cos": np.cos(angle),
-        "weekend": float(asked.weekday() >= 5),
+        "week_sin": np.sin(since_sunday),
+        "week_cos": np.cos(since_sunday),
     }
     for feature, value in expected.items():
         for z in ("mf_z", "trending_z"):
