@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -333,6 +333,36 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_took(
     with worker(config, tmp_path, "two"):
         wanted = expected(config, events)
         found = wait_for(config, wanted)
+    assert found == wanted
+
+
+def test_workers_come_and_go_while_a_backlog_is_read(config: Config, tmp_path: Path) -> None:
+    events = some_events(15_000, seed=3)
+    publish_items(config)
+    with ExitStack() as running:
+        started: list[subprocess.Popen[bytes]] = []
+
+        def start() -> None:
+            started.append(running.enter_context(worker(config, tmp_path, f"w{len(started)}")))
+
+        start()
+        publish(config, events[:1_000])
+        wait_for(config, expected(config, events[:900]))
+        changes: list[Callable[[], object]] = [
+            start,
+            lambda: stop(started[0]),
+            start,
+            lambda: started[1].kill(),
+            start,
+        ]
+        parts = np.array_split(np.arange(1_000, len(events)), len(changes))
+        for part, change in zip(parts, changes, strict=True):
+            publish(config, [events[i] for i in part])
+            time.sleep(0.7)  # somewhere in the middle
+            change()
+            time.sleep(2.5)  # while partitions change hands
+        wanted = expected(config, events)
+        found = wait_for(config, wanted, timeout_s=90.0)
     assert found == wanted
 
 
