@@ -64,6 +64,7 @@ class EventsAgent:
         self._ingests: dict[int, Ingest] = {}
         self._look_s: dict[int, float] = {}
         self._given_all_ms: dict[int, int] = {}
+        self._flushed: int | None = None
         self._queue: asyncio.Queue[Any] | None = None
         self._changed = asyncio.Condition()
 
@@ -101,7 +102,9 @@ class EventsAgent:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), self._settings.flush_s)
         for partition in list(self._pending):
+            self._flushed = partition
             await self._flush(partition)
+        self._flushed = None
 
     async def _flush(self, partition: int) -> None:
         """One batch: contributions and dead letters acknowledged, then its offsets may be."""
@@ -164,10 +167,14 @@ class EventsAgent:
                 await self._send(self._ingest(tp.partition).idle(at_ms=before_ms))
 
     async def _has_given_all(self, tp: TP) -> bool:
-        """Whether everything in a partition has been read and taken."""
-        if self._pending.get(tp.partition) or self._queue is None or not self._queue.empty():
+        """Whether everything in a partition has been read and sent on."""
+        if self._waits(tp.partition) or self._queue is None or not self._queue.empty():
             return False
-        return await self._reading.has_come(tp) and not self._pending.get(tp.partition)
+        return await self._reading.has_come(tp) and not self._waits(tp.partition)
+
+    def _waits(self, partition: int) -> bool:
+        """Whether there is something of a partition that is not sent yet."""
+        return partition == self._flushed or bool(self._pending.get(partition))
 
     async def _send(self, bundles: Sequence[tuple[int, bytes]]) -> None:
         sent = [
