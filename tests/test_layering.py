@@ -21,6 +21,7 @@ GROUPS = {
     "streamer.config": "config",
     "streamer.clock": "clock",
     "streamer.protocols": "protocols",
+    "streamer.dead_letters": "protocols",
     "streamer.telemetry": "telemetry",
     "streamer.model_set": "model_set",
     "streamer.ranking_features": "model_set",

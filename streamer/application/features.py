@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from prometheus_client import CollectorRegistry
 
-from models.id_table import id_key
+from models.id_table import keys_of
 from streamer.application.processes import configured_store, require_broker
 from streamer.clock import SystemClock
 from streamer.config import Config, FeatureDefinition, feature_definitions
@@ -174,9 +173,10 @@ def _held(
         replica.load()
     finally:
         store.close()
-    keys = np.array([id_key(entity_id.encode())], dtype=np.uint64)
     names = [each.name for each in asked]
-    (values,) = replica.current().decayed.values(entity, keys, names, at_ms).tolist()
+    (values,) = (
+        replica.current().decayed.values(entity, keys_of([entity_id]), names, at_ms).tolist()
+    )
     return [(each, value) for each, value in zip(asked, values, strict=True) if value == value]
 
 

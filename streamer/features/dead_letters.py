@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import faust
 
-from streamer.events import dead_letter, encode
+from streamer.dead_letters import key_and_letter
 from streamer.features.metrics import FeaturesMetrics
 from streamer.protocols import MessageBatch
 
@@ -18,14 +18,6 @@ class DeadLetters:
 
     async def send(self, batch: MessageBatch, index: int, reason: str) -> None:
         """One message of a batch, and why; returns when the broker has it."""
-        offset = int(batch.offsets[index])
-        letter = dead_letter(
-            reason,
-            topic=batch.topic,
-            partition=batch.partition,
-            offset=offset,
-            raw=batch.values[index],
-        )
-        key = f"{batch.topic}:{batch.partition}:{offset}".encode()
-        await (await self._topic.send(key=key, value=encode(letter)))
+        key, letter = key_and_letter(batch, index, reason)
+        await (await self._topic.send(key=key, value=letter))
         self._metrics.dead_letters.inc()

@@ -56,16 +56,16 @@ class Ingest:
         self._categories = categories
         self._dedup = DedupWindow(dedup_window)
         self._reread = reread
-        self.next_offset: int | None = None
+        self._next_offset: int | None = None
 
     def take(
         self, batch: MessageBatch, *, at_ms: int = 0
     ) -> tuple[list[tuple[int, bytes]], list[Rejected]]:
         """Bundles by partition of the state, and the bad messages; ``at_ms``: read by then."""
         first = int(batch.offsets[0])
-        if self.next_offset is None or first < self.next_offset:
+        if self._next_offset is None or first < self._next_offset:
             self._rebuild(first)
-        self.next_offset = int(batch.offsets[-1]) + 1
+        self._next_offset = int(batch.offsets[-1]) + 1
         events, rejected = decode_events(batch.values, batch.publish_ms)
         fresh = self._dedup.fresh(events.event_ids, batch.offsets[events.index])
         self.n_duplicates += int(len(fresh) - fresh.sum())

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from streamer.dead_letters import key_and_letter
 from streamer.errors import Fenced, LogTrimmed, StoreError
-from streamer.events import dead_letter, encode
 from streamer.events.decoding import Rejected
 from streamer.learner.learner import Learner
 from streamer.protocols import Clock, MessageBatch, Sink, Source
@@ -135,16 +135,8 @@ def dead_letters_to(sink: Sink, topic: str) -> Callable[[MessageBatch, Sequence[
 
     def publish(batch: MessageBatch, rejected: Sequence[Rejected]) -> None:
         for bad in rejected:
-            offset = int(batch.offsets[bad.index])
-            letter = dead_letter(
-                bad.reason,
-                topic=batch.topic,
-                partition=batch.partition,
-                offset=offset,
-                raw=batch.values[bad.index],
-            )
-            key = f"{batch.topic}:{batch.partition}:{offset}".encode()
-            sink.send(topic, key=key, value=encode(letter))
+            key, letter = key_and_letter(batch, bad.index, bad.reason)
+            sink.send(topic, key=key, value=letter)
         sink.flush(_DEAD_LETTER_DEADLINE_S)
 
     return publish

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.id_table import id_key
+from models.id_table import id_key, keys_of
 from models.table import Keys
 from streamer.config import Config, FeatureDefinition
 from streamer.events import FeatureEntity
@@ -116,8 +116,7 @@ class _Group:
         values = np.zeros((len(self._names), 1), dtype=np.float32)
         entity_id = _id_of(situation, entity)
         if entity_id is not None:
-            keys = np.array([id_key(entity_id.encode())], dtype=np.uint64)
-            found = self.values(situation, entity, keys)
+            found = self.values(situation, entity, keys_of([entity_id]))
             values, _ = _as_columns(found, self._scale, self._divisor, self._zero)
         columns: Columns = {}
         for names, z in zip(self._crossed, (MF_Z, TRENDING_Z), strict=True):

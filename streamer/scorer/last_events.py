@@ -81,14 +81,14 @@ class _Partition:
         self._times: Times = np.zeros((0, width), dtype=np.int64)
 
     def put(self, keys: Keys, times: Times) -> None:
-        new = keys[self._ids.map.find(keys) < 0]
-        if len(new):
-            self._ids.acquire(new)
+        at = self._ids.map.find(keys)
+        if (new := at < 0).any():
+            at[new], _ = self._ids.acquire(keys[new])
             n_more = len(self._ids.keys) - len(self._times)
             if n_more:
                 more = np.zeros((n_more, self._times.shape[1]), dtype=np.int64)
                 self._times = np.concatenate([self._times, more])
-        self._times[self._ids.map.find(keys)] = times
+        self._times[at] = times
 
     def drop(self, keys: Keys) -> None:
         self._ids.release(keys[self._ids.map.find(keys) >= 0])

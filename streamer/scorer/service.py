@@ -11,6 +11,7 @@ from typing import Final
 
 from models.protocols import Model
 from streamer.config import Config
+from streamer.dead_letters import key_and_letter
 from streamer.errors import BadMessage, KafkaError, StoreUnavailable
 from streamer.events import (
     MESSAGE_BYTES_MAX,
@@ -18,7 +19,6 @@ from streamer.events import (
     Recommendation,
     RecommendedItem,
     Request,
-    dead_letter,
     decode_request,
     encode,
     pack_features,
@@ -269,16 +269,8 @@ class ScorerService:
         self._sink.send(self._topics.topic("decisions"), key=key, value=decision)
 
     def _reject(self, batch: MessageBatch, place: int, reason: str) -> None:
-        offset = int(batch.offsets[place])
-        letter = dead_letter(
-            reason,
-            topic=batch.topic,
-            partition=batch.partition,
-            offset=offset,
-            raw=batch.values[place],
-        )
-        key = f"{batch.topic}:{batch.partition}:{offset}".encode()
-        self._sink.send(self._topics.topic("dead_letters"), key=key, value=encode(letter))
+        key, letter = key_and_letter(batch, place, reason)
+        self._sink.send(self._topics.topic("dead_letters"), key=key, value=letter)
         self._metrics.dead_letters.inc()
 
 
