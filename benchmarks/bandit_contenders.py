@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bandits.disjoint_linear import DisjointLinear
-from models.bandits.linear_thompson import LinearThompson
-from models.bandits.linucb import LinUCB
-from models.bandits.policy import Policy
-from models.bandits.shared_linear import SharedLinear
+from streamer_models.bandits.disjoint_linear import DisjointLinear
+from streamer_models.bandits.linear_thompson import LinearThompson
+from streamer_models.bandits.linucb import LinUCB
+from streamer_models.bandits.policy import Policy
+from streamer_models.bandits.shared_linear import SharedLinear
 
 N_CANDIDATES = 100
 UNIFORM_SHARE = 0.02

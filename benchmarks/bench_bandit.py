@@ -51,7 +51,7 @@ from benchmarks.bandit_contenders import (
     vw_lines,
 )
 from benchmarks.environment import environment, parser, write
-from models.bandits.slates import draw_best, draw_thompson
+from streamer_models.bandits.slates import draw_best, draw_thompson
 
 N_DECISIONS = 200
 OURS = ("linucb_shared", "linucb_disjoint", "thompson_shared")

@@ -32,13 +32,13 @@ from benchmarks.bench_regret import interval
 from benchmarks.environment import environment, parser, write
 from benchmarks.regret_live import AT_ONCE, STEP_MS, System, play
 from benchmarks.regret_policies import Played
-from producers.datasets import open_log
-from producers.simulator import Simulator, SimulatorConfig
 from streamer.config import Config, feature_definitions, load_config
+from streamer.config.specs import parse_specs
 from streamer.replay.experiment import Experiment
 from streamer.replay.result import result_of
 from streamer.replay.settings import Settings
-from streamer.replay.specs import parse_specs
+from streamer_producers.datasets import open_log
+from streamer_producers.simulator import Simulator, SimulatorConfig
 
 N_WORKERS = 2
 HELD: dict[str, tuple[str, ...]] = {

@@ -37,15 +37,15 @@ from deploy.kafka.node import KafkaNode, free_port
 from streamer.clock import SystemClock
 from streamer.config import Config, feature_definitions, load_config
 from streamer.events import Event, encode
-from streamer.features.bundles import decode_bundle
-from streamer.features.changes import Change
-from streamer.features.engine import FeatureEngine
-from streamer.features.ingest import Ingest
-from streamer.features.local_records import LocalRecords
-from streamer.features.shard import Shard
+from streamer.faust_worker.bundles import decode_bundle
+from streamer.faust_worker.changes import Change
+from streamer.faust_worker.ingest import Ingest
+from streamer.faust_worker.local_records import LocalRecords
+from streamer.faust_worker.shard import Shard
 from streamer.kafka.partitioner import partition_of
 from streamer.kafka.topics import create_topics
 from streamer.protocols import MessageBatch
+from streamer.windows.engine import FeatureEngine
 
 N_USERS, N_ITEMS = 5_000, 2_000
 COUNTER = "streamer_features_events_total"

@@ -35,8 +35,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import regret_live, regret_policies
 from benchmarks.environment import environment, parser, write
 from benchmarks.regret_policies import AT_ONCE, K, Played
-from models.ope.intervals import t_quantile
-from producers.simulator import SimulatorConfig
+from streamer_models.evaluation.ope.intervals import t_quantile
+from streamer_producers.simulator import SimulatorConfig
 
 N_WORKERS = 2
 WINDOW = 1_000

@@ -27,12 +27,12 @@ import numpy as np
 from river import optim, reco
 
 from benchmarks.environment import environment, parser, write
-from producers.log import Malformed
 from streamer.config import Config
+from streamer.config.specs import parse_specs
 from streamer.events import Event, Item
 from streamer.replay.experiment import Experiment
 from streamer.replay.settings import Settings
-from streamer.replay.specs import parse_specs
+from streamer_producers.log import Malformed
 
 N_USERS, N_ITEMS, N_FACTORS = 2_000, 3_000, 32
 TOPIC_MS = 1_700_000_000_000

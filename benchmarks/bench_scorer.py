@@ -26,30 +26,30 @@ import numpy as np
 from msgspec import convert
 from prometheus_client import CollectorRegistry
 
-from models.bandit import N_RATES, OUTCOMES, RATES, STATISTICS, Bandit
-from models.decay import add_counted, add_decayed, forward_weights
-from models.decayed_features import ID_ENTITY_OF, DecayedFeatures
-from models.history import UserHistory
-from models.id_table import id_key
-from models.linear_statistics import amend
-from models.mf import ImplicitMF
-from models.partition import all_specs
-from models.popularity import Popularity
-from models.protocols import Model
-from models.table import ARM, Change, IdChange, Keys, Rows
 from streamer.clock import SystemClock
 from streamer.config import BanditConfig, Config
 from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
-from streamer.features.latest import LatestFeatures
 from streamer.model_set import decayed_features
 from streamer.protocols import Entry, Layout, Schedule
-from streamer.ranking_features import feature_names, followed_definitions
+from streamer.ranking.columns import feature_names, followed_definitions
 from streamer.scorer.catalogue import Catalogue
 from streamer.scorer.funnel import Funnel
-from streamer.scorer.recall import choose_trend, recall_mf, recall_trending
-from streamer.scorer.replica import Replica
+from streamer.scorer.recall.channels import choose_trend, recall_mf, recall_trending
+from streamer.scorer.replica.replica import Replica
 from streamer.store.memory import MemoryStore
 from streamer.telemetry import ScorerMetrics
+from streamer.windows.latest import LatestFeatures
+from streamer_models.bandits.bandit import N_RATES, OUTCOMES, RATES, STATISTICS, Bandit
+from streamer_models.bandits.linear_statistics import amend
+from streamer_models.counters.decay import add_counted, add_decayed, forward_weights
+from streamer_models.counters.decayed_features import ID_ENTITY_OF, DecayedFeatures
+from streamer_models.counters.history import UserHistory
+from streamer_models.counters.popularity import Popularity
+from streamer_models.factorization.mf import ImplicitMF
+from streamer_models.state.id_table import id_key
+from streamer_models.state.partition import all_specs
+from streamer_models.state.protocols import Model
+from streamer_models.state.table import ARM, Change, IdChange, Keys, Rows
 
 NOW_MS = 1_700_000_000_000
 SYNC_S = 0.02

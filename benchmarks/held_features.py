@@ -9,8 +9,6 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from models.partition import PartitionState
-from models.shared import SharedState
 from streamer.config import Config, feature_definitions, load_config
 from streamer.events import Event, encode
 from streamer.learner.configured import learner_settings, reward_function
@@ -18,6 +16,8 @@ from streamer.learner.settings import LearnerCounts
 from streamer.learner.step import PartitionLearner
 from streamer.model_set import build_models, compile_kernels
 from streamer.protocols import MessageBatch
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.shared import SharedState
 
 N_ROUNDS = 5
 

@@ -8,15 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.regret_policies import Played
-from producers.baselines import PopularitySlates, RandomSlates, Slates
-from producers.simulator import Simulator, SimulatorConfig
 from streamer.config import Config, load_config
 from streamer.events import Event
-from streamer.ranking_features import MF_Z, TRENDING_Z
-from streamer.replay.live import LiveSystem
-from streamer.scorer.evidence import Knowledge
-from streamer.scorer.features import Features
-from streamer.scorer.policies import Choice, Parameters
+from streamer.ranking.columns import MF_Z, TRENDING_Z
+from streamer.scorer.policy.evidence import Knowledge
+from streamer.scorer.policy.policies import Choice, Parameters
+from streamer.scorer.ranking.features import Features
+from streamer.simulation.live import LiveSystem
+from streamer_producers.baselines import PopularitySlates, RandomSlates, Slates
+from streamer_producers.simulator import Simulator, SimulatorConfig
 
 K = 5
 AT_ONCE = 20

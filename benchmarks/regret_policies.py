@@ -12,15 +12,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bandits.beta_bernoulli import BetaBernoulli
-from models.bandits.disjoint_linear import DisjointLinear
-from models.bandits.linear_thompson import LinearThompson
-from models.bandits.linucb import LinUCB
-from models.bandits.policy import Policy
-from models.id_table import id_key
-from producers.baselines import PopularitySlates
-from producers.click_model import ClickModel, SimulatorConfig
 from streamer.events import Event
+from streamer_models.bandits.beta_bernoulli import BetaBernoulli
+from streamer_models.bandits.disjoint_linear import DisjointLinear
+from streamer_models.bandits.linear_thompson import LinearThompson
+from streamer_models.bandits.linucb import LinUCB
+from streamer_models.bandits.policy import Policy
+from streamer_models.state.id_table import id_key
+from streamer_producers.baselines import PopularitySlates
+from streamer_producers.click_model import ClickModel, SimulatorConfig
 
 K = 5
 AT_ONCE = 20

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def _leave_working_directory() -> None:
     # `python -m` looks for modules in the working directory first, and a project of a user's may
-    # hold a models.py. The console script doesn't, nor does `python -P -m`.
+    # hold a numpy.py. The console script doesn't, nor does `python -P -m`.
     if not sys.flags.safe_path and Path(sys.path[0]).resolve() != _source_root():
         del sys.path[0]
 

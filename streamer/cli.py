@@ -22,12 +22,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from streamer.application.replay import compare, record, replay
+from streamer.commands.ope import ope
+from streamer.commands.replay import compare, record, replay
 from streamer.config import Config, describe, load_config
 from streamer.errors import StreamerError
 from streamer.events import FeatureEntity
 from streamer.logs import log_to_stderr
-from streamer.replay.ope_command import ope
 
 app = typer.Typer(
     help="A real-time streaming recommender that learns from every event as it happens.",
@@ -230,7 +230,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the simulated users.")] = 0,
 ) -> None:
     """Watch the whole system at work: simulated users, broker, learner, scorer."""
-    from streamer.application.demo import DemoOptions, run_demo
+    from streamer.demo.demo import DemoOptions, run_demo
 
     options = DemoOptions(
         seconds=seconds,
@@ -271,9 +271,9 @@ def publish(
     bootstrap_servers: BrokerOption = None,
 ) -> None:
     """Publish a log of events (and its items)."""
-    from producers.datasets import open_log
-    from producers.publishing import publish_log
     from streamer.client import Publisher
+    from streamer_producers.datasets import open_log
+    from streamer_producers.publishing import publish_log
 
     pace = None if speed == "max" else _number("--speed", speed)
     opened = open_log(log, mapping=mapping, event_type=event_type, strict=strict)

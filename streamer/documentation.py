@@ -19,7 +19,7 @@ from streamer.config.keys import FEATURES, feature_key
 from streamer.config.masking import masked
 from streamer.errors import StreamerError
 from streamer.events import EVENT_TYPES, json_schemas
-from streamer.ranking_features import ranking_features
+from streamer.ranking.columns import ranking_features
 
 _BLOCK = re.compile(r"(<!-- generated (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -8,25 +8,25 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from models.bandit import Bandit
-from models.biased_mf import BiasedMF
-from models.decayed_counters import WHOLE, DecayedFeature
-from models.decayed_counting import CountedEvents, Counting
-from models.decayed_features import DecayedFeatures
-from models.examples import Examples
-from models.history import UserHistory
-from models.impressions import UserImpressions
-from models.ingest import Feedback, learn_feedback
-from models.last_events import LastEvent
-from models.mf import ImplicitMF
-from models.partition import Bounds, PartitionState, all_specs
-from models.popularity import Popularity
-from models.protocols import Model, model_of
-from models.shared import SharedState
 from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.events import EVENT_CODES
 from streamer.protocols import STORE_SCHEMA_VERSION, Layout
-from streamer.ranking_features import feature_names
+from streamer.ranking.columns import feature_names
+from streamer_models.bandits.bandit import Bandit
+from streamer_models.bandits.examples import Examples
+from streamer_models.counters.decayed_counters import WHOLE, DecayedFeature
+from streamer_models.counters.decayed_counting import CountedEvents, Counting
+from streamer_models.counters.decayed_features import DecayedFeatures
+from streamer_models.counters.history import UserHistory
+from streamer_models.counters.impressions import UserImpressions
+from streamer_models.counters.last_events import LastEvent
+from streamer_models.counters.popularity import Popularity
+from streamer_models.factorization.biased_mf import BiasedMF
+from streamer_models.factorization.mf import ImplicitMF
+from streamer_models.state.ingest import Feedback, learn_feedback
+from streamer_models.state.partition import Bounds, PartitionState, all_specs
+from streamer_models.state.protocols import Model, model_of
+from streamer_models.state.shared import SharedState
 
 
 def build_models(config: Config) -> list[Model]:

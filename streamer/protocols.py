@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.table import Change, Keys, Rows, TableSpec
+from streamer_models.state.table import Change, Keys, Rows, TableSpec
 
 # --- time -------------------------------------------------------------------------------------
 

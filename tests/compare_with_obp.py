@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from models.ope import DM, DR, IPS, SNIPS, Estimator, ReplayMatching, SwitchDR
+from streamer_models.evaluation.ope import DM, DR, IPS, SNIPS, Estimator, ReplayMatching, SwitchDR
 from tests.unit.ope_log import OpeLog, synthetic_log
 
 CLIP = 5.0
@@ -101,7 +101,7 @@ def theirs(ope: Any, log: OpeLog) -> dict[str, float]:
 
 
 def ours(log: OpeLog) -> dict[str, float]:
-    """The same values by :mod:`models.ope`."""
+    """The same values by :mod:`streamer_models.evaluation.ope`."""
     estimators: dict[str, Estimator] = {
         "replay": ReplayMatching(),
         "ips": IPS(),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.learner.verify import compare_contents
+from streamer.verify.parameters import compare_contents
 from tests.learner_processes import Deployment, LearnerProcess, wait_until
 from tests.recorded_stream import Message, Stream
 

@@ -8,15 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from models.decayed_counters import DecayedFeature
-from models.decayed_features import DecayedFeatures
-from models.history import UserHistory
-from models.impressions import UserImpressions
-from models.last_events import LastEvent
-from models.mf import ImplicitMF
-from models.partition import Bounds, all_specs
-from models.popularity import Popularity
-from models.protocols import Model
 from streamer.clock import SystemClock
 from streamer.config.settings import RewardsConfig
 from streamer.events import EVENT_CODES, Event, EventType, encode
@@ -24,8 +15,17 @@ from streamer.events.decoding import Rejected
 from streamer.learner.learner import Learner, RateFactor
 from streamer.learner.rewards import rewards
 from streamer.learner.settings import LearnerSettings
-from streamer.learner.verify import Contents, image_contents
 from streamer.protocols import Layout, MessageBatch, ParameterStore
+from streamer.verify.parameters import Contents, image_contents
+from streamer_models.counters.decayed_counters import DecayedFeature
+from streamer_models.counters.decayed_features import DecayedFeatures
+from streamer_models.counters.history import UserHistory
+from streamer_models.counters.impressions import UserImpressions
+from streamer_models.counters.last_events import LastEvent
+from streamer_models.counters.popularity import Popularity
+from streamer_models.factorization.mf import ImplicitMF
+from streamer_models.state.partition import Bounds, all_specs
+from streamer_models.state.protocols import Model
 
 TOPIC = "events"
 START_MS = 1_700_000_000_000

@@ -9,6 +9,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+HOMES = {"streamer_models": ROOT / "models", "streamer_producers": ROOT / "producers"}
+"""Folders that hold a package which is not at the top; see docs/decisions/0013."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,9 @@ def sources(*packages: str) -> dict[str, str]:
     """Return the source of every module of ``packages``, by its dotted name."""
     found = {}
     for package in packages:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
+        home = HOMES.get(package, ROOT)
+        for path in sorted((home / package).rglob("*.py")):
+            parts = path.relative_to(home).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
             found[name] = path.read_text()
     return found

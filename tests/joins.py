@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models.examples import Examples
-from streamer.learner.answers import DecidedBatch, FeedbackBatch
-from streamer.learner.join import Cursor, Join, JoinSettings
-from streamer.learner.shown import Shown
+from streamer.learner.join.answers import DecidedBatch, FeedbackBatch
+from streamer.learner.join.join import Cursor, Join, JoinSettings
+from streamer.learner.join.shown import Shown
+from streamer_models.bandits.examples import Examples
 
 START_MS = 1_700_000_000_000
 SETTINGS = JoinSettings(

@@ -21,8 +21,8 @@ from streamer.config.masking import toml_text
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.topics import create_topics
 from streamer.learner.configured import learner_settings
-from streamer.learner.verify import Contents, image_contents
 from streamer.model_set import build_models, store_layout
+from streamer.verify.parameters import Contents, image_contents
 
 COMMAND = [sys.executable, "-P", "-m", "streamer"]
 PATIENCE_S = 60.0

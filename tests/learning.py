@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.ingest import Feedback, learn_feedback
-from models.partition import Bounds, PartitionState
-from models.protocols import Model
-from models.shared import SharedState
-from models.table import Array, Change, Rows, fold
+from streamer_models.state.ingest import Feedback, learn_feedback
+from streamer_models.state.partition import Bounds, PartitionState
+from streamer_models.state.protocols import Model
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import Array, Change, Rows, fold
 
 SMALL = Bounds(users_max=12, items_max=24, item_sightings_min=2)
 """So small that every stream of :func:`stream` evicts users and items all the time."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from streamer.config import Config
 from streamer.events import Decision, Event, EventType, encode, message_key, pack_features
-from streamer.ranking_features import feature_names
+from streamer.ranking.columns import feature_names
 from tests.recorded_stream import BROKEN, Message
 
 START_MS = 1_700_000_000_000

@@ -12,13 +12,13 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from producers.datasets import open_log
-from producers.simulator import Simulator, SimulatorConfig
 from streamer.config import Config
 from streamer.config.settings import TopicRole
 from streamer.events import Event, encode, message_key
 from streamer.kafka.configured import configured_sink
 from streamer.kafka.sink import KafkaSink
+from streamer_producers.datasets import open_log
+from streamer_producers.simulator import Simulator, SimulatorConfig
 
 DATA = Path(os.environ.get("STREAMER_DATA") or Path(__file__).parents[2] / "shared" / "data")
 RATINGS = DATA / "ml-latest-small"

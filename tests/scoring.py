@@ -10,17 +10,6 @@ import numpy as np
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from models.bandit import Bandit
-from models.decayed_features import DecayedFeatures
-from models.examples import Examples
-from models.history import UserHistory
-from models.impressions import Impressions, UserImpressions
-from models.ingest import Feedback, learn_feedback
-from models.mf import ImplicitMF
-from models.partition import Bounds, PartitionState, all_specs
-from models.popularity import Popularity
-from models.protocols import Model
-from models.shared import SharedState
 from streamer.config import (
     BanditConfig,
     Config,
@@ -30,18 +19,29 @@ from streamer.config import (
     feature_definitions,
 )
 from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
-from streamer.features.latest import LatestFeatures
 from streamer.model_set import decayed_features
 from streamer.protocols import Checkpoint, Entry, Layout, Schedule
-from streamer.ranking_features import feature_names
+from streamer.ranking.columns import feature_names
 from streamer.scorer.catalogue import Catalogue
 from streamer.scorer.funnel import Funnel, Slate
-from streamer.scorer.known_features import NOTHING_KNOWN, FeatureSource
-from streamer.scorer.replica import Replica
-from streamer.scorer.version import Version
+from streamer.scorer.ranking.known_features import NOTHING_KNOWN, FeatureSource
+from streamer.scorer.replica.replica import Replica
+from streamer.scorer.replica.version import Version
+from streamer.simulation.broker import ManualClock
 from streamer.store.memory import MemoryStore
 from streamer.telemetry import ScorerMetrics
-from streamer.testing import ManualClock
+from streamer.windows.latest import LatestFeatures
+from streamer_models.bandits.bandit import Bandit
+from streamer_models.bandits.examples import Examples
+from streamer_models.counters.decayed_features import DecayedFeatures
+from streamer_models.counters.history import UserHistory
+from streamer_models.counters.impressions import Impressions, UserImpressions
+from streamer_models.counters.popularity import Popularity
+from streamer_models.factorization.mf import ImplicitMF
+from streamer_models.state.ingest import Feedback, learn_feedback
+from streamer_models.state.partition import Bounds, PartitionState, all_specs
+from streamer_models.state.protocols import Model
+from streamer_models.state.shared import SharedState
 
 HOUR_MS = 3_600_000
 START_MS = 1_700_000_000_000

@@ -9,41 +9,38 @@ import pytest
 
 from tests.imports import Edge, cycle, edges, sources
 
-OURS = ("models", "producers", "streamer")
+OURS = ("streamer_models", "streamer_producers", "streamer")
 
 # Every module of ours belongs to the group of its longest prefix here.
 GROUPS = {
-    "models": "models",
-    "producers": "producers",
+    "streamer_models": "models",
+    "streamer_producers": "producers",
     "streamer": "package",
     "streamer.errors": "errors",
     "streamer.events": "events",
     "streamer.config": "config",
     "streamer.clock": "clock",
+    "streamer.logs": "clock",
     "streamer.protocols": "protocols",
     "streamer.dead_letters": "protocols",
     "streamer.telemetry": "telemetry",
-    "streamer.model_set": "model_set",
-    "streamer.ranking_features": "model_set",
+    "streamer.ranking": "ranking",
+    "streamer.model_set": "ranking",
     "streamer.kafka": "kafka",
     "streamer.store": "store",
+    "streamer.client": "client",
+    "streamer.windows": "windows",
+    "streamer.faust_worker": "faust_worker",
     "streamer.learner": "learner",
     "streamer.scorer": "scorer",
-    "streamer.features": "features",
-    "streamer.features.categories": "windows",
-    "streamer.features.engine": "windows",
-    "streamer.features.entities": "windows",
-    "streamer.features.latest": "windows",
-    "streamer.features.published": "windows",
-    "streamer.features.series": "windows",
-    "streamer.features.value_table": "windows",
-    "streamer.features.watermark": "windows",
+    "streamer.simulation": "simulation",
+    "streamer.verify": "verify",
     "streamer.replay": "replay",
-    "streamer.client": "client",
+    "streamer.ope": "ope",
     "streamer.application": "application",
     "streamer.documentation": "application",
-    "streamer.testing": "testing",
-    "streamer.logs": "clock",
+    "streamer.demo": "demo",
+    "streamer.commands": "commands",
     "streamer.cli": "cli",
     "streamer.__main__": "main",
     "streamer.application.supervised": "main",
@@ -52,7 +49,7 @@ GROUPS = {
 # What a group may import beside itself. Services (learner, scorer) see protocols, never a client of
 # Kafka or of the store: the application puts them together, and replay does without Kafka.
 CONTRACT = {"errors", "events", "config", "clock", "protocols", "telemetry", "models"}
-SERVICES = {*CONTRACT, "model_set"}
+SERVICES = {*CONTRACT, "ranking"}
 ALLOWED: dict[str, set[str]] = {
     "models": set(),
     "errors": set(),
@@ -61,25 +58,29 @@ ALLOWED: dict[str, set[str]] = {
     "clock": {"errors"},
     "protocols": {"errors", "events", "config", "models"},
     "telemetry": {"errors", "config", "clock", "protocols"},
-    "model_set": CONTRACT,
+    "ranking": CONTRACT,
     "kafka": CONTRACT,
     "store": CONTRACT,
+    "client": {*CONTRACT, "kafka"},
+    "package": {"client", "errors", "events", "config"},
+    "producers": {"client", "errors", "events", "config", "package"},
     "learner": SERVICES,
     # What windows mean and what is known of their values, without whatever computes them live.
     "windows": CONTRACT,
     # Repeated events are told from new ones as the learner does.
-    "features": {*SERVICES, "learner", "windows"},
+    "faust_worker": {*SERVICES, "learner", "windows"},
     "scorer": {*SERVICES, "windows"},
-    # Replay runs the live code over a log, with a store, a broker and a clock that are in memory,
-    # and the logs are those that producers read.
-    "replay": {*SERVICES, "learner", "scorer", "windows", "store", "testing", "producers"},
-    "client": {*CONTRACT, "kafka"},
-    "testing": {*CONTRACT, "kafka"},
-    "package": {"client", "errors", "events", "config"},
-    "producers": {"client", "errors", "events", "config", "package"},
 }
-ALLOWED["application"] = {*ALLOWED, "producers"} - {"main", "cli"}
-ALLOWED["cli"] = {*ALLOWED["application"], "application"}
+# The live code with a store, a broker and a clock that are in memory.
+ALLOWED["simulation"] = {*SERVICES, "learner", "scorer", "windows", "store", "kafka"}
+ALLOWED["verify"] = {*ALLOWED["simulation"], "simulation"} - {"kafka"}
+# Logs are those that producers read.
+ALLOWED["replay"] = {*ALLOWED["verify"], "producers"}
+ALLOWED["ope"] = {*SERVICES, "learner", "producers"}
+ALLOWED["application"] = {*ALLOWED}
+ALLOWED["demo"] = {*ALLOWED}
+ALLOWED["commands"] = {*ALLOWED}
+ALLOWED["cli"] = {*ALLOWED}
 ALLOWED["main"] = {"cli", "errors"}
 
 # The only places where these are imported.
@@ -87,9 +88,9 @@ HOMES = {
     "confluent_kafka": "streamer.kafka",
     "redis": "streamer.store",
     "sqlite3": "streamer.store",
-    "faust": "streamer.features",
-    "datasketches": "models.windows_distinct",
-    "river": "models.river_adapter",
+    "faust": "streamer.faust_worker",
+    "datasketches": "streamer_models.windows.distinct",
+    "river": "streamer_models.river_adapter",
 }
 
 # Models are pure: no I/O, no clock, no global randomness. Pickles run code when they are read.
@@ -134,7 +135,7 @@ def _reasons(edge: Edge) -> list[str]:
         found.append(f"only {home} imports {root}")
     if root in NOWHERE:
         found.append("what it reads can run code")
-    if edge.importer.startswith("models"):
+    if edge.importer.startswith("streamer_models"):
         third_party = root not in sys.stdlib_module_names and root != home
         if root in NOT_IN_MODELS or (third_party and root not in {*MODELS_THIRD_PARTY, *HOMES}):
             found.append("models are pure: numpy and numba, no I/O, no clock")
@@ -155,10 +156,10 @@ def test_every_placed_module_exists() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "complaint"),
     [
-        ("models.made_up", "from streamer.errors import StreamerError", "none of ours"),
-        ("models.made_up", "import time", "models are pure"),
-        ("models.made_up", "import scipy.sparse", "models are pure"),
-        ("models.made_up", "import redis", "only streamer.store"),
+        ("streamer_models.made_up", "from streamer.errors import StreamerError", "none of ours"),
+        ("streamer_models.made_up", "import time", "models are pure"),
+        ("streamer_models.made_up", "import scipy.sparse", "models are pure"),
+        ("streamer_models.made_up", "import redis", "only streamer.store"),
         ("streamer.learner.made_up", "import streamer.store.redis", "learner may import"),
         (
             "streamer.learner.made_up",
@@ -166,7 +167,7 @@ def test_every_placed_module_exists() -> None:
             "learner may import",
         ),
         ("streamer.scorer.made_up", "from streamer.learner import learner", "scorer may import"),
-        ("streamer.scorer.made_up", "from streamer.features import app", "scorer may import"),
+        ("streamer.scorer.made_up", "from streamer.faust_worker import app", "scorer may import"),
         ("streamer.events", "from streamer.config import Config", "events may import"),
         ("streamer.client", "import confluent_kafka.admin", "only streamer.kafka"),
         ("streamer.kafka_tools", "import confluent_kafka", "in no group"),
@@ -176,7 +177,11 @@ def test_every_placed_module_exists() -> None:
             "application may import",
         ),
         ("streamer.store.made_up", "import pickle", "can run code"),
-        ("producers.made_up", "from models.table import Table", "producers may import"),
+        (
+            "streamer_producers.made_up",
+            "from streamer_models.state.table import Table",
+            "producers may import",
+        ),
     ],
 )
 def test_a_forbidden_import_is_found(module: str, source: str, complaint: str) -> None:
@@ -188,19 +193,27 @@ def test_a_forbidden_import_is_found(module: str, source: str, complaint: str) -
 
 def test_a_cycle_is_found() -> None:
     modules = {
-        "models.a": "from models import b",
-        "models.b": "def later():\n    import models.c",
-        "models.c": "from models.a import thing",
+        "streamer_models.a": "from streamer_models import b",
+        "streamer_models.b": "def later():\n    import streamer_models.c",
+        "streamer_models.c": "from streamer_models.a import thing",
     }
     (found,) = violations(modules)
     assert found.startswith("a cycle: ")
-    assert {"models.a", "models.b", "models.c"} <= set(found.replace(":", "").split())
+    assert {"streamer_models.a", "streamer_models.b", "streamer_models.c"} <= set(
+        found.replace(":", "").split()
+    )
 
 
 def test_an_import_for_types_alone_makes_no_cycle_but_must_be_allowed() -> None:
     for_types = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from {} import thing"
     assert (
-        violations({"models.a": "import models.b", "models.b": for_types.format("models.a")}) == []
+        violations(
+            {
+                "streamer_models.a": "import streamer_models.b",
+                "streamer_models.b": for_types.format("streamer_models.a"),
+            }
+        )
+        == []
     )
-    (found,) = violations({"models.a": for_types.format("streamer.errors")})
+    (found,) = violations({"streamer_models.a": for_types.format("streamer.errors")})
     assert "none of ours" in found

@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from models.id_table import keys_of
 from streamer.application.processes import configured_store, require_broker
 from streamer.clock import SystemClock
 from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.errors import ConfigError, KafkaUnavailable
 from streamer.events import FeatureEntity
-from streamer.features.categories import ItemCategories
-from streamer.features.latest import KnownFeature, LatestFeatures
-from streamer.features.metrics import FeaturesMetrics
-from streamer.features.settings import FeaturesSettings, features_settings
-from streamer.features.worker_folder import worker_folder
+from streamer.faust_worker.metrics import FeaturesMetrics
+from streamer.faust_worker.settings import FeaturesSettings, features_settings
+from streamer.faust_worker.worker_folder import worker_folder
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.topic_ids import topic_id
 from streamer.kafka.topics import check_topics, create_internal_topics
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import MessageBatch
-from streamer.scorer.replica import Replica
+from streamer.scorer.replica.replica import Replica
 from streamer.telemetry import ScorerMetrics, serve_metrics
+from streamer.windows.categories import ItemCategories
+from streamer.windows.latest import KnownFeature, LatestFeatures
+from streamer_models.state.id_table import keys_of
 
 if TYPE_CHECKING:
-    from streamer.features.local_records import LocalRecords
+    from streamer.faust_worker.local_records import LocalRecords
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +52,11 @@ def run_features(config: Config) -> None:
     require_broker(config)
     settings = features_settings(config)
     try:
-        from streamer.features.app import build_app, run_app
-        from streamer.features.credentials import broker_credentials
+        from streamer.faust_worker.app import build_app, run_app
+        from streamer.faust_worker.credentials import broker_credentials
 
         if settings.store_folder is not None:
-            importlib.import_module("streamer.features.local_records")
+            importlib.import_module("streamer.faust_worker.local_records")
     except ImportError as error:
         raise ConfigError(str(error)) from error
     check_topics(
@@ -106,7 +106,7 @@ def _folder_and_records(
     """
     if settings.store_folder is None:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-"))), None
-    from streamer.features.local_records import LocalRecords
+    from streamer.faust_worker.local_records import LocalRecords
 
     changelog_id = topic_id(
         config.kafka.bootstrap_servers,

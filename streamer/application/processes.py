@@ -12,31 +12,31 @@ from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 
-from models.drift import RateBoost
 from streamer.application.signals import stopped_by_signals
 from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.errors import ConfigError, TopicMismatch
-from streamer.features.latest import FeaturesReader
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.log_ends import COMMITTED, EARLIEST
 from streamer.kafka.topics import check_topics
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.drift_boost import DriftBoost
 from streamer.learner.drift_watch import configured_watch
-from streamer.learner.join_metrics import JoinMetrics
+from streamer.learner.join.metrics import JoinMetrics
 from streamer.learner.learner import Learner
 from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
 from streamer.learner.topic_stream import TopicStream
-from streamer.learner.verify import Verification, verify_store
 from streamer.model_set import build_models, compile_kernels, store_layout
 from streamer.protocols import Entry, ParameterStore, Source
-from streamer.ranking_features import followed_definitions
+from streamer.ranking.columns import followed_definitions
 from streamer.scorer.awaited_features import AwaitedFeatures
 from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.service import ScorerService
 from streamer.store import open_store
 from streamer.telemetry import LearnerMetrics, ScorerMetrics, serve_metrics, show_lag
+from streamer.verify.parameters import Verification, verify_store
+from streamer.windows.latest import FeaturesReader
+from streamer_models.evaluation.drift import RateBoost
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from producers.arrow import import_pyarrow
 from streamer.application.topic_log import TopicLog
 from streamer.errors import ConfigError
+from streamer_producers.arrow import import_pyarrow
 
 _REPORT_EVERY = 1_000
 

@@ -15,11 +15,11 @@ from streamer.events import decode_decision, decode_request
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST
 from streamer.learner.topic_stream import TopicStream
-from streamer.learner.verify import Verification
 from streamer.protocols import Entry, MessageBatch
-from streamer.replay.recorded import SlatesVerification, verify_slates
 from streamer.scorer.catalogue import Catalogue
 from streamer.telemetry import ScorerMetrics
+from streamer.verify.decisions import SlatesVerification, verify_slates
+from streamer.verify.parameters import Verification
 
 T = TypeVar("T")
 

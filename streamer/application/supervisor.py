@@ -31,9 +31,9 @@ class Supervisor:
     """Children that live as long as this object is entered.
 
     Each runs with ``python -P``: the working directory stays off its import path, so a
-    ``models.py`` in a user's folder is never mistaken for ours. A child is a process group of its
-    own: a Ctrl-C in the terminal reaches this process alone, which then stops them in order. When
-    this process is killed they end by themselves, see :mod:`streamer.application.supervised`.
+    ``numpy.py`` in a user's folder is never mistaken for the library. A child is a process group of
+    its own: a Ctrl-C in the terminal reaches this process alone, which then stops them in order.
+    When this process is killed they end by themselves, see :mod:`streamer.application.supervised`.
 
     Parameters
     ----------

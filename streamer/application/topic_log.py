@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from producers.log import MALFORMED_KEPT, Malformed
-from producers.ordering import sorted_by_time
 from streamer.application.processes import require_broker
 from streamer.config import Config
 from streamer.errors import BadMessage, ConfigError, KafkaUnavailable
@@ -17,6 +15,8 @@ from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST, TopicPartition
 from streamer.kafka.reader import KafkaReader
 from streamer.protocols import MessageBatch
+from streamer_producers.log import MALFORMED_KEPT, Malformed
+from streamer_producers.ordering import sorted_by_time
 
 PREFIX = "kafka:"
 _MESSAGES_MAX = 5_000

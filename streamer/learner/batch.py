@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decayed_counting import CountedEvents
-from models.decayed_features import DecayedFeatures
-from models.impressions import Impressions
-from models.ingest import Feedback
 from streamer.events import EVENT_CODES, Event, EventColumns
 from streamer.events.decoding import Rejected, decode_events
-from streamer.learner.answers import FeedbackBatch, answers
 from streamer.learner.dedup import DedupWindow
-from streamer.learner.join import JoinSettings
+from streamer.learner.join.answers import FeedbackBatch, answers
+from streamer.learner.join.join import JoinSettings
 from streamer.protocols import MessageBatch
+from streamer_models.counters.decayed_counting import CountedEvents
+from streamer_models.counters.decayed_features import DecayedFeatures
+from streamer_models.counters.impressions import Impressions
+from streamer_models.state.ingest import Feedback
 
 _SURFACE_MAX = 256
 _IMPRESSION = EVENT_CODES["impression"]

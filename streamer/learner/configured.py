@@ -6,11 +6,11 @@ import functools
 
 from streamer.config import Config
 from streamer.learner.batch import RewardFunction
-from streamer.learner.join import JoinSettings
+from streamer.learner.join.join import JoinSettings
 from streamer.learner.rewards import rewards
 from streamer.learner.settings import LearnerSettings
 from streamer.model_set import bounds
-from streamer.ranking_features import feature_names
+from streamer.ranking.columns import feature_names
 
 
 def learner_settings(config: Config) -> LearnerSettings:

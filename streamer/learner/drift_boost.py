@@ -6,7 +6,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from models.drift import RateBoost
+from streamer_models.evaluation.drift import RateBoost
 
 _STEPS: Final = 64
 """Factors are whole 64ths: a number of few bits, which is 1 exactly once little is left of it."""

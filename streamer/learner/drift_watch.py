@@ -10,8 +10,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 
-from models.drift import DriftEvent, DriftMonitor
-from streamer.learner.join_counts import Foreseen
+from streamer.learner.join.counts import Foreseen
+from streamer_models.evaluation.drift import DriftEvent, DriftMonitor
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def configured_watch(
         return None
 
     def open_monitor() -> DriftMonitor:
-        from models.river_adapter.drift import AdwinMonitor
+        from streamer_models.river_adapter.drift import AdwinMonitor
 
         return AdwinMonitor(loss="log", delta=delta)
 

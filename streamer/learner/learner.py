@@ -14,14 +14,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.partition import PartitionState
-from models.protocols import Model
-from models.shared import SharedState
-from models.table import SHARED_ENTITIES, Change
 from streamer.errors import LearningError, StoreUnavailable
 from streamer.learner.batch import RewardFunction
 from streamer.learner.inputs import Inputs
-from streamer.learner.join import Join
+from streamer.learner.join.join import Join
 from streamer.learner.pipeline import CommitPipeline
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.learner.step import DeadLetter, PartitionLearner, Step
@@ -34,6 +30,10 @@ from streamer.protocols import (
     PartitionImage,
     Schedule,
 )
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.protocols import Model
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import SHARED_ENTITIES, Change
 
 log = logging.getLogger(__name__)
 

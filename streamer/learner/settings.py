@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from models.partition import Bounds
-from models.table import ID_ENTITIES
-from streamer.learner.join import JoinSettings
-from streamer.learner.join_counts import JoinCounts
+from streamer.learner.join.counts import JoinCounts
+from streamer.learner.join.join import JoinSettings
+from streamer_models.state.partition import Bounds
+from streamer_models.state.table import ID_ENTITIES
 
 
 @dataclass(frozen=True, slots=True)

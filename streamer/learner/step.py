@@ -8,21 +8,21 @@ from itertools import zip_longest
 
 import numpy as np
 
-from models.bandit import Bandit
-from models.decayed_counting import Counting
-from models.decayed_features import DecayedFeatures
-from models.impressions import UserImpressions
-from models.ingest import Feedback, Segment, learn_feedback
-from models.partition import PartitionState
-from models.protocols import Model, model_of
 from streamer.events.decoding import Rejected
-from streamer.learner.answers import DecidedBatch, FeedbackBatch, decode_decisions
 from streamer.learner.batch import DecodedBatch, RewardFunction, decode_batch
 from streamer.learner.dedup import DedupWindow
-from streamer.learner.join import Cursor, Join
-from streamer.learner.join_counts import JoinCounts
+from streamer.learner.join.answers import DecidedBatch, FeedbackBatch, decode_decisions
+from streamer.learner.join.counts import JoinCounts
+from streamer.learner.join.join import Cursor, Join
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.protocols import MessageBatch
+from streamer_models.bandits.bandit import Bandit
+from streamer_models.counters.decayed_counting import Counting
+from streamer_models.counters.decayed_features import DecayedFeatures
+from streamer_models.counters.impressions import UserImpressions
+from streamer_models.state.ingest import Feedback, Segment, learn_feedback
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.protocols import Model, model_of
 
 DeadLetter = Callable[[MessageBatch, Sequence[Rejected]], None]
 """Puts rejected messages where they are kept; returns when they are safe."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import Config
+from streamer.config.specs import Spec
 from streamer.errors import ConfigError
 from streamer.events import EVENT_CODES, Event
 from streamer.learner.rewards import rewards
@@ -25,7 +26,6 @@ from streamer.replay.models import FUNNEL, build_model
 from streamer.replay.positives import parse_positives
 from streamer.replay.rating_task import RatingTask
 from streamer.replay.settings import Settings
-from streamer.replay.specs import Spec
 from streamer.replay.tally import BLOCK_EVENTS, Scored, Tally
 from streamer.replay.topk_task import TopKTask
 

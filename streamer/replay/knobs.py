@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from streamer.config.specs import duration_ms
 from streamer.errors import ConfigError
-from streamer.replay.specs import duration_ms
 
 
 class Knobs(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,9 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from models.seeding import stream
 from streamer.replay.interactions import UNKNOWN, Interaction
 from streamer.replay.knobs import Knobs
+from streamer_models.state.seeding import stream
 
 _DROP, _DISORDER = (np.uint64(purpose) for purpose in (11, 12))
 _UNIT = 2.0**-53

@@ -11,9 +11,9 @@ from typing import Literal, Protocol
 import msgspec
 import numpy as np
 
-from producers.log import Malformed
 from streamer.errors import ConfigError
 from streamer.events import Event, Item
+from streamer_producers.log import Malformed
 
 Ties = Literal["shuffle", "file"]
 TIES_MAX = 250_000
@@ -24,7 +24,7 @@ Progress = Callable[[int], None]
 
 
 class EventLog(Protocol):
-    """What is replayed; :class:`producers.log.Log` is one. Reading it again gives the same."""
+    """What is replayed; `Log` is one. Reading it again gives the same."""
 
     @property
     def name(self) -> str:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from models.biased_mf import BiasedMF
-from models.mf import ImplicitMF
 from streamer.config import Config
+from streamer.config.specs import Spec, duration_ms
 from streamer.errors import ConfigError
 from streamer.replay.baselines.factors import BiasedFactors, ImplicitFactors
 from streamer.replay.baselines.isgd import ISGD
@@ -21,7 +20,8 @@ from streamer.replay.funnel_model import FunnelModel, funnel_config, funnel_keys
 from streamer.replay.interactions import Learner, RatingModel, TopKModel
 from streamer.replay.knobs import Knobs
 from streamer.replay.knobs_delivery import Delivered, Synced
-from streamer.replay.specs import Spec, duration_ms
+from streamer_models.factorization.biased_mf import BiasedMF
+from streamer_models.factorization.mf import ImplicitMF
 
 Task = Literal["topk", "rating"]
 _PROTOCOLS: dict[Task, type] = {"topk": TopKModel, "rating": RatingModel}

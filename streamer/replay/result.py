@@ -12,14 +12,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.id_table import id_key
-from models.ranking_metrics import catalogue_coverage
 from streamer.errors import ConfigError
 from streamer.replay.experiment import GROUPS, Outcome
 from streamer.replay.log import Survey
 from streamer.replay.settings import Settings
 from streamer.replay.tally import Cells
 from streamer.replay.topk_task import TopKTask
+from streamer_models.evaluation.ranking_metrics import catalogue_coverage
+from streamer_models.state.id_table import id_key
 
 Numbers = dict[str, float | None]
 """Metric → value; None where it says nothing."""

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ranking_metrics import mean_and_error
+from streamer_models.evaluation.ranking_metrics import mean_and_error
 
 Values = NDArray[np.float64]
 

@@ -9,14 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ranking_metrics import (
-    category_diversity,
-    novelty,
-    serendipity,
-    target_metrics,
-)
-from models.seeding import stream
-from models.target_rank import NOT_A_NUMBER, exclude_all_but_sample, place
 from streamer.errors import LearningError
 from streamer.events import Event
 from streamer.replay.catalogue import Catalogue
@@ -24,6 +16,14 @@ from streamer.replay.histories import Histories, grown
 from streamer.replay.interactions import UNKNOWN, TopKModel
 from streamer.replay.settings import Settings
 from streamer.replay.tally import BLOCK_EVENTS
+from streamer_models.evaluation.ranking_metrics import (
+    category_diversity,
+    novelty,
+    serendipity,
+    target_metrics,
+)
+from streamer_models.evaluation.target_rank import NOT_A_NUMBER, exclude_all_but_sample, place
+from streamer_models.state.seeding import stream
 
 Values = NDArray[np.float64]
 _RANKING, _SAMPLE, _POPULAR = (np.uint64(purpose) for purpose in range(3))

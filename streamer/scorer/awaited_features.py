@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from streamer.errors import KafkaUnavailable, TopicMismatch
-from streamer.features.latest import FeaturesReader
 from streamer.protocols import MessageBatch
+from streamer.windows.latest import FeaturesReader
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.id_table import id_key
-from models.key_map import KeyMap
-from models.seeding import random_bits, scaled_below, stream
-from models.table import Keys
 from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
 from streamer.protocols import MessageBatch
 from streamer.scorer.item_facts import ItemFacts
 from streamer.telemetry import ScorerMetrics
+from streamer_models.state.id_table import id_key
+from streamer_models.state.key_map import KeyMap
+from streamer_models.state.seeding import random_bits, scaled_below, stream
+from streamer_models.state.table import Keys
 
 ITEMS_MAX = 1_000_000
 """Bound of known items and of blocked ids, each: some 1 kB and 200 B apiece in Python objects."""

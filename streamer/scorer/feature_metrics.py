@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from streamer.features.latest import LatestFeatures
+from streamer.windows.latest import LatestFeatures
 
 
 class KnownFeatureMetrics:

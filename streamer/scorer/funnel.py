@@ -8,19 +8,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.id_table import id_key, keys_of
-from models.table import Slots
 from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.errors import ConfigError
 from streamer.events import Request
-from streamer.ranking_features import FEATURE_RANK
+from streamer.ranking.columns import FEATURE_RANK
 from streamer.scorer.catalogue import Catalogue
-from streamer.scorer.evidence import Knowledge
-from streamer.scorer.features import FeatureMaker, Features, Logged
-from streamer.scorer.items import COUNT, TOP_MIN, ItemView
-from streamer.scorer.known_features import NOTHING_KNOWN, FeatureSource
-from streamer.scorer.policies import BanditPolicy, Choice, Parameters, Policy
-from streamer.scorer.recall import (
+from streamer.scorer.policy.evidence import Knowledge
+from streamer.scorer.policy.policies import BanditPolicy, Choice, Parameters, Policy
+from streamer.scorer.ranking.features import FeatureMaker, Features, Logged
+from streamer.scorer.ranking.known_features import NOTHING_KNOWN, FeatureSource
+from streamer.scorer.recall.channels import (
     Candidates,
     Situation,
     choose_trend,
@@ -28,7 +25,10 @@ from streamer.scorer.recall import (
     recall_mf,
     recall_trending,
 )
-from streamer.scorer.version import Version
+from streamer.scorer.replica.items import COUNT, TOP_MIN, ItemView
+from streamer.scorer.replica.version import Version
+from streamer_models.state.id_table import id_key, keys_of
+from streamer_models.state.table import Slots
 
 CANDIDATES_MAX: Final = 10_000
 """Bound of the candidates of a decision."""

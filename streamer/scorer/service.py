@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from models.protocols import Model
 from streamer.config import Config
 from streamer.dead_letters import key_and_letter
 from streamer.errors import BadMessage, KafkaError, StoreUnavailable
@@ -23,16 +22,17 @@ from streamer.events import (
     encode,
     pack_features,
 )
-from streamer.features.latest import FeaturesReader, LatestFeatures
 from streamer.protocols import Clock, MessageBatch, ParameterStore, Sink, Source
-from streamer.ranking_features import followed_definitions
+from streamer.ranking.columns import followed_definitions
 from streamer.scorer.catalogue import Catalogue, ItemsReader
 from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.funnel import Funnel, Slate
-from streamer.scorer.policies import Policy
-from streamer.scorer.replica import Replica
-from streamer.scorer.version import Version
+from streamer.scorer.policy.policies import Policy
+from streamer.scorer.replica.replica import Replica
+from streamer.scorer.replica.version import Version
 from streamer.telemetry import ScorerMetrics, show_lag
+from streamer.windows.latest import FeaturesReader, LatestFeatures
+from streamer_models.state.protocols import Model
 
 log = logging.getLogger(__name__)
 

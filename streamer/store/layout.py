@@ -17,7 +17,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.table import ID_ENTITIES, Array, Change, IdChange, Keys, Rows, TableSpec
 from streamer.errors import LayoutMismatch, StoreError
 from streamer.protocols import (
     STORE_SCHEMA_VERSION,
@@ -26,6 +25,7 @@ from streamer.protocols import (
     Layout,
     Schedule,
 )
+from streamer_models.state.table import ID_ENTITIES, Array, Change, IdChange, Keys, Rows, TableSpec
 
 _PREFIX = struct.Struct("<II")
 _KeyT = TypeVar("_KeyT", int, str)

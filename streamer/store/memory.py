@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.table import Keys, Rows, TableSpec
 from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
 from streamer.store.layout import (
     Progress,
@@ -31,6 +30,7 @@ from streamer.store.refusals import (
     check_layout,
     no_layout,
 )
+from streamer_models.state.table import Keys, Rows, TableSpec
 
 
 @dataclass(slots=True)

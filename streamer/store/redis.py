@@ -23,7 +23,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.table import Keys, Rows, TableSpec
 from streamer.errors import ConfigError, StoreError, StoreUnavailable
 from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
 from streamer.store.layout import (
@@ -54,6 +53,7 @@ from streamer.store.refusals import (
     fenced_checkpoint,
     no_layout,
 )
+from streamer_models.state.table import Keys, Rows, TableSpec
 
 CLUSTER_POLL_INTERVAL_S: Final = 0.005
 """One XREAD can't wait for streams of several slots, so followers of a cluster ask again."""

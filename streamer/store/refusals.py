@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Final
 
-from models.table import TableSpec
 from streamer.errors import Fenced, LayoutMismatch, LogTrimmed
 from streamer.protocols import Checkpoint, Entry, Layout
 from streamer.store.layout import Progress
+from streamer_models.state.table import TableSpec
 
 FOLLOW_ENTRIES_MAX: Final = 128
 """Entries that one follow() returns at most (but one a partition)."""

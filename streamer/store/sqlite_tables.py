@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 
-from models.table import Keys, Rows, TableSpec
 from streamer.protocols import Checkpoint, Layout
 from streamer.store.layout import (
     Progress,
@@ -18,6 +17,7 @@ from streamer.store.layout import (
     unpack_rows,
 )
 from streamer.store.sqlite_file import Cursor
+from streamer_models.state.table import Keys, Rows, TableSpec
 
 # A key is the unsigned key of an id read as a signed integer; table_index is the position of a
 # model's table in the layout.

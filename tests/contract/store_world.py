@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.id_table import id_key
-from models.table import Array, Change, IdChange, Merge, Rows, TableSpec, fold
 from streamer.protocols import (
     STORE_SCHEMA_VERSION,
     Checkpoint,
@@ -16,6 +14,8 @@ from streamer.protocols import (
     PartitionImage,
     Schedule,
 )
+from streamer_models.state.id_table import id_key
+from streamer_models.state.table import Array, Change, IdChange, Merge, Rows, TableSpec, fold
 
 TABLES = (
     TableSpec("user_meta", "user", Merge.REPLACE, "i8", 4),

@@ -8,15 +8,15 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from models.biased_mf import BiasedMF
-from models.history import UserHistory
-from models.ingest import Feedback
-from models.mf import ImplicitMF, item_scores
-from models.partition import Bounds
-from models.popularity import Popularity
-from models.protocols import Model
-from models.shared import SharedState
-from models.table import Change, Merge, recent_keys
+from streamer_models.counters.history import UserHistory
+from streamer_models.counters.popularity import Popularity
+from streamer_models.factorization.biased_mf import BiasedMF
+from streamer_models.factorization.mf import ImplicitMF, item_scores
+from streamer_models.state.ingest import Feedback
+from streamer_models.state.partition import Bounds
+from streamer_models.state.protocols import Model
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import Change, Merge, recent_keys
 from tests.learning import (
     LARGE,
     SMALL,

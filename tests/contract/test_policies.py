@@ -12,22 +12,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import models.bandits
-from models.bandits.arms import ArmRows
-from models.bandits.beta_bernoulli import BetaBernoulli
-from models.bandits.counting import MeanReward
-from models.bandits.disjoint_linear import DisjointLinear
-from models.bandits.epsilon_greedy import EpsilonGreedy
-from models.bandits.hybrid_linear import HybridLinear
-from models.bandits.linear_thompson import LinearThompson
-from models.bandits.linucb import LinUCB
-from models.bandits.logistic import LogisticRegression
-from models.bandits.over_model import OverModel
-from models.bandits.plackett_luce import PlackettLuce
-from models.bandits.policy import Policy
-from models.bandits.shared_linear import SharedLinear
-from models.bandits.ucb1 import UCB1
-from models.table import Keys
+import streamer_models.bandits
+from streamer_models.bandits.arms import ArmRows
+from streamer_models.bandits.beta_bernoulli import BetaBernoulli
+from streamer_models.bandits.counting import MeanReward
+from streamer_models.bandits.disjoint_linear import DisjointLinear
+from streamer_models.bandits.epsilon_greedy import EpsilonGreedy
+from streamer_models.bandits.hybrid_linear import HybridLinear
+from streamer_models.bandits.linear_thompson import LinearThompson
+from streamer_models.bandits.linucb import LinUCB
+from streamer_models.bandits.logistic import LogisticRegression
+from streamer_models.bandits.over_model import OverModel
+from streamer_models.bandits.plackett_luce import PlackettLuce
+from streamer_models.bandits.policy import Policy
+from streamer_models.bandits.shared_linear import SharedLinear
+from streamer_models.bandits.ucb1 import UCB1
+from streamer_models.state.table import Keys
 from tests.chi_square import assert_frequencies
 
 D = 6
@@ -165,7 +165,9 @@ def _beliefs(policy: Policy, *, n: int = 40) -> bytes:
 
 def test_every_policy_and_model_of_the_package_is_among_them() -> None:
     policies, underlying = set(), set()
-    for module_info in pkgutil.iter_modules(models.bandits.__path__, "models.bandits."):
+    for module_info in pkgutil.iter_modules(
+        streamer_models.bandits.__path__, "streamer_models.bandits."
+    ):
         module = importlib.import_module(module_info.name)
         for _, kind in inspect.getmembers(module, inspect.isclass):
             if kind.__module__ == module.__name__ and not getattr(kind, "_is_protocol", False):

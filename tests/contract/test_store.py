@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.table import Change, Merge, Rows, TableSpec
 from streamer.errors import Fenced, LayoutMismatch, LogTrimmed, StoreUnavailable
 from streamer.protocols import Entry, ParameterStore, Schedule
 from streamer.store.layout import encode_entry
+from streamer_models.state.table import Change, Merge, Rows, TableSpec
 from tests.contract.conftest import StoreUnderTest
 from tests.contract.store_world import ENTITIES, LAYOUT, TABLES, State, World, state_of
 

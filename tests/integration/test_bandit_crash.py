@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bandit import ARM_STATISTICS, N_OUTCOMES, OUTCOMES, STATISTICS
-from models.linear_statistics import STATISTICS_BITS
+from streamer_models.bandits.bandit import ARM_STATISTICS, N_OUTCOMES, OUTCOMES, STATISTICS
+from streamer_models.bandits.linear_statistics import STATISTICS_BITS
 from tests.crashes import (
     RATE,
     assert_same,

@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.bandit import STATISTICS
-from models.bandits.linear_posterior import LinearPosterior
-from models.linear_statistics import STATISTICS_BITS, statistics, statistics_width
 from streamer.client import Publisher, Recommender
 from streamer.events import Decision, Event, Recommendation, decode_decision, decode_event
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST
-from streamer.ranking_features import feature_names, prior_mean
-from streamer.scorer.policies import redraw
+from streamer.ranking.columns import feature_names, prior_mean
+from streamer.scorer.policy.policies import redraw
+from streamer_models.bandits.bandit import STATISTICS
+from streamer_models.bandits.linear_posterior import LinearPosterior
+from streamer_models.bandits.linear_statistics import STATISTICS_BITS, statistics, statistics_width
 from tests.brokers import keys_apart, topics_apart
 from tests.channels import Decisions
 from tests.learner_processes import Deployment, StreamerProcess, wait_until

@@ -18,12 +18,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from deploy.kafka.node import KafkaNode
 from streamer.config import Config, feature_definitions, load_config
 from streamer.events import Event, Item, decode_dead_letter, decode_feature_value, encode
-from streamer.features.engine import windowed_features
-from streamer.features.settings import features_settings
+from streamer.faust_worker.settings import features_settings
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.partitioner import partition_of
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.topics import create_topics
+from streamer.windows.engine import windowed_features
 from tests.unit.windowed_logs import Values, as_values, columns, disordered, with_duplicates
 
 pytest.importorskip("faust", reason="pip install 'streamer[features]'")

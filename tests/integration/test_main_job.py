@@ -20,11 +20,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from producers.datasets import open_log
 from streamer.application.local import LocalSystem, local_system
 from streamer.client import Publisher, Recommender, Subscriber
 from streamer.config import load_config
 from streamer.events import Event, encode
+from streamer_producers.datasets import open_log
 from tests.brokers import keys_apart, topics_apart
 from tests.channels import Decisions, Recalls
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import pytest
 from msgspec.structs import replace
 
-from producers.simulator import Simulator, SimulatorConfig
 from streamer.application.recorded import verify_run
 from streamer.client import Publisher, Recommender
 from streamer.config import Config
 from streamer.events import Recommendation
+from streamer_producers.simulator import Simulator, SimulatorConfig
 from tests.brokers import keys_apart, topics_apart
 from tests.learner_processes import Deployment, wait_until
 

@@ -11,7 +11,6 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import CliRunner
 
-from producers.datasets import open_log
 from streamer.application.record import record
 from streamer.application.topic_log import TopicLog, open_topic
 from streamer.cli import app
@@ -19,6 +18,7 @@ from streamer.config import Config, load_config
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Event, encode
 from streamer.kafka.sink import KafkaSink
+from streamer_producers.datasets import open_log
 from tests.unit.replay_logs import random_log
 
 N_PARTITIONS, N_EVENTS = 3, 600

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.table import Keys
+from streamer_models.state.table import Keys
 
 Floats = NDArray[np.float64]
 NOW_MS = 1_700_000_000_000

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.bandits.slates import draw_plackett_luce
 from streamer.events import Decision, Event, encode, pack_features
+from streamer_models.bandits.slates import draw_plackett_luce
 
 DATA = Path(os.environ.get("STREAMER_DATA") or Path(__file__).parents[3] / "shared" / "data")
 OBD = DATA / "obd-small"

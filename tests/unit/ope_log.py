@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ope import WeighedLog
+from streamer_models.evaluation.ope import WeighedLog
 
 Floats = NDArray[np.float64]
 

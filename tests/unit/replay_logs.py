@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from producers.log import Malformed
 from streamer.config import Config
+from streamer.config.specs import parse_specs
 from streamer.events import Event, EventType, Item
 from streamer.replay.experiment import Experiment, Outcome
 from streamer.replay.settings import Settings
-from streamer.replay.specs import parse_specs
+from streamer_producers.log import Malformed
 
 DAY_MS = 86_400_000
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.bandits.arms import ArmRows
-from models.bandits.disjoint_linear import DisjointLinear
-from models.bandits.hybrid_linear import HybridLinear
-from models.bandits.linucb import LinUCB
-from models.table import Keys
+from streamer_models.bandits.arms import ArmRows
+from streamer_models.bandits.disjoint_linear import DisjointLinear
+from streamer_models.bandits.hybrid_linear import HybridLinear
+from streamer_models.bandits.linucb import LinUCB
+from streamer_models.state.table import Keys
 
 ONE = np.ones((1, 1))
 NAN = np.array([np.nan])

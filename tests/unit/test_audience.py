@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from producers.datasets import open_log
-from streamer.application.audience import (
+from streamer.client import Publisher, Recommender
+from streamer.config.settings import TopicsConfig
+from streamer.demo.audience import (
     GREEDY,
     POPULARITY,
     RANDOM,
@@ -19,13 +20,12 @@ from streamer.application.audience import (
     SimulatedAudience,
     Site,
 )
-from streamer.client import Publisher, Recommender
-from streamer.config.settings import TopicsConfig
 from streamer.events import Event, decode_event
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.topics import create_topics
+from streamer_producers.datasets import open_log
 from tests.echo_scorer import EchoScorer
 
 N_ROUNDS = 3

@@ -7,9 +7,9 @@ import logging
 import pytest
 
 from streamer.errors import KafkaError, KafkaUnavailable, TopicMismatch
-from streamer.features.latest import FeaturesReader
 from streamer.scorer.awaited_features import LOOK_EVERY_S, AwaitedFeatures
-from streamer.testing import ManualClock, MemoryBroker, MemoryReader, MemorySink
+from streamer.simulation.broker import ManualClock, MemoryBroker, MemoryReader, MemorySink
+from streamer.windows.latest import FeaturesReader
 
 TOPIC = "t.features"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.bandit import (
+from streamer_models.bandits.bandit import (
     ARM_STATISTICS,
     N_OUTCOMES,
     N_POSITIVE,
@@ -17,11 +17,11 @@ from models.bandit import (
     STATISTICS,
     Bandit,
 )
-from models.examples import Examples
-from models.linear_statistics import fading_statistics, statistics
-from models.partition import Bounds, PartitionState
-from models.shared import SharedState
-from models.table import ARM, Change
+from streamer_models.bandits.examples import Examples
+from streamer_models.bandits.linear_statistics import fading_statistics, statistics
+from streamer_models.state.partition import Bounds, PartitionState
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import ARM, Change
 from tests.learning import shared_snapshot
 
 START_MS = 1_700_000_000_000

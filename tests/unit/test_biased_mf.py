@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.biased_mf import BiasedMF
-from models.ingest import Feedback
-from models.partition import PartitionState
-from models.protocols import Model
+from streamer_models.factorization.biased_mf import BiasedMF
+from streamer_models.state.ingest import Feedback
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.protocols import Model
 from tests.learning import LARGE, learn, new_state
 
 DATA = Path(os.environ.get("STREAMER_DATA", Path(__file__).parents[3] / "shared" / "data"))

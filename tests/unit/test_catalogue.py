@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from models.id_table import id_key
 from streamer.errors import BadMessage
 from streamer.events import Item, encode
 from streamer.scorer.catalogue import Catalogue
+from streamer.simulation.broker import ManualClock, MemoryBroker, MemoryReader, MemorySink
 from streamer.telemetry import ScorerMetrics
-from streamer.testing import ManualClock, MemoryBroker, MemoryReader, MemorySink
+from streamer_models.state.id_table import id_key
 
 
 def catalogue_of(*items: Item, items_max: int = 100) -> Catalogue:

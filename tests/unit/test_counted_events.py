@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from models.decayed_counters import DecayedFeature
-from models.decayed_counting import CountedEvents
-from models.decayed_features import DecayedFeatures
 from streamer.application.features import known_features
 from streamer.application.processes import configured_store
 from streamer.cli import app
@@ -26,6 +23,9 @@ from streamer.learner.dedup import DedupWindow
 from streamer.learner.learner import Learner
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import MessageBatch
+from streamer_models.counters.decayed_counters import DecayedFeature
+from streamer_models.counters.decayed_counting import CountedEvents
+from streamer_models.counters.decayed_features import DecayedFeatures
 from tests.event_log import START_MS, Dead, default_rewards
 
 CLICK, IMPRESSION = EVENT_CODES["click"], EVENT_CODES["impression"]

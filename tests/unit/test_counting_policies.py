@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.bandits.arm_counts import ArmCounts
-from models.bandits.beta_bernoulli import BetaBernoulli, BetaPriors
-from models.bandits.counting import MeanReward, generator
-from models.bandits.epsilon_greedy import EpsilonGreedy
-from models.bandits.plackett_luce import PlackettLuce
-from models.bandits.policy import Policy
-from models.bandits.ucb1 import NEVER_SHOWN, UCB1
-from models.table import Keys
+from streamer_models.bandits.arm_counts import ArmCounts
+from streamer_models.bandits.beta_bernoulli import BetaBernoulli, BetaPriors
+from streamer_models.bandits.counting import MeanReward, generator
+from streamer_models.bandits.epsilon_greedy import EpsilonGreedy
+from streamer_models.bandits.plackett_luce import PlackettLuce
+from streamer_models.bandits.policy import Policy
+from streamer_models.bandits.ucb1 import NEVER_SHOWN, UCB1
+from streamer_models.state.table import Keys
 
 NOW_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.datasets import open_log
-from producers.formats import PARQUET_ROWS
-from producers.log_file import LINE_BYTES_MAX
-from producers.mapping import EventMapper, FieldMapping, parse_mapping
-from producers.ordering import sorted_by_time
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Event, Item, encode
+from streamer_producers.datasets import open_log
+from streamer_producers.formats import PARQUET_ROWS
+from streamer_producers.log_file import LINE_BYTES_MAX
+from streamer_producers.mapping import EventMapper, FieldMapping, parse_mapping
+from streamer_producers.ordering import sorted_by_time
 from tests.unit.movielens import (
     HEADER,
     IN_TIME_ORDER,

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.decay import EPOCH_HALF_LIVES, add_decayed, decayed_values, half_lives_ms
-from models.table import Merge, TableSpec, fold
+from streamer_models.counters.decay import (
+    EPOCH_HALF_LIVES,
+    add_decayed,
+    decayed_values,
+    half_lives_ms,
+)
+from streamer_models.state.table import Merge, TableSpec, fold
 
 HALF_LIVES = half_lives_ms([3_600, 86_400, 7 * 86_400])
 YEAR_MS = 365 * 86_400_000

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.decay import CELLS_WIDTH, COUNTED_EPOCH_HALF_LIVES, VALUE_MAX
-from models.decayed_counters import WHOLE, DecayedFeature
-from models.decayed_counting import CountedEvents, Counting
-from models.decayed_features import DecayedFeatures, Remembered
-from models.id_table import id_key
-from models.ingest import Segment
-from models.last_events import LastEvent
-from models.partition import Bounds, PartitionState
-from models.shared import SharedState
-from models.table import FEATURE_ITEM, FEATURE_USER, Change
 from streamer.events import EVENT_CODES, Event, EventType, encode
 from streamer.learner.batch import decode_batch
 from streamer.learner.dedup import DedupWindow
 from streamer.protocols import MessageBatch
+from streamer_models.counters.decay import CELLS_WIDTH, COUNTED_EPOCH_HALF_LIVES, VALUE_MAX
+from streamer_models.counters.decayed_counters import WHOLE, DecayedFeature
+from streamer_models.counters.decayed_counting import CountedEvents, Counting
+from streamer_models.counters.decayed_features import DecayedFeatures, Remembered
+from streamer_models.counters.last_events import LastEvent
+from streamer_models.state.id_table import id_key
+from streamer_models.state.ingest import Segment
+from streamer_models.state.partition import Bounds, PartitionState
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import FEATURE_ITEM, FEATURE_USER, Change
 from tests.event_log import default_rewards
 from tests.unit.windowed_logs import disordered, with_duplicates
 

@@ -7,19 +7,19 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from models.decayed_counters import DecayedFeature
-from models.decayed_features import DecayedFeatures
-from models.id_table import id_key
-from models.last_events import LastEvent
-from models.popularity import Popularity
-from models.protocols import Model
-from models.table import Keys
 from streamer.clock import SystemClock
 from streamer.events import EVENT_CODES
-from streamer.scorer.decayed_features import DecayedView
-from streamer.scorer.replica import Replica
+from streamer.scorer.replica.decayed_features import DecayedView
+from streamer.scorer.replica.replica import Replica
 from streamer.store.memory import MemoryStore
 from streamer.telemetry import ScorerMetrics
+from streamer_models.counters.decayed_counters import DecayedFeature
+from streamer_models.counters.decayed_features import DecayedFeatures
+from streamer_models.counters.last_events import LastEvent
+from streamer_models.counters.popularity import Popularity
+from streamer_models.state.id_table import id_key
+from streamer_models.state.protocols import Model
+from streamer_models.state.table import Keys
 from tests.event_log import (
     ITEM_RATE,
     ITEM_RECENCY,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from producers.datasets import open_log
-from producers.download import fetch
 from streamer.errors import ConfigError
+from streamer_producers.datasets import open_log
+from streamer_producers.download import fetch
 from tests.unit.movielens import IN_TIME_ORDER, RATINGS, seen, write_movielens, zipped
 
 

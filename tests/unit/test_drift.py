@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.drift import Floats, RateBoost, log_losses, squared_errors
-from models.river_adapter.drift import RECENT, AdwinMonitor
+from streamer_models.evaluation.drift import Floats, RateBoost, log_losses, squared_errors
+from streamer_models.river_adapter.drift import RECENT, AdwinMonitor
 
 CLICK_RATE = 0.05
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from models.drift import RateBoost
-from models.river_adapter.drift import AdwinMonitor
 from streamer.config import load_config
 from streamer.errors import ConfigError
 from streamer.learner.drift_boost import DriftBoost
 from streamer.learner.drift_watch import DriftWatch
-from streamer.learner.join_counts import Foreseen
-from streamer.learner.verify import compare_contents, verify_store
+from streamer.learner.join.counts import Foreseen
 from streamer.protocols import Schedule
 from streamer.store.layout import decode_schedule, encode_schedule
 from streamer.store.memory import MemoryStore
+from streamer.verify.parameters import compare_contents, verify_store
+from streamer_models.evaluation.drift import RateBoost
+from streamer_models.river_adapter.drift import AdwinMonitor
 from tests.event_log import (
     LogStream,
     default_rewards,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from models.river_adapter.drift import AdwinMonitor
 from streamer.learner.drift_watch import DriftWatch, configured_watch
-from streamer.learner.join_counts import Foreseen
+from streamer.learner.join.counts import Foreseen
+from streamer_models.river_adapter.drift import AdwinMonitor
 
 CLICK_RATE = 0.05
 

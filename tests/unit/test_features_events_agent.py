@@ -19,13 +19,13 @@ from faust.types.tuples import ConsumerMessage
 from streamer.clock import SystemClock
 from streamer.config import load_config
 from streamer.events import Event, encode
-from streamer.features.bundles import Bundle, decode_bundle
-from streamer.features.dead_letters import DeadLetters
-from streamer.features.events_agent import EventsAgent
-from streamer.features.metrics import FeaturesMetrics
-from streamer.features.packs import packed
-from streamer.features.reading import Reading
-from streamer.features.settings import features_settings
+from streamer.faust_worker.bundles import Bundle, decode_bundle
+from streamer.faust_worker.dead_letters import DeadLetters
+from streamer.faust_worker.events_agent import EventsAgent
+from streamer.faust_worker.metrics import FeaturesMetrics
+from streamer.faust_worker.packs import packed
+from streamer.faust_worker.reading import Reading
+from streamer.faust_worker.settings import features_settings
 
 WHERE = TP("events", 0)
 

@@ -10,7 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from streamer.features.packs import Record, packed, unpacked
+from streamer.faust_worker.packs import Record, packed, unpacked
 from streamer.protocols import MessageBatch
 
 

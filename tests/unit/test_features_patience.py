@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("faust", reason="pip install 'streamer[features]'")
 
-from streamer.features.patience import NotAgain
+from streamer.faust_worker.patience import NotAgain
 
 
 def line(name: str, message: str, *args: object) -> logging.LogRecord:
@@ -38,5 +38,5 @@ def test_alike_lines_are_said_once_and_counted(monkeypatch: pytest.MonkeyPatch) 
 
 def test_our_own_lines_are_all_said() -> None:
     quiet = NotAgain("aiokafka", "faust")
-    assert all(quiet.filter(line("streamer.features", "features_read_again")) for _ in range(3))
+    assert all(quiet.filter(line("streamer.faust_worker", "features_read_again")) for _ in range(3))
     assert all(quiet.filter(line("aiokafkas", "no node")) for _ in range(3))

@@ -17,7 +17,7 @@ pytest.importorskip("faust", reason="pip install 'streamer[features]'")
 
 from faust.types import TP
 
-from streamer.features.reading import Reading
+from streamer.faust_worker.reading import Reading
 from streamer.protocols import MessageBatch
 
 WHERE = TP("events", 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from streamer.features.recovery import STUCK_S, RecoveryWatch
+from streamer.faust_worker.recovery import STUCK_S, RecoveryWatch
 
 
 @dataclass

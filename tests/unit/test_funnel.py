@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from models.id_table import keys_of
-from models.mf import item_scores
-from models.partition import Bounds
-from models.table import FIXED_POINT_UNIT
 from streamer.errors import ConfigError
-from streamer.scorer.evidence import Knowledge
-from streamer.scorer.features import Features
 from streamer.scorer.funnel import Funnel
-from streamer.scorer.policies import Choice, Parameters
+from streamer.scorer.policy.evidence import Knowledge
+from streamer.scorer.policy.policies import Choice, Parameters
+from streamer.scorer.ranking.features import Features
+from streamer_models.factorization.mf import item_scores
+from streamer_models.state.id_table import keys_of
+from streamer_models.state.partition import Bounds
+from streamer_models.state.table import FIXED_POINT_UNIT
 from tests.scoring import (
     HOUR_MS,
     SETTINGS,

@@ -9,9 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import models.id_table
-from models.id_table import META_FIRST_OFFSET, META_LAST_OFFSET, META_LAST_TS, IdTable, id_key
-from models.table import Rows
+import streamer_models.state.id_table
+from streamer_models.state.id_table import (
+    META_FIRST_OFFSET,
+    META_LAST_OFFSET,
+    META_LAST_TS,
+    IdTable,
+    id_key,
+)
+from streamer_models.state.table import Rows
 
 
 def _admit(table: IdTable, names: Sequence[str], *, offset: int = 0) -> list[int]:
@@ -111,7 +117,7 @@ def test_a_late_event_does_not_turn_back_the_last_time() -> None:
 
 
 def test_two_ids_with_one_key_are_never_both_admitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models.id_table, "id_key", lambda name: len(name))
+    monkeypatch.setattr(streamer_models.state.id_table, "id_key", lambda name: len(name))
     table = IdTable("user", rows_max=4)
     assert _admit(table, ["a", "b", "cc"]) == [0, -1, 1]
     assert _admit(table, ["b"], offset=3) == [-1]

@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from models.history import UserHistory
-from models.id_table import id_key
-from models.impressions import Impressions, UserImpressions
-from models.partition import Bounds
-from models.protocols import Model
-from models.table import recent_keys
 from streamer.config import BanditConfig
-from streamer.scorer.features import Features
+from streamer.scorer.ranking.features import Features
+from streamer_models.counters.history import UserHistory
+from streamer_models.counters.impressions import Impressions, UserImpressions
+from streamer_models.state.id_table import id_key
+from streamer_models.state.partition import Bounds
+from streamer_models.state.protocols import Model
+from streamer_models.state.table import recent_keys
 from tests.learning import learn, new_state, stream
 from tests.scoring import Click, Shop, crowd
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.id_table import id_key, keys_of
 from streamer.events import Item
 from streamer.scorer.item_facts import CATEGORIES_MAX, UNKNOWN_MS, ItemFacts
+from streamer_models.state.id_table import id_key, keys_of
 
 
 def test_facts_are_those_of_the_last_message_of_each_item() -> None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streamer.learner.join import Join
-from streamer.learner.shown import Combine, Shown
+from streamer.learner.join.join import Join
+from streamer.learner.join.shown import Combine, Shown
 from tests.joins import (
     SETTINGS,
     START_MS,

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.decayed_counters import DecayedFeature
-from models.decayed_counting import CountedEvents
-from models.decayed_features import DecayedFeatures
-from models.id_table import keys_of
-from models.last_events import LastEvent
-from models.partition import PartitionState
-from models.shared import SharedState
-from models.table import FEATURE_ITEM, Change, IdChange, Keys
-from streamer.scorer.decayed_features import DecayedView
-from streamer.scorer.decayed_state import DecayedState
+from streamer.scorer.replica.decayed_features import DecayedView
+from streamer.scorer.replica.decayed_state import DecayedState
+from streamer_models.counters.decayed_counters import DecayedFeature
+from streamer_models.counters.decayed_counting import CountedEvents
+from streamer_models.counters.decayed_features import DecayedFeatures
+from streamer_models.counters.last_events import LastEvent
+from streamer_models.state.id_table import keys_of
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import FEATURE_ITEM, Change, IdChange, Keys
 from tests.unit.test_decayed_features import LARGE, NOW_MS, count, new_state
 
 CLICK, SHOWN, LIKE = 0, 1, 2

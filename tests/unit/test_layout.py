@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from models.table import Change, IdChange, Merge, Rows, TableSpec
 from streamer.errors import LayoutMismatch, StoreError
 from streamer.protocols import STORE_SCHEMA_VERSION, Entry, Layout, Schedule
 from streamer.store.layout import (
@@ -28,6 +27,7 @@ from streamer.store.layout import (
     encode_schedule,
     unpack_rows,
 )
+from streamer_models.state.table import Change, IdChange, Merge, Rows, TableSpec
 
 SPEC = TableSpec("item_factors", "item", Merge.SUM, "i4", 3)
 INT64 = st.integers(-(2**63), 2**63 - 1)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from models.partition import Bounds
 from streamer.errors import Fenced, LogTrimmed
 from streamer.learner.learner import Learner
 from streamer.learner.settings import LearnerSettings
-from streamer.learner.verify import Contents, compare_contents, verify_store
 from streamer.protocols import ParameterStore
 from streamer.store.memory import MemoryStore
+from streamer.verify.parameters import Contents, compare_contents, verify_store
+from streamer_models.state.partition import Bounds
 from tests.event_log import (
     SETTINGS,
     TOPIC,
@@ -108,7 +108,7 @@ def test_crashes_do_not_matter(
 
 
 def test_idle_expiry_does_not_depend_on_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.ingest.SWEEP_OFFSETS", 256)
+    monkeypatch.setattr("streamer_models.state.ingest.SWEEP_OFFSETS", 256)
     bounds = Bounds(users_max=1_000, items_max=1_000)
     settings = with_settings(idle_expiry_ms=60_000, bounds=bounds)
     once = stored(learn_all([len(LOG)], settings), MODELS, settings)

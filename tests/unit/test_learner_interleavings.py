@@ -9,15 +9,15 @@ from functools import cache
 import numpy as np
 import pytest
 
-from models.partition import PartitionState
-from models.shared import SharedState
 from streamer.config import Config, load_config
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.settings import LearnerCounts
 from streamer.learner.step import PartitionLearner
-from streamer.learner.verify import Contents, compare_contents, contents
 from streamer.model_set import build_models
 from streamer.protocols import MessageBatch
+from streamer.verify.parameters import Contents, compare_contents, contents
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.shared import SharedState
 from tests import learner_processes, recorded_decisions
 from tests.recorded_stream import Message
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.bandit import OUTCOMES, STATISTICS
-from models.linear_statistics import statistics
 from streamer.learner.learner import Learner
-from streamer.learner.verify import Contents, compare_contents, verify_store
 from streamer.protocols import MessageBatch
 from streamer.store.memory import MemoryStore
+from streamer.verify.parameters import Contents, compare_contents, verify_store
+from streamer_models.bandits.bandit import OUTCOMES, STATISTICS
+from streamer_models.bandits.linear_statistics import statistics
 from tests.decision_log import (
     DECISIONS,
     FEATURES,

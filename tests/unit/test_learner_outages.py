@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from streamer.errors import StoreUnavailable
-from streamer.learner.verify import compare_contents
 from streamer.protocols import Checkpoint, Entry, PartitionImage
 from streamer.store.memory import MemoryStore
+from streamer.verify.parameters import compare_contents
 from tests.event_log import make_learner, make_log, messages, small_models, stored, with_settings
 
 MODELS = small_models()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.bandits.linear_posterior import NOISE_MIN, LinearPosterior
-from models.bandits.policy import Contexts
-from models.linear_statistics import LinearStatistics
+from streamer_models.bandits.linear_posterior import NOISE_MIN, LinearPosterior
+from streamer_models.bandits.linear_statistics import LinearStatistics
+from streamer_models.bandits.policy import Contexts
 
 D = 6
 SLOPES = np.arange(D, dtype=np.float64)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.decay import CELLS_WIDTH
-from models.linear_statistics import (
+from streamer_models.bandits.linear_statistics import (
     STATISTICS_BITS,
     add_outcome,
     amend,
@@ -20,6 +19,7 @@ from models.linear_statistics import (
     statistics,
     statistics_width,
 )
+from streamer_models.counters.decay import CELLS_WIDTH
 from tests.unit.linear_examples import (
     NOW_MS,
     Columns,

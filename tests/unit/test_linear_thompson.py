@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from models.bandits.disjoint_linear import DisjointLinear
-from models.bandits.hybrid_linear import HybridLinear
-from models.bandits.linear_model import LinearModel
-from models.bandits.linear_thompson import LinearThompson
-from models.bandits.linucb import LinUCB
-from models.bandits.shared_linear import SharedLinear
+from streamer_models.bandits.disjoint_linear import DisjointLinear
+from streamer_models.bandits.hybrid_linear import HybridLinear
+from streamer_models.bandits.linear_model import LinearModel
+from streamer_models.bandits.linear_thompson import LinearThompson
+from streamer_models.bandits.linucb import LinUCB
+from streamer_models.bandits.shared_linear import SharedLinear
 from tests.unit.linear_examples import Floats, first_outcomes, ridge
 
 D = 4

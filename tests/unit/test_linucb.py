@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.bandits.disjoint_linear import DisjointLinear
-from models.bandits.hybrid_linear import HybridLinear
-from models.bandits.linucb import LinUCB
-from models.bandits.shared_linear import SharedLinear
+from streamer_models.bandits.disjoint_linear import DisjointLinear
+from streamer_models.bandits.hybrid_linear import HybridLinear
+from streamer_models.bandits.linucb import LinUCB
+from streamer_models.bandits.shared_linear import SharedLinear
 from tests.unit.linear_examples import (
     DAY_MS,
     NOW_MS,

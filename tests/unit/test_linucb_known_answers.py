@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bandits.disjoint_linear import DisjointLinear
-from models.bandits.linucb import LinUCB
+from streamer_models.bandits.disjoint_linear import DisjointLinear
+from streamer_models.bandits.linucb import LinUCB
 
 DATA = Path(os.environ.get("STREAMER_DATA") or Path(__file__).parents[3] / "shared" / "data")
 LOG = DATA / "mab-10x100" / "dataset.txt"

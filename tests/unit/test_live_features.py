@@ -8,7 +8,7 @@ import pytest
 
 from streamer.config import load_config
 from streamer.events import Event, EventType, Item
-from streamer.replay.live import LiveSystem
+from streamer.simulation.live import LiveSystem
 
 START_MS = 1_700_000_000_000
 CONFIG = load_config(

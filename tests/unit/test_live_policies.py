@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from models.bandits.linear_posterior import LinearPosterior
-from models.id_table import keys_of
-from models.linear_statistics import statistics
 from streamer.config import BanditConfig
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision, encode, pack_features
-from streamer.ranking_features import feature_names, prior_mean
-from streamer.scorer.arm_models import arm_beliefs
-from streamer.scorer.evidence import Knowledge, LinearBeliefs
-from streamer.scorer.features import Features
+from streamer.ranking.columns import feature_names, prior_mean
 from streamer.scorer.funnel import Slate
-from streamer.scorer.policies import BanditPolicy, redraw
+from streamer.scorer.policy.arm_models import arm_beliefs
+from streamer.scorer.policy.evidence import Knowledge, LinearBeliefs
+from streamer.scorer.policy.policies import BanditPolicy, redraw
+from streamer.scorer.ranking.features import Features
+from streamer_models.bandits.linear_posterior import LinearPosterior
+from streamer_models.bandits.linear_statistics import statistics
+from streamer_models.state.id_table import keys_of
 from tests.scoring import CONFIG, START_MS, Click, Shop, Shown, crowd, two_tastes
 
 POLICIES = [

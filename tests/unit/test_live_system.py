@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from models.bandit import OUTCOMES, STATISTICS
-from models.linear_statistics import STATISTICS_BITS, statistics_width
-from producers.simulator import Simulator, SimulatorConfig
 from streamer.config import Config, load_config
 from streamer.errors import BadMessage
 from streamer.events import Event, Request, decode_decision, decode_event
 from streamer.learner.configured import learner_settings
-from streamer.learner.verify import Contents, compare_contents, image_contents
 from streamer.model_set import build_models
-from streamer.replay.live import LiveSystem
+from streamer.simulation.live import LiveSystem
+from streamer.verify.parameters import Contents, compare_contents, image_contents
+from streamer_models.bandits.bandit import OUTCOMES, STATISTICS
+from streamer_models.bandits.linear_statistics import STATISTICS_BITS, statistics_width
+from streamer_producers.simulator import Simulator, SimulatorConfig
 
 START_MS = 1_700_000_000_000
 STEP_MS = 500

@@ -11,7 +11,6 @@ import pytest
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from producers.simulator import Simulator, SimulatorConfig
 from streamer.config import Config, FeatureConfig, FeatureDefinition, load_config
 from streamer.config.features import given_fields
 from streamer.errors import ConfigError
@@ -24,12 +23,13 @@ from streamer.events import (
     decode_request,
     pack_features,
 )
-from streamer.features.engine import FeatureEngine, FeatureResult
-from streamer.features.entities import WHOLE, contributions
 from streamer.kafka.partitioner import partition_of
-from streamer.ranking_features import followed_definitions
-from streamer.replay.live import LiveSystem
-from streamer.replay.recorded import SlatesVerification, verify_slates
+from streamer.ranking.columns import followed_definitions
+from streamer.simulation.live import LiveSystem
+from streamer.verify.decisions import SlatesVerification, verify_slates
+from streamer.windows.engine import FeatureEngine, FeatureResult
+from streamer.windows.entities import WHOLE, contributions
+from streamer_producers.simulator import Simulator, SimulatorConfig
 from tests.unit.windowed_logs import columns
 
 START_MS = 1_700_000_000_000
@@ -244,7 +244,7 @@ def test_without_definitions_nothing_is_computed_and_nothing_published() -> None
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     users = FeatureConfig(numerator="click", measure="users", window="1h")
-    monkeypatch.delitem(sys.modules, "models.windows_distinct", raising=False)
+    monkeypatch.delitem(sys.modules, "streamer_models.windows.distinct", raising=False)
     monkeypatch.setitem(sys.modules, "datasketches", None)  # as where it is not installed
     with pytest.raises(ConfigError, match=r"pip install 'streamer\[features\]', or leave them out"):
         LiveSystem(replace(config(1), features={"users": users}), start_ms=START_MS)

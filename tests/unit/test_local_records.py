@@ -13,13 +13,13 @@ import pytest
 from streamer.application.features import run_features
 from streamer.config import Config, load_config
 from streamer.errors import ConfigError, StoreError
-from streamer.features.changes import Change
-from streamer.features.settings import features_settings
-from streamer.features.worker_folder import worker_folder
-from streamer.testing import ManualClock
+from streamer.faust_worker.changes import Change
+from streamer.faust_worker.settings import features_settings
+from streamer.faust_worker.worker_folder import worker_folder
+from streamer.simulation.broker import ManualClock
 
 pytest.importorskip("rocksdict", reason="pip install 'streamer[features,rocksdb]'")
-from streamer.features.local_records import COPY_AGE_MAX_MS, LocalRecords
+from streamer.faust_worker.local_records import COPY_AGE_MAX_MS, LocalRecords
 
 START_MS = 1_700_000_000_000
 
@@ -213,6 +213,6 @@ def test_rocksdb_without_its_package_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "rocksdict", None)
-    monkeypatch.delitem(sys.modules, "streamer.features.local_records")
+    monkeypatch.delitem(sys.modules, "streamer.faust_worker.local_records")
     with pytest.raises(ConfigError, match=r"pip install 'streamer\[features,rocksdb\]'"):
         run_features(_on_disk(**{"windows.store_folder": str(tmp_path)}))

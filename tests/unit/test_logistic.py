@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.bandits.laplace import mode_step, sigmoid
-from models.bandits.linear_thompson import LinearThompson
-from models.bandits.linucb import LinUCB
-from models.bandits.logistic import LogisticRegression
+from streamer_models.bandits.laplace import mode_step, sigmoid
+from streamer_models.bandits.linear_thompson import LinearThompson
+from streamer_models.bandits.linucb import LinUCB
+from streamer_models.bandits.logistic import LogisticRegression
 from tests.unit.linear_examples import NOW_MS, Columns, Floats, first_outcomes
 
 D = 4

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.history import UserHistory
-from models.id_table import id_key
-from models.ingest import Feedback, learn_feedback
-from models.mf import ImplicitMF, item_scores
-from models.mf_step import LOSSES, slopes
-from models.partition import PartitionState
-from models.popularity import Popularity
-from models.protocols import Model
-from models.shared import SharedState
-from models.table import Change, IdChange, Rows, recent_keys
+from streamer_models.counters.history import UserHistory
+from streamer_models.counters.popularity import Popularity
+from streamer_models.factorization.mf import ImplicitMF, item_scores
+from streamer_models.factorization.mf_step import LOSSES, slopes
+from streamer_models.state.id_table import id_key
+from streamer_models.state.ingest import Feedback, learn_feedback
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.protocols import Model
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import Change, IdChange, Rows, recent_keys
 from tests.learning import LARGE, learn, new_state, shared_snapshot
 
 

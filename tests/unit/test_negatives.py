@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from models.id_table import META_FIRST_OFFSET
-from models.mf import ImplicitMF
-from models.partition import PartitionState
-from models.protocols import Batch
-from models.table import Slots, recent_keys
+from streamer_models.factorization.mf import ImplicitMF
+from streamer_models.state.id_table import META_FIRST_OFFSET
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.protocols import Batch
+from streamer_models.state.table import Slots, recent_keys
 from tests.learning import LARGE, new_state
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.ope import (
+from streamer_models.evaluation.ope import (
     DM,
     DR,
     IPS,

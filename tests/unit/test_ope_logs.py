@@ -12,10 +12,10 @@ import pytest
 from streamer.config import JoinConfig, RewardsConfig
 from streamer.errors import BadMessage, ConfigError, LogRefused
 from streamer.events import Decision, Event, encode
-from streamer.replay.bandit_log import BanditLog
-from streamer.replay.decision_log import DecisionLog
-from streamer.replay.mab_log import UniformArmsLog
-from streamer.replay.obd_log import OpenBanditLog
+from streamer.ope.bandit_log import BanditLog
+from streamer.ope.decision_log import DecisionLog
+from streamer.ope.mab_log import UniformArmsLog
+from streamer.ope.obd_log import OpenBanditLog
 from tests.unit.ope_files import (
     OBD_HEADER,
     START_MS,

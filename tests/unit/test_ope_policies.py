@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from streamer.errors import ConfigError, LogRefused
-from streamer.replay.bandit_log import Survey
-from streamer.replay.beta_priors import BetaPrior, read_beta_prior
-from streamer.replay.evaluation_policies import EvaluationPolicy
-from streamer.replay.learning_policies import LEARNERS
-from streamer.replay.obd_log import OpenBanditLog
-from streamer.replay.policy_specs import best_fixed, open_policy
+from streamer.ope.bandit_log import Survey
+from streamer.ope.beta_priors import BetaPrior, read_beta_prior
+from streamer.ope.evaluation_policies import EvaluationPolicy
+from streamer.ope.learning_policies import LEARNERS
+from streamer.ope.obd_log import OpenBanditLog
+from streamer.ope.policy_specs import best_fixed, open_policy
 from tests.unit.ope_files import obd_line, write_obd
 
 PRIOR = """\

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from models.history import UserHistory
-from models.mf import ImplicitMF
-from models.partition import all_specs
+from streamer_models.counters.history import UserHistory
+from streamer_models.factorization.mf import ImplicitMF
+from streamer_models.state.partition import all_specs
 
 
 def test_tables_of_all_models_are_named() -> None:

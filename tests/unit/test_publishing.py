@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from producers.datasets import open_log
-from producers.publishing import Pace, Published, publish_log
 from streamer.client import Publisher
 from streamer.errors import ConfigError
 from streamer.events import Event, Item
 from streamer.kafka.embedded import EmbeddedBroker
+from streamer_producers.datasets import open_log
+from streamer_producers.publishing import Pace, Published, publish_log
 from tests.unit.movielens import write_movielens
 
 

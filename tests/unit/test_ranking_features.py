@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from streamer.config import BanditConfig, Config, FeatureConfig, PopularityConfig, ScorerConfig
 from streamer.errors import ConfigError
 from streamer.events import FeatureEntity
-from streamer.ranking_features import (
+from streamer.ranking.columns import (
     feature_names,
     followed_definitions,
     prior_mean,

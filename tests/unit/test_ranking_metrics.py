@@ -10,7 +10,7 @@ import pytest
 from ir_measures.measures import Measure
 from numpy.typing import NDArray
 
-from models.ranking_metrics import (
+from streamer_models.evaluation.ranking_metrics import (
     NOT_RANKED,
     average_precision_at,
     catalogue_coverage,
@@ -25,7 +25,7 @@ from models.ranking_metrics import (
     serendipity,
     target_metrics,
 )
-from models.target_rank import NOT_A_NUMBER, exclude_all_but_sample, place
+from streamer_models.evaluation.target_rank import NOT_A_NUMBER, exclude_all_but_sample, place
 
 K = 10
 

@@ -9,8 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 from river import optim, reco
 
-from models.biased_mf import BiasedMF
-from models.mf import ImplicitMF, item_scores
+from streamer.config.specs import duration_ms, parse_specs
 from streamer.errors import ConfigError
 from streamer.events import Event
 from streamer.replay.baselines.factors import BiasedFactors, ImplicitFactors
@@ -21,7 +20,8 @@ from streamer.replay.histories import Histories
 from streamer.replay.interactions import UNKNOWN, Interaction, Learner, RatingModel, TopKModel
 from streamer.replay.models import MODELS, build_model
 from streamer.replay.positives import parse_positives
-from streamer.replay.specs import duration_ms, parse_specs
+from streamer_models.factorization.biased_mf import BiasedMF
+from streamer_models.factorization.mf import ImplicitMF, item_scores
 from tests.unit.replay_logs import event
 
 Pair = tuple[int, int]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from producers.datasets import open_log
 from streamer.config import Config
+from streamer.config.specs import parse_specs
 from streamer.errors import ConfigError, LearningError
 from streamer.events import Item
 from streamer.replay.experiment import Experiment, Outcome
@@ -21,8 +21,8 @@ from streamer.replay.log import in_order, survey
 from streamer.replay.models import MODELS, Entry
 from streamer.replay.rating_task import RatingTask
 from streamer.replay.settings import Settings
-from streamer.replay.specs import parse_specs
 from streamer.replay.topk_task import TopKTask
+from streamer_producers.datasets import open_log
 from tests.unit.replay_logs import DAY_MS, MemoryLog, event, means, random_log, replayed
 
 SHARED = Path(os.environ.get("STREAMER_DATA") or Path(__file__).parents[3] / "shared" / "data")

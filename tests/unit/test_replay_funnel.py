@@ -11,17 +11,17 @@ import pytest
 from msgspec.structs import replace
 
 from streamer.config import Config, FeatureConfig
+from streamer.config.specs import parse_specs
 from streamer.errors import ConfigError
 from streamer.events import Event
 from streamer.replay.experiment import Experiment
 from streamer.replay.funnel_model import FunnelModel, funnel_config
 from streamer.replay.interactions import UNKNOWN, Interaction
 from streamer.replay.knobs import Knobs
-from streamer.replay.live import LiveSystem
 from streamer.replay.models import build_model
 from streamer.replay.result import encoded, result_of
 from streamer.replay.settings import Settings
-from streamer.replay.specs import parse_specs
+from streamer.simulation.live import LiveSystem
 from tests.unit.replay_logs import DAY_MS, MemoryLog, event, means, random_log, replayed
 
 TIMINGS = ("elapsed_s", "events_per_s")

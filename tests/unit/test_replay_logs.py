@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from producers.datasets import open_log
 from streamer.errors import ConfigError
+from streamer_producers.datasets import open_log
 from tests.unit.movielens import RATINGS, ratings, seen
 
 MAPPING = "user_id=userId,item_id=movieId,ts=timestamp:s,value=rating"

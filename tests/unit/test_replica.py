@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from models.biased_mf import BiasedMF
-from models.decay import decayed_values
-from models.history import UserHistory
-from models.id_table import id_key
-from models.partition import Bounds
-from models.popularity import Popularity
-from models.protocols import Model
-from models.table import FIXED_POINT_UNIT, recent_keys
-from streamer.scorer.items import BIAS, COUNT, ItemView
-from streamer.scorer.replica import Replica
-from streamer.scorer.version import Version
+from streamer.scorer.replica.items import BIAS, COUNT, ItemView
+from streamer.scorer.replica.replica import Replica
+from streamer.scorer.replica.version import Version
+from streamer.simulation.broker import ManualClock
 from streamer.telemetry import ScorerMetrics
-from streamer.testing import ManualClock
+from streamer_models.counters.decay import decayed_values
+from streamer_models.counters.history import UserHistory
+from streamer_models.counters.popularity import Popularity
+from streamer_models.factorization.biased_mf import BiasedMF
+from streamer_models.state.id_table import id_key
+from streamer_models.state.partition import Bounds
+from streamer_models.state.protocols import Model
+from streamer_models.state.table import FIXED_POINT_UNIT, recent_keys
 from tests.scoring import HOUR_MS, START_MS, Click, Partitions
 
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from river import base, linear_model, optim
 from river import preprocessing as pre
 
-from models.bandits.plackett_luce import PlackettLuce
-from models.bandits.policy import Policy
-from models.bandits.slates import draw_best
-from models.linear_statistics import REWARD_MAX
-from models.river_adapter.expressions import parse_model
-from models.river_adapter.ranker import RiverRanker
+from streamer_models.bandits.linear_statistics import REWARD_MAX
+from streamer_models.bandits.plackett_luce import PlackettLuce
+from streamer_models.bandits.policy import Policy
+from streamer_models.bandits.slates import draw_best
+from streamer_models.river_adapter.expressions import parse_model
+from streamer_models.river_adapter.ranker import RiverRanker
 from tests.imports import ROOT, sources
 
 NAMES = ("score", "age", "clicks")
@@ -247,15 +247,15 @@ def test_all_but_the_adapter_is_imported_without_river_and_the_adapter_says_what
 ):
     modules = [
         name
-        for name in sources("models", "streamer")
-        if not name.startswith("models.river_adapter") and not name.endswith("__main__")
+        for name in sources("streamer_models", "streamer")
+        if not name.startswith("streamer_models.river_adapter") and not name.endswith("__main__")
     ]
     code = f"""
 import importlib, sys
 sys.modules["river"] = None  # as where it is not installed
 for name in {modules!r}:
     importlib.import_module(name)
-for name in ("models.river_adapter", "models.river_adapter.drift"):
+for name in ("streamer_models.river_adapter", "streamer_models.river_adapter.drift"):
     try:
         importlib.import_module(name)
     except ImportError as error:
@@ -267,4 +267,8 @@ for name in ("models.river_adapter", "models.river_adapter.drift"):
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2
     assert all("pip install 'streamer[river]'" in line for line in done.stdout.splitlines())
-    assert {"models.drift", "models.mf", "streamer.cli"} <= set(modules)
+    assert {
+        "streamer_models.evaluation.drift",
+        "streamer_models.factorization.mf",
+        "streamer.cli",
+    } <= set(modules)

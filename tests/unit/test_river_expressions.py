@@ -6,7 +6,7 @@ import pytest
 from river import compose
 from river import preprocessing as pre
 
-from models.river_adapter.expressions import DEPTH_MAX, LENGTH_MAX, parse_model
+from streamer_models.river_adapter.expressions import DEPTH_MAX, LENGTH_MAX, parse_model
 
 
 def test_an_expression_makes_what_python_would_make() -> None:

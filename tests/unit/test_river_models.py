@@ -13,15 +13,19 @@ import pytest
 from river import bandit, base, checks, compose, evaluate, metrics
 from river import preprocessing as pre
 
-from models.bandits.disjoint_linear import DisjointLinear
-from models.bandits.linear_thompson import LinearThompson
-from models.bandits.linucb import LinUCB
-from models.bandits.policy import Policy
-from models.bandits.shared_linear import SharedLinear
-from models.bandits.ucb1 import UCB1
-from models.linear_statistics import FEATURE_MAX
-from models.river_adapter.policies import FeatureColumns, PolicyBandit, PolicyRegressor
-from models.river_adapter.recommenders import ImplicitRecommender, RatingRecommender, Recommender
+from streamer_models.bandits.disjoint_linear import DisjointLinear
+from streamer_models.bandits.linear_statistics import FEATURE_MAX
+from streamer_models.bandits.linear_thompson import LinearThompson
+from streamer_models.bandits.linucb import LinUCB
+from streamer_models.bandits.policy import Policy
+from streamer_models.bandits.shared_linear import SharedLinear
+from streamer_models.bandits.ucb1 import UCB1
+from streamer_models.river_adapter.policies import FeatureColumns, PolicyBandit, PolicyRegressor
+from streamer_models.river_adapter.recommenders import (
+    ImplicitRecommender,
+    RatingRecommender,
+    Recommender,
+)
 from tests.learning import LARGE, learn, new_state, snapshot, stream
 
 

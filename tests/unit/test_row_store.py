@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.table import Merge, TableSpec, recent_keys
-from streamer.scorer.row_store import CHUNK_ROWS, RowStore, RowView
+from streamer.scorer.replica.row_store import CHUNK_ROWS, RowStore, RowView
+from streamer_models.state.table import Merge, TableSpec, recent_keys
 
 PLAIN = TableSpec("plain", "user", Merge.REPLACE, "f4", 2)
 

@@ -12,7 +12,6 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from models.partition import Bounds
 from streamer.clock import SystemClock
 from streamer.config import BanditConfig, Config, PopularityConfig, TopicsConfig
 from streamer.config.features import DEFAULT_FEATURES
@@ -30,19 +29,26 @@ from streamer.events import (
     encode,
     feature_value_key,
 )
-from streamer.features.latest import FeaturesReader
 from streamer.kafka.log_ends import COMMITTED
 from streamer.kafka.partitioner import partition_of
 from streamer.protocols import Clock, Entry
 from streamer.scorer.awaited_features import LOOK_EVERY_S, AwaitedFeatures
-from streamer.scorer.evidence import Knowledge
 from streamer.scorer.feature_metrics import KnownFeatureMetrics
-from streamer.scorer.features import Features
-from streamer.scorer.policies import BanditPolicy, Choice, Policy, redraw
+from streamer.scorer.policy.evidence import Knowledge
+from streamer.scorer.policy.policies import BanditPolicy, Choice, Policy, redraw
+from streamer.scorer.ranking.features import Features
 from streamer.scorer.service import ScorerService
+from streamer.simulation.broker import (
+    ManualClock,
+    MemoryBroker,
+    MemoryReader,
+    MemorySink,
+    MemorySource,
+)
 from streamer.store.memory import MemoryStore
 from streamer.telemetry import ScorerMetrics
-from streamer.testing import ManualClock, MemoryBroker, MemoryReader, MemorySink, MemorySource
+from streamer.windows.latest import FeaturesReader
+from streamer_models.state.partition import Bounds
 from tests.scoring import START_MS, Click, Partitions
 
 CONFIG = Config(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.seeding import initial_rows, random_bits, scaled_below, stream
+from streamer_models.state.seeding import initial_rows, random_bits, scaled_below, stream
 
 
 def test_the_sequence_is_splitmix64() -> None:

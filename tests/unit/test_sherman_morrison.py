@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.bandits.linear_rows import LinearRows
-from models.bandits.sherman_morrison import Q_MIN, step
+from streamer_models.bandits.linear_rows import LinearRows
+from streamer_models.bandits.sherman_morrison import Q_MIN, step
 from tests.unit.linear_examples import (
     NOW_MS,
     Columns,

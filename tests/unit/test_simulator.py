@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers.baselines import PopularitySlates, RandomSlates, Slates
-from producers.click_model import ClickModel
-from producers.simulator import Simulator, SimulatorConfig
 from streamer.errors import ConfigError
 from streamer.events import Event, decode_event, encode
+from streamer_producers.baselines import PopularitySlates, RandomSlates, Slates
+from streamer_producers.click_model import ClickModel
+from streamer_producers.simulator import Simulator, SimulatorConfig
 
 SMALL = SimulatorConfig(n_users=20, n_items=100, seed=3)
 START = SMALL.start_ms

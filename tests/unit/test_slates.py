@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.bandits.slates import Draw, draw_best, draw_plackett_luce, draw_thompson
+from streamer_models.bandits.slates import Draw, draw_best, draw_plackett_luce, draw_thompson
 from tests.chi_square import assert_frequencies
 
 N_DRAWS = 100_000

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.table import (
+from streamer_models.state.table import (
     Array,
     Merge,
     Table,

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from models.river_adapter.drift import AdwinMonitor
-from models.table import ARM
 from streamer.errors import ConfigError
 from streamer.learner.drift_watch import DriftWatch
-from streamer.learner.join import Join
-from streamer.learner.join_metrics import JoinMetrics
+from streamer.learner.join.join import Join
+from streamer.learner.join.metrics import JoinMetrics
 from streamer.learner.settings import LearnerCounts
 from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.store.memory import MemoryStore
 from streamer.telemetry import LearnerMetrics, ScorerMetrics, serve_metrics, show_lag
+from streamer_models.river_adapter.drift import AdwinMonitor
+from streamer_models.state.table import ARM
 from tests import decision_log
 from tests.event_log import TOPIC, make_learner
 from tests.joins import SETTINGS, START_MS, Answer, answers_at, decided, decisions_at

@@ -10,7 +10,13 @@ from streamer.errors import DeliveryFailed
 from streamer.kafka.log_ends import COMMITTED, EARLIEST, LATEST
 from streamer.kafka.partitioner import partition_of
 from streamer.protocols import MessageBatch
-from streamer.testing import ManualClock, MemoryBroker, MemorySink, MemorySource, TopicPartition
+from streamer.simulation.broker import (
+    ManualClock,
+    MemoryBroker,
+    MemorySink,
+    MemorySource,
+    TopicPartition,
+)
 
 
 class Member:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from streamer.errors import Fenced
 from streamer.learner.learner import Learner
-from streamer.learner.verify import Verification, verify_store
 from streamer.protocols import Entry, ParameterStore, PartitionImage
 from streamer.store.layout import encode_schedule
 from streamer.store.memory import MemoryStore
+from streamer.verify.parameters import Verification, verify_store
 from tests.event_log import (
     TOPIC,
     LogStream,

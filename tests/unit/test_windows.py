@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.windows import UNIT, Closed, PaneWindow, as_amounts, fading_window
-from models.windows_distinct import PaneSketches, Sketch, distinct
-from models.windows_sessions import SessionSums
-from models.windows_sums import PaneSums
+from streamer_models.windows.distinct import PaneSketches, Sketch, distinct
+from streamer_models.windows.panes import UNIT, Closed, PaneWindow, as_amounts, fading_window
+from streamer_models.windows.sessions import SessionSums
+from streamer_models.windows.sums import PaneSums
 
 MINUTE = 60_000
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from producers.simulator import Simulator, SimulatorConfig
 from streamer.config import Config, FeatureConfig, FeatureDefinition, feature_definitions
 from streamer.events import Event, EventColumns, EventType
-from streamer.features.engine import windowed_features
 from streamer.learner.dedup import DedupWindow
+from streamer.windows.engine import windowed_features
+from streamer_producers.simulator import Simulator, SimulatorConfig
 from tests.unit.windowed_logs import (
     DATA,
     as_values,

@@ -7,12 +7,12 @@ import threading
 import numpy as np
 import pytest
 
-from models.id_table import id_key
-from models.table import Keys
 from streamer.config import Config, FeatureConfig, feature_definitions
 from streamer.events import FeatureEntity, FeatureValue, encode, feature_value_key
-from streamer.features.latest import LatestFeatures
-from streamer.testing import ManualClock, MemoryBroker, MemoryReader, Record
+from streamer.simulation.broker import ManualClock, MemoryBroker, MemoryReader, Record
+from streamer.windows.latest import LatestFeatures
+from streamer_models.state.id_table import id_key
+from streamer_models.state.table import Keys
 
 HOUR = 3_600_000
 FEATURES = {

@@ -11,11 +11,18 @@ import pytest
 from streamer.config import Config, FeatureConfig, FeatureDefinition, feature_definitions
 from streamer.errors import BadMessage
 from streamer.events import Event, encode
-from streamer.features.bundles import BYTES_MAX, Bundle, Part, decode_bundle, encode_bundle, split
-from streamer.features.engine import FeatureEngine, windowed_features
-from streamer.features.ingest import Ingest
-from streamer.features.shard import Shard, keys_by_partition
+from streamer.faust_worker.bundles import (
+    BYTES_MAX,
+    Bundle,
+    Part,
+    decode_bundle,
+    encode_bundle,
+    split,
+)
+from streamer.faust_worker.ingest import Ingest
+from streamer.faust_worker.shard import Shard, keys_by_partition
 from streamer.protocols import MessageBatch
+from streamer.windows.engine import FeatureEngine, windowed_features
 from tests.unit.windowed_logs import Values, as_values, columns, disordered
 
 N = 3

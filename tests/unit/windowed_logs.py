@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from streamer.config import FeatureDefinition
 from streamer.events import Event, EventColumns, decode_events, encode
-from streamer.features.engine import FeatureResult
-from streamer.features.entities import Categories, contributions
+from streamer.windows.engine import FeatureResult
+from streamer.windows.entities import Categories, contributions
 
 DATA = Path(os.environ.get("STREAMER_DATA", Path(__file__).parents[3] / "shared" / "data"))
 Values = dict[tuple[str, str, int], float | None]

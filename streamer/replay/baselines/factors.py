@@ -8,16 +8,16 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from models.biased_mf import BiasedMF
-from models.fixed_point import UNIT
-from models.id_table import IdTable
-from models.mf import ImplicitMF
-from models.partition import Bounds, PartitionState
-from models.protocols import Batch, Model
-from models.shared import SharedState
-from models.table import FIXED_POINT_UNIT
 from streamer.errors import LearningError
 from streamer.replay.interactions import Interaction
+from streamer_models.factorization.biased_mf import BiasedMF
+from streamer_models.factorization.mf import ImplicitMF
+from streamer_models.state.fixed_point import UNIT
+from streamer_models.state.id_table import IdTable
+from streamer_models.state.partition import Bounds, PartitionState
+from streamer_models.state.protocols import Batch, Model
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import FIXED_POINT_UNIT
 
 _COLLECT_EVERY = 1_024
 """Events between two collections of what changed: nobody reads it, but it must not pile up."""
@@ -98,7 +98,7 @@ class OnePartition:
 
 
 class ImplicitFactors(OnePartition):
-    """:class:`models.mf.ImplicitMF`, the learner of the main job, as a model to compare with."""
+    """`ImplicitMF`, the learner of the main job, as a model to compare with."""
 
     def __init__(self, model: ImplicitMF) -> None:
         super().__init__(model)
@@ -113,7 +113,7 @@ class ImplicitFactors(OnePartition):
 
 
 class BiasedFactors(OnePartition):
-    """:class:`models.biased_mf.BiasedMF` as a model to compare with."""
+    """:class:`streamer_models.factorization.biased_mf.BiasedMF` as a model to compare with."""
 
     def __init__(self, model: BiasedMF) -> None:
         super().__init__(model)

@@ -15,7 +15,7 @@ class RiverModel:
     Parameters
     ----------
     expression
-        Of :class:`models.river_adapter.pairs.PairModel`.
+        Of :class:`streamer_models.river_adapter.pairs.PairModel`.
     rates
         Whether it learns events' values, or rewards.
 
@@ -29,7 +29,7 @@ class RiverModel:
 
     def __init__(self, expression: str, *, rates: bool) -> None:
         try:
-            from models.river_adapter.pairs import PairModel
+            from streamer_models.river_adapter.pairs import PairModel
         except ImportError as error:
             raise ConfigError(str(error)) from error
         self._model = PairModel(expression)

@@ -1,0 +1,270 @@
+"""The live bandit's learner: outcomes of items shown → statistics that add up exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer_models.bandits.examples import Examples
+from streamer_models.bandits.linear_statistics import (
+    STATISTICS_BITS,
+    amend,
+    amend_fading,
+    statistics_width,
+)
+from streamer_models.counters.decay import CELLS_WIDTH, EPOCH_HALF_LIVES, WEIGHT_BITS, half_lives_ms
+from streamer_models.state.id_table import META_FIRST_OFFSET
+from streamer_models.state.protocols import Batch
+from streamer_models.state.table import ARM, Change, Keys, Merge, Slots, Table, TableSpec
+
+if TYPE_CHECKING:
+    from streamer_models.state.partition import PartitionState
+    from streamer_models.state.shared import SharedState
+
+STATISTICS, ARM_STATISTICS = "bandit_statistics", "arm_statistics"
+OUTCOMES, RATES = "arm_outcomes", "arm_rates"
+CURSOR = "join_cursor"
+"""One row: from where decisions and events must be read again to have open joins as they were."""
+CURSOR_WIDTH = 4
+N_OUTCOMES, N_POSITIVE, REWARDS, REWARD_SQUARES = range(4)
+"""Columns of ``arm_outcomes``; rewards and their squares in units of 2^-24."""
+N_RATES = 2
+"""Counters a half-life in ``arm_rates``: outcomes, and those with a positive reward."""
+
+
+class Bandit:
+    """Counts outcomes by arm, and sums the statistics of linear models over the features.
+
+    It learns from :class:`streamer_models.bandits.examples.Examples`, which say what changed: an
+    outcome that is amended or taken back leaves the sums as if it had always been so. What one
+    partition adds depends on its own examples alone, and all of it merges exactly.
+
+    An arm is admitted when it is shown. At the bound those shown least recently are dropped with
+    their statistics; an example older than its arm (which was dropped in between) changes the
+    shared model alone.
+
+    Parameters
+    ----------
+    n_features
+        d, of the examples.
+    half_lives_s
+        Of ``arm_rates``, in seconds of event time.
+    half_life_s
+        After which evidence counts half in the linear models; 0: evidence does not fade.
+    per_arm
+        Whether each arm has a linear model of its own, beside the shared one: 4 * d^2 bytes an
+        arm, 16 * d^2 where evidence fades.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_features: int,
+        half_lives_s: Sequence[float],
+        half_life_s: float = 0.0,
+        per_arm: bool = False,
+    ) -> None:
+        self.n_features = n_features
+        self.half_lives = half_lives_ms(half_lives_s)
+        self.half_life_ms = round(1000 * half_life_s)
+        self.per_arm = per_arm
+
+    def tables(self) -> Sequence[TableSpec]:
+        width = statistics_width(self.n_features)
+        fades = self.half_life_ms > 0
+        merge, width = (Merge.DECAYED, CELLS_WIDTH * width) if fades else (Merge.SUM, width)
+        rates_width = N_RATES * CELLS_WIDTH * len(self.half_lives)
+        return (
+            TableSpec(STATISTICS, "slot", merge, "i8", width),
+            TableSpec(OUTCOMES, ARM, Merge.SUM, "i8", 4),
+            TableSpec(RATES, ARM, Merge.DECAYED, "i8", rates_width),
+            TableSpec(CURSOR, "slot", Merge.REPLACE, "i8", CURSOR_WIDTH),
+            *([TableSpec(ARM_STATISTICS, ARM, merge, "i8", width)] if self.per_arm else []),
+        )
+
+    def initial(self, table: str, keys: Keys) -> None:
+        """Statistics start from zero: the prior belongs to whoever reads them."""
+        return
+
+    def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
+        """Feedback teaches it nothing by itself; see :meth:`learn_examples`."""
+
+    def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
+        """Sums add up: nothing to shorten."""
+
+    # --- where joins are open -------------------------------------------------------------------
+
+    def cursor(self, state: PartitionState) -> tuple[int, ...]:
+        """The ``CURSOR_WIDTH`` numbers last kept; zeros at first."""
+        table = state.own[CURSOR]
+        return tuple(table.values[0].tolist()) if len(table) else (0,) * CURSOR_WIDTH
+
+    def keep_cursor(self, cursor: Sequence[int], state: PartitionState) -> None:
+        if tuple(cursor) != self.cursor(state):
+            table = state.own[CURSOR]
+            table.reserve(1)
+            table.touch(np.zeros(1, dtype=np.int32))
+            table.values[0] = cursor
+
+    # --- outcomes --------------------------------------------------------------------------------
+
+    def make_room(self, slates: Sequence[Sequence[str]], state: PartitionState) -> int:
+        """Evict arms until the first of some slates can be shown; how many can be shown then.
+
+        So what is evicted, and when, is a function of the slates in their order alone, wherever
+        batches end. To be called before anything else of a commit: what is evicted is withdrawn as
+        it was committed.
+
+        Parameters
+        ----------
+        slates
+            Arms of decisions, in order.
+
+        Returns
+        -------
+        int
+            At least 1 where there is one: of a slate with more arms than there may be at all, the
+            rest will be refused.
+        """
+        if not len(slates):
+            return 0
+        arms = state.ids[ARM]
+        arm_ids = [arm_id for slate in slates for arm_id in slate]
+        ends = np.cumsum([len(slate) for slate in slates])
+        n_ready = arms.plan(arm_ids).n_ready
+        while n_ready < ends[0] and len(arms):
+            state.evict(ARM, arms.evictable())
+            n_ready = arms.plan(arm_ids).n_ready
+        return max(1, int(np.searchsorted(ends, n_ready, side="right")))
+
+    def show(
+        self,
+        arm_ids: Sequence[str],
+        offsets: NDArray[np.int64],
+        ts_ms: NDArray[np.int64],
+        state: PartitionState,
+    ) -> int:
+        """Admit arms that were shown, as far as there is room (:meth:`make_room`); how many are
+        refused.
+
+        Parameters
+        ----------
+        arm_ids
+            Of all items of some decisions, in order.
+        offsets, ts_ms
+            ``(n,)`` of their decisions.
+        """
+        if not len(arm_ids):
+            return 0
+        arms = state.ids[ARM]
+        plan = arms.plan(arm_ids)
+        n = plan.n_ready
+        arms.apply(plan, n, arm_ids, offsets)
+        state.reserve()
+        slots = plan.slots[:n]
+        known = slots >= 0
+        arms.seen(slots[known], offsets[:n][known], ts_ms[:n][known])
+        return len(arm_ids) - int(known.sum())
+
+    def learn_examples(self, examples: Examples, state: PartitionState) -> None:
+        """Bring the statistics from each example's ``before`` to its ``after``."""
+        if not len(examples):
+            return
+        index = np.zeros(len(examples), dtype=np.int32)
+        self._amend(STATISTICS, index, examples, state)
+        slots = _slots(examples, state)
+        if self.per_arm:
+            self._amend(ARM_STATISTICS, slots, examples, state)
+        outcomes = _touched(OUTCOMES, slots, state)
+        _amend_outcomes(outcomes.values, slots, examples.before, examples.after)
+        rates = _touched(RATES, slots, state)
+        _amend_rates(
+            rates.values, slots, examples.before, examples.after, examples.ts_ms, self.half_lives
+        )
+
+    def _amend(self, name: str, rows: Slots, examples: Examples, state: PartitionState) -> None:
+        table = _touched(name, rows, state)
+        if self.half_life_ms:
+            amend_fading(
+                table.values,
+                rows,
+                examples.features,
+                examples.before,
+                examples.after,
+                examples.ts_ms,
+                self.half_life_ms,
+            )
+        else:
+            amend(table.values, rows, examples.features, examples.before, examples.after)
+
+
+def _slots(examples: Examples, state: PartitionState) -> Slots:
+    """``(n,)`` slots of the arms, -1 where there is none or a younger one than the example."""
+    arms = state.ids[ARM]
+    slots = np.fromiter(map(arms.find, examples.arm_ids), dtype=np.int32, count=len(examples))
+    if len(arms.meta):
+        younger = arms.meta.values[slots, META_FIRST_OFFSET] > examples.offsets
+        slots[younger] = -1
+    return slots
+
+
+def _touched(name: str, rows: Slots, state: PartitionState) -> Table:
+    table = state.contributions[name]
+    if table.spec.entity not in state.ids:
+        table.reserve(1)
+    table.touch(rows)
+    return table
+
+
+@numba.njit(cache=True, nogil=True)
+def _amend_outcomes(
+    values: NDArray[np.int64],
+    slots: Slots,
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+) -> None:
+    unit = 2.0**STATISTICS_BITS
+    for i in range(len(slots)):
+        if slots[i] < 0:
+            continue
+        row = values[slots[i]]
+        for reward, sign in ((before[i], -1), (after[i], 1)):
+            if not np.isnan(reward):
+                row[N_OUTCOMES] += sign
+                row[N_POSITIVE] += sign if reward > 0 else 0
+                row[REWARDS] += sign * np.int64(np.rint(reward * unit))
+                row[REWARD_SQUARES] += sign * np.int64(np.rint(reward * reward * unit))
+
+
+@numba.njit(cache=True, nogil=True)
+def _amend_rates(
+    cells: NDArray[np.int64],
+    slots: Slots,
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    ts_ms: NDArray[np.int64],
+    half_lives: NDArray[np.int64],
+) -> None:
+    """Decayed counts of outcomes, and of positive ones, by half-life."""
+    for i in range(len(slots)):
+        if slots[i] < 0:
+            continue
+        n = int(not np.isnan(after[i])) - int(not np.isnan(before[i]))
+        n_positive = int(after[i] > 0) - int(before[i] > 0)  # NaN is not above 0
+        for h in range(len(half_lives)):
+            length = half_lives[h] * EPOCH_HALF_LIVES
+            epoch = ts_ms[i] // length
+            age = (ts_ms[i] - epoch * length) / half_lives[h]
+            weight = np.int64(np.rint(2.0 ** (WEIGHT_BITS + age)))
+            for counter, count in ((0, n), (1, n_positive)):
+                cell = CELLS_WIDTH * (N_RATES * h + counter) + 2 * (epoch & 1)
+                row = cells[slots[i]]
+                if epoch == row[cell]:
+                    row[cell + 1] += count * weight
+                elif epoch > row[cell]:
+                    row[cell] = epoch
+                    row[cell + 1] = count * weight

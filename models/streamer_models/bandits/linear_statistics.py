@@ -1,0 +1,232 @@
+"""Sufficient statistics of linear regression as integers that add up exactly.
+
+Ridge regression, LinUCB (Li et al. 2010) and linear Thompson sampling (Agrawal & Goyal 2013) know
+the past by ``A = Σ x xᵀ`` and ``b = Σ r x`` alone. Kept as whole multiples of a unit they may be
+added in any order, by any number of learners, and taken back again, to the same bits.
+
+A row of statistics holds, in order: n, Σ r², b (d numbers), the upper triangle of A row by row.
+
+Headroom: features within ±8 and rewards within ±1,000 add at most 1e6 * 2^24 = 2^44 to a number,
+so 2^19 of the largest rewards there are, or 2^33 examples with features of 8, stay within int64.
+Where they fade, an example weighs up to 2^40: 2^23 of ``Σ r²`` or ``Σ x²`` in one half-life.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer_models.counters.decay import (
+    CELLS_WIDTH,
+    EPOCH_HALF_LIVES,
+    WEIGHT_BITS,
+    decayed_values,
+)
+from streamer_models.state.table import Slots
+
+STATISTICS_BITS = 24
+"""Statistics that do not fade are in units of 2^-24."""
+FADING_BITS = 20
+"""Fading ones: an example at the start of an epoch weighs 2^20, at its end 2^40."""
+FEATURE_MAX = 8.0
+"""Bound of a feature's magnitude."""
+REWARD_MAX = 1_000.0
+"""Bound of a reward's magnitude."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinearStatistics:
+    """Statistics of one model as numbers.
+
+    Attributes
+    ----------
+    n
+        Examples, or their weight where they fade.
+    reward_squares
+        ``Σ r²``.
+    b
+        ``(d,)`` ``Σ r x``.
+    a
+        ``(d, d)`` ``Σ x xᵀ``.
+    """
+
+    n: float
+    reward_squares: float
+    b: NDArray[np.float64]
+    a: NDArray[np.float64]
+
+
+def statistics_width(n_features: int) -> int:
+    """Numbers in a row of statistics.
+
+    >>> statistics_width(2)
+    7
+    """
+    return 2 + n_features + n_features * (n_features + 1) // 2
+
+
+@numba.njit(cache=True, nogil=True)
+def amend(
+    values: NDArray[np.int64],
+    rows: Slots,
+    features: NDArray[np.float32],
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+) -> None:
+    """Bring statistics from outcomes ``before`` to outcomes ``after``, in place.
+
+    Parameters
+    ----------
+    values
+        ``(n_rows, statistics_width(d))``.
+    rows
+        ``(n,)``; negative ones are passed over.
+    features
+        ``(n, d)``.
+    before, after
+        ``(n,)`` rewards; NaN: not learned, before or from now on.
+    """
+    for i in range(len(rows)):
+        if rows[i] >= 0:
+            row = values[rows[i]]
+            add_outcome(row, features[i], before[i], -1, 2.0**STATISTICS_BITS)
+            add_outcome(row, features[i], after[i], 1, 2.0**STATISTICS_BITS)
+
+
+@numba.njit(cache=True, nogil=True)
+def add_outcome(
+    row: NDArray[np.int64], x: NDArray[np.floating], reward: float, sign: int, weight: float
+) -> None:
+    """Add (``sign`` 1) or take back (-1) one example in one row; NaN is no example."""
+    if np.isnan(reward):
+        return
+    n_features = len(x)
+    row[0] += sign * np.int64(np.rint(weight))
+    row[1] += sign * np.int64(np.rint(weight * (reward * reward)))
+    at = 2 + n_features
+    for j in range(n_features):
+        row[2 + j] += sign * np.int64(np.rint(weight * (reward * np.float64(x[j]))))
+        for m in range(j, n_features):
+            square = np.float64(x[j]) * np.float64(x[m])
+            row[at] += sign * np.int64(np.rint(weight * square))
+            at += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def amend_fading(
+    cells: NDArray[np.int64],
+    rows: Slots,
+    features: NDArray[np.float32],
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    ts_ms: NDArray[np.int64],
+    half_life_ms: int,
+) -> None:
+    """As :func:`amend` where evidence fades: each number is the two cells of
+    :mod:`streamer_models.counters.decay`, ``cells`` is ``(n_rows, 4 * statistics_width(d))`` and
+    ``ts_ms`` ``(n,)`` says how old an example is."""
+    added = np.zeros(cells.shape[1] // CELLS_WIDTH, dtype=np.int64)
+    for i in range(len(rows)):
+        if rows[i] >= 0:
+            row = cells[rows[i]]
+            amend_fading_row(row, added, features[i], before[i], after[i], ts_ms[i], half_life_ms)
+
+
+@numba.njit(cache=True, nogil=True)
+def amend_fading_row(
+    row: NDArray[np.int64],
+    added: NDArray[np.int64],
+    x: NDArray[np.floating],
+    before: float,
+    after: float,
+    ts_ms: int,
+    half_life_ms: int,
+) -> None:
+    """One example of :func:`amend_fading`; ``added`` is scratch, ``(statistics_width(d),)``."""
+    length = half_life_ms * EPOCH_HALF_LIVES
+    epoch = ts_ms // length
+    weight = 2.0 ** (FADING_BITS + (ts_ms - epoch * length) / half_life_ms)
+    added[:] = 0
+    add_outcome(added, x, before, -1, weight)
+    add_outcome(added, x, after, 1, weight)
+    for j in range(len(added)):
+        cell = CELLS_WIDTH * j + 2 * (epoch & 1)
+        if epoch == row[cell]:
+            row[cell + 1] += added[j]
+        elif epoch > row[cell]:
+            row[cell] = epoch
+            row[cell + 1] = added[j]
+
+
+@numba.njit(cache=True, nogil=True)
+def read_sums(row: NDArray[np.int64], b: NDArray[np.float64], a: NDArray[np.float64]) -> None:
+    """Write ``Σ r x`` and ``Σ x xᵀ`` of one row into ``b`` ``(d,)`` and ``a`` ``(d, d)``."""
+    n_features = len(b)
+    at = 2 + n_features
+    for j in range(n_features):
+        b[j] = row[2 + j] * 2.0**-STATISTICS_BITS
+        for m in range(j, n_features):
+            a[j, m] = a[m, j] = row[at] * 2.0**-STATISTICS_BITS
+            at += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def read_fading_sums(
+    row: NDArray[np.int64],
+    half_life_ms: int,
+    at_ms: int,
+    b: NDArray[np.float64],
+    a: NDArray[np.float64],
+) -> None:
+    """As :func:`read_sums` of one row of cells, as of a time."""
+    length = half_life_ms * EPOCH_HALF_LIVES
+    current = at_ms // length
+    weights = np.empty(3)
+    for i in range(3):
+        age = ((current + i - 1) * length - at_ms) / half_life_ms
+        weights[i] = 2.0 ** (age - FADING_BITS)
+    n_features = len(b)
+    at = 2 + n_features
+    for j in range(n_features):
+        b[j] = _decayed(row, 2 + j, current, weights)
+        for m in range(j, n_features):
+            a[j, m] = a[m, j] = _decayed(row, at, current, weights)
+            at += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _decayed(
+    row: NDArray[np.int64], number: int, current: int, weights: NDArray[np.float64]
+) -> float:
+    value = 0.0
+    for cell in range(CELLS_WIDTH * number, CELLS_WIDTH * (number + 1), 2):
+        epoch = row[cell] - current
+        if -1 <= epoch <= 1:
+            value += row[cell + 1] * weights[epoch + 1]
+    return value
+
+
+def statistics(row: NDArray[np.int64], n_features: int) -> LinearStatistics:
+    """The numbers in one row, ``(statistics_width(d),)``."""
+    values = row.astype(np.float64) * 2.0**-STATISTICS_BITS
+    return _unpacked(values, n_features)
+
+
+def fading_statistics(
+    cells: NDArray[np.int64], n_features: int, *, half_life_ms: int, at_ms: int
+) -> LinearStatistics:
+    """The numbers in one row of cells, ``(4 * statistics_width(d),)``, as of a time."""
+    half_life = np.array([half_life_ms], dtype=np.int64)
+    values = decayed_values(cells.reshape(-1, CELLS_WIDTH), half_life, at_ms)[:, 0]
+    return _unpacked(values * 2.0 ** (WEIGHT_BITS - FADING_BITS), n_features)
+
+
+def _unpacked(values: NDArray[np.float64], n_features: int) -> LinearStatistics:
+    a = np.zeros((n_features, n_features))
+    upper = np.triu_indices(n_features)
+    a[upper] = values[2 + n_features :]
+    a.T[upper] = values[2 + n_features :]
+    return LinearStatistics(float(values[0]), float(values[1]), values[2 : 2 + n_features], a)

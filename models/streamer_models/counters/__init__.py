@@ -1,0 +1,1 @@
+"""Counts of events: decayed, by user, by item."""

@@ -1,0 +1,61 @@
+"""Popularity: positive feedback counted in all, and decayed by several half-lives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer_models.counters.decay import CELLS_WIDTH, add_decayed, decayed_values, half_lives_ms
+from streamer_models.state.protocols import Batch
+from streamer_models.state.table import Change, Keys, Merge, TableSpec
+
+if TYPE_CHECKING:
+    from streamer_models.state.partition import PartitionState
+    from streamer_models.state.shared import SharedState
+
+
+class Popularity:
+    """Counts of positive feedback by item; the reward is an event's weight in the decayed ones.
+
+    Parameters
+    ----------
+    half_lives_s
+        Half-lives in seconds of event time, in the order of the columns of :meth:`trending`.
+    """
+
+    def __init__(self, *, half_lives_s: Sequence[float] = (3_600, 86_400, 604_800)) -> None:
+        self.half_lives = half_lives_ms(half_lives_s)
+
+    def tables(self) -> Sequence[TableSpec]:
+        width = CELLS_WIDTH * len(self.half_lives)
+        return (
+            TableSpec("item_counts", "item", Merge.SUM, "i8", 1),
+            TableSpec("item_popularity", "item", Merge.DECAYED, "i8", width),
+        )
+
+    def initial(self, table: str, keys: Keys) -> None:
+        """Counts start from zero."""
+        return
+
+    def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
+        """Count positive rewards, in this partition's contribution alone."""
+        liked = np.flatnonzero(batch.rewards > 0)
+        slots = batch.item_slots[liked]
+        counts = state.contributions["item_counts"]
+        counts.touch(slots)
+        np.add.at(counts.values[:, 0], slots, 1)
+        decayed = state.contributions["item_popularity"]
+        decayed.touch(slots)
+        add_decayed(
+            decayed.values, slots, batch.ts_ms[liked], batch.rewards[liked], self.half_lives
+        )
+
+    def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
+        """Counts add up: nothing to shorten."""
+
+    def trending(self, cells: NDArray[np.int64], at_ms: int) -> NDArray[np.float64]:
+        """``(n, n_half_lives)`` decayed counts at a time of merged ``item_popularity`` rows."""
+        return decayed_values(cells, self.half_lives, at_ms)

@@ -1,0 +1,1 @@
+"""Matrix factorization of implicit and explicit feedback, learned online."""

@@ -1,0 +1,1 @@
+"""Tables, ids and merged state: what models learn into."""

@@ -1,0 +1,1 @@
+"""Sums, sessions and distinct counts over windows of event time."""

@@ -1,0 +1,135 @@
+"""A log of what users did, as streams of events and items.
+
+Nothing is held in memory but the line at hand, whatever the size of the log. Where the order of
+the events has to be mended, see :mod:`streamer_producers.ordering`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from streamer.errors import BadMessage
+from streamer.events import Event, Item
+from streamer_producers.formats import Records
+from streamer_producers.mapping import EventMapper, FieldMapping
+from streamer_producers.ordering import sorted_by_time
+
+MALFORMED_KEPT = 20
+"""Malformed lines that are remembered with their reasons; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A line that holds no event or no item, and why."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+@dataclass(slots=True)
+class _Faults:
+    """What was wrong in one pass over one file."""
+
+    file: str
+    strict: bool
+    n: int = 0
+    first: list[Malformed] = field(default_factory=list)
+
+    def add(self, line: int, error: BadMessage) -> None:
+        found = Malformed(self.file, line, str(error))
+        if self.strict:
+            raise BadMessage(f"{found}; mend the line, or read without strict") from error
+        self.n += 1
+        if len(self.first) < MALFORMED_KEPT:
+            self.first.append(found)
+
+
+Catalogue = Callable[[], Iterable[tuple[int, Item | BadMessage]]]
+
+
+class Log:
+    """A log that can be read, any number of times; made by
+    :func:`streamer_producers.datasets.open_log`.
+
+    Attributes
+    ----------
+    name
+        Of its file.
+    n_estimated
+        About how many events it holds; None: unknown.
+    sort
+        Whether events come in the order of their times instead of that of the file.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        records: Callable[[], Records],
+        mapping: FieldMapping,
+        *,
+        n_estimated: int | None,
+        sort: bool,
+        strict: bool,
+        catalogue: tuple[str, Catalogue] | None = None,
+    ) -> None:
+        self.name = name
+        self.n_estimated = n_estimated
+        self.sort = sort
+        self._records = records
+        self._mapper = EventMapper(mapping)
+        self._strict = strict
+        self._catalogue = catalogue
+        self._event_faults = _Faults(name, strict)
+        self._item_faults = _Faults(catalogue[0] if catalogue else name, strict)
+
+    def events(self) -> Iterator[Event]:
+        """Every event; malformed lines are counted and passed over.
+
+        Raises
+        ------
+        BadMessage
+            At the first malformed line, when the log is strict.
+        ConfigError
+            When the file can't be read.
+        """
+        self._event_faults = _Faults(self.name, self._strict)
+        found = self._in_file_order(self._event_faults)
+        return sorted_by_time(found) if self.sort else found
+
+    def _in_file_order(self, faults: _Faults) -> Iterator[Event]:
+        for line, record in self._records():
+            try:
+                if isinstance(record, BadMessage):
+                    raise record
+                event = self._mapper.event(record, line)
+            except BadMessage as error:
+                faults.add(line, error)
+            else:
+                yield event
+
+    def items(self) -> Iterator[Item]:
+        """Every item of the log's catalogue, if it has one; errors as in :meth:`events`."""
+        if self._catalogue is None:
+            return
+        file, catalogue = self._catalogue
+        faults = self._item_faults = _Faults(file, self._strict)
+        for line, item in catalogue():
+            if isinstance(item, Item):
+                yield item
+            else:
+                faults.add(line, item)
+
+    @property
+    def n_malformed(self) -> int:
+        """Malformed lines so far in the latest pass over the events and that over the items."""
+        return self._event_faults.n + self._item_faults.n
+
+    @property
+    def malformed(self) -> list[Malformed]:
+        """The first of them, at most ``MALFORMED_KEPT`` of the events and as many of the items."""
+        return self._event_faults.first + self._item_faults.first

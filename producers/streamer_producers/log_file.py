@@ -1,0 +1,109 @@
+"""A file of a log, as it lies on the disk, compressed, or in a zip archive."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from streamer.errors import ConfigError
+from streamer_producers.arrow import import_pyarrow
+
+LINE_BYTES_MAX = 1_000_000
+"""A line is cut here: a longer one is no message, and one without an end would fill the memory."""
+COMPRESSED = (".gz", ".zst")
+"""Suffixes of files that are decompressed as they are read."""
+_SAMPLE_BYTES = 65_536
+_BUFFER_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """One file; ``member`` names it inside of the zip archive ``path``."""
+
+    path: Path
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.member is None else f"{self.path}:{self.member}"
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Its bytes, decompressed as they are read.
+
+        Raises
+        ------
+        ConfigError
+            When it can't be read, there or later.
+        """
+        try:
+            if self.member is not None:
+                with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
+                    yield stream
+            elif self.path.suffix == ".gz":
+                with gzip.open(self.path) as unzipped:
+                    yield cast(IO[bytes], unzipped)
+            elif self.path.suffix == ".zst":
+                pyarrow = import_pyarrow(f"reading {self}")
+                with pyarrow.input_stream(self.path, compression="zstd") as raw:
+                    yield cast(IO[bytes], io.BufferedReader(raw, _BUFFER_BYTES))
+            else:
+                with self.path.open("rb") as stream:
+                    yield stream
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            raise ConfigError(
+                f"{self} can't be read ({error}); if it is cut or damaged, get it again"
+            ) from error
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Its lines with their numbers, from 1; each is cut at ``LINE_BYTES_MAX``."""
+        with self.open() as stream:
+            number = 0
+            while line := stream.readline(LINE_BYTES_MAX):
+                number += 1
+                yield number, line
+                while line and not line.endswith(b"\n"):
+                    line = stream.readline(LINE_BYTES_MAX)
+
+    def n_lines_estimated(self) -> int | None:
+        """Lines, from the size of the file and the length of the first ones; None if compressed."""
+        if self.path.suffix in COMPRESSED:
+            return None
+        with self.open() as stream:
+            sample = stream.read(_SAMPLE_BYTES)
+        n_sampled = sample.count(b"\n")
+        if len(sample) < _SAMPLE_BYTES or not n_sampled:
+            return n_sampled + (not sample.endswith(b"\n") and bool(sample))
+        return round(self._n_bytes() * n_sampled / (sample.rfind(b"\n") + 1))
+
+    def _n_bytes(self) -> int:
+        if self.member is None:
+            return self.path.stat().st_size
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.getinfo(self.member).file_size
+
+
+def files_in(path: Path) -> dict[str, LogFile]:
+    """The files of a folder or of a zip archive, at any depth in it, by their names alone.
+
+    Raises
+    ------
+    ConfigError
+        When the archive can't be read.
+    """
+    if path.is_dir():
+        return {each.name: LogFile(each) for each in path.iterdir() if each.is_file()}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"{path} can't be read as a zip archive ({error}); get it again"
+        ) from error
+    return {name.rpartition("/")[2]: LogFile(path, name) for name in names}

@@ -1,0 +1,150 @@
+"""Publish a log at full speed, or at the pace at which it happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from streamer.errors import ConfigError
+from streamer.events import Event
+from streamer_producers.log import Log
+
+PROGRESS_EVERY = 1_000
+"""Events between two reports of progress at full speed."""
+_LONG_WAIT_S = 0.25
+_EARLY_S = 0.002
+"""How early an event may be: a sleep before each of 50,000 a second would take a whole core."""
+
+
+class LogSink(Protocol):
+    """What a log is published to: :class:`streamer.client.Publisher` is one."""
+
+    def publish_event(self, event: Event) -> object:
+        """Send an event, soon."""
+
+    def publish_item(self, item_id: str, **fields: Any) -> object:
+        """Send an item, soon."""
+
+    def flush(self) -> object:
+        """Wait until all is delivered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What has been published so far, and how many lines were malformed."""
+
+    n_events: int = 0
+    n_items: int = 0
+    n_malformed: int = 0
+    elapsed_s: float = 0.0
+
+
+class Pace:
+    """When each event of a log is due: ``speed`` seconds of the log a second.
+
+    Parameters
+    ----------
+    speed
+        > 0; None: every event at once.
+    now_s, sleep
+        A monotonic clock in seconds, and how to wait.
+
+    Raises
+    ------
+    ConfigError
+        When the speed is not positive.
+    """
+
+    def __init__(
+        self,
+        speed: float | None,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        if speed is not None and not speed > 0:
+            raise ConfigError(f"speed={speed} must be above 0; 1 is real time, none is full speed")
+        self.speed = speed
+        self.now_s = now_s
+        self._sleep = sleep
+        self._start_s = now_s()
+        self._first_ms: int | None = None
+
+    def wait(self, ts_ms: int) -> float:
+        """Wait until an event of the log's time ``ts_ms`` is due; return the seconds waited.
+
+        The first one is due at once; one that is late, or older than the first, is too. None has
+        to wait for less than 2 ms.
+        """
+        if self.speed is None:
+            return 0.0
+        if self._first_ms is None:
+            self._first_ms, self._start_s = ts_ms, self.now_s()
+        due_s = self._start_s + (ts_ms - self._first_ms) / 1000.0 / self.speed
+        wait_s = due_s - self.now_s()
+        if wait_s <= _EARLY_S:
+            return 0.0
+        self._sleep(wait_s)
+        return wait_s
+
+
+def publish_log(
+    log: Log,
+    publisher: LogSink,
+    *,
+    speed: float | None = None,
+    rebase: bool = False,
+    on_progress: Callable[[Published], None] | None = None,
+    pace: Pace | None = None,
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+) -> Published:
+    """Publish a log's items, then its events.
+
+    Parameters
+    ----------
+    speed
+        Seconds of the log a second; None: as fast as can be.
+    rebase
+        Give each event the time at which it is published. Its id stays that of the log.
+    on_progress
+        Called with what was done so far: after the items, every ``PROGRESS_EVERY`` events, after
+        a wait of more than a quarter of a second, and at the end.
+    pace
+        Replaces ``speed``, for a clock other than this machine's.
+    now_ms
+        The time that ``rebase`` gives.
+
+    Raises
+    ------
+    ConfigError
+        When the speed is not positive.
+    StreamerError
+        What the log and the publisher raise.
+    """
+    pace = pace or Pace(speed)
+    start_s = pace.now_s()
+    n_events = n_items = 0
+
+    def report() -> Published:
+        done = Published(n_events, n_items, log.n_malformed, pace.now_s() - start_s)
+        if on_progress is not None:
+            on_progress(done)
+        return done
+
+    for item in log.items():
+        publisher.publish_item(**msgspec.structs.asdict(item))
+        n_items += 1
+    report()
+    for event in log.events():
+        waited_s = pace.wait(event.ts)
+        sent = msgspec.structs.replace(event, ts=now_ms()) if rebase else event
+        publisher.publish_event(sent)
+        n_events += 1
+        if n_events % PROGRESS_EVERY == 0 or waited_s > _LONG_WAIT_S:
+            report()
+    publisher.flush()
+    return report()

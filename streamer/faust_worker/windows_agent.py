@@ -1,0 +1,144 @@
+"""Contributions in, features out: the state is kept in a table, and published when windows end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from streamer.errors import BadMessage
+from streamer.faust_worker.acknowledged_table import AcknowledgedTable
+from streamer.faust_worker.bundles import decode_bundle
+from streamer.faust_worker.dead_letters import DeadLetters
+from streamer.faust_worker.metrics import FeaturesMetrics
+from streamer.faust_worker.packs import unpacked
+from streamer.faust_worker.reading import Reading
+from streamer.faust_worker.settings import FeaturesSettings
+from streamer.faust_worker.shard import Shard, keys_by_partition
+from streamer.protocols import Clock, MessageBatch
+from streamer.windows.engine import FeatureResult
+from streamer.windows.published import message_of
+
+log = logging.getLogger(__name__)
+
+
+class WindowsAgent:
+    """Keeps the state of the partitions this worker has.
+
+    Parameters
+    ----------
+    table
+        Its changelog topic is where any worker restores a partition from.
+    features
+        Topic of the values.
+    """
+
+    def __init__(
+        self,
+        settings: FeaturesSettings,
+        table: AcknowledgedTable,
+        features: faust.TopicT,
+        *,
+        reading: Reading,
+        dead_letters: DeadLetters,
+        clock: Clock,
+        metrics: FeaturesMetrics,
+    ) -> None:
+        self._settings = settings
+        self._table = table
+        self._features = features
+        self._reading = reading
+        self._dead_letters = dead_letters
+        self._clock = clock
+        self._metrics = metrics
+        self._shards: dict[int, Shard] = {}
+        self._kept: dict[int, list[bytes]] | None = None
+        self._queue: asyncio.Queue[Any] | None = None
+        self._look_s = 0.0
+
+    def forget(self) -> None:
+        """Partitions may be another worker's from now on; they come back from the table."""
+        self._shards.clear()
+        self._kept = None
+        self._metrics.forget_partitions()
+
+    async def read(self, stream: Any) -> None:
+        """Count, keep and publish what bundles bring."""
+        bundles = stream.noack()
+        self._queue = bundles.channel.queue
+        async for event in bundles.events():
+            batch = await self._reading.take(unpacked(event.message))
+            if batch is not None:
+                await self._take(batch)
+                self._reading.done(batch)
+            event.ack()
+
+    async def look(self, assigned: Sequence[TP]) -> None:
+        """See to it that bundles that are there come."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._look_s and self._queue is not None and self._queue.empty():
+            self._look_s = now_s + self._settings.idle_s
+            for tp in assigned:
+                await self._reading.has_come(tp)
+
+    async def _take(self, batch: MessageBatch) -> None:
+        """Bundles that were fetched together."""
+        bundles = []
+        for i, payload in enumerate(batch.values):
+            try:
+                bundles.append(decode_bundle(payload))
+            except BadMessage as bad:
+                await self._dead_letters.send(batch, i, str(bad))
+        shard = self._shard(batch.partition)
+        shard.take(*bundles)
+        await self._table.acknowledged()
+        await self._close(shard)
+
+    def _shard(self, partition: int) -> Shard:
+        shard = self._shards.get(partition)
+        if shard is None:
+            if self._kept is None:
+                self._kept = keys_by_partition(self._table)
+            shard = self._shards[partition] = Shard(
+                partition,
+                self._settings.definitions,
+                n_partitions=self._settings.n_partitions,
+                sources=range(self._settings.n_partitions),
+                cells_max=self._settings.cells_max,
+                table=self._table,
+            )
+            kept = self._kept.pop(partition, [])
+            shard.restore(kept)
+            log.info("features_restored", extra={"partition": partition, "n_records": len(kept)})
+        return shard
+
+    async def _close(self, shard: Shard) -> None:
+        ended = shard.close()
+        if ended.results or ended.dropped or ended.sessions:
+            sent = [await self._publish(each) for each in ended.results]
+            await asyncio.gather(*sent)
+            shard.forget(ended)
+            await self._table.acknowledged()
+        self._show(shard)
+
+    async def _publish(self, result: FeatureResult) -> Awaitable[object]:
+        now_ms = self._clock.now_ms()
+        key, payload = message_of(result, computed_ms=now_ms)
+        if payload is not None:
+            self._metrics.published.inc()
+            self._metrics.staleness_s.observe((now_ms - result.window_end_ms) / 1000)
+        else:
+            self._metrics.left.inc()
+        return await self._features.send(key=key, value=payload)
+
+    def _show(self, shard: Shard) -> None:
+        label = str(shard.partition)
+        self._metrics.late.labels(label).set(shard.engine.n_late)
+        self._metrics.refused.labels(label).set(shard.engine.n_refused)
+        if shard.watermark_ms >= 0:
+            age_s = (self._clock.now_ms() - shard.watermark_ms) / 1000
+            self._metrics.watermark_age_s.labels(label).set(age_s)

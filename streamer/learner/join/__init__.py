@@ -1,0 +1,1 @@
+"""Feedback joined to the decisions it answers."""

@@ -1,0 +1,183 @@
+"""What a join takes: decisions, and the events that may answer them, out of decoded messages."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import BadMessage
+from streamer.events import Decision, EventColumns, decode_decision
+from streamer.events.decoding import Rejected
+from streamer.events.messages import EVENT_CODES
+from streamer.learner.join.shown import Shown
+from streamer.protocols import MessageBatch
+from streamer_models.bandits.linear_statistics import FEATURE_MAX
+
+_IMPRESSION = EVENT_CODES["impression"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedBatch:
+    """Decisions of a range of offsets, in order.
+
+    Attributes
+    ----------
+    to_offset
+        End of the range.
+    n_foreign
+        Decisions left out because their features are not those this learner knows.
+    """
+
+    decisions: Sequence[Shown]
+    to_offset: int
+    n_foreign: int = 0
+
+    def split(self, n: int) -> tuple[DecidedBatch, DecidedBatch | None]:
+        """The first ``n`` decisions, and the rest where there is one."""
+        if n >= len(self.decisions):
+            return self, None
+        at = self.decisions[n].offset
+        left = DecidedBatch(self.decisions[:n], at, self.n_foreign)
+        return left, DecidedBatch(self.decisions[n:], self.to_offset)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackBatch:
+    """Events of a range of offsets, in columns of length n, in order.
+
+    Attributes
+    ----------
+    ts_ms
+        Of all events: they move the watermark, whatever they are.
+    at, request_ids, user_ids, item_ids, rewards, seen
+        Of those that may answer a decision: ``at`` is their place among the ``n``.
+    """
+
+    offsets: NDArray[np.int64]
+    ts_ms: NDArray[np.int64]
+    to_offset: int
+    at: list[int]
+    request_ids: list[str | None]
+    user_ids: list[str]
+    item_ids: list[str]
+    rewards: list[float]
+    seen: list[bool]
+
+    def until(self, to_offset: int) -> tuple[FeedbackBatch, FeedbackBatch]:
+        """What lies below an offset, and the rest."""
+        n = int(np.searchsorted(self.offsets, to_offset))
+        m = bisect.bisect_left(self.at, n)
+        left = FeedbackBatch(
+            self.offsets[:n],
+            self.ts_ms[:n],
+            to_offset,
+            self.at[:m],
+            self.request_ids[:m],
+            self.user_ids[:m],
+            self.item_ids[:m],
+            self.rewards[:m],
+            self.seen[:m],
+        )
+        right = FeedbackBatch(
+            self.offsets[n:],
+            self.ts_ms[n:],
+            self.to_offset,
+            [place - n for place in self.at[m:]],
+            self.request_ids[m:],
+            self.user_ids[m:],
+            self.item_ids[m:],
+            self.rewards[m:],
+            self.seen[m:],
+        )
+        return left, right
+
+
+def decode_decisions(
+    batch: MessageBatch, feature_names: Sequence[str]
+) -> tuple[DecidedBatch, list[Rejected]]:
+    """Decisions in the order of their offsets, and bad messages.
+
+    Parameters
+    ----------
+    feature_names
+        Those the learner knows; a decision with others teaches nothing and is counted.
+    """
+    names = list(feature_names)
+    shown: list[Shown] = []
+    rejected: list[Rejected] = []
+    n_foreign = 0
+    for index, payload in enumerate(batch.values):
+        try:
+            publish_ms = int(batch.publish_ms[index])
+            decision = decode_decision(payload, publish_ms=publish_ms)
+            if decision.feature_names != names:
+                n_foreign += 1
+            else:
+                shown.append(_shown(decision, int(batch.offsets[index])))
+        except BadMessage as error:
+            rejected.append(Rejected(index, str(error)))
+    return DecidedBatch(shown, int(batch.offsets[-1]) + 1, n_foreign), rejected
+
+
+def _shown(decision: Decision, offset: int) -> Shown:
+    try:
+        places = [decision.candidates.index(item_id) for item_id in decision.items]
+    except ValueError as error:
+        raise BadMessage(
+            f"field 'items': {error}, so its features are unknown; name the items among the"
+            " candidates"
+        ) from error
+    features = decision.feature_matrix()[places]
+    if len(places) and float(np.abs(features).max()) > FEATURE_MAX:
+        raise BadMessage(
+            f"field 'features': {np.abs(features).max():g} is beyond the bound of"
+            f" ±{FEATURE_MAX:g}; scale it down"
+        )
+    expected = decision.expected
+    return Shown(
+        request_id=decision.request_id,
+        user_id=decision.user_id,
+        offset=offset,
+        ts_ms=decision.ts,
+        item_ids=decision.items,
+        features=features,
+        expected=None if expected is None else np.array(expected, dtype=np.float64),
+    )
+
+
+def answers(
+    columns: EventColumns,
+    offsets: NDArray[np.int64],
+    fresh: NDArray[np.bool_],
+    rewards: NDArray[np.float32],
+    *,
+    to_offset: int,
+    match_without_request: bool,
+) -> FeedbackBatch:
+    """The events that may answer a decision: those that name a request, or else a reward.
+
+    Parameters
+    ----------
+    offsets, fresh, rewards
+        ``(n,)`` of the events: their offsets, whether they are no repeats, and what they are
+        worth (NaN: nothing).
+    """
+    named = [i for i, event in enumerate(columns.events) if event.request_id is not None]
+    if match_without_request:
+        named = sorted({*named, *np.flatnonzero(~np.isnan(rewards)).tolist()})
+    at = [i for i in named if fresh[i]]
+    return FeedbackBatch(
+        offsets=offsets,
+        ts_ms=columns.ts_ms,
+        to_offset=to_offset,
+        at=at,
+        request_ids=[columns.events[i].request_id for i in at],
+        user_ids=[columns.user_ids[i] for i in at],
+        item_ids=[columns.item_ids[i] for i in at],
+        rewards=rewards[at].astype(np.float64).tolist(),
+        seen=(columns.types[at] == _IMPRESSION).tolist(),
+    )

@@ -1,0 +1,321 @@
+"""Feedback finds the decision it answers, and both become examples for the bandit.
+
+What is learned is a function of the events up to an offset and of the decisions up to an offset,
+not of the order in which the two were read: feedback that comes before its decision waits for it,
+the sums of the bandit can be amended, and whether feedback is late is a matter of event times and
+of the order within one topic. So nothing of this has to be stored: after a restart, both topics
+are read again from a *cursor* (:class:`Cursor`), without learning, and the joins are open as they
+were. The bounds are numbers of offsets for the same reason.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+import numpy as np
+
+from streamer.learner.join.answers import DecidedBatch, FeedbackBatch
+from streamer.learner.join.counts import JoinCounts
+from streamer.learner.join.early import EarlyFeedback
+from streamer.learner.join.shown import Combine, Feedback, Shown
+from streamer_models.bandits.examples import Examples
+
+
+@dataclass(frozen=True, slots=True)
+class JoinSettings:
+    """What a join is told; see the section ``[join]`` of the configuration.
+
+    Attributes
+    ----------
+    topic
+        Of the decisions.
+    feature_names
+        Of the features that the bandit learns from.
+    ahead_max_ms
+        How far one topic may be read ahead of the other, in publish time, while there is more to
+        read of the other.
+    """
+
+    topic: str
+    feature_names: tuple[str, ...]
+    window_ms: int
+    horizon_ms: int
+    lateness_ms: int
+    default_reward: float
+    combine: Combine
+    match_without_request: bool
+    decisions_max: int
+    feedback_max: int
+    ahead_max_ms: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """From where both topics must be read again to have the joins open as they are.
+
+    Attributes
+    ----------
+    events_from, decisions_from
+        Offsets of the first message that still matters, else of the next one.
+    events_watermark_ms, decisions_watermark_ms
+        Greatest event time before each.
+    """
+
+    events_from: int = 0
+    events_watermark_ms: int = 0
+    decisions_from: int = 0
+    decisions_watermark_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a step of the join found out.
+
+    Attributes
+    ----------
+    shown
+        New decisions.
+    examples
+        Outcomes that became known or were amended.
+    """
+
+    shown: Sequence[Shown]
+    examples: Examples
+
+
+class Join:
+    """Open decisions and early feedback of one partition.
+
+    Parameters
+    ----------
+    settings
+        Windows and bounds.
+    cursor
+        Where reading begins; what came before it is settled.
+    """
+
+    def __init__(self, settings: JoinSettings, cursor: Cursor | None = None) -> None:
+        cursor = cursor or Cursor()
+        self.counts = JoinCounts()
+        self._settings = settings
+        self._events_next = cursor.events_from
+        self._decisions_next = cursor.decisions_from
+        self._events_ms = cursor.events_watermark_ms
+        self._decisions_ms = cursor.decisions_watermark_ms
+        self._open: dict[str, Shown] = {}  # in order of offsets
+        self._by_user: defaultdict[str, list[str]] = defaultdict(list)
+        self._early = EarlyFeedback(settings.lateness_ms)
+        self._to_close: list[tuple[int, int, str]] = []
+        self._to_drop: list[tuple[int, int, str]] = []
+        self._answered: list[tuple[int, int, str]] = []  # by offset: first feedback of decisions
+        self._changed: dict[int, Shown] = {}  # by offset
+        self._closing: set[int] = set()
+        self._gone: dict[str, None] = {}
+
+    @property
+    def n_open(self) -> int:
+        return len(self._open)
+
+    @property
+    def n_early(self) -> int:
+        return len(self._early)
+
+    def take(self, decided: DecidedBatch | None, events: FeedbackBatch | None) -> Joined:
+        """Take what comes next in either topic, and say what it teaches."""
+        new = [] if decided is None else [s for s in decided.decisions if self._decide(s)]
+        if decided is not None:
+            self._decisions_next = decided.to_offset
+            self.counts.n_foreign += decided.n_foreign
+        if events is not None:
+            self._take_events(events)
+            self._events_next = events.to_offset
+        self._match_unnamed()
+        self._close()
+        examples = self._examples()
+        self._drop()
+        return Joined(new, examples)
+
+    def cursor(self) -> Cursor:
+        """From where this state can be had again; a function of what was taken alone."""
+        while self._answered and self._answered[0][2] not in self._open:
+            heapq.heappop(self._answered)
+        events = self._events_next, self._events_ms
+        if self._answered:
+            events = min(events, self._answered[0][:2])
+        if self._early.first is not None:
+            events = min(events, self._early.first)
+        decisions = self._decisions_next, self._decisions_ms
+        if self._open:
+            oldest = next(iter(self._open.values()))
+            decisions = oldest.offset, oldest.watermark_ms
+        return Cursor(*events, *decisions)
+
+    # --- decisions -------------------------------------------------------------------------------
+
+    def _decide(self, shown: Shown) -> bool:
+        """Open a decision; False for one that repeats a request still open."""
+        shown.watermark_ms = self._decisions_ms
+        self._decisions_ms = max(self._decisions_ms, shown.ts_ms)
+        shown.kept_until_ms = shown.ts_ms + self._settings.horizon_ms + self._settings.lateness_ms
+        known = self._open.get(shown.request_id)
+        if known is not None and known.kept_until_ms >= shown.watermark_ms:
+            self.counts.n_repeated += 1
+            known.kept_until_ms = max(known.kept_until_ms, shown.kept_until_ms)
+            return False
+        if known is not None:
+            self._close_one(known)  # so long ago that this is no repeat
+            self._forget(known)
+        self.counts.n_decisions += 1
+        self._open[shown.request_id] = shown
+        self._by_user[shown.user_id].append(shown.request_id)
+        closes_ms = shown.ts_ms + self._settings.window_ms
+        heapq.heappush(self._to_close, (closes_ms, shown.offset, shown.request_id))
+        heapq.heappush(self._to_drop, (shown.kept_until_ms, shown.offset, shown.request_id))
+        for feedback in self._early.claim(shown.request_id):
+            self._match(shown, feedback)
+        return True
+
+    # --- feedback --------------------------------------------------------------------------------
+
+    def _take_events(self, events: FeedbackBatch) -> None:
+        if not len(events.ts_ms):
+            return
+        before = np.maximum.accumulate(np.concatenate([[self._events_ms], events.ts_ms]))
+        self._events_ms = int(before[-1])
+        columns = zip(
+            events.offsets[events.at].tolist(),
+            events.ts_ms[events.at].tolist(),
+            before[events.at].tolist(),
+            events.user_ids,
+            events.item_ids,
+            events.rewards,
+            events.seen,
+            strict=True,
+        )
+        for request_id, values in zip(events.request_ids, columns, strict=True):
+            shown = None if request_id is None else self._open.get(request_id)
+            feedback = Feedback(*values)
+            if shown is None:
+                self._early.put(request_id, feedback)
+            else:
+                self._match(shown, feedback)
+
+    def _match(self, shown: Shown, feedback: Feedback) -> None:
+        """Give feedback to a decision; whichever of the two came first, the outcome is the same."""
+        late_ms = shown.ts_ms + self._settings.horizon_ms
+        lateness_ms = self._settings.lateness_ms
+        if feedback.ts_ms > late_ms or feedback.watermark_ms > late_ms + lateness_ms:
+            self.counts.n_late += 1
+        elif (
+            feedback.ts_ms + lateness_ms < shown.watermark_ms  # such a one would not have waited
+            or feedback.user_id != shown.user_id
+            or not shown.take(feedback)
+        ):
+            self.counts.n_unmatched += 1
+        else:
+            self.counts.matched(feedback.ts_ms - shown.ts_ms)
+            self._changed[shown.offset] = shown
+            if feedback.offset < shown.answered_from:
+                shown.answered_from = feedback.offset
+                place = feedback.offset, feedback.watermark_ms, shown.request_id
+                heapq.heappush(self._answered, place)
+
+    def _match_unnamed(self) -> None:
+        """Match events without a request_id once every decision up to their time is known."""
+        for feedback in self._early.due(self._decisions_ms):
+            found = [
+                shown
+                for shown in map(self._open.__getitem__, self._by_user.get(feedback.user_id, ()))
+                if shown.watermark_ms < feedback.ts_ms
+                and 0 <= feedback.ts_ms - shown.ts_ms <= self._settings.window_ms
+                and feedback.item_id in shown.item_ids
+            ]
+            if found:
+                self._match(max(found, key=lambda shown: (shown.ts_ms, shown.offset)), feedback)
+            else:
+                self.counts.n_unmatched += 1
+
+    # --- time passes -----------------------------------------------------------------------------
+
+    def _close(self) -> None:
+        now_ms = max(self._events_ms, self._decisions_ms)
+        while self._to_close and self._to_close[0][0] < now_ms:
+            _, offset, request_id = heapq.heappop(self._to_close)
+            shown = self._open.get(request_id)
+            if shown is not None and shown.offset == offset:
+                self._close_one(shown)
+        for shown in self._beyond_bound():  # so that their default rewards are not lost
+            if not shown.closed:
+                self.counts.n_closed_early += 1
+                self._close_one(shown)
+
+    def _close_one(self, shown: Shown) -> None:
+        shown.closed = True
+        self._closing.add(shown.offset)
+        self._changed[shown.offset] = shown
+
+    def _beyond_bound(self) -> list[Shown]:
+        """Open decisions that are too many, oldest first."""
+        first = self._decisions_next - self._settings.decisions_max
+        return list(takewhile(lambda shown: shown.offset < first, self._open.values()))
+
+    def _examples(self) -> Examples:
+        rows: list[tuple[Shown, int, float, float]] = []
+        for offset, shown in sorted(self._changed.items()):
+            for position, before, after in shown.settle(
+                self._settings.default_reward, self._settings.combine
+            ):
+                rows.append((shown, position, before, after))
+                self.counts.learned(shown.expected_of(position), before, after)
+            if offset in self._closing:
+                self.counts.closed(shown.expected, shown.applied)
+        self._changed.clear()
+        self._closing.clear()
+        n = len(rows)
+        features = np.zeros((n, len(self._settings.feature_names)), dtype=np.float32)
+        for i, (shown, position, _, _) in enumerate(rows):
+            features[i] = shown.features[position]
+        return Examples(
+            offsets=np.fromiter((shown.offset for shown, *_ in rows), np.int64, n),
+            ts_ms=np.fromiter((shown.ts_ms for shown, *_ in rows), np.int64, n),
+            arm_ids=[shown.item_ids[position] for shown, position, *_ in rows],
+            features=features,
+            before=np.fromiter((before for _, _, before, _ in rows), np.float64, n),
+            after=np.fromiter((after for *_, after in rows), np.float64, n),
+        )
+
+    def _drop(self) -> None:
+        """Forget decisions that nothing can change any more, and feedback nobody will ask for."""
+        # A repeat must meet what it repeats, and feedback its decision, whichever topic is ahead.
+        now_ms = min(self._events_ms, self._decisions_ms)
+        while self._to_drop and self._to_drop[0][0] < now_ms:
+            _, offset, request_id = heapq.heappop(self._to_drop)
+            shown = self._open.get(request_id)
+            if shown is None or shown.offset != offset:
+                continue
+            if shown.kept_until_ms >= now_ms:  # it was repeated
+                heapq.heappush(self._to_drop, (shown.kept_until_ms, offset, request_id))
+            else:
+                self._forget(shown)
+        for shown in self._beyond_bound():
+            self._forget(shown)
+        for request_id in self._early.expire(self._decisions_ms):
+            if request_id in self._gone:
+                self.counts.n_late += 1
+            else:
+                self.counts.n_unmatched += 1
+        self.counts.n_lost += self._early.bound(self._events_next - self._settings.feedback_max)
+
+    def _forget(self, shown: Shown) -> None:
+        del self._open[shown.request_id]
+        theirs = self._by_user[shown.user_id]
+        theirs.remove(shown.request_id)
+        if not theirs:
+            del self._by_user[shown.user_id]
+        self._gone[shown.request_id] = None  # tells late feedback from unmatched, in counts alone
+        while len(self._gone) > self._settings.decisions_max:
+            del self._gone[next(iter(self._gone))]

@@ -1,0 +1,123 @@
+"""One decision that waits for feedback: what was shown, and what became of each item."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer_models.bandits.linear_statistics import REWARD_MAX
+
+Combine = Literal["sum", "max", "first"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One event that names an item shown.
+
+    Attributes
+    ----------
+    offset, ts_ms
+        Its own.
+    watermark_ms
+        Greatest event time before it, in its topic's order: what says whether it is late.
+    reward
+        NaN where its type is worth nothing.
+    seen
+        Whether it reports that the item was really seen (an impression).
+    """
+
+    offset: int
+    ts_ms: int
+    watermark_ms: int
+    user_id: str
+    item_id: str
+    reward: float
+    seen: bool
+
+
+@dataclass(slots=True)
+class Shown:
+    """A decision, and the outcomes of its items as they are known so far.
+
+    Attributes
+    ----------
+    features
+        ``(k, d)`` of the items, in the order shown.
+    expected
+        ``(k,)`` rewards that the policy expected, or None where it did not say.
+    watermark_ms
+        Greatest decision time before it: what says whether feedback on it is too old to be its.
+    kept_until_ms
+        Later feedback changes nothing; moved on by a repeated decision, so that the repeat is
+        known as one for as long as it might itself be read again.
+    answered_from
+        Lowest offset of the feedback that has come.
+    closed
+        Whether its window has passed.
+    rewards
+        Position → (offset, reward) of its feedback, in order of offsets, however it came.
+    applied
+        ``(k,)`` rewards as they were learned; NaN: not learned.
+    """
+
+    request_id: str
+    user_id: str
+    offset: int
+    ts_ms: int
+    item_ids: list[str]
+    features: NDArray[np.float32]
+    expected: NDArray[np.float64] | None
+    watermark_ms: int = 0
+    kept_until_ms: int = 0
+    closed: bool = False
+    answered_from: int = 1 << 62
+    rewards: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
+    applied: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        self.applied = np.full(len(self.item_ids), np.nan)
+
+    def expected_of(self, position: int) -> float | None:
+        return None if self.expected is None else float(self.expected[position])
+
+    def take(self, feedback: Feedback) -> bool:
+        """Note feedback, in any order; False where the item was not among those shown."""
+        if feedback.item_id not in self.item_ids:
+            return False
+        position = self.item_ids.index(feedback.item_id)
+        if feedback.seen:
+            self.seen.add(position)
+        if feedback.reward == feedback.reward:  # not NaN
+            bisect.insort(self.rewards.setdefault(position, []), (feedback.offset, feedback.reward))
+        return True
+
+    def settle(self, default_reward: float, combine: Combine) -> Iterator[tuple[int, float, float]]:
+        """Bring ``applied`` up to what is known; (position, before, after) of what changes.
+
+        Feedback counts at once, and with the first of it the other items count with the default
+        reward; where there is none, they do when the window has closed. Positive outcomes that
+        came without the negative ones beside them would make everything look good for a window's
+        time. Where impressions were reported, only what was seen can get the default.
+        """
+        settled = self.closed or bool(self.rewards)
+        for position, before in enumerate(self.applied.tolist()):
+            after = np.nan
+            if position in self.rewards:
+                after = _combined(self.rewards[position], combine)
+            elif settled and (not self.seen or position in self.seen):
+                after = default_reward
+            if after != before and not (after != after and before != before):
+                self.applied[position] = after
+                yield position, before, after
+
+
+def _combined(rewards: list[tuple[int, float]], combine: Combine) -> float:
+    each = [reward for _, reward in rewards]
+    total = each[0] if combine == "first" else sum(each) if combine == "sum" else max(each)
+    return min(max(total, -REWARD_MAX), REWARD_MAX)

@@ -1,0 +1,237 @@
+"""Our own decisions with the events that answer them: one row an item shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.config import JoinConfig, RewardsConfig
+from streamer.errors import BadMessage, ConfigError
+from streamer.events import Decision, decode_decision
+from streamer.ope.bandit_log import (
+    BanditLog,
+    Columns,
+    Faults,
+    LoggedRow,
+    Progress,
+    Survey,
+    checked_propensity,
+    no_propensities,
+)
+from streamer.ope.logged_rewards import LoggedRewards
+from streamer_producers.log_file import LogFile
+
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+class DecisionLog(BanditLog):
+    """JSON lines of :class:`streamer.events.Decision` and of :class:`streamer.events.Event`.
+
+    A slot's propensity is that of its item given the slots before it, so its candidates are those
+    that the slots before it have left. An item's reward is what the learner would have learned of
+    it (see :class:`LoggedRewards`); an item that was not seen although others were reported to be
+    is no row. A repeated ``request_id`` is passed over; the order is that of the file.
+
+    Parameters
+    ----------
+    path
+        The decisions, or a folder with ``decisions.jsonl`` and ``events.jsonl`` (or ``.gz``).
+    events
+        The events; None: those of the folder.
+    """
+
+    format = "decisions"
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        rewards: RewardsConfig,
+        join: JoinConfig,
+        events: Path | None = None,
+        uniform: bool = False,
+        strict: bool = False,
+    ) -> None:
+        self._file = LogFile(_file_in(path, "decisions"))
+        if events is None and not path.is_dir():
+            raise ConfigError(
+                f"{path} says what was shown, not what became of it; name the events with --events"
+            )
+        events_file = LogFile(_file_in(path if events is None else events, "events"))
+        super().__init__([self._file, events_file], uniform=uniform, strict=strict)
+        self._rewards = LoggedRewards(events_file, rewards, join)
+        self._actions: dict[str, int] = {}
+        self._slots: dict[int, int] = {}
+        self.feature_names: tuple[str, ...] = ()
+
+    def survey(self, progress: Progress | None = None) -> Survey:
+        faults, columns = Faults(strict=self._strict), Columns()
+        self._actions, self._slots, self.feature_names = {}, {}, ()
+        for number, decision in enumerate(self._decisions(faults)):
+            self._rewards.expect(decision)
+            for item in (*decision.candidates, *decision.items):
+                self._actions.setdefault(item, len(self._actions))
+            for position in decision.positions:
+                self._slots.setdefault(position, 0)
+            if progress is not None:
+                progress(number + 1)
+        self._rewards.read(faults)
+        positions = sorted(self._slots)
+        self._slots = {position: slot for slot, position in enumerate(positions)}
+        for row in self.rows(features=False):
+            columns.add(
+                request=row.request,
+                position=positions[row.slot],
+                chosen=int(row.candidates[row.chosen]),
+                reward=row.reward,
+                propensity=row.propensity,
+                n_candidates=len(row.candidates),
+            )
+        return columns.survey(str(self._file), faults, list(self._actions))
+
+    def rows(self, *, features: bool) -> Iterator[LoggedRow]:
+        for request, decision in enumerate(self._decisions(Faults(strict=False))):
+            yield from self._rows_of(decision, request, features=features)
+
+    def _rows_of(self, decision: Decision, request: int, *, features: bool) -> Iterator[LoggedRow]:
+        n_columns = len(self.feature_names) if features else 0
+        matrix = decision.feature_matrix()[:, :n_columns].astype(np.float64)
+        left = np.array([self._actions[item] for item in decision.candidates], dtype=np.intp)
+        rewards = self._rewards.of(decision)
+        for place in np.argsort(decision.positions, kind="stable").tolist():
+            item = self._actions[decision.items[place]]
+            chosen = int(np.flatnonzero(left == item)[0])
+            propensity = decision.propensities[place]
+            if not np.isnan(rewards[place]):
+                yield LoggedRow(
+                    request=request,
+                    request_id=decision.request_id,
+                    slot=self._slots[decision.positions[place]],
+                    ts_ms=decision.ts,
+                    candidates=left,
+                    chosen=chosen,
+                    reward=float(rewards[place]),
+                    propensity=1 / len(left) if self._stated_uniform else propensity,
+                    features=matrix,
+                )
+            left, matrix = np.delete(left, chosen), np.delete(matrix, chosen, axis=0)
+
+    def _decisions(self, faults: Faults) -> Iterator[Decision]:
+        """The good decisions, each once; the others are added to ``faults``."""
+        seen: set[str] = set()
+        for number, line in self._file.lines():
+            if line.isspace():
+                continue
+            try:
+                decision = self._decision(line, number)
+            except BadMessage as error:
+                faults.add(self._file, number, error)
+                continue
+            if decision.request_id not in seen:
+                seen.add(decision.request_id)
+                yield decision
+
+    def _decision(self, line: bytes, number: int) -> Decision:
+        if self._stated_uniform:
+            line = _with_propensities(line)
+        try:
+            decision = decode_decision(line)
+        except BadMessage:
+            # A malformed line may be passed over; a log that can't be weighed may not.
+            _refuse_propensities(line, self._file, number)
+            raise
+        if not set(decision.items) <= set(decision.candidates):
+            raise BadMessage("an item shown is not among the candidates")
+        if len(set(decision.items)) < len(decision.items):
+            raise BadMessage("an item is shown twice")
+        if len(set(decision.candidates)) < len(decision.candidates):
+            raise BadMessage("a candidate is named twice")
+        names = tuple(decision.feature_names)
+        self.feature_names = self.feature_names or names
+        if names != self.feature_names:
+            raise BadMessage(
+                f"its {len(names)} features are not the {len(self.feature_names)} of the first"
+                " decision; evaluate the log of each configuration by itself"
+            )
+        return decision
+
+
+class LoggedSlates:
+    """What another policy showed for the same requests, out of a file of its decisions.
+
+    Raises
+    ------
+    ConfigError
+        When the file is the log itself: then its draws say nothing of other draws.
+    """
+
+    def __init__(self, path: Path, log: BanditLog, *, strict: bool) -> None:
+        file = LogFile(_file_in(path, "decisions"))
+        if file.path.resolve() == log.files[0].path.resolve():
+            raise ConfigError(
+                f"{file} is the log itself, whose value is that of its own rewards; name decisions"
+                " that were drawn apart from it"
+            )
+        faults = Faults(strict=strict)
+        self._shown: dict[str, dict[str, int]] = {}
+        for number, line in file.lines():
+            try:
+                decision = decode_decision(line)
+            except BadMessage as error:
+                faults.add(file, number, error)
+                continue
+            slots = dict(zip(decision.items, decision.positions, strict=True))
+            self._shown.setdefault(decision.request_id, slots)
+
+    def shows(self, request_id: str, item_ids: Iterable[str], position: int) -> NDArray[np.bool_]:
+        """Which of the items it showed at a position of a request; none where it is unknown."""
+        slots = self._shown.get(request_id, {})
+        return np.array([slots.get(item) == position for item in item_ids], dtype=bool)
+
+
+def _file_in(path: Path, stem: str) -> Path:
+    if not path.is_dir():
+        return path
+    found = [
+        path / f"{stem}{suffix}" for suffix in _SUFFIXES if (path / f"{stem}{suffix}").exists()
+    ]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{path} holds {len(found)} files of {stem}; a log is a folder with decisions.jsonl and"
+            " events.jsonl, or name the files: DECISIONS --events EVENTS"
+        )
+    return found[0]
+
+
+def _loosely(line: bytes) -> dict[str, Any]:
+    """A line's fields, however wrong."""
+    try:
+        fields = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _with_propensities(line: bytes) -> bytes:
+    fields = _loosely(line)
+    if not isinstance(fields.get("items"), list):
+        return line
+    fields["propensities"] = [1.0] * len(fields["items"])
+    return msgspec.json.encode(fields)
+
+
+def _refuse_propensities(line: bytes, file: LogFile, number: int) -> None:
+    fields = _loosely(line)
+    items, propensities = fields.get("items"), fields.get("propensities")
+    if not isinstance(items, list) or not items:
+        return
+    if not isinstance(propensities, list) or not propensities:
+        raise no_propensities(file, number)
+    for value in propensities:
+        if isinstance(value, (int, float)):
+            checked_propensity(value, file, number)

@@ -1,0 +1,77 @@
+"""What a policy to evaluate is, and those that learn nothing on the way."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from streamer.ope.bandit_log import Floats, LoggedRow, Survey
+from streamer.ope.decision_log import LoggedSlates
+
+
+class EvaluationPolicy(Protocol):
+    """What would have chosen in place of the logging policy."""
+
+    needs_features: bool
+
+    def probabilities(self, row: LoggedRow) -> Floats:
+        """``(c,)`` of the row's candidates; what they leave to 1 went to none of them."""
+
+    def learn(self, row: LoggedRow) -> None:
+        """Take in the outcome of the logged choice."""
+
+
+class Unchanging:
+    """What policies have in common that are the same from the first row to the last."""
+
+    needs_features = False
+
+    def learn(self, row: LoggedRow) -> None:
+        """Nothing."""
+
+
+class UniformPolicy(Unchanging):
+    """Every candidate alike."""
+
+    def probabilities(self, row: LoggedRow) -> Floats:
+        return np.full(len(row.candidates), 1 / len(row.candidates))
+
+
+class FixedPolicy(Unchanging):
+    """Always one item, whatever the slot; nothing where it is no candidate."""
+
+    def __init__(self, action: int) -> None:
+        self._action = action
+
+    def probabilities(self, row: LoggedRow) -> Floats:
+        probabilities: Floats = (row.candidates == self._action).astype(np.float64)
+        return probabilities
+
+
+class SlotPolicy(Unchanging):
+    """Probabilities ``(n_slots, n_actions)`` that depend on the slot alone."""
+
+    def __init__(self, probabilities: Floats) -> None:
+        self._probabilities = probabilities
+
+    def probabilities(self, row: LoggedRow) -> Floats:
+        chosen: Floats = self._probabilities[row.slot, row.candidates]
+        return chosen
+
+
+class LoggedPolicy(Unchanging):
+    """What another log shows for the same request in the same slot.
+
+    That is a draw of its policy, so the probability is 0 or 1: unbiased over its draws, when these
+    do not depend on those of the log.
+    """
+
+    def __init__(self, slates: LoggedSlates, survey: Survey) -> None:
+        self._slates = slates
+        self._survey = survey
+
+    def probabilities(self, row: LoggedRow) -> Floats:
+        actions, positions = self._survey.actions, self._survey.positions
+        items = (actions[action] for action in row.candidates)
+        return self._slates.shows(row.request_id, items, positions[row.slot]).astype(np.float64)

@@ -1,0 +1,189 @@
+"""The Open Bandit Dataset (Saito et al. 2021): one row a shown item, three positions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from streamer.errors import BadMessage, ConfigError, LogRefused
+from streamer.ope.bandit_log import (
+    BanditLog,
+    Columns,
+    Faults,
+    Floats,
+    LoggedRow,
+    Progress,
+    Survey,
+    checked_propensity,
+    no_propensities,
+)
+from streamer_producers.formats import separated_records
+from streamer_producers.log_file import LogFile
+
+CATEGORIES_MAX: Final = 64
+"""Values of a user feature that become features of their own; the others share none."""
+_SUFFIXES = (".csv", ".csv.gz")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Line:
+    """What a line says; ``propensity`` is NaN where the log is stated to be uniform."""
+
+    item: int
+    position: int
+    reward: float
+    propensity: float
+    ts_ms: int
+    user: tuple[tuple[str, str], ...]
+    affinities: Floats
+
+
+class OpenBanditLog(BanditLog):
+    """A folder such as ``random/all``, or its file ``all.csv[.gz]``.
+
+    Every item can be shown at every position, and each row is drawn by itself, as in obp. Features
+    of an item: those of the user, one-hot, and the affinity of user and item.
+    """
+
+    format = "obd"
+
+    def __init__(self, path: Path, *, uniform: bool = False, strict: bool = False) -> None:
+        self._file = LogFile(_file_in(path))
+        super().__init__([self._file], uniform=uniform, strict=strict)
+        self.campaign = self._file.path.name.partition(".")[0]
+        self.feature_names: tuple[str, ...] = ()
+        self._categories: dict[tuple[str, str], int] = {}
+        self._slots: dict[int, int] = {}
+        self._n_actions = 0
+
+    def survey(self, progress: Progress | None = None) -> Survey:
+        faults, columns = Faults(strict=self._strict), Columns()
+        # How many items there are: as many as have an affinity, where the log has these.
+        self._n_actions = self._n_affinities() or 1 + max(
+            (line.item for line in self._lines(Faults(strict=self._strict))), default=0
+        )
+        self._categories = {}
+        for number, line in enumerate(self._lines(faults)):
+            columns.add(
+                request=number,
+                position=line.position,
+                chosen=line.item,
+                reward=line.reward,
+                propensity=line.propensity,
+                n_candidates=self._n_actions,
+            )
+            self._notice(line)
+            if progress is not None:
+                progress(number + 1)
+        self.feature_names = (*(f"{name}={value}" for name, value in self._categories), "affinity")
+        survey = columns.survey(
+            str(self._file), faults, [str(item) for item in range(self._n_actions)]
+        )
+        self._slots = {position: slot for slot, position in enumerate(survey.positions)}
+        return survey
+
+    def rows(self, *, features: bool) -> Iterator[LoggedRow]:
+        candidates = np.arange(self._n_actions)
+        no_features = np.empty((self._n_actions, 0))
+        for number, line in enumerate(self._lines(Faults(strict=False))):
+            stated = np.isnan(line.propensity)
+            yield LoggedRow(
+                request=number,
+                request_id="",
+                slot=self._slots[line.position],
+                ts_ms=line.ts_ms,
+                candidates=candidates,
+                chosen=line.item,
+                reward=line.reward,
+                propensity=1 / self._n_actions if stated else line.propensity,
+                features=self._features(line) if features else no_features,
+            )
+
+    def _lines(self, faults: Faults) -> Iterator[_Line]:
+        """The good lines; the others are added to ``faults``."""
+        for number, record in separated_records(self._file, delimiter=","):
+            try:
+                if isinstance(record, BadMessage):
+                    raise record
+                yield self._line(record, number)
+            except BadMessage as error:
+                faults.add(self._file, number, error)
+
+    def _line(self, record: dict[str, object], number: int) -> _Line:
+        if not self._stated_uniform and "propensity_score" not in record:
+            raise no_propensities(self._file, number)
+        try:
+            item, position = int(str(record["item_id"])), int(str(record["position"]))
+            reward = float(str(record["click"]))
+            propensity = np.nan
+            if not self._stated_uniform:
+                propensity = float(str(record["propensity_score"]))
+            affinities = np.array(
+                [value for name, value in record.items() if name.startswith("user-item_affinity")],
+                dtype=np.float64,
+            )
+        except KeyError as error:
+            raise LogRefused(
+                f"{self._file}: there is no column {error}; is it of the Open Bandit Dataset?"
+            ) from None
+        except ValueError as error:
+            raise BadMessage(f"{error}; a number is needed") from None
+        if not self._stated_uniform:
+            checked_propensity(propensity, self._file, number)
+        if item < 0 or (0 < self._n_actions <= item):
+            raise BadMessage(f"item_id={item} is none of the {self._n_actions} items")
+        if not (np.isfinite(reward) and np.isfinite(affinities).all()):
+            raise BadMessage(f"click={reward} or an affinity is not a finite number")
+        user = tuple((k, str(v)) for k, v in record.items() if k.startswith("user_feature"))
+        return _Line(item, position, reward, propensity, _ts_ms(record), user, affinities)
+
+    def _n_affinities(self) -> int:
+        self._n_actions = 0
+        first = next(self._lines(Faults(strict=False)), None)
+        return 0 if first is None else len(first.affinities)
+
+    def _notice(self, line: _Line) -> None:
+        """Give each value of a user feature a column, as long as there is room."""
+        for category in line.user:
+            if (
+                category not in self._categories
+                and len(self._categories) < len(line.user) * CATEGORIES_MAX
+            ):
+                self._categories[category] = len(self._categories)
+
+    def _features(self, line: _Line) -> Floats:
+        features = np.zeros((self._n_actions, len(self.feature_names)))
+        for category in line.user:
+            column = self._categories.get(category)
+            if column is not None:
+                features[:, column] = 1.0
+        features[: len(line.affinities), -1] = line.affinities
+        return features
+
+
+def _file_in(path: Path) -> Path:
+    if path.is_file():
+        return path
+    found = [
+        each
+        for each in (sorted(path.iterdir()) if path.is_dir() else [])
+        if each.name.endswith(_SUFFIXES) and not each.name.startswith("item_context")
+    ]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{path} holds {len(found)} logs; name a folder of the Open Bandit Dataset such as"
+            " random/all, or the file all.csv or all.csv.gz in it"
+        )
+    return found[0]
+
+
+def _ts_ms(record: dict[str, object]) -> int:
+    try:
+        return int(datetime.fromisoformat(str(record.get("timestamp", ""))).timestamp() * 1_000)
+    except ValueError:
+        return 0

@@ -1,0 +1,1 @@
+"""What candidates are ranked by: the columns that learner and scorer agree on."""

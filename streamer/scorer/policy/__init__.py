@@ -1,0 +1,1 @@
+"""Policies that draw a slate, and the posteriors they draw from."""

@@ -1,0 +1,1 @@
+"""Columns of a request's candidates, computed from one version."""

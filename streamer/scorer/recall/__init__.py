@@ -1,0 +1,1 @@
+"""Recall channels: from all items to a few hundred candidates."""

@@ -1,0 +1,1 @@
+"""Merged tables of all partitions, in immutable versions."""

@@ -1,0 +1,51 @@
+"""One state of all parameters, as a request sees it from start to end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from streamer.scorer.replica.arms import BanditView
+from streamer.scorer.replica.decayed_features import DecayedView
+from streamer.scorer.replica.items import ItemView
+from streamer.scorer.replica.users import UserView
+
+_NAME_MAX = 256
+"""Bound of ``model_version`` in a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Parameters after certain commits; immutable, so readers need no lock.
+
+    Attributes
+    ----------
+    model_version
+        Which commits: see :func:`version_name`.
+    watermark_ms
+        Greatest event time applied in any partition.
+    """
+
+    model_version: str
+    watermark_ms: int
+    items: ItemView
+    users: UserView
+    bandit: BanditView
+    decayed: DecayedView
+
+
+def version_name(versions: Mapping[int, int]) -> str:
+    """Name of a version by its last commit of each partition: ``p0:123,p1:98``.
+
+    Equal names are equal parameters. With more partitions than 256 characters can name it is
+    ``sum:221,`` and a digest of the full name: then sums alone tell older from newer.
+
+    >>> version_name({1: 98, 0: 123})
+    'p0:123,p1:98'
+    """
+    name = ",".join(f"p{partition}:{version}" for partition, version in sorted(versions.items()))
+    if len(name) <= _NAME_MAX:
+        return name
+    digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+    return f"sum:{sum(versions.values())},{digest}"

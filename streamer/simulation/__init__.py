@@ -1,0 +1,1 @@
+"""The live system in memory, under a clock that is set by hand."""

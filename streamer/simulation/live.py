@@ -1,0 +1,328 @@
+"""The live system in one process under a clock that is set by hand.
+
+Broker, store and clock are in memory; the learner, the replica and the scorer are the ones that run
+live, down to the bytes of their messages. So what happens here is a function of the configuration
+(with its seed) and of what is published, asked and waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from streamer.config import Config
+from streamer.config.settings import TopicRole, TopicsConfig
+from streamer.errors import BadMessage
+from streamer.events import (
+    Decision,
+    Event,
+    Item,
+    Recommendation,
+    Request,
+    decode_dead_letter,
+    decode_decision,
+    decode_recommendation,
+    encode,
+    message_key,
+)
+from streamer.learner.configured import learner_settings, reward_function
+from streamer.learner.learner import Learner
+from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
+from streamer.learner.settings import LearnerCounts
+from streamer.model_set import build_models, store_layout
+from streamer.protocols import Source
+from streamer.ranking.columns import followed_definitions
+from streamer.scorer.policy.policies import Policy
+from streamer.scorer.service import ScorerService
+from streamer.simulation.broker import (
+    ManualClock,
+    MemoryBroker,
+    MemoryReader,
+    MemorySink,
+    MemorySource,
+)
+from streamer.simulation.feature_worker import FeatureWorker
+from streamer.store.memory import MemoryStore
+from streamer.telemetry import ScorerMetrics
+
+_PIECE = 256
+"""Requests answered from one version, as a scorer takes them."""
+_LEARNED_ROLES: tuple[TopicRole, ...] = ("events", "decisions")
+_READ_AT_ONCE: tuple[TopicRole, ...] = ("requests", "recommendations", "features")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A slate as it was published.
+
+    Attributes
+    ----------
+    recommendation
+        What subscribers read.
+    decision_message
+        What the learner reads, as bytes: decoding it takes longer than most callers need.
+    """
+
+    recommendation: Recommendation
+    decision_message: bytes
+
+    @property
+    def item_ids(self) -> list[str]:
+        """Best first."""
+        return [item.item_id for item in self.recommendation.items]
+
+    @property
+    def decision(self) -> Decision:
+        """Decoded anew at each call."""
+        return decode_decision(self.decision_message)
+
+
+class LiveSystem:
+    """Learner, parameter store and scorer, driven step by step.
+
+    What is published and decided is learned, committed and followed by the scorer's replica every
+    ``sync_interval_ms`` of the manual clock, and windowed features are computed, published and
+    followed; in between, requests are answered from one version.
+
+    Parameters
+    ----------
+    config
+        ``topics.partitions`` and ``learner.seed`` matter as they do live; addresses do not.
+    start_ms
+        Time at which the clock begins; the first sync is one interval later.
+    sync_interval_ms
+        By default ``learner.sync_interval_ms``. It may be longer than that allows; 0: whenever the
+        clock is advanced.
+    policy
+        In place of the configured one.
+    keeps_messages
+        Whether everything published stays in the topics. Otherwise they keep what a learner that
+        takes over would read.
+
+    Attributes
+    ----------
+    broker, store, clock
+        All in memory.
+    scorer
+        Its ``replica`` follows the store, its ``funnel`` answers.
+
+    Raises
+    ------
+    ConfigError
+        For what the configuration asks for and no process could be.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        start_ms: int,
+        sync_interval_ms: int | None = None,
+        policy: Policy | None = None,
+        keeps_messages: bool = True,
+    ) -> None:
+        topics = config.topics
+        self.config = config
+        self.clock = ManualClock(start_ms)
+        self.store = MemoryStore(log_entries_kept=config.store.log_entries_kept)
+        roles = (*_LEARNED_ROLES, *_READ_AT_ONCE)
+        self.broker = MemoryBroker(
+            {topics.topic("items"): 1, topics.topic("dead_letters"): 1}
+            | {topics.topic(role): topics.partitions for role in roles}
+        )
+        self._models = build_models(config)
+        self.store.ensure_layout(store_layout(config, self._models))
+        self._sink = MemorySink(self.broker, clock=self.clock)
+        self._answers = _Answers(self.broker, topics, clock=self.clock)
+        self.scorer = self._new_scorer(policy)
+        self._worker: FeatureWorker | None = None
+        if followed_definitions(config):
+            self._worker = FeatureWorker(
+                config, broker=self.broker, sink=self._sink, clock=self.clock
+            )
+        if sync_interval_ms is None:
+            sync_interval_ms = config.learner.sync_interval_ms
+        self._sync_interval_ms = sync_interval_ms
+        self._sync_due_ms = start_ms + sync_interval_ms
+        self._keeps_messages = keeps_messages
+        self._n_requests = self._n_learners = 0
+        self._start_learner()
+
+    # --- what happens -----------------------------------------------------------------------------
+
+    def publish(self, *messages: Event | Item) -> None:
+        """Publish events or items now."""
+        for message in messages:
+            topic = self.config.topics.topic("events" if isinstance(message, Event) else "items")
+            self._sink.send(topic, key=message_key(message), value=encode(message))
+
+    def request(self, user_id: str, *, k: int | None = None) -> Answer:
+        """Ask for a slate now; see :meth:`answer`."""
+        return self.ask([user_id], k=k)[0]
+
+    def ask(self, user_ids: Sequence[str], *, k: int | None = None) -> list[Answer]:
+        """Ask for a slate for each of some users now, under ids counted from ``r0``."""
+        now_ms = self.clock.now_ms()
+        requests = [
+            Request(request_id=f"r{self._n_requests + n}", user_id=user_id, ts=now_ms, k=k)
+            for n, user_id in enumerate(user_ids)
+        ]
+        self._n_requests += len(requests)
+        return self.answer(requests)
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer requests, which are published and taken by the scorer, in their order.
+
+        Raises
+        ------
+        BadMessage
+            When one was refused, with the reason.
+        """
+        answers: list[Answer] = []
+        for start in range(0, len(requests), _PIECE):
+            answers += self._answer(requests[start : start + _PIECE])
+        return answers
+
+    def advance(self, to_ms: int) -> None:
+        """Let time pass; what falls due is learned, committed and followed on the way."""
+        while self._sync_interval_ms and self._sync_due_ms <= to_ms:
+            self.clock.set(self._sync_due_ms)
+            self._sync_due_ms += self._sync_interval_ms
+            self.sync()
+        self.clock.set(to_ms)
+        if not self._sync_interval_ms:
+            self.sync()
+
+    def sync(self) -> None:
+        """Learn and commit what was published, and have the scorer follow; now."""
+        while self._service.round(self._source, timeout_s=0.0) == self._n_max:
+            pass
+        if self._worker is not None:
+            self._worker.run()
+        while self.scorer.follow_features():
+            pass
+        while self.scorer.replica.follow(timeout_s=0.0):
+            pass
+        self.scorer.load_catalogue()
+        if not self._keeps_messages:
+            self._trim()
+
+    def crash(self) -> None:
+        """Lose the learner with all it has not committed; another takes over from the store."""
+        self._start_learner()
+
+    @property
+    def counts(self) -> LearnerCounts:
+        """What the present learner has done."""
+        return self._learner.counts
+
+    # --- parts ------------------------------------------------------------------------------------
+
+    def _new_scorer(self, policy: Policy | None) -> ScorerService:
+        topics = self.config.topics
+        requests = topics.topic("requests")
+        service = ScorerService(
+            self.config,
+            models=self._models,
+            store=self.store,
+            source=MemorySource(
+                self.broker,
+                "scorer",
+                [requests],
+                on_assign=lambda partitions: {(requests, p): 0 for p in partitions},
+                on_revoke=lambda partitions: None,
+                clock=self.clock,
+            ),
+            items=MemoryReader(self.broker, [topics.topic("items")], clock=self.clock),
+            sink=self._answers,
+            clock=self.clock,
+            metrics=ScorerMetrics(CollectorRegistry()),
+            policy=policy,
+            features=MemoryReader(self.broker, [topics.topic("features")], clock=self.clock),
+        )
+        service.replica.load()
+        return service
+
+    def _start_learner(self) -> None:
+        config = self.config
+        self._n_learners += 1
+        self._n_max = config.learner.batch_messages_max
+        self._learner = Learner(
+            store=self.store,
+            models=self._models,
+            settings=learner_settings(config),
+            rewards=reward_function(config),
+            owner=f"learner {self._n_learners}",
+            clock=self.clock,
+            dead_letter=dead_letters_to(self._sink, config.topics.topic("dead_letters")),
+        )
+        self._service = LearnerService(
+            learner=self._learner,
+            open_source=self._open_source,
+            sync_interval_s=self._sync_interval_ms / 1000,
+            n_max=self._n_max,
+            clock=self.clock,
+        )
+        self._source = self._service.join()
+
+    def _open_source(self, *, on_assign: Assigned, on_revoke: Revoked) -> Source:
+        return MemorySource(
+            self.broker,
+            "learner",
+            [self.config.topics.topic(role) for role in _LEARNED_ROLES],
+            on_assign=on_assign,
+            on_revoke=on_revoke,
+            clock=self.clock,
+        )
+
+    def _answer(self, requests: Sequence[Request]) -> list[Answer]:
+        topic = self.config.topics.topic("requests")
+        for request in requests:
+            self._sink.send(topic, key=message_key(request), value=encode(request))
+        self._answers.sent.clear()
+        n_taken = 0
+        while n_taken < len(requests):
+            n_taken += self.scorer.round()
+        answers = self._answers.take()
+        return [answers[request.request_id] for request in requests]
+
+    def _trim(self) -> None:
+        """Forget messages that nobody will read again."""
+        for where, offset in self._learner.reread_from.items():
+            self.broker.trim(where, offset)
+        for role in _READ_AT_ONCE:
+            topic = self.config.topics.topic(role)
+            for partition in range(self.config.topics.partitions):
+                self.broker.trim((topic, partition), self.broker.end((topic, partition)))
+
+
+class _Answers(MemorySink):
+    """The scorer's sink, which also hands over what it was given."""
+
+    def __init__(self, broker: MemoryBroker, topics: TopicsConfig, *, clock: ManualClock) -> None:
+        super().__init__(broker, clock=clock)
+        self._topics = topics
+        self.sent: list[tuple[str, bytes]] = []
+
+    def send(
+        self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None
+    ) -> None:
+        super().send(topic, key=key, value=value, partition=partition)
+        assert value is not None, "a scorer deletes nothing"
+        self.sent.append((topic, value))
+
+    def take(self) -> dict[str, Answer]:
+        """What was sent since the last call, by request_id; of each a recommendation comes first
+        and then its decision."""
+        sent, self.sent = self.sent, []
+        for topic, value in sent:
+            if topic == self._topics.topic("dead_letters"):
+                letter = decode_dead_letter(value)
+                raise BadMessage(f"{letter.topic}[{letter.partition}]: {letter.reason}")
+        found = {}
+        for (_, first), (_, decision) in zip(sent[::2], sent[1::2], strict=True):
+            recommendation = decode_recommendation(first)
+            found[recommendation.request_id] = Answer(recommendation, decision)
+        return found

@@ -1,0 +1,1 @@
+"""Re-execution of what a store recorded: the same parameters, the same slates."""

@@ -1,0 +1,169 @@
+"""A live run executed again: do its parameters give the slates that it logged?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from streamer.config import Config
+from streamer.events import Decision, Request, pack_features
+from streamer.model_set import build_models, store_layout
+from streamer.protocols import Entry
+from streamer.ranking.columns import feature_names
+from streamer.scorer.catalogue import Catalogue
+from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.ranking.features import Features, Logged
+from streamer.scorer.replica.replica import Replica
+from streamer.simulation.broker import ManualClock
+from streamer.store.memory import MemoryStore
+from streamer.telemetry import ScorerMetrics
+
+PROBLEMS_MAX: Final = 20
+"""Decisions that are told of one by one; the others are counted."""
+_VERSION = re.compile(r"p(\d+):(\d+)")
+
+
+@dataclass(slots=True)
+class SlatesVerification:
+    """What came out: all is well when every decision was compared and none differs.
+
+    Attributes
+    ----------
+    n_same, n_different
+        Decisions whose slate was made again.
+    n_without_request, n_without_version
+        Decisions that could not be: their request is not on the topic any more, or their version
+        names no commits (with very many partitions) or ones that were not executed.
+    problems
+        The first that differ, each with what differs.
+    """
+
+    n_same: int = 0
+    n_different: int = 0
+    n_without_request: int = 0
+    n_without_version: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def verify_slates(
+    config: Config,
+    *,
+    entries: Mapping[tuple[int, int], Entry],
+    requests: Mapping[str, Request],
+    decisions: Iterable[Decision],
+    catalogue: Catalogue,
+) -> SlatesVerification:
+    """Ask the funnel each request again, of a replica that holds what the decision was made from.
+
+    A decision's ``model_version`` names the last commit of each partition that its scorer had
+    seen. Parameters are sums, so the order in which several partitions' commits came does not
+    matter: they are applied up to there and the slate, its propensities, the candidates and their
+    features are compared bit for bit.
+
+    What the features topic said at that moment nobody keeps. So the columns that come from there
+    are taken as they were logged, and all else follows from them: what is compared of the features
+    are the other columns.
+
+    Parameters
+    ----------
+    config
+        That of the live run.
+    entries
+        (partition, version) → the commit, as it was executed again.
+    requests
+        By request_id.
+    catalogue
+        As it was throughout: decisions do not say how much of the items topic they had seen.
+    """
+    found = SlatesVerification()
+    funnel, names = Funnel(config), feature_names(config)
+    named: list[tuple[Decision, dict[int, int]]] = []
+    for decision in decisions:
+        versions = _versions(decision.model_version)
+        if versions is None or any(v and (p, v) not in entries for p, v in versions.items()):
+            found.n_without_version += 1
+        elif decision.request_id not in requests:
+            found.n_without_request += 1
+        else:
+            named.append((decision, versions))
+    following = _Following(config, entries)
+    for decision, versions in sorted(named, key=lambda each: sum(each[1].values())):
+        if not following.can_reach(versions):  # another scorer saw commits in another order
+            following = _Following(config, entries)
+        following.advance(versions)
+        version = following.replica.current()
+        assert version.model_version == decision.model_version
+        slate = funnel.recommend(
+            requests[decision.request_id], version, catalogue, logged=_logged(decision, names)
+        )
+        differing = _differing(decision, slate)
+        if not differing:
+            found.n_same += 1
+            continue
+        found.n_different += 1
+        if len(found.problems) < PROBLEMS_MAX:
+            found.problems.append(
+                f"decision {decision.request_id} of {decision.model_version}: made again it has"
+                f" other {', '.join(differing)}"
+            )
+    return found
+
+
+def _logged(decision: Decision, names: tuple[str, ...]) -> Logged | None:
+    """What a decision was made from; None where they are other ones than the configuration's."""
+    if tuple(decision.feature_names) != names:
+        return None
+    return Logged(decision.candidates, Features(names, decision.feature_matrix()))
+
+
+class _Following:
+    """A replica that is moved to the versions that decisions were made from."""
+
+    def __init__(self, config: Config, entries: Mapping[tuple[int, int], Entry]) -> None:
+        self._entries = entries
+        self._at = dict.fromkeys(range(config.topics.partitions), 0)
+        models = build_models(config)
+        store = MemoryStore()
+        store.ensure_layout(store_layout(config, models))
+        self.replica = Replica(
+            store=store,
+            models=models,
+            n_partitions=config.topics.partitions,
+            clock=ManualClock(),
+            metrics=ScorerMetrics(CollectorRegistry()),
+        )
+
+    def can_reach(self, versions: Mapping[int, int]) -> bool:
+        return all(versions.get(partition, 0) >= at for partition, at in self._at.items())
+
+    def advance(self, versions: Mapping[int, int]) -> None:
+        for partition, to in versions.items():
+            between = range(self._at[partition] + 1, to + 1)
+            self.replica.apply([self._entries[partition, version] for version in between])
+            self._at[partition] = to
+
+
+def _versions(model_version: str) -> dict[int, int] | None:
+    """Partition → version of a name by :func:`streamer.scorer.replica.version.version_name`."""
+    parts = [_VERSION.fullmatch(part) for part in model_version.split(",")]
+    found = [(int(part[1]), int(part[2])) for part in parts if part is not None]
+    return dict(found) if len(found) == len(parts) else None
+
+
+def _differing(decision: Decision, slate: Slate) -> Sequence[str]:
+    """Names of what differs between a decision as it was logged and as it was made again."""
+    again = {
+        "items": (decision.items, slate.item_ids),
+        "propensities": (decision.propensities, slate.propensities),
+        "expected rewards": (decision.expected, slate.expected),
+        "explored slots": (decision.explored, slate.explored),
+        "candidates": (decision.candidates, slate.candidates),
+        "features": (decision.features, pack_features(slate.features.values)),
+        "policy state": (decision.policy_state, slate.policy_state),
+        "seed": (decision.seed, slate.seed),
+    }
+    return [name for name, (logged, made) in again.items() if logged != made]

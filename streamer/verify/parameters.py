@@ -1,0 +1,340 @@
+"""Execute a store's recorded schedule again over the topics and compare every bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.learner.batch import RewardFunction
+from streamer.learner.learner import load_image
+from streamer.learner.settings import LearnerCounts, LearnerSettings
+from streamer.learner.step import PartitionLearner
+from streamer.protocols import Entry, MessageBatch, ParameterStore, PartitionImage, Schedule
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.protocols import Model
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import Change, Keys, Merge
+
+
+class MessageStream(Protocol):
+    """One partition of a topic, from its first offset."""
+
+    def take(self, to_offset: int) -> MessageBatch:
+        """All messages below ``to_offset`` not taken yet (waits for them, bounded)."""
+
+
+@dataclass(slots=True)
+class Verification:
+    """What came out: ``problems`` is empty exactly when the store is what its schedule says."""
+
+    n_entries: int = 0
+    n_messages: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def verify_store(
+    store: ParameterStore,
+    *,
+    models: Sequence[Model],
+    settings: LearnerSettings,
+    rewards: RewardFunction,
+    stream: Callable[[str, int], MessageStream],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    executed: Callable[[Entry], None] = lambda entry: None,
+) -> Verification:
+    """Re-execute the schedule and compare the outcome with the store, bit for bit.
+
+    Each partition's entries are executed against a view of its own of what the other partitions
+    contributed, moved forward to exactly the versions the entry had seen. So the order in which
+    entries ran, on how many learners, with which crashes, is reproduced and not guessed. It takes
+    memory for one such view a partition. Learners may go on meanwhile: each partition is compared
+    as it was when it was loaded.
+
+    Parameters
+    ----------
+    stream
+        Topic and partition → its messages.
+    progress
+        Called with (entries done, entries in all).
+    executed
+        Told of each entry as it comes out, rising within a partition; without publish times.
+    """
+    images = {p: store.load(p) for p in range(settings.n_partitions)}
+    # Read after the images, so that it holds whatever their last entries had seen.
+    schedules = {p: list(store.schedule(p)) for p in images}
+    result = Verification()
+    for partition, schedule in schedules.items():
+        for topic in settings.topics:
+            result.problems += _coverage(partition, schedule, images[partition], topic)
+    if result.problems:
+        return result
+    until = _needed(schedules, {p: image.version for p, image in images.items()})
+    runs = {p: _Run(p, until[p], models, settings, rewards, stream) for p in images}
+    for p in [p for p, image in images.items() if image.version == 0]:
+        result.problems += _differences(runs[p].state, images[p], models, settings)
+    done: dict[int, int] = dict.fromkeys(images, 0)
+    changes: dict[tuple[int, int], Change] = {}
+    total = sum(until.values())
+    while runnable := [p for p in runs if _is_runnable(schedules[p], done, p, until[p])]:
+        for p in runnable:
+            version = done[p] + 1
+            outcome = runs[p].execute(schedules[p][version - 1], changes)
+            if isinstance(outcome, str):
+                result.problems.append(outcome)
+                return result
+            changes[p, version] = outcome
+            executed(_entry(schedules[p][version - 1], runs[p].state, outcome))
+            done[p] = version
+            if version == images[p].version:
+                result.problems += _differences(runs[p].state, images[p], models, settings)
+            result.n_entries += 1
+            progress(result.n_entries, total)
+        for p, run in runs.items():
+            if done[p] < until[p]:
+                run.catch_up(schedules[p][done[p]], done, changes)
+        _forget(changes, runs)
+    result.n_messages = sum(run.n_messages for run in runs.values())
+    for p, image in images.items():
+        if done[p] < image.version:
+            result.problems.append(
+                f"partition {p}: entry {done[p] + 1} is not in the schedule, or has seen entries"
+                " that are not"
+            )
+    return result
+
+
+def _entry(schedule: Schedule, state: PartitionState, change: Change) -> Entry:
+    return Entry(
+        partition=state.partition,
+        schedule=schedule,
+        change=change,
+        watermark_ms=state.watermark_ms,
+        publish_ms=np.zeros(0, dtype=np.int64),
+        committed_ms=0,
+        n_events=0,
+    )
+
+
+def _needed(
+    schedules: Mapping[int, Sequence[Schedule]], versions: dict[int, int]
+) -> dict[int, int]:
+    """Versions to execute up to: those loaded, and what entries up to there have seen.
+
+    A partition that was loaded late may have seen what one loaded early had not yet committed.
+    """
+    until = dict(versions)
+    looked_at = dict.fromkeys(until, 0)
+    while behind := [p for p in until if looked_at[p] < until[p]]:
+        for p in behind:
+            for entry in schedules[p][looked_at[p] : until[p]]:
+                for q, version in (*entry.seen.items(), *entry.merged.items()):
+                    until[q] = max(until[q], version)
+            looked_at[p] = until[p]
+    return until
+
+
+def _coverage(
+    partition: int, schedule: Sequence[Schedule], image: PartitionImage, topic: str
+) -> list[str]:
+    """Whether versions and offsets follow each other without a gap or an overlap, from 0."""
+    if not schedule:
+        return [f"partition {partition}: no schedule kept"] if image.version else []
+    first = schedule[0]
+    if first.version != 1:
+        return [
+            (
+                f"partition {partition}: the schedule starts at version {first.version}, older"
+                " entries were trimmed; raise store.schedule_entries_max to keep them"
+            )
+        ]
+    at = 0
+    for expected, entry in enumerate(schedule, start=1):
+        start, end = entry.offsets[topic]
+        empty = all(first == last for first, last in entry.offsets.values())
+        if entry.version != expected or start != at or end < start or empty:
+            return [
+                (
+                    f"partition {partition}: entry {entry.version} takes offsets [{start}, {end})"
+                    f" of {topic}, but entry {expected} should start at {at}"
+                )
+            ]
+        at = end
+        if entry.version == image.version and at != image.offsets[topic]:
+            return [
+                (
+                    f"partition {partition}: the schedule ends at offset {at} of {topic}, the store"
+                    f" says {image.offsets[topic]}"
+                )
+            ]
+    return []
+
+
+def _is_runnable(
+    schedule: Sequence[Schedule], done: dict[int, int], partition: int, version_max: int
+) -> bool:
+    at = done[partition]
+    if at >= min(version_max, len(schedule)):
+        return False
+    entry = schedule[at]
+    return all(done[q] >= v for q, v in (*entry.seen.items(), *entry.merged.items()))
+
+
+class _Run:
+    """Re-execution of one partition."""
+
+    def __init__(
+        self,
+        partition: int,
+        n_entries: int,
+        models: Sequence[Model],
+        settings: LearnerSettings,
+        rewards: RewardFunction,
+        stream: Callable[[str, int], MessageStream],
+    ) -> None:
+        self.shared = SharedState(models)
+        self.state = PartitionState(partition, models, self.shared, bounds=settings.bounds)
+        self.n_messages = 0
+        self.applied: dict[int, int] = {}
+        self.finished = n_entries == 0
+        self._n_entries = n_entries
+        self._models = models
+        self._streams = {topic: stream(topic, partition) for topic in settings.topics if n_entries}
+        self._learner = PartitionLearner(
+            self.state,
+            models,
+            settings,
+            rewards,
+            next_offsets={},
+            counts=LearnerCounts(),
+            dead_letter=lambda batch, rejected: None,  # they have had their letters
+        )
+
+    def execute(self, entry: Schedule, changes: dict[tuple[int, int], Change]) -> Change | str:
+        """The change of one entry, or what went wrong."""
+        for change in self._advance(entry.seen, changes):
+            self.shared.apply(change)
+        inputs = {}
+        for topic, (start, end) in entry.offsets.items():
+            batch = self._streams[topic].take(end) if end > start else None
+            if batch is not None and len(batch):
+                inputs[topic] = batch
+                self.n_messages += len(batch)
+        step = next(self._learner.learn(inputs, rate_factor=entry.rate_factor))
+        if step.offsets != entry.offsets:
+            return (
+                f"partition {self.state.partition}: entry {entry.version} took offsets"
+                f" {entry.offsets}, executed again it takes {step.offsets}"
+            )
+        others = self._advance(entry.merged, changes)
+        if others:
+            for model in self._models:
+                model.rescale(self.shared, others)
+        change = self.state.collect()
+        for other in others:
+            self.shared.apply(other)
+        self.finished = entry.version == self._n_entries
+        return change
+
+    def catch_up(
+        self, entry: Schedule, done: dict[int, int], changes: dict[tuple[int, int], Change]
+    ) -> None:
+        """Apply what the next entry has seen as far as it is there, so that it need not be kept."""
+        for change in self._advance({q: min(v, done[q]) for q, v in entry.seen.items()}, changes):
+            self.shared.apply(change)
+
+    def _advance(self, to: dict[int, int], changes: dict[tuple[int, int], Change]) -> list[Change]:
+        """Changes of other partitions that lie between what was applied and ``to``."""
+        ahead = []
+        for q, version in sorted(to.items()):
+            ahead += [changes[q, v] for v in range(self.applied.get(q, 0) + 1, version + 1)]
+            self.applied[q] = max(self.applied.get(q, 0), version)
+        return ahead
+
+
+def _forget(changes: dict[tuple[int, int], Change], runs: dict[int, _Run]) -> None:
+    """Drop changes that every run has applied."""
+    unfinished = [(p, run) for p, run in runs.items() if not run.finished]
+    for q, version in list(changes):
+        if all(run.applied.get(q, 0) >= version for p, run in unfinished if p != q):
+            del changes[q, version]
+
+
+# --- comparing --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All a partition holds, in an order that depends on its contents alone."""
+
+    names: dict[str, list[bytes]]
+    tables: dict[str, tuple[Keys, NDArray[Any]]]
+    watermark_ms: int
+
+
+def contents(state: PartitionState) -> Contents:
+    """Every live row of a partition by key, rising; untouched index rows (all zero) left out.
+
+    A decayed cell that everything was withdrawn from keeps its epoch, and one that nothing was ever
+    added to has none: whether an outcome was learned and taken back, or not learned at all, is a
+    matter of what was read first. Both hold nothing, and are told alike here.
+    """
+    tables = {}
+    for name, table in (*state.own.items(), *state.contributions.items()):
+        ids = state.ids.get(table.spec.entity)
+        if ids is not None:
+            slots = ids.live_slots()
+            keys = ids.keys[slots]
+        else:
+            slots = np.flatnonzero(table.values.any(axis=1)).astype(np.int32)
+            keys = slots.astype(np.uint64)
+        order = np.argsort(keys)
+        values = table.values[slots[order]]
+        if table.spec.merge is Merge.DECAYED:
+            values[:, 0::2][values[:, 1::2] == 0] = 0
+        tables[name] = (keys[order], values)
+    names = {e: sorted(ids.name(s) for s in ids.live_slots()) for e, ids in state.ids.items()}
+    return Contents(names, tables, state.watermark_ms)
+
+
+def compare_contents(left: Contents, right: Contents) -> list[str]:
+    """What differs between two partitions' contents, table by table; bits are compared."""
+    problems = []
+    if left.watermark_ms != right.watermark_ms:
+        problems.append(f"watermark {left.watermark_ms} against {right.watermark_ms}")
+    for entity, names in left.names.items():
+        if names != right.names[entity]:
+            only = sorted(set(names) ^ set(right.names[entity]))[:3]
+            problems.append(f"{entity} ids differ, e.g. {only}")
+    for name, (keys, values) in left.tables.items():
+        other_keys, other_values = right.tables[name]
+        if keys.tobytes() != other_keys.tobytes():
+            problems.append(f"table {name}: {len(keys)} rows against {len(other_keys)}")
+        elif values.tobytes() != other_values.tobytes():
+            n = int((values != other_values).any(axis=1).sum())
+            problems.append(f"table {name}: {n} of {len(keys)} rows differ")
+    return problems
+
+
+def image_contents(
+    image: PartitionImage, models: Sequence[Model], settings: LearnerSettings
+) -> Contents:
+    """What the store has of a partition, its log folded into its rows."""
+    state = PartitionState(
+        image.checkpoint.partition, models, SharedState(models), bounds=settings.bounds
+    )
+    load_image(state, image)
+    return contents(state)
+
+
+def _differences(
+    state: PartitionState,
+    image: PartitionImage,
+    models: Sequence[Model],
+    settings: LearnerSettings,
+) -> list[str]:
+    found = compare_contents(contents(state), image_contents(image, models, settings))
+    return [f"partition {state.partition}, executed again against stored: {f}" for f in found]

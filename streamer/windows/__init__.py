@@ -1,0 +1,1 @@
+"""Features over windows of event time: definitions, the pure engine, and the values known."""
