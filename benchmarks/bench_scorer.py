@@ -26,15 +26,15 @@ import numpy as np
 from msgspec import convert
 from prometheus_client import CollectorRegistry
 
+from streamer.catalogue.catalogue import Catalogue
 from streamer.clock import SystemClock
 from streamer.config import BanditConfig, Config
 from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
 from streamer.model_set import decayed_features
 from streamer.protocols import Entry, Layout, Schedule
 from streamer.ranking.columns import feature_names, followed_definitions
-from streamer.scorer.catalogue import Catalogue
+from streamer.ranking.recall.channels import choose_trend, recall_mf, recall_trending
 from streamer.scorer.funnel import Funnel
-from streamer.scorer.recall.channels import choose_trend, recall_mf, recall_trending
 from streamer.scorer.replica.replica import Replica
 from streamer.store.memory import MemoryStore
 from streamer.telemetry import ScorerMetrics

@@ -11,9 +11,9 @@ from benchmarks.regret_policies import Played
 from streamer.config import Config, load_config
 from streamer.events import Event
 from streamer.ranking.columns import MF_Z, TRENDING_Z
+from streamer.ranking.features import Features
 from streamer.scorer.policy.evidence import Knowledge
 from streamer.scorer.policy.policies import Choice, Parameters
-from streamer.scorer.ranking.features import Features
 from streamer.simulation.live import LiveSystem
 from streamer_producers.baselines import PopularitySlates, RandomSlates, Slates
 from streamer_producers.simulator import Simulator, SimulatorConfig

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from streamer.catalogue.catalogue import Catalogue
 from streamer.config import (
     BanditConfig,
     Config,
@@ -22,9 +23,8 @@ from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, 
 from streamer.model_set import decayed_features
 from streamer.protocols import Checkpoint, Entry, Layout, Schedule
 from streamer.ranking.columns import feature_names
-from streamer.scorer.catalogue import Catalogue
+from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.scorer.funnel import Funnel, Slate
-from streamer.scorer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.scorer.replica.replica import Replica
 from streamer.scorer.replica.version import Version
 from streamer.simulation.broker import ManualClock

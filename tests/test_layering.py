@@ -33,6 +33,9 @@ GROUPS = {
     "streamer.faust_worker": "faust_worker",
     "streamer.learner": "learner",
     "streamer.scorer": "scorer",
+    "streamer.scorer.freshness": "replica",
+    "streamer.scorer.replica": "replica",
+    "streamer.catalogue": "catalogue",
     "streamer.simulation": "simulation",
     "streamer.verify": "verify",
     "streamer.replay": "replay",
@@ -58,7 +61,11 @@ ALLOWED: dict[str, set[str]] = {
     "clock": {"errors"},
     "protocols": {"errors", "events", "config", "models"},
     "telemetry": {"errors", "config", "clock", "protocols"},
-    "ranking": CONTRACT,
+    # What is read of the parameters and of the items topic, to rank by.
+    "replica": {*CONTRACT, "windows"},
+    "catalogue": {*CONTRACT, "replica"},
+    # From a request to candidates and their columns, for whoever ranks: the scorer today.
+    "ranking": {*CONTRACT, "catalogue", "replica", "windows"},
     "kafka": CONTRACT,
     "store": CONTRACT,
     "client": {*CONTRACT, "kafka"},
@@ -69,10 +76,10 @@ ALLOWED: dict[str, set[str]] = {
     "windows": CONTRACT,
     # Repeated events are told from new ones as the learner does.
     "faust_worker": {*SERVICES, "learner", "windows"},
-    "scorer": {*SERVICES, "windows"},
+    "scorer": {*SERVICES, "catalogue", "replica", "windows"},
 }
 # The live code with a store, a broker and a clock that are in memory.
-ALLOWED["simulation"] = {*SERVICES, "learner", "scorer", "windows", "store", "kafka"}
+ALLOWED["simulation"] = {*ALLOWED["scorer"], "learner", "scorer", "store", "kafka"}
 ALLOWED["verify"] = {*ALLOWED["simulation"], "simulation"} - {"kafka"}
 # Logs are those that producers read.
 ALLOWED["replay"] = {*ALLOWED["verify"], "producers"}

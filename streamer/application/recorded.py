@@ -9,6 +9,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry
 
 from streamer.application.processes import verify_configured
+from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config, TopicRole
 from streamer.errors import BadMessage
 from streamer.events import decode_decision, decode_request
@@ -16,7 +17,6 @@ from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST
 from streamer.learner.topic_stream import TopicStream
 from streamer.protocols import Entry, MessageBatch
-from streamer.scorer.catalogue import Catalogue
 from streamer.telemetry import ScorerMetrics
 from streamer.verify.decisions import SlatesVerification, verify_slates
 from streamer.verify.parameters import Verification

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from streamer.config import Config, known_keys, load_config
 from streamer.config.features import given_fields
 from streamer.events import Event, Request
+from streamer.ranking.features import Features
 from streamer.replay.interactions import UNKNOWN, Interaction
 from streamer.scorer.policy.evidence import Knowledge
 from streamer.scorer.policy.policies import GREEDY, BanditPolicy, Choice, Parameters
-from streamer.scorer.ranking.features import Features
 from streamer.simulation.live import LiveSystem
 
 _SECTIONS: Final = ("learner", "mf", "popularity", "rewards", "scorer", "join", "bandit")

@@ -8,16 +8,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.errors import ConfigError
 from streamer.events import Request
 from streamer.ranking.columns import FEATURE_RANK
-from streamer.scorer.catalogue import Catalogue
-from streamer.scorer.policy.evidence import Knowledge
-from streamer.scorer.policy.policies import BanditPolicy, Choice, Parameters, Policy
-from streamer.scorer.ranking.features import FeatureMaker, Features, Logged
-from streamer.scorer.ranking.known_features import NOTHING_KNOWN, FeatureSource
-from streamer.scorer.recall.channels import (
+from streamer.ranking.features import FeatureMaker, Features, Logged
+from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
+from streamer.ranking.recall.channels import (
     Candidates,
     Situation,
     choose_trend,
@@ -25,6 +23,8 @@ from streamer.scorer.recall.channels import (
     recall_mf,
     recall_trending,
 )
+from streamer.scorer.policy.evidence import Knowledge
+from streamer.scorer.policy.policies import BanditPolicy, Choice, Parameters, Policy
 from streamer.scorer.replica.items import COUNT, TOP_MIN, ItemView
 from streamer.scorer.replica.version import Version
 from streamer_models.state.id_table import id_key, keys_of

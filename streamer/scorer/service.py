@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from streamer.catalogue.catalogue import Catalogue, ItemsReader
 from streamer.config import Config
 from streamer.dead_letters import key_and_letter
 from streamer.errors import BadMessage, KafkaError, StoreUnavailable
@@ -24,7 +25,6 @@ from streamer.events import (
 )
 from streamer.protocols import Clock, MessageBatch, ParameterStore, Sink, Source
 from streamer.ranking.columns import followed_definitions
-from streamer.scorer.catalogue import Catalogue, ItemsReader
 from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.policy.policies import Policy

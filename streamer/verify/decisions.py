@@ -9,14 +9,14 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
 from streamer.events import Decision, Request, pack_features
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry
 from streamer.ranking.columns import feature_names
-from streamer.scorer.catalogue import Catalogue
+from streamer.ranking.features import Features, Logged
 from streamer.scorer.funnel import Funnel, Slate
-from streamer.scorer.ranking.features import Features, Logged
 from streamer.scorer.replica.replica import Replica
 from streamer.simulation.broker import ManualClock
 from streamer.store.memory import MemoryStore

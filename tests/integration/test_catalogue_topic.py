@@ -5,11 +5,11 @@ from __future__ import annotations
 from confluent_kafka.admin import AdminClient, NewTopic
 from prometheus_client import CollectorRegistry
 
+from streamer.catalogue.catalogue import Catalogue
 from streamer.events import Item, encode
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
-from streamer.scorer.catalogue import Catalogue
 from streamer.telemetry import ScorerMetrics
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from streamer.catalogue.catalogue import Catalogue
 from streamer.errors import BadMessage
 from streamer.events import Item, encode
-from streamer.scorer.catalogue import Catalogue
 from streamer.simulation.broker import ManualClock, MemoryBroker, MemoryReader, MemorySink
 from streamer.telemetry import ScorerMetrics
 from streamer_models.state.id_table import id_key

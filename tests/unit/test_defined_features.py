@@ -9,8 +9,8 @@ import pytest
 
 from streamer.config import FeatureConfig
 from streamer.events import FeatureEntity
+from streamer.ranking.features import Logged
 from streamer.scorer.funnel import Slate
-from streamer.scorer.ranking.features import Logged
 from streamer.windows.entities import WHOLE, pair_id
 from tests.scoring import HOUR_MS, START_MS, Shop, Told, crowd
 

@@ -7,10 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from streamer.errors import ConfigError
+from streamer.ranking.features import Features
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.policy.evidence import Knowledge
 from streamer.scorer.policy.policies import Choice, Parameters
-from streamer.scorer.ranking.features import Features
 from streamer_models.factorization.mf import item_scores
 from streamer_models.state.id_table import keys_of
 from streamer_models.state.partition import Bounds

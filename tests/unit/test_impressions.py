@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamer.config import BanditConfig
-from streamer.scorer.ranking.features import Features
+from streamer.ranking.features import Features
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import Impressions, UserImpressions
 from streamer_models.state.id_table import id_key

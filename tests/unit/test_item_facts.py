@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from streamer.catalogue.item_facts import CATEGORIES_MAX, UNKNOWN_MS, ItemFacts
 from streamer.events import Item
-from streamer.scorer.item_facts import CATEGORIES_MAX, UNKNOWN_MS, ItemFacts
 from streamer_models.state.id_table import id_key, keys_of
 
 

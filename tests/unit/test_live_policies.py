@@ -12,11 +12,11 @@ from streamer.config import BanditConfig
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision, encode, pack_features
 from streamer.ranking.columns import feature_names, prior_mean
+from streamer.ranking.features import Features
 from streamer.scorer.funnel import Slate
 from streamer.scorer.policy.arm_models import arm_beliefs
 from streamer.scorer.policy.evidence import Knowledge, LinearBeliefs
 from streamer.scorer.policy.policies import BanditPolicy, redraw
-from streamer.scorer.ranking.features import Features
 from streamer_models.bandits.linear_posterior import LinearPosterior
 from streamer_models.bandits.linear_statistics import statistics
 from streamer_models.state.id_table import keys_of

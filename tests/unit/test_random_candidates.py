@@ -6,9 +6,9 @@ import numpy as np
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from streamer.catalogue.catalogue import Catalogue
 from streamer.config import BanditConfig
 from streamer.events import Item, encode
-from streamer.scorer.catalogue import Catalogue
 from streamer.telemetry import ScorerMetrics
 from tests.scoring import SETTINGS, START_MS, Shop, crowd
 

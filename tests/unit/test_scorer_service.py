@@ -32,11 +32,11 @@ from streamer.events import (
 from streamer.kafka.log_ends import COMMITTED
 from streamer.kafka.partitioner import partition_of
 from streamer.protocols import Clock, Entry
+from streamer.ranking.features import Features
 from streamer.scorer.awaited_features import LOOK_EVERY_S, AwaitedFeatures
 from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.policy.evidence import Knowledge
 from streamer.scorer.policy.policies import BanditPolicy, Choice, Policy, redraw
-from streamer.scorer.ranking.features import Features
 from streamer.scorer.service import ScorerService
 from streamer.simulation.broker import (
     ManualClock,

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from streamer.config import FeatureConfig
 from streamer.errors import ConfigError
+from streamer.ranking.features import Logged
 from streamer.scorer.funnel import Funnel
-from streamer.scorer.ranking.features import Logged
 from tests.scoring import SETTINGS, START_MS, Click, Shop, Told, crowd
 
 CLICKS = {"rising": FeatureConfig(numerator="click", window="1h", ranks=False)}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.events import Decision
+from streamer.ranking.features import Features
 from streamer.scorer.policy.beliefs import Belief, BetaBelief, Floats, IndependentBelief, Values
 from streamer.scorer.policy.evidence import (
     Believe,
@@ -20,7 +21,6 @@ from streamer.scorer.policy.evidence import (
     LinearBeliefs,
     UpperBounds,
 )
-from streamer.scorer.ranking.features import Features
 from streamer_models.bandits.linear_posterior import LinearPosterior
 from streamer_models.bandits.slates import Draw, draw_best, draw_plackett_luce, draw_thompson
 

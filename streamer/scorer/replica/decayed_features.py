@@ -41,7 +41,7 @@ class EntityView:
 @dataclass(frozen=True, slots=True)
 class DecayedView:
     """The learner's features of one version, a
-    :class:`streamer.scorer.ranking.known_features.FeatureSource`.
+    :class:`streamer.ranking.known_features.FeatureSource`.
 
     Without a model there are none.
     """

@@ -8,10 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.catalogue.item_facts import ItemFacts
 from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
 from streamer.protocols import MessageBatch
-from streamer.scorer.item_facts import ItemFacts
 from streamer.telemetry import ScorerMetrics
 from streamer_models.state.id_table import id_key
 from streamer_models.state.key_map import KeyMap

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.catalogue.catalogue import Catalogue
 from streamer.events import Request
-from streamer.scorer.catalogue import Catalogue
-from streamer.scorer.ranking.known_features import FeatureSource
+from streamer.ranking.known_features import FeatureSource
 from streamer.scorer.replica.items import COUNT, DECAYED, ItemView, best
 from streamer.scorer.replica.version import Version
 from streamer_models.state.id_table import keys_of

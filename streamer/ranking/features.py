@@ -35,10 +35,10 @@ from streamer.ranking.columns import (
     crossed,
     ranking_features,
 )
-from streamer.scorer.ranking.context import context_texts
-from streamer.scorer.ranking.defined_features import Columns, DefinedFeatures
-from streamer.scorer.ranking.time_features import time_features
-from streamer.scorer.recall.channels import Candidates, Situation
+from streamer.ranking.context import context_texts
+from streamer.ranking.defined_features import Columns, DefinedFeatures
+from streamer.ranking.recall.channels import Candidates, Situation
+from streamer.ranking.time_features import time_features
 from streamer.scorer.replica.arms import ArmView
 from streamer.scorer.replica.items import COUNT
 from streamer_models.bandits.linear_statistics import FEATURE_MAX

@@ -2,7 +2,7 @@
 
 All of them are functions of the request and of the version it is answered from, so a decision that
 is made again has the same. The age of items, which the catalogue says, is beside it in
-:mod:`streamer.scorer.ranking.features`.
+:mod:`streamer.ranking.features`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from streamer.ranking.columns import HOUR_COS, HOUR_SIN, USER_RECENCY, WEEK_COS, WEEK_SIN
-from streamer.scorer.recall.channels import Situation
+from streamer.ranking.recall.channels import Situation
 
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS

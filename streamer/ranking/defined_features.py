@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.catalogue.item_facts import Places
 from streamer.config import Config, FeatureDefinition
 from streamer.events import FeatureEntity
 from streamer.ranking.columns import (
@@ -19,9 +20,8 @@ from streamer.ranking.columns import (
     missing,
     ranking_definitions,
 )
-from streamer.scorer.item_facts import Places
-from streamer.scorer.ranking.context import context_texts
-from streamer.scorer.recall.channels import Situation
+from streamer.ranking.context import context_texts
+from streamer.ranking.recall.channels import Situation
 from streamer.windows.entities import WHOLE, pair_id
 from streamer_models.state.id_table import id_key, keys_of
 from streamer_models.state.table import Keys

@@ -1,1 +1,0 @@
-"""Columns of a request's candidates, computed from one version."""
