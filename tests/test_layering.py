@@ -63,7 +63,7 @@ ALLOWED: dict[str, set[str]] = {
     "telemetry": {"errors", "config", "clock", "protocols"},
     # What is read of the parameters and of the items topic, to rank by.
     "replica": {*CONTRACT, "windows"},
-    "catalogue": {*CONTRACT, "replica"},
+    "catalogue": CONTRACT,
     # From a request to candidates and their columns, for whoever ranks: the scorer today.
     "ranking": {*CONTRACT, "catalogue", "replica", "windows"},
     "kafka": CONTRACT,

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.events import Item
-from streamer.scorer.replica.items import grown
 from streamer_models.state.id_table import id_key
 from streamer_models.state.key_map import KeyMap
-from streamer_models.state.table import Keys, Slots
+from streamer_models.state.table import Keys, Slots, grown
 
 CATEGORIES_MAX: Final = 8
 """Categories of an item that count, the first ones it names."""

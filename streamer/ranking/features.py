@@ -193,7 +193,7 @@ def _channels(situation: Situation, candidates: Candidates) -> Columns:
     if situation.scores is not None:
         known[0] = situation.scores[rows]
     known[1] = np.log1p(situation.trend.values(items, rows))
-    known[2] = np.log1p(items.stats[rows, COUNT])
+    known[2] = np.log1p(items.column(COUNT)[rows])
     known[3] = 1.0
     standard = standardized(values[:2])
     return {

@@ -25,7 +25,8 @@ from streamer.ranking.recall.channels import (
 )
 from streamer.scorer.policy.evidence import Knowledge
 from streamer.scorer.policy.policies import BanditPolicy, Choice, Parameters, Policy
-from streamer.scorer.replica.items import COUNT, TOP_MIN, ItemView
+from streamer.scorer.replica.columns import TOP_MIN
+from streamer.scorer.replica.items import COUNT, ItemView
 from streamer.scorer.replica.version import Version
 from streamer_models.state.id_table import id_key, keys_of
 from streamer_models.state.table import Slots
@@ -305,7 +306,7 @@ def _reasons(items: ItemView, candidates: Candidates, order: NDArray[np.intp]) -
     for place in order.tolist():
         row = int(candidates.rows[place]) if place < n_known else -1
         by_mf, *by_trends = (channel.get(row, items.n_rows) for channel in places)
-        if row < 0 or (by_mf == items.n_rows and items.stats[row, COUNT] <= 0):
+        if row < 0 or (by_mf == items.n_rows and items.column(COUNT)[row] <= 0):
             reasons.append(NEW)
         else:
             reasons.append(FOR_YOU if by_mf <= min(by_trends) else POPULAR)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamer.scorer.replica.decayed_features import DecayedView
-from streamer.scorer.replica.decayed_state import DecayedState
+from streamer.scorer.replica.merged_state import MergedState
 from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_counting import CountedEvents
 from streamer_models.counters.decayed_features import DecayedFeatures
@@ -20,7 +20,7 @@ from streamer_models.counters.last_events import LastEvent
 from streamer_models.state.id_table import keys_of
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.shared import SharedState
-from streamer_models.state.table import FEATURE_ITEM, Change, IdChange, Keys
+from streamer_models.state.table import FEATURE_ITEM, Change
 from tests.unit.test_decayed_features import LARGE, NOW_MS, count, new_state
 
 CLICK, SHOWN, LIKE = 0, 1, 2
@@ -67,24 +67,22 @@ def followed(
     model: DecayedFeatures, changes: Sequence[list[Change]], rng: np.random.Generator
 ) -> DecayedView:
     """A view that has seen the commits of each partition in order, the partitions at random."""
-    state = DecayedState([model])
+    state = MergedState([model])
     turns = rng.permutation([p for p, each in enumerate(changes) for _ in each]).tolist()
     rest = [iter(each) for each in changes]
     for p in turns:
-        state.apply(next(rest[p]), p)
-        state.publish()  # versions in between share what they can
-    return state.publish()
+        state.apply(p, next(rest[p]))
+        state.publish(0)  # versions in between share what they can
+    return DecayedView.of(state.publish(0), [model])
 
 
 def loaded(model: DecayedFeatures, states: Sequence[PartitionState]) -> DecayedView:
     """A view of what the partitions hold now, as from their checkpoints."""
-    view = DecayedState([model])
+    merged = MergedState([model])
     for state in states:
         names, _, tables = state.take_checkpoint()
-        none: Keys = np.zeros(0, dtype=np.uint64)
-        view.admit({entity: IdChange(keys, ids, none) for entity, (keys, ids) in names.items()})
-        view.add(tables, state.partition)
-    return view.publish()
+        merged.load(state.partition, names, tables)
+    return DecayedView.of(merged.publish(0), [model])
 
 
 def since(view: DecayedView, name: str, at_ms: int) -> NDArray[np.float64]:

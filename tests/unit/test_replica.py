@@ -9,14 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from streamer.scorer.replica.items import BIAS, COUNT, ItemView
+from streamer.scorer.replica.items import COUNT, ItemView
 from streamer.scorer.replica.replica import Replica
 from streamer.scorer.replica.version import Version
 from streamer.simulation.broker import ManualClock
 from streamer.telemetry import ScorerMetrics
-from streamer_models.counters.decay import decayed_values
+from streamer_models.counters.decay import decayed_values, half_lives_ms
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.biased_mf import BiasedMF
@@ -56,8 +57,11 @@ def contents(version: Version, *, n_users: int = 200) -> dict[str, dict[str, byt
     items, users = version.items, version.users
     told: dict[str, dict[str, bytes]] = {"items": {}, "users": {}}
     for row in np.flatnonzero(items.live).tolist():
-        factors = items.factors[row // 1024][row % 1024]
-        told["items"][items.names[row]] = factors.tobytes() + items.stats[row].tobytes()
+        assert items.factors is not None
+        assert items.popularity is not None
+        of_item = [factors_of(items)[row // 1024][row % 1024], items.factors.biases[row]]
+        of_item += [items.counts.values[row], items.popularity.values[row]]
+        told["items"][items.names[row]] = b"".join(each.tobytes() for each in of_item)
     for user in range(n_users):
         row = users.map.find_one(id_key(f"u{user}".encode()))
         if row >= 0:
@@ -65,6 +69,11 @@ def contents(version: Version, *, n_users: int = 200) -> dict[str, dict[str, byt
             said = b"" if p is None else p.tobytes()
             told["users"][f"u{user}"] = said + users.history(row).tobytes()
     return told
+
+
+def factors_of(items: ItemView) -> tuple[NDArray[np.float32], ...]:
+    assert items.factors is not None
+    return items.factors.blocks
 
 
 def followed(learned: Partitions, replica: Replica) -> Version:
@@ -110,6 +119,7 @@ def test_items_are_initial_values_plus_the_sum_of_contributions() -> None:
     for _ in run_with_evictions(learned, replica):
         pass
     items = followed(learned, replica).items
+    assert items.factors is not None
     n_by_many = 0
     for row in np.flatnonzero(items.live).tolist():
         key = np.array([id_key(items.names[row].encode())], dtype=np.uint64)
@@ -120,10 +130,10 @@ def test_items_are_initial_values_plus_the_sum_of_contributions() -> None:
         assert initial is not None
         fixed = initial[0] + sum(s.contributions["item_factors"].values[at] for s, at in owners)
         floats = fixed.astype(np.float32) * np.float32(FIXED_POINT_UNIT)
-        assert np.array_equal(items.factors[row // 1024][row % 1024], floats[:-1])
-        assert items.stats[row, BIAS] == floats[-1]
+        assert np.array_equal(factors_of(items)[row // 1024][row % 1024], floats[:-1])
+        assert items.factors.biases[row] == floats[-1]
         count = sum(int(s.contributions["item_counts"].values[at, 0]) for s, at in owners)
-        assert items.stats[row, COUNT] == count
+        assert items.column(COUNT)[row] == count
     assert n_by_many > 5
 
 
@@ -141,7 +151,7 @@ def test_decayed_counts_are_those_of_all_partitions_at_any_later_time() -> None:
     row = version.items.map.find(np.array([id_key(b"a")], dtype=np.uint64))
     np.testing.assert_allclose(version.items.decayed(row, at_ms)[0], expected, rtol=1e-3)
     cells = sum_of_cells(learned)
-    exact = decayed_values(cells, replica.half_lives, at_ms)
+    exact = decayed_values(cells, half_lives_ms((3_600, 86_400)), at_ms)
     np.testing.assert_allclose(version.items.decayed(row, at_ms), exact, rtol=1e-3)
 
 
@@ -229,14 +239,15 @@ def test_readers_see_whole_versions_while_the_follower_applies_deltas() -> None:
     def read(reader: int) -> None:
         while not done.is_set():
             version = replica.current()
-            first = version.items.stats.copy(), [block.copy() for block in version.items.factors]
-            if len(set(first[0][:, COUNT].tolist())) != 1:
+            items = version.items
+            first = items.column(COUNT).copy(), [block.copy() for block in factors_of(items)]
+            if len(set(first[0].tolist())) != 1:
                 torn.append("counts of one version differ")
             version_no = int(version.model_version.partition(":")[2])
-            if first[0][0, COUNT] != version_no:
+            if first[0][0] != version_no:
                 torn.append("a version has the counts of another")
-            same = np.array_equal(first[0], version.items.stats)
-            for block, before in zip(version.items.factors, first[1], strict=True):
+            same = np.array_equal(first[0], items.column(COUNT))
+            for block, before in zip(factors_of(items), first[1], strict=True):
                 same = same and np.array_equal(block, before)
             if not same:
                 torn.append("a version changed while it was read")
@@ -259,7 +270,7 @@ def test_readers_see_whole_versions_while_the_follower_applies_deltas() -> None:
             thread.join()
         sys.setswitchinterval(interval)
     assert torn == []
-    assert replica.current().items.stats[0, COUNT] == 7
+    assert replica.current().items.column(COUNT)[0] == 7
 
 
 def test_untouched_blocks_are_shared_between_versions() -> None:
@@ -267,14 +278,14 @@ def test_untouched_blocks_are_shared_between_versions() -> None:
     replica = replica_of(learned)
     learned.commit(0, [Click("u1", f"i{item}") for item in range(6_000)])
     replica.load()
-    before = replica.current().items.factors
+    before = factors_of(replica.current().items)
     entries = learned.commit(0, [Click("u1", "i0")])
     touched = {
         int(row) // 1024
         for row in replica.current().items.map.find(entries[0].change.tables["item_factors"].keys)
     }
     replica.apply(entries)
-    after = replica.current().items.factors
+    after = factors_of(replica.current().items)
     changed = {i for i in range(6) if before[i] is not after[i]}
     assert changed == touched
     assert len(changed) <= 3  # an item and two negatives
@@ -329,7 +340,8 @@ def test_users_that_come_and_go_take_no_more_than_those_who_stay() -> None:
         learned.commit(0, [Click(f"u{i}", "a") for i in range(start, start + 1_000)])
         users = followed(learned, replica).users
     assert users.n_users <= 1_024
-    for view in users.tables.values():
+    for view in (users.meta, users.met, users.factor_rows):
+        assert view is not None
         n_chunks = sum(chunk is not None for chunk in view.chunks)
         assert n_chunks <= 3  # 4,096 rows each; 20,000 users would fill five
 

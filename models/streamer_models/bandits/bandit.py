@@ -19,6 +19,7 @@ from streamer_models.bandits.linear_statistics import (
 from streamer_models.counters.decay import CELLS_WIDTH, EPOCH_HALF_LIVES, WEIGHT_BITS, half_lives_ms
 from streamer_models.state.id_table import META_FIRST_OFFSET
 from streamer_models.state.protocols import Batch
+from streamer_models.state.readable import Readable, ReadColumns, ReadDecayed, ReadRows
 from streamer_models.state.table import ARM, Change, Keys, Merge, Slots, Table, TableSpec
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class Bandit:
     per_arm
         Whether each arm has a linear model of its own, beside the shared one: 4 * d^2 bytes an
         arm, 16 * d^2 where evidence fades.
+
+    Attributes
+    ----------
+    statistics, arm_statistics, outcomes, rates
+        Its tables as they are read; ``arm_statistics`` is None without ``per_arm``.
     """
 
     def __init__(
@@ -72,19 +78,39 @@ class Bandit:
         self.half_lives = half_lives_ms(half_lives_s)
         self.half_life_ms = round(1000 * half_life_s)
         self.per_arm = per_arm
-
-    def tables(self) -> Sequence[TableSpec]:
-        width = statistics_width(self.n_features)
+        width = statistics_width(n_features)
         fades = self.half_life_ms > 0
         merge, width = (Merge.DECAYED, CELLS_WIDTH * width) if fades else (Merge.SUM, width)
-        rates_width = N_RATES * CELLS_WIDTH * len(self.half_lives)
-        return (
-            TableSpec(STATISTICS, "slot", merge, "i8", width),
-            TableSpec(OUTCOMES, ARM, Merge.SUM, "i8", 4),
-            TableSpec(RATES, ARM, Merge.DECAYED, "i8", rates_width),
-            TableSpec(CURSOR, "slot", Merge.REPLACE, "i8", CURSOR_WIDTH),
-            *([TableSpec(ARM_STATISTICS, ARM, merge, "i8", width)] if self.per_arm else []),
+        self.statistics = ReadRows(TableSpec(STATISTICS, "slot", merge, "i8", width))
+        self.arm_statistics = (
+            ReadRows(TableSpec(ARM_STATISTICS, ARM, merge, "i8", width), many_at_once=True)
+            if per_arm
+            else None
         )
+        unit = 2.0**-STATISTICS_BITS
+        self.outcomes = ReadColumns(
+            TableSpec(OUTCOMES, ARM, Merge.SUM, "i8", 4), units=(1, 1, unit, unit), totalled=True
+        )
+        self.rates = ReadDecayed(
+            TableSpec(
+                RATES, ARM, Merge.DECAYED, "i8", N_RATES * CELLS_WIDTH * len(self.half_lives)
+            ),
+            tuple(np.repeat(self.half_lives, N_RATES).tolist()),
+            totalled=True,
+        )
+
+    def tables(self) -> Sequence[TableSpec]:
+        return (
+            self.statistics.spec,
+            self.outcomes.spec,
+            self.rates.spec,
+            TableSpec(CURSOR, "slot", Merge.REPLACE, "i8", CURSOR_WIDTH),
+            *([self.arm_statistics.spec] if self.arm_statistics else []),
+        )
+
+    def readable(self) -> Sequence[Readable]:
+        of_arms = [self.arm_statistics] if self.arm_statistics else []
+        return self.statistics, self.outcomes, self.rates, *of_arms
 
     def initial(self, table: str, keys: Keys) -> None:
         """Statistics start from zero: the prior belongs to whoever reads them."""

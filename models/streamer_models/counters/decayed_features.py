@@ -25,6 +25,7 @@ from streamer_models.counters.decayed_counters import (
 )
 from streamer_models.counters.last_events import LastEvent, seconds_since, weight_of_last
 from streamer_models.state.protocols import Batch
+from streamer_models.state.readable import Readable, ReadRows
 from streamer_models.state.table import (
     FEATURE_ITEM,
     FEATURE_SURFACE,
@@ -81,6 +82,8 @@ class DecayedFeatures:
     counters, last_events
         By entity: what is counted, and the sets of event types whose last one is kept. An entity
         may be in one of them alone.
+    cells, last_ms
+        By entity: the tables of both as they are read.
     """
 
     def __init__(self, features: Sequence[DecayedFeature | LastEvent]) -> None:
@@ -116,6 +119,14 @@ class DecayedFeatures:
             entity: np.array([bits(types) for types in kinds], dtype=np.int64)
             for entity, kinds in self.last_events.items()
         }
+        self.cells = {
+            entity: _read(self.table(entity), entity, Merge.DECAYED, CELLS_WIDTH * len(counters))
+            for entity, counters in self.counters.items()
+        }
+        self.last_ms = {
+            entity: _read(self.last_table(entity), entity, Merge.MAX, len(kinds))
+            for entity, kinds in self.last_events.items()
+        }
         self._places = {feature.name: self._places_of(feature) for feature in features}
 
     @property
@@ -134,19 +145,12 @@ class DecayedFeatures:
         return f"last_{entity}"
 
     def tables(self) -> Sequence[TableSpec]:
-        """Counts merge over partitions; the times of last events are each partition's own."""
-        counts = [
-            (self.table(entity), entity, Merge.DECAYED, CELLS_WIDTH * len(counters))
-            for entity, counters in self.counters.items()
-        ]
-        last = [
-            (self.last_table(entity), entity, Merge.REPLACE, len(kinds))
-            for entity, kinds in self.last_events.items()
-        ]
-        return [
-            TableSpec(name, ID_ENTITY_OF.get(entity, "slot"), merge, "i8", width)
-            for name, entity, merge, width in (*counts, *last)
-        ]
+        """Counts merge over partitions; times of last events are each partition's own, and the
+        latest of them is read."""
+        return [reading.spec for reading in self.readable()]
+
+    def readable(self) -> Sequence[Readable]:
+        return [*self.cells.values(), *self.last_ms.values()]
 
     def initial(self, table: str, keys: Keys) -> None:
         """Counts start from zero."""
@@ -243,6 +247,11 @@ class DecayedFeatures:
         counted = self.counters[WHOLE]
         n = whole[counted.index(below)]
         return float(np.nan_to_num(whole[counted.index(above)]) / n) if n > 0 else np.nan
+
+
+def _read(name: str, entity: str, merge: Merge, width: int) -> ReadRows:
+    spec = TableSpec(name, ID_ENTITY_OF.get(entity, "slot"), merge, "i8", width)
+    return ReadRows(spec, many_at_once=True)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from streamer_models.state.protocols import Batch
-from streamer_models.state.table import Change, Keys, Merge, TableSpec
+from streamer_models.state.readable import Readable, ReadRows
+from streamer_models.state.table import USER, Change, Keys, Merge, TableSpec
 
 if TYPE_CHECKING:
     from streamer_models.state.partition import PartitionState
@@ -22,15 +23,24 @@ class UserHistory:
     ----------
     length
         Items kept, at 8 B each: 64 are 520 B a user.
+
+    Attributes
+    ----------
+    ring
+        Its table as it is read.
     """
 
     def __init__(self, *, length: int = 64) -> None:
         if length < 1:
             raise ValueError(f"history length {length} must be at least 1")
         self.length = length
+        self.ring = ReadRows(TableSpec("user_history", USER, Merge.RECENT, "u8", 1 + length))
 
     def tables(self) -> Sequence[TableSpec]:
-        return (TableSpec("user_history", "user", Merge.RECENT, "u8", 1 + self.length),)
+        return (self.ring.spec,)
+
+    def readable(self) -> Sequence[Readable]:
+        return (self.ring,)
 
     def initial(self, table: str, keys: Keys) -> None:
         """No table of it is shared."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from streamer_models.state.id_table import META_FIRST_OFFSET, keys_of
 from streamer_models.state.protocols import Batch
+from streamer_models.state.readable import Readable, ReadRows
 from streamer_models.state.table import USER, Change, Keys, Merge, TableSpec
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ class UserImpressions:
     ----------
     length
         Impressions kept, at 8 B each: 128 are 1 kB a user.
+
+    Attributes
+    ----------
+    ring
+        Its table as it is read.
     """
 
     TABLE: Final = "user_impressions"
@@ -61,9 +67,13 @@ class UserImpressions:
         if length < 1:
             raise ValueError(f"impressions length {length} must be at least 1")
         self.length = length
+        self.ring = ReadRows(TableSpec(self.TABLE, USER, Merge.RECENT, "u8", 1 + length))
 
     def tables(self) -> Sequence[TableSpec]:
-        return (TableSpec(self.TABLE, USER, Merge.RECENT, "u8", 1 + self.length),)
+        return (self.ring.spec,)
+
+    def readable(self) -> Sequence[Readable]:
+        return (self.ring,)
 
     def initial(self, table: str, keys: Keys) -> None:
         """No table of it is shared."""

@@ -3,7 +3,7 @@
 A maximum cannot be taken back from what was merged: once a partition drops an id, the latest event
 of the others would have to be known again, and whoever merged in another order would know another
 one. So these times are rows that a partition owns, and who reads several partitions keeps what each
-says and takes the latest of what is left (:mod:`streamer.scorer.replica.last_events`).
+says and takes the latest of what is left (:class:`streamer_models.state.table.Merge`, ``MAX``).
 """
 
 from __future__ import annotations

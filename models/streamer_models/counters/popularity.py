@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from streamer_models.counters.decay import CELLS_WIDTH, add_decayed, decayed_values, half_lives_ms
 from streamer_models.state.protocols import Batch
-from streamer_models.state.table import Change, Keys, Merge, TableSpec
+from streamer_models.state.readable import Readable, ReadColumns, ReadDecayed
+from streamer_models.state.table import ITEM, Change, Keys, Merge, TableSpec
 
 if TYPE_CHECKING:
     from streamer_models.state.partition import PartitionState
@@ -24,17 +25,27 @@ class Popularity:
     ----------
     half_lives_s
         Half-lives in seconds of event time, in the order of the columns of :meth:`trending`.
+
+    Attributes
+    ----------
+    counts, decayed
+        Its tables as they are read.
     """
 
     def __init__(self, *, half_lives_s: Sequence[float] = (3_600, 86_400, 604_800)) -> None:
         self.half_lives = half_lives_ms(half_lives_s)
+        width = CELLS_WIDTH * len(self.half_lives)
+        self.counts = ReadColumns(TableSpec("item_counts", ITEM, Merge.SUM, "i8", 1))
+        self.decayed = ReadDecayed(
+            TableSpec("item_popularity", ITEM, Merge.DECAYED, "i8", width),
+            tuple(self.half_lives.tolist()),
+        )
 
     def tables(self) -> Sequence[TableSpec]:
-        width = CELLS_WIDTH * len(self.half_lives)
-        return (
-            TableSpec("item_counts", "item", Merge.SUM, "i8", 1),
-            TableSpec("item_popularity", "item", Merge.DECAYED, "i8", width),
-        )
+        return self.counts.spec, self.decayed.spec
+
+    def readable(self) -> Sequence[Readable]:
+        return self.counts, self.decayed
 
     def initial(self, table: str, keys: Keys) -> None:
         """Counts start from zero."""

@@ -9,8 +9,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.factorization.factors import Factorization, read_factors
 from streamer_models.state.fixed_point import LANES, UNIT, as_floats, clipped, dots, stepped
 from streamer_models.state.protocols import Batch
+from streamer_models.state.readable import Readable
 from streamer_models.state.seeding import initial_rows
 from streamer_models.state.table import (
     FIXED_POINT_BITS,
@@ -32,7 +34,7 @@ _TOTAL_UNIT = float(1 << FIXED_POINT_BITS)
 _ROW_ZERO = np.zeros(1, dtype=np.int32)
 
 
-class BiasedMF:
+class BiasedMF(Factorization):
     """Rating of item i by user u is ``μ + b_u + b_i + p_u · q_i`` (Koren, Bell & Volinsky 2009).
 
     μ is the mean of all ratings so far. Stochastic gradient descent on the squared error, both
@@ -70,6 +72,9 @@ class BiasedMF:
                 f" factor_rate={factor_rate} above 0"
             )
         self.n_factors = n_factors
+        self.user_factors, self.item_factors = read_factors(
+            "user_rating_factors", "item_rating_factors", n_factors
+        )
         self.bias_rate = bias_rate
         self.factor_rate = factor_rate
         self.bias_regularization = bias_regularization
@@ -80,10 +85,13 @@ class BiasedMF:
     def tables(self) -> Sequence[TableSpec]:
         """User and item rows are factors and bias; ``rating_totals`` is one row: sum, count."""
         return (
-            TableSpec("user_rating_factors", "user", Merge.REPLACE, "f4", self.n_factors + 1),
-            TableSpec("item_rating_factors", "item", Merge.SUM, "i4", self.n_factors + 1),
+            self.user_factors.spec,
+            self.item_factors.spec,
             TableSpec("rating_totals", "global", Merge.SUM, "i8", 2),
         )
+
+    def readable(self) -> Sequence[Readable]:
+        return self.user_factors, self.item_factors
 
     def initial(self, table: str, keys: Keys) -> NDArray[np.int32] | None:
         """Small random factors and a bias of zero."""

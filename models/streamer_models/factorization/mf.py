@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.factorization.factors import Factorization, read_factors
 from streamer_models.factorization.mf_step import LOSSES, all_finite, candidate_rows, learn_implicit
 from streamer_models.factorization.negatives import NegativeSampler
 from streamer_models.state.fixed_point import as_floats
 from streamer_models.state.protocols import Batch
+from streamer_models.state.readable import Readable
 from streamer_models.state.seeding import initial_rows
 from streamer_models.state.table import Change, Keys, Merge, TableSpec
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from streamer_models.state.shared import SharedState
 
 
-class ImplicitMF:
+class ImplicitMF(Factorization):
     """Score of user u for item i is ``p_u · q_i + b_i``, learned against drawn negatives.
 
     A positive reward is one step of the weight it names against ``n_negatives`` items; a negative
@@ -69,6 +71,9 @@ class ImplicitMF:
                 " that at least 0 and below 1"
             )
         self.n_factors = n_factors
+        self.user_factors, self.item_factors = read_factors(
+            "user_factors", "item_factors", n_factors
+        )
         self.loss = loss
         self.learning_rate = learning_rate
         self.regularization = regularization
@@ -84,11 +89,14 @@ class ImplicitMF:
 
     def tables(self) -> Sequence[TableSpec]:
         return (
-            TableSpec("user_factors", "user", Merge.REPLACE, "f4", self.n_factors + 1),
-            TableSpec("item_factors", "item", Merge.SUM, "i4", self.n_factors + 1),
+            self.user_factors.spec,
+            self.item_factors.spec,
             TableSpec("item_adagrad", "item", Merge.SUM, "i8", 2),
             self.sampler.table(),
         )
+
+    def readable(self) -> Sequence[Readable]:
+        return self.user_factors, self.item_factors
 
     def initial(self, table: str, keys: Keys) -> NDArray[np.int32] | None:
         """Small random factors and a bias of zero."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.key_map import KeyMap
+from streamer_models.state.readable import ReadRows
 from streamer_models.state.table import IdChange, Keys, Merge, Rows, Slots, Table, TableSpec
 
 META_SLOT, META_LAST_OFFSET, META_LAST_TS, META_FIRST_OFFSET = range(4)
@@ -108,6 +109,11 @@ class IdTable:
             TableSpec(f"{entity}_meta", entity, Merge.REPLACE, "i8", 4),
             TableSpec(f"{entity}_sightings", "slot", Merge.REPLACE, "i8", 1),
         )
+
+    @classmethod
+    def readable(cls, entity: str) -> ReadRows:
+        """The row an id, for readers."""
+        return ReadRows(cls.specs(entity)[0])
 
     def __len__(self) -> int:
         return len(self._slot_of)

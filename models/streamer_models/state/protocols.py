@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.state.readable import Readable
 from streamer_models.state.table import Change, Keys, Slots, TableSpec
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ class Model(Protocol):
     def initial(self, table: str, keys: Keys) -> NDArray[Any] | None:
         """``(n, width)`` values that shared rows of new ids start from; None for zeros."""
 
+    def readable(self) -> Sequence[Readable]:
+        """Tables that are replicated for readers, and how each is read."""
+
     def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
         """Learn a batch. Rows of REPLACE, SUM and DECAYED tables are ``touch``-ed before they are
         written; RECENT and TOP tables are given changes by ``merge``.
@@ -80,6 +84,7 @@ class Model(Protocol):
 
 
 K = TypeVar("K", bound=Model)
+T = TypeVar("T")
 
 
 def model_of(models: Sequence[Model], kind: type[K]) -> K | None:
@@ -88,3 +93,8 @@ def model_of(models: Sequence[Model], kind: type[K]) -> K | None:
     A kind is there once at most: the names of its tables are its own.
     """
     return next((model for model in models if isinstance(model, kind)), None)
+
+
+def first_of(models: Sequence[Model], base: type[T]) -> T | None:
+    """The first of some models with a base in common; None where there is none."""
+    return next((model for model in models if isinstance(model, base)), None)

@@ -8,6 +8,7 @@ import numpy as np
 
 from streamer_models.state.key_map import KeyMap
 from streamer_models.state.protocols import Model
+from streamer_models.state.shared_ids import SharedIds
 from streamer_models.state.table import (
     ITEM,
     SHARED_ENTITIES,
@@ -21,56 +22,6 @@ from streamer_models.state.table import (
 )
 
 _NO_LIMIT = 1 << 31
-
-
-class SharedIds:
-    """Rows of the ids of one entity that at least one partition has admitted.
-
-    Attributes
-    ----------
-    map
-        Key → row.
-    keys
-        ``(capacity,)`` key of each row.
-    """
-
-    def __init__(self) -> None:
-        self.map = KeyMap()
-        self.keys: Keys = np.zeros(0, dtype=np.uint64)
-        self.n_rows = 0
-        self._n_owners = np.zeros(0, dtype=np.int32)
-        self._free: list[int] = []
-
-    def acquire(self, keys: Keys) -> tuple[Slots, Slots]:
-        """A partition admits ids: their ``(n,)`` rows, and those of them that are new."""
-        rows = self.map.find(keys)
-        missing = np.flatnonzero(rows < 0)
-        new = self._take(keys[missing]) if len(missing) else rows[:0]
-        rows[missing] = new
-        self._n_owners[rows] += 1
-        return rows, new
-
-    def _take(self, keys: Keys) -> Slots:
-        n_reused = min(len(keys), len(self._free))
-        reused = [self._free.pop() for _ in range(n_reused)]
-        n_fresh = len(keys) - n_reused
-        rows = np.array([*reused, *range(self.n_rows, self.n_rows + n_fresh)], dtype=np.int32)
-        self.n_rows += n_fresh
-        if self.n_rows > len(self.keys):
-            n_more = max(self.n_rows, 2 * len(self.keys), 256) - len(self.keys)
-            self.keys = np.concatenate([self.keys, np.zeros(n_more, np.uint64)])
-            self._n_owners = np.concatenate([self._n_owners, np.zeros(n_more, np.int32)])
-        self.keys[rows] = keys
-        self.map.insert(keys, rows)
-        return rows
-
-    def release(self, keys: Keys) -> None:
-        """A partition drops ids, its contributions already withdrawn; unowned rows are freed."""
-        rows = self.map.find(keys)
-        self._n_owners[rows] -= 1
-        unowned = rows[self._n_owners[rows] == 0]
-        self.map.remove(self.keys[unowned])
-        self._free.extend(unowned.tolist())
 
 
 class SharedState:

@@ -48,6 +48,9 @@ class Merge(StrEnum):
     TOP
         Pairs ``(key, weight)``: lists are added by key and the largest weights are kept.
         Approximate: what fell off a list is forgotten.
+    MAX
+        Each partition owns its row, at least 0, and who reads several takes the greatest of each
+        element. A maximum cannot be taken back, so readers keep what each partition says.
     """
 
     REPLACE = "replace"
@@ -55,6 +58,7 @@ class Merge(StrEnum):
     DECAYED = "decayed"
     RECENT = "recent"
     TOP = "top"
+    MAX = "max"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +169,8 @@ class TouchedSlots:
 
     def reserve(self, n_slots: int) -> None:
         if n_slots > len(self._flags):
-            self._flags = _grown(self._flags, n_slots)
-            self.order = _grown(self.order, n_slots)
+            self._flags = grown(self._flags, n_slots)
+            self.order = grown(self.order, n_slots)
 
     def add(self, slots: Slots) -> None:
         """Add slots; negative ones are passed over."""
@@ -242,10 +246,10 @@ class Table:
                 " evict first or raise the bound"
             )
         new_size = min(self.rows_max, max(n_rows, 2 * size, 256))
-        self.values = _grown(self.values, new_size)
+        self.values = grown(self.values, new_size)
         self._touched.reserve(new_size)
         if self._keep_before:
-            self._before = _grown(self._before, new_size)
+            self._before = grown(self._before, new_size)
 
     def touch(self, slots: Slots) -> None:
         """Say that rows ``slots`` (repeats allowed, negative ones skipped) are about to change."""
@@ -312,10 +316,11 @@ class Table:
 _NO_SLOTS = np.zeros(0, dtype=np.int32)
 
 
-def _grown(array: Array, size: int) -> Array:
-    grown = np.zeros((size, *array.shape[1:]), dtype=array.dtype)
-    grown[: len(array)] = array
-    return grown
+def grown(array: Array, n_rows: int) -> Array:
+    """Return a copy with more rows, zeros."""
+    larger: Array = np.zeros((n_rows, *array.shape[1:]), dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger
 
 
 def fold(spec: TableSpec, values: Array, slots: Slots, changes: Array) -> None:
@@ -342,6 +347,8 @@ def fold(spec: TableSpec, values: Array, slots: Slots, changes: Array) -> None:
         _fold_decayed(values, slots, changes)
     elif spec.merge is Merge.RECENT:
         _fold_recent(values, slots, changes)
+    elif spec.merge is Merge.MAX:
+        _fold_max(values, slots, changes)
     else:
         _fold_top(values, slots, changes)
 
@@ -384,6 +391,13 @@ def _fold_recent(values: Array, slots: Slots, changes: Array) -> None:
         n = values[row, 0]
         values[row, 1 + int(n) % length] = changes[i, 0]
         values[row, 0] = n + np.uint64(1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _fold_max(values: Array, slots: Slots, changes: Array) -> None:
+    for i in range(len(slots)):
+        for j in range(values.shape[1]):
+            values[slots[i], j] = max(values[slots[i], j], changes[i, j])
 
 
 def _fold_top(values: Array, slots: Slots, changes: Array) -> None:

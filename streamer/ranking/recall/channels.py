@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from streamer.catalogue.catalogue import Catalogue
 from streamer.events import Request
 from streamer.ranking.known_features import FeatureSource
-from streamer.scorer.replica.items import COUNT, DECAYED, ItemView, best
+from streamer.scorer.replica.columns import best
+from streamer.scorer.replica.items import COUNT, DECAYED, ItemView
 from streamer.scorer.replica.version import Version
 from streamer_models.state.id_table import keys_of
 from streamer_models.state.table import Keys, Slots
@@ -21,14 +22,14 @@ SILENT_BELOW = 1 / 16
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """What "popular now" is ordered by: a column of ``ItemView.stats`` and its fading since."""
+    """What "popular now" is ordered by: a column of :class:`ItemView` and its fading since."""
 
     column: int
     fade: float
 
     def values(self, items: ItemView, rows: Slots) -> NDArray[np.float32]:
         """``(n,)`` decayed counts now, or plain counts."""
-        values: NDArray[np.float32] = items.stats[rows, self.column] * np.float32(self.fade)
+        values: NDArray[np.float32] = items.column(self.column)[rows] * np.float32(self.fade)
         return values
 
 
@@ -113,7 +114,7 @@ def recall_trending(items: ItemView, trend: Trend, allowed: NDArray[np.bool_], n
     found = top[allowed[top]][:n]
     if len(found) < n and len(top) < items.n_rows:
         # So many of the most popular ones are ruled out that all have to be looked at.
-        values = np.where(allowed, items.stats[:, trend.column], -np.inf).astype(np.float32)
+        values = np.where(allowed, items.column(trend.column), -np.inf).astype(np.float32)
         found = best(values, n, items.keys)
     return found
 

@@ -10,27 +10,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.events import FeatureEntity
-from streamer.scorer.replica.id_rows import IdMap
+from streamer.scorer.replica.id_rows import IdView
 from streamer.scorer.replica.row_store import RowView
+from streamer.scorer.replica.tables import Tables
 from streamer.windows.value_table import largest
 from streamer_models.counters.decayed_counters import WHOLE
 from streamer_models.counters.decayed_features import DecayedFeatures, Remembered
 from streamer_models.counters.last_events import LastEvent
+from streamer_models.state.protocols import Model, model_of
 from streamer_models.state.table import Keys
+
+_ANY_KEY: Keys = np.zeros(1, dtype=np.uint64)
+"""Of the one row of the whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntityView:
-    """Rows of one kind of entity in one version; ``keys`` are those of the live ones."""
+    """Rows of one kind of entity in one version; what is not kept of it is None."""
 
-    map: IdMap
-    keys: Keys
+    ids: IdView
     cells: RowView | None
     last_ms: RowView | None
 
+    @classmethod
+    def of(cls, tables: Tables, model: DecayedFeatures, entity: str) -> EntityView:
+        """What a model remembers of an entity in a version."""
+        cells, last_ms = model.cells.get(entity), model.last_ms.get(entity)
+        either = cells or last_ms
+        assert either is not None, entity
+        return cls(
+            ids=tables.ids(either),
+            cells=None if cells is None else tables.read(cells),
+            last_ms=None if last_ms is None else tables.read(last_ms),
+        )
+
     def fill(self, rows: Remembered, keys: Keys) -> None:
         """Write what is remembered of ids into rows of nothing."""
-        at = self.map.find(keys)
+        at = self.ids.map.find(keys)
         for view, values in ((self.cells, rows.cells), (self.last_ms, rows.last_ms)):
             if view is not None:
                 places, found = view.rows(at)
@@ -50,6 +66,18 @@ class DecayedView:
     _of: Mapping[str, EntityView] = field(default_factory=dict)
     _whole: Remembered | None = None
     _tops: dict[tuple[str, int, int], Keys] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tables: Tables, models: Sequence[Model]) -> DecayedView:
+        """What the learner remembers in a version."""
+        model = model_of(models, DecayedFeatures)
+        if model is None:
+            return cls()
+        of = {entity: EntityView.of(tables, model, entity) for entity in model.counts_type}
+        whole = model.nothing(WHOLE, 1)
+        if WHOLE in of:
+            of[WHOLE].fill(whole, _ANY_KEY)
+        return cls(model, of, whole)
 
     def values(
         self, entity: FeatureEntity, keys: Keys, names: Sequence[str], at_ms: int
@@ -97,8 +125,9 @@ class DecayedView:
         if view is None:
             return np.zeros(0, dtype=np.uint64)
         assert feature is not None
-        values = self.values(feature.entity, view.keys, [name], at_ms)[:, 0]  # type: ignore[arg-type]
-        return largest(view.keys, -values if isinstance(feature, LastEvent) else values, n)
+        keys = view.ids.keys[view.ids.live]
+        values = self.values(feature.entity, keys, [name], at_ms)[:, 0]  # type: ignore[arg-type]
+        return largest(keys, -values if isinstance(feature, LastEvent) else values, n)
 
     def _model_of(self, entity: str, names: Sequence[str]) -> DecayedFeatures:
         features = {} if self.model is None else self.model.features

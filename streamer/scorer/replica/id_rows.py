@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.key_map import KeyMap
+from streamer_models.state.shared_ids import SharedIds
 from streamer_models.state.table import Keys, Slots
 
 _GONE = np.int32(np.iinfo(np.int32).max)
@@ -14,6 +19,40 @@ _CHANGES_SHARE = 16
 _ROWS_MIN = 1_024
 DEAD_SHARE_MAX = 0.25
 """Above this share of dead rows they are packed."""
+
+
+class RowsOfKeys(Protocol):
+    """An immutable map of keys to rows."""
+
+    def find(self, keys: Keys) -> Slots:
+        """``(n,)`` rows of ``keys``, -1 where absent."""
+
+    def find_one(self, key: int) -> int:
+        """Row of one key, -1 where absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdView:
+    """Rows of one entity in one version.
+
+    Attributes
+    ----------
+    generation
+        Rows keep their meaning within one; see :class:`IdRows`.
+    map
+        Keys of what lives → rows.
+    keys, names, live
+        Of each row, the first ``n_rows`` alone; ``live`` is False where the id is gone. Names are
+        there of items alone.
+    """
+
+    generation: int
+    n_rows: int
+    n_live: int
+    map: RowsOfKeys
+    keys: Keys
+    names: Sequence[str]
+    live: NDArray[np.bool_]
 
 
 class IdMap:
@@ -37,7 +76,7 @@ class IdMap:
         return int(self.find(np.array([key], dtype=np.uint64))[0])
 
 
-class IdRows:
+class IdRows(SharedIds):
     """Rows of the live ids of one entity, taken in order of admission.
 
     An id lives while at least one partition has it admitted. The row of a dropped id is dead and
@@ -51,53 +90,40 @@ class IdRows:
 
     Attributes
     ----------
-    map
-        Live keys, for the writer alone.
-    keys
-        ``(capacity,)``; the first ``n_rows`` are set.
     names
         ``n_rows`` ids as text, or none.
     """
 
     def __init__(self, *, keep_names: bool) -> None:
-        self.map = KeyMap()
-        self.keys: Keys = np.zeros(0, dtype=np.uint64)
+        super().__init__()
         self.names: list[str] = []
-        self.n_rows = 0
         self._keep_names = keep_names
-        self._n_owners = np.zeros(0, dtype=np.int32)
+        self._generation = 0
         self._base = KeyMap()
         self._changed_keys: Keys = np.zeros(0, dtype=np.uint64)
         self._changed_rows: Slots = np.zeros(0, dtype=np.int32)
-        self._published: tuple[IdMap, NDArray[np.bool_]] | None = None
+        self._published: IdView | None = None
 
     def admit(self, keys: Keys, names: tuple[bytes, ...]) -> Slots:
         """A partition admits ids; the rows of those that were not alive, rising."""
-        rows = self.map.find(keys)
-        missing = np.flatnonzero(rows < 0)
-        new: Slots = np.arange(self.n_rows, self.n_rows + len(missing), dtype=np.int32)
-        if len(missing):
-            self._reserve(self.n_rows + len(missing))
-            self.n_rows += len(missing)
-            rows[missing] = new
-            self.keys[new] = keys[missing]
-            if self._keep_names:
-                self.names += [names[i].decode() for i in missing.tolist()]
-            self.map.insert(keys[missing], new)
-            self._change(keys[missing], new)
-        self._n_owners[rows] += 1
+        if self._keep_names:
+            missing = np.flatnonzero(self.map.find(keys) < 0)
+            self.names += [names[i].decode() for i in missing.tolist()]
+        _, new = self.acquire(keys)
+        self._change(self.keys[new], new)
         return new
 
     def release(self, keys: Keys) -> Slots:
         """A partition drops ids; the rows of those that nobody has any more: they are dead."""
-        rows = self.map.find(keys)
-        assert len(rows) == 0 or rows.min() >= 0, "an id is dropped that was not admitted"
-        self._n_owners[rows] -= 1
-        dead: Slots = rows[self._n_owners[rows] == 0]
-        if len(dead):
-            self.map.remove(self.keys[dead])
-            self._change(self.keys[dead], np.full(len(dead), _GONE))
+        dead = super().release(keys)
+        self._change(self.keys[dead], np.full(len(dead), _GONE))
         return dead
+
+    def find(self, keys: Keys) -> Slots:
+        """``(n,)`` rows of ids that are alive."""
+        rows = self.map.find(keys)
+        assert rows.min(initial=0) >= 0, "a change of an id that is not admitted"
+        return rows
 
     @property
     def too_many_dead(self) -> bool:
@@ -112,19 +138,31 @@ class IdRows:
         self.n_rows = len(kept)
         self.map = KeyMap()
         self.map.insert(self.keys, np.arange(len(kept), dtype=np.int32))
+        self._generation += 1
         self._rebase()
         self._published = None
         return kept
 
-    def publish(self) -> tuple[IdMap, NDArray[np.bool_]]:
-        """The map as it is now, and ``(n_rows,)`` whether each row is alive; both immutable."""
+    def publish(self) -> IdView:
+        """The ids as they are now, immutable; the view before where nothing changed since."""
         if self._published is None:
             if len(self._changed_keys) > max(_CHANGES_MIN, len(self.map) // _CHANGES_SHARE):
                 self._rebase()
             changed = KeyMap()
             changed.insert(self._changed_keys, self._changed_rows)
-            self._published = IdMap(self._base, changed), self._n_owners[: self.n_rows] > 0
+            self._published = IdView(
+                generation=self._generation,
+                n_rows=self.n_rows,
+                n_live=len(self.map),
+                map=IdMap(self._base, changed),
+                keys=self.keys[: self.n_rows],
+                names=self.names,
+                live=self._n_owners[: self.n_rows] > 0,
+            )
         return self._published
+
+    def _give_back(self, unowned: Slots) -> None:
+        """Rows that are dead until all are packed."""
 
     def _rebase(self) -> None:
         live = np.flatnonzero(self._n_owners[: self.n_rows] > 0).astype(np.int32)
@@ -133,12 +171,57 @@ class IdRows:
         self._changed_keys, self._changed_rows = self._changed_keys[:0], self._changed_rows[:0]
 
     def _change(self, keys: Keys, rows: Slots) -> None:
-        self._changed_keys = np.concatenate([self._changed_keys, keys])
-        self._changed_rows = np.concatenate([self._changed_rows, rows])
-        self._published = None
+        if len(keys):
+            self._changed_keys = np.concatenate([self._changed_keys, keys])
+            self._changed_rows = np.concatenate([self._changed_rows, rows])
+            self._published = None
 
-    def _reserve(self, n_rows: int) -> None:
-        n_more = max(n_rows, 2 * len(self.keys), _ROWS_MIN) - len(self.keys)
-        if n_rows > len(self.keys):
-            self.keys = np.concatenate([self.keys, np.zeros(n_more, np.uint64)])
-            self._n_owners = np.concatenate([self._n_owners, np.zeros(n_more, np.int32)])
+
+class IndexMap:
+    """Keys that are plain indices: each is its own row."""
+
+    def __init__(self, n_rows: int) -> None:
+        self._n_rows = n_rows
+
+    def find(self, keys: Keys) -> Slots:
+        """``(n,)`` rows of ``keys``, -1 beyond the last."""
+        return np.where(keys < self._n_rows, keys, np.uint64(0)).astype(np.int32) - (
+            keys >= self._n_rows
+        )
+
+    def find_one(self, key: int) -> int:
+        """Row of one key, -1 beyond the last."""
+        return key if key < self._n_rows else -1
+
+
+class IndexRows:
+    """Rows of a table that is keyed by a plain index: as many as were ever written, all alive."""
+
+    too_many_dead = False
+
+    def __init__(self) -> None:
+        self.n_rows = 0
+        self._published: IdView | None = None
+
+    def find(self, keys: Keys) -> Slots:
+        """``(n,)`` rows, which are there from now on."""
+        n_rows = int(keys.max(initial=np.uint64(0))) + 1 if len(keys) else 0
+        if n_rows > self.n_rows:
+            self.n_rows = n_rows
+            self._published = None
+        return keys.astype(np.int32)
+
+    def publish(self) -> IdView:
+        """The rows as they are now, immutable."""
+        if self._published is None:
+            n_rows = self.n_rows
+            self._published = IdView(
+                generation=0,
+                n_rows=n_rows,
+                n_live=n_rows,
+                map=IndexMap(n_rows),
+                keys=np.arange(n_rows, dtype=np.uint64),
+                names=(),
+                live=np.ones(n_rows, dtype=np.bool_),
+            )
+        return self._published

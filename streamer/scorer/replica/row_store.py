@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numba
@@ -13,6 +14,11 @@ from streamer_models.state.table import Array, Slots, TableSpec, fold
 CHUNK_BITS = 12
 """By default 2^12 rows are allocated at once: 4,096 * 520 B (a history of 64) = 2 MB."""
 CHUNK_ROWS = 1 << CHUNK_BITS
+_CHUNK_BYTES = 1 << 21
+"""Of wider rows, such as 8 kB of statistics, fewer are allocated at once."""
+_MANY_CHUNK_BITS = 17
+_MANY_CHUNK_BYTES = 1 << 23
+"""131,072 rows * 64 B (two counters) = 8 MB: some hundred rows are read from one or two chunks."""
 _ABSENT = -1
 
 
@@ -57,6 +63,14 @@ class RowView:
                 found = np.empty((len(inside), stored.shape[1]), dtype=stored.dtype)
             _take_rows(found, stored, chunks, places, chunk)
         return inside, found
+
+
+def chunk_bits(spec: TableSpec, *, many_at_once: bool) -> int:
+    """Return the ``chunk_bits`` that suit a table, and how it is read."""
+    bits, n_bytes = (
+        (_MANY_CHUNK_BITS, _MANY_CHUNK_BYTES) if many_at_once else (CHUNK_BITS, _CHUNK_BYTES)
+    )
+    return max(0, min(bits, round(math.log2(n_bytes / spec.row_bytes))))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -106,6 +120,7 @@ class RowStore:
         self._n_live = np.zeros(0, dtype=np.int64)  # rows alive in each chunk
         self._tail = -1
         self._n_tail = self._chunk_rows
+        self._view: RowView | None = None
         nothing: Array = np.zeros((0, spec.width), dtype=spec.dtype)
         # Compiled here, so that no request waits for it.
         _take_rows(nothing, nothing, self._positions, self._positions, 0)
@@ -143,11 +158,15 @@ class RowStore:
 
     def drop(self, rows: Slots) -> None:
         """Forget rows; they are absent again."""
+        if not len(rows):
+            return
+        self._view = None
         self._abandon(rows)
         self._positions[rows] = _ABSENT
 
     def pack(self, kept: Slots) -> None:
         """Renumber: row ``kept[i]`` becomes row ``i``, the others are gone (and were dropped)."""
+        self._view = None
         self._positions = self._positions[kept]
         numbers = np.arange(len(kept), dtype=np.int32)
         present = self._positions >= 0
@@ -159,11 +178,17 @@ class RowStore:
             self._owners[chunk] = owners
 
     def publish(self, n_rows: int) -> RowView:
-        """The rows as they are now, immutable."""
-        self.reserve(n_rows)
-        return RowView(self._positions[:n_rows].copy(), tuple(self._chunks), self._chunk_bits)
+        """The rows as they are now, immutable; the view before where nothing was written since."""
+        if self._view is None:
+            self.reserve(n_rows)
+            positions = self._positions[:n_rows].copy()
+            self._view = RowView(positions, tuple(self._chunks), self._chunk_bits)
+        return self._view
 
     def _append(self, rows: Slots, values: Array) -> None:
+        if not len(rows):
+            return
+        self._view = None
         self._abandon(rows)
         start = 0
         while start < len(rows):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from streamer.scorer.replica.arms import BanditView
 from streamer.scorer.replica.decayed_features import DecayedView
 from streamer.scorer.replica.items import ItemView
+from streamer.scorer.replica.tables import Tables
 from streamer.scorer.replica.users import UserView
+from streamer_models.state.protocols import Model, model_of
+
+K = TypeVar("K", bound=Model)
 
 _NAME_MAX = 256
 """Bound of ``model_version`` in a message."""
@@ -19,20 +24,57 @@ _NAME_MAX = 256
 class Version:
     """Parameters after certain commits; immutable, so readers need no lock.
 
+    ``items``, ``users``, ``bandit`` and ``decayed`` read some of the tables in terms of their
+    models; whatever else a model declares is read from ``tables``.
+
     Attributes
     ----------
     model_version
         Which commits: see :func:`version_name`.
     watermark_ms
         Greatest event time applied in any partition.
+    models
+        Whose tables these are.
+    tables
+        All tables that the models declare readable.
     """
 
     model_version: str
     watermark_ms: int
+    models: Sequence[Model]
+    tables: Tables
     items: ItemView
     users: UserView
     bandit: BanditView
     decayed: DecayedView
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        watermark_ms: int,
+        models: Sequence[Model],
+        tables: Tables,
+        *,
+        before: Version | None,
+    ) -> Version:
+        """The version that follows another."""
+        return cls(
+            model_version=name,
+            watermark_ms=watermark_ms,
+            models=models,
+            tables=tables,
+            items=ItemView.of(tables, models),
+            users=UserView.of(tables, models),
+            bandit=BanditView.of(
+                tables, models, watermark_ms, None if before is None else before.bandit
+            ),
+            decayed=DecayedView.of(tables, models),
+        )
+
+    def model(self, kind: type[K]) -> K | None:
+        """The model of a kind among those whose tables these are; None where there is none."""
+        return model_of(self.models, kind)
 
 
 def version_name(versions: Mapping[int, int]) -> str:

@@ -1,0 +1,169 @@
+"""All readable tables merged over all partitions: what the follower of their commits writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from streamer.scorer.replica.id_rows import IdRows, IdView, IndexRows
+from streamer.scorer.replica.merged_table import MergedTable, TableView
+from streamer.scorer.replica.tables import Tables
+from streamer_models.state.id_table import IdTable
+from streamer_models.state.protocols import Model
+from streamer_models.state.readable import Readable
+from streamer_models.state.table import (
+    ID_ENTITIES,
+    ITEM,
+    USER,
+    Change,
+    IdChange,
+    Keys,
+    Rows,
+    check_specs,
+)
+
+_NO_KEYS = np.zeros(0, dtype=np.uint64)
+
+Views = dict[str, tuple[Readable, TableView]]
+
+
+class MergedState:
+    """Merged rows of every table that the models declare readable, and of users' last events.
+
+    For the follower thread alone, but for what :meth:`publish` makes. Partitions may be read in any
+    order, each partition's commits in theirs. Where a foreign producer spread one user over several
+    partitions, the last write to a row counts.
+
+    Parameters
+    ----------
+    models
+        Whose tables are read, and who say what new rows start from.
+    """
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        tables = [MergedTable(IdTable.readable(USER), None)]
+        tables += [MergedTable(reading, model) for model in models for reading in model.readable()]
+        check_specs([table.spec for table in tables])
+        self._entities = {entity: _Ids(entity) for entity in (USER, ITEM)}
+        self._indices: list[_Indices] = []
+        self._of: dict[str, _Ids | _Indices] = {}
+        for table in tables:
+            self._of[table.spec.name] = self._rows_of(table)
+
+    def _rows_of(self, table: MergedTable) -> _Ids | _Indices:
+        entity = table.spec.entity
+        if entity not in ID_ENTITIES:
+            self._indices.append(_Indices(table))
+            return self._indices[-1]
+        ids = self._entities.setdefault(entity, _Ids(entity))
+        ids.tables[table.spec.name] = table
+        return ids
+
+    def load(
+        self,
+        partition: int,
+        names: Mapping[str, tuple[Keys, tuple[bytes, ...]]],
+        tables: Mapping[str, Rows],
+    ) -> None:
+        """Take a partition's checkpoint: its ids by entity, and its rows in full."""
+        for entity, (keys, id_names) in names.items():
+            if entity in self._entities:
+                self._entities[entity].admit(IdChange(keys, id_names, _NO_KEYS))
+        for name, rows in tables.items():
+            if name in self._of and len(rows):
+                self._of[name].load(partition, name, rows)
+
+    def apply(self, partition: int, change: Change) -> None:
+        """Take a commit: withdrawals, then ids dropped and admitted, then what was learned."""
+        self._add(partition, change.withdrawn)
+        for entity, ids in change.ids.items():
+            if entity in self._entities:
+                self._entities[entity].release(partition, ids.removed)
+                self._entities[entity].admit(ids)
+        self._add(partition, change.tables)
+
+    def _add(self, partition: int, tables: Mapping[str, Rows]) -> None:
+        for name, rows in tables.items():
+            if name in self._of and len(rows):
+                self._of[name].add(partition, name, rows)
+
+    def publish(self, watermark_ms: int) -> Tables:
+        """All rows as they are now, immutable; only what changed is copied."""
+        ids: dict[str, IdView] = {}
+        views: Views = {}
+        for entity, of_entity in self._entities.items():
+            ids[entity] = of_entity.publish(watermark_ms, views)
+        for index in self._indices:
+            ids[index.table.spec.name] = index.publish(watermark_ms, views)
+        return Tables(ids, views)
+
+
+class _Ids:
+    """The tables of one entity, by the rows of its ids."""
+
+    def __init__(self, entity: str) -> None:
+        self.tables: dict[str, MergedTable] = {}
+        self._ids = IdRows(keep_names=entity == ITEM)
+
+    def admit(self, ids: IdChange) -> None:
+        """A partition admits ids: new ones have a row at its initial value."""
+        rows = self._ids.admit(ids.added, ids.names)
+        if not len(rows):
+            return
+        for table in self.tables.values():
+            table.reserve(self._ids.n_rows)
+            table.start(rows, self._ids.keys[rows])
+
+    def release(self, partition: int, keys: Keys) -> None:
+        """A partition drops ids."""
+        if not len(keys):
+            return
+        dead = self._ids.release(keys)
+        rows = self._ids.map.find(keys)
+        for table in self.tables.values():
+            table.drop(dead)
+            table.release(partition, keys, rows)
+
+    def add(self, partition: int, name: str, rows: Rows) -> None:
+        at = self._ids.find(rows.keys)
+        self.tables[name].add(partition, rows.keys, at, rows.values)
+
+    def load(self, partition: int, name: str, rows: Rows) -> None:
+        at = self._ids.find(rows.keys)
+        self.tables[name].load(partition, rows.keys, at, rows.values)
+
+    def publish(self, watermark_ms: int, views: Views) -> IdView:
+        """The rows as they are now, their tables put among ``views``."""
+        if self._ids.too_many_dead:
+            kept = self._ids.pack()
+            for table in self.tables.values():
+                table.pack(kept)
+        ids = self._ids.publish()
+        for name, table in self.tables.items():
+            views[name] = table.reading, table.publish(ids, watermark_ms)
+        return ids
+
+
+class _Indices:
+    """A table keyed by a plain index: its rows stay."""
+
+    def __init__(self, table: MergedTable) -> None:
+        self.table = table
+        self._rows = IndexRows()
+
+    def add(self, partition: int, name: str, rows: Rows) -> None:
+        at = self._rows.find(rows.keys)
+        self.table.reserve(self._rows.n_rows)
+        self.table.add(partition, rows.keys, at, rows.values)
+
+    def load(self, partition: int, name: str, rows: Rows) -> None:
+        at = self._rows.find(rows.keys)
+        self.table.reserve(self._rows.n_rows)
+        self.table.load(partition, rows.keys, at, rows.values)
+
+    def publish(self, watermark_ms: int, views: Views) -> IdView:
+        """The rows as they are now, the table put among ``views``."""
+        ids = self._rows.publish()
+        views[self.table.spec.name] = self.table.reading, self.table.publish(ids, watermark_ms)
+        return ids

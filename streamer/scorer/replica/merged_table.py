@@ -1,0 +1,152 @@
+"""One table merged over all partitions by its merge kind, kept in the way in which it is read."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamer.scorer.replica.columns import ColumnStore, ColumnView
+from streamer.scorer.replica.factor_blocks import FactorStore, FactorView
+from streamer.scorer.replica.id_rows import IdView
+from streamer.scorer.replica.row_store import RowStore, RowView, chunk_bits
+from streamer_models.state.protocols import Model
+from streamer_models.state.readable import Readable, ReadFactors, ReadRows
+from streamer_models.state.shared_ids import SharedIds
+from streamer_models.state.table import ID_ENTITIES, Array, Keys, Merge, Slots, TableSpec
+
+TableView = RowView | ColumnView | FactorView
+
+
+class MergedTable:
+    """Merged rows of one table: initial value and what the partitions contributed, or what the
+    partition wrote that owns the row. For the follower thread alone.
+
+    Parameters
+    ----------
+    reading
+        The table, and how it is read.
+    model
+        What new rows start from; None: zeros.
+    """
+
+    def __init__(self, reading: Readable, model: Model | None) -> None:
+        self.reading = reading
+        self.spec = reading.spec
+        self._model = model
+        self._rows = _store(reading)
+        self._said = _Said(self.spec) if self.spec.merge is Merge.MAX else None
+
+    def reserve(self, n_rows: int) -> None:
+        """Have at least ``n_rows`` rows."""
+        self._rows.reserve(n_rows)
+
+    def start(self, rows: Slots, keys: Keys) -> None:
+        """Bring rows of new ids to their initial values."""
+        if self.spec.shared and self._model is not None and len(rows):
+            initial = self._model.initial(self.spec.name, keys)
+            if initial is not None:
+                self._rows.put(rows, initial)
+
+    def add(self, partition: int, keys: Keys, rows: Slots, changes: Array) -> None:
+        """Take what a partition changed, of ids that are alive."""
+        if self._said is not None:
+            self._said.put(partition, keys, changes)
+        self._rows.merge(rows, changes)
+
+    def load(self, partition: int, keys: Keys, rows: Slots, values: Array) -> None:
+        """Take whole rows of a partition's checkpoint: its own rows, or its contributions."""
+        if self.spec.merge in (Merge.REPLACE, Merge.RECENT):
+            self._rows.put(rows, values)
+        else:
+            self.add(partition, keys, rows, values)
+
+    def release(self, partition: int, keys: Keys, rows: Slots) -> None:
+        """A partition has dropped ids, its contributions already withdrawn; ``rows`` are -1 of
+        those that nobody has any more."""
+        if self._said is None:
+            return
+        self._said.drop(partition, keys)
+        alive = rows >= 0
+        self._rows.put(rows[alive], self._said.greatest(keys[alive]))
+
+    def drop(self, dead: Slots) -> None:
+        """Forget the rows of ids that nobody has any more."""
+        self._rows.drop(dead)
+
+    def pack(self, kept: Slots) -> None:
+        """Renumber: row ``kept[i]`` becomes row ``i``."""
+        self._rows.pack(kept)
+
+    def publish(self, ids: IdView, watermark_ms: int) -> TableView:
+        """The rows as they are now, immutable; the view before where nothing changed since."""
+        if isinstance(self._rows, RowStore):
+            return self._rows.publish(ids.n_rows)
+        return self._rows.publish(ids, watermark_ms)
+
+
+def _store(reading: Readable) -> RowStore | ColumnStore | FactorStore:
+    if isinstance(reading, ReadRows):
+        bits = chunk_bits(reading.spec, many_at_once=reading.many_at_once)
+        return RowStore(reading.spec, chunk_bits=bits)
+    if isinstance(reading, ReadFactors):
+        return FactorStore(reading)
+    return ColumnStore(reading)
+
+
+class _Said:
+    """What each partition says of a MAX table: some 40 B and the row for each id and partition that
+    has it.
+
+    A maximum cannot be withdrawn from, so it is made anew of what the others say where a partition
+    drops an id. What is known is then a function of what the partitions hold, however and in
+    whatever order a replica came to know it. Rows that stay (plain indices) need none of it.
+    """
+
+    def __init__(self, spec: TableSpec) -> None:
+        self._spec = spec
+        self._of: dict[int, _PartitionRows] = {}
+        self._needed = spec.entity in ID_ENTITIES
+
+    def put(self, partition: int, keys: Keys, values: Array) -> None:
+        """Take what a partition says now; it only rises while the partition has the id."""
+        if self._needed:
+            of = self._of.setdefault(partition, _PartitionRows(self._spec))
+            of.put(keys, values)
+
+    def drop(self, partition: int, keys: Keys) -> None:
+        if partition in self._of:
+            self._of[partition].drop(keys)
+
+    def greatest(self, keys: Keys) -> Array:
+        """``(n, width)`` over all partitions, zeros of ids that none has."""
+        greatest: Array = np.zeros((len(keys), self._spec.width), dtype=self._spec.dtype)
+        for of in self._of.values():
+            np.maximum(greatest, of.take(keys), out=greatest)
+        return greatest
+
+
+class _PartitionRows:
+    """Rows of one partition by key."""
+
+    def __init__(self, spec: TableSpec) -> None:
+        self._ids = SharedIds()
+        self._values: Array = np.zeros((0, spec.width), dtype=spec.dtype)
+
+    def put(self, keys: Keys, values: Array) -> None:
+        at = self._ids.map.find(keys)
+        if (new := at < 0).any():
+            at[new], _ = self._ids.acquire(keys[new])
+            n_more = len(self._ids.keys) - len(self._values)
+            if n_more:
+                more = np.zeros((n_more, self._values.shape[1]), dtype=self._values.dtype)
+                self._values = np.concatenate([self._values, more])
+        self._values[at] = values
+
+    def drop(self, keys: Keys) -> None:
+        self._ids.release(keys[self._ids.map.find(keys) >= 0])
+
+    def take(self, keys: Keys) -> Array:
+        """``(n, width)``, zeros of ids that it does not have."""
+        found: Array = np.zeros((len(keys), self._values.shape[1]), dtype=self._values.dtype)
+        at = self._ids.map.find(keys)
+        found[at >= 0] = self._values[at[at >= 0]]
+        return found
