@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from streamer.commands.screen import errors, output, write_file
 from streamer.config import load_config
 from streamer.errors import ConfigError
 
@@ -114,7 +114,8 @@ def ope(
     result = OpeResult(opened, survey, policy, settings, evaluation)
     _show(result.table(), result.remarks(), survey)
     if json is not None:
-        _write(json, msgspec.json.format(msgspec.json.encode(result.as_json()), indent=2))
+        as_json = msgspec.json.format(msgspec.json.encode(result.as_json()), indent=2)
+        write_file(json, as_json + b"\n")
 
 
 def _open_log(
@@ -194,7 +195,7 @@ def _bar() -> Iterator[Watch]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("reading", total=None)
         doing = "reading"
 
@@ -211,18 +212,10 @@ def _bar() -> Iterator[Watch]:
 
 
 def _show(table: object, remarks: Iterator[str], survey: Survey) -> None:
-    console, errors = Console(), Console(stderr=True)
-    console.print(table)
+    output.print(table)
     for remark in remarks:
-        console.print(remark, highlight=False, markup=False, soft_wrap=True)
+        output.print(remark, highlight=False, markup=False, soft_wrap=True)
     for malformed in survey.malformed:
         errors.print(
             f"  {malformed}", style="yellow", highlight=False, markup=False, soft_wrap=True
         )
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content + b"\n")
-    except OSError as error:
-        raise ConfigError(f"--json {path} can't be written ({error})") from error

@@ -1,0 +1,69 @@
+"""The commands ``streamer request`` and ``streamer subscribe``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from streamer.commands.options import BrokerOption, ConfigOption, configured
+from streamer.commands.screen import output
+
+
+def request(
+    user: Annotated[str, typer.Argument(help="Who asks.")],
+    k: Annotated[
+        int | None, typer.Option("--k", min=1, max=500, help="How many items; default: configured.")
+    ] = None,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0.01, help="How long to wait, in seconds.")
+    ] = 5.0,
+    json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+) -> None:
+    """Ask for recommendations and print the answer."""
+    from streamer.client import Recommender
+    from streamer.events import encode
+
+    with Recommender(config=configured(config, bootstrap_servers)) as recommender:
+        answer = recommender.recommend(user, k=k, timeout_s=timeout_s)
+    if json:
+        sys.stdout.write(encode(answer).decode() + "\n")
+        return
+    table = Table("rank", "item", "score", "reason", title=f"for {escape(user)}")
+    for item in answer.items:
+        table.add_row(
+            str(item.rank), escape(item.item_id), f"{item.score:.3f}", escape(item.reason)
+        )
+    output.print(table if answer.items else f"nothing to recommend to {escape(user)} yet")
+
+
+def subscribe(
+    user: Annotated[
+        str | None, typer.Option("--user", help="Only this user's recommendations.")
+    ] = None,
+    start: Annotated[
+        str, typer.Option("--from", help="`latest`: from now on; `earliest`: all that are kept.")
+    ] = "latest",
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+) -> None:
+    """Print recommendations as they are made, one JSON object a line, until Ctrl-C."""
+    from streamer.application.signals import stopped_by_signals
+    from streamer.client import Subscriber
+    from streamer.events import encode
+
+    if start not in ("latest", "earliest"):
+        raise typer.BadParameter(f"{start!r} is neither latest nor earliest", param_hint="--from")
+    settings = configured(config, bootstrap_servers)
+    with (
+        Subscriber(config=settings, user_id=user, start=start) as subscriber,  # type: ignore[arg-type]
+        stopped_by_signals(subscriber.stop),
+    ):
+        for recommendation in subscriber:
+            sys.stdout.write(encode(recommendation).decode() + "\n")
+            sys.stdout.flush()

@@ -1,0 +1,63 @@
+"""Options that several commands have, and the configuration that they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamer.config import Config, load_config
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="Configuration file; by default streamer.toml, if there is one."),
+]
+BrokerOption = Annotated[
+    str | None,
+    typer.Option("--bootstrap-servers", help="The Kafka broker, HOST:PORT[,HOST:PORT …]."),
+]
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="The parameter store: redis://… or sqlite:PATH.")
+]
+MetricsOption = Annotated[
+    int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port.")
+]
+AloneOption = Annotated[
+    bool,
+    typer.Option(
+        "--alone",
+        help="Take all partitions without joining a consumer group; run only one such process.",
+    ),
+]
+
+
+def configured(
+    path: Path | None,
+    bootstrap_servers: str | None = None,
+    store: str | None = None,
+    metrics_port: int | None = None,
+) -> Config:
+    """Return the configuration of a file, the environment and the flags given."""
+    flags = {
+        "kafka.bootstrap_servers": bootstrap_servers,
+        "store.url": store,
+        "metrics.port": metrics_port,
+    }
+    return load_config(path, flags=flags)
+
+
+def number_of(option: str, text: str) -> float:
+    """Return the number that an option was given.
+
+    Raises
+    ------
+    typer.BadParameter
+        When it is none.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is neither a number nor `max`", param_hint=option
+        ) from None

@@ -1,0 +1,60 @@
+"""The command ``streamer publish``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from streamer.commands.options import BrokerOption, ConfigOption, configured, number_of
+from streamer.commands.screen import counted_progress, errors, output
+
+
+def publish(
+    log: Annotated[
+        str, typer.Argument(help="JSON lines, CSV, TSV, Parquet, a MovieLens folder, or a name.")
+    ],
+    speed: Annotated[
+        str, typer.Option("--speed", help="`max`, or seconds of the log a second: 1 is real time.")
+    ] = "max",
+    mapping: Annotated[
+        str | None,
+        typer.Option("--map", help="Names of the log's fields: user_id=userId,ts=timestamp:s …"),
+    ] = None,
+    event_type: Annotated[
+        str | None, typer.Option("--type", help="Type of all events, where the log has none.")
+    ] = None,
+    rebase: Annotated[
+        bool, typer.Option("--rebase", help="Give each event the time at which it is published.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first malformed line.")
+    ] = False,
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+) -> None:
+    """Publish a log of events (and its items)."""
+    from streamer.client import Publisher
+    from streamer_producers.datasets import open_log
+    from streamer_producers.publishing import publish_log
+
+    pace = None if speed == "max" else number_of("--speed", speed)
+    opened = open_log(log, mapping=mapping, event_type=event_type, strict=strict)
+    with (
+        Publisher(config=configured(config, bootstrap_servers)) as publisher,
+        counted_progress("publishing", opened.n_estimated) as (bar, task),
+    ):
+        done = publish_log(
+            opened,
+            publisher,
+            speed=pace,
+            rebase=rebase,
+            on_progress=lambda sent: bar.update(task, completed=sent.n_events),
+        )
+    rate = done.n_events / max(done.elapsed_s, 1e-9)
+    output.print(
+        f"{done.n_events:,} events and {done.n_items:,} items published in {done.elapsed_s:.1f} s"
+        f" ({rate:,.0f} events/s), {done.n_malformed:,} malformed lines"
+    )
+    for malformed in opened.malformed:
+        errors.print(f"  {malformed}", style="yellow", highlight=False, markup=False)

@@ -1,0 +1,73 @@
+"""Tables of what a replay found, on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from streamer.commands.screen import output, show_malformed
+
+if TYPE_CHECKING:
+    from streamer.replay.result import Numbers, Result
+    from streamer.replay.sweep import Sweep
+
+
+def show_result(result: Result) -> None:
+    """Print the metrics of each model."""
+    configuration = result.configuration
+    metrics = _shown_metrics(result)
+    table = Table("model", *metrics, "events/s", title=escape(result.log.name))
+    table.columns[0].overflow = "fold"
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    for model, values in result.metrics.items():
+        rate = f"{values['events_per_s'] or 0:,.0f}"
+        errors = result.standard_errors[model]
+        # The first metric's error says enough of the size of chance, and the table fits.
+        cells = [_cell(values, errors if name == metrics[0] else {}, name) for name in metrics]
+        table.add_row(escape(model), *cells, rate)
+    output.print(table)
+    output.print(
+        f"{result.events_scored:,} events scored after {configuration.warmup:g} of the log as"
+        f" warm-up, {result.events_learned:,} learned, in {result.elapsed_s:.1f} s"
+        f" ({result.events_per_s:,.0f} events/s)",
+        highlight=False,
+    )
+    show_malformed(result.log.n_malformed, result.log.malformed)
+
+
+def show_sweep(sweep: Sweep) -> None:
+    """Print the metrics of each model at each value of a knob."""
+    from streamer.replay.sweep import change_text
+
+    metrics = _shown_metrics(sweep.runs[0].result)
+    change = f"{metrics[0]} against {sweep.runs[0].value}"
+    title = escape(f"{sweep.knob} on {sweep.runs[0].result.log.name}")
+    table = Table(sweep.knob, "model", *metrics, change, "events/s", title=title)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for run in sweep.runs:
+        for model, values in run.result.metrics.items():
+            cells = [_cell(values, {}, name) for name in metrics]
+            changed = change_text(sweep.change(run, model)) if run is not sweep.runs[0] else "–"
+            rate = f"{values['events_per_s'] or 0:,.0f}"
+            table.add_row(run.value, escape(model), *cells, changed, rate)
+    output.print(table)
+    show_malformed(sweep.runs[0].result.log.n_malformed, sweep.runs[0].result.log.malformed)
+
+
+def _shown_metrics(result: Result) -> Sequence[str]:
+    """The lists' own metrics are in the JSON and in the report."""
+    found = next(iter(result.metrics.values()))
+    hidden = ("map@", "hit_rate@", "serendipity@", "novelty@", "diversity@", "events_")
+    return [name for name in found if not name.startswith(hidden)]
+
+
+def _cell(values: Numbers, errors: Numbers, metric: str) -> str:
+    value, error = values[metric], errors.get(metric)
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if error is None else f"{value:.4f} [dim]± {error:.4f}[/]"

@@ -1,0 +1,87 @@
+"""The commands ``streamer learn``, ``score``, ``up`` and ``demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamer.commands.options import (
+    AloneOption,
+    BrokerOption,
+    ConfigOption,
+    MetricsOption,
+    StoreOption,
+    configured,
+)
+from streamer.commands.screen import output
+from streamer.logs import log_to_stderr
+
+
+def learn(
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+    store: StoreOption = None,
+    metrics_port: MetricsOption = None,
+    alone: AloneOption = False,
+) -> None:
+    """Run a learner: events in, parameters out, until SIGTERM."""
+    from streamer.application.processes import run_learner
+
+    log_to_stderr()
+    run_learner(configured(config, bootstrap_servers, store, metrics_port), alone=alone)
+
+
+def score(
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+    store: StoreOption = None,
+    metrics_port: MetricsOption = None,
+    alone: AloneOption = False,
+) -> None:
+    """Run a scorer: requests in, recommendations and decisions out, until SIGTERM."""
+    from streamer.application.processes import run_scorer
+
+    log_to_stderr()
+    run_scorer(configured(config, bootstrap_servers, store, metrics_port), alone=alone)
+
+
+def up(
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Run learner and scorer on this machine, and a broker where none is configured."""
+    from streamer.application.local import run_up
+
+    run_up(configured(config, bootstrap_servers, store), config, output)
+
+
+def demo(
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=5.0, help="How long users act, after the start.")
+    ] = 60.0,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the summary here as JSON.")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="Stream a real log (a path or a name) in place of users."),
+    ] = None,
+    bootstrap_servers: BrokerOption = None,
+    store: StoreOption = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the simulated users.")] = 0,
+) -> None:
+    """Watch the whole system at work: simulated users, broker, learner, scorer."""
+    from streamer.demo.demo import DemoOptions, run_demo
+
+    options = DemoOptions(
+        seconds=seconds,
+        json_path=json,
+        dataset=dataset,
+        bootstrap_servers=bootstrap_servers,
+        store=store,
+        seed=seed,
+    )
+    run_demo(options, output)
