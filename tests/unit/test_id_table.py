@@ -31,7 +31,7 @@ def _admit(table: IdTable, names: Sequence[str], *, offset: int = 0) -> list[int
             plan = table.plan(rest)
         n = plan.n_ready
         offsets = np.arange(offset, offset + n)
-        table.apply(plan, n, rest, offsets)
+        table.apply(plan, n, offsets)
         admitted = plan.slots[:n] >= 0
         table.seen(plan.slots[:n][admitted], offsets[admitted], 1_000 * offsets[admitted])
         slots.extend(plan.slots[:n].tolist())
@@ -117,7 +117,11 @@ def test_a_late_event_does_not_turn_back_the_last_time() -> None:
 
 
 def test_two_ids_with_one_key_are_never_both_admitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streamer_models.state.id_table, "id_key", lambda name: len(name))
+    monkeypatch.setattr(
+        streamer_models.state.id_table,
+        "keys_of",
+        lambda ids: np.array([len(name) for name in ids], np.uint64),
+    )
     table = IdTable("user", rows_max=4)
     assert _admit(table, ["a", "b", "cc"]) == [0, -1, 1]
     assert _admit(table, ["b"], offset=3) == [-1]

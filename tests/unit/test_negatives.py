@@ -33,7 +33,7 @@ def _batch(
     """Feedback on items, admitting them at the offsets at which they are first met."""
     offsets = np.arange(offset, offset + len(items))
     plan = state.items.plan(items)
-    state.items.apply(plan, len(items), items, offsets)
+    state.items.apply(plan, len(items), offsets)
     state.reserve()
     return Batch(
         offsets=offsets,

@@ -189,7 +189,7 @@ class Bandit:
         arms = state.ids[ARM]
         plan = arms.plan(arm_ids)
         n = plan.n_ready
-        arms.apply(plan, n, arm_ids, offsets)
+        arms.apply(plan, n, offsets)
         state.reserve()
         slots = plan.slots[:n]
         known = slots >= 0
@@ -231,7 +231,7 @@ class Bandit:
 def _slots(examples: Examples, state: PartitionState) -> Slots:
     """``(n,)`` slots of the arms, -1 where there is none or a younger one than the example."""
     arms = state.ids[ARM]
-    slots = np.fromiter(map(arms.find, examples.arm_ids), dtype=np.int32, count=len(examples))
+    slots = arms.slots_of(examples.arm_ids)
     if len(arms.meta):
         younger = arms.meta.values[slots, META_FIRST_OFFSET] > examples.offsets
         slots[younger] = -1

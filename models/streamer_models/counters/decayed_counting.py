@@ -207,7 +207,7 @@ class _EntityEvents:
             names = [self._names[place] for place in at.tolist()]
             plan = self._ids.plan(names)
             assert plan.n_ready == len(names), "make_room() comes first"
-            self._ids.apply(plan, len(names), names, self._events.offsets[at])
+            self._ids.apply(plan, len(names), self._events.offsets[at])
             self._state.reserve()
             slots[missing] = plan.slots  # -1 where another id has the same key
         return places, slots

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import heapq
-from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import repeat
+from dataclasses import dataclass
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.state.admission import ADMITTED, REFUSED, UNSEEN, admit
+from streamer_models.state.id_column import IdColumn
 from streamer_models.state.key_map import KeyMap
+from streamer_models.state.name_map import NameMap, distinct
 from streamer_models.state.readable import ReadRows
 from streamer_models.state.table import IdChange, Keys, Merge, Rows, Slots, Table, TableSpec
 
@@ -35,29 +35,37 @@ def id_key(name: bytes) -> int:
 
 
 def keys_of(ids: Sequence[str]) -> Keys:
-    """``(n,)`` keys of ids."""
-    return np.fromiter((id_key(each.encode()) for each in ids), np.uint64, len(ids))
+    """Return the ``(n,)`` keys of ids."""
+    return IdColumn.of(ids).keys()
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What :meth:`IdTable.plan` found for a run of names; nothing is changed yet.
+    """What :meth:`IdTable.plan` found for a run of ids; nothing is changed yet.
 
     Attributes
     ----------
     slots
         ``(n,)`` int32: -1 where the id is not (yet) admitted.
     n_ready
-        Names before which no eviction is needed; at most ``n``.
+        Ids before which no eviction is needed; at most ``n``.
+    admitted, refused, unseen
+        Indices, rising, of the ids that take a slot, of those whose key belongs to another live
+        id, and of those not sighted often enough.
+    keys
+        Of those that are admitted.
+    buckets
+        Sighting counters of ``unseen``.
     """
 
+    ids: IdColumn
     slots: Slots
     n_ready: int
-    positions: list[int]  # of the names to be admitted, rising; their keys and slots:
-    keys: list[int]
-    new_slots: list[int]
-    sightings: list[tuple[int, int]]  # (position, bucket) of those not admitted
-    refused: list[int]  # positions of names whose key belongs to another live id
+    admitted: NDArray[np.int64]
+    keys: Keys
+    refused: NDArray[np.int64]
+    unseen: NDArray[np.int64]
+    buckets: Slots
 
 
 class IdTable:
@@ -95,12 +103,11 @@ class IdTable:
         self.n_slots = 0
         self.n_evicted = 0
         self.n_refused = 0
-        self._slot_of: dict[str, int] = {}
-        self._names: list[bytes | None] = []
-        self._free: list[int] = []
-        self._unmapped: list[int] = []
-        self._added: list[int] = []
-        self._removed: list[int] = []
+        self._names = NameMap()
+        self._free: Slots = _NO_SLOTS  # rising
+        self._unmapped: list[Slots] = []
+        self._added: list[Slots] = []
+        self._removed: list[Keys] = []
 
     @staticmethod
     def specs(entity: str) -> tuple[TableSpec, TableSpec]:
@@ -116,134 +123,120 @@ class IdTable:
         return ReadRows(cls.specs(entity)[0])
 
     def __len__(self) -> int:
-        return len(self._slot_of)
+        return len(self._names)
 
     def find(self, name: str) -> int:
-        """Slot of an id, -1 where absent. Changes nothing."""
-        return self._slot_of.get(name, -1)
+        """Return the slot of an id, -1 where absent. Changes nothing."""
+        return int(self.slots_of([name])[0])
+
+    def slots_of(self, ids: Sequence[str]) -> Slots:
+        """Return the ``(n,)`` slots of ids, -1 where absent. Changes nothing."""
+        return self._names.find(IdColumn.of(ids))
 
     def name(self, slot: int) -> bytes:
-        name = self._names[slot]
-        assert name is not None, (self.entity, slot)
-        return name
+        """Return the id of a live slot in UTF-8."""
+        return self._names.name(slot)
 
     def take_unmapped(self) -> Slots:
-        """Live slots taken since the last call, rising: those the caller has no row for yet."""
-        slots = sorted({slot for slot in self._unmapped if self._names[slot] is not None})
+        """Return the live slots taken since the last call, rising: the caller has no row for them
+        yet."""
+        slots = np.unique(_joined(self._unmapped))
         self._unmapped.clear()
-        return np.array(slots, dtype=np.int32)
+        return slots[self._names.live[slots]]
 
     def live_slots(self) -> Slots:
-        """``(n,)`` slots of all live ids, rising."""
-        return np.sort(np.fromiter(self._slot_of.values(), dtype=np.int32, count=len(self)))
+        """Return the ``(n,)`` slots of all live ids, rising."""
+        return np.flatnonzero(self._names.live).astype(np.int32)
 
     def is_live(self, slots: Slots) -> NDArray[np.bool_]:
-        """``(n,)`` whether each slot holds an id now."""
-        found: NDArray[np.bool_] = self.map.find(self.keys[slots]) == slots
-        return found
+        """Return for ``(n,)`` slots whether each holds an id now."""
+        live: NDArray[np.bool_] = self._names.live[slots]
+        return live
 
     # --- admission: plan, then apply -----------------------------------------------------------
 
-    def plan(self, names: Sequence[str]) -> Resolution:
-        """Slots of ``names`` in order, admitting as it goes, without changing anything yet."""
-        found = map(self._slot_of.get, names, repeat(-1))
-        slots = np.fromiter(found, dtype=np.int32, count=len(names))
-        (missing,) = (slots < 0).nonzero()
-        plan = Resolution(slots, len(names), [], [], [], [], [])
+    def plan(self, ids: Sequence[str]) -> Resolution:
+        """Find the slots of ids in order, admitting as it goes, without changing anything yet."""
+        ids = IdColumn.of(ids)
+        slots = self._names.find(ids)
+        missing = np.flatnonzero(slots < 0)
         if len(missing) == 0:
-            return plan
-        missing_names = [names[position] for position in missing.tolist()]
-        distinct = list(dict.fromkeys(missing_names))
-        distinct_keys = [id_key(name.encode()) for name in distinct]
-        holders = self.map.find(np.array(distinct_keys, dtype=np.uint64)).tolist()
-        key_of = dict(zip(distinct, distinct_keys, strict=True))
-        # Keys of another live id.
-        refused = {key for key, holder in zip(distinct_keys, holders, strict=True) if holder >= 0}
-        new: dict[str, int] = {}
-        counts: dict[int, int] = {}
-        free = sorted(self._free)  # the lowest free slot first, then those never used
-        for position, name in zip(missing.tolist(), missing_names, strict=True):
-            slot = new.get(name, -1)
-            if slot < 0:
-                key = key_of[name]
-                if key in refused:
-                    plan.refused.append(position)
-                    continue
-                if not self._enough_sightings(key, counts):
-                    plan.sightings.append((position, key % SIGHTING_BUCKETS))
-                    continue
-                n_new = len(new)
-                slot = free[n_new] if n_new < len(free) else self.n_slots + n_new - len(free)
-                if slot >= self.rows_max:
-                    return replace(plan, n_ready=position)
-                new[name] = slot
-                refused.add(key)
-                plan.positions.append(position)
-                plan.keys.append(key)
-                plan.new_slots.append(slot)
-            slots[position] = slot
-        return plan
+            nothing = missing
+            return Resolution(ids, slots, len(ids), nothing, _NO_KEYS, nothing, nothing, _NO_SLOTS)
+        first, name_of = distinct(ids.take(missing))
+        keys = keys_of(ids.take(missing[first]))
+        different, key_of = np.unique(keys, return_inverse=True)
+        buckets = (keys % np.uint64(SIGHTING_BUCKETS)).astype(np.int32)
+        counted, bucket_of = np.unique(buckets, return_inverse=True)
+        found = np.full(len(missing), -1, dtype=np.int32)
+        outcome = np.full(len(missing), -1, dtype=np.int8)
+        n_ready = admit(
+            name_of,
+            key_of,
+            self.map.find(different) >= 0,
+            bucket_of,
+            self._n_sightings(counted),
+            self.sightings_min,
+            self._free,
+            self.n_slots,
+            self.rows_max,
+            found,
+            outcome,
+        )
+        slots[missing] = found
+        admitted, unseen = np.flatnonzero(outcome == ADMITTED), np.flatnonzero(outcome == UNSEEN)
+        return Resolution(
+            ids=ids,
+            slots=slots,
+            n_ready=int(missing[n_ready]) if n_ready < len(missing) else len(ids),
+            admitted=missing[admitted],
+            keys=keys[name_of[admitted]],
+            refused=missing[outcome == REFUSED],
+            unseen=missing[unseen],
+            buckets=buckets[name_of[unseen]],
+        )
 
-    def _enough_sightings(self, key: int, counts: dict[int, int]) -> bool:
-        if self.sightings_min == 1:
-            return True
-        bucket = key % SIGHTING_BUCKETS
-        if bucket not in counts:
-            stored = self.sightings.values
-            counts[bucket] = int(stored[bucket, 0]) if bucket < len(stored) else 0
-        counts[bucket] += 1
-        return counts[bucket] >= self.sightings_min
+    def _n_sightings(self, buckets: Slots) -> NDArray[np.int64]:
+        counts: NDArray[np.int64] = np.zeros(len(buckets), dtype=np.int64)
+        stored = buckets < len(self.sightings)  # all of them, or none
+        counts[stored] = self.sightings.values[buckets[stored], 0]
+        return counts
 
-    def apply(
-        self, plan: Resolution, n: int, names: Sequence[str], offsets: NDArray[np.int64]
-    ) -> None:
-        """Carry out a plan for its first ``n`` names, seen at ``offsets`` (``(n,)`` or more)."""
-        if plan.sightings:
-            buckets = np.array([b for at, b in plan.sightings if at < n], dtype=np.int32)
+    def apply(self, plan: Resolution, n: int, offsets: NDArray[np.int64]) -> None:
+        """Carry out a plan for its first ``n`` ids, seen at ``offsets`` (``(n,)`` or more)."""
+        n_unseen = int(np.searchsorted(plan.unseen, n))
+        if n_unseen:
+            buckets = plan.buckets[:n_unseen]
             self.sightings.reserve(SIGHTING_BUCKETS)
             self.sightings.touch(buckets)
             np.add.at(self.sightings.values[:, 0], buckets, 1)
-        self.n_refused += bisect_left(plan.refused, n)
-        n_admitted = bisect_left(plan.positions, n)
-        if n_admitted == 0:
+        self.n_refused += int(np.searchsorted(plan.refused, n))
+        at = plan.admitted[: np.searchsorted(plan.admitted, n)]
+        if len(at) == 0:
             return
-        new_slots = plan.new_slots[:n_admitted]
-        n_slots = max(self.n_slots, max(new_slots) + 1)
-        self.reserve(n_slots)
-        for slot in new_slots:
-            if not self._free:
-                break
-            if self._free[0] == slot:
-                heapq.heappop(self._free)
-        positions = plan.positions[:n_admitted]
-        slots = np.array(new_slots, dtype=np.int32)
-        keys = np.array(plan.keys[:n_admitted], dtype=np.uint64)
+        slots, keys = plan.slots[at], plan.keys[: len(at)]
+        # Free slots are taken from the lowest on, and those never used once there are none.
+        self._free = self._free[len(at) :]
+        self.n_slots = max(self.n_slots, int(slots.max()) + 1)
+        self.reserve(self.n_slots)
         self.meta.touch(slots)
-        _start_meta(self.meta.values, slots, offsets[positions])
+        _start_meta(self.meta.values, slots, offsets[at])
+        self._put(slots, keys, plan.ids.take(at))
+        self._added.append(slots)
+
+    def _put(self, slots: Slots, keys: Keys, ids: IdColumn) -> None:
         self.keys[slots] = keys
         self.map.insert(keys, slots)
-        for slot, position in zip(new_slots, positions, strict=True):
-            name = names[position]
-            self._names[slot] = name.encode()
-            self._slot_of[name] = slot
-        self.n_slots = n_slots
-        self._added += new_slots
-        self._unmapped += new_slots
-
-    def _put(self, slot: int, key: int, name: str, offset: int) -> None:
-        self._unmapped.append(slot)
-        self.n_slots = max(self.n_slots, slot + 1)
-        self._names[slot] = name.encode()
-        self._slot_of[name] = slot
-        self.keys[slot] = key
-        self.meta.values[slot] = (slot, offset, 0, offset)
+        self._names.insert(ids, slots)
+        self._unmapped.append(slots)
 
     def reserve(self, n_slots: int) -> None:
+        """Have room for slots below ``n_slots``."""
         self.meta.reserve(n_slots)
         size = len(self.meta)
         if size > len(self.keys):
             self.keys = np.concatenate([self.keys, np.zeros(size - len(self.keys), np.uint64)])
-            self._names.extend([None] * (size - len(self._names)))
+            self._names.reserve(size)
 
     def seen(self, slots: Slots, offsets: NDArray[np.int64], ts_ms: NDArray[np.int64]) -> None:
         """Note events of ids: the last offset and the greatest event time of each slot."""
@@ -267,40 +260,30 @@ class IdTable:
 
     def evict(self, slots: Slots) -> None:
         """Drop ids; their slots are free again."""
-        for slot in slots.tolist():
-            name = self.name(slot)
-            del self._slot_of[name.decode()]
-            self._removed.append(int(self.keys[slot]))
-            heapq.heappush(self._free, slot)
-            self._names[slot] = None
-        self.map.remove(self.keys[slots])
+        keys = self.keys[slots]
+        self._names.remove(slots)
+        self._removed.append(keys)
+        self.map.remove(keys)
         self.meta.values[slots] = 0
         self.n_evicted += len(slots)
-        self._trim()
-
-    def _trim(self) -> None:
-        """Let ``n_slots`` be the highest live slot + 1, as a reload would have it."""
-        n_slots = self.n_slots
-        while n_slots and self._names[n_slots - 1] is None:
-            n_slots -= 1
-        if n_slots < self.n_slots:
-            self._free = [slot for slot in self._free if slot < n_slots]
-            heapq.heapify(self._free)
-            self.n_slots = n_slots
+        # The highest live slot + 1, as a reload would have it.
+        live = self.live_slots()
+        self.n_slots = int(live[-1]) + 1 if len(live) else 0
+        free = np.sort(np.concatenate([self._free, slots]))
+        self._free = free[: np.searchsorted(free, self.n_slots)]
 
     def restore(self, change: IdChange, meta: Rows) -> None:
         """Admit again ids of a recorded change, at the slots their ``meta`` rows name."""
         order = np.argsort(meta.keys)
-        at = order[np.searchsorted(meta.keys, change.added, sorter=order)]
-        slots = meta.values[at, META_SLOT].astype(np.int32)
+        rows = meta.values[order[np.searchsorted(meta.keys, change.added, sorter=order)]]
+        slots = rows[:, META_SLOT].astype(np.int32)
         n_slots = max(self.n_slots, int(slots.max(initial=-1)) + 1)
-        free = set(self._free).union(range(self.n_slots, n_slots))
-        self._free = sorted(free.difference(slots.tolist()))
+        never_used = np.arange(self.n_slots, n_slots, dtype=np.int32)
+        self._free = np.setdiff1d(np.concatenate([self._free, never_used]), slots)
+        self.n_slots = n_slots
         self.reserve(n_slots)
-        for key, name, row in zip(change.added, change.names, meta.values[at], strict=True):
-            slot, first_offset = int(row[META_SLOT]), int(row[META_FIRST_OFFSET])
-            self._put(slot, int(key), name.decode(), first_offset)
-        self.map.insert(change.added, slots)
+        _start_meta(self.meta.values, slots, rows[:, META_FIRST_OFFSET])
+        self._put(slots, change.added, IdColumn.of_bytes(change.names))
 
     # --- what changed, and loading -------------------------------------------------------------
 
@@ -310,13 +293,10 @@ class IdTable:
         return len(self._added) > 0 or len(self._removed) > 0
 
     def changes(self) -> IdChange:
-        """Ids admitted and dropped since :meth:`settle`."""
-        added = np.array(self._added, dtype=np.int32)
-        return IdChange(
-            added=self.keys[added],
-            names=tuple(self.name(slot) for slot in self._added),
-            removed=np.array(self._removed, dtype=np.uint64),
-        )
+        """Return the ids admitted and dropped since :meth:`settle`."""
+        added = _joined(self._added)
+        removed = np.concatenate([_NO_KEYS, *self._removed])
+        return IdChange(added=self.keys[added], names=self._names.names(added), removed=removed)
 
     def settle(self) -> None:
         self._added.clear()
@@ -330,16 +310,19 @@ class IdTable:
         if len(keys) == 0:
             return
         slots = meta[:, META_SLOT].astype(np.int32)
-        self.reserve(int(slots.max()) + 1)
         self.n_slots = int(slots.max()) + 1
-        self.keys[slots] = keys
+        self.reserve(self.n_slots)
         self.meta.values[slots] = meta
-        for slot, name in zip(slots.tolist(), names, strict=True):
-            self._names[slot] = name
-            self._slot_of[name.decode()] = slot
-        self.map.insert(keys, slots)
-        self._unmapped += slots.tolist()
-        self._free = sorted(set(range(self.n_slots)).difference(slots.tolist()))
+        self._put(slots, keys, IdColumn.of_bytes(names))
+        self._free = np.setdiff1d(np.arange(self.n_slots, dtype=np.int32), slots)
+
+
+_NO_SLOTS: Slots = np.zeros(0, dtype=np.int32)
+_NO_KEYS: Keys = np.zeros(0, dtype=np.uint64)
+
+
+def _joined(parts: Sequence[Slots]) -> Slots:
+    return np.concatenate([_NO_SLOTS, *parts])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -141,8 +141,8 @@ def _learn_prefix(
     n = min(users.n_ready, items.n_ready)
     if n == 0:
         return 0, users.slots[:0], items.slots[:0]
-    state.users.apply(users, n, feedback.user_ids, feedback.offsets)
-    state.items.apply(items, n, feedback.item_ids, feedback.offsets)
+    state.users.apply(users, n, feedback.offsets)
+    state.items.apply(items, n, feedback.offsets)
     state.reserve()
     state.watermark_ms = max(state.watermark_ms, int(feedback.ts_ms[:n].max()))
     batch = _batch(feedback, users.slots[:n], items.slots[:n], state, rate_factor)

@@ -77,11 +77,12 @@ class OnePartition:
     def _admit(self, ids: IdTable, name: str, row: int) -> None:
         """Have an id at the slot that is its row. What a learner does beside this for batches, to
         expire and to evict ids, has no place where none ever goes."""
-        slot = ids.find(name)
-        if slot < 0:
-            ids.apply(ids.plan([name]), 1, [name], self._batch.offsets)
-            self.state.reserve()
-            slot = ids.find(name)
+        if row < ids.n_slots:  # rows are given in the order that ids come in, and stay
+            return
+        plan = ids.plan([name])
+        ids.apply(plan, 1, self._batch.offsets)
+        self.state.reserve()
+        slot = int(plan.slots[0])
         if slot != row:
             raise LearningError(
                 f"{ids.entity} {name!r} is at slot {slot}, not at row {row}: two ids share a 64-bit"

@@ -1,0 +1,253 @@
+"""Ids ↔ slots by the bytes of the ids: an arena of names, and open addressing on their hashes."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer_models.state.id_bytes import Bytes, Hashes, same_bytes
+from streamer_models.state.id_column import IdColumn
+from streamer_models.state.table import Slots
+
+Buckets = NDArray[np.uint64]
+Spans = NDArray[np.int64]
+"""``(n_slots, 2)``: start and end of each slot's name in the arena."""
+
+_BUCKETS_MIN = 64
+_ARENA_MIN = 1 << 12
+_SLOT = np.uint64(0xFFFFFFFF)
+"""Lower half of a bucket: the slot, all ones where it is free. The upper half is that of the hash,
+so that other ids are told apart without a look at their names."""
+_FREE = _SLOT
+
+
+class NameMap:
+    """Id → slot and slot → id. Two ids are the same where all their bytes are: a hash finds the
+    bucket and decides nothing.
+
+    At most half of the buckets are taken. The arena holds at most twice the bytes of the names
+    that were live when it was last made, or 4 kB: names that went are squeezed out when it is full.
+
+    Attributes
+    ----------
+    live
+        ``(n_slots,)`` whether each slot holds an id; not to be written to.
+    """
+
+    def __init__(self) -> None:
+        self.live: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._spans: Spans = np.zeros((0, 2), dtype=np.int64)
+        self._hashes: Hashes = np.zeros(0, dtype=np.uint64)
+        self._buckets: Buckets = np.full(_BUCKETS_MIN, _FREE)
+        self._arena: Bytes = np.zeros(_ARENA_MIN, dtype=np.uint8)
+        self._n_written = 0
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def arena_bytes(self) -> int:
+        """Size of the arena."""
+        return len(self._arena)
+
+    def find(self, ids: IdColumn) -> Slots:
+        """Return the ``(n,)`` slots of ids, -1 where absent."""
+        found: Slots = _find(
+            ids.data, ids.starts, ids.ends, ids.hashes, self._arena, self._spans, self._buckets
+        )
+        return found
+
+    def name(self, slot: int) -> bytes:
+        """Return the id of a live slot in UTF-8."""
+        return self.names(np.array([slot]))[0]
+
+    def names(self, slots: NDArray[np.integer]) -> tuple[bytes, ...]:
+        """Return the ids of live slots in UTF-8."""
+        assert self.live[slots].all(), slots
+        view = self._arena.data
+        return tuple([bytes(view[start:end]) for start, end in self._spans[slots].tolist()])
+
+    def reserve(self, n_slots: int) -> None:
+        """Have room for slots below ``n_slots``."""
+        more = n_slots - len(self.live)
+        if more > 0:
+            self._spans = np.concatenate([self._spans, np.zeros((more, 2), np.int64)])
+            self._hashes = np.concatenate([self._hashes, np.zeros(more, np.uint64)])
+            self.live = np.concatenate([self.live, np.zeros(more, np.bool_)])
+
+    def insert(self, ids: IdColumn, slots: Slots) -> None:
+        """Put ids that are absent, and different, at free slots."""
+        if len(ids) == 0:
+            return
+        self._make_room(int(ids.n_bytes.sum()))
+        needed = 2 * (self._n + len(ids))
+        if needed > len(self._buckets):
+            self._buckets = np.full(1 << int(needed - 1).bit_length(), _FREE)
+            _fill(self._buckets, self._hashes, np.flatnonzero(self.live))
+        self._n_written = _insert(
+            ids.data,
+            ids.starts,
+            ids.ends,
+            ids.hashes,
+            slots,
+            self._n_written,
+            self._arena,
+            self._spans,
+            self._hashes,
+            self._buckets,
+        )
+        self.live[slots] = True
+        self._n += len(ids)
+
+    def remove(self, slots: Slots) -> None:
+        """Free live slots, each given once."""
+        assert self.live[slots].all(), slots
+        _remove(slots, self._hashes, self._buckets)
+        self.live[slots] = False
+        self._n -= len(slots)
+
+    def _make_room(self, n_bytes: int) -> None:
+        if self._n_written + n_bytes <= len(self._arena):
+            return
+        live = np.flatnonzero(self.live)
+        n_live = int((self._spans[live, 1] - self._spans[live, 0]).sum())
+        # Twice what is needed: so a byte is moved once, on average, for a byte that is added.
+        arena = np.zeros(max(_ARENA_MIN, 2 * (n_live + n_bytes)), dtype=np.uint8)
+        self._n_written = _squeeze(live, self._arena, arena, self._spans)
+        self._arena = arena
+
+
+def distinct(ids: IdColumn) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each different id stands first, ``(m,)`` rising, and ``(n,)`` which of them
+    each id is."""
+    buckets = np.full(1 << max(2, int(2 * len(ids)).bit_length()), _FREE)
+    first, which = _distinct(ids.data, ids.starts, ids.ends, ids.hashes, buckets)
+    return first, which
+
+
+@numba.njit(cache=True, nogil=True)
+def _find(
+    data: Bytes,
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    hashes: Hashes,
+    arena: Bytes,
+    spans: Spans,
+    buckets: Buckets,
+) -> Slots:
+    found = np.full(len(starts), np.int32(-1))
+    mask = np.uint64(len(buckets) - 1)
+    for i in range(len(starts)):
+        n = ends[i] - starts[i]
+        at = hashes[i] & mask
+        while (buckets[at] & _SLOT) != _FREE:
+            if ((buckets[at] ^ hashes[i]) & ~_SLOT) == 0:
+                slot = np.int64(buckets[at] & _SLOT)
+                start = spans[slot, 0]
+                if spans[slot, 1] - start == n and same_bytes(data, starts[i], arena, start, n):
+                    found[i] = slot
+                    break
+            at = (at + np.uint64(1)) & mask
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _put(buckets: Buckets, hashed: np.uint64, slot: int) -> None:
+    mask = np.uint64(len(buckets) - 1)
+    at = hashed & mask
+    while (buckets[at] & _SLOT) != _FREE:
+        at = (at + np.uint64(1)) & mask
+    buckets[at] = (hashed & ~_SLOT) | np.uint64(slot)
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill(buckets: Buckets, hashes: Hashes, slots: NDArray[np.int64]) -> None:
+    for slot in slots:
+        _put(buckets, hashes[slot], slot)
+
+
+@numba.njit(cache=True, nogil=True)
+def _insert(
+    data: Bytes,
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    hashes: Hashes,
+    slots: Slots,
+    n_written: int,
+    arena: Bytes,
+    spans: Spans,
+    slot_hashes: Hashes,
+    buckets: Buckets,
+) -> int:
+    for i in range(len(starts)):
+        slot, end = slots[i], n_written + ends[i] - starts[i]
+        arena[n_written:end] = data[starts[i] : ends[i]]
+        spans[slot, 0], spans[slot, 1] = n_written, end
+        slot_hashes[slot] = hashes[i]
+        _put(buckets, hashes[i], slot)
+        n_written = end
+    return n_written
+
+
+@numba.njit(cache=True, nogil=True)
+def _remove(slots: Slots, hashes: Hashes, buckets: Buckets) -> None:
+    """Backward-shift deletion: what follows in a run moves up, so no tombstones are needed."""
+    mask, one = np.uint64(len(buckets) - 1), np.uint64(1)
+    for slot in slots:
+        hole = hashes[slot] & mask
+        while (buckets[hole] & _SLOT) != np.uint64(slot):
+            hole = (hole + one) & mask
+        probe = (hole + one) & mask
+        while (buckets[probe] & _SLOT) != _FREE:
+            home = hashes[np.int64(buckets[probe] & _SLOT)] & mask
+            # What is at `probe` may fill the hole if its home does not lie between the two.
+            if ((probe - home) & mask) >= ((probe - hole) & mask):
+                buckets[hole] = buckets[probe]
+                hole = probe
+            probe = (probe + one) & mask
+        buckets[hole] = _FREE
+
+
+@numba.njit(cache=True, nogil=True)
+def _squeeze(slots: NDArray[np.int64], arena: Bytes, squeezed: Bytes, spans: Spans) -> int:
+    """Copy the names of live slots, each behind the one before; the bytes written."""
+    n_written = 0
+    for slot in slots:
+        start, end = spans[slot, 0], spans[slot, 1]
+        squeezed[n_written : n_written + end - start] = arena[start:end]
+        spans[slot, 0], spans[slot, 1] = n_written, n_written + end - start
+        n_written += end - start
+    return n_written
+
+
+@numba.njit(cache=True, nogil=True)
+def _distinct(
+    data: Bytes,
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    hashes: Hashes,
+    buckets: Buckets,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    mask = np.uint64(len(buckets) - 1)
+    first = np.empty(len(starts), dtype=np.int64)
+    which = np.full(len(starts), -1)
+    n_distinct = 0
+    for i in range(len(starts)):
+        n = ends[i] - starts[i]
+        at = hashes[i] & mask
+        while (buckets[at] & _SLOT) != _FREE:
+            if ((buckets[at] ^ hashes[i]) & ~_SLOT) == 0:
+                known = np.int64(buckets[at] & _SLOT)
+                start = starts[first[known]]
+                if ends[first[known]] - start == n and same_bytes(data, starts[i], data, start, n):
+                    which[i] = known
+                    break
+            at = (at + np.uint64(1)) & mask
+        if which[i] < 0:
+            buckets[at] = (hashes[i] & ~_SLOT) | np.uint64(n_distinct)
+            first[n_distinct] = i
+            which[i] = n_distinct
+            n_distinct += 1
+    return first[:n_distinct], which
