@@ -149,9 +149,11 @@ def _table(store: str, folder: Path) -> MutableMapping[bytes, bytes]:
 def _counted(given: list[Event], table: MutableMapping[bytes, bytes]) -> tuple[float, int, int]:
     """µs of CPU an event once all keys are known, bytes the process grew by, records."""
     definitions = [each for each in feature_definitions(Config()) if each.held_by == "windows"]
-    engine = FeatureEngine(definitions, cells_max=1)
+    types = Config().event_types
+    engine = FeatureEngine(definitions, types, cells_max=1)
     source = Ingest(
         0,
+        types=types,
         n_partitions=1,
         entities=engine.entities,
         parents=engine.parents,
@@ -161,7 +163,9 @@ def _counted(given: list[Event], table: MutableMapping[bytes, bytes]) -> tuple[f
     )
     payloads: list[bytes | None] = [encode(each) for each in given]
     n, before = len(given), psutil.Process().memory_info().rss
-    shard = Shard(0, definitions, n_partitions=1, sources=[0], cells_max=10_000_000, table=table)
+    shard = Shard(
+        0, definitions, types, n_partitions=1, sources=[0], cells_max=10_000_000, table=table
+    )
     for at in range(0, n, 500):
         _take(source, shard, table, payloads, at)
     gc.collect()

@@ -14,11 +14,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from streamer.config import Config, FeatureConfig, Key, known_keys
-from streamer.config.keys import FEATURES, feature_key
+from streamer.config import Config, Key, known_keys
+from streamer.config.keys import NAMED, NamedTables
 from streamer.config.masking import masked
 from streamer.errors import StreamerError
-from streamer.events import EVENT_TYPES, json_schemas
+from streamer.events import json_schemas
 from streamer.ranking.columns import ranking_features
 
 _BLOCK = re.compile(r"(<!-- generated (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -124,29 +124,24 @@ def _sections() -> list[tuple[str, list[Key]]]:
 def _settings() -> str:
     parts = []
     for section, keys in _sections():
-        if section == FEATURES:
-            parts.append(_feature_settings(keys))
+        if section in NAMED:
+            parts.append(_named_settings(NAMED[section], keys))
             continue
         parts.append(f"### [{section}]\n\n{type(getattr(Config(), section)).__doc__}\n")
-        if section == "rewards":
-            keys = [_any_type(key) for key in keys[:2]]
         rows = [
             (f"`{key.name}`", f"`{masked(key.name, key.default)}`", key.allowed, key.description)
             for key in keys
         ]
-        if section == "rewards":
-            rows = [(name, "below", allowed, meaning) for name, _, allowed, meaning in rows]
         parts.append(_table(("key", "default", "allowed", "meaning"), rows))
-        if section == "rewards":
-            parts.append(_reward_defaults())
     return "\n".join(parts)
 
 
-def _feature_settings(defaults: Sequence[Key]) -> str:
-    fields = [feature_key(f"{FEATURES}.name.{name}") for name in FeatureConfig.__struct_fields__]
+def _named_settings(tables: NamedTables, defaults: Sequence[Key]) -> str:
+    section = tables.section
+    fields = [tables.key(f"{section}.name.{field}") for field in tables.table.__struct_fields__]
     rows = [
         (
-            f"`{FEATURES}.NAME.{key.name.rpartition('.')[2]}`",
+            f"`{section}.NAME.{key.name.rpartition('.')[2]}`",
             f"`{masked(key.name, key.default)}`",
             key.allowed,
             key.description,
@@ -158,34 +153,16 @@ def _feature_settings(defaults: Sequence[Key]) -> str:
     default_set = [
         (f"`{name}`", ", ".join(_assigned(key) for key in keys)) for name, keys in by_name
     ]
-    head = f"### [features.NAME]\n\n{FeatureConfig.__doc__}\n"
-    tables = (
-        _table(("key", "default", "allowed", "meaning"), rows),
-        _table(("default feature", "definition"), default_set),
+    head = f"### [{section}.NAME]\n\n{tables.table.__doc__}\n"
+    noun = tables.noun.partition(" ")[2]
+    table_of_defaults = _table((f"default {noun}", "definition"), default_set)
+    return "\n".join(
+        [head, _table(("key", "default", "allowed", "meaning"), rows), table_of_defaults]
     )
-    return "\n".join([head, *tables])
 
 
 def _assigned(key: Key) -> str:
     return f"`{key.name.rpartition('.')[2]} = {masked(key.name, key.default)}`"
-
-
-def _any_type(key: Key) -> Key:
-    section, _, name = key.name.split(".")
-    return Key(f"{section}.TYPE.{name}", key.type, key.default)
-
-
-def _reward_defaults() -> str:
-    keys = known_keys()
-    rows = [
-        (
-            name,
-            masked("", keys[f"rewards.{name}.weight"].default),
-            masked("", keys[f"rewards.{name}.value_range"].default),
-        )
-        for name in EVENT_TYPES
-    ]
-    return _table(("type", "weight", "value_range"), rows)
 
 
 def _example() -> str:

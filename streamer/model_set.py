@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from streamer.config import Config, FeatureDefinition, feature_definitions
-from streamer.events import EVENT_CODES
+from streamer.events import EventTypes
 from streamer.protocols import STORE_SCHEMA_VERSION, Layout
 from streamer.ranking.columns import feature_names
 from streamer_models.bandits.bandit import Bandit
@@ -65,18 +65,20 @@ def build_models(config: Config) -> list[Model]:
 
 def decayed_features(config: Config) -> list[DecayedFeature | LastEvent]:
     """The features that the learner holds, in the order of their names."""
-    return [_held(each) for each in feature_definitions(config) if each.held_by == "learner"]
+    types = config.event_types
+    held = (each for each in feature_definitions(config) if each.held_by == "learner")
+    return [_held(each, types) for each in held]
 
 
-def _held(feature: FeatureDefinition) -> DecayedFeature | LastEvent:
-    numerator = tuple(EVENT_CODES[name] for name in feature.numerator)
+def _held(feature: FeatureDefinition, types: EventTypes) -> DecayedFeature | LastEvent:
+    numerator = tuple(types.codes[name] for name in feature.numerator)
     if feature.measure == "recency":
         return LastEvent(name=feature.name, entity=feature.entity, types=numerator)
     return DecayedFeature(
         name=feature.name,
         entity=feature.entity,
         numerator=numerator,
-        denominator=tuple(EVENT_CODES[name] for name in feature.denominator),
+        denominator=tuple(types.codes[name] for name in feature.denominator),
         sums_values=feature.measure == "value",
         half_life_ms=feature.half_life_ms,
         smoothing=feature.smoothing,
@@ -117,7 +119,7 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
         ],
         "mf": config.mf,
         "popularity": config.popularity,
-        "rewards": config.rewards,
+        "event_types": config.events,
         "events": config.topics.events,
         "decisions": config.topics.decisions,
         "join": config.join,
@@ -126,7 +128,7 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
         "impressions": config.bandit.impressions,
         "bandit_half_life_s": config.bandit.half_life_s,
         "feature_rows_max": learner.feature_rows_max,
-        "counters": [] if features is None else [features.counters, features.last_events],
+        "counters": None if features is None else _counted(features, config.event_types),
     }
     digest = hashlib.blake2b(msgspec.json.encode(learned_from, order="sorted"), digest_size=8)
     return Layout(
@@ -135,6 +137,22 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
         tables=tuple(all_specs(models)),
         fingerprint=digest.hexdigest(),
     )
+
+
+def _counted(features: DecayedFeatures, types: EventTypes) -> object:
+    """What is counted, with types by their names: a code changes when a type is added."""
+
+    def named(codes: Sequence[int]) -> list[str]:
+        return [types.names[code] for code in codes]
+
+    counters = {
+        entity: [(named(each.types), each.half_life_ms, each.sums_values) for each in of_entity]
+        for entity, of_entity in features.counters.items()
+    }
+    return counters, {
+        entity: [named(kinds) for kinds in of_entity]
+        for entity, of_entity in features.last_events.items()
+    }
 
 
 def compile_kernels(models: Sequence[Model]) -> None:

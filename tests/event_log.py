@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from streamer.clock import SystemClock
-from streamer.config.settings import RewardsConfig
-from streamer.events import EVENT_CODES, Event, EventType, encode
+from streamer.config import Config
+from streamer.events import Event, encode
 from streamer.events.decoding import Rejected
 from streamer.learner.learner import Learner, RateFactor
-from streamer.learner.rewards import rewards
+from streamer.learner.rewards import Rewards
 from streamer.learner.settings import LearnerSettings
 from streamer.protocols import Layout, MessageBatch, ParameterStore
 from streamer.verify.parameters import Contents, image_contents
@@ -26,25 +26,24 @@ from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.mf import ImplicitMF
 from streamer_models.state.partition import Bounds, all_specs
 from streamer_models.state.protocols import Model
+from tests.default_types import CODES
 
 TOPIC = "events"
 START_MS = 1_700_000_000_000
-TYPES: tuple[EventType, ...] = ("click", "click", "like", "skip", "impression")
+TYPES: tuple[str, ...] = ("click", "click", "like", "skip", "impression")
 
 ITEM_RATE = DecayedFeature(
     name="item_rate",
     entity="item",
-    numerator=(EVENT_CODES["click"], EVENT_CODES["like"]),
-    denominator=(EVENT_CODES["impression"],),
+    numerator=(CODES["click"], CODES["like"]),
+    denominator=(CODES["impression"],),
     half_life_ms=20_000,
     smoothing=3.0,
 )
 USER_CLICKS = DecayedFeature(
-    name="user_clicks", entity="user", numerator=(EVENT_CODES["click"],), half_life_ms=60_000
+    name="user_clicks", entity="user", numerator=(CODES["click"],), half_life_ms=60_000
 )
-ITEM_RECENCY = LastEvent(
-    name="item_recency", entity="item", types=(EVENT_CODES["click"], EVENT_CODES["like"])
-)
+ITEM_RECENCY = LastEvent(name="item_recency", entity="item", types=(CODES["click"], CODES["like"]))
 
 # Small bounds, so that a few thousand events evict; a rare item is not admitted at once.
 SETTINGS = LearnerSettings(
@@ -117,8 +116,7 @@ class Dead(list[tuple[int, str]]):
         self.extend((int(batch.offsets[bad.index]), bad.reason) for bad in rejected)
 
 
-def default_rewards(types: Any, values: Any) -> Any:
-    return rewards(RewardsConfig(), types, values)
+default_rewards = Rewards(Config().events)
 
 
 def make_learner(

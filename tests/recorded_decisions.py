@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from streamer.config import Config
-from streamer.events import Decision, Event, EventType, encode, message_key, pack_features
+from streamer.events import Decision, Event, encode, message_key, pack_features
 from streamer.ranking.columns import feature_names
 from tests.recorded_stream import BROKEN, Message
 
@@ -26,7 +26,7 @@ SETTINGS: dict[str, object] = {
 """Decisions close, and items fall out at the bound, many times within a few minutes of events."""
 
 _N_USERS, _N_ITEMS, _N_CANDIDATES, _K = 300, 400, 10, 5
-_TYPES: tuple[EventType, ...] = ("click", "like", "skip", "impression")
+_TYPES: tuple[str, ...] = ("click", "like", "skip", "impression")
 
 _Timed = tuple[int, Message]
 
@@ -88,7 +88,7 @@ def _published(event: Event, late_ms: int, rng: np.random.Generator) -> Iterator
 
 def _event(
     event_id: str,
-    type_: EventType,
+    type_: str,
     user_id: str,
     item_id: str,
     ts: int,

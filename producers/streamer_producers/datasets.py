@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from streamer.errors import BadMessage, ConfigError
-from streamer.events import Item, decode_item
+from streamer.events import EventTypes, Item, decode_item
 from streamer_producers.download import BASE_URL, DATASETS, fetch
 from streamer_producers.formats import (
     Records,
@@ -31,6 +32,7 @@ def open_log(
     *,
     mapping: str | FieldMapping | None = None,
     event_type: str | None = None,
+    types: EventTypes | None = None,
     strict: bool = False,
     sort: bool | None = None,
     items: str | Path | None = None,
@@ -52,6 +54,9 @@ def open_log(
         None: under their own names, and times in ms. MovieLens needs none.
     event_type
         Makes all events of one type.
+    types
+        The types that are known (``Config.event_types``), where ``mapping`` does not say them;
+        None: the default ones.
     strict
         Stop at the first malformed line, instead of counting it.
     sort
@@ -66,10 +71,11 @@ def open_log(
     ConfigError
         When there is no such log, its format is unknown, or it lacks a column.
     """
-    if not isinstance(mapping, FieldMapping):
-        fields = None if mapping is None else parse_mapping(mapping)
-    else:
+    fields, types = None, types or EventTypes()
+    if isinstance(mapping, FieldMapping):
         fields = mapping
+    elif mapping is not None:
+        fields = parse_mapping(mapping, types)
     path = Path(path_or_name)
     if not path.exists():
         if str(path_or_name) not in DATASETS:
@@ -80,8 +86,10 @@ def open_log(
         path = fetch(str(path_or_name), cache=cache, base_url=base_url, show_progress=show_progress)
     catalogue = None if items is None else _item_file(Path(items))
     if _is_movielens(path, fields):
-        return _movielens(path, fields, event_type, strict, sort, catalogue)
-    chosen = (fields or FieldMapping()).with_type(event_type)
+        return _movielens(
+            path, fields or replace(MAPPING, types=types), event_type, strict, sort, catalogue
+        )
+    chosen = (fields or FieldMapping(types=types)).with_type(event_type)
     records, n_estimated = _table(path, chosen)
     return Log(
         path.name,
@@ -107,7 +115,7 @@ def _is_movielens(path: Path, mapping: FieldMapping | None) -> bool:
 
 def _movielens(
     path: Path,
-    mapping: FieldMapping | None,
+    mapping: FieldMapping,
     event_type: str | None,
     strict: bool,
     sort: bool | None,
@@ -124,7 +132,7 @@ def _movielens(
     return Log(
         ratings.path.name if ratings.member else layout.ratings,
         lambda: layout.rating_records(ratings),
-        (mapping or MAPPING).with_type(event_type),
+        mapping.with_type(event_type),
         n_estimated=ratings.n_lines_estimated(),
         sort=sort is not False,
         strict=strict,

@@ -13,7 +13,8 @@ from typing import Final, Literal, TypeGuard, get_args
 import msgspec
 
 from streamer.errors import BadMessage, ConfigError
-from streamer.events import EVENT_TYPES, Event, EventType, decode_event
+from streamer.events import Event, EventTypes, decode_event
+from streamer.events.types import section_of
 
 TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
 TIME_UNITS: Final[tuple[TimeUnit, ...]] = get_args(TimeUnit)
@@ -25,6 +26,7 @@ _PER_MS: Final = {
 }
 _FIELDS: Final = tuple(Event.__struct_fields__)
 _IDS: Final = ("event_id", "user_id", "item_id", "request_id")
+_DEFAULT: Final = EventTypes()
 _encoder = msgspec.json.Encoder()
 
 
@@ -42,11 +44,14 @@ class FieldMapping:
         Of ``ts``: since 1970 in s, ms, us or ns, or ISO 8601 (in UTC where no zone is given).
     event_type
         Of every event, whatever the log says; None: the log says.
+    types
+        The types that are known; a record of another one is malformed.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     time_unit: TimeUnit = "ms"
-    event_type: EventType | None = None
+    event_type: str | None = None
+    types: EventTypes = field(default=_DEFAULT, repr=False)
 
     def with_type(self, event_type: str | None) -> FieldMapping:
         """This mapping with all events of one type; None changes nothing.
@@ -58,9 +63,10 @@ class FieldMapping:
         """
         if event_type is None:
             return self
-        if not _is_event_type(event_type):
+        if event_type not in self.types:
             raise ConfigError(
-                f"type {event_type!r} is not an event type; choose one of {', '.join(EVENT_TYPES)}"
+                f"type {event_type!r} is no event type; add {section_of(event_type)} with its"
+                f" weight to the configuration, or choose among {', '.join(self.types.names)}"
             )
         return replace(self, event_type=event_type)
 
@@ -141,10 +147,10 @@ class EventMapper:
             payload = _encoder.encode(fields)
         except (TypeError, OverflowError, UnicodeEncodeError) as error:
             raise BadMessage(f"{_shown(record)} can't be written as JSON: {error}") from error
-        return decode_event(payload)
+        return decode_event(payload, self._mapping.types)
 
 
-def parse_mapping(text: str) -> FieldMapping:
+def parse_mapping(text: str, types: EventTypes = _DEFAULT) -> FieldMapping:
     """Read a mapping as people type it: ``FIELD=COLUMN,FIELD=COLUMN…``.
 
     ``ts=COLUMN:UNIT`` states the unit of time; ``type=click``, with any event type in the place of
@@ -163,7 +169,7 @@ def parse_mapping(text: str) -> FieldMapping:
     """
     columns: dict[str, str] = {}
     time_unit: TimeUnit = "ms"
-    event_type: EventType | None = None
+    event_type: str | None = None
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, column = (each.strip() for each in part.partition("="))
         if not equals or (name not in _FIELDS and not name.startswith("context.")):
@@ -173,7 +179,7 @@ def parse_mapping(text: str) -> FieldMapping:
             )
         if name in columns or (name == "type" and event_type is not None):
             raise ConfigError(f"mapping {text!r} gives {name!r} twice; give it once")
-        if name == "type" and _is_event_type(column):
+        if name == "type" and column in types:
             event_type = column
             continue
         before, colon, unit = column.rpartition(":")
@@ -185,11 +191,7 @@ def parse_mapping(text: str) -> FieldMapping:
                 )
             time_unit, column = unit, before
         columns[name] = column
-    return FieldMapping(columns=columns, time_unit=time_unit, event_type=event_type)
-
-
-def _is_event_type(text: str) -> TypeGuard[EventType]:
-    return text in EVENT_TYPES
+    return FieldMapping(columns=columns, time_unit=time_unit, event_type=event_type, types=types)
 
 
 def _is_time_unit(text: str) -> TypeGuard[TimeUnit]:

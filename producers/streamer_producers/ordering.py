@@ -10,12 +10,16 @@ from operator import attrgetter
 from tempfile import TemporaryFile
 from typing import IO
 
-from streamer.events import Event, decode_event, encode
+import msgspec
+
+from streamer.events import Event, encode
 
 RUN_EVENTS = 250_000
 """Events sorted in memory at a time: 250,000 * 400 B = 100 MB."""
 
 _by_time = attrgetter("ts")
+_decoder = msgspec.json.Decoder(Event)
+"""Of events that have been checked already."""
 
 
 def sorted_by_time(events: Iterable[Event], *, run_events: int = RUN_EVENTS) -> Iterator[Event]:
@@ -43,4 +47,4 @@ def _write(file: IO[bytes], events: list[Event]) -> None:
 
 
 def _read(file: IO[bytes]) -> Iterator[Event]:
-    return map(decode_event, file)
+    return map(_decoder.decode, file)

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import ConfigError
-from streamer.events import Event, EventType, Item
+from streamer.events import Event, Item
 from streamer_producers.click_model import (
     GOLDEN,
     ClickModel,
@@ -138,7 +138,7 @@ class Simulator:
         fractions = coins[_WATCHED] ** (1.0 - 0.8 * probabilities)
         prefix = request_id or f"{user_id}-{ts_ms}"
 
-        def event(kind: EventType, slot: int, value: float | None = None) -> Event:
+        def event(kind: str, slot: int, value: float | None = None) -> Event:
             return Event(
                 event_id=f"{prefix}-{kind}-{slot}",
                 type=kind,

@@ -25,7 +25,7 @@ from rich.console import Console
 from streamer.application.supervisor import Supervisor
 from streamer.client import Recommender
 from streamer.config import Config, known_keys, masked
-from streamer.config.keys import CLIENT, feature_key
+from streamer.config.keys import CLIENT, EVENTS, NAMED, variable_of
 from streamer.config.masking import toml_text
 from streamer.errors import RequestTimeout
 from streamer.kafka.embedded import EmbeddedBroker
@@ -220,9 +220,11 @@ def _environment(config: Config) -> dict[str, str]:
         if not (name.startswith("STREAMER_") and "__" in name) or f"environment {name}" in origins
     }
     for name, key in known_keys().items():
-        if name != CLIENT and feature_key(name) is None:
+        if name != CLIENT and name.partition(".")[0] not in NAMED:
             value = operator.attrgetter(name)(config)
             environment[key.variable] = str(value) if key.takes_text else toml_text(value)
+    for name, value in NAMED[EVENTS].shown(config.events).items():
+        environment[variable_of(name)] = toml_text(value)
     return environment
 
 

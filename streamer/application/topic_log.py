@@ -126,10 +126,11 @@ class TopicLog:
                     self._add(batch, offset, BadMessage(f"not JSON ({error})"))
 
     def _in_offset_order(self) -> Iterator[Event]:
+        types = self._config.event_types
         for batch in self.batches():
             for offset, value in zip(batch.offsets.tolist(), batch.values, strict=True):
                 try:
-                    yield decode_event(value)
+                    yield decode_event(value, types)
                 except BadMessage as error:
                     self._add(batch, offset, error)
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from streamer.client.connection import checked_payload, client_config, now_ms
 from streamer.config import Config
 from streamer.errors import BadMessage, StreamerError
-from streamer.events import Event, EventType, Item, decode_event, message_key
+from streamer.events import Event, Item, decode_event, message_key
 from streamer.kafka.configured import configured_sink
 
 Context = Mapping[str, str | int | float | bool]
@@ -44,6 +44,7 @@ class Publisher:
         self, bootstrap_servers: str | None = None, *, config: Config | None = None
     ) -> None:
         self._config = client_config(bootstrap_servers, config)
+        self._types = self._config.event_types
         self._events = self._config.topics.topic("events")
         self._items = self._config.topics.topic("items")
         self._sink = configured_sink(self._config)
@@ -51,7 +52,7 @@ class Publisher:
     def publish(
         self,
         *,
-        type: EventType,  # noqa: A002 - what the message calls it
+        type: str,  # noqa: A002 - what the message calls it
         user_id: str,
         item_id: str,
         value: float | None = None,
@@ -65,6 +66,8 @@ class Publisher:
 
         Parameters
         ----------
+        type
+            What the user did: one of the default types, or one that the configuration adds.
         ts
             Event time, ms since the Unix epoch; by default now.
         event_id
@@ -98,7 +101,7 @@ class Publisher:
         """Publish an event as it is; raises as :meth:`publish`."""
         payload = checked_payload(event)
         # The learner compares with the time of publishing: an event from the future is refused.
-        decode_event(payload, publish_ms=now_ms())
+        decode_event(payload, self._types, publish_ms=now_ms())
         self._sink.send(self._events, key=message_key(event), value=payload)
 
     def publish_many(self, events: Iterable[Event]) -> int:

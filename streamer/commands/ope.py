@@ -127,6 +127,7 @@ def _open_log(
     uniform: bool,
     strict: bool,
 ) -> BanditLog:
+    from streamer.learner.configured import reward_function
     from streamer.ope.decision_log import DecisionLog
     from streamer.ope.mab_log import UniformArmsLog
     from streamer.ope.obd_log import OpenBanditLog
@@ -143,7 +144,7 @@ def _open_log(
     return DecisionLog(
         path,
         events=events,
-        rewards=settings.rewards,
+        rewards=reward_function(settings),
         join=settings.join,
         uniform=uniform,
         strict=strict,

@@ -39,9 +39,12 @@ def publish(
     from streamer_producers.publishing import publish_log
 
     pace = None if speed == "max" else number_of("--speed", speed)
-    opened = open_log(log, mapping=mapping, event_type=event_type, strict=strict)
+    settings = configured(config, bootstrap_servers)
+    opened = open_log(
+        log, mapping=mapping, event_type=event_type, types=settings.event_types, strict=strict
+    )
     with (
-        Publisher(config=configured(config, bootstrap_servers)) as publisher,
+        Publisher(config=settings) as publisher,
         counted_progress("publishing", opened.n_estimated) as (bar, task),
     ):
         done = publish_log(

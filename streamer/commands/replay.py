@@ -293,7 +293,13 @@ def _opened(
 
     if not log.startswith(PREFIX):
         return open_log(
-            log, mapping=mapping, event_type=event_type, strict=strict, sort=True, items=items
+            log,
+            mapping=mapping,
+            event_type=event_type,
+            types=config.event_types,
+            strict=strict,
+            sort=True,
+            items=items,
         )
     if mapping is not None or event_type is not None or items is not None:
         raise ConfigError(f"--map, --type and --items are of files; {log} holds events already")

@@ -10,9 +10,19 @@ from typing import Final, TypeVar, get_args
 
 import msgspec
 
+from streamer.config.events import EventConfig
 from streamer.config.feature_definition import FeatureDefinition, Refused, definition
-from streamer.config.features import DEFAULT_FEATURES, FeatureConfig, changed, given_fields
-from streamer.config.keys import CLIENT, FEATURES, Key, feature_key, known_keys
+from streamer.config.features import FeatureConfig
+from streamer.config.keys import (
+    CLIENT,
+    EVENTS,
+    FEATURES,
+    NAMED,
+    Key,
+    NamedTables,
+    known_keys,
+    named_key,
+)
 from streamer.config.masking import masked, toml_text
 from streamer.config.section import Section
 from streamer.config.settings import (
@@ -24,8 +34,6 @@ from streamer.config.settings import (
     MetricsConfig,
     MFConfig,
     PopularityConfig,
-    RewardConfig,
-    RewardsConfig,
     ScorerConfig,
     StoreConfig,
     TopicRole,
@@ -34,11 +42,11 @@ from streamer.config.settings import (
 )
 from streamer.config.sources import from_environment, from_file, from_flags
 from streamer.errors import ConfigError
-from streamer.events import EVENT_TYPES
 
 __all__ = [
     "BanditConfig",
     "Config",
+    "EventConfig",
     "FeatureConfig",
     "FeatureDefinition",
     "JoinConfig",
@@ -48,8 +56,6 @@ __all__ = [
     "MFConfig",
     "MetricsConfig",
     "PopularityConfig",
-    "RewardConfig",
-    "RewardsConfig",
     "ScorerConfig",
     "StoreConfig",
     "TopicRole",
@@ -103,14 +109,18 @@ def load_config(
         if name.startswith(f"{CLIENT}."):
             client[name.removeprefix(f"{CLIENT}.")] = _client_option(name, value, origin)
         else:
-            key = keys.get(name) or feature_key(name)
+            key = keys.get(name) or named_key(name)
             assert key is not None, "the sources give known keys alone"
             values[name] = _typed(key, value, origin)
         origins[name] = origin
     values[CLIENT] = client
     config = _built("", Config(), values)
-    features = _features(values, with_default=config.windows.default_features)
-    config = msgspec.structs.replace(config, features=features, origins=origins)
+    with_default = {EVENTS: True, FEATURES: config.windows.default_features}
+    named = {
+        section: _named(tables, values, with_default=with_default[section])
+        for section, tables in NAMED.items()
+    }
+    config = msgspec.structs.replace(config, **named, origins=origins)
     _check(config)
     return config
 
@@ -127,14 +137,17 @@ def _built(path: str, default: S, values: Mapping[str, object]) -> S:
     return msgspec.structs.replace(default, **changed)
 
 
-def _features(values: Mapping[str, object], *, with_default: bool) -> dict[str, FeatureConfig]:
-    """The default set, changed and added to by the tables that were given."""
-    features = dict(DEFAULT_FEATURES) if with_default else {}
+def _named(
+    tables: NamedTables, values: Mapping[str, object], *, with_default: bool
+) -> dict[str, Section]:
+    """The default tables of a section, changed and added to by those that were given."""
+    found = dict(tables.default) if with_default else {}
     for dotted, value in values.items():
-        if dotted.startswith(f"{FEATURES}."):
-            name, _, field = dotted.removeprefix(f"{FEATURES}.").partition(".")
-            features[name] = changed(features.get(name, FeatureConfig()), {field: value})
-    return features
+        section, _, rest = dotted.partition(".")
+        if section == tables.section:
+            name, _, field = rest.partition(".")
+            found[name] = msgspec.structs.replace(found.get(name, tables.table()), **{field: value})
+    return found
 
 
 def feature_definitions(config: Config) -> list[FeatureDefinition]:
@@ -145,10 +158,10 @@ def feature_definitions(config: Config) -> list[FeatureDefinition]:
     ConfigError
         Where a definition contradicts itself; a configuration that was loaded does not.
     """
-    definitions = []
+    definitions, types = [], config.event_types
     for name, feature in sorted(config.features.items()):
         try:
-            each = definition(name, feature, lateness_s=config.windows.lateness_s)
+            each = definition(name, feature, types, lateness_s=config.windows.lateness_s)
         except Refused as refused:
             keys = [f"{FEATURES}.{name}.{field}" for field in refused.fields]
             raise _conflict(config, keys, str(refused)) from refused
@@ -220,11 +233,7 @@ def _check(config: Config) -> None:
             f"{bandit.drift_rate_boost} with a delta of 0: nothing watches for drift; give both"
         )
         raise _conflict(config, ["bandit.drift_rate_boost", "bandit.drift_delta"], problem)
-    for event_type in EVENT_TYPES:
-        value_range = getattr(config.rewards, event_type).value_range
-        if len(value_range) == 1 or (value_range and value_range[0] == value_range[1]):
-            problem = f"{toml_text(value_range)}: give two different numbers, or none"
-            raise _conflict(config, [f"rewards.{event_type}.value_range"], problem)
+    _check_events(config)
     of_items = [each.name for each in feature_definitions(config) if each.entity == "item"]
     if config.scorer.trending_feature not in ("", *of_items):
         problem = (
@@ -232,6 +241,22 @@ def _check(config: Config) -> None:
             f' {", ".join(of_items) or "those you define"}, or ""'
         )
         raise _conflict(config, ["scorer.trending_feature"], problem)
+
+
+def _check_events(config: Config) -> None:
+    for name, event in config.events.items():
+        value_range, key = event.value_range, f"{EVENTS}.{name}"
+        if name not in NAMED[EVENTS].default and f"{key}.weight" not in config.origins:
+            problem = "a type that is added needs a weight; 0: its events are no feedback"
+            raise _conflict(config, [f"{key}.weight"], problem)
+        if len(value_range) == 1 or (value_range and value_range[0] == value_range[1]):
+            problem = f"{toml_text(value_range)}: give two different numbers, or none"
+            raise _conflict(config, [f"{key}.value_range"], problem)
+    try:
+        config.event_types  # noqa: B018 - too many of them raise
+    except ValueError as error:
+        last = max(set(config.events) - set(NAMED[EVENTS].default))
+        raise _conflict(config, [f"{EVENTS}.{last}.weight"], str(error)) from error
 
 
 def _conflict(config: Config, keys: Sequence[str], problem: str) -> ConfigError:
@@ -250,22 +275,15 @@ def describe(config: Config) -> list[tuple[str, str, str]]:
     """Rows ``(key, value, origin)`` of all that is in effect, secrets masked."""
     rows = []
     for name in known_keys():
-        if name.startswith(f"{FEATURES}."):
-            continue  # what is in effect may be other features
+        if name.partition(".")[0] in NAMED:
+            continue  # what is in effect may be other tables
         value = operator.attrgetter(name)(config)
         if name == CLIENT:
             options = {f"{CLIENT}.{option}": text for option, text in value.items()}
             rows += [(key, masked(key, text), key) for key, text in options.items()]
         else:
             rows.append((name, masked(name, value), name))
-    rows += _feature_rows(config)
+    for section, tables in NAMED.items():
+        shown = tables.shown(getattr(config, section))
+        rows += [(key, toml_text(value), key) for key, value in shown.items()]
     return [(name, text, config.origins.get(key, "default")) for name, text, key in rows]
-
-
-def _feature_rows(config: Config) -> list[tuple[str, str, str]]:
-    keys = {
-        f"{FEATURES}.{name}.{field}": value
-        for name, feature in config.features.items()
-        for field, value in given_fields(feature).items()
-    }
-    return [(key, toml_text(value), key) for key, value in keys.items()]

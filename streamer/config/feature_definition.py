@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from streamer.config.features import FeatureConfig, Measure, Types
-from streamer.events import EventType, FeatureEntity
+from streamer.events import EventTypes, FeatureEntity
+from streamer.events.types import section_of
 
 HeldBy = Literal["learner", "windows"]
 """Who computes a feature: the learner, within its commits, or the windows' workers beside it."""
@@ -47,8 +49,8 @@ class FeatureDefinition:
 
     name: str
     entity: FeatureEntity
-    numerator: tuple[EventType, ...]
-    denominator: tuple[EventType, ...]
+    numerator: tuple[str, ...]
+    denominator: tuple[str, ...]
     measure: Measure
     window_ms: int
     hop_ms: int
@@ -79,8 +81,15 @@ class Refused(Exception):
         self.fields = fields
 
 
-def definition(name: str, given: FeatureConfig, *, lateness_s: float) -> FeatureDefinition:
+def definition(
+    name: str, given: FeatureConfig, types: EventTypes, *, lateness_s: float
+) -> FeatureDefinition:
     """The feature that a table of the configuration asks for.
+
+    Parameters
+    ----------
+    types
+        Those that it may count.
 
     Raises
     ------
@@ -90,6 +99,8 @@ def definition(name: str, given: FeatureConfig, *, lateness_s: float) -> Feature
     numerator, denominator = _types(given.numerator), _types(given.denominator)
     if not numerator:
         raise Refused('names no event type: give one, such as "click", or a list', "numerator")
+    for field, named in (("numerator", numerator), ("denominator", denominator)):
+        _check_known(named, types, field)
     if given.measure == "recency":
         _check_recency(given)
     else:
@@ -129,8 +140,18 @@ def milliseconds(duration: str) -> int:
     return int(duration.removesuffix(unit)) * _UNITS_MS[unit] if duration else 0
 
 
-def _types(given: Types) -> tuple[EventType, ...]:
+def _types(given: Types) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else given
+
+
+def _check_known(named: Sequence[str], types: EventTypes, field: str) -> None:
+    for name in named:
+        if name not in types:
+            raise Refused(
+                f'"{name}" is no event type: add {section_of(name)} with its weight, or choose'
+                f" among {', '.join(types.names)}",
+                field,
+            )
 
 
 def _check_recency(given: FeatureConfig) -> None:
@@ -170,7 +191,7 @@ def _check_forgets(given: FeatureConfig) -> None:
         _check_learners(given)
 
 
-def _check_counted(given: FeatureConfig, denominator: tuple[EventType, ...]) -> None:
+def _check_counted(given: FeatureConfig, denominator: tuple[str, ...]) -> None:
     if given.measure == "users" and denominator:
         raise Refused(
             "distinct users are not divided: leave the denominator out", "measure", "denominator"

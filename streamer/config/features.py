@@ -9,18 +9,21 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-import msgspec
 from msgspec import Meta
 
 from streamer.config.section import Section
-from streamer.events import EventType, FeatureEntity
+from streamer.events import FeatureEntity
+from streamer.events.types import TYPE_NAME_MAX
 
 Measure = Literal["count", "value", "users", "recency"]
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """Of a feature: environment variables have no case."""
 _DURATION: Final = r"^([1-9][0-9]{0,8}(ms|s|m|h|d))?$"
 
-Types = EventType | tuple[EventType, ...]
+_Type = Annotated[
+    str, Meta(min_length=1, max_length=TYPE_NAME_MAX, examples=["click", "impression"])
+]
+Types = _Type | tuple[_Type, ...]
 Duration = Annotated[str, Meta(pattern=_DURATION, examples=["500ms", "90s", "5m", "1h", "7d", ""])]
 
 
@@ -29,7 +32,11 @@ class FeatureConfig(Section, frozen=True, kw_only=True):
 
     entity: Annotated[FeatureEntity, Meta(description="whose feature it is")] = "item"
     numerator: Annotated[
-        Types, Meta(description="event types that are counted, one or a list; must be given")
+        Types,
+        Meta(
+            description="event types (`[events.NAME]`) that are counted, one or a list; must be"
+            " given"
+        ),
     ] = ()
     denominator: Annotated[
         Types, Meta(description="event types it is divided by the count of; []: not divided")
@@ -120,17 +127,3 @@ DEFAULT_FEATURES: Final[Mapping[str, FeatureConfig]] = {
     ),
 }
 """What serves without a line of configuration; :class:`FeatureConfig` says how to change it."""
-
-
-def given_fields(feature: FeatureConfig) -> dict[str, object]:
-    """The settings of a feature that are not the default of every feature."""
-    plain = FeatureConfig()
-    return {
-        field: getattr(feature, field)
-        for field in feature.__struct_fields__
-        if getattr(feature, field) != getattr(plain, field)
-    }
-
-
-def changed(feature: FeatureConfig, values: Mapping[str, object]) -> FeatureConfig:
-    return msgspec.structs.replace(feature, **values)

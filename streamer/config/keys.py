@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from streamer.config.features import (
-    DEFAULT_FEATURES,
-    NAME,
-    FeatureConfig,
-    given_fields,
-)
+from streamer.config.events import DEFAULT_EVENTS, EventConfig
+from streamer.config.features import DEFAULT_FEATURES, NAME, FeatureConfig
 from streamer.config.masking import toml_text
 from streamer.config.section import Section
 from streamer.config.settings import Config
+from streamer.events.types import TYPE_NAME
 
 CLIENT: Final = "kafka.client"
 """The one table with free keys: options of librdkafka."""
 FEATURES: Final = "features"
-"""The tables with free names: every one defines a feature."""
+EVENTS: Final = "events"
+
+
+def variable_of(name: str) -> str:
+    """Environment variable of a dotted key.
+
+    >>> variable_of("events.save.weight")
+    'STREAMER_EVENTS__SAVE__WEIGHT'
+    """
+    return f"STREAMER_{name.upper().replace('.', '__')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,7 @@ class Key:
     @property
     def variable(self) -> str:
         """Its environment variable."""
-        return f"STREAMER_{self.name.upper().replace('.', '__')}"
+        return variable_of(self.name)
 
     @property
     def description(self) -> str:
@@ -62,37 +69,87 @@ class Key:
         return _allowed(msgspec.inspect.type_info(self.type))
 
 
+@dataclass(frozen=True, slots=True)
+class NamedTables:
+    """A section of tables with free names: each defines one thing, ``[SECTION.NAME]``.
+
+    Attributes
+    ----------
+    table
+        Without arguments, what a table without a key means.
+    default
+        Those that are there without a line of configuration.
+    noun, needs
+        What a table defines, and what it must hold, for messages.
+    in_full
+        Whether tables are shown with all settings, not only with those that say something.
+    """
+
+    section: str
+    name: re.Pattern[str]
+    table: type[Section]
+    default: Mapping[str, Section]
+    noun: str
+    needs: str
+    in_full: bool = False
+
+    def key(self, dotted: str) -> Key | None:
+        """The setting ``SECTION.NAME.FIELD``; None where it is none."""
+        section, _, rest = dotted.partition(".")
+        name, _, field = rest.partition(".")
+        if section != self.section or not self.name.fullmatch(name):
+            return None
+        if field not in self.table.__struct_fields__:
+            return None
+        hints = get_type_hints(self.table, include_extras=True)
+        return Key(dotted, hints[field], getattr(self.default.get(name, self.table()), field))
+
+    def shown(self, tables: Mapping[str, Section]) -> dict[str, object]:
+        """Dotted key → value of what says something: what differs from a table without a key."""
+        plain = self.table()
+        return {
+            f"{self.section}.{name}.{field}": getattr(table, field)
+            for name, table in tables.items()
+            for field in table.__struct_fields__
+            if self.in_full or getattr(table, field) != getattr(plain, field)
+        }
+
+
+NAMED: Final[Mapping[str, NamedTables]] = {
+    each.section: each
+    for each in (
+        NamedTables(
+            EVENTS, TYPE_NAME, EventConfig, DEFAULT_EVENTS, "an event type", "a weight", True
+        ),
+        NamedTables(
+            FEATURES,
+            NAME,
+            FeatureConfig,
+            DEFAULT_FEATURES,
+            "a feature",
+            "an entity, a numerator and a window",
+        ),
+    )
+}
+"""By section."""
+
+
 def known_keys() -> dict[str, Key]:
     """Every setting by its dotted name, in the order of the sections.
 
-    Of features it has what defines the default set; :func:`feature_key` has those of any name.
+    Of tables with free names it has the default ones; :func:`named_key` has those of any name.
     """
     return {key.name: key for key in _keys("", Config())}
 
 
-def feature_key(dotted: str) -> Key | None:
-    """The setting ``features.NAME.FIELD``; None where it is none.
+def named_key(dotted: str) -> Key | None:
+    """The setting ``SECTION.NAME.FIELD`` of a table with a free name; None where it is none.
 
-    >>> feature_key("features.mine.window").allowed
+    >>> named_key("features.mine.window").allowed
     'a text such as "500ms", "90s", "5m", "1h", "7d" or ""'
     """
-    section, _, rest = dotted.partition(".")
-    name, _, field = rest.partition(".")
-    if section != FEATURES or not NAME.fullmatch(name):
-        return None
-    if field not in FeatureConfig.__struct_fields__:
-        return None
-    hints = get_type_hints(FeatureConfig, include_extras=True)
-    given = DEFAULT_FEATURES.get(name, FeatureConfig())
-    return Key(dotted, hints[field], getattr(given, field))
-
-
-def _default_feature_keys() -> Iterator[Key]:
-    for name, feature in DEFAULT_FEATURES.items():
-        for field in given_fields(feature):
-            key = feature_key(f"{FEATURES}.{name}.{field}")
-            assert key is not None, "the default set has good names"
-            yield key
+    tables = NAMED.get(dotted.partition(".")[0])
+    return None if tables is None else tables.key(dotted)
 
 
 def _keys(path: str, section: Section) -> Iterator[Key]:
@@ -101,8 +158,9 @@ def _keys(path: str, section: Section) -> Iterator[Key]:
         value = getattr(section, name)
         if isinstance(value, Section):
             yield from _keys(f"{path}{name}.", value)
-        elif name == FEATURES and not path:
-            yield from _default_feature_keys()
+        elif name in NAMED and not path:
+            shown = NAMED[name].shown(NAMED[name].default)
+            yield from filter(None, map(NAMED[name].key, shown))
         elif name != "origins":
             yield Key(f"{path}{name}", hints[name], value)
 

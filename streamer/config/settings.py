@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from streamer.config.events import DEFAULT_EVENTS, EventConfig
 from streamer.config.features import DEFAULT_FEATURES, FeatureConfig
 from streamer.config.section import Section
+from streamer.events import EventTypes
 
 PositiveS = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds, up to a year."""
@@ -171,38 +173,6 @@ class PopularityConfig(Section, frozen=True, kw_only=True):
         tuple[PositiveS, ...],
         Meta(min_length=1, max_length=8, description="after which a count is half, each its own"),
     ] = (3_600.0, 86_400.0, 2_592_000.0)
-
-
-class RewardConfig(Section, frozen=True, kw_only=True):
-    """What one type of event is worth: ``weight * clip((value - zero) / (one - zero), -1, 1)``."""
-
-    weight: Annotated[
-        float, Meta(ge=-1_000, le=1_000, description="reward; negative: dislike; 0: no feedback")
-    ] = 0.0
-    value_range: Annotated[
-        tuple[Annotated[float, Meta(ge=-1e9, le=1e9)], ...],
-        Meta(
-            max_length=2,
-            description="[zero, one]: the values worth nothing and worth the whole weight; "
-            "[]: the value does not matter. An event without a value is worth the weight",
-        ),
-    ] = ()
-
-
-class RewardsConfig(Section, frozen=True, kw_only=True):
-    """What each type of event is worth."""
-
-    impression: RewardConfig = RewardConfig(weight=0.0)
-    click: RewardConfig = RewardConfig(weight=1.0)
-    watch: RewardConfig = RewardConfig(weight=1.0, value_range=(0.0, 1.0))
-    like: RewardConfig = RewardConfig(weight=2.0)
-    dislike: RewardConfig = RewardConfig(weight=-1.0)
-    share: RewardConfig = RewardConfig(weight=2.0)
-    comment: RewardConfig = RewardConfig(weight=1.0)
-    follow: RewardConfig = RewardConfig(weight=1.0)
-    purchase: RewardConfig = RewardConfig(weight=3.0)
-    rating: RewardConfig = RewardConfig(weight=1.0, value_range=(2.5, 5.0))
-    skip: RewardConfig = RewardConfig(weight=-0.5)
 
 
 class ScorerConfig(Section, frozen=True, kw_only=True):
@@ -450,8 +420,8 @@ class Config(Section, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    features
-        By name, the default set among them.
+    events, features
+        By name, the default ones among them.
     origins
         Dotted key → ``default``, the path of the file, ``environment STREAMER_…`` or ``flag``.
     """
@@ -462,11 +432,16 @@ class Config(Section, frozen=True, kw_only=True):
     learner: LearnerConfig = LearnerConfig()
     mf: MFConfig = MFConfig()
     popularity: PopularityConfig = PopularityConfig()
-    rewards: RewardsConfig = RewardsConfig()
     scorer: ScorerConfig = ScorerConfig()
     join: JoinConfig = JoinConfig()
     bandit: BanditConfig = BanditConfig()
     metrics: MetricsConfig = MetricsConfig()
     windows: WindowsConfig = WindowsConfig()
+    events: dict[str, EventConfig] = field(default_factory=lambda: dict(DEFAULT_EVENTS))
     features: dict[str, FeatureConfig] = field(default_factory=lambda: dict(DEFAULT_FEATURES))
     origins: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def event_types(self) -> EventTypes:
+        """The types of ``events``, with their codes."""
+        return EventTypes(tuple(self.events))

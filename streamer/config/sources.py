@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from streamer.config.features import NAME, FeatureConfig
-from streamer.config.keys import CLIENT, FEATURES, Key, feature_key
+from streamer.config.keys import CLIENT, EVENTS, NAMED, Key, NamedTables, named_key
 from streamer.errors import ConfigError
 
 DEFAULT_FILE: Final = Path("streamer.toml")
+_OLD_EVENTS: Final = "rewards"
 Given = dict[str, tuple[object, str]]
 """Dotted key → value and where it came from."""
 
@@ -72,7 +72,7 @@ def from_environment(env: Mapping[str, str], keys: Mapping[str, Key]) -> Given:
             if dotted.startswith(f"{CLIENT}."):
                 dotted = dotted.replace("_", ".")  # STREAMER_KAFKA__CLIENT__SASL_MECHANISM
         dotted = _known(dotted, keys, origin=origin)
-        given[dotted] = (_from_text(value, keys.get(dotted) or feature_key(dotted)), origin)
+        given[dotted] = (_from_text(value, keys.get(dotted) or named_key(dotted)), origin)
     return given
 
 
@@ -81,30 +81,36 @@ def from_flags(flags: Mapping[str, object], keys: Mapping[str, Key]) -> Given:
     given: Given = {}
     for name, value in flags.items():
         if value is not None:
-            key = keys.get(_known(name, keys, origin="flag")) or feature_key(name)
+            key = keys.get(_known(name, keys, origin="flag")) or named_key(name)
             given[name] = (_from_text(value, key) if isinstance(value, str) else value, "flag")
     return given
 
 
 def _known(name: str, keys: Mapping[str, Key], *, origin: str) -> str:
-    if (name in keys and name != CLIENT) or name.startswith(f"{CLIENT}.") or feature_key(name):
+    if (name in keys and name != CLIENT) or name.startswith(f"{CLIENT}.") or named_key(name):
         return name
-    if name.startswith(f"{FEATURES}."):
-        raise ConfigError(f"{origin}: unknown key '{name}'; {_feature_remedy(name)}")
+    section, _, rest = name.partition(".")
+    if section in NAMED:
+        raise ConfigError(f"{origin}: unknown key '{name}'; {_named_remedy(NAMED[section], rest)}")
+    if section == _OLD_EVENTS:
+        new = f"{EVENTS}.{rest}" if rest else f"{EVENTS}.NAME"
+        raise ConfigError(
+            f"{origin}: unknown key '{name}'; rewards are settings of event types now: '{new}'"
+        )
     if name == CLIENT:
         raise ConfigError(f"{origin}: {CLIENT} is a table; set {CLIENT}.OPTION")
     near = difflib.get_close_matches(name, keys, n=1, cutoff=0.0)
     raise ConfigError(f"{origin}: unknown key '{name}'; the nearest known one is '{near[0]}'")
 
 
-def _feature_remedy(name: str) -> str:
-    feature, _, field = name.removeprefix(f"{FEATURES}.").partition(".")
-    if not NAME.fullmatch(feature):
-        return f"a feature's name matches `{NAME.pattern}`"
+def _named_remedy(tables: NamedTables, rest: str) -> str:
+    name, _, field = rest.partition(".")
+    if not tables.name.fullmatch(name):
+        return f"the name of {tables.noun} matches `{tables.name.pattern}`"
     if not field:
-        return f"[{name}] is a table; give it an entity, a numerator and a window"
-    near = difflib.get_close_matches(field, FeatureConfig.__struct_fields__, n=1, cutoff=0.0)
-    return f"the nearest known one is '{FEATURES}.{feature}.{near[0]}'"
+        return f"[{tables.section}.{name}] is a table; give it {tables.needs}"
+    near = difflib.get_close_matches(field, tables.table.__struct_fields__, n=1, cutoff=0.0)
+    return f"the nearest known one is '{tables.section}.{name}.{near[0]}'"
 
 
 def _from_text(text: str, key: Key | None) -> object:

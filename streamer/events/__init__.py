@@ -19,8 +19,6 @@ from streamer.events.decoding import (
 from streamer.events.messages import (
     CONTEXT_KEYS_MAX,
     EVENT_BYTES_MAX,
-    EVENT_CODES,
-    EVENT_TYPES,
     FUTURE_MS_MAX,
     ID_BYTES_MAX,
     MESSAGE_BYTES_MAX,
@@ -29,7 +27,6 @@ from streamer.events.messages import (
     DeadLetter,
     Decision,
     Event,
-    EventType,
     FeatureEntity,
     FeatureValue,
     Item,
@@ -44,12 +41,12 @@ from streamer.events.messages import (
     message_key,
     pack_features,
 )
+from streamer.events.types import DEFAULT_TYPES, EventTypes
 
 __all__ = [
     "CONTEXT_KEYS_MAX",
+    "DEFAULT_TYPES",
     "EVENT_BYTES_MAX",
-    "EVENT_CODES",
-    "EVENT_TYPES",
     "FUTURE_MS_MAX",
     "ID_BYTES_MAX",
     "MESSAGES",
@@ -59,7 +56,7 @@ __all__ = [
     "Decision",
     "Event",
     "EventColumns",
-    "EventType",
+    "EventTypes",
     "FeatureEntity",
     "FeatureValue",
     "Item",

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from streamer.errors import BadMessage
 from streamer.events.messages import (
     EVENT_BYTES_MAX,
-    EVENT_CODES,
     FUTURE_MS_MAX,
     ID_BYTES_MAX,
     MESSAGE_BYTES_MAX,
@@ -32,7 +31,8 @@ from streamer.events.messages import (
     Request,
     encode,
 )
-from streamer.events.rejection import reason, reason_for
+from streamer.events.rejection import reason, reason_for, unknown_type
+from streamer.events.types import EventTypes
 
 M = TypeVar("M", bound=Message)
 
@@ -46,7 +46,7 @@ class EventColumns:
     index
         ``(n,)`` int32, place in the batch, rising; bad messages are absent.
     types
-        ``(n,)`` int8 indices into ``EVENT_TYPES``.
+        ``(n,)`` int8 codes of :class:`streamer.events.EventTypes`.
     ts_ms
         ``(n,)`` int64 event times.
     values
@@ -77,28 +77,34 @@ class Rejected:
 
 
 def decode_events(
-    payloads: Sequence[bytes | None], publish_ms: NDArray[np.int64]
+    payloads: Sequence[bytes | None], publish_ms: NDArray[np.int64], types: EventTypes
 ) -> tuple[EventColumns, list[Rejected]]:
     """Decode a batch; every payload is in exactly one of the two results, in order.
 
     Parameters
     ----------
+    types
+        The event types that are known; an event of another one is rejected.
     publish_ms
         ``(len(payloads),)`` int64, publish times of the messages; negative: unknown.
     """
     events: list[Event] = []
+    codes = b""
     try:
         # What `_event` checks beyond the types needs more bytes than a short message has.
         all_good = max(map(len, payloads), default=0) <= ID_BYTES_MAX  # type: ignore[arg-type]
         if all_good:
             events = list(map(_event.decoder.decode, payloads))  # type: ignore[arg-type]
-    except (TypeError, *_REFUSALS):  # a tombstone has no length
+            codes = bytes([types.codes[event.type] for event in events])
+    except (TypeError, KeyError, *_REFUSALS):  # a tombstone has no length
         all_good = False
     index: Sequence[int] = range(len(payloads))
     rejected: list[Rejected] = []
     if not all_good:
-        events, index, rejected = _one_by_one(payloads)
+        events, index, rejected = _one_by_one(payloads, types)
+        codes = bytes([types.codes[event.type] for event in events])
     places = np.array(index, np.int32)
+    type_codes = np.frombuffer(codes, np.int8)
     ts_ms = np.fromiter([event.ts for event in events], np.int64, len(events))
     published = publish_ms[places]
     absurd = (published >= 0) & (ts_ms - FUTURE_MS_MAX > published)
@@ -109,12 +115,12 @@ def decode_events(
         ]
         rejected.sort(key=lambda each: each.index)
         events = [events[row] for row in np.flatnonzero(~absurd)]
-        places, ts_ms = places[~absurd], ts_ms[~absurd]
-    return _columns(events, places, ts_ms), rejected
+        places, ts_ms, type_codes = places[~absurd], ts_ms[~absurd], type_codes[~absurd]
+    return _columns(events, places, type_codes, ts_ms), rejected
 
 
 def _one_by_one(
-    payloads: Sequence[bytes | None],
+    payloads: Sequence[bytes | None], types: EventTypes
 ) -> tuple[list[Event], list[int], list[Rejected]]:
     """The good events, their places, and the bad messages."""
     decode = _event.decoder.decode
@@ -127,6 +133,7 @@ def _one_by_one(
                 event = decode(payload)
             else:
                 event = _event(payload)
+            _check_type(event, types)
         except _REFUSALS as error:
             rejected.append(Rejected(i, _reason(payload, error)))
         else:
@@ -136,15 +143,17 @@ def _one_by_one(
 
 
 def _columns(
-    events: list[Event], index: NDArray[np.int32], ts_ms: NDArray[np.int64]
+    events: list[Event],
+    index: NDArray[np.int32],
+    types: NDArray[np.int8],
+    ts_ms: NDArray[np.int64],
 ) -> EventColumns:
-    codes = EVENT_CODES
     return EventColumns(
         index=index,
         event_ids=[event.event_id for event in events],
         user_ids=[event.user_id for event in events],
         item_ids=[event.item_id for event in events],
-        types=np.frombuffer(bytes([codes[event.type] for event in events]), np.int8),
+        types=types,
         ts_ms=ts_ms,
         values=np.array([event.value for event in events], np.float64),  # None becomes NaN
         events=events,
@@ -154,9 +163,10 @@ def _columns(
 # --- one message at a time: each raises BadMessage, whose text is the dead letter's reason ------
 
 
-def decode_event(payload: bytes | None, *, publish_ms: int = -1) -> Event:
-    """One event; ``publish_ms``: when it was published, negative where unknown."""
+def decode_event(payload: bytes | None, types: EventTypes, *, publish_ms: int = -1) -> Event:
+    """One event of a known type; ``publish_ms``: when it was published, negative where unknown."""
     event = _event(payload)
+    _check_type(event, types)
     _check_published(event.ts, publish_ms)
     return event
 
@@ -195,6 +205,8 @@ def decode_dead_letter(payload: bytes | None) -> DeadLetter:
 
 def encode_checked(message: Message) -> bytes:
     """:func:`streamer.events.encode`, refusing what the decoder at the other end would refuse.
+
+    An event's type is checked by :func:`decode_event`, which is told the types there are.
 
     Raises
     ------
@@ -270,6 +282,11 @@ def _check_id(field: str, value: object) -> None:
         if n_bytes > ID_BYTES_MAX:
             problem = f"has {n_bytes} bytes, over the bound of {ID_BYTES_MAX}; shorten it"
             raise BadMessage(reason(field, value, problem))
+
+
+def _check_type(event: Event, types: EventTypes) -> None:
+    if event.type not in types.codes:
+        raise BadMessage(unknown_type(event.type, types))
 
 
 def _check_published(ts_ms: int, publish_ms: int) -> None:

@@ -7,7 +7,7 @@ optional field may be absent or null, and an absent ``v`` means schema version 1
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -15,6 +15,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from streamer.errors import BadMessage
+from streamer.events.types import DEFAULT_TYPES, TYPE_NAME_MAX
 
 SCHEMA_VERSION: Final = 1
 ID_BYTES_MAX: Final = 256
@@ -30,26 +31,10 @@ CONTEXT_KEYS_MAX: Final = 64
 RAW_BYTES_KEPT: Final = 524_288
 """Bytes of a bad message that its dead letter carries: 700 kB in base64, which a broker takes."""
 
-EventType = Literal[
-    "impression",
-    "click",
-    "watch",
-    "like",
-    "dislike",
-    "share",
-    "comment",
-    "follow",
-    "purchase",
-    "rating",
-    "skip",
-]
-EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
-EVENT_CODES: Final[dict[EventType, int]] = {name: code for code, name in enumerate(EVENT_TYPES)}
-"""Type → its index into ``EVENT_TYPES``, as in the ``types`` of decoded columns."""
-
 Id = Annotated[str, Meta(min_length=1, max_length=ID_BYTES_MAX)]
 """An external id: 1 to 256 bytes of UTF-8 (the bound on bytes is checked on decode)."""
 Label = Annotated[str, Meta(min_length=1, max_length=256)]
+TypeName = Annotated[str, Meta(min_length=1, max_length=TYPE_NAME_MAX)]
 TsMs = Annotated[int, Meta(ge=0, lt=TS_MS_END)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Position = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -72,7 +57,13 @@ class Event(Message, frozen=True, kw_only=True):
     """What a user did with an item. Topic `events`, key `user_id`."""
 
     event_id: Annotated[Id, Meta(description="unique; a repeat within the window is dropped")]
-    type: Annotated[EventType, Meta(description="what the user did")]
+    type: Annotated[
+        TypeName,
+        Meta(
+            description=f"what the user did: {', '.join(DEFAULT_TYPES)}, or a type that the"
+            " configuration adds (`[events.NAME]`)"
+        ),
+    ]
     user_id: Annotated[Id, Meta(description="who did it")]
     item_id: Annotated[Id, Meta(description="with what")]
     ts: Annotated[TsMs, Meta(description="event time, ms since 1970")]

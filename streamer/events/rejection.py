@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from streamer.events.messages import EVENT_TYPES, SCHEMA_VERSION
+from streamer.events.messages import SCHEMA_VERSION
+from streamer.events.types import EventTypes, section_of
 
 SHOWN_MAX: Final = 80
 """Characters of a value or of a field's name that a reason quotes."""
@@ -34,6 +35,21 @@ class _Number(str):
 def reason(field: str, value: object, problem: str) -> str:
     """``field 'k': 0 is …``; both are cut, and in ASCII so that any text can be sent on."""
     return f"field '{_cut(json.dumps(field)[1:-1])}': {_shown(value)} {problem}"
+
+
+def unknown_type(name: str, types: EventTypes) -> str:
+    """Say that an event's type is not configured, and what would make it known.
+
+    >>> print(unknown_type("save", EventTypes()).partition(" with")[0])
+    field 'type': "save" is unknown; add [events.save]
+    """
+    known = ", ".join(types.names)
+    return reason(
+        "type",
+        name,
+        f"is unknown; add {section_of(name)} with its weight to the configuration, or map it to one"
+        f" of {known}",
+    )
 
 
 def reason_for(payload: bytes, error: Exception) -> str:
@@ -66,8 +82,6 @@ def _of_validation(data: Any, message: str) -> str:
         return f"message: {_shown(value)} is not an object; send one JSON object"
     if isinstance(value, _Number):
         return reason(field, value, "is not a finite number; send a finite one")
-    if field == "type" and isinstance(value, str):
-        return reason(field, value, f"is not an event type; send one of {', '.join(EVENT_TYPES)}")
     if field == "v":
         return reason(
             field, value, f"is not a schema version known here; send version {SCHEMA_VERSION}"

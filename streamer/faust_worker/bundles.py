@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import BadMessage
-from streamer.events import FeatureEntity
+from streamer.events import DEFAULT_TYPES, EventTypes, FeatureEntity
 from streamer.windows.entities import Contributions
 
 BYTES_MAX: Final = 500_000
@@ -50,6 +50,9 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True, gc=False):
         Whether nothing has come for a while, so that nothing waits for this partition.
     at_ms
         When the events were read, by the reader's clock; of an idle partition, when it had no more.
+    added_types
+        Event types beyond the default ones that the sender knows, by code: workers may be
+        configured one after the other.
     """
 
     source: int
@@ -57,6 +60,7 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True, gc=False):
     idle: bool
     parts: list[Part]
     at_ms: int = 0
+    added_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ def decode_bundle(payload: bytes | None) -> Bundle:
         bundle = _decoder.decode(payload or b"")
     except msgspec.MsgspecError as error:
         raise BadMessage(f"message: is no bundle of contributions ({error})") from error
+    n_types = len(DEFAULT_TYPES) + len(bundle.added_types)
     for part in bundle.parts:
         lengths = {
             len(each)
@@ -111,6 +116,8 @@ def decode_bundle(payload: bytes | None) -> Bundle:
         }  # fmt: skip
         if len(lengths) > 1:
             raise BadMessage(f"message: columns of {sorted(lengths)} lengths; send equal ones")
+        if not all(0 <= code < n_types for code in part.types):
+            raise BadMessage(f"message: codes of event types go from 0 to {n_types - 1} here")
     return bundle
 
 
@@ -129,11 +136,16 @@ def rising(bundles: Iterable[Bundle]) -> Iterator[list[Bundle]]:
     yield group
 
 
-def received(bundles: Iterable[Bundle]) -> Iterator[Received]:
-    """What bundles bring, by kind of entity."""
+def received(bundles: Iterable[Bundle], types: EventTypes) -> Iterator[Received]:
+    """Contributions of bundles by kind of entity, in the codes of ``types``.
+
+    What is of a type that is not known here is left out: nothing here counts it.
+    """
     by_entity: dict[FeatureEntity, list[tuple[int, Part]]] = {}
     for bundle in bundles:
+        same = bundle.added_types == types.added
         for part in bundle.parts:
+            part = part if same else _recoded(part, bundle.added_types, types)
             by_entity.setdefault(part.entity, []).append((bundle.source, part))
     for entity, given in by_entity.items():
         parts = [part for _, part in given]
@@ -152,6 +164,15 @@ def received(bundles: Iterable[Bundle]) -> Iterator[Received]:
             np.repeat([source for source, _ in given], [len(part.ids) for part in parts]),
             np.array([each for part in parts for each in part.offsets], np.int64),
         )
+
+
+def _recoded(part: Part, added_types: Sequence[str], types: EventTypes) -> Part:
+    names = (*DEFAULT_TYPES, *added_types)
+    codes = [types.codes.get(names[code], -1) for code in part.types]
+    at = [i for i, code in enumerate(codes) if code >= 0]
+    columns = {name: getattr(part, name) for name in part.__struct_fields__[1:]}
+    chosen = {name: [column[i] for i in at] for name, column in columns.items()}
+    return Part(part.entity, **{**chosen, "types": [codes[i] for i in at]})
 
 
 def as_part(given: Contributions, offsets: NDArray[np.int64], at: Sequence[int]) -> Part:

@@ -59,7 +59,7 @@ class EventsAgent:
         self._dead_letters = dead_letters
         self._clock = clock
         self._metrics = metrics
-        self._needed = FeatureEngine(settings.definitions, cells_max=0)
+        self._needed = FeatureEngine(settings.definitions, settings.event_types, cells_max=0)
         self._pending: dict[int, list[tuple[Any, MessageBatch]]] = {}
         self._ingests: dict[int, Ingest] = {}
         self._look_s: dict[int, float] = {}
@@ -137,6 +137,7 @@ class EventsAgent:
         if found is None:
             found = self._ingests[partition] = Ingest(
                 partition,
+                types=self._settings.event_types,
                 n_partitions=self._settings.n_partitions,
                 entities=self._needed.entities,
                 parents=self._needed.parents,

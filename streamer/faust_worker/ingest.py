@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 
-from streamer.events import EventColumns, FeatureEntity, Rejected, decode_events
+from streamer.events import (
+    EventColumns,
+    EventTypes,
+    FeatureEntity,
+    Rejected,
+    decode_events,
+)
 from streamer.faust_worker.bundles import (
     Bundle,
     Part,
@@ -40,6 +46,7 @@ class Ingest:
         self,
         partition: int,
         *,
+        types: EventTypes,
         n_partitions: int,
         entities: Collection[FeatureEntity],
         parents: Collection[FeatureEntity],
@@ -50,6 +57,7 @@ class Ingest:
         self.latest_ms = -1
         self.n_duplicates = 0
         self._partition = partition
+        self._types = types
         self._n_partitions = n_partitions
         self._entities = entities
         self._parents = parents
@@ -66,7 +74,7 @@ class Ingest:
         if self._next_offset is None or first < self._next_offset:
             self._rebuild(first)
         self._next_offset = int(batch.offsets[-1]) + 1
-        events, rejected = decode_events(batch.values, batch.publish_ms)
+        events, rejected = decode_events(batch.values, batch.publish_ms, self._types)
         fresh = self._dedup.fresh(events.event_ids, batch.offsets[events.index])
         self.n_duplicates += int(len(fresh) - fresh.sum())
         if not fresh.all():
@@ -104,7 +112,14 @@ class Ingest:
             for i, some in enumerate(several):
                 # What has come is known only when all of it has.
                 latest_ms = self.latest_ms if i == len(several) - 1 else -1
-                bundle = Bundle(self._partition, latest_ms, False, some, at_ms)
+                bundle = Bundle(
+                    self._partition,
+                    latest_ms,
+                    False,
+                    some,
+                    at_ms,
+                    self._types.added,
+                )
                 bundles.append((to, encode_bundle(bundle)))
         return bundles
 
@@ -115,7 +130,7 @@ class Ingest:
         if start == first:
             return
         for batch in self._reread(self._partition, start, first):
-            events, _ = decode_events(batch.values, batch.publish_ms)
+            events, _ = decode_events(batch.values, batch.publish_ms, self._types)
             self._dedup.fresh(events.event_ids, batch.offsets[events.index])
             if len(events):
                 self.latest_ms = max(self.latest_ms, int(events.ts_ms.max()))

@@ -8,6 +8,7 @@ from typing import Final
 
 from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.errors import ConfigError
+from streamer.events import EventTypes
 
 TABLE: Final = "windows"
 """Name of the table that holds the state."""
@@ -32,6 +33,7 @@ class FeaturesSettings:
     dead_letters_topic: str
     n_partitions: int
     replication_factor: int
+    event_types: EventTypes
     definitions: list[FeatureDefinition]
     flush_s: float
     batch_messages_max: int
@@ -80,6 +82,7 @@ def features_settings(config: Config) -> FeaturesSettings:
         dead_letters_topic=topics.topic("dead_letters"),
         n_partitions=topics.partitions,
         replication_factor=topics.replication_factor,
+        event_types=config.event_types,
         definitions=definitions,
         flush_s=windows.flush_ms / 1000,
         batch_messages_max=windows.batch_messages_max,

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import FeatureDefinition
+from streamer.events import EventTypes
 from streamer.faust_worker.bundles import Bundle, Received, partition_of_entity, received, rising
 from streamer.windows.engine import Ended, FeatureEngine
 from streamer.windows.entities import Contributions
@@ -73,6 +74,7 @@ class Shard:
         self,
         partition: int,
         definitions: list[FeatureDefinition],
+        types: EventTypes,
         *,
         n_partitions: int,
         sources: Collection[int],
@@ -82,9 +84,11 @@ class Shard:
         self.partition = partition
         self.engine = FeatureEngine(
             definitions,
+            types,
             cells_max=cells_max,
             owns=lambda entity, each: partition == partition_of_entity(entity, each, n_partitions),
         )
+        self._types = types
         self._table = table
         self._watermark = Watermark(sources)
         self._series = {each.name: each for each in self.engine.series}
@@ -94,7 +98,7 @@ class Shard:
     def take(self, *bundles: Bundle) -> None:
         """Count what has not been counted, and note how far the events have come."""
         for group in rising(bundles):
-            for given in received(group):
+            for given in received(group, self._types):
                 for series in self.engine.series:
                     if series.spec.entity == given.contributions.entity:
                         self._count(series, given)

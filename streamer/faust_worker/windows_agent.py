@@ -106,6 +106,7 @@ class WindowsAgent:
             shard = self._shards[partition] = Shard(
                 partition,
                 self._settings.definitions,
+                self._settings.event_types,
                 n_partitions=self._settings.n_partitions,
                 sources=range(self._settings.n_partitions),
                 cells_max=self._settings.cells_max,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.events import EVENT_CODES, Event, EventColumns
+from streamer.events import Event, EventColumns, EventTypes
 from streamer.events.decoding import Rejected, decode_events
+from streamer.events.types import IMPRESSION
 from streamer.learner.dedup import DedupWindow
 from streamer.learner.join.answers import FeedbackBatch, answers
 from streamer.learner.join.join import JoinSettings
@@ -20,7 +21,6 @@ from streamer_models.counters.impressions import Impressions
 from streamer_models.state.ingest import Feedback
 
 _SURFACE_MAX = 256
-_IMPRESSION = EVENT_CODES["impression"]
 
 RewardFunction = Callable[[NDArray[np.int8], NDArray[np.float64]], NDArray[np.float32]]
 """Event types (codes) and values, both ``(n,)`` → rewards ``(n,)``; NaN is no feedback."""
@@ -56,6 +56,7 @@ class DecodedBatch:
 def decode_batch(
     batch: MessageBatch,
     *,
+    types: EventTypes,
     dedup: DedupWindow,
     rewards: RewardFunction,
     join: JoinSettings | None = None,
@@ -63,7 +64,7 @@ def decode_batch(
     with_impressions: bool = False,
 ) -> DecodedBatch:
     """Decode a batch; the duplicate window moves on by it."""
-    columns, rejected = decode_events(batch.values, batch.publish_ms)
+    columns, rejected = decode_events(batch.values, batch.publish_ms, types)
     offsets = batch.offsets[columns.index]
     fresh = dedup.fresh(columns.event_ids, offsets)
     reward = rewards(columns.types, columns.values)
@@ -107,7 +108,7 @@ def decode_batch(
 def _impressions(
     columns: EventColumns, offsets: NDArray[np.int64], fresh: NDArray[np.bool_]
 ) -> Impressions:
-    at = np.flatnonzero(fresh & (columns.types == _IMPRESSION))
+    at = np.flatnonzero(fresh & (columns.types == IMPRESSION))
     return Impressions(offsets[at], _picked(columns.user_ids, at), _picked(columns.item_ids, at))
 
 

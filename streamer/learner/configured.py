@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 from streamer.config import Config
-from streamer.learner.batch import RewardFunction
 from streamer.learner.join.join import JoinSettings
-from streamer.learner.rewards import rewards
+from streamer.learner.rewards import Rewards
 from streamer.learner.settings import LearnerSettings
 from streamer.model_set import bounds
 from streamer.ranking.columns import feature_names
@@ -18,6 +15,7 @@ def learner_settings(config: Config) -> LearnerSettings:
     learner = config.learner
     return LearnerSettings(
         topic=config.topics.topic("events"),
+        event_types=config.event_types,
         n_partitions=config.topics.partitions,
         bounds=bounds(config),
         dedup_window=learner.dedup_window,
@@ -48,6 +46,6 @@ def join_settings(config: Config) -> JoinSettings:
     )
 
 
-def reward_function(config: Config) -> RewardFunction:
-    """What events are worth, as configured."""
-    return functools.partial(rewards, config.rewards)
+def reward_function(config: Config) -> Rewards:
+    """Return the rewards of events, as configured."""
+    return Rewards(config.events)

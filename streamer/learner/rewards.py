@@ -1,52 +1,71 @@
-"""What events are worth: types and values → rewards."""
+"""Rewards of events by type and value, as configured."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.config import RewardConfig, RewardsConfig
-from streamer.events import EVENT_TYPES
+from streamer.config import EventConfig
+from streamer.events import EventTypes
 
 
-def rewards(
-    config: RewardsConfig, types: NDArray[np.int8], values: NDArray[np.float64]
-) -> NDArray[np.float32]:
+class Rewards:
     """Reward of each event: ``weight * clip((value - zero) / (one - zero), -1, 1)``.
 
     Parameters
     ----------
-    types
-        ``(n,)`` indices into ``EVENT_TYPES``.
-    values
-        ``(n,)``, NaN where an event has none: it is worth the weight, as is any event of a type
-        without a ``value_range``.
+    events
+        Settings of each type, by its name; the default types are among them.
 
-    Returns
-    -------
-    ``(n,)``; NaN for events of a type without a weight: no feedback. 0 is feedback that speaks
-    neither for an item nor against it: the user has met it all the same.
+    Attributes
+    ----------
+    event_types
+        The types it has rewards for.
 
     Examples
     --------
     A rating of 5 is worth the whole weight, one of 2.5 nothing, a lower one speaks against:
 
-    >>> code = EVENT_TYPES.index("rating")
-    >>> rewards(RewardsConfig(), np.full(3, code, np.int8), np.array([5.0, 2.5, 0.0])).tolist()
+    >>> from streamer.config import Config
+    >>> rewards = Rewards(Config().events)
+    >>> code = rewards.event_types.codes["rating"]
+    >>> rewards(np.full(3, code, np.int8), np.array([5.0, 2.5, 0.0])).tolist()
     [1.0, 0.0, -1.0]
 
     To be shown an item is no feedback:
 
-    >>> code = EVENT_TYPES.index("impression")
-    >>> rewards(RewardsConfig(), np.full(1, code, np.int8), np.full(1, np.nan)).tolist()
+    >>> code = rewards.event_types.codes["impression"]
+    >>> rewards(np.full(1, code, np.int8), np.full(1, np.nan)).tolist()
     [nan]
     """
-    by_type: list[RewardConfig] = [getattr(config, name) for name in EVENT_TYPES]
-    weight = np.array([each.weight for each in by_type])
-    # NaN for a type without a range, as for an event without a value, makes the share NaN.
-    zero, one = np.array([each.value_range or (np.nan, np.nan) for each in by_type]).T
-    share = (values - zero[types]) / (one - zero)[types]
-    share = np.where(np.isnan(share), 1.0, np.clip(share, -1.0, 1.0))
-    reward: NDArray[np.float32] = (weight[types] * share).astype(np.float32)
-    reward[weight[types] == 0] = np.nan
-    return reward
+
+    def __init__(self, events: Mapping[str, EventConfig]) -> None:
+        self.event_types = EventTypes(tuple(events))
+        by_type = [events[name] for name in self.event_types.names]
+        self._weight = np.array([each.weight for each in by_type])
+        # NaN for a type without a range, as for an event without a value, makes the share NaN.
+        ranges = np.array([each.value_range or (np.nan, np.nan) for each in by_type])
+        self._zero, self._span = ranges[:, 0], ranges[:, 1] - ranges[:, 0]
+
+    def __call__(self, types: NDArray[np.int8], values: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return ``(n,)`` rewards; NaN for events of a type without a weight: no feedback.
+
+        0 is feedback that speaks neither for an item nor against it: the user has met it all the
+        same.
+
+        Parameters
+        ----------
+        types
+            ``(n,)`` codes of ``event_types``.
+        values
+            ``(n,)``, NaN where an event has none: its reward is the weight, as is that of any event
+            of a type without a ``value_range``.
+        """
+        share = (values - self._zero[types]) / self._span[types]
+        share = np.where(np.isnan(share), 1.0, np.clip(share, -1.0, 1.0))
+        weight = self._weight[types]
+        reward: NDArray[np.float32] = (weight * share).astype(np.float32)
+        reward[weight == 0] = np.nan
+        return reward

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from streamer.events import EventTypes
 from streamer.learner.join.counts import JoinCounts
 from streamer.learner.join.join import JoinSettings
 from streamer_models.state.partition import Bounds
@@ -18,6 +19,8 @@ class LearnerSettings:
     ----------
     topic
         Of the events.
+    event_types
+        The types that are known; events of others are rejected.
     join
         How feedback finds its decision; None: decisions are not read.
     dedup_window
@@ -43,6 +46,7 @@ class LearnerSettings:
     log_bytes_max: int
     commit_deadline_s: float = 30.0
     join: JoinSettings | None = None
+    event_types: EventTypes = field(default_factory=EventTypes)
 
     @property
     def topics(self) -> tuple[str, ...]:

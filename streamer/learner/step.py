@@ -102,7 +102,11 @@ class PartitionLearner:
         answered, decided = None, None
         if batch.topic == self._settings.topic:
             decoded = decode_batch(
-                batch, dedup=self.dedup, rewards=self._rewards, join=self._settings.join
+                batch,
+                types=self._settings.event_types,
+                dedup=self.dedup,
+                rewards=self._rewards,
+                join=self._settings.join,
             )
             if decoded.answers is not None:
                 _, answered = decoded.answers.until(self._start.events_from)
@@ -199,11 +203,13 @@ class PartitionLearner:
     def _decoded(self, batch: MessageBatch | None) -> DecodedBatch:
         if batch is None:
             return _NOTHING
+        settings = self._settings
         decoded = decode_batch(
             batch,
+            types=settings.event_types,
             dedup=self.dedup,
             rewards=self._rewards,
-            join=self._settings.join,
+            join=settings.join,
             features=self._features,
             with_impressions=self._impressions is not None,
         )

@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.config import JoinConfig, RewardsConfig
+from streamer.config import JoinConfig
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision
+from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import (
     BanditLog,
     Columns,
@@ -51,7 +52,7 @@ class DecisionLog(BanditLog):
         self,
         path: Path,
         *,
-        rewards: RewardsConfig,
+        rewards: Rewards,
         join: JoinConfig,
         events: Path | None = None,
         uniform: bool = False,

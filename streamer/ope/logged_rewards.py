@@ -7,11 +7,11 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.config import JoinConfig, RewardsConfig
+from streamer.config import JoinConfig
 from streamer.errors import BadMessage
 from streamer.events import Decision, decode_events
 from streamer.learner.join.shown import Feedback, Shown
-from streamer.learner.rewards import rewards
+from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import Faults
 from streamer_producers.log_file import LogFile
 
@@ -30,9 +30,9 @@ class LoggedRewards:
     Memory: one small record a decision and a number a feedback.
     """
 
-    def __init__(self, file: LogFile, weights: RewardsConfig, join: JoinConfig) -> None:
+    def __init__(self, file: LogFile, rewards: Rewards, join: JoinConfig) -> None:
         self._file = file
-        self._weights = weights
+        self._reward = rewards
         self._join = join
         self._open: dict[str, Shown] = {}
         self._rewards: dict[str, NDArray[np.float64]] = {}
@@ -56,12 +56,14 @@ class LoggedRewards:
         lines = ((number, line) for number, line in self._file.lines() if not line.isspace())
         while batch := list(islice(lines, _BATCH)):
             columns, rejected = decode_events(
-                [line for _, line in batch], np.full(len(batch), -1, dtype=np.int64)
+                [line for _, line in batch],
+                np.full(len(batch), -1, dtype=np.int64),
+                self._reward.event_types,
             )
-            for each in rejected:
-                faults.add(self._file, batch[each.index][0], BadMessage(each.reason))
-            worth = rewards(self._weights, columns.types, columns.values)
-            for event, place, reward in zip(columns.events, columns.index, worth, strict=True):
+            for bad in rejected:
+                faults.add(self._file, batch[bad.index][0], BadMessage(bad.reason))
+            reward = self._reward(columns.types, columns.values)
+            for event, place, each in zip(columns.events, columns.index, reward, strict=True):
                 shown = self._open.get(event.request_id or "")
                 if shown is None or event.event_id in seen:
                     continue
@@ -73,7 +75,7 @@ class LoggedRewards:
                     watermark_ms=0,
                     user_id=event.user_id,
                     item_id=event.item_id,
-                    reward=float(reward),
+                    reward=float(each),
                     seen=event.type == "impression",
                 )
                 if shown.take(feedback):

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.config.specs import Spec
 from streamer.errors import ConfigError
-from streamer.events import EVENT_CODES, Event
-from streamer.learner.rewards import rewards
+from streamer.events import Event
+from streamer.learner.rewards import Rewards
 from streamer.replay.catalogue import Catalogue
 from streamer.replay.interactions import UNKNOWN, Interaction
 from streamer.replay.knobs_delivery import Delivered
@@ -101,7 +101,7 @@ class Experiment:
         settings.check()
         self._log = log
         self._settings = settings
-        self._config = config
+        self._rewards = Rewards(config.events)
         self._names = tuple(spec.text for spec in specs)
         self._models: list[Any] = [
             build_model(
@@ -124,14 +124,17 @@ class Experiment:
     def _condition(self) -> Callable[[Event], bool]:
         """What is scored."""
         settings = self._settings
-        wanted = parse_positives(settings.positives) if settings.positives else None
+        wanted = None
+        if settings.positives:
+            wanted = parse_positives(settings.positives, self._rewards.event_types)
         if settings.task == "rating":
             return lambda event: event.value is not None and (wanted is None or wanted(event))
-        return wanted or (lambda event: self._worth(EVENT_CODES[event.type], event.value) > 0)
+        return wanted or (lambda event: self._worth(event.type, event.value) > 0)
 
-    def _reward(self, code: int, value: float | None) -> float:
+    def _reward(self, event_type: str, value: float | None) -> float:
+        code = self._rewards.event_types.codes[event_type]
         values = np.array([math.nan if value is None else value])
-        return float(rewards(self._config.rewards, np.array([code], dtype=np.int8), values)[0])
+        return float(self._rewards(np.array([code], dtype=np.int8), values)[0])
 
     def run(
         self,
@@ -190,7 +193,7 @@ class _Run:
         models: Sequence[Any],
         task: TopKTask | RatingTask,
         is_target: Callable[[Event], bool],
-        worth: Callable[[int, float | None], float],
+        worth: Callable[[str, float | None], float],
     ) -> None:
         self._settings = settings
         self._survey = found
@@ -235,7 +238,7 @@ class _Run:
                 self._n_targets += 1
                 self._learn(event, 1.0)
             else:
-                self._learn(event, self._worth(EVENT_CODES[event.type], event.value))
+                self._learn(event, self._worth(event.type, event.value))
         self._flush()
         if self._n_targets != self._survey.n_targets:
             raise ConfigError(
@@ -258,7 +261,7 @@ class _Run:
         )
 
     def _is_feedback(self, event: Event) -> bool:
-        worth = self._worth(EVENT_CODES[event.type], event.value)
+        worth = self._worth(event.type, event.value)
         return not math.isnan(worth) or self._is_target(event)
 
     def _score(self, event: Event) -> None:

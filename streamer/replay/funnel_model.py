@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamer.config import Config, known_keys, load_config
-from streamer.config.features import given_fields
+from streamer.config.keys import EVENTS, NAMED
 from streamer.events import Event, Request
 from streamer.ranking.features import Features
 from streamer.replay.interactions import UNKNOWN, Interaction
@@ -20,16 +20,17 @@ from streamer.scorer.policy.evidence import Knowledge
 from streamer.scorer.policy.policies import GREEDY, BanditPolicy, Choice, Parameters
 from streamer.simulation.live import LiveSystem
 
-_SECTIONS: Final = ("learner", "mf", "popularity", "rewards", "scorer", "join", "bandit")
+_SECTIONS: Final = ("learner", "mf", "popularity", "events", "scorer", "join", "bandit")
 _UNSYNCED_MAX: Final = 2_000
 """Events that may wait in the topic until somebody asks: 2,000 * 500 B = 1 MB."""
 _NEVER_S: Final = 31_536_000.0
 _NOBODY: Final = "nobody"
 
 
-def funnel_keys() -> list[str]:
+def funnel_keys(config: Config) -> list[str]:
     """Configuration keys that matter to a funnel, dotted: ``mf.factors``."""
-    return [name for name in known_keys() if name.partition(".")[0] in _SECTIONS]
+    names = (*known_keys(), *NAMED[EVENTS].shown(config.events))
+    return [name for name in dict.fromkeys(names) if name.partition(".")[0] in _SECTIONS]
 
 
 def funnel_config(
@@ -45,16 +46,13 @@ def funnel_config(
     flags: dict[str, object] = {
         name: operator.attrgetter(name)(config)
         for name in known_keys()
-        if name.partition(".")[0] in (*_SECTIONS, "topics", "store")
+        if name.partition(".")[0] in {*_SECTIONS, "topics", "store"} - {*NAMED}
     }
     # How often rows are folded changes no parameter, and a log's clock runs fast.
     flags |= {"learner.checkpoint_interval_s": _NEVER_S, "bandit.policy": GREEDY}
     flags |= {"learner.seed": seed, "topics.partitions": n_partitions, **given}
-    flags |= {
-        f"features.{name}.{field}": value
-        for name, feature in config.features.items()
-        for field, value in given_fields(feature).items()
-    }
+    for section, tables in NAMED.items():
+        flags = tables.shown(getattr(config, section)) | flags
     loaded = load_config(os.devnull, env={}, flags=flags)
     return replace(loaded, features=config.features, windows=config.windows)
 

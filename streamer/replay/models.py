@@ -170,7 +170,7 @@ def build_model(
 def _funnel(
     spec: Spec, config: Config, knobs: Knobs, *, seed: int, k: int, served: bool
 ) -> FunnelModel:
-    given = spec.parameters(dict.fromkeys(funnel_keys(), str))
+    given = spec.parameters(dict.fromkeys(funnel_keys(config), str))
     return FunnelModel(
         funnel_config(config, given, seed=seed, n_partitions=knobs.partitions),
         k=k,

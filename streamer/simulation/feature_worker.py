@@ -6,7 +6,7 @@ import numpy as np
 
 from streamer.config import Config
 from streamer.errors import ConfigError
-from streamer.events import EVENT_CODES, decode_events
+from streamer.events import decode_events
 from streamer.learner.dedup import DedupWindow
 from streamer.protocols import MessageBatch
 from streamer.ranking.columns import followed_definitions
@@ -42,9 +42,10 @@ class FeatureWorker:
         self, config: Config, *, broker: MemoryBroker, sink: MemorySink, clock: ManualClock
     ) -> None:
         topics, windows = config.topics, config.windows
+        self._types = config.event_types
         held = followed_definitions(config)
         try:
-            self._engine = FeatureEngine(held, cells_max=windows.cells_max)
+            self._engine = FeatureEngine(held, self._types, cells_max=windows.cells_max)
         except ImportError as error:
             raise ConfigError(
                 f"distinct users are counted with datasketches, which is not installed ({error}):"
@@ -53,7 +54,7 @@ class FeatureWorker:
             ) from error
         self._entities = self._engine.entities
         counted = {name for each in held for name in (*each.numerator, *each.denominator)}
-        self._counts = np.array([name in counted for name in EVENT_CODES], np.bool_)
+        self._counts = np.array([name in counted for name in self._types.names], np.bool_)
         partitions = range(topics.partitions)
         self._watermark = Watermark(partitions)
         self._closed_at_ms = -1
@@ -83,7 +84,7 @@ class FeatureWorker:
 
     def _take(self, batch: MessageBatch) -> None:
         self._heard_ms[batch.partition] = self._clock.now_ms()
-        events, _ = decode_events(batch.values, batch.publish_ms)
+        events, _ = decode_events(batch.values, batch.publish_ms, self._types)
         if not len(events):
             return
         fresh = self._dedup[batch.partition].fresh(events.event_ids, batch.offsets[events.index])

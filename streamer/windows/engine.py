@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import FeatureDefinition
-from streamer.events import EventColumns, FeatureEntity
+from streamer.events import EventColumns, EventTypes, FeatureEntity
 from streamer.windows.entities import Categories, Contributions, contributions, parent_id
 from streamer.windows.series import Series, SeriesSpec, series_spec
 from streamer_models.windows.panes import Closed, smoothed_ratio
@@ -59,6 +59,8 @@ class FeatureEngine:
 
     Parameters
     ----------
+    types
+        Whose codes contributions carry; those that are counted are among them.
     cells_max
         Bound of each series: sums, sessions or sketches.
     owns
@@ -68,6 +70,7 @@ class FeatureEngine:
     def __init__(
         self,
         definitions: Sequence[FeatureDefinition],
+        types: EventTypes,
         *,
         cells_max: int,
         owns: Owns = lambda entity, entity_id: True,
@@ -79,7 +82,7 @@ class FeatureEngine:
         made: dict[SeriesSpec, Series] = {}
 
         def series(spec: SeriesSpec) -> Series:
-            return made.setdefault(spec, Series(spec, cells_max=cells_max))
+            return made.setdefault(spec, Series(spec, types, cells_max=cells_max))
 
         for feature in self.definitions:
             self._own[feature.name] = series(series_spec(feature))
@@ -185,6 +188,7 @@ def _ratios(series: Series, windows: Iterable[Closed]) -> dict[tuple[str, int], 
 def windowed_features(
     definitions: Sequence[FeatureDefinition],
     batches: Iterable[EventColumns],
+    types: EventTypes,
     *,
     categories: Categories = lambda item_id: (),
     cells_max: int = 5_000_000,
@@ -199,7 +203,7 @@ def windowed_features(
     batches
         Events without repetitions, out of order by no more than the lateness.
     """
-    engine = FeatureEngine(definitions, cells_max=cells_max)
+    engine = FeatureEngine(definitions, types, cells_max=cells_max)
     watermark_ms = -1
     for events in batches:
         if not len(events):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import FeatureDefinition
-from streamer.events import EVENT_CODES, EventType, FeatureEntity
+from streamer.events import EventTypes, FeatureEntity
 from streamer.windows.entities import Contributions
 from streamer_models.windows.panes import UNIT, Closed, PaneWindow, as_amounts, fading_window
 from streamer_models.windows.sessions import SessionSums
@@ -36,7 +36,7 @@ class SeriesSpec:
     """
 
     entity: FeatureEntity
-    measures: tuple[tuple[str, tuple[EventType, ...]], ...]
+    measures: tuple[tuple[str, tuple[str, ...]], ...]
     window_ms: int
     hop_ms: int
     half_life_ms: int
@@ -110,13 +110,18 @@ class Ids:
 class Series:
     """Accumulates contributions and closes windows; the state of one series.
 
+    Parameters
+    ----------
+    types
+        Whose codes contributions carry.
+
     Attributes
     ----------
     sums
         Exactly one of ``panes``, ``sessions`` and ``sketches`` is not None.
     """
 
-    def __init__(self, spec: SeriesSpec, *, cells_max: int) -> None:
+    def __init__(self, spec: SeriesSpec, types: EventTypes, *, cells_max: int) -> None:
         self.spec = spec
         self.name = spec.name
         self.ids = Ids()
@@ -124,8 +129,8 @@ class Series:
         self.sessions: SessionSums | None = None
         self.sketches: PaneSketches | None = None
         self._masks = [
-            np.array([name in types for name in EVENT_CODES], np.bool_)
-            for _, types in spec.measures
+            np.array([name in counted for name in types.names], np.bool_)
+            for _, counted in spec.measures
         ]
         n, late = len(spec.measures), spec.lateness_ms
         if spec.session_gap_ms:

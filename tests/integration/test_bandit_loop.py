@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from streamer.client import Publisher, Recommender
-from streamer.events import Decision, Event, Recommendation, decode_decision, decode_event
+from streamer.events import Decision, Event, Recommendation, decode_decision
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST
 from streamer.ranking.columns import feature_names, prior_mean
@@ -29,6 +29,7 @@ from streamer_models.bandits.linear_posterior import LinearPosterior
 from streamer_models.bandits.linear_statistics import STATISTICS_BITS, statistics, statistics_width
 from tests.brokers import keys_apart, topics_apart
 from tests.channels import Decisions
+from tests.default_types import decode_event
 from tests.learner_processes import Deployment, StreamerProcess, wait_until
 
 WINDOW_MS = 2_000
@@ -75,7 +76,7 @@ class Loop:
 
     def _publish(self, type_: str, answer: Recommendation, item_id: str) -> Event:
         return self.publisher.publish(
-            type=type_,  # type: ignore[arg-type]
+            type=type_,
             user_id=answer.user_id,
             item_id=item_id,
             request_id=answer.request_id,
@@ -202,7 +203,7 @@ def logs(loop: Loop) -> list[Log]:
 
 def taught(loop: Loop, log: Log) -> NDArray[np.int64]:
     """The statistics that a partition's log must come to, straight from the definition."""
-    weights = loop.deployment.config.rewards
+    weights = loop.deployment.config.events
     rewards: defaultdict[tuple[str, str], float] = defaultdict(float)
     answered: defaultdict[str, set[str]] = defaultdict(set)
     seen: defaultdict[str, set[str]] = defaultdict(set)
@@ -213,7 +214,7 @@ def taught(loop: Loop, log: Log) -> NDArray[np.int64]:
         if event.type == "impression":
             seen[event.request_id].add(event.item_id)
         else:
-            rewards[event.request_id, event.item_id] += getattr(weights, event.type).weight
+            rewards[event.request_id, event.item_id] += weights[event.type].weight
             answered[event.request_id].add(event.item_id)
     now_ms = max([each.ts for each in log.decisions] + [each.ts for each in log.events])
     first: dict[str, Decision] = {}

@@ -191,7 +191,9 @@ def expected(config: Config, events: Sequence[Event]) -> Values:
     once = list({event.event_id: event for event in events}.values())
     definitions = feature_definitions(config)
     batches = columns(once, len(once))
-    return as_values(windowed_features(definitions, batches, categories=categories))
+    return as_values(
+        windowed_features(definitions, batches, config.event_types, categories=categories)
+    )
 
 
 def wait_for(config: Config, wanted: Values, *, timeout_s: float = 60.0) -> Values:

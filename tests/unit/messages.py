@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from streamer.events import (
-    EVENT_TYPES,
+    DEFAULT_TYPES,
     DeadLetter,
     Decision,
     Event,
@@ -24,7 +24,6 @@ from streamer.events import (
     dead_letter,
     decode_dead_letter,
     decode_decision,
-    decode_event,
     decode_feature_value,
     decode_item,
     decode_recommendation,
@@ -32,6 +31,7 @@ from streamer.events import (
     encode,
     pack_features,
 )
+from tests.default_types import decode_event
 
 DECODERS: dict[type[Message], Callable[[bytes | None], Message]] = {
     Event: decode_event,
@@ -55,7 +55,7 @@ maybe = st.none()
 events = st.builds(
     Event,
     event_id=ids,
-    type=st.sampled_from(EVENT_TYPES),
+    type=st.sampled_from(DEFAULT_TYPES),
     user_id=ids,
     item_id=ids,
     ts=times,

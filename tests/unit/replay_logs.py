@@ -8,7 +8,7 @@ import numpy as np
 
 from streamer.config import Config
 from streamer.config.specs import parse_specs
-from streamer.events import Event, EventType, Item
+from streamer.events import Event, Item
 from streamer.replay.experiment import Experiment, Outcome
 from streamer.replay.settings import Settings
 from streamer_producers.log import Malformed
@@ -39,7 +39,7 @@ class MemoryLog:
 
 
 def event(
-    user: str, item: str, ts: int, *, kind: EventType = "rating", value: float | None = 5.0
+    user: str, item: str, ts: int, *, kind: str = "rating", value: float | None = 5.0
 ) -> Event:
     return Event(
         event_id=f"{user}-{item}-{ts}", type=kind, user_id=user, item_id=item, ts=ts, value=value

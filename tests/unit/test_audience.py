@@ -20,12 +20,13 @@ from streamer.demo.audience import (
     SimulatedAudience,
     Site,
 )
-from streamer.events import Event, decode_event
+from streamer.events import Event
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.topics import create_topics
 from streamer_producers.datasets import open_log
+from tests.default_types import decode_event
 from tests.echo_scorer import EchoScorer
 
 N_ROUNDS = 3

@@ -20,7 +20,6 @@ from streamer.config.settings import TopicsConfig
 from streamer.errors import BadMessage, ConfigError, DeliveryFailed, KafkaError, RequestTimeout
 from streamer.events import (
     Event,
-    decode_event,
     decode_item,
     encode,
 )
@@ -30,6 +29,7 @@ from streamer.kafka.partitioner import partition_of
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.topics import create_topics
+from tests.default_types import decode_event
 from tests.echo_scorer import EchoScorer, recommendation
 
 

@@ -90,8 +90,9 @@ def test_flags_not_given_change_nothing(path: Path) -> None:
         ("topics.prefix", "", ""),
         ("topics.events", "12", "12"),
         ("popularity.half_lives_s", "[60, 86400]", (60.0, 86400.0)),
-        ("rewards.watch.value_range", "[]", ()),
-        ("rewards.click.weight", "-0.5", -0.5),
+        ("events.watch.value_range", "[]", ()),
+        ("events.save.weight", "2", 2.0),
+        ("events.click.weight", "-0.5", -0.5),
     ],
 )
 def test_every_source_reads_texts_alike(path: Path, key: str, text: str, value: object) -> None:
@@ -103,7 +104,7 @@ def test_every_source_reads_texts_alike(path: Path, key: str, text: str, value: 
     ):
         found: Any = config
         for part in key.split("."):
-            found = getattr(found, part)
+            found = found[part] if isinstance(found, dict) else getattr(found, part)
         assert found == value
         assert type(found) is type(value)
 
@@ -140,8 +141,9 @@ def test_topics_carry_their_prefix(path: Path) -> None:
     [
         ("[kafka]\nbootstrap_server = 'x'", "kafka.bootstrap_server", "kafka.bootstrap_servers"),
         ("[lerner]\nseed = 1", "lerner.seed", "learner.seed"),
-        ("[rewards.clik]\nweight = 2", "rewards.clik.weight", "rewards.click.weight"),
-        ("[rewards]\nclick = 2", "rewards.click", "rewards.click.weight"),
+        ("[events.click]\nwaight = 2", "events.click.waight", "events.click.weight"),
+        ("[rewards.click]\nweight = 2", "rewards.click.weight", "events.click.weight"),
+        ("[rewards]", "rewards", "events.NAME"),
         ("factors = 3", "factors", "mf.factors"),
         ("[storage]", "storage", "store.url"),
         ("[origins]\nx = 1", "origins.x", ""),
@@ -203,8 +205,13 @@ def test_a_wrong_value_names_itself_its_origin_and_what_is_allowed(
         ("[topics]\nitems = 'events'", "topics.events and topics.items"),
         ("[popularity]\nhalf_lives_s = [86400, 60]", "popularity.half_lives_s"),
         ("[popularity]\nhalf_lives_s = [60]", "scorer.trending_half_life_s"),
-        ("[rewards.rating]\nvalue_range = [1]", "rewards.rating.value_range"),
-        ("[rewards.rating]\nvalue_range = [1, 1]", "rewards.rating.value_range"),
+        ("[events.rating]\nvalue_range = [1]", "events.rating.value_range"),
+        ("[events.rating]\nvalue_range = [1, 1]", "events.rating.value_range"),
+        ("[events]\nclick = 2", "[events.click] is a table; give it a weight"),
+        ("[events.save]", "[events.save] is a table; give it a weight"),
+        ("[events.save]\nvalue_range = [0, 1]", "events.save.weight: a type that is added"),
+        ("[events.Save]\nweight = 1", "the name of an event type matches"),
+        ("[events.a__b]\nweight = 1", "the name of an event type matches"),
         ("[kafka.client]\n'group.id' = 'x'", "kafka.group"),
         ("[kafka.client]\nenable.auto.commit = true", "kafka.client.enable.auto.commit"),
         ("[kafka]\nclient = 'x'", "kafka.client is a table"),

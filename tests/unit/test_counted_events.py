@@ -16,7 +16,7 @@ from streamer.cli import app
 from streamer.clock import SystemClock
 from streamer.config import load_config
 from streamer.errors import ConfigError
-from streamer.events import EVENT_CODES, Event, encode
+from streamer.events import Event, encode
 from streamer.learner.batch import decode_batch
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.dedup import DedupWindow
@@ -26,9 +26,10 @@ from streamer.protocols import MessageBatch
 from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_counting import CountedEvents
 from streamer_models.counters.decayed_features import DecayedFeatures
+from tests.default_types import CODES, TYPES
 from tests.event_log import START_MS, Dead, default_rewards
 
-CLICK, IMPRESSION = EVENT_CODES["click"], EVENT_CODES["impression"]
+CLICK, IMPRESSION = CODES["click"], CODES["impression"]
 
 
 def feature(entity: str) -> DecayedFeature:
@@ -47,6 +48,7 @@ def counted(*events: Event, publish_ms: int = -1, entity: str = "user") -> Count
     batch = MessageBatch("events", 0, payloads, offsets, np.full(len(events), publish_ms))
     decoded = decode_batch(
         batch,
+        types=TYPES,
         dedup=DedupWindow(10),
         rewards=default_rewards,
         features=DecayedFeatures([feature(entity)]),

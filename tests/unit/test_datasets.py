@@ -302,7 +302,7 @@ def test_what_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "log.parquet").write_bytes(b"PAR1")
     with pytest.raises(ConfigError, match="can't be read as Parquet"):
         open_log(tmp_path / "log.parquet")
-    with pytest.raises(ConfigError, match="'clack' is not an event type"):
+    with pytest.raises(ConfigError, match=r"'clack' is no event type; add \[events\.clack\]"):
         open_log(tmp_path / "ratings.csv", mapping="user_id=who", event_type="clack")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamer.events import EVENT_CODES, Event, EventType, encode
+from streamer.events import Event, encode
 from streamer.learner.batch import decode_batch
 from streamer.learner.dedup import DedupWindow
 from streamer.protocols import MessageBatch
@@ -27,6 +27,7 @@ from streamer_models.state.ingest import Segment
 from streamer_models.state.partition import Bounds, PartitionState
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import FEATURE_ITEM, FEATURE_USER, Change
+from tests.default_types import CODES, TYPES
 from tests.event_log import default_rewards
 from tests.unit.windowed_logs import disordered, with_duplicates
 
@@ -324,7 +325,7 @@ def movielens() -> list[Event]:
     path = DATA / "ml-latest-small" / "ratings.csv"
     if not path.exists():
         pytest.skip(f"no {path}: set STREAMER_DATA")
-    kinds: tuple[EventType, ...] = ("click", "impression", "rating")
+    kinds: tuple[str, ...] = ("click", "impression", "rating")
     with path.open(newline="") as file:
         return [
             Event(
@@ -344,7 +345,7 @@ def in_columns(events: Sequence[Event]) -> CountedEvents:
     return CountedEvents(
         offsets=np.arange(len(events)),
         ts_ms=np.array([event.ts for event in events]),
-        types=np.array([EVENT_CODES[event.type] for event in events], dtype=np.int8),
+        types=np.array([CODES[event.type] for event in events], dtype=np.int8),
         values=np.array([event.value for event in events]),
         ids={
             "user": [event.user_id for event in events],
@@ -360,7 +361,7 @@ def test_movielens_with_late_and_repeated_events_equals_a_computation_over_the_w
     sent = with_duplicates(
         disordered(events, late_share=0.05, late_ms_max=24 * HOUR_MS, seed=8), share=0.02, seed=9
     )
-    codes = [EVENT_CODES[name] for name in ("click", "impression", "rating")]
+    codes = [CODES[name] for name in ("click", "impression", "rating")]
     features = [
         replace(
             each,
@@ -379,7 +380,9 @@ def test_movielens_with_late_and_repeated_events_equals_a_computation_over_the_w
             payloads = [encode(event) for event in own[start : start + 7_000]]
             offsets = np.arange(start, start + len(payloads), dtype=np.int64)
             batch = MessageBatch("events", p, [*payloads], offsets, np.full(len(offsets), -1))
-            decoded = decode_batch(batch, dedup=dedup, rewards=default_rewards, features=model)
+            decoded = decode_batch(
+                batch, types=TYPES, dedup=dedup, rewards=default_rewards, features=model
+            )
             assert decoded.counted is not None
             n_counted += len(decoded.counted)
             for change in count(model, decoded.counted, state):

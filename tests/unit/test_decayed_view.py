@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from streamer.clock import SystemClock
-from streamer.events import EVENT_CODES
 from streamer.scorer.replica.decayed_features import DecayedView
 from streamer.scorer.replica.replica import Replica
 from streamer.store.memory import MemoryStore
@@ -20,6 +19,7 @@ from streamer_models.counters.popularity import Popularity
 from streamer_models.state.id_table import id_key
 from streamer_models.state.protocols import Model
 from streamer_models.state.table import Keys
+from tests.default_types import CODES
 from tests.event_log import (
     ITEM_RATE,
     ITEM_RECENCY,
@@ -38,9 +38,9 @@ N_PARTITIONS = 3
 SETTINGS = with_settings(n_partitions=N_PARTITIONS)
 LOGS = [make_log(900, seed=60 + p) for p in range(N_PARTITIONS)]
 SHOWN = DecayedFeature(
-    name="shown", entity="global", numerator=(EVENT_CODES["impression"],), half_life_ms=30_000
+    name="shown", entity="global", numerator=(CODES["impression"],), half_life_ms=30_000
 )
-LAST = LastEvent(name="last", entity="global", types=(EVENT_CODES["skip"],))
+LAST = LastEvent(name="last", entity="global", types=(CODES["skip"],))
 FEATURES = DecayedFeatures([ITEM_RATE, USER_CLICKS, SHOWN, ITEM_RECENCY, LAST])
 MODELS: list[Model] = [Popularity(half_lives_s=(60.0,)), FEATURES]
 ITEMS = [f"item-{i}" for i in range(90)]

@@ -13,7 +13,7 @@ import pytest
 from streamer.config import describe, load_config
 from streamer.documentation import generated, write
 from streamer.errors import ConfigError, StreamerError
-from streamer.events import decode_event
+from tests.default_types import decode_event
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -55,7 +55,7 @@ def test_the_example_file_is_every_default(tmp_path: Path) -> None:
     shown = {key: value for key, value, _ in describe(load_config(file, env={}))}
     file.write_text("", encoding="utf-8")
     assert shown == {key: value for key, value, _ in describe(load_config(file, env={}))}
-    assert set(tomllib.loads(blocks[-1])) >= {"kafka", "rewards", "metrics"}
+    assert set(tomllib.loads(blocks[-1])) >= {"kafka", "events", "metrics"}
 
 
 def test_the_error_shown_is_the_one_that_comes(tmp_path: Path) -> None:

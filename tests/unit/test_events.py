@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streamer.errors import BadMessage
 from streamer.events import (
-    EVENT_TYPES,
+    DEFAULT_TYPES,
     MESSAGES,
     Event,
     Item,
@@ -23,14 +23,13 @@ from streamer.events import (
     RecommendedItem,
     dead_letter,
     decode_decision,
-    decode_event,
-    decode_events,
     encode,
     encode_checked,
     json_schemas,
     message_key,
     pack_features,
 )
+from tests.default_types import decode_event, decode_events
 from tests.unit.messages import (
     DECODERS,
     decision_with,
@@ -139,7 +138,7 @@ def test_a_batch_equals_its_messages_one_by_one(batch: list[tuple[bytes | None, 
     assert columns.event_ids == [event.event_id for event in good.values()]
     assert columns.user_ids == [event.user_id for event in good.values()]
     assert columns.item_ids == [event.item_id for event in good.values()]
-    assert [EVENT_TYPES[code] for code in columns.types] == [e.type for e in good.values()]
+    assert [DEFAULT_TYPES[code] for code in columns.types] == [e.type for e in good.values()]
     assert columns.ts_ms.tolist() == [event.ts for event in good.values()]
     values = [math.nan if event.value is None else event.value for event in good.values()]
     np.testing.assert_array_equal(columns.values, values)

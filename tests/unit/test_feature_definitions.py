@@ -175,7 +175,7 @@ def test_types_come_from_the_environment_too(path: Path) -> None:
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
-        ("numerator = 'clik'\nwindow = '1h'", '"click" or "comment"'),
+        ("numerator = 'clik'\nwindow = '1h'", '"clik" is no event type: add [events.clik]'),
         ("numerator = 'click'\nwindow = '1 hour'", 'a text such as "500ms"'),
         ("numerator = 'click'\nwindow = 3600", 'a text such as "500ms"'),
         ("numerator = 'click'\nwindow = '0s'", 'a text such as "500ms"'),
@@ -231,7 +231,7 @@ def test_what_is_wrong_is_said_with_what_is_allowed(path: Path, toml: str, said:
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
-        ("[features.Mine]\nnumerator = 'click'", "a feature's name matches"),
+        ("[features.Mine]\nnumerator = 'click'", "the name of a feature matches"),
         ("[features.mine]", "is a table; give it an entity"),
         ("[features]\nmine = 3", "is a table; give it an entity"),
         ("features = 3", "unknown key 'features'"),

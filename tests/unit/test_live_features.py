@@ -7,7 +7,7 @@ import math
 import pytest
 
 from streamer.config import load_config
-from streamer.events import Event, EventType, Item
+from streamer.events import Event, Item
 from streamer.simulation.live import LiveSystem
 
 START_MS = 1_700_000_000_000
@@ -16,7 +16,7 @@ CONFIG = load_config(
 )
 
 
-def met(user_id: str, item_id: str, kind: EventType, n: int, ts: int) -> list[Event]:
+def met(user_id: str, item_id: str, kind: str, n: int, ts: int) -> list[Event]:
     ids = (f"{user_id}-{item_id}-{kind}-{i}-{ts}" for i in range(n))
     return [Event(event_id=i, type=kind, user_id=user_id, item_id=item_id, ts=ts) for i in ids]
 

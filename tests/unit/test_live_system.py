@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from streamer.config import Config, load_config
 from streamer.errors import BadMessage
-from streamer.events import Event, Request, decode_decision, decode_event
+from streamer.events import Event, Request, decode_decision
 from streamer.learner.configured import learner_settings
 from streamer.model_set import build_models
 from streamer.simulation.live import LiveSystem
@@ -16,6 +16,7 @@ from streamer.verify.parameters import Contents, compare_contents, image_content
 from streamer_models.bandits.bandit import OUTCOMES, STATISTICS
 from streamer_models.bandits.linear_statistics import STATISTICS_BITS, statistics_width
 from streamer_producers.simulator import Simulator, SimulatorConfig
+from tests.default_types import decode_event
 
 START_MS = 1_700_000_000_000
 STEP_MS = 500

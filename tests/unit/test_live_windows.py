@@ -12,13 +12,12 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamer.config import Config, FeatureConfig, FeatureDefinition, load_config
-from streamer.config.features import given_fields
+from streamer.config.keys import FEATURES, NAMED
 from streamer.errors import ConfigError
 from streamer.events import (
     Decision,
     Event,
     decode_decision,
-    decode_event,
     decode_item,
     decode_request,
     pack_features,
@@ -30,6 +29,7 @@ from streamer.verify.decisions import SlatesVerification, verify_slates
 from streamer.windows.engine import FeatureEngine, FeatureResult
 from streamer.windows.entities import WHOLE, contributions
 from streamer_producers.simulator import Simulator, SimulatorConfig
+from tests.default_types import TYPES, decode_event
 from tests.unit.windowed_logs import columns
 
 START_MS = 1_700_000_000_000
@@ -66,12 +66,7 @@ def config(n_partitions: int, *, trending_feature: str = "") -> Config:
         "session": FeatureConfig(entity="user", numerator="click", session_gap="2s"),
         "clicks": FeatureConfig(entity="global", numerator="click", window="4s", hop="1s"),
     }
-    given = {
-        f"features.{name}.{field}": value
-        for name, feature in features.items()
-        for field, value in given_fields(feature).items()
-    }
-    return load_config(env={}, flags=flags | given)
+    return load_config(env={}, flags=flags | NAMED[FEATURES].shown(features))
 
 
 def play(live: LiveSystem, *, n_steps: int) -> None:
@@ -122,7 +117,7 @@ class Recomputed:
         for event in events:
             partition = partition_of(event.user_id.encode(), self._n_partitions)
             latest_ms[partition] = max(latest_ms[partition], event.ts)
-        engine = FeatureEngine(list(self.definitions.values()), cells_max=100_000)
+        engine = FeatureEngine(list(self.definitions.values()), TYPES, cells_max=100_000)
         for batch in columns(events, max(1, len(events))):
             for each in contributions(
                 batch, engine.entities, lambda item_id: self.categories.get(item_id, [])

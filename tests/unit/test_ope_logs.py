@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer.config import JoinConfig, RewardsConfig
+from streamer.config import Config, JoinConfig
 from streamer.errors import BadMessage, ConfigError, LogRefused
 from streamer.events import Decision, Event, encode
+from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import BanditLog
 from streamer.ope.decision_log import DecisionLog
 from streamer.ope.mab_log import UniformArmsLog
@@ -32,7 +33,7 @@ def decision_log(
 ) -> DecisionLog:
     return DecisionLog(
         path,
-        rewards=RewardsConfig(),
+        rewards=Rewards(Config().events),
         join=join or JoinConfig(),
         uniform=uniform,
         strict=strict,
@@ -197,15 +198,15 @@ def test_rewards_are_joined_by_request_and_item(tmp_path: Path) -> None:
         b"{",
     ]
     path = write_decisions(tmp_path, decisions, events)
-    weights = RewardsConfig()
+    weights = Config().events
     log = decision_log(path)
     survey = log.survey()
-    purchase = weights.purchase.weight + weights.click.weight
+    purchase = weights["purchase"].weight + weights["click"].weight
     assert survey.rewards.tolist() == [1.0, 0.0, 0.0, purchase]
     assert survey.n_malformed == 1
     assert survey.malformed[0].file.endswith("events.jsonl")
     most = decision_log(path, join=JoinConfig(combine="max", default_reward=-0.5)).survey()
-    assert most.rewards.tolist() == [1.0, -0.5, -0.5, weights.purchase.weight]
+    assert most.rewards.tolist() == [1.0, -0.5, -0.5, weights["purchase"].weight]
 
 
 def test_items_that_were_not_seen_are_no_rows(tmp_path: Path) -> None:
@@ -267,7 +268,7 @@ def test_where_events_are_must_be_said(tmp_path: Path) -> None:
     log = DecisionLog(
         path / "decisions.jsonl",
         events=path / "events.jsonl",
-        rewards=RewardsConfig(),
+        rewards=Rewards(Config().events),
         join=JoinConfig(),
     )
     assert np.array_equal(log.survey().rewards, decision_log(path).survey().rewards)

@@ -16,13 +16,12 @@ from streamer.events import (
     FUTURE_MS_MAX,
     Request,
     decode_decision,
-    decode_event,
-    decode_events,
     decode_recommendation,
     decode_request,
     encode,
     pack_features,
 )
+from tests.default_types import decode_event, decode_events
 from tests.unit.messages import (
     DECODERS,
     GOOD,

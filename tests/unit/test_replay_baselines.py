@@ -22,6 +22,7 @@ from streamer.replay.models import MODELS, build_model
 from streamer.replay.positives import parse_positives
 from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.factorization.mf import ImplicitMF, item_scores
+from tests.default_types import TYPES
 from tests.unit.replay_logs import event
 
 Pair = tuple[int, int]
@@ -264,13 +265,13 @@ def test_positives_are_what_is_asked_for(text: str, expected: list[bool]) -> Non
         event("a", "x", 1, value=5.0),
         event("a", "x", 1, kind="click", value=None),
     ]
-    assert [parse_positives(text)(each) for each in events] == expected
+    assert [parse_positives(text, TYPES)(each) for each in events] == expected
 
 
 @pytest.mark.parametrize("text", ["value", "value>=high", "type=clik", "", "type>=click"])
 def test_positives_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="positives"):
-        parse_positives(text)
+        parse_positives(text, TYPES)
 
 
 def test_histories_keep_what_each_user_consumed_over_all_growth() -> None:

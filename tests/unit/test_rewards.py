@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.config import RewardConfig, RewardsConfig
-from streamer.events import EVENT_CODES, EVENT_TYPES, EventType
-from streamer.learner.rewards import rewards
+from streamer.config import Config, EventConfig
+from streamer.events import DEFAULT_TYPES
+from streamer.learner.rewards import Rewards
+
+DEFAULT = Config().events
 
 
-def reward(event_type: EventType, value: float, config: RewardsConfig | None = None) -> float:
-    types = np.array([EVENT_CODES[event_type]], np.int8)
-    return float(rewards(config or RewardsConfig(), types, np.array([value]))[0])
+def reward(event_type: str, value: float, events: Mapping[str, EventConfig] = DEFAULT) -> float:
+    rewards = Rewards(events)
+    types = np.array([rewards.event_types.codes[event_type]], np.int8)
+    return float(rewards(types, np.array([value]))[0])
 
 
 @pytest.mark.parametrize(
@@ -37,30 +41,40 @@ def reward(event_type: EventType, value: float, config: RewardsConfig | None = N
         ("skip", 0.9, -0.5),
     ],
 )
-def test_defaults(event_type: EventType, value: float, expected: float) -> None:
+def test_defaults(event_type: str, value: float, expected: float) -> None:
     assert reward(event_type, value) == pytest.approx(expected, abs=0, nan_ok=True)
 
 
 def test_a_falling_range_turns_the_value_around() -> None:
-    config = RewardsConfig(skip=RewardConfig(weight=2.0, value_range=(10.0, 0.0)))
-    assert reward("skip", 10.0, config) == 0.0
-    assert reward("skip", 0.0, config) == 2.0
+    events = {**DEFAULT, "skip": EventConfig(weight=2.0, value_range=(10.0, 0.0))}
+    assert reward("skip", 10.0, events) == 0.0
+    assert reward("skip", 0.0, events) == 2.0
+
+
+def test_added_types_have_their_own_rewards_and_leave_the_others_alone() -> None:
+    added = {"save": EventConfig(weight=2.0), "bookmark": EventConfig(weight=0.5)}
+    events = {**DEFAULT, **added}
+    assert reward("save", math.nan, events) == 2.0
+    assert reward("bookmark", 9.0, events) == 0.5
+    for name in DEFAULT_TYPES:
+        assert reward(name, 0.75, events) == pytest.approx(reward(name, 0.75), nan_ok=True)
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(EVENT_TYPES), st.just(math.nan) | st.floats(allow_infinity=False))
+        st.tuples(
+            st.sampled_from(DEFAULT_TYPES), st.just(math.nan) | st.floats(allow_infinity=False)
+        )
     )
 )
 def test_a_batch_is_its_events_and_no_reward_passes_its_weight(
-    batch: list[tuple[EventType, float]],
+    batch: list[tuple[str, float]],
 ) -> None:
-    types = np.array([EVENT_CODES[each] for each, _ in batch], np.int8)
-    found = rewards(RewardsConfig(), types, np.array([value for _, value in batch], np.float64))
+    rewards = Rewards(DEFAULT)
+    types = np.array([rewards.event_types.codes[each] for each, _ in batch], np.int8)
+    found = rewards(types, np.array([value for _, value in batch], np.float64))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, [reward(*each) for each in batch])  # NaN equals NaN
-    weights = np.array(
-        [abs(getattr(RewardsConfig(), event_type).weight) for event_type, _ in batch]
-    )
+    weights = np.array([abs(DEFAULT[event_type].weight) for event_type, _ in batch])
     assert (np.isnan(found) == (weights == 0)).all()
     assert (np.abs(found) <= weights)[weights > 0].all()

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.errors import ConfigError
-from streamer.events import Event, decode_event, encode
+from streamer.events import Event, encode
 from streamer_producers.baselines import PopularitySlates, RandomSlates, Slates
 from streamer_producers.click_model import ClickModel
 from streamer_producers.simulator import Simulator, SimulatorConfig
+from tests.default_types import decode_event
 
 SMALL = SimulatorConfig(n_users=20, n_items=100, seed=3)
 START = SMALL.start_ms

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from streamer.config import Config, FeatureConfig, FeatureDefinition, feature_definitions
-from streamer.events import Event, EventColumns, EventType
+from streamer.events import Event, EventColumns
 from streamer.learner.dedup import DedupWindow
 from streamer.windows.engine import windowed_features
 from streamer_producers.simulator import Simulator, SimulatorConfig
+from tests.default_types import TYPES
 from tests.unit.windowed_logs import (
     DATA,
     as_values,
@@ -29,7 +30,7 @@ def defined(**features: FeatureConfig) -> list[FeatureDefinition]:
     return feature_definitions(Config(features=dict(features)))
 
 
-def of_all_kinds(unit: str, event_type: EventType, shown: EventType) -> list[FeatureDefinition]:
+def of_all_kinds(unit: str, event_type: str, shown: str) -> list[FeatureDefinition]:
     """Each entity, each measure, each way to forget; windows are some ``unit`` long."""
     late = f"1{unit}"
     return defined(
@@ -129,7 +130,7 @@ def test_every_value_at_every_window_end(log: str) -> None:
     read, definitions = LOGS[log]
     events, categories = read()
     batches = once(events, 97)
-    found = as_values(windowed_features(definitions, batches, categories=categories))
+    found = as_values(windowed_features(definitions, batches, TYPES, categories=categories))
     kept = [event for batch in batches for event in batch.events]
     for feature in definitions:
         expected = by_pandas(feature, kept, categories)
@@ -147,7 +148,9 @@ def test_neither_order_nor_batches_change_a_bit() -> None:
     kept = [event for batch in once(events, 97) for event in batch.events]
     in_order = sorted(kept, key=lambda event: (event.ts, event.event_id))
 
-    one = as_values(windowed_features(definitions, columns(kept, 13), categories=categories))
-    other = as_values(windowed_features(definitions, columns(in_order, 500), categories=categories))
+    one = as_values(windowed_features(definitions, columns(kept, 13), TYPES, categories=categories))
+    other = as_values(
+        windowed_features(definitions, columns(in_order, 500), TYPES, categories=categories)
+    )
     assert one == other
     assert len(one) > 1_000

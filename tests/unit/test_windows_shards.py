@@ -23,6 +23,7 @@ from streamer.faust_worker.ingest import Ingest
 from streamer.faust_worker.shard import Shard, keys_by_partition
 from streamer.protocols import MessageBatch
 from streamer.windows.engine import FeatureEngine, windowed_features
+from tests.default_types import TYPES
 from tests.unit.windowed_logs import Values, as_values, columns, disordered
 
 N = 3
@@ -100,9 +101,10 @@ def nothing(partition: int, start: int, end: int) -> Iterator[MessageBatch]:
 
 
 def ingest(source: int) -> Ingest:
-    engine = FeatureEngine(definitions(), cells_max=1)
+    engine = FeatureEngine(definitions(), TYPES, cells_max=1)
     return Ingest(
         source,
+        types=TYPES,
         n_partitions=N,
         entities=engine.entities,
         parents=engine.parents,
@@ -133,6 +135,7 @@ def shard(partition: int, table: dict[bytes, bytes], *, sources: int = 2) -> Sha
     made = Shard(
         partition,
         definitions(),
+        TYPES,
         n_partitions=N,
         sources=range(sources),
         cells_max=10_000,
@@ -153,7 +156,9 @@ def run(each: Shard, payloads: list[bytes], values: Values, *, n_together: int =
 
 
 def expected(events: list[Event]) -> Values:
-    found = windowed_features(definitions(), columns(events, len(events)), categories=categories)
+    found = windowed_features(
+        definitions(), columns(events, len(events)), TYPES, categories=categories
+    )
     return as_values(found)
 
 
@@ -307,9 +312,10 @@ def test_repetitions_are_known_after_reading_again() -> None:
         assert (partition, start, end) == (0, 0, 60)
         yield as_batch(0, 0, events)
 
-    engine = FeatureEngine(definitions(), cells_max=1)
+    engine = FeatureEngine(definitions(), TYPES, cells_max=1)
     second = Ingest(
         0,
+        types=TYPES,
         n_partitions=N,
         entities=engine.entities,
         parents=engine.parents,

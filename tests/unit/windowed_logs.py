@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from streamer.config import FeatureDefinition
-from streamer.events import Event, EventColumns, decode_events, encode
+from streamer.events import Event, EventColumns, encode
 from streamer.windows.engine import FeatureResult
 from streamer.windows.entities import Categories, contributions
+from tests.default_types import decode_events
 
 DATA = Path(os.environ.get("STREAMER_DATA", Path(__file__).parents[3] / "shared" / "data"))
 Values = dict[tuple[str, str, int], float | None]

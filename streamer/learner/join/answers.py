@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from streamer.errors import BadMessage
 from streamer.events import Decision, EventColumns, decode_decision
 from streamer.events.decoding import Rejected
-from streamer.events.messages import EVENT_CODES
+from streamer.events.types import IMPRESSION
 from streamer.learner.join.shown import Shown
 from streamer.protocols import MessageBatch
 from streamer_models.bandits.linear_statistics import FEATURE_MAX
-
-_IMPRESSION = EVENT_CODES["impression"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,5 +177,5 @@ def answers(
         user_ids=[columns.user_ids[i] for i in at],
         item_ids=[columns.item_ids[i] for i in at],
         rewards=rewards[at].astype(np.float64).tolist(),
-        seen=(columns.types[at] == _IMPRESSION).tolist(),
+        seen=(columns.types[at] == IMPRESSION).tolist(),
     )
