@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -33,7 +33,10 @@ from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, 
 from streamer.model_set import decayed_features
 from streamer.protocols import Entry, Layout, Schedule
 from streamer.ranking.columns import feature_names, followed_definitions
-from streamer.ranking.recall.channels import choose_trend, recall_mf, recall_trending
+from streamer.ranking.context import request_context
+from streamer.ranking.recall.channel import Channel
+from streamer.ranking.recall.factorization import FactorizationChannel
+from streamer.ranking.recall.trending import TrendingChannel
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.replica.replica import Replica
 from streamer.store.memory import MemoryStore
@@ -250,7 +253,7 @@ class Asking:
         self._known = known
         self._n_users = world.size.n_users
         self._replica = replica
-        self._settings = CONFIG.scorer
+        self._channels: list[Channel[Any]] = [FactorizationChannel(CONFIG), TrendingChannel(CONFIG)]
         self._funnel = Funnel(convert({"bandit": {"policy": policy}}, Config))
         self._catalogue = catalogue
         self._rng = np.random.default_rng(1)
@@ -266,17 +269,16 @@ class Asking:
         slate = self._funnel.recommend(
             request, self._replica.current(), self._catalogue, known=self._known
         )
-        assert len(slate.item_ids) == self._settings.k_default
+        assert len(slate.item_ids) == CONFIG.scorer.k_default
 
     def recall(self) -> None:
         version = self._replica.current()
-        factors = version.users.factors(int(self._rng.integers(self._n_users)))
-        assert factors is not None
-        items = version.items
-        scores = items.factor_scores(factors)
-        recall_mf(items, scores, items.live, self._settings.candidates_mf)
-        trend = choose_trend(items, half_life=1, at_ms=NOW_MS)
-        recall_trending(items, trend, items.live, self._settings.candidates_trending)
+        user_id = f"user-{self._rng.integers(self._n_users)}"
+        request = Request(request_id="r", user_id=user_id, ts=NOW_MS)
+        context = request_context(request, version, self._catalogue)
+        for channel in self._channels:
+            found = channel.recall(context, version.items.live, channel.settings.candidates)
+            assert len(found.rows) == channel.settings.candidates
 
 
 def measure(call: Callable[[], object], n: int) -> dict[str, float]:

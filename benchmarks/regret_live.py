@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.regret_policies import Played
 from streamer.config import Config, load_config
 from streamer.events import Event
-from streamer.ranking.columns import MF_Z, TRENDING_Z
+from streamer.ranking.columns import prior_mean
 from streamer.ranking.features import Features
 from streamer.scorer.policy.evidence import Knowledge
 from streamer.scorer.policy.policies import Choice, Parameters
@@ -27,8 +27,8 @@ HISTORY = 16
 
 SMALL = {
     "topics.partitions": 1,
-    "scorer.candidates_mf": 60,
-    "scorer.candidates_trending": 40,
+    "recall.mf.candidates": 60,
+    "recall.trending.candidates": 40,
     "mf.history": HISTORY,
     "mf.factors": 16,
     "join.horizon_s": 600,
@@ -43,11 +43,10 @@ class FixedBlend:
     def __init__(self, config: Config) -> None:
         self.name = "blend"
         self.parameters: Parameters = {}
-        self._scorer = config.scorer
+        self._weights = prior_mean(config)
 
     def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
-        mf, trending = (features.column(name).astype(np.float64) for name in (MF_Z, TRENDING_Z))
-        scores = self._scorer.weight_mf * mf + self._scorer.weight_trending * trending
+        scores = features.values.astype(np.float64) @ self._weights
         order = np.argsort(-scores, kind="stable")[:k]
         nothing_explored = np.zeros(len(order), dtype=np.bool_)
         return Choice(order, np.ones(len(order)), nothing_explored, scores, b"")

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from streamer.config import Config, Key, known_keys
+from streamer.config.extensions import REGISTRIES, extensions
 from streamer.config.keys import NAMED, NamedTables
 from streamer.config.masking import masked
 from streamer.errors import StreamerError
 from streamer.events import json_schemas
-from streamer.ranking.columns import ranking_features
+from streamer.ranking.columns import ranking_columns
+from streamer.ranking.recall.reasons import NEW
+from streamer.ranking.recall.registry import registered
 
 _BLOCK = re.compile(r"(<!-- generated (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -39,6 +42,7 @@ def generated(docs: Path) -> dict[Path, str]:
     blocks = {
         "fields": _fields(),
         "features": _features(),
+        "reasons": _reasons(),
         "settings": _settings(),
         "example": _example(),
     }
@@ -82,8 +86,17 @@ def _fields() -> str:
 
 
 def _features() -> str:
-    rows = [(f"`{each.name}`", each.meaning) for each in ranking_features(Config())]
+    rows = [(f"`{each.name}`", each.meaning) for each in ranking_columns(Config())]
     return _table(("feature", "meaning"), rows)
+
+
+def _reasons() -> str:
+    rows = [
+        (f"`{each.reason}`", f"`{each.name}`: {str(each.__doc__).splitlines()[0]}")
+        for each in registered()
+    ]
+    rows.append((f"`{NEW}`", "no positive feedback on it yet, by whichever of these channels"))
+    return _table(("reason", "channel that placed the item highest"), rows)
 
 
 def _note(kind: Mapping[str, Any]) -> str:
@@ -115,10 +128,20 @@ def _json_type(kind: Mapping[str, Any]) -> str:
 
 def _sections() -> list[tuple[str, list[Key]]]:
     keys = known_keys().values()
-    return [
-        (section, list(group))
-        for section, group in groupby(keys, key=lambda key: key.name.partition(".")[0])
-    ]
+    return [(section, list(group)) for section, group in groupby(keys, key=_section_of)]
+
+
+def _section_of(key: Key) -> str:
+    section, _, rest = key.name.partition(".")
+    return f"{section}.{rest.partition('.')[0]}" if section in REGISTRIES else section
+
+
+def _docstring(section: str) -> str:
+    table, _, name = section.partition(".")
+    if table in REGISTRIES:
+        (found,) = (each for each in extensions(table) if each.name == name)
+        return str(found.settings_type.__doc__)
+    return str(type(getattr(Config(), section)).__doc__)
 
 
 def _settings() -> str:
@@ -127,7 +150,7 @@ def _settings() -> str:
         if section in NAMED:
             parts.append(_named_settings(NAMED[section], keys))
             continue
-        parts.append(f"### [{section}]\n\n{type(getattr(Config(), section)).__doc__}\n")
+        parts.append(f"### [{section}]\n\n{_docstring(section)}\n")
         rows = [
             (f"`{key.name}`", f"`{masked(key.name, key.default)}`", key.allowed, key.description)
             for key in keys

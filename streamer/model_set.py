@@ -12,6 +12,7 @@ from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.events import EventTypes
 from streamer.protocols import STORE_SCHEMA_VERSION, Layout
 from streamer.ranking.columns import feature_names
+from streamer.ranking.recall.registry import channels_on
 from streamer_models.bandits.bandit import Bandit
 from streamer_models.bandits.examples import Examples
 from streamer_models.counters.decayed_counters import WHOLE, DecayedFeature
@@ -21,8 +22,6 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
-from streamer_models.factorization.biased_mf import BiasedMF
-from streamer_models.factorization.mf import ImplicitMF
 from streamer_models.state.ingest import Feedback, learn_feedback
 from streamer_models.state.partition import Bounds, PartitionState, all_specs
 from streamer_models.state.protocols import Model, model_of
@@ -31,27 +30,11 @@ from streamer_models.state.shared import SharedState
 
 def build_models(config: Config) -> list[Model]:
     """Models in the order in which they learn a batch."""
-    mf = config.mf
-    factors: Model
-    if config.learner.model == "explicit":
-        factors = BiasedMF(n_factors=mf.factors, seed=config.learner.seed)
-    else:
-        factors = ImplicitMF(
-            n_factors=mf.factors,
-            loss=mf.loss,
-            learning_rate=mf.learning_rate,
-            regularization=mf.regularization,
-            n_negatives=mf.n_negatives,
-            recent_share=mf.recent_share,
-            n_recent_items=mf.recent_items,
-            init_scale=mf.init_scale,
-            seed=config.learner.seed,
-        )
     features = decayed_features(config)
     return [
-        UserHistory(length=mf.history),
+        UserHistory(length=config.mf.history),
         Popularity(half_lives_s=tuple(config.popularity.half_lives_s)),
-        factors,
+        *(model for channel in channels_on(config) for model in channel.models()),
         Bandit(
             n_features=len(feature_names(config)),
             half_lives_s=tuple(config.popularity.half_lives_s),

@@ -16,14 +16,18 @@ from streamer.config import (
     Config,
     FeatureConfig,
     PopularityConfig,
-    ScorerConfig,
     feature_definitions,
 )
+from streamer.config.section import Section
 from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
 from streamer.model_set import decayed_features
 from streamer.protocols import Checkpoint, Entry, Layout, Schedule
 from streamer.ranking.columns import feature_names
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
+from streamer.ranking.recall.factorization import FactorizationSettings
+from streamer.ranking.recall.random import RandomSettings
+from streamer.ranking.recall.trending import TrendingSettings
+from streamer.ranking.recall.trending_feature import TrendingFeatureSettings
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.replica.replica import Replica
 from streamer.scorer.replica.version import Version
@@ -177,11 +181,22 @@ class Partitions:
         self.store.checkpoint(checkpoint, owner="tests")
 
 
-SETTINGS = ScorerConfig(
-    candidates_mf=20, candidates_trending=10, candidates_random=0, trending_half_life_s=3_600.0
-)
+RECALL: dict[str, Section] = {
+    "mf": FactorizationSettings(candidates=20),
+    "trending": TrendingSettings(candidates=10, half_life_s=3_600.0),
+    "trending_feature": TrendingFeatureSettings(candidates=10),
+    "random": RandomSettings(candidates=0),
+}
+
+
+def recalling(**changes: Mapping[str, object]) -> dict[str, Section]:
+    """``RECALL`` with some settings of some channels changed."""
+    changed = {name: replace(RECALL[name], **given) for name, given in changes.items()}
+    return RECALL | changed
+
+
 CONFIG = Config(
-    scorer=SETTINGS,
+    recall=RECALL,
     popularity=PopularityConfig(half_lives_s=(3_600.0, 86_400.0)),
     bandit=BanditConfig(policy="greedy"),
 )
@@ -202,13 +217,13 @@ class Shop:
 
     def __init__(
         self,
-        settings: ScorerConfig = SETTINGS,
+        recall: Mapping[str, Section] = RECALL,
         *,
         bandit: BanditConfig = CONFIG.bandit,
         learned: Partitions | None = None,
         features: Mapping[str, FeatureConfig] | None = None,
     ) -> None:
-        self.config = replace(CONFIG, scorer=settings, bandit=bandit)
+        self.config = replace(CONFIG, recall=dict(recall), bandit=bandit)
         if features is not None:
             self.config = replace(self.config, features=dict(features))
         self.known: FeatureSource = NOTHING_KNOWN

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final, TypeVar, get_args
 import msgspec
 
 from streamer.config.events import EventConfig
+from streamer.config.extensions import REGISTRIES, default_section, extensions
 from streamer.config.feature_definition import FeatureDefinition, Refused, definition
 from streamer.config.features import FeatureConfig
 from streamer.config.keys import (
@@ -22,6 +22,7 @@ from streamer.config.keys import (
     NamedTables,
     known_keys,
     named_key,
+    value_of,
 )
 from streamer.config.masking import masked, toml_text
 from streamer.config.section import Section
@@ -66,6 +67,7 @@ __all__ = [
     "known_keys",
     "load_config",
     "masked",
+    "value_of",
 ]
 
 S = TypeVar("S", bound=Section)
@@ -116,11 +118,12 @@ def load_config(
     values[CLIENT] = client
     config = _built("", Config(), values)
     with_default = {EVENTS: True, FEATURES: config.windows.default_features}
-    named = {
+    tables = {
         section: _named(tables, values, with_default=with_default[section])
         for section, tables in NAMED.items()
     }
-    config = msgspec.structs.replace(config, **named, origins=origins)
+    tables |= {table: _added(table, values) for table in REGISTRIES}
+    config = msgspec.structs.replace(config, **tables, origins=origins)
     _check(config)
     return config
 
@@ -135,6 +138,14 @@ def _built(path: str, default: S, values: Mapping[str, object]) -> S:
         elif f"{path}{name}" in values:
             changed[name] = values[f"{path}{name}"]
     return msgspec.structs.replace(default, **changed)
+
+
+def _added(table: str, values: Mapping[str, object]) -> dict[str, Section]:
+    """The sections of a table whose entries other rooms register."""
+    return {
+        each.name: _built(f"{table}.{each.name}.", default_section(each), values)
+        for each in extensions(table)
+    }
 
 
 def _named(
@@ -215,14 +226,10 @@ def _check(config: Config) -> None:
             problem = f"both are {toml_text(name)}; give each topic its own name"
             raise _conflict(config, [f"topics.{topics[name]}", f"topics.{role}"], problem)
         topics[name] = role
-    half_lives_s, trending_s = config.popularity.half_lives_s, config.scorer.trending_half_life_s
+    half_lives_s = config.popularity.half_lives_s
     if list(half_lives_s) != sorted(set(half_lives_s)):
         problem = f"{toml_text(half_lives_s)} does not rise; sort it"
         raise _conflict(config, ["popularity.half_lives_s"], problem)
-    if trending_s not in half_lives_s:
-        problem = f"{trending_s} is none of {toml_text(half_lives_s)}; choose one of them"
-        keys = ["scorer.trending_half_life_s", "popularity.half_lives_s"]
-        raise _conflict(config, keys, problem)
     join = config.join
     if join.window_s > join.horizon_s:
         problem = f"{join.window_s} is over {join.horizon_s}; an item is given up before it is late"
@@ -234,13 +241,12 @@ def _check(config: Config) -> None:
         )
         raise _conflict(config, ["bandit.drift_rate_boost", "bandit.drift_delta"], problem)
     _check_events(config)
-    of_items = [each.name for each in feature_definitions(config) if each.entity == "item"]
-    if config.scorer.trending_feature not in ("", *of_items):
-        problem = (
-            f"{toml_text(config.scorer.trending_feature)} is no feature of items; choose one of"
-            f' {", ".join(of_items) or "those you define"}, or ""'
-        )
-        raise _conflict(config, ["scorer.trending_feature"], problem)
+    feature_definitions(config)  # raises where one contradicts itself
+    for extension in (each for table in REGISTRIES for each in extensions(table)):
+        try:
+            extension.check(config)
+        except Refused as refused:
+            raise _conflict(config, refused.fields, str(refused)) from refused
 
 
 def _check_events(config: Config) -> None:
@@ -277,9 +283,9 @@ def describe(config: Config) -> list[tuple[str, str, str]]:
     for name in known_keys():
         if name.partition(".")[0] in NAMED:
             continue  # what is in effect may be other tables
-        value = operator.attrgetter(name)(config)
+        value = value_of(config, name)
         if name == CLIENT:
-            options = {f"{CLIENT}.{option}": text for option, text in value.items()}
+            options = {f"{CLIENT}.{option}": text for option, text in config.kafka.client.items()}
             rows += [(key, masked(key, text), key) for key, text in options.items()]
         else:
             rows.append((name, masked(name, value), name))

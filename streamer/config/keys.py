@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from streamer.config.events import DEFAULT_EVENTS, EventConfig
+from streamer.config.extensions import REGISTRIES, default_section, extensions
 from streamer.config.features import DEFAULT_FEATURES, NAME, FeatureConfig
 from streamer.config.masking import toml_text
 from streamer.config.section import Section
@@ -152,6 +154,22 @@ def named_key(dotted: str) -> Key | None:
     return None if tables is None else tables.key(dotted)
 
 
+def value_of(config: Config, dotted: str) -> object:
+    """Return the value of a setting of :func:`known_keys` that is in effect.
+
+    >>> value_of(Config(), "recall.mf.candidates")
+    200
+    """
+    table, _, rest = dotted.partition(".")
+    if table not in REGISTRIES:
+        return operator.attrgetter(dotted)(config)
+    name, _, field = rest.partition(".")
+    sections: Mapping[str, Section] = getattr(config, table)
+    if name in sections:
+        return getattr(sections[name], field)
+    return known_keys()[dotted].default
+
+
 def _keys(path: str, section: Section) -> Iterator[Key]:
     hints = get_type_hints(type(section), include_extras=True)
     for name in section.__struct_fields__:
@@ -161,6 +179,9 @@ def _keys(path: str, section: Section) -> Iterator[Key]:
         elif name in NAMED and not path:
             shown = NAMED[name].shown(NAMED[name].default)
             yield from filter(None, map(NAMED[name].key, shown))
+        elif name in REGISTRIES and not path:
+            for each in extensions(name):
+                yield from _keys(f"{name}.{each.name}.", default_section(each))
         elif name != "origins":
             yield Key(f"{path}{name}", hints[name], value)
 

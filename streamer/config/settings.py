@@ -181,38 +181,6 @@ class ScorerConfig(Section, frozen=True, kw_only=True):
     k_default: Annotated[int, Meta(ge=1, le=500, description="items where a request says none")] = (
         10
     )
-    candidates_mf: Annotated[
-        int, Meta(ge=0, le=10_000, description="recalled by matrix factorization")
-    ] = 200
-    candidates_trending: Annotated[
-        int, Meta(ge=0, le=10_000, description="recalled by what is popular now")
-    ] = 100
-    candidates_random: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=1_000,
-            description="drawn from the catalogue at random; without them, what had no feedback "
-            "yet is not shown",
-        ),
-    ] = 20
-    weight_mf: Annotated[
-        float, Meta(ge=0, le=1_000, description="of the factorization's score in the blend")
-    ] = 1.0
-    weight_trending: Annotated[
-        float, Meta(ge=0, le=1_000, description="of popularity in the blend")
-    ] = 0.3
-    trending_half_life_s: Annotated[
-        PositiveS, Meta(description="what `popular now` means; one of popularity.half_lives_s")
-    ] = 86_400.0
-    trending_feature: Annotated[
-        str,
-        Meta(
-            max_length=64,
-            description="a feature of items whose largest values (of a recency the smallest) are "
-            'recalled too, as many as candidates_trending; "": none',
-        ),
-    ] = ""
     poll_ms: Annotated[
         int, Meta(ge=1, le=10_000, description="how long to wait for requests and for deltas")
     ] = 5
@@ -420,6 +388,8 @@ class Config(Section, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    recall
+        Sections of recall channels by name; one that is not there has its defaults.
     events, features
         By name, the default ones among them.
     origins
@@ -433,6 +403,7 @@ class Config(Section, frozen=True, kw_only=True):
     mf: MFConfig = MFConfig()
     popularity: PopularityConfig = PopularityConfig()
     scorer: ScorerConfig = ScorerConfig()
+    recall: dict[str, Section] = field(default_factory=dict)
     join: JoinConfig = JoinConfig()
     bandit: BanditConfig = BanditConfig()
     metrics: MetricsConfig = MetricsConfig()

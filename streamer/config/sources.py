@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streamer.config.keys import CLIENT, EVENTS, NAMED, Key, NamedTables, named_key
+from streamer.config.renamed import RENAMED
 from streamer.errors import ConfigError
 
 DEFAULT_FILE: Final = Path("streamer.toml")
@@ -99,6 +100,8 @@ def _known(name: str, keys: Mapping[str, Key], *, origin: str) -> str:
         )
     if name == CLIENT:
         raise ConfigError(f"{origin}: {CLIENT} is a table; set {CLIENT}.OPTION")
+    if name in RENAMED:
+        raise ConfigError(f"{origin}: unknown key '{name}'; it is '{RENAMED[name]}' now")
     near = difflib.get_close_matches(name, keys, n=1, cutoff=0.0)
     raise ConfigError(f"{origin}: unknown key '{name}'; the nearest known one is '{near[0]}'")
 

@@ -41,7 +41,7 @@ _YEAR_S = 31_536_000.0
 _SIMULATED: Final[dict[str, Any]] = {
     # Minutes count here: what is popular now is what was clicked in the last ones.
     "popularity.half_lives_s": [60.0, 600.0, 86_400.0],
-    "scorer.trending_half_life_s": 600.0,
+    "recall.trending.half_life_s": 600.0,
     # These users react at once.
     "join.window_s": 2.0,
     # A minute is too short for drift, and loading the watch for it takes seconds of it.

@@ -1,10 +1,109 @@
-"""What a request says of its circumstances."""
+"""Everything that is known of a request while it is answered."""
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+import msgspec
+import numpy as np
+
+from streamer.catalogue.catalogue import Catalogue
 from streamer.events import Request
+from streamer.ranking.features import Logged
+from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
+from streamer.scorer.replica.items import ItemView
+from streamer.scorer.replica.version import Version
+from streamer_models.state.id_table import id_key, keys_of
+from streamer_models.state.table import Keys
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """Who asks, when, and the one version of the parameters that the answer is made from.
+
+    Attributes
+    ----------
+    user_row, seen
+        Row of the user, -1 where there is none, and the items last met, the newest first.
+    at_ms
+        Time that counts are read at.
+    seed
+        Of every random draw, 63 bits; a function of the request_id.
+    known
+        What the features topic says.
+    logged
+        Of a decision that is made again: what the topic said then is taken from it.
+    """
+
+    request: Request
+    version: Version
+    catalogue: Catalogue
+    user_row: int
+    seen: Keys
+    at_ms: int
+    seed: int
+    known: FeatureSource = NOTHING_KNOWN
+    logged: Logged | None = None
+    _found: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def items(self) -> ItemView:
+        """Items of the version."""
+        return self.version.items
+
+    def once(self, key: Hashable, find: Callable[[], T]) -> T:
+        """Return what ``find`` returned when it was first called for ``key`` in this request."""
+        if key not in self._found:
+            self._found[key] = find()
+        found: T = self._found[key]
+        return found
+
+    def excluded(self) -> Keys:
+        """Return keys of items that the user has met of late, or that the request excludes."""
+        asked = self.request.exclude
+        return np.concatenate([self.seen, keys_of(asked)]) if asked else self.seen
+
+    def has_no_row(self, item_id: str) -> bool:
+        """Whether an item has no parameters yet."""
+        return self.items.map.find_one(id_key(item_id.encode())) < 0
+
+    def may_be_shown(self, item_id: str) -> bool:
+        """Whether an item without parameters may be in the slate."""
+        excluded = self.once("excluded", lambda: frozenset(self.excluded().tolist()))
+        wanted = self.once("wanted", lambda: frozenset(self.request.candidates or ()))
+        return (
+            id_key(item_id.encode()) not in excluded
+            and not self.catalogue.is_blocked(item_id)
+            and (not wanted or item_id in wanted)
+        )
+
+
+def request_context(
+    request: Request,
+    version: Version,
+    catalogue: Catalogue,
+    *,
+    known: FeatureSource = NOTHING_KNOWN,
+    logged: Logged | None = None,
+) -> RequestContext:
+    """Return the context of a request that is answered from ``version``."""
+    users = version.users
+    user_row = users.map.find_one(id_key(request.user_id.encode()))
+    return RequestContext(
+        request=request,
+        version=version,
+        catalogue=catalogue,
+        user_row=user_row,
+        seen=users.history(user_row),
+        at_ms=max(request.ts, version.watermark_ms),
+        seed=id_key(request.request_id.encode()) >> 1,  # messages hold 63 bits
+        known=known,
+        logged=logged,
+    )
 
 
 def context_texts(request: Request) -> dict[str, str]:

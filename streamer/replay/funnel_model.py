@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +10,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamer.config import Config, known_keys, load_config
+from streamer.config import Config, known_keys, load_config, value_of
 from streamer.config.keys import EVENTS, NAMED
 from streamer.events import Event, Request
 from streamer.ranking.features import Features
@@ -20,7 +19,9 @@ from streamer.scorer.policy.evidence import Knowledge
 from streamer.scorer.policy.policies import GREEDY, BanditPolicy, Choice, Parameters
 from streamer.simulation.live import LiveSystem
 
-_SECTIONS: Final = ("learner", "mf", "popularity", "events", "scorer", "join", "bandit")
+_SECTIONS: Final = (
+    "learner", "mf", "popularity", "events", "scorer", "recall", "join", "bandit",
+)  # fmt: skip
 _UNSYNCED_MAX: Final = 2_000
 """Events that may wait in the topic until somebody asks: 2,000 * 500 B = 1 MB."""
 _NEVER_S: Final = 31_536_000.0
@@ -44,7 +45,7 @@ def funnel_config(
         For a value of a wrong type or out of range.
     """
     flags: dict[str, object] = {
-        name: operator.attrgetter(name)(config)
+        name: value_of(config, name)
         for name in known_keys()
         if name.partition(".")[0] in {*_SECTIONS, "topics", "store"} - {*NAMED}
     }

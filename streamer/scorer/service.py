@@ -262,7 +262,7 @@ class ScorerService:
             if len(message) > MESSAGE_BYTES_MAX:
                 raise BadMessage(
                     f"{what}: {len(message)} bytes are over the bound of {MESSAGE_BYTES_MAX};"
-                    " lower k, or scorer.candidates_mf and scorer.candidates_trending"
+                    " lower k, or the candidates of [recall.NAME]"
                 )
         key = request.user_id.encode()
         self._sink.send(self._topics.topic("recommendations"), key=key, value=recommendation)

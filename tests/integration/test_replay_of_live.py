@@ -49,8 +49,8 @@ def recorded(
             "store.key_prefix": stack.enter_context(keys_apart(redis_url)),
             "join.window_s": 1.0,
             "mf.factors": 8,
-            "scorer.candidates_mf": 30,
-            "scorer.candidates_trending": 15,
+            "recall.mf.candidates": 30,
+            "recall.trending.candidates": 15,
             "bandit.policy": "linear-thompson",
             "bandit.uniform_share": 0.1,
         }

@@ -13,6 +13,7 @@ from streamer.config import (
     feature_definitions,
     known_keys,
     load_config,
+    value_of,
 )
 from streamer.errors import ConfigError
 
@@ -153,8 +154,9 @@ def test_a_new_feature_is_described_and_the_default_set_can_be_left_out(path: Pa
 
 
 def test_trending_by_a_feature_needs_one_of_items(path: Path) -> None:
-    asked = '[scorer]\ntrending_feature = "{}"\n'
-    assert load(path, asked.format("item_users_1h")).scorer.trending_feature == "item_users_1h"
+    asked = '[recall.trending_feature]\nfeature = "{}"\n'
+    config = load(path, asked.format("item_users_1h"))
+    assert value_of(config, "recall.trending_feature.feature") == "item_users_1h"
     message = refusal(path, asked.format("user_session_clicks"))
     assert (
         "choose one of item_clicks_10m, item_ctr_1h, item_ctr_5m, item_recency, item_users_1h"

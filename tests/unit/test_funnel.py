@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamer.errors import ConfigError
@@ -18,13 +17,14 @@ from streamer_models.state.id_table import keys_of
 from streamer_models.state.partition import Bounds
 from streamer_models.state.table import FIXED_POINT_UNIT
 from tests.scoring import (
+    CONFIG,
     HOUR_MS,
-    SETTINGS,
     START_MS,
     Click,
     Partitions,
     Shop,
     crowd,
+    recalling,
     two_tastes,
 )
 
@@ -38,7 +38,7 @@ def stats_of(items: ItemView) -> NDArray[np.float32]:
 
 
 def test_a_known_user_gets_what_the_like_minded_like() -> None:
-    shop = Shop(replace(SETTINGS, weight_trending=0.0))
+    shop = Shop(recalling(trending={"weight": 0.0}))
     two_tastes(shop)
     hits = []
     for user in range(20):
@@ -143,7 +143,7 @@ def test_k_is_the_requests_or_the_configured_one() -> None:
     shop = Shop()
     shop.click(*(click for i in range(300) for click in crowd(f"i{i}", 1)))
     shop.click(*crowd("i0", 1), Click("ann", "i1"))
-    assert len(shop.ask("new").item_ids) == SETTINGS.k_default
+    assert len(shop.ask("new").item_ids) == CONFIG.scorer.k_default
     assert len(shop.ask("new", k=3).item_ids) == 3
     assert len(shop.ask("new", k=250).item_ids) == 250
     assert len(shop.ask("ann", k=250).item_ids) == 250
@@ -226,4 +226,4 @@ def test_the_policy_is_a_seam() -> None:
 
 def test_more_candidates_than_a_decision_holds_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"12000: a decision\s+holds at most 9500"):
-        Shop(replace(SETTINGS, candidates_mf=10_000, candidates_trending=2_000))
+        Shop(recalling(mf={"candidates": 10_000}, trending={"candidates": 2_000}))

@@ -64,7 +64,11 @@ def test_the_time_since_an_items_last_click_is_a_column_whoever_clicked() -> Non
 
 
 def test_what_was_taken_up_last_is_recalled_first() -> None:
-    flags = {"scorer.trending_feature": "item_recency", "scorer.candidates_trending": "2"}
+    flags = {
+        "recall.trending_feature.feature": "item_recency",
+        "recall.trending_feature.candidates": "2",
+        "recall.trending.candidates": "2",
+    }
     live = LiveSystem(load_config(env={}, flags=flags), start_ms=START_MS)
     items = "abcdefgh"
     live.publish(*(Item(item_id=each) for each in items))

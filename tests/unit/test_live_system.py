@@ -27,8 +27,8 @@ CONFIG = load_config(
         "learner.sync_interval_ms": "1000",
         "learner.checkpoint_interval_s": "7",
         "join.window_s": "3",
-        "scorer.candidates_mf": "20",
-        "scorer.candidates_trending": "10",
+        "recall.mf.candidates": "20",
+        "recall.trending.candidates": "10",
         "mf.factors": "4",
     },
 )

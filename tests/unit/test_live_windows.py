@@ -49,13 +49,14 @@ def rate(entity: str) -> FeatureConfig:
 
 def config(n_partitions: int, *, trending_feature: str = "") -> Config:
     flags = {
-        "scorer.trending_feature": trending_feature,
+        "recall.trending_feature.feature": trending_feature,
         "topics.partitions": n_partitions,
         "windows.default_features": False,
         "learner.sync_interval_ms": SYNC_MS,
         "windows.lateness_s": 0.5,
-        "scorer.candidates_mf": 20,
-        "scorer.candidates_trending": 10,
+        "recall.mf.candidates": 20,
+        "recall.trending.candidates": 10,
+        "recall.trending_feature.candidates": 10,
         "mf.factors": 4,
     }
     features = {

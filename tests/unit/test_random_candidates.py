@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import BanditConfig
 from streamer.events import Item, encode
+from streamer.ranking.recall.random import RandomSettings
 from streamer.telemetry import ScorerMetrics
-from tests.scoring import SETTINGS, START_MS, Shop, crowd
+from tests.scoring import START_MS, Shop, crowd, recalling
 
-DRAWING = replace(SETTINGS, candidates_mf=2, candidates_trending=2, candidates_random=3)
+DRAWING = recalling(mf={"candidates": 2}, trending={"candidates": 2}, random={"candidates": 3})
 
 
 def catalogue(n: int) -> Catalogue:
@@ -65,7 +65,7 @@ def test_items_that_nobody_has_met_come_to_be_shown() -> None:
 
 
 def test_no_item_is_drawn_that_the_user_has_met_or_that_is_ruled_out() -> None:
-    shop = Shop(replace(DRAWING, candidates_random=50))
+    shop = Shop(DRAWING | {"random": RandomSettings(candidates=50)})
     for i in range(8):
         shop.publish(f"i{i}")
     shop.publish("i7", available=False)

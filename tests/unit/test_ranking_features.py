@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from streamer.config import BanditConfig, Config, FeatureConfig, PopularityConfig, ScorerConfig
+from streamer.config import BanditConfig, Config, FeatureConfig, PopularityConfig
 from streamer.errors import ConfigError
 from streamer.events import FeatureEntity
 from streamer.ranking.columns import (
     feature_names,
     followed_definitions,
     prior_mean,
-    ranking_features,
+    ranking_columns,
 )
 from streamer.scorer.funnel import Slate
-from tests.scoring import HOUR_MS, START_MS, Click, Shop, Shown, crowd, two_tastes
+from tests.scoring import HOUR_MS, START_MS, Click, Shop, Shown, crowd, recalling, two_tastes
 
 CONFIG = Config(popularity=PopularityConfig(half_lives_s=(3_600.0, 86_400.0)))
 
@@ -32,7 +32,7 @@ def test_the_configuration_alone_says_which_features_there_are() -> None:
     assert 22 <= len(feature_names(Config())) <= 48
     without = replace(Config(), features={}, bandit=BanditConfig(time_features=False))
     assert 20 <= len(feature_names(without)) <= 28
-    assert all(feature.meaning for feature in ranking_features(CONFIG))
+    assert all(feature.meaning for feature in ranking_columns(CONFIG))
 
 
 def test_context_adds_one_feature_a_value_and_channel_and_hashing_its_buckets() -> None:
@@ -53,7 +53,7 @@ def test_configured_features_are_columns_by_their_names() -> None:
         for each in entities
     }
     features["kept_aside"] = FeatureConfig(numerator="click", window="1h", ranks=False)
-    columns = ranking_features(replace(CONFIG, features=features))
+    columns = ranking_columns(replace(CONFIG, features=features))
     of_candidates = ["of_category", "of_item", "of_user_category"]
     crossed = ["of_global", "of_surface", "of_user"]
     expected = {name for each in of_candidates for name in (each, f"{each}_missing")}
@@ -68,10 +68,10 @@ def test_a_scorer_follows_what_ranks_or_recalls_and_is_not_the_learners() -> Non
     aside = replace(of_window, ranks=False)
     fading = FeatureConfig(numerator="click", half_life="1h")
     features = {"ranks": of_window, "aside": aside, "recalls": aside, "fades": fading}
-    scorer = ScorerConfig(trending_feature="recalls")
-    config = replace(CONFIG, features=features, scorer=scorer)
+    recall = recalling(trending_feature={"feature": "recalls"})
+    config = replace(CONFIG, features=features, recall=recall)
     assert [each.name for each in followed_definitions(config)] == ["ranks", "recalls"]
-    topic = {each.name for each in ranking_features(config) if each.from_topic}
+    topic = {each.name for each in ranking_columns(config) if each.from_topic}
     assert topic == {"ranks", "ranks_missing", "trending_feature_rank"}
     assert {"fades", "fades_missing"} <= set(feature_names(config))
 
@@ -94,7 +94,7 @@ def test_too_many_columns_are_refused() -> None:
 
 def test_the_prior_is_the_blend() -> None:
     config = Config(
-        scorer=ScorerConfig(weight_mf=2.0, weight_trending=0.5),
+        recall=recalling(mf={"weight": 2.0}, trending={"weight": 0.5}),
         bandit=BanditConfig(prior_reward=0.1),
     )
     mean = dict(zip(feature_names(config), prior_mean(config).tolist(), strict=True))

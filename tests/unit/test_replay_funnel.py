@@ -111,7 +111,12 @@ def test_configured_features_recall_in_replay_too() -> None:
     """What has risen of late is recalled, though it is neither of the user nor the most popular."""
     counted = {"rising": FeatureConfig(numerator="rating", window="1d")}
     base = Config(features=counted)
-    few = {"scorer.candidates_trending": "1", "scorer.candidates_mf": "0", "mf.factors": "8"}
+    few = {
+        "recall.trending.candidates": "1",
+        "recall.trending_feature.candidates": "1",
+        "recall.mf.candidates": "0",
+        "mf.factors": "8",
+    }
 
     def recalled(**more: str) -> set[int]:
         config = funnel_config(base, few | more, seed=3, n_partitions=1)
@@ -126,7 +131,7 @@ def test_configured_features_recall_in_replay_too() -> None:
         model.sync(DAY_MS * 5)
         return set(np.flatnonzero(model.score(UNKNOWN, DAY_MS * 4, 3) > -np.inf).tolist())
 
-    with_rising = recalled(**{"scorer.trending_feature": "rising"})
+    with_rising = recalled(**{"recall.trending_feature.feature": "rising"})
     assert with_rising > recalled()
     assert 1 in with_rising
 
@@ -149,7 +154,7 @@ def test_a_target_that_is_not_recalled_is_a_miss() -> None:
         [event(f"u{n}", f"i{n % 30}", n * DAY_MS) for n in range(60)]
         + [event("late", "i7", 61 * DAY_MS)]
     )
-    narrow = "funnel:scorer.candidates_mf=0,scorer.candidates_trending=1"
+    narrow = "funnel:recall.mf.candidates=0,recall.trending.candidates=1"
     settings = Settings(positives="value>=5", warmup=0.99, k=3)
     for model, ranked in (("funnel", True), (narrow, False)):
         outcome = replayed(log, model, settings)
@@ -163,7 +168,7 @@ def test_a_slate_is_all_that_is_served() -> None:
     consumed = [event("u", item, 30 + n) for n, item in enumerate(["i0", "i1", "i2", "z"])]
     less = [event(f"w{n}", "j", 34 + n) for n in range(3)]
     log = MemoryLog([*popular, *consumed, *less, event("u", "j", 40)])
-    forgets = "funnel:mf.history=1,scorer.candidates_mf=0,scorer.weight_mf=0"
+    forgets = "funnel:mf.history=1,recall.mf.candidates=0,recall.mf.weight=0"
     settings = Settings(positives="value>=5", warmup=0.99, k=2)
     assert means(replayed(log, forgets, settings))["mrr"] == 1
     assert means(replayed(log, forgets, replace(settings, served=True)))["mrr"] == 0

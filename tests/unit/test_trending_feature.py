@@ -9,15 +9,18 @@ from streamer.config import FeatureConfig
 from streamer.errors import ConfigError
 from streamer.ranking.features import Logged
 from streamer.scorer.funnel import Funnel
-from tests.scoring import SETTINGS, START_MS, Click, Shop, Told, crowd
+from tests.scoring import START_MS, Click, Shop, Told, crowd, recalling
 
 CLICKS = {"rising": FeatureConfig(numerator="click", window="1h", ranks=False)}
-SHORT = replace(SETTINGS, candidates_trending=3)
+SHORT = recalling(trending={"candidates": 3})
+RISING = recalling(
+    trending={"candidates": 3}, trending_feature={"candidates": 3, "feature": "rising"}
+)
 
 
 def shop_with_rising() -> tuple[Shop, Told]:
     """Ten items, the first the most popular; the last ones rise."""
-    shop = Shop(replace(SHORT, trending_feature="rising"), features=CLICKS)
+    shop = Shop(RISING, features=CLICKS)
     shop.click(*(click for n in range(10) for click in crowd(f"i{n}", 20 - n)))
     told = Told(shop)
     told.tell("item", "rising", {f"i{n}": float(n) for n in range(5, 10)})
@@ -71,6 +74,7 @@ def test_the_channel_of_a_decision_is_made_again_from_what_was_logged() -> None:
 
 def test_more_candidates_than_a_decision_holds_are_refused() -> None:
     shop, _ = shop_with_rising()
-    many = replace(shop.config.scorer, candidates_trending=5_000)
+    many = {"candidates": 5_000}
+    recalled = recalling(trending=many, trending_feature={**many, "feature": "rising"})
     with pytest.raises(ConfigError, match="a decision holds at most 9500"):
-        Funnel(replace(shop.config, scorer=many))
+        Funnel(replace(shop.config, recall=recalled))

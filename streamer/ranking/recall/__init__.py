@@ -1,1 +1,1 @@
-"""Recall channels: from all items to a few hundred candidates."""
+"""Recall channels: from all items to a few hundred candidates; one file each."""

@@ -1,0 +1,60 @@
+"""From the candidates of a request to the matrix that they are ranked by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from streamer.config import Config
+from streamer.ranking.candidates import Candidates
+from streamer.ranking.columns.registry import families
+from streamer.ranking.context import RequestContext
+from streamer.ranking.features import Features
+from streamer.ranking.recall.channel import Channel
+from streamer.ranking.scored import scored
+from streamer_models.bandits.linear_statistics import FEATURE_MAX
+
+
+class RankingMatrix:
+    """Computes the columns of a configuration.
+
+    Parameters
+    ----------
+    channels
+        Those that brought the candidates.
+
+    Attributes
+    ----------
+    names
+        Of the columns.
+    """
+
+    def __init__(self, config: Config, channels: Sequence[Channel[Any]]) -> None:
+        self._channels = channels
+        self._blocks = []
+        start = 0
+        for family in families(config, channels):
+            self._blocks.append((family, slice(start, start + len(family.columns))))
+            start += len(family.columns)
+        columns = [column for family, _ in self._blocks for column in family.columns]
+        self.names = tuple(column.name for column in columns)
+        self._from_topic = [i for i, column in enumerate(columns) if column.from_topic]
+
+    def make(self, context: RequestContext, candidates: Candidates) -> Features:
+        """Return one row a candidate, in their order.
+
+        Of a decision that is made again, columns that come from the features topic are taken as
+        they were logged, if it had as many candidates.
+        """
+        known = scored(context, candidates, self._channels)
+        by_column = np.empty((len(self.names), len(candidates)), dtype=np.float32)
+        for family, rows in self._blocks:
+            family.fill(by_column[rows], known)
+        logged = context.logged
+        if logged is not None and len(logged.candidates) == len(candidates):
+            for i in self._from_topic:
+                by_column[i] = logged.features.column(self.names[i])
+        np.clip(by_column, -FEATURE_MAX, FEATURE_MAX, out=by_column)
+        return Features(self.names, np.ascontiguousarray(by_column.T))

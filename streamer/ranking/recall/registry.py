@@ -1,0 +1,42 @@
+"""The registry of recall channels: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from streamer.config import Config
+from streamer.ranking.recall.channel import Channel
+from streamer.ranking.recall.factorization import FactorizationChannel
+from streamer.ranking.recall.random import RandomChannel
+from streamer.ranking.recall.trending import TrendingChannel
+from streamer.ranking.recall.trending_feature import TrendingFeatureChannel
+
+_CHANNELS: Final[list[type[Channel[Any]]]] = [
+    FactorizationChannel,
+    TrendingChannel,
+    TrendingFeatureChannel,
+    RandomChannel,
+]
+"""In the order in which they are asked, and in which equal places count for a reason."""
+
+
+def registered() -> tuple[type[Channel[Any]], ...]:
+    """Return every channel, on or off."""
+    return tuple(_CHANNELS)
+
+
+def channels_on(config: Config) -> list[Channel[Any]]:
+    """Return the channels that are on in a configuration, bound to it."""
+    return [channel(config) for channel in _CHANNELS if channel.is_on(config)]
+
+
+@contextmanager
+def registered_for_now(channel: type[Channel[Any]]) -> Iterator[None]:
+    """Have one more channel, behind the others, while the context lasts: for tests of one."""
+    _CHANNELS.append(channel)
+    try:
+        yield
+    finally:
+        _CHANNELS.remove(channel)
