@@ -33,7 +33,7 @@ from streamer.protocols import (
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.protocols import Model
 from streamer_models.state.shared import SharedState
-from streamer_models.state.table import SHARED_ENTITIES, Change
+from streamer_models.state.table import Change
 
 log = logging.getLogger(__name__)
 
@@ -409,7 +409,7 @@ def load_image(state: PartitionState, image: PartitionImage) -> None:
 
 def add_image(shared: SharedState, image: PartitionImage) -> None:
     """Add what a partition owned elsewhere has contributed."""
-    for entity in SHARED_ENTITIES:
+    for entity in shared.ids:
         if entity in image.checkpoint.names:
             shared.acquire(entity, image.checkpoint.names[entity][0])
     shared.add(image.checkpoint.tables)

@@ -14,7 +14,6 @@ from streamer_models.state.table import (
     ARM,
     FEATURE_ENTITIES,
     ITEM,
-    SHARED_ENTITIES,
     USER,
     Array,
     Change,
@@ -112,7 +111,7 @@ class PartitionState:
             (self.contributions if spec.shared else self.own)[spec.name] = table
         self.watermark_ms = 0
         self._shared_rows = {
-            entity: np.zeros(0, dtype=np.int32) for entity in self.ids if entity in SHARED_ENTITIES
+            entity: np.zeros(0, dtype=np.int32) for entity in self.ids if entity in shared.ids
         }
         self._withdrawn: dict[str, list[Rows]] = {}
         self._dirty = {name: TouchedSlots() for name in (*self.own, *self.contributions)}

@@ -10,6 +10,7 @@ from streamer_models.state.key_map import KeyMap
 from streamer_models.state.protocols import Model
 from streamer_models.state.shared_ids import SharedIds
 from streamer_models.state.table import (
+    ID_ENTITIES,
     ITEM,
     SHARED_ENTITIES,
     Change,
@@ -39,7 +40,13 @@ class SharedState:
     def __init__(self, models: Sequence[Model]) -> None:
         self._model_of = {spec: model for model in models for spec in model.tables() if spec.shared}
         self.tables = {spec.name: Table(spec, rows_max=_NO_LIMIT) for spec in self._model_of}
-        self.ids = {entity: SharedIds() for entity in SHARED_ENTITIES}
+        # Users are in one partition each: their ids are shared only where a model asks for it.
+        asked = {spec.entity for spec in self._model_of}
+        self.ids = {
+            entity: SharedIds()
+            for entity in ID_ENTITIES
+            if entity in SHARED_ENTITIES or entity in asked
+        }
 
     @property
     def item_map(self) -> KeyMap:
@@ -95,7 +102,7 @@ class SharedState:
     def apply(self, change: Change) -> None:
         """Apply what another partition committed."""
         self.add(change.withdrawn)
-        for entity in SHARED_ENTITIES:
+        for entity in self.ids:
             if entity in change.ids:
                 self.release(entity, change.ids[entity].removed)
                 self.acquire(entity, change.ids[entity].added)
