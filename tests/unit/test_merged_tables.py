@@ -173,9 +173,9 @@ def _live(spec: TableSpec, state: PartitionState) -> dict[int, int]:
 
 def _merged(merge: Merge, start: Array, rows: Sequence[Array]) -> Array:
     if merge is Merge.SUM:
-        return start + np.sum(rows, axis=0)
+        return np.asarray(start + np.sum(rows, axis=0))
     if merge is Merge.MAX:
-        return np.max(rows, axis=0)
+        return np.asarray(np.max(rows, axis=0))
     if merge is Merge.DECAYED:
         merged = []
         for cell in range(0, len(start), 2):
@@ -196,16 +196,17 @@ def as_read(reading: Readable, row: Array, at_ms: int) -> NDArray[np.float64]:
     """What a row says: of cells the counts at a time, of a list the weight of each key."""
     if reading.spec.merge is Merge.DECAYED:
         at = decayed_values(row[np.newaxis].astype(np.int64), HALF_LIVES, at_ms)[0]
-        return at.astype(np.float32).astype(np.float64) if isinstance(reading, ReadDecayed) else at
+        kept = np.float32 if isinstance(reading, ReadDecayed) else np.float64
+        return np.asarray(at.astype(kept), dtype=np.float64)
     if reading.spec.merge is Merge.TOP:
         weights = np.zeros(20)
         pairs = row.reshape(-1, 2).astype(np.int64)
         np.add.at(weights, pairs[:, 0], pairs[:, 1])
         return weights
     if isinstance(reading, ReadColumns):
-        return row * np.array(reading.units)
+        return np.asarray(row * np.array(reading.units))
     if isinstance(reading, ReadFactors):
-        return row * FIXED_POINT_UNIT
+        return np.asarray(row * FIXED_POINT_UNIT)
     return row.astype(np.float64)
 
 
@@ -310,6 +311,7 @@ def test_following_and_loading_equal_the_brute_force(
     assert min(state.items.n_evicted for state in learned.states) > 50
     fresh = replica_of(learned)
     fresh.load()
+    assert fresh.current().model(MadeUp) is model
     tables, at_ms, found = kept[-1]
     assert_equal(told(fresh.current().tables, model, at_ms), found, but=lists)
     for tables, at_ms, found in kept:
