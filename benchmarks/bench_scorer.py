@@ -37,8 +37,8 @@ from streamer.ranking.context import request_context
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.factorization import FactorizationChannel
 from streamer.ranking.recall.trending import TrendingChannel
+from streamer.replica.replica import Replica
 from streamer.scorer.funnel import Funnel
-from streamer.scorer.replica.replica import Replica
 from streamer.store.memory import MemoryStore
 from streamer.telemetry import ScorerMetrics
 from streamer.windows.latest import LatestFeatures

@@ -28,9 +28,9 @@ from streamer.ranking.recall.factorization import FactorizationSettings
 from streamer.ranking.recall.random import RandomSettings
 from streamer.ranking.recall.trending import TrendingSettings
 from streamer.ranking.recall.trending_feature import TrendingFeatureSettings
+from streamer.replica.replica import Replica
+from streamer.replica.version import Version
 from streamer.scorer.funnel import Funnel, Slate
-from streamer.scorer.replica.replica import Replica
-from streamer.scorer.replica.version import Version
 from streamer.simulation.broker import ManualClock
 from streamer.store.memory import MemoryStore
 from streamer.telemetry import ScorerMetrics

@@ -33,8 +33,7 @@ GROUPS = {
     "streamer.faust_worker": "faust_worker",
     "streamer.learner": "learner",
     "streamer.scorer": "scorer",
-    "streamer.scorer.freshness": "replica",
-    "streamer.scorer.replica": "replica",
+    "streamer.replica": "replica",
     "streamer.catalogue": "catalogue",
     "streamer.simulation": "simulation",
     "streamer.verify": "verify",
@@ -152,6 +151,17 @@ def _reasons(edge: Edge) -> list[str]:
 def test_imports_point_one_way_and_clients_stay_at_home() -> None:
     found = violations(sources(*OURS))
     assert not found, "\n".join(found)
+
+
+def test_rooms_make_no_circle() -> None:
+    between = [
+        Edge(importer, imported, edge.line, for_types=False)
+        for edge in edges(sources(*OURS))
+        if (importer := group_of(edge.importer)) and (imported := group_of(edge.imported))
+        if importer != imported
+    ]
+    loop = cycle(between, dict.fromkeys(GROUPS.values(), ""))
+    assert not loop, f"a circle of rooms: {' -> '.join(loop)}"
 
 
 def test_every_placed_module_exists() -> None:

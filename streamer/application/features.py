@@ -27,7 +27,7 @@ from streamer.kafka.topic_ids import topic_id
 from streamer.kafka.topics import check_topics, create_internal_topics
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import MessageBatch
-from streamer.scorer.replica.replica import Replica
+from streamer.replica.replica import Replica
 from streamer.telemetry import ScorerMetrics, serve_metrics
 from streamer.windows.categories import ItemCategories
 from streamer.windows.latest import KnownFeature, LatestFeatures

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.scorer.replica.items import ItemView
+from streamer.replica.items import ItemView
 from streamer_models.state.table import Keys, Slots
 
 

@@ -13,8 +13,8 @@ from streamer.catalogue.catalogue import Catalogue
 from streamer.events import Request
 from streamer.ranking.features import Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
-from streamer.scorer.replica.items import ItemView
-from streamer.scorer.replica.version import Version
+from streamer.replica.items import ItemView
+from streamer.replica.version import Version
 from streamer_models.state.id_table import id_key, keys_of
 from streamer_models.state.table import Keys
 

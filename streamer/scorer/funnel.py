@@ -14,10 +14,10 @@ from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.matrix import RankingMatrix
 from streamer.ranking.recall.reasons import reasons
 from streamer.ranking.recall.union import Recall
+from streamer.replica.items import ItemView
+from streamer.replica.version import Version
 from streamer.scorer.policy.evidence import Knowledge
 from streamer.scorer.policy.policies import BanditPolicy, Choice, Parameters, Policy
-from streamer.scorer.replica.items import ItemView
-from streamer.scorer.replica.version import Version
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,11 @@ from streamer.events import (
 )
 from streamer.protocols import Clock, MessageBatch, ParameterStore, Sink, Source
 from streamer.ranking.columns import followed_definitions
+from streamer.replica.replica import Replica
+from streamer.replica.version import Version
 from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.policy.policies import Policy
-from streamer.scorer.replica.replica import Replica
-from streamer.scorer.replica.version import Version
 from streamer.telemetry import ScorerMetrics, show_lag
 from streamer.windows.latest import FeaturesReader, LatestFeatures
 from streamer_models.state.protocols import Model

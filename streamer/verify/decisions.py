@@ -16,8 +16,8 @@ from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry
 from streamer.ranking.columns import feature_names
 from streamer.ranking.features import Features, Logged
+from streamer.replica.replica import Replica
 from streamer.scorer.funnel import Funnel, Slate
-from streamer.scorer.replica.replica import Replica
 from streamer.simulation.broker import ManualClock
 from streamer.store.memory import MemoryStore
 from streamer.telemetry import ScorerMetrics
@@ -148,7 +148,7 @@ class _Following:
 
 
 def _versions(model_version: str) -> dict[int, int] | None:
-    """Partition → version of a name by :func:`streamer.scorer.replica.version.version_name`."""
+    """Partition → version of a name by :func:`streamer.replica.version.version_name`."""
     parts = [_VERSION.fullmatch(part) for part in model_version.split(",")]
     found = [(int(part[1]), int(part[2])) for part in parts if part is not None]
     return dict(found) if len(found) == len(parts) else None

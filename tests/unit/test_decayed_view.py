@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from streamer.clock import SystemClock
-from streamer.scorer.replica.decayed_features import DecayedView
-from streamer.scorer.replica.replica import Replica
+from streamer.replica.decayed_features import DecayedView
+from streamer.replica.replica import Replica
 from streamer.store.memory import MemoryStore
 from streamer.telemetry import ScorerMetrics
 from streamer_models.counters.decayed_counters import DecayedFeature

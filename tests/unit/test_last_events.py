@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamer.scorer.replica.decayed_features import DecayedView
-from streamer.scorer.replica.merged_state import MergedState
+from streamer.replica.decayed_features import DecayedView
+from streamer.replica.merged_state import MergedState
 from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_counting import CountedEvents
 from streamer_models.counters.decayed_features import DecayedFeatures

@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from streamer.scorer.replica.items import COUNT, ItemView
-from streamer.scorer.replica.replica import Replica
-from streamer.scorer.replica.version import Version
+from streamer.replica.items import COUNT, ItemView
+from streamer.replica.replica import Replica
+from streamer.replica.version import Version
 from streamer.simulation.broker import ManualClock
 from streamer.telemetry import ScorerMetrics
 from streamer_models.counters.decay import decayed_values, half_lives_ms

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.scorer.replica.row_store import CHUNK_ROWS, RowStore, RowView
+from streamer.replica.row_store import CHUNK_ROWS, RowStore, RowView
 from streamer_models.state.table import Merge, TableSpec, recent_keys
 
 PLAIN = TableSpec("plain", "user", Merge.REPLACE, "f4", 2)

@@ -8,7 +8,7 @@ import numpy as np
 
 from streamer.ranking.columns.family import Block, Column, Family, by_half_life
 from streamer.ranking.scored import ScoredCandidates
-from streamer.scorer.replica.items import COUNT
+from streamer.replica.items import COUNT
 
 
 class FeedbackColumns(Family):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamer.ranking.columns.family import Block, Column, Family, by_half_life
 from streamer.ranking.scored import ScoredCandidates
-from streamer.scorer.replica.arms import ArmView
+from streamer.replica.arms import ArmView
 from streamer_models.state.table import Keys
 
 CTR_STRENGTH: Final = 20.0

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.ranking.context import RequestContext
-from streamer.scorer.replica.items import ItemView
+from streamer.replica.items import ItemView
 from streamer_models.state.id_table import keys_of
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import NOTHING, Channel, Recalled, Scores, WeighedSettings
-from streamer.scorer.replica.columns import best
+from streamer.replica.columns import best
 from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.factorization.mf import ImplicitMF
 from streamer_models.state.protocols import Model

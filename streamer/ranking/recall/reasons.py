@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.trending import TrendingChannel
-from streamer.scorer.replica.items import COUNT, ItemView
+from streamer.replica.items import COUNT, ItemView
 
 NEW: Final = "new"
 """No positive feedback on the item yet, and every channel that brought it needs some."""

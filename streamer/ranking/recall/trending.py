@@ -16,8 +16,8 @@ from streamer.config.settings import PositiveS
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import Channel, Recalled, Scores, WeighedSettings
-from streamer.scorer.replica.columns import best
-from streamer.scorer.replica.items import COUNT, DECAYED, ItemView
+from streamer.replica.columns import best
+from streamer.replica.items import COUNT, DECAYED, ItemView
 from streamer_models.state.table import Slots
 
 SILENT_BELOW = 1 / 16

@@ -14,7 +14,7 @@ from streamer.config.feature_definition import Refused
 from streamer.config.masking import toml_text
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import Channel, Recalled, RecallSettings
-from streamer.scorer.replica.columns import TOP_MIN
+from streamer.replica.columns import TOP_MIN
 from streamer_models.state.id_table import keys_of
 from streamer_models.state.table import Keys
 

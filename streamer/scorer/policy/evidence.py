@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.errors import ConfigError
 from streamer.ranking.columns import feature_names, prior_mean
+from streamer.replica.arms import FADED, POSITIVE, REWARD, SHOWN, BanditView
 from streamer.scorer.policy.arm_models import arm_beliefs
 from streamer.scorer.policy.beliefs import Belief, BetaBelief, Floats, IndependentBelief, Values
-from streamer.scorer.replica.arms import FADED, POSITIVE, REWARD, SHOWN, BanditView
 from streamer_models.bandits.linear_posterior import LinearPosterior, feature_variances
 from streamer_models.bandits.linear_statistics import (
     LinearStatistics,

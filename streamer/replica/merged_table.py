@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamer.scorer.replica.columns import ColumnStore, ColumnView
-from streamer.scorer.replica.factor_blocks import FactorStore, FactorView
-from streamer.scorer.replica.id_rows import IdView
-from streamer.scorer.replica.row_store import RowStore, RowView, chunk_bits
+from streamer.replica.columns import ColumnStore, ColumnView
+from streamer.replica.factor_blocks import FactorStore, FactorView
+from streamer.replica.id_rows import IdView
+from streamer.replica.row_store import RowStore, RowView, chunk_bits
 from streamer_models.state.protocols import Model
 from streamer_models.state.readable import Readable, ReadFactors, ReadRows
 from streamer_models.state.shared_ids import SharedIds

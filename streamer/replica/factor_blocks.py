@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.scorer.replica.dense_rows import DenseRows
-from streamer.scorer.replica.id_rows import IdView
+from streamer.replica.dense_rows import DenseRows
+from streamer.replica.id_rows import IdView
 from streamer_models.state.readable import ReadFactors
 from streamer_models.state.table import FIXED_POINT_UNIT, Slots
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.scorer.replica.id_rows import IdView, RowsOfKeys
-from streamer.scorer.replica.row_store import RowView
-from streamer.scorer.replica.tables import Tables
+from streamer.replica.id_rows import IdView, RowsOfKeys
+from streamer.replica.row_store import RowView
+from streamer.replica.tables import Tables
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
 from streamer_models.factorization.factors import Factorization

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.events import FeatureEntity
-from streamer.scorer.replica.id_rows import IdView
-from streamer.scorer.replica.row_store import RowView
-from streamer.scorer.replica.tables import Tables
+from streamer.replica.id_rows import IdView
+from streamer.replica.row_store import RowView
+from streamer.replica.tables import Tables
 from streamer.windows.value_table import largest
 from streamer_models.counters.decayed_counters import WHOLE
 from streamer_models.counters.decayed_features import DecayedFeatures, Remembered

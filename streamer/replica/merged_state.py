@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from streamer.scorer.replica.id_rows import IdRows, IdView, IndexRows
-from streamer.scorer.replica.merged_table import MergedTable, TableView
-from streamer.scorer.replica.tables import Tables
+from streamer.replica.id_rows import IdRows, IdView, IndexRows
+from streamer.replica.merged_table import MergedTable, TableView
+from streamer.replica.tables import Tables
 from streamer_models.state.id_table import IdTable
 from streamer_models.state.protocols import Model
 from streamer_models.state.readable import Readable

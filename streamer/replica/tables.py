@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import overload
 
-from streamer.scorer.replica.columns import ColumnView, DecayedColumnView
-from streamer.scorer.replica.factor_blocks import FactorView
-from streamer.scorer.replica.id_rows import IdView
-from streamer.scorer.replica.merged_table import TableView
-from streamer.scorer.replica.row_store import RowView
+from streamer.replica.columns import ColumnView, DecayedColumnView
+from streamer.replica.factor_blocks import FactorView
+from streamer.replica.id_rows import IdView
+from streamer.replica.merged_table import TableView
+from streamer.replica.row_store import RowView
 from streamer_models.state.readable import (
     Readable,
     ReadColumns,

@@ -10,9 +10,9 @@ import numpy as np
 
 from streamer.errors import LogTrimmed
 from streamer.protocols import Clock, Entry, ParameterStore, PartitionImage
-from streamer.scorer.freshness import FreshnessWindow
-from streamer.scorer.replica.merged_state import MergedState
-from streamer.scorer.replica.version import Version, version_name
+from streamer.replica.freshness import FreshnessWindow
+from streamer.replica.merged_state import MergedState
+from streamer.replica.version import Version, version_name
 from streamer.telemetry import ScorerMetrics
 from streamer_models.state.protocols import Model
 

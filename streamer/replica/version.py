@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from streamer.scorer.replica.arms import BanditView
-from streamer.scorer.replica.decayed_features import DecayedView
-from streamer.scorer.replica.items import ItemView
-from streamer.scorer.replica.tables import Tables
-from streamer.scorer.replica.users import UserView
+from streamer.replica.arms import BanditView
+from streamer.replica.decayed_features import DecayedView
+from streamer.replica.items import ItemView
+from streamer.replica.tables import Tables
+from streamer.replica.users import UserView
 from streamer_models.state.protocols import Model, model_of
 
 K = TypeVar("K", bound=Model)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.scorer.replica.columns import ColumnView, DecayedColumnView
-from streamer.scorer.replica.factor_blocks import FactorView
-from streamer.scorer.replica.id_rows import IdView, RowsOfKeys
-from streamer.scorer.replica.tables import Tables
+from streamer.replica.columns import ColumnView, DecayedColumnView
+from streamer.replica.factor_blocks import FactorView
+from streamer.replica.id_rows import IdView, RowsOfKeys
+from streamer.replica.tables import Tables
 from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.factors import Factorization
 from streamer_models.state.protocols import Model, first_of, model_of

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.scorer.replica.columns import ColumnView, DecayedColumnView
-from streamer.scorer.replica.id_rows import IndexRows
-from streamer.scorer.replica.row_store import RowView
-from streamer.scorer.replica.tables import Tables
+from streamer.replica.columns import ColumnView, DecayedColumnView
+from streamer.replica.id_rows import IndexRows
+from streamer.replica.row_store import RowView
+from streamer.replica.tables import Tables
 from streamer_models.bandits.bandit import N_OUTCOMES, N_POSITIVE, N_RATES, REWARDS, Bandit
 from streamer_models.counters.popularity import Popularity
 from streamer_models.state.protocols import Model, model_of
