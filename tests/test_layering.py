@@ -55,7 +55,7 @@ SERVICES = {*CONTRACT, "ranking"}
 ALLOWED: dict[str, set[str]] = {
     "models": set(),
     "errors": set(),
-    "events": {"errors"},
+    "events": {"errors", "models"},
     "config": {"errors", "events"},
     "clock": {"errors"},
     "protocols": {"errors", "events", "config", "models"},

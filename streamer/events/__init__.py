@@ -1,21 +1,21 @@
 """Messages as the rest of streamer sees them: the types, their encoding and their decoding.
 
-The types live in :mod:`streamer.events.messages`, the decoders in :mod:`streamer.events.decoding`.
+The types live in :mod:`streamer.events.messages`, the decoders in :mod:`streamer.events.decoding`
+and, for batches of events, in :mod:`streamer.events.event_columns`.
 """
 
 from streamer.events.decoding import (
-    EventColumns,
     Rejected,
     decode_dead_letter,
     decode_decision,
     decode_event,
-    decode_events,
     decode_feature_value,
     decode_item,
     decode_recommendation,
     decode_request,
     encode_checked,
 )
+from streamer.events.event_columns import EventColumns, decode_events
 from streamer.events.messages import (
     CONTEXT_KEYS_MAX,
     EVENT_BYTES_MAX,

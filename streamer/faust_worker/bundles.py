@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from streamer.errors import BadMessage
 from streamer.events import DEFAULT_TYPES, EventTypes, FeatureEntity
 from streamer.windows.entities import Contributions
+from streamer_models.state.columns import Columns
 
 BYTES_MAX: Final = 500_000
 """Of the ids in a bundle: with the numbers it stays below the 1 MB that a broker takes."""
@@ -64,7 +65,7 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class Received(Columns):
     """Contributions to entities of one kind as they came.
 
     Attributes
@@ -76,11 +77,6 @@ class Received:
     contributions: Contributions
     sources: NDArray[np.int64]
     offsets: NDArray[np.int64]
-
-    def where(self, chosen: NDArray[np.bool_]) -> Received:
-        return Received(
-            self.contributions.where(chosen), self.sources[chosen], self.offsets[chosen]
-        )
 
 
 _encoder = msgspec.msgpack.Encoder()

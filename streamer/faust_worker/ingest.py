@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-import numpy as np
-
 from streamer.events import (
     EventColumns,
     EventTypes,
@@ -23,7 +21,7 @@ from streamer.faust_worker.bundles import (
 )
 from streamer.learner.dedup import DedupWindow
 from streamer.protocols import MessageBatch
-from streamer.windows.entities import Categories, chosen_events, contributions
+from streamer.windows.entities import Categories, contributions
 
 Reread = Callable[[int, int, int], Iterator[MessageBatch]]
 """(partition, first offset, end) → what was there."""
@@ -77,8 +75,7 @@ class Ingest:
         events, rejected = decode_events(batch.values, batch.publish_ms, self._types)
         fresh = self._dedup.fresh(events.event_ids, batch.offsets[events.index])
         self.n_duplicates += int(len(fresh) - fresh.sum())
-        if not fresh.all():
-            events = chosen_events(events, np.flatnonzero(fresh).tolist())
+        events = events.take(fresh)
         if len(events):
             self.latest_ms = max(self.latest_ms, int(events.ts_ms.max()))
         return self._bundles(batch, events, at_ms), rejected

@@ -114,7 +114,7 @@ class Shard:
         relevant = series.relevant(given.contributions)
         if not relevant.any():
             return
-        given = given.where(relevant)
+        given = given.take(relevant)
         cells, at = _cells(series, given.contributions)
         keys = [self._key(series, entity_id, pane) for entity_id, pane in cells]
         records = [self._read(key) for key in keys]
@@ -127,14 +127,14 @@ class Shard:
         if not fresh.any():
             return
         taken = fresh.copy()
-        taken[fresh] = series.add(given.contributions.where(fresh))
+        taken[fresh] = series.add(given.contributions.take(fresh))
         if not taken.any():
             return
         np.maximum.at(reached, of_pair[taken], given.offsets[taken])
         for (cell, source), offset in zip(ways, reached.tolist(), strict=True):
             if offset >= 0:
                 records[cell].offsets[source] = offset
-        self._bring_up(series, given.contributions.where(taken), cells, at[taken], records)
+        self._bring_up(series, given.contributions.take(taken), cells, at[taken], records)
         for cell in np.unique(at[taken]).tolist():
             self._table[keys[cell]] = _encoder.encode(records[cell])
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.events import Event, EventColumns, EventTypes
-from streamer.events.decoding import Rejected, decode_events
+from streamer.events import EventColumns, EventTypes
+from streamer.events.decoding import Rejected
+from streamer.events.event_columns import decode_events
 from streamer.events.types import IMPRESSION
 from streamer.learner.dedup import DedupWindow
 from streamer.learner.join.answers import FeedbackBatch, answers
@@ -18,6 +19,7 @@ from streamer.protocols import MessageBatch
 from streamer_models.counters.decayed_counting import CountedEvents
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.impressions import Impressions
+from streamer_models.state.id_column import IdColumn
 from streamer_models.state.ingest import Feedback
 
 _SURFACE_MAX = 256
@@ -70,17 +72,15 @@ def decode_batch(
     reward = rewards(columns.types, columns.values)
     n_fresh = int(fresh.sum())
     taught = fresh & ~np.isnan(reward)
+    kept = columns.take(taught)
     feedback = Feedback(
-        offsets=offsets,
-        ts_ms=columns.ts_ms,
-        user_ids=columns.user_ids,
-        item_ids=columns.item_ids,
-        rewards=reward,
-        values=columns.values,
+        offsets=offsets[taught],
+        ts_ms=kept.ts_ms,
+        user_ids=kept.user_ids,
+        item_ids=kept.item_ids,
+        rewards=reward[taught],
+        values=kept.values,
     )
-    n_taught = int(taught.sum())
-    if n_taught < len(taught):
-        feedback = _chosen(feedback, np.flatnonzero(taught))
     answering = None
     if join is not None:
         answering = answers(
@@ -101,15 +101,16 @@ def decode_batch(
         _impressions(columns, offsets, fresh) if with_impressions else None,
         rejected,
         len(fresh) - n_fresh,
-        n_fresh - n_taught,
+        n_fresh - len(feedback),
     )
 
 
 def _impressions(
     columns: EventColumns, offsets: NDArray[np.int64], fresh: NDArray[np.bool_]
 ) -> Impressions:
-    at = np.flatnonzero(fresh & (columns.types == IMPRESSION))
-    return Impressions(offsets[at], _picked(columns.user_ids, at), _picked(columns.item_ids, at))
+    shown = fresh & (columns.types == IMPRESSION)
+    kept = columns.take(shown)
+    return Impressions(offsets[shown], kept.user_ids, kept.item_ids)
 
 
 def _counted(
@@ -121,41 +122,25 @@ def _counted(
 ) -> CountedEvents:
     """The events of types that count, at their own time; at that of their publication where a clock
     ran ahead: what comes from far ahead would outweigh everything until then."""
-    at = np.flatnonzero(fresh & features.counts_any[columns.types])
-    published = publish_ms[columns.index[at]]
-    ts_ms = columns.ts_ms[at]
-    ids: dict[str, Sequence[str]] = {}
-    for entity in features.entities:
-        if entity == "surface":
-            ids[entity] = [_surface(columns.events[i]) for i in at.tolist()]
-        else:
-            names = columns.user_ids if entity == "user" else columns.item_ids
-            ids[entity] = names if len(at) == len(names) else _picked(names, at)
+    counts = fresh & features.counts_any[columns.types]
+    kept = columns.take(counts)
+    published = publish_ms[kept.index]
+    ids = {"user": kept.user_ids, "item": kept.item_ids, "surface": _short(kept.surfaces)}
     return CountedEvents(
-        offsets=offsets[at],
-        ts_ms=np.where(published >= 0, np.minimum(ts_ms, published), ts_ms),
-        types=columns.types[at],
-        values=columns.values[at],
-        ids=ids,
+        offsets=offsets[counts],
+        ts_ms=np.where(published >= 0, np.minimum(kept.ts_ms, published), kept.ts_ms),
+        types=kept.types,
+        values=kept.values,
+        ids={entity: ids[entity] for entity in features.entities},
     )
 
 
-def _surface(event: Event) -> str:
-    """What an event's context names as its surface, as a request may; "" where it names none."""
-    surface = (event.context or {}).get("surface")
-    return surface if isinstance(surface, str) and len(surface) <= _SURFACE_MAX else ""
-
-
-def _chosen(feedback: Feedback, at: NDArray[np.intp]) -> Feedback:
-    return Feedback(
-        offsets=feedback.offsets[at],
-        ts_ms=feedback.ts_ms[at],
-        user_ids=_picked(feedback.user_ids, at),
-        item_ids=_picked(feedback.item_ids, at),
-        rewards=feedback.rewards[at],
-        values=feedback.values[at],
-    )
-
-
-def _picked(names: Sequence[str], at: NDArray[np.intp]) -> list[str]:
-    return [names[i] for i in at.tolist()]
+def _short(surfaces: IdColumn) -> IdColumn:
+    """Surfaces as a request may name them: none where an event's has more characters."""
+    long = np.flatnonzero(surfaces.n_bytes > _SURFACE_MAX)
+    too_long = [i for i in long.tolist() if len(surfaces[i]) > _SURFACE_MAX]
+    if not too_long:
+        return surfaces
+    ends = surfaces.ends.copy()
+    ends[too_long] = surfaces.starts[too_long]
+    return replace(surfaces, ends=ends)

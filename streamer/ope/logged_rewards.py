@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from streamer.config import JoinConfig
 from streamer.errors import BadMessage
 from streamer.events import Decision, decode_events
+from streamer.events.types import IMPRESSION
 from streamer.learner.join.shown import Feedback, Shown
 from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import Faults
@@ -63,23 +64,24 @@ class LoggedRewards:
             for bad in rejected:
                 faults.add(self._file, batch[bad.index][0], BadMessage(bad.reason))
             reward = self._reward(columns.types, columns.values)
-            for event, place, each in zip(columns.events, columns.index, reward, strict=True):
-                shown = self._open.get(event.request_id or "")
-                if shown is None or event.event_id in seen:
+            for i, request_id in enumerate(columns.request_ids):
+                shown, event_id = self._open.get(request_id), columns.event_ids[i]
+                if shown is None or event_id in seen:
                     continue
-                if event.ts - shown.ts_ms > self._join.horizon_s * 1_000:
+                ts_ms = int(columns.ts_ms[i])
+                if ts_ms - shown.ts_ms > self._join.horizon_s * 1_000:
                     continue
                 feedback = Feedback(
-                    offset=batch[place][0],
-                    ts_ms=event.ts,
+                    offset=batch[columns.index[i]][0],
+                    ts_ms=ts_ms,
                     watermark_ms=0,
-                    user_id=event.user_id,
-                    item_id=event.item_id,
-                    reward=float(each),
-                    seen=event.type == "impression",
+                    user_id=columns.user_ids[i],
+                    item_id=columns.item_ids[i],
+                    reward=float(reward[i]),
+                    seen=bool(columns.types[i] == IMPRESSION),
                 )
                 if shown.take(feedback):
-                    seen.add(event.event_id)
+                    seen.add(event_id)
         for request_id, shown in self._open.items():
             for _ in shown.settle(self._join.default_reward, self._join.combine):
                 pass

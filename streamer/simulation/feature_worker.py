@@ -13,7 +13,7 @@ from streamer.ranking.columns import followed_definitions
 from streamer.simulation.broker import ManualClock, MemoryBroker, MemoryReader, MemorySink
 from streamer.windows.categories import ItemCategories
 from streamer.windows.engine import FeatureEngine
-from streamer.windows.entities import chosen_events, contributions
+from streamer.windows.entities import contributions
 from streamer.windows.published import message_of
 from streamer.windows.watermark import Watermark
 
@@ -89,9 +89,8 @@ class FeatureWorker:
             return
         fresh = self._dedup[batch.partition].fresh(events.event_ids, batch.offsets[events.index])
         self._watermark.note(batch.partition, int(events.ts_ms[fresh].max(initial=-1)))
-        chosen = np.flatnonzero(fresh & self._counts[events.types])
-        if len(chosen):
-            some = events if len(chosen) == len(events) else chosen_events(events, chosen.tolist())
+        some = events.take(fresh & self._counts[events.types])
+        if len(some):
             for each in contributions(some, self._entities, self._categories):
                 self._engine.add(each)
 

@@ -33,6 +33,7 @@ _ValueT = TypeVar("_ValueT")
 _HeadT = TypeVar("_HeadT")
 _Dtype = Literal["f4", "i4", "i8", "u8"]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
+_Buffer = bytes | memoryview
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -103,7 +104,7 @@ _PROGRESS = msgspec.msgpack.Decoder(Progress)
 def encode_entry(entry: Entry) -> bytes:
     """One entry as bytes; its cost is one copy of the arrays."""
     change = entry.change
-    buffers = [_raw(entry.publish_ms, "i8")]
+    buffers: list[_Buffer] = [_raw(entry.publish_ms, "i8")]
     head = _EntryHead(
         partition=entry.partition,
         schedule=_schedule_head(entry.schedule),
@@ -183,7 +184,7 @@ def pack_rows(spec: TableSpec, rows: Rows) -> tuple[bytes, bytes]:
     """Keys (8 bytes each) and full rows (``spec.row_bytes`` each), both joined."""
     assert rows.values.shape == (len(rows.keys), spec.width), (spec, rows.values.shape)
     assert rows.values.dtype == np.dtype(spec.dtype), (spec, rows.values.dtype)
-    return _raw(rows.keys, "u8"), _raw(rows.values, spec.dtype)
+    return bytes(_raw(rows.keys, "u8")), bytes(_raw(rows.values, spec.dtype))
 
 
 def unpack_rows(spec: TableSpec, keys: bytes, values: bytes) -> Rows:
@@ -235,7 +236,7 @@ def loaded_checkpoint(
 def pack_names(names: Sequence[bytes]) -> tuple[bytes, bytes]:
     """Lengths (4 bytes each) and names, both joined."""
     lengths = np.fromiter(map(len, names), np.int32, len(names))
-    return _raw(lengths, "i4"), b"".join(names)
+    return bytes(_raw(lengths, "i4")), b"".join(names)
 
 
 def split_names(lengths: NDArray[np.int32], joined: bytes) -> tuple[bytes, ...]:
@@ -275,20 +276,21 @@ class _Body:
         return IdChange(added, split_names(lengths, joined), self.take("u8", head.n_removed))
 
 
-def _write_rows(table: str, rows: Rows, buffers: list[bytes]) -> _RowsHead:
+def _write_rows(table: str, rows: Rows, buffers: list[_Buffer]) -> _RowsHead:
     dtype = cast("_Dtype", rows.values.dtype.str[1:])
     buffers += [_raw(rows.keys, "u8"), _raw(rows.values, dtype)]
     return _RowsHead(table, dtype, len(rows), rows.values.shape[1])
 
 
-def _write_ids(entity: str, ids: IdChange, buffers: list[bytes]) -> _IdsHead:
+def _write_ids(entity: str, ids: IdChange, buffers: list[_Buffer]) -> _IdsHead:
     lengths, joined = pack_names(ids.names)
     buffers += [_raw(ids.added, "u8"), lengths, joined, _raw(ids.removed, "u8")]
     return _IdsHead(entity, len(ids.added), len(joined), len(ids.removed))
 
 
-def _raw(array: NDArray[Any], dtype: str) -> bytes:
-    return array.astype("<" + dtype, copy=False).tobytes()
+def _raw(array: NDArray[Any], dtype: str) -> memoryview:
+    """Bytes of an array, which are copied when they are joined with others."""
+    return np.ascontiguousarray(array, "<" + dtype).reshape(-1).view(np.uint8).data
 
 
 def _padded(n_bytes: int) -> int:
@@ -314,9 +316,9 @@ def _schedule(head: _ScheduleHead) -> Schedule:
     return Schedule(head.version, head.offsets, head.seen, head.merged, factor)
 
 
-def _record(head: object, buffers: Iterable[bytes]) -> bytes:
+def _record(head: object, buffers: Iterable[_Buffer]) -> bytes:
     encoded = _ENCODER.encode(head)
-    parts = [_PREFIX.pack(STORE_SCHEMA_VERSION, len(encoded))]
+    parts: list[_Buffer] = [_PREFIX.pack(STORE_SCHEMA_VERSION, len(encoded))]
     for buffer in (encoded, *buffers):
         parts += [buffer, bytes(_padded(len(buffer)) - len(buffer))]
     return b"".join(parts)

@@ -115,7 +115,7 @@ class FeatureEngine:
             if series.spec.entity == given.entity:
                 relevant = series.relevant(given)
                 if relevant.any():
-                    series.add(given.where(relevant))
+                    series.add(given.take(relevant))
 
     def close(self, watermark_ms: int) -> Ended:
         """End the windows whose lateness the watermark has passed."""

@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.events import Event, EventColumns, FeatureEntity
+from streamer.events import EventColumns, FeatureEntity
+from streamer_models.state.columns import Columns
 
 WHOLE: Final = "*"
 """The id of the only `global` entity."""
@@ -19,7 +20,7 @@ Categories = Callable[[str], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Contributions:
+class Contributions(Columns):
     """What events add to the entities of one kind, in columns of equal length ``n``.
 
     Attributes
@@ -40,31 +41,18 @@ class Contributions:
     values: NDArray[np.float64]
     user_ids: list[str]
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def where(self, chosen: NDArray[np.bool_]) -> Contributions:
-        at = np.flatnonzero(chosen).tolist()
-        return Contributions(
-            self.entity,
-            self.places[chosen],
-            [self.ids[i] for i in at],
-            self.types[chosen],
-            self.ts_ms[chosen],
-            self.values[chosen],
-            [self.user_ids[i] for i in at],
-        )
-
 
 def contributions(
     events: EventColumns, entities: Collection[FeatureEntity], categories: Categories
 ) -> Iterator[Contributions]:
     """What a batch adds to each kind of entity, in the order of the events."""
+    user_ids, surfaces = events.user_ids.strings(), events.surfaces.strings()
+    rows = list(zip(user_ids, events.item_ids, surfaces, strict=True))
     for entity in entities:
         ids_of = _IDS[entity]
         places, ids = [], []
-        for place, event in enumerate(events.events):
-            for each in ids_of(event, categories):
+        for place, row in enumerate(rows):
+            for each in ids_of(*row, categories):
                 places.append(place)
                 ids.append(each)
         at = np.array(places, np.int32)
@@ -75,22 +63,8 @@ def contributions(
             events.types[at],
             events.ts_ms[at],
             events.values[at],
-            [events.user_ids[place] for place in places],
+            [user_ids[place] for place in places],
         )
-
-
-def chosen_events(events: EventColumns, at: Sequence[int]) -> EventColumns:
-    """Some of a batch's events."""
-    return EventColumns(
-        index=events.index[at],
-        event_ids=[events.event_ids[i] for i in at],
-        user_ids=[events.user_ids[i] for i in at],
-        item_ids=[events.item_ids[i] for i in at],
-        types=events.types[at],
-        ts_ms=events.ts_ms[at],
-        values=events.values[at],
-        events=[events.events[i] for i in at],
-    )
 
 
 def pair_id(user_id: str, category: str) -> str:
@@ -107,18 +81,15 @@ def parent_id(entity: FeatureEntity, entity_id: str) -> str:
     return str(json.loads(entity_id)[1]) if entity == "user_category" else WHOLE
 
 
-def _surface(event: Event) -> list[str]:
-    surface = (event.context or {}).get("surface")
-    return [surface] if isinstance(surface, str) and surface else []
-
-
-_IDS: Final[dict[FeatureEntity, Callable[[Event, Categories], Sequence[str]]]] = {
-    "user": lambda event, categories: (event.user_id,),
-    "item": lambda event, categories: (event.item_id,),
-    "category": lambda event, categories: tuple(dict.fromkeys(categories(event.item_id))),
-    "user_category": lambda event, categories: tuple(
-        pair_id(event.user_id, each) for each in dict.fromkeys(categories(event.item_id))
+_IDS: Final[dict[FeatureEntity, Callable[[str, str, str, Categories], Sequence[str]]]] = {
+    "user": lambda user_id, item_id, surface, categories: (user_id,),
+    "item": lambda user_id, item_id, surface, categories: (item_id,),
+    "category": lambda user_id, item_id, surface, categories: tuple(
+        dict.fromkeys(categories(item_id))
     ),
-    "surface": lambda event, categories: _surface(event),
-    "global": lambda event, categories: (WHOLE,),
+    "user_category": lambda user_id, item_id, surface, categories: tuple(
+        pair_id(user_id, each) for each in dict.fromkeys(categories(item_id))
+    ),
+    "surface": lambda user_id, item_id, surface, categories: (surface,) if surface else (),
+    "global": lambda user_id, item_id, surface, categories: (WHOLE,),
 }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.learner.dedup import DedupWindow
+from streamer_models.state.id_column import IdColumn
 
 
 def feed(window: DedupWindow, ids: list[str], first: int = 0) -> list[bool]:
-    fresh = window.fresh(ids, np.arange(first, first + len(ids), dtype=np.int64))
+    fresh = window.fresh(IdColumn.of(ids), np.arange(first, first + len(ids), dtype=np.int64))
     return [bool(each) for each in fresh]
 
 
@@ -63,3 +65,25 @@ def test_memory_is_bounded() -> None:
     for first in range(0, 20_000, 100):
         feed(window, [str(i) for i in range(first, first + 100)], first)
         assert len(window) <= 1_100
+        # 1,100 ids take rings of 2,048 places and 4,096 buckets, their 5,500 bytes one of 8,192.
+        assert window.n_bytes <= 2_048 * 28 + 4_096 * 8 + 8_192
+
+
+@given(
+    ids=st.lists(st.text(max_size=40), min_size=1, max_size=40, unique=True),
+    draws=st.lists(st.integers(0, 39), max_size=300),
+    n_offsets=st.integers(1, 100),
+    n_batch=st.integers(1, 50),
+    n_hashes=st.integers(1, 3),
+)
+def test_ids_of_any_length_are_told_apart_by_their_bytes(
+    ids: list[str], draws: list[int], n_offsets: int, n_batch: int, n_hashes: int
+) -> None:
+    """Most ids have one hash, and the rings of so small sizes wrap and grow all the time."""
+    log = [ids[draw % len(ids)] for draw in draws]
+    window, fresh = DedupWindow(n_offsets), []
+    for first in range(0, len(log), n_batch):
+        column = IdColumn.of(log[first : first + n_batch])
+        column = replace(column, hashes=column.hashes % np.uint64(n_hashes))
+        fresh += window.fresh(column, np.arange(first, first + len(column))).tolist()
+    assert fresh == brute_force(log, n_offsets)

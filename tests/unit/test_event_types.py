@@ -144,7 +144,7 @@ def test_an_unknown_type_is_rejected_with_the_section_to_add(
     columns, rejected = decode_events(
         [encode(event(1, "like")), payload], np.full(2, -1), EventTypes(("bookmark",))
     )
-    assert columns.event_ids == ["e1"]
+    assert columns.event_ids.strings() == ["e1"]
     (bad,) = rejected
     assert bad.index == 1
     assert bad.reason.startswith(f"field 'type': {json.dumps(name)} is unknown; add {section} with")

@@ -9,12 +9,10 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
 from streamer.errors import BadMessage
 from streamer.events import (
-    DEFAULT_TYPES,
     MESSAGES,
     Event,
     Item,
@@ -29,15 +27,13 @@ from streamer.events import (
     message_key,
     pack_features,
 )
-from tests.default_types import decode_event, decode_events
+from tests.default_types import decode_event
 from tests.unit.messages import (
     DECODERS,
     decision_with,
     event_with,
     events,
-    payloads,
     sent,
-    times,
 )
 
 # --- round trips ------------------------------------------------------------------------------
@@ -114,52 +110,3 @@ def test_encoding_checks_what_a_decoder_would() -> None:
 
 def _fields(event: Event) -> dict[str, Any]:
     return {field: getattr(event, field) for field in event.__struct_fields__}
-
-
-# --- batches ----------------------------------------------------------------------------------
-
-
-@given(st.lists(st.tuples(st.none() | payloads, st.just(-1) | times), max_size=12))
-@settings(max_examples=200)
-def test_a_batch_equals_its_messages_one_by_one(batch: list[tuple[bytes | None, int]]) -> None:
-    columns, rejected = decode_events(
-        [payload for payload, _ in batch], np.array([time for _, time in batch], np.int64)
-    )
-    good, bad = {}, {}
-    for i, (payload, publish_ms) in enumerate(batch):
-        try:
-            good[i] = decode_event(payload, publish_ms=publish_ms)
-        except BadMessage as error:
-            bad[i] = str(error)
-    assert {each.index: each.reason for each in rejected} == bad
-    assert [each.index for each in rejected] == sorted(bad)
-    assert columns.index.tolist() == list(good)
-    assert columns.events == list(good.values())
-    assert columns.event_ids == [event.event_id for event in good.values()]
-    assert columns.user_ids == [event.user_id for event in good.values()]
-    assert columns.item_ids == [event.item_id for event in good.values()]
-    assert [DEFAULT_TYPES[code] for code in columns.types] == [e.type for e in good.values()]
-    assert columns.ts_ms.tolist() == [event.ts for event in good.values()]
-    values = [math.nan if event.value is None else event.value for event in good.values()]
-    np.testing.assert_array_equal(columns.values, values)
-
-
-def test_two_halves_never_make_a_whole() -> None:
-    halves = [
-        event_with(u=[{}])[:-2],
-        event_with()[:0] + b"{}]}",
-        event_with() + b"," + event_with(),
-    ]
-    columns, rejected = decode_events([*halves, event_with()], np.full(4, -1))
-    assert columns.index.tolist() == [3]
-    assert [each.index for each in rejected] == [0, 1, 2]
-
-
-def test_the_columns_have_the_types_they_promise() -> None:
-    for batch in ([], [event_with(value=0.5), event_with()]):
-        columns, _ = decode_events(batch, np.full(len(batch), -1, np.int64))
-        assert columns.index.dtype == np.int32
-        assert columns.types.dtype == np.int8
-        assert columns.ts_ms.dtype == np.int64
-        assert columns.values.dtype == np.float64
-        assert len(columns) == len(batch)

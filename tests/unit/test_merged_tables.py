@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from streamer.scorer.replica import id_rows
-from streamer.scorer.replica.replica import Replica
-from streamer.scorer.replica.tables import Tables
+from streamer.replica import id_rows
+from streamer.replica.replica import Replica
+from streamer.replica.tables import Tables
 from streamer.simulation.broker import ManualClock
 from streamer.telemetry import ScorerMetrics
 from streamer_models.counters.decay import CELLS_WIDTH, add_decayed, decayed_values

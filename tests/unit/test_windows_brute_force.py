@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streamer.config import Config, FeatureConfig, FeatureDefinition, feature_definitions
-from streamer.events import Event, EventColumns
+from streamer.events import Event
 from streamer.learner.dedup import DedupWindow
 from streamer.windows.engine import windowed_features
 from streamer_producers.simulator import Simulator, SimulatorConfig
@@ -107,16 +107,16 @@ def movielens(n_events: int = 2_000) -> Log:
     return with_duplicates(late, share=0.02, seed=2), lambda item_id: genres.get(item_id, ())
 
 
-def once(events: Sequence[Event], n_batch: int) -> list[EventColumns]:
-    """In batches, without the repetitions."""
-    window, kept, offset = DedupWindow(1_000), [], 0
+def once(events: Sequence[Event], n_batch: int) -> list[Event]:
+    """The events without the repetitions, found in batches."""
+    window, kept, offset = DedupWindow(1_000), list[Event](), 0
     for each in columns(events, n_batch):
         offsets = np.arange(offset, offset + len(each))
         fresh = window.fresh(each.event_ids, offsets)
+        kept += [events[offset + i] for i in np.flatnonzero(fresh).tolist()]
         offset += len(each)
-        kept += [event for event, new in zip(each.events, fresh, strict=True) if new]
     assert len(kept) < len(events)
-    return list(columns(kept, n_batch))
+    return kept
 
 
 LOGS = {
@@ -129,9 +129,10 @@ LOGS = {
 def test_every_value_at_every_window_end(log: str) -> None:
     read, definitions = LOGS[log]
     events, categories = read()
-    batches = once(events, 97)
-    found = as_values(windowed_features(definitions, batches, TYPES, categories=categories))
-    kept = [event for batch in batches for event in batch.events]
+    kept = once(events, 97)
+    found = as_values(
+        windowed_features(definitions, columns(kept, 97), TYPES, categories=categories)
+    )
     for feature in definitions:
         expected = by_pandas(feature, kept, categories)
         of_feature = {key: value for key, value in found.items() if key[0] == feature.name}
@@ -145,7 +146,7 @@ def test_every_value_at_every_window_end(log: str) -> None:
 def test_neither_order_nor_batches_change_a_bit() -> None:
     events, categories = simulated()
     definitions = of_all_kinds("m", "click", "impression")
-    kept = [event for batch in once(events, 97) for event in batch.events]
+    kept = once(events, 97)
     in_order = sorted(kept, key=lambda event: (event.ts, event.event_id))
 
     one = as_values(windowed_features(definitions, columns(kept, 13), TYPES, categories=categories))

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.table import Slots
+from streamer_models.state.table import Keys, Slots
 
 ADMITTED, UNSEEN, REFUSED = range(3)
 
@@ -14,9 +14,9 @@ ADMITTED, UNSEEN, REFUSED = range(3)
 @numba.njit(cache=True, nogil=True)
 def admit(
     name_of: NDArray[np.int64],
-    key_of: NDArray[np.int64],
+    keys: Keys,
     taken: NDArray[np.bool_],
-    bucket_of: NDArray[np.int64],
+    buckets: Slots,
     counts: NDArray[np.int64],
     sightings_min: int,
     free: Slots,
@@ -31,12 +31,12 @@ def admit(
     ----------
     name_of
         ``(n,)`` which of the m different names each is.
-    key_of, bucket_of
-        ``(m,)`` which of the different keys a name has, and which of the sighting counters.
+    keys, buckets
+        ``(m,)`` of the names: their keys, and their sighting counters.
     taken
-        By key: whether a live id has it; those admitted are added.
+        ``(m,)`` whether a live id has the key of a name; those admitted are added.
     counts
-        By counter: sightings up to now; those of this walk are added.
+        By counter, sightings up to now; none beyond its end.
     free
         Free slots below ``n_slots``, rising.
     slots
@@ -50,20 +50,23 @@ def admit(
     int
         Ids before the first for which there is no slot left; at most ``n``.
     """
-    slot_of = np.full(len(key_of), np.int32(-1))
+    slot_of = np.full(len(keys), np.int32(-1))
+    same_key = _first_of(keys)
+    same_bucket = _first_of(buckets.astype(np.uint64)) if sightings_min > 1 else same_key
+    n_sighted = np.zeros(len(keys), dtype=np.int64)
     n_new = 0
     for i in range(len(name_of)):
         name = name_of[i]
         if slot_of[name] >= 0:
             slots[i] = slot_of[name]
             continue
-        key = key_of[name]
-        if taken[key]:
+        if taken[same_key[name]]:
             outcome[i] = REFUSED
             continue
         if sightings_min > 1:
-            counts[bucket_of[name]] += 1
-            if counts[bucket_of[name]] < sightings_min:
+            stored = counts[buckets[name]] if buckets[name] < len(counts) else 0
+            n_sighted[same_bucket[name]] += 1
+            if stored + n_sighted[same_bucket[name]] < sightings_min:
                 outcome[i] = UNSEEN
                 continue
         slot = free[n_new] if n_new < len(free) else n_slots + n_new - len(free)
@@ -71,6 +74,25 @@ def admit(
             return i
         n_new += 1
         slot_of[name] = slots[i] = slot
-        taken[key] = True
+        taken[same_key[name]] = True
         outcome[i] = ADMITTED
     return len(name_of)
+
+
+@numba.njit(cache=True, nogil=True)
+def _first_of(keys: Keys) -> NDArray[np.int64]:
+    """Return for each key the index of the first that equals it."""
+    size = 4
+    while size < 2 * len(keys):
+        size *= 2
+    buckets = np.full(size, -1)
+    mask = np.uint64(size - 1)
+    first = np.empty(len(keys), dtype=np.int64)
+    for i in range(len(keys)):
+        at = keys[i] & mask
+        while buckets[at] >= 0 and keys[buckets[at]] != keys[i]:
+            at = (at + np.uint64(1)) & mask
+        if buckets[at] < 0:
+            buckets[at] = i
+        first[i] = buckets[at]
+    return first

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer_models.state.id_column import IdColumn
 
-_COLUMN_TYPES = (np.ndarray, IdColumn, list, tuple)
+_Cut = Callable[[Any], Any]
 
 
 class Columns:
     """Base of frozen, slotted dataclasses whose fields are columns of one length n.
 
-    A field that holds an array, an id column, a list, a tuple or a mapping of such is a column
-    (or several); anything else (a number, a text) belongs to all rows and stays as it is.
+    A field that holds an array, an id column, a list, a tuple, other columns or a mapping of such
+    is a column (or several); anything else (a number, a text) belongs to all rows and stays as it
+    is.
 
     Examples
     --------
@@ -37,38 +39,54 @@ class Columns:
 
     def __len__(self) -> int:
         """Return n, the length of the first column."""
-        return len(getattr(self, fields(self)[0].name))  # type: ignore[arg-type]
+        return len(next(self._columns())[1])
 
     def slice(self, start: int, end: int) -> Self:
         """Return rows ``[start, end)``; arrays are views of the same memory."""
-        return self._each(lambda column: _sliced(column, start, end))
+        return self._cut(lambda column: _sliced(column, start, end))
 
-    def take(self, index: np.ndarray[Any, Any]) -> Self:
-        """Return the rows at ``index``, ``(m,)`` integers in any order."""
-        return self._each(lambda column: _taken(column, index))
+    def take(self, index: NDArray[Any]) -> Self:
+        """Return rows: those at ``(m,)`` integers in any order, or where ``(n,)`` booleans are
+        true."""
+        if index.dtype == np.bool_:
+            if index.all():
+                return self
+            index = np.flatnonzero(index)
+        return self._cut(lambda column: _taken(column, index))
 
     def split(self, n: int) -> tuple[Self, Self]:
         """Return the first ``n`` rows, and the rest."""
         return self.slice(0, n), self.slice(n, len(self))
 
-    def _each(self, cut: Any) -> Self:
-        changes = {}
+    def _columns(self) -> Iterator[tuple[str, Any]]:
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            if isinstance(value, Mapping):
-                changes[field.name] = {name: cut(column) for name, column in value.items()}
-            elif isinstance(value, _COLUMN_TYPES):
-                changes[field.name] = cut(value)
+            if isinstance(value, _COLUMNS):
+                yield field.name, value
+
+    def _cut(self, cut: _Cut) -> Self:
+        changes = {name: _each(column, cut) for name, column in self._columns()}
         return replace(self, **changes)  # type: ignore[type-var]
 
 
+_COLUMNS = (np.ndarray, IdColumn, list, tuple, Mapping, Columns)
+
+
+def _each(column: Any, cut: _Cut) -> Any:
+    if isinstance(column, Mapping):
+        return {name: cut(each) for name, each in column.items()}
+    return cut(column)
+
+
 def _sliced(column: Any, start: int, end: int) -> Any:
-    return column.slice(start, end) if isinstance(column, IdColumn) else column[start:end]
+    if isinstance(column, IdColumn | Columns):
+        return column.slice(start, end)
+    return column[start:end]
 
 
-def _taken(column: Any, index: np.ndarray[Any, Any]) -> Any:
-    if isinstance(column, IdColumn):
+def _taken(column: Any, index: NDArray[Any]) -> Any:
+    if isinstance(column, IdColumn | Columns):
         return column.take(index)
     if isinstance(column, np.ndarray):
         return column[index]
-    return type(column)(column[i] for i in index.tolist())
+    return type(column)([column[i] for i in index.tolist()])

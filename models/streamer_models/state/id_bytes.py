@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +91,24 @@ def hashes_of(
     for i in range(len(starts)):
         hashes[i] = hash_of(data, starts[i], ends[i], seed)
     return hashes
+
+
+def texts_of(data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[bytes]:
+    """Return ``n`` spans of bytes as Python objects."""
+    to = np.cumsum(ends - starts)
+    packed = np.empty(to[-1] if len(to) else 0, dtype=np.uint8)
+    _pack(data, starts, ends, packed)
+    joined, bounds = packed.tobytes(), [0, *to.tolist()]
+    return [joined[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+@numba.njit(cache=True, nogil=True)
+def _pack(data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], packed: Bytes) -> None:
+    at = 0
+    for i in range(len(starts)):
+        for k in range(starts[i], ends[i]):
+            packed[at] = data[k]
+            at += 1
 
 
 def read_only(data: bytes) -> Bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.blake2b import digests
-from streamer_models.state.id_bytes import HASH_SEED, Bytes, Hashes, hashes_of, read_only
+from streamer_models.state.id_bytes import HASH_SEED, Bytes, Hashes, hashes_of, read_only, texts_of
 from streamer_models.state.table import Keys
 
 
@@ -86,11 +86,9 @@ class IdColumn(Sequence[str]):
         """Return all ids as texts."""
         return [name.decode() for name in self.encoded()]
 
-    def encoded(self) -> Iterable[bytes]:
+    def encoded(self) -> list[bytes]:
         """Return all ids in UTF-8."""
-        view = self.data.data
-        spans = zip(self.starts.tolist(), self.ends.tolist(), strict=True)
-        return [bytes(view[start:end]) for start, end in spans]
+        return texts_of(self.data, self.starts, self.ends)
 
     @property
     def n_bytes(self) -> NDArray[np.int64]:

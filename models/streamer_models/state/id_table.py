@@ -140,6 +140,8 @@ class IdTable:
     def take_unmapped(self) -> Slots:
         """Return the live slots taken since the last call, rising: the caller has no row for them
         yet."""
+        if not self._unmapped:
+            return _NO_SLOTS
         slots = np.unique(_joined(self._unmapped))
         self._unmapped.clear()
         return slots[self._names.live[slots]]
@@ -165,17 +167,15 @@ class IdTable:
             return Resolution(ids, slots, len(ids), nothing, _NO_KEYS, nothing, nothing, _NO_SLOTS)
         first, name_of = distinct(ids.take(missing))
         keys = keys_of(ids.take(missing[first]))
-        different, key_of = np.unique(keys, return_inverse=True)
         buckets = (keys % np.uint64(SIGHTING_BUCKETS)).astype(np.int32)
-        counted, bucket_of = np.unique(buckets, return_inverse=True)
         found = np.full(len(missing), -1, dtype=np.int32)
         outcome = np.full(len(missing), -1, dtype=np.int8)
         n_ready = admit(
             name_of,
-            key_of,
-            self.map.find(different) >= 0,
-            bucket_of,
-            self._n_sightings(counted),
+            keys,
+            self.map.find(keys) >= 0,
+            buckets,
+            self.sightings.values[:, 0],
             self.sightings_min,
             self._free,
             self.n_slots,
@@ -195,12 +195,6 @@ class IdTable:
             unseen=missing[unseen],
             buckets=buckets[name_of[unseen]],
         )
-
-    def _n_sightings(self, buckets: Slots) -> NDArray[np.int64]:
-        counts: NDArray[np.int64] = np.zeros(len(buckets), dtype=np.int64)
-        stored = buckets < len(self.sightings)  # all of them, or none
-        counts[stored] = self.sightings.values[buckets[stored], 0]
-        return counts
 
     def apply(self, plan: Resolution, n: int, offsets: NDArray[np.int64]) -> None:
         """Carry out a plan for its first ``n`` ids, seen at ``offsets`` (``(n,)`` or more)."""

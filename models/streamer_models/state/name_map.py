@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_bytes import Bytes, Hashes, same_bytes
+from streamer_models.state.id_bytes import Bytes, Hashes, same_bytes, texts_of
 from streamer_models.state.id_column import IdColumn
 from streamer_models.state.table import Slots
 
@@ -66,8 +66,7 @@ class NameMap:
     def names(self, slots: NDArray[np.integer]) -> tuple[bytes, ...]:
         """Return the ids of live slots in UTF-8."""
         assert self.live[slots].all(), slots
-        view = self._arena.data
-        return tuple([bytes(view[start:end]) for start, end in self._spans[slots].tolist()])
+        return tuple(texts_of(self._arena, self._spans[slots, 0], self._spans[slots, 1]))
 
     def reserve(self, n_slots: int) -> None:
         """Have room for slots below ``n_slots``."""

@@ -152,8 +152,10 @@ class Change:
         """Bytes of all arrays and names."""
         tables = (*self.withdrawn.values(), *self.tables.values())
         rows = sum(rows.keys.nbytes + rows.values.nbytes for rows in tables)
-        names = sum(8 + len(name) for change in self.ids.values() for name in change.names)
-        return rows + names + sum(change.removed.nbytes for change in self.ids.values())
+        return rows + sum(
+            change.added.nbytes + sum(map(len, change.names)) + change.removed.nbytes
+            for change in self.ids.values()
+        )
 
 
 class TouchedSlots:

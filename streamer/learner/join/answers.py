@@ -164,18 +164,18 @@ def answers(
         ``(n,)`` of the events: their offsets, whether they are no repeats, and what they are
         worth (NaN: nothing).
     """
-    named = [i for i, event in enumerate(columns.events) if event.request_id is not None]
+    named = columns.request_ids.n_bytes > 0
     if match_without_request:
-        named = sorted({*named, *np.flatnonzero(~np.isnan(rewards)).tolist()})
-    at = [i for i in named if fresh[i]]
+        named |= ~np.isnan(rewards)
+    at = np.flatnonzero(named & fresh)
     return FeedbackBatch(
         offsets=offsets,
         ts_ms=columns.ts_ms,
         to_offset=to_offset,
-        at=at,
-        request_ids=[columns.events[i].request_id for i in at],
-        user_ids=[columns.user_ids[i] for i in at],
-        item_ids=[columns.item_ids[i] for i in at],
+        at=at.tolist(),
+        request_ids=[request_id or None for request_id in columns.request_ids.take(at)],
+        user_ids=columns.user_ids.take(at).strings(),
+        item_ids=columns.item_ids.take(at).strings(),
         rewards=rewards[at].astype(np.float64).tolist(),
         seen=(columns.types[at] == IMPRESSION).tolist(),
     )
