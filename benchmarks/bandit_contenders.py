@@ -15,14 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.bandits.disjoint_linear import DisjointLinear
-from streamer_models.bandits.linear_thompson import LinearThompson
-from streamer_models.bandits.linucb import LinUCB
-from streamer_models.bandits.policy import Policy
-from streamer_models.bandits.shared_linear import SharedLinear
+from streamer_models.bandits.in_memory import InMemoryBandit, published_bandit
 
 N_CANDIDATES = 100
 UNIFORM_SHARE = 0.02
+N_DRAWS = 64
+"""Posterior draws behind a propensity of Thompson sampling."""
 BATCH = 100
 """Decisions at once where a batch is meant to be."""
 OBP = ("obp==0.4.1", "pyyaml", "tqdm", "mypy_extensions")
@@ -94,15 +92,15 @@ class Contender:
 # --- ours ----------------------------------------------------------------------------------------
 
 
-def ours(kind: str, decisions: Decisions) -> Policy:
+def ours(kind: str, decisions: Decisions) -> InMemoryBandit:
     """One of our policies, by its name in the result, every arm already learned once."""
-    d = decisions.x.shape[2]
-    model = DisjointLinear(d) if "disjoint" in kind else SharedLinear(d)
-    policy: Policy
-    if "thompson" in kind:
-        policy = LinearThompson(model, uniform_share=UNIFORM_SHARE)
-    else:
-        policy = LinUCB(model, uniform_share=UNIFORM_SHARE)
+    policy = published_bandit(
+        "linear-thompson" if "thompson" in kind else "linucb",
+        decisions.x.shape[2],
+        form="disjoint" if "disjoint" in kind else "shared",
+        uniform_share=UNIFORM_SHARE,
+        **({"n_draws": N_DRAWS} if "thompson" in kind else {}),
+    )
     ts_ms = np.zeros(N_CANDIDATES, dtype=np.int64)
     policy.update(decisions.first, decisions.arms, decisions.first_rewards, ts_ms)
     return policy

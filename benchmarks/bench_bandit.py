@@ -51,7 +51,6 @@ from benchmarks.bandit_contenders import (
     vw_lines,
 )
 from benchmarks.environment import environment, parser, write
-from streamer_models.bandits.slates import draw_best, draw_thompson
 
 N_DECISIONS = 200
 OURS = ("linucb_shared", "linucb_disjoint", "thompson_shared")
@@ -114,25 +113,13 @@ def parts(kind: str, decisions: Decisions, n_rounds: int) -> dict[str, float]:
     policy = ours(kind, decisions)
     arms, n = decisions.arms, len(decisions)
     chosen, rewards, ts_ms = np.zeros(1, dtype=np.intp), np.ones(1), np.zeros(1, dtype=np.int64)
-    rng = np.random.default_rng(0)
     rows = [rows_for(kind, decisions, t) for t in range(n)]
-    n_draws = 64 if kind.startswith("thompson") else 1
-    scored = [policy.scores(x, arms, n_draws=n_draws, rng=rng) for x in rows]
-    means = [policy.expected(x, arms) for x in rows]
-
-    def draw(t: int) -> None:
-        if n_draws > 1:
-            draw_thompson(scored[t], 1, t, scores=means[t], uniform_share=UNIFORM_SHARE)
-        else:
-            draw_best(scored[t][0], 1, t, uniform_share=UNIFORM_SHARE)
-
+    estimates = [policy.estimate(x, arms) for x in rows]
     steps: dict[str, Callable[[int], object]] = {
-        "scores": lambda t: policy.scores(rows[t], arms, n_draws=n_draws, rng=rng),
-        "draw": draw,
+        "estimate": lambda t: policy.estimate(rows[t], arms),
+        "draw": lambda t: policy.policy.draw(estimates[t], 1, t),
         "update": lambda t: policy.update(rows[t][chosen], arms[chosen], rewards, ts_ms),
     }
-    if n_draws > 1:
-        steps["expected"] = lambda t: policy.expected(rows[t], arms)
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(n_rounds):
         for name, step in steps.items():

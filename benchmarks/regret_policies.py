@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.events import Event
-from streamer_models.bandits.beta_bernoulli import BetaBernoulli
-from streamer_models.bandits.disjoint_linear import DisjointLinear
-from streamer_models.bandits.linear_thompson import LinearThompson
-from streamer_models.bandits.linucb import LinUCB
-from streamer_models.bandits.policy import Policy
+from streamer_models.bandits.in_memory import published_bandit
+from streamer_models.bandits.protocols import LearningBandit
 from streamer_models.state.id_table import id_key
 from streamer_producers.baselines import PopularitySlates
 from streamer_producers.click_model import ClickModel, SimulatorConfig
@@ -63,7 +60,7 @@ class Contender(Protocol):
 class ByItem:
     """A policy with an arm an item, told the tastes of who asks."""
 
-    def __init__(self, policy: Policy, n_items: int) -> None:
+    def __init__(self, policy: LearningBandit, n_items: int) -> None:
         self._policy = policy
         names = (f"i{row}".encode() for row in range(n_items))
         self._arms = np.array([id_key(name) for name in names], dtype=np.uint64)
@@ -92,7 +89,7 @@ class ByItem:
 class ByUserAndItem:
     """A policy with an arm for each user and item: nothing is carried from one to another."""
 
-    def __init__(self, policy: Policy, n_users: int, n_items: int) -> None:
+    def __init__(self, policy: LearningBandit, n_users: int, n_items: int) -> None:
         self._policy = policy
         names = (f"u{user} i{item}".encode() for user in range(n_users) for item in range(n_items))
         arms = np.array([id_key(name) for name in names], dtype=np.uint64)
@@ -153,15 +150,13 @@ class Anything:
 def drifting(n_items: int, n_features: int) -> Mapping[str, Callable[[], Contender]]:
     """Who takes part where tastes wander."""
 
-    def linear() -> DisjointLinear:
-        return DisjointLinear(n_features, arms_max=n_items)
+    def linear(name: str, **settings: Any) -> ByItem:
+        return ByItem(published_bandit(name, n_features, arms_max=n_items, **settings), n_items)
 
     return {
-        "linucb": lambda: ByItem(LinUCB(linear(), alpha=0.25), n_items),
-        "linear-thompson": lambda: ByItem(
-            LinearThompson(linear(), noise_scale=0.1, n_draws=8), n_items
-        ),
-        "greedy": lambda: ByItem(LinUCB(linear(), alpha=0.0), n_items),
+        "linucb": lambda: linear("linucb", alpha=0.25),
+        "linear-thompson": lambda: linear("linear-thompson", noise_scale=0.1, n_draws=8),
+        "greedy": lambda: linear("greedy"),
         "popularity": lambda: Popular(n_items),
         "random": lambda: Anything(n_items),
     }
@@ -171,9 +166,10 @@ def changing(n_users: int, n_items: int) -> Mapping[str, Callable[[], Contender]
     """Who takes part where tastes change at once: the same policy, forgetting or not."""
 
     def beta(half_life_s: float) -> ByUserAndItem:
-        policy = BetaBernoulli(
-            alpha=0.5,
-            beta=4.5,
+        policy = published_bandit(
+            "beta-thompson",
+            prior_strength=5.0,
+            prior_reward=0.1,
             n_draws=4,
             half_life_s=half_life_s,
             arms_max=n_users * n_items,

@@ -1,6 +1,6 @@
 """The generated parts of ``docs/``: ``python -m streamer.documentation docs`` writes them.
 
-``docs/messages/*.json`` are generated whole; of ``messages.md`` and ``configuration.md`` it is what
+``docs/messages/*.json`` are generated whole; of the pages in ``PAGES`` it is what
 stands between ``<!-- generated NAME -->`` and ``<!-- end -->``. A test fails when they are stale.
 """
 
@@ -23,7 +23,10 @@ from streamer.events import json_schemas
 from streamer.ranking.columns import ranking_columns
 from streamer.ranking.recall.reasons import NEW
 from streamer.ranking.recall.registry import registered
+from streamer_models.bandits.policies import POLICIES
+from streamer_models.bandits.policies.settings import ExploringSettings, LinearSettings
 
+PAGES = ("messages.md", "configuration.md", "bandits.md")
 _BLOCK = re.compile(r"(<!-- generated (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -45,9 +48,10 @@ def generated(docs: Path) -> dict[Path, str]:
         "reasons": _reasons(),
         "settings": _settings(),
         "example": _example(),
+        "policies": _policies(),
     }
-    for page in (docs / "messages.md", docs / "configuration.md"):
-        texts[page] = _filled(page, blocks)
+    for name in PAGES:
+        texts[docs / name] = _filled(docs / name, blocks)
     return texts
 
 
@@ -97,6 +101,22 @@ def _reasons() -> str:
     ]
     rows.append((f"`{NEW}`", "no positive feedback on it yet, by whichever of these channels"))
     return _table(("reason", "channel that placed the item highest"), rows)
+
+
+def _policies() -> str:
+    """Return the policies with the settings that are not those of all."""
+    settings = {name: policy.settings_type.described() for name, policy in POLICIES.items()}
+    common = {*LinearSettings.described(), *ExploringSettings.described()}
+    rows = [
+        (
+            f"`{name}`",
+            policy.takes,
+            ", ".join(f"`{key}`" for key in settings[name] if key not in common),
+            policy.source,
+        )
+        for name, policy in POLICIES.items()
+    ]
+    return _table(("policy", "a slot takes", "settings", "source"), rows)
 
 
 def _note(kind: Mapping[str, Any]) -> str:

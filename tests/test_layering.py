@@ -56,7 +56,8 @@ ALLOWED: dict[str, set[str]] = {
     "models": set(),
     "errors": set(),
     "events": {"errors", "models"},
-    "config": {"errors", "events"},
+    # Settings of policies are what the registry of policies says.
+    "config": {"errors", "events", "models"},
     "clock": {"errors"},
     "protocols": {"errors", "events", "config", "models"},
     "telemetry": {"errors", "config", "clock", "protocols"},

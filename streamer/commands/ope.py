@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from streamer.commands.screen import errors, output, write_file
-from streamer.config import load_config
+from streamer.config import Config, load_config
 from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def ope(
         str,
         typer.Option(
             "--policy",
-            help="uniform, best-fixed, fixed:ITEM, bts:FILE, logged:FILE, or a bandit that learns"
-            " on the way, such as linucb:alpha=0.05.",
+            help="uniform, best-fixed, fixed:ITEM, bts:FILE, logged:FILE, or a policy that learns"
+            " on the way, any of bandit.policy: linucb:alpha=0.05.",
         ),
     ],
     estimators: Annotated[
@@ -88,7 +88,8 @@ def ope(
         bool, typer.Option("--strict", help="Stop at the first malformed line.")
     ] = False,
     config: Annotated[
-        Path | None, typer.Option("--config", help="Configuration: rewards and join of decisions.")
+        Path | None,
+        typer.Option("--config", help="Configuration: rewards, join and [bandit] of decisions."),
     ] = None,
 ) -> None:
     """Estimate from a log what another policy would have earned (off-policy evaluation)."""
@@ -96,11 +97,12 @@ def ope(
     from streamer.ope.policy_specs import open_policy
     from streamer.ope.result import OpeResult
 
-    opened = _open_log(log, log_format, events, config, uniform=uniform, strict=strict)
+    settings = load_config(config) if log_format == "decisions" or config else Config()
+    opened = _open_log(log, log_format, events, settings, uniform=uniform, strict=strict)
     interval = _interval(ci, level, seed)
     with _bar() as watch:
         survey = opened.survey(lambda done: watch("reading", done, 0))
-        settings = OpeSettings(
+        asked = OpeSettings(
             estimators=_estimators(estimators, reward_model, survey),
             interval=interval,
             clip=clip,
@@ -109,9 +111,9 @@ def ope(
             n_folds=folds,
             seed=seed,
         )
-        make_policy = open_policy(policy, opened, survey, seed=seed)
-        evaluation = evaluate(opened, survey, make_policy, settings, watch=watch)
-    result = OpeResult(opened, survey, policy, settings, evaluation)
+        make_policy = open_policy(policy, opened, survey, seed=seed, config=settings)
+        evaluation = evaluate(opened, survey, make_policy, asked, watch=watch)
+    result = OpeResult(opened, survey, policy, asked, evaluation)
     _show(result.table(), result.remarks(), survey)
     if json is not None:
         as_json = msgspec.json.format(msgspec.json.encode(result.as_json()), indent=2)
@@ -122,7 +124,7 @@ def _open_log(
     path: Path,
     log_format: str,
     events: Path | None,
-    config: Path | None,
+    config: Config,
     *,
     uniform: bool,
     strict: bool,
@@ -140,12 +142,11 @@ def _open_log(
         return OpenBanditLog(path, uniform=uniform, strict=strict)
     if log_format == "mab":
         return UniformArmsLog(path, strict=strict)
-    settings = load_config(config)
     return DecisionLog(
         path,
         events=events,
-        rewards=reward_function(settings),
-        join=settings.join,
+        rewards=reward_function(config),
+        join=config.join,
         uniform=uniform,
         strict=strict,
     )

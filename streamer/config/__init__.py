@@ -9,6 +9,7 @@ from typing import Final, TypeVar, get_args
 
 import msgspec
 
+from streamer.config.bandit import BanditConfig
 from streamer.config.events import EventConfig
 from streamer.config.extensions import REGISTRIES, default_section, extensions
 from streamer.config.feature_definition import FeatureDefinition, Refused, definition
@@ -27,7 +28,6 @@ from streamer.config.keys import (
 from streamer.config.masking import masked, toml_text
 from streamer.config.section import Section
 from streamer.config.settings import (
-    BanditConfig,
     Config,
     JoinConfig,
     KafkaConfig,

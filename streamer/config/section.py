@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from streamer.config.masking import masked
+
+Rows = Annotated[int, Meta(ge=1, le=100_000_000)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):

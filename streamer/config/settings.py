@@ -9,15 +9,15 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from streamer.config.bandit import BanditConfig
 from streamer.config.events import DEFAULT_EVENTS, EventConfig
 from streamer.config.features import DEFAULT_FEATURES, FeatureConfig
-from streamer.config.section import Section
+from streamer.config.section import Rows, Section
 from streamer.events import EventTypes
 
 PositiveS = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds, up to a year."""
 Share = Annotated[float, Meta(ge=0, le=1)]
-Rows = Annotated[int, Meta(ge=1, le=100_000_000)]
 TopicName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,200}$")]
 TopicRole = Literal[
     "events", "items", "requests", "recommendations", "decisions", "features", "dead_letters"
@@ -222,119 +222,6 @@ class JoinConfig(Section, frozen=True, kw_only=True):
         PositiveS,
         Meta(description="how far events or decisions may be read ahead of the other"),
     ] = 10.0
-
-
-class BanditConfig(Section, frozen=True, kw_only=True):
-    """How candidates are ranked and what is explored."""
-
-    policy: Annotated[
-        Literal[
-            "linear-thompson",
-            "linucb",
-            "epsilon-greedy",
-            "plackett-luce",
-            "beta-thompson",
-            "ucb1",
-            "greedy",
-        ],
-        Meta(description="what draws the slate; greedy: learns as the others, explores nothing"),
-    ] = "linear-thompson"
-    form: Annotated[
-        Literal["shared", "disjoint"],
-        Meta(description="of the linear policies: one model, or one more for each item"),
-    ] = "shared"
-    alpha: Annotated[
-        float, Meta(ge=0, le=100, description="linucb, ucb1: width of the confidence bound")
-    ] = 0.25
-    noise_scale: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=100,
-            description="linear-thompson: 1 is the posterior itself; 0.5 explores half of all "
-            "slots at first",
-        ),
-    ] = 0.1
-    temperature: Annotated[
-        float, Meta(gt=0, le=1_000, description="plackett-luce: of the expected rewards")
-    ] = 0.05
-    uniform_share: Annotated[
-        Share,
-        Meta(description="of each explored slot drawn at random; 0 leaves items no chance at all"),
-    ] = 0.02
-    explore_slots: Annotated[
-        tuple[Annotated[int, Meta(ge=0, le=499)], ...],
-        Meta(max_length=500, description="slots that explore; []: all of them"),
-    ] = ()
-    n_draws: Annotated[
-        int, Meta(ge=1, le=10_000, description="thompson: posterior draws behind a propensity")
-    ] = 64
-    half_life_s: Annotated[
-        float,
-        Meta(ge=0, le=3_153_600_000, description="after which evidence counts half; 0: for ever"),
-    ] = 0.0
-    prior_strength: Annotated[
-        float, Meta(gt=0, le=1e6, description="items shown that the prior (the blend) is worth")
-    ] = 100.0
-    prior_reward: Annotated[
-        float,
-        Meta(gt=0, le=1_000, description="what a standard deviation of the blend is worth"),
-    ] = 0.05
-    arms_max: Annotated[Rows, Meta(description="items a partition whose outcomes are kept")] = (
-        50_000
-    )
-    impressions: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=1_024,
-            description="last items shown that are kept of each user, 8 B each, to show less of "
-            "what was passed by; from events of type impression; 0: none",
-        ),
-    ] = 128
-    context: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^[^=]{1,100}=.{1,100}$")], ...],
-        Meta(
-            max_length=32,
-            description="one feature each of a request's surface and context, e.g. "
-            '["surface=home", "device=phone"]',
-        ),
-    ] = ()
-    context_hashed: Annotated[
-        tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...],
-        Meta(max_length=16, description="fields of the context whose values are hashed"),
-    ] = ()
-    hash_buckets: Annotated[
-        int, Meta(ge=1, le=64, description="features that the hashed fields share")
-    ] = 8
-    time_features: Annotated[
-        bool,
-        Meta(
-            description="rank by hour, day of the week, and how long ago the user's last event was"
-        ),
-    ] = True
-    drift_rate_boost: Annotated[
-        float,
-        Meta(
-            ge=1,
-            le=100,
-            description="what the factorization's learning rate is multiplied by when the watch "
-            "for drift says that rewards are foreseen worse; 1: it only tells",
-        ),
-    ] = 1.0
-    drift_boost_events: Annotated[
-        int,
-        Meta(ge=1, le=1_000_000_000, description="events after which half of that boost is left"),
-    ] = 5_000
-    drift_delta: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=0.5,
-            description="chance of a false alarm of the watch for drift, which logs and counts; it "
-            "needs streamer[river]; 0: off",
-        ),
-    ] = 0.002
 
 
 class WindowsConfig(Section, frozen=True, kw_only=True):

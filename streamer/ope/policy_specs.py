@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from streamer.config import Config
 from streamer.config.specs import Spec, parse_specs
 from streamer.errors import ConfigError
 from streamer.ope.bandit_log import BanditLog, Survey
@@ -20,14 +21,21 @@ from streamer.ope.evaluation_policies import (
     SlotPolicy,
     UniformPolicy,
 )
-from streamer.ope.learning_policies import LEARNERS, open_learner
+from streamer.ope.learning_policies import open_learner
 from streamer.ope.obd_log import OpenBanditLog
+from streamer_models.bandits.policies import POLICIES
 
 
 def open_policy(
-    text: str, log: BanditLog, survey: Survey, *, seed: int = 0
+    text: str, log: BanditLog, survey: Survey, *, seed: int = 0, config: Config | None = None
 ) -> Callable[[], EvaluationPolicy]:
-    """What makes the policy that a SPEC names, afresh at each call.
+    """Return what makes the policy that a SPEC names, afresh at each call.
+
+    Parameters
+    ----------
+    config
+        Where the policies of the registry have their settings from, on logs with its columns;
+        None: the defaults.
 
     Raises
     ------
@@ -38,10 +46,11 @@ def open_policy(
     if len(specs) != 1:
         raise ConfigError(f"policy {text!r} names {len(specs)} policies; evaluate one at a time")
     spec = specs[0]
-    if spec.name in LEARNERS:
-        return lambda: open_learner(spec, log, survey, seed=seed)
+    if spec.name in POLICIES:
+        settings = config or Config()
+        return lambda: open_learner(spec, log, survey, settings, seed=seed)
     if spec.name not in _OTHERS:
-        known = ", ".join((*_OTHERS, *LEARNERS))
+        known = ", ".join((*_OTHERS, *POLICIES))
         raise ConfigError(f"policy {text!r} is unknown; there are {known}")
     policy = _OTHERS[spec.name](spec, log, survey, seed)
     return lambda: policy

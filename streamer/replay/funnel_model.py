@@ -15,9 +15,10 @@ from streamer.config.keys import EVENTS, NAMED
 from streamer.events import Event, Request
 from streamer.ranking.features import Features
 from streamer.replay.interactions import UNKNOWN, Interaction
-from streamer.scorer.policy.evidence import Knowledge
-from streamer.scorer.policy.policies import GREEDY, BanditPolicy, Choice, Parameters
+from streamer.scorer.policy.knowledge import Knowledge
+from streamer.scorer.policy.policies import BanditPolicy, Choice, Parameters
 from streamer.simulation.live import LiveSystem
+from streamer_models.bandits.policies.greedy import Greedy
 
 _SECTIONS: Final = (
     "learner", "mf", "popularity", "events", "scorer", "recall", "join", "bandit",
@@ -50,7 +51,7 @@ def funnel_config(
         if name.partition(".")[0] in {*_SECTIONS, "topics", "store"} - {*NAMED}
     }
     # How often rows are folded changes no parameter, and a log's clock runs fast.
-    flags |= {"learner.checkpoint_interval_s": _NEVER_S, "bandit.policy": GREEDY}
+    flags |= {"learner.checkpoint_interval_s": _NEVER_S, "bandit.policy": Greedy.name}
     flags |= {"learner.seed": seed, "topics.partitions": n_partitions, **given}
     for section, tables in NAMED.items():
         flags = tables.shown(getattr(config, section)) | flags

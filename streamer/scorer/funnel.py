@@ -16,8 +16,8 @@ from streamer.ranking.recall.reasons import reasons
 from streamer.ranking.recall.union import Recall
 from streamer.replica.items import ItemView
 from streamer.replica.version import Version
-from streamer.scorer.policy.evidence import Knowledge
-from streamer.scorer.policy.policies import BanditPolicy, Choice, Parameters, Policy
+from streamer.scorer.policy.knowledge import Knowledge
+from streamer.scorer.policy.policies import BanditPolicy, Choice, Parameters, SlatePolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,11 @@ class Funnel:
         When a decision could not hold as many candidates as the settings ask for.
     """
 
-    def __init__(self, config: Config, *, policy: Policy | None = None) -> None:
+    def __init__(self, config: Config, *, policy: SlatePolicy | None = None) -> None:
         self._k_default = config.scorer.k_default
         self._recall = Recall(config)
         self._matrix = RankingMatrix(config, self._recall.channels)
-        self._policy: Policy = policy or BanditPolicy(config)
+        self._policy: SlatePolicy = policy or BanditPolicy(config)
 
     def recommend(
         self,

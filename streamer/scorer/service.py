@@ -29,7 +29,7 @@ from streamer.replica.replica import Replica
 from streamer.replica.version import Version
 from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.funnel import Funnel, Slate
-from streamer.scorer.policy.policies import Policy
+from streamer.scorer.policy.policies import SlatePolicy
 from streamer.telemetry import ScorerMetrics, show_lag
 from streamer.windows.latest import FeaturesReader, LatestFeatures
 from streamer_models.state.protocols import Model
@@ -89,7 +89,7 @@ class ScorerService:
         sink: Sink,
         clock: Clock,
         metrics: ScorerMetrics,
-        policy: Policy | None = None,
+        policy: SlatePolicy | None = None,
         features: FeaturesReader | None = None,
         feature_metrics: KnownFeatureMetrics | None = None,
     ) -> None:

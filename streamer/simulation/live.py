@@ -34,7 +34,7 @@ from streamer.learner.settings import LearnerCounts
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import Source
 from streamer.ranking.columns import followed_definitions
-from streamer.scorer.policy.policies import Policy
+from streamer.scorer.policy.policies import SlatePolicy
 from streamer.scorer.service import ScorerService
 from streamer.simulation.broker import (
     ManualClock,
@@ -120,7 +120,7 @@ class LiveSystem:
         *,
         start_ms: int,
         sync_interval_ms: int | None = None,
-        policy: Policy | None = None,
+        policy: SlatePolicy | None = None,
         keeps_messages: bool = True,
     ) -> None:
         topics = config.topics
@@ -220,7 +220,7 @@ class LiveSystem:
 
     # --- parts ------------------------------------------------------------------------------------
 
-    def _new_scorer(self, policy: Policy | None) -> ScorerService:
+    def _new_scorer(self, policy: SlatePolicy | None) -> ScorerService:
         topics = self.config.topics
         requests = topics.topic("requests")
         service = ScorerService(

@@ -6,29 +6,35 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import streamer_models.bandits
+import streamer_models.bandits.policies
+from streamer.config import BanditConfig
+from streamer.ranking.columns import feature_names
+from streamer.ranking.features import Features
+from streamer.scorer.policy.knowledge import Knowledge
+from streamer.scorer.policy.policies import BanditPolicy, configured_policy
 from streamer_models.bandits.arms import ArmRows
-from streamer_models.bandits.beta_bernoulli import BetaBernoulli
-from streamer_models.bandits.counting import MeanReward
-from streamer_models.bandits.disjoint_linear import DisjointLinear
-from streamer_models.bandits.epsilon_greedy import EpsilonGreedy
-from streamer_models.bandits.hybrid_linear import HybridLinear
-from streamer_models.bandits.linear_thompson import LinearThompson
-from streamer_models.bandits.linucb import LinUCB
-from streamer_models.bandits.logistic import LogisticRegression
-from streamer_models.bandits.over_model import OverModel
-from streamer_models.bandits.plackett_luce import PlackettLuce
-from streamer_models.bandits.policy import Policy
-from streamer_models.bandits.shared_linear import SharedLinear
-from streamer_models.bandits.ucb1 import UCB1
+from streamer_models.bandits.in_memory import InMemoryBandit, published_bandit
+from streamer_models.bandits.policies import POLICIES
+from streamer_models.bandits.policies.base import ContextColumns, Policy
+from streamer_models.bandits.policies.linear import LinearPolicy
+from streamer_models.bandits.policies.settings import (
+    LinearSettings,
+    Settings,
+    setting,
+    settings_from,
+    union,
+)
+from streamer_models.state.id_table import keys_of
 from streamer_models.state.table import Keys
 from tests.chi_square import assert_frequencies
+from tests.scoring import START_MS, Shop, Shown
 
 D = 6
 ARMS_MAX = 64
@@ -37,74 +43,47 @@ NOW_MS = 1_700_000_000_000
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
-Factory = Callable[[float], Policy]  # of a half-life in seconds, 0: evidence does not fade
+Factory = Callable[[float], InMemoryBandit]
+"""Of a half-life in seconds, 0: evidence does not decay."""
 
 SHARE = 0.2
+FORMS: dict[str, dict[str, Any]] = {
+    "": {"form": "shared"},
+    " disjoint": {"form": "disjoint"},
+    " pooled": {"form": "disjoint", "pooled": True},
+}
+"""Of linear policies."""
+
+
+def _factory(policy: str, **settings: Any) -> Factory:
+    known = POLICIES[policy].settings_type.described()
+    wanted = {"uniform_share": SHARE, "n_draws": N_DRAWS, "temperature": 0.3, **settings}
+    given = {name: value for name, value in wanted.items() if name in known}
+    return lambda half_life_s: published_bandit(
+        policy, D, half_life_s=half_life_s, arms_max=ARMS_MAX, **given
+    )
+
 
 FACTORIES: dict[str, Factory] = {
-    "greedy": lambda h: MeanReward(half_life_s=h, arms_max=ARMS_MAX, uniform_share=SHARE),
-    "beta-thompson": lambda h: BetaBernoulli(
-        half_life_s=h, arms_max=ARMS_MAX, n_draws=N_DRAWS, uniform_share=SHARE
-    ),
-    "ucb1": lambda h: UCB1(prior_strength=1, half_life_s=h, arms_max=ARMS_MAX, uniform_share=SHARE),
-    "epsilon-greedy": lambda h: EpsilonGreedy(
-        MeanReward(half_life_s=h, arms_max=ARMS_MAX), uniform_share=SHARE
-    ),
-    "plackett-luce": lambda h: PlackettLuce(
-        MeanReward(half_life_s=h, arms_max=ARMS_MAX), temperature=0.3
-    ),
-    "plackett-luce-linear": lambda h: PlackettLuce(
-        LinUCB(SharedLinear(D, half_life_s=h)), temperature=0.3, uniform_share=SHARE
-    ),
-    "linucb-shared": lambda h: LinUCB(SharedLinear(D, half_life_s=h), uniform_share=SHARE),
-    "linucb-disjoint": lambda h: LinUCB(
-        DisjointLinear(D, half_life_s=h, arms_max=ARMS_MAX), uniform_share=SHARE
-    ),
-    "linucb-shrunk": lambda h: LinUCB(
-        DisjointLinear(D, half_life_s=h, arms_max=ARMS_MAX, shrink_to_shared=True),
-        uniform_share=SHARE,
-    ),
-    "thompson-shared": lambda h: LinearThompson(
-        SharedLinear(D, half_life_s=h), n_draws=N_DRAWS, uniform_share=SHARE
-    ),
-    "thompson-disjoint": lambda h: LinearThompson(
-        DisjointLinear(D, half_life_s=h, arms_max=ARMS_MAX), n_draws=N_DRAWS, uniform_share=SHARE
-    ),
-    "linucb-hybrid": lambda h: LinUCB(
-        HybridLinear(D, n_shared_features=2, arms_max=ARMS_MAX), uniform_share=SHARE
-    ),
-    "thompson-hybrid": lambda h: LinearThompson(
-        HybridLinear(D, n_shared_features=2, arms_max=ARMS_MAX),
-        n_draws=N_DRAWS,
-        uniform_share=SHARE,
-    ),
-    "linucb-logistic": lambda h: LinUCB(LogisticRegression(D, half_life_s=h), uniform_share=SHARE),
-    "thompson-logistic": lambda h: LinearThompson(
-        LogisticRegression(D, half_life_s=h), n_draws=N_DRAWS, uniform_share=SHARE
-    ),
-    "thompson-logistic-disjoint": lambda h: LinearThompson(
-        LogisticRegression(D, half_life_s=h, per_arm=True, arms_max=ARMS_MAX),
-        n_draws=N_DRAWS,
-        uniform_share=SHARE,
-    ),
+    f"{name}{form}": _factory(name, **settings)
+    for name, policy in POLICIES.items()
+    for form, settings in (
+        FORMS if issubclass(policy, LinearPolicy) else {"": {}, " pooled": {"pooled": True}}
+    ).items()
 }
-CLICKS = {"thompson-logistic", "linucb-logistic", "thompson-logistic-disjoint"}
-"""Those that learn rewards within 0 and 1 alone."""
-INEXACT = CLICKS
-"""Those whose learning is not a sum: amended and merged nearly."""
-LASTING = {"linucb-hybrid", "thompson-hybrid"}
-"""Those whose evidence does not fade."""
 
 BEHAVIOURS = [
-    pytest.param(name, half_life_s, id=f"{name}-fading" if half_life_s else name)
+    pytest.param(name, half_life_s, id=f"{name} decaying" if half_life_s else name)
     for name in FACTORIES
-    for half_life_s in ([0.0] if name in LASTING else [0.0, 3_600.0])
+    for half_life_s in (0.0, 3_600.0)
 ]
 every_policy = pytest.mark.parametrize("name", FACTORIES)
 every_behaviour = pytest.mark.parametrize(("name", "half_life_s"), BEHAVIOURS)
-every_exact_behaviour = pytest.mark.parametrize(
-    ("name", "half_life_s"), [case for case in BEHAVIOURS if case.values[0] not in INEXACT]
-)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OtherSettings(Settings):
+    form: str = setting("wide", "something else")
 
 
 def _keys(n: int) -> Keys:
@@ -121,12 +100,10 @@ def _log(
     arms = _keys(n_arms)[(n_arms * rng.random(n) ** 2).astype(int)]
     rewards = np.rint(contexts @ np.array([0.2, 0.5, -0.5, 0, 0.1, 0]) + rng.normal(size=n))
     ts_ms = NOW_MS + np.arange(n) * 10_000 + rng.integers(-100_000, 100_000, n)
-    if name in CLICKS:
-        rewards = rewards > 0
     return contexts, arms, rewards.astype(np.float64), ts_ms
 
 
-def _learned(name: str, half_life_s: float, n: int, seed: int) -> Policy:
+def _learned(name: str, half_life_s: float, n: int, seed: int) -> InMemoryBandit:
     policy = FACTORIES[name](half_life_s)
     policy.update(*_log(name, n, seed))
     return policy
@@ -142,43 +119,60 @@ def _parts(value: object, path: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple):
         for i, part in enumerate(value):
             yield from _parts(part, f"{path}[{i}]")
-    elif hasattr(value, "__dict__"):
+    elif hasattr(value, "__dict__") and not isinstance(value, Policy):
         yield from _parts(vars(value), path)
     else:
         yield path, value
 
 
-def _refreshed(policy: Policy) -> Policy:
-    """The same, with what is derived from statistics computed afresh where anything is."""
-    inner = policy.model if isinstance(policy, OverModel) else policy
-    if hasattr(inner, "refresh"):
-        inner.refresh()
+def _refreshed(policy: InMemoryBandit) -> InMemoryBandit:
+    """The same, with what is derived from statistics computed afresh."""
+    policy.refresh()
     return policy
 
 
-def _beliefs(policy: Policy, *, n: int = 40) -> bytes:
-    """Expected rewards and scores of actions, a few of unknown arms among them."""
-    contexts = _log("", n, seed=99)[0]
-    scores = policy.scores(contexts, _keys(n), n_draws=3, rng=np.random.default_rng(1))
-    return policy.expected(contexts, _keys(n)).tobytes() + scores.tobytes()
+def _beliefs(policy: InMemoryBandit, *, n: int = 40) -> bytes:
+    """Estimates of actions, a few of unknown arms among them: means, widths, draws."""
+    estimate = policy.estimate(_log("", n, seed=99)[0], _keys(n))
+    draws = estimate.sample(3, scale=1.0, rng=np.random.default_rng(1))
+    parts = (estimate.expected, estimate.deviations(), draws)
+    return b"".join(part.tobytes() for part in parts) + estimate.packed()
 
 
-def test_every_policy_and_model_of_the_package_is_among_them() -> None:
-    policies, underlying = set(), set()
-    for module_info in pkgutil.iter_modules(
-        streamer_models.bandits.__path__, "streamer_models.bandits."
-    ):
+def test_every_policy_of_the_package_is_registered() -> None:
+    policies = set()
+    package = streamer_models.bandits.policies
+    for module_info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         module = importlib.import_module(module_info.name)
         for _, kind in inspect.getmembers(module, inspect.isclass):
-            if kind.__module__ == module.__name__ and not getattr(kind, "_is_protocol", False):
-                if hasattr(kind, "choose"):
-                    policies.add(kind)
-                elif hasattr(kind, "learn") and hasattr(kind, "means"):
-                    underlying.add(kind)
-    made = [make(0.0) for make in FACTORIES.values()]
-    assert {type(policy) for policy in made} == policies
-    assert underlying <= {type(getattr(policy, "model", None)) for policy in made}
-    assert len(underlying) > 3
+            if (
+                kind.__module__ == module.__name__
+                and issubclass(kind, Policy)
+                and "name" in vars(kind)
+            ):
+                policies.add(kind)
+    assert {*POLICIES.values()} == policies
+    assert len(POLICIES) > 5
+    assert all(POLICIES[each.name] is each and each.takes for each in policies)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_settings_are_those_of_the_configuration_and_come_back_from_a_log(name: str) -> None:
+    kind = POLICIES[name].settings_type
+    assert settings_from(kind, BanditConfig()) == kind()
+    again = kind.logged(kind().parameters())
+    assert again.parameters() == kind().parameters()
+    for key, each in kind.described().items():
+        assert getattr(BanditConfig(), key) == each.default
+        for bad in ("nonsense", -1.0, float("nan")):
+            if each.problem(bad) is not None:
+                with pytest.raises(ValueError, match=f"{key}=.* must be"):
+                    kind(**{key: bad})
+
+
+def test_two_policies_cannot_mean_different_things_by_one_setting() -> None:
+    with pytest.raises(ValueError, match="form of other differs from that of greedy"):
+        union({"greedy": LinearSettings, "other": _OtherSettings})
 
 
 @every_behaviour
@@ -207,9 +201,10 @@ def test_prediction_is_pure_and_adds_no_arms(name: str, half_life_s: float) -> N
     contexts = _log(name, 45, seed=3)[0]
     arms = np.concatenate([_keys(30), _keys(45)[30:]])  # 15 of them unknown
     for seed in range(20):
-        assert np.isfinite(policy.expected(contexts, arms)).all()
+        estimate = policy.estimate(contexts, arms)
+        assert np.isfinite(estimate.expected).all()
         rng = np.random.default_rng(seed)
-        assert np.isfinite(policy.scores(contexts, arms, n_draws=2, rng=rng)).all()
+        assert np.isfinite(estimate.sample(2, scale=1.0, rng=rng)).all()
         policy.choose(contexts, arms, 5, seed)
     assert dict(_parts(policy)) == before
 
@@ -250,7 +245,7 @@ def test_nan_teaches_nothing(name: str) -> None:
     assert _beliefs(policy, n=90) == _beliefs(same, n=90)
 
 
-@every_exact_behaviour
+@every_behaviour
 def test_outcomes_taken_back_leave_no_trace(name: str, half_life_s: float) -> None:
     """NaN → r → r' → NaN, for every third example of a log, against the others alone."""
     columns = _log(name, 300, seed=8)
@@ -273,7 +268,7 @@ def test_outcomes_taken_back_leave_no_trace(name: str, half_life_s: float) -> No
     assert _beliefs(_refreshed(policy)) == _beliefs(_refreshed(direct))
 
 
-@every_exact_behaviour
+@every_behaviour
 def test_amended_outcomes_are_as_if_they_had_always_been_so(name: str, half_life_s: float) -> None:
     contexts, arms, rewards, ts_ms = _log(name, 300, seed=9)
     policy, direct = FACTORIES[name](half_life_s), FACTORIES[name](half_life_s)
@@ -283,7 +278,7 @@ def test_amended_outcomes_are_as_if_they_had_always_been_so(name: str, half_life
     assert _beliefs(_refreshed(policy)) == _beliefs(_refreshed(direct))
 
 
-@every_exact_behaviour
+@every_behaviour
 def test_three_learners_add_up_to_one_to_the_bit(name: str, half_life_s: float) -> None:
     columns = _log(name, 600, seed=10)
     whole = FACTORIES[name](half_life_s)
@@ -294,10 +289,7 @@ def test_three_learners_add_up_to_one_to_the_bit(name: str, half_life_s: float) 
         for p in order:
             part: Any = FACTORIES[name](half_life_s)
             part.update(*(column[p::3] for column in columns))
-            if isinstance(merged, OverModel):
-                merged.model.merge(part.model)
-            else:
-                merged.merge(part)
+            merged.merge(part)
         assert _beliefs(_refreshed(merged)) == expected
 
 
@@ -314,11 +306,12 @@ def test_many_updates_leave_everything_finite_and_bounded(name: str, half_life_s
     assert sizes[-1] == sizes[len(sizes) // 2]
     for table in _arm_tables(policy):
         assert len(table) <= table.n_rows <= ARMS_MAX
-        assert table.n_expired > 1_000
+        assert table.n_expired > 1_000 or getattr(policy.policy.settings, "form", "") == "shared"
     contexts = _log(name, 100, seed=21)[0]
     rng = np.random.default_rng(22)
-    assert np.isfinite(policy.expected(contexts, _keys(100))).all()
-    assert np.isfinite(policy.scores(contexts, _keys(100), n_draws=4, rng=rng)).all()
+    estimate = policy.estimate(contexts, _keys(100))
+    assert np.isfinite(estimate.expected).all()
+    assert np.isfinite(estimate.sample(4, scale=1.0, rng=rng)).all()
     assert len(policy.choose(contexts, _keys(100), 10, seed=23).order) == 10
 
 
@@ -355,13 +348,17 @@ def test_propensities_are_frequencies(name: str) -> None:
         drawn = policy.choose(contexts, _keys(5), 2, seed)
         orders[seed], propensities[seed] = drawn.order, drawn.propensities
     assert ((propensities > 0) & (propensities <= 1)).all()
+    if not hasattr(policy.policy.settings, "uniform_share"):
+        assert (propensities == 1).all()
+        assert len(np.unique(orders, axis=0)) == 1
+        return
     for first in range(5):
         weights = (orders[:, 0] == first) / propensities[:, 0]
         assert abs(weights.mean() - 1) < 4.5 * weights.std() / n**0.5
         for second in set(range(5)) - {first}:
             pair = weights * (orders[:, 1] == second) / propensities[:, 1]
             assert abs(pair.mean() - 1) < 4.5 * pair.std() / n**0.5
-    if policy.scores(contexts, _keys(5), n_draws=3, rng=np.random.default_rng(0)).shape[0] == 1:
+    if not hasattr(policy.policy.settings, "n_draws"):
         assert_frequencies(orders, propensities)
 
 
@@ -373,3 +370,77 @@ def test_an_empty_request_gets_an_empty_slate(name: str) -> None:
     before = _beliefs(policy)
     policy.update(contexts, arms, rewards, ts_ms)
     assert _beliefs(policy) == before
+
+
+# --- one policy, two drivers ---------------------------------------------------------------------
+
+COUNTED: list[dict[str, Any]] = [{"pooled": True}, {"pooled": False}, {"half_life_s": 3_600.0}]
+LINEAR: list[dict[str, Any]] = [
+    *FORMS.values(),
+    {"half_life_s": 3_600.0},
+    {"form": "disjoint", "half_life_s": 3_600.0},
+]
+LIVE: list[dict[str, Any]] = [
+    {"policy": name, **settings}
+    for name, policy in POLICIES.items()
+    for settings in (LINEAR if issubclass(policy, LinearPolicy) else COUNTED)
+]
+
+
+@pytest.mark.parametrize("settings", LIVE, ids=[" ".join(map(str, s.values())) for s in LIVE])
+def test_both_drivers_draw_the_same_slates(settings: dict[str, Any]) -> None:
+    """Live from the replica's tables, and in memory as evaluations do, from the same outcomes."""
+    shop = Shop(bandit=BanditConfig(prior_strength=10.0, uniform_share=SHARE, **settings))
+    half_life_s = shop.config.bandit.half_life_s
+    names = feature_names(shop.config)
+    memory = InMemoryBandit(configured_policy(shop.config), half_life_s=half_life_s)
+    rng = np.random.default_rng(5)
+
+    def contexts(n: int) -> NDArray[np.float32]:
+        x = rng.normal(size=(n, len(names))).clip(-3, 3).astype(np.float32)
+        x[:, 0] = 1.0
+        return x
+
+    x, items = contexts(200), [f"i{item}" for item in rng.integers(12, size=200)]
+    rewards = rng.choice([0.0, 1.0] if half_life_s else [0.0, 1.0, 0.25, -0.5], 200)
+    ts_ms = START_MS + rng.integers(3_600_000, size=200)
+    ts_ms[0] = START_MS + 3_600_000
+    before = np.full(200, np.nan)
+    for after in (rewards, np.where(np.arange(200) % 7, rewards, 1.0)):
+        shown = zip(items, after, before, x.tolist(), ts_ms.tolist(), strict=True)
+        shop.show(*(Shown(i, r, b, tuple(row), t) for i, r, b, row, t in shown))
+        memory.amend(x, keys_of(items), before, after, ts_ms)
+        before = after
+    memory.refresh()
+    asked, keys = contexts(16), keys_of([f"i{item}" for item in range(16)])  # 4 are unknown
+    live = BanditPolicy(shop.config)
+    knowledge = Knowledge(shop.version().bandit, keys, int(ts_ms[0]))
+    drawn = set()
+    # The replica has decayed counts as float32; all else is the same to the bit.
+    exact = not half_life_s or isinstance(memory.policy, LinearPolicy)
+    for seed in range(40):
+        choice = live.choose(Features(names, asked), knowledge, 5, seed)
+        draw = memory.choose(asked, keys, 5, seed)
+        assert draw.order.tolist() == choice.order.tolist()
+        assert draw.propensities.tolist() == choice.propensities.tolist()
+        assert draw.explored.tolist() == choice.explored.tolist()
+        estimate = memory.estimate(asked, keys)
+        if exact:
+            assert estimate.expected.tolist() == choice.expected.tolist()
+            assert estimate.packed() == choice.state
+        else:
+            assert estimate.expected == pytest.approx(choice.expected, rel=1e-4)
+        drawn.add(tuple(draw.order.tolist()))
+    assert (len(drawn) > 1) == (live.name != "greedy")
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_holds_no_statistics(name: str) -> None:
+    """One object serves two drivers: what one learned, the other does not know."""
+    kind = POLICIES[name]
+    policy = kind(kind.settings_type(), ContextColumns.plain(D))
+    one, other = InMemoryBandit(policy), InMemoryBandit(policy)
+    before = _beliefs(other)
+    one.update(*_log(name, 300, seed=31))
+    assert _beliefs(other) == before
+    assert _beliefs(one) != before

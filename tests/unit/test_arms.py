@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from streamer_models.bandits.arms import ArmRows
-from streamer_models.bandits.disjoint_linear import DisjointLinear
-from streamer_models.bandits.hybrid_linear import HybridLinear
-from streamer_models.bandits.linucb import LinUCB
+from streamer_models.bandits.in_memory import published_bandit
+from streamer_models.bandits.linear_memory import LinearMemory
 from streamer_models.state.table import Keys
 
 ONE = np.ones((1, 1))
@@ -55,7 +54,7 @@ def test_an_arm_is_admitted_at_its_last_needed_sighting() -> None:
 
 
 def test_an_outcome_that_an_expired_arm_took_with_it_is_not_taken_back_from_its_successor() -> None:
-    policy = LinUCB(DisjointLinear(1, arms_max=1))
+    policy = published_bandit("linucb", 1, arms_max=1)
     for key, ts_ms in ((7, 10), (8, 20), (7, 30)):
         policy.update(ONE, _arms(key), np.ones(1), np.array([ts_ms]))
     known = policy.expected(ONE, _arms(7))
@@ -65,10 +64,10 @@ def test_an_outcome_that_an_expired_arm_took_with_it_is_not_taken_back_from_its_
     assert policy.expected(ONE, _arms(7))[0] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_what_gone_arms_said_of_shared_parameters_stays() -> None:
+def test_what_gone_arms_said_of_the_shared_model_stays() -> None:
     rng = np.random.default_rng(1)
     bounded, unbounded = (
-        LinUCB(HybridLinear(3, n_shared_features=2, arms_max=n)) for n in (4, 10_000)
+        published_bandit("linucb", 3, form="disjoint", pooled=True, arms_max=n) for n in (4, 10_000)
     )
     for ts_ms in range(400):
         x = rng.normal(size=(1, 3))
@@ -78,13 +77,12 @@ def test_what_gone_arms_said_of_shared_parameters_stays() -> None:
     asked = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     unknown = _arms(10**6, 10**6)
     for policy in (bounded, unbounded):
-        policy.refresh()
         np.testing.assert_allclose(policy.expected(asked, unknown), [1.0, -2.0], atol=0.03)
-    np.testing.assert_allclose(
-        bounded.expected(asked, unknown), unbounded.expected(asked, unknown), atol=1e-5
+    np.testing.assert_array_equal(
+        bounded.expected(asked, unknown), unbounded.expected(asked, unknown)
     )
-    assert isinstance(bounded.model, HybridLinear)
-    assert len(bounded.model.arms) <= 4
+    assert isinstance(bounded.learned, LinearMemory)
+    assert len(bounded.learned.arms) <= 4
 
 
 def test_too_many_arms_together_are_refused() -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from streamer_models.bandits.arm_counts import ArmCounts
-from streamer_models.bandits.beta_bernoulli import BetaBernoulli, BetaPriors
-from streamer_models.bandits.counting import MeanReward, generator
-from streamer_models.bandits.epsilon_greedy import EpsilonGreedy
-from streamer_models.bandits.plackett_luce import PlackettLuce
-from streamer_models.bandits.policy import Policy
-from streamer_models.bandits.ucb1 import NEVER_SHOWN, UCB1
+from streamer_models.bandits.counted_memory import CountedMemory
+from streamer_models.bandits.estimates import BetaEstimate
+from streamer_models.bandits.in_memory import InMemoryBandit, published_bandit
+from streamer_models.bandits.policies.ucb1 import NEVER_SHOWN
 from streamer_models.state.table import Keys
 
 NOW_MS = 1_700_000_000_000
@@ -42,22 +40,42 @@ def _none(n: int) -> Floats:
     return np.zeros((n, 0))
 
 
-def _learn(policy: Policy, arms: Keys, rewards: Floats, ts_ms: Times) -> None:
+def _learn(policy: InMemoryBandit, arms: Keys, rewards: Floats, ts_ms: Times) -> None:
     policy.update(_none(len(arms)), arms, rewards, ts_ms)
 
 
-def _scores(policy: Policy, arms: Keys) -> Floats:
-    rng = np.random.default_rng(0)
-    scores: Floats = policy.scores(_none(len(arms)), arms, n_draws=1, rng=rng)[0]
-    return scores
+def _bounds(policy: InMemoryBandit, arms: Keys, alpha: float) -> Floats:
+    estimate = policy.estimate(_none(len(arms)), arms)
+    bounds: Floats = estimate.expected + alpha * estimate.deviations()
+    return bounds
 
 
-def test_means_equal_brute_force() -> None:
+def ucb1(**settings: Any) -> InMemoryBandit:
+    return published_bandit("ucb1", 0, **settings)
+
+
+def beta(**settings: Any) -> InMemoryBandit:
+    return published_bandit("beta-thompson", 0, **settings)
+
+
+def _outcomes(policy: InMemoryBandit) -> ArmCounts:
+    assert isinstance(policy.learned, CountedMemory)
+    return policy.learned.outcomes
+
+
+def _posterior(policy: InMemoryBandit, arms: Keys) -> BetaEstimate:
+    estimate = policy.estimate(_none(len(arms)), arms)
+    assert isinstance(estimate, BetaEstimate)
+    return estimate
+
+
+@pytest.mark.parametrize("policy", ["greedy", "epsilon-greedy", "plackett-luce"])
+def test_a_linear_policy_over_a_constant_has_the_mean_of_each_arm(policy: str) -> None:
     arms, rewards, ts_ms = _log(2_000, 7, seed=1)
-    policy = MeanReward(prior_mean=0.2, prior_strength=3)
-    _learn(policy, arms, rewards, ts_ms)
-    expected = [(rewards[arms == arm].sum() + 0.6) / ((arms == arm).sum() + 3) for arm in _keys(7)]
-    np.testing.assert_allclose(policy.expected(_none(7), _keys(7)), expected, atol=1e-6)
+    bandit = published_bandit(policy, 1, prior_strength=3.0)
+    bandit.update(np.ones((2_000, 1)), arms, rewards, ts_ms)
+    expected = [rewards[arms == arm].sum() / ((arms == arm).sum() + 3) for arm in _keys(7)]
+    np.testing.assert_allclose(bandit.expected(np.ones((7, 1)), _keys(7)), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("order", ["in time", "shuffled"])
@@ -73,14 +91,14 @@ def test_fading_counts_equal_brute_force(order: str) -> None:
         assert read.n[i] == pytest.approx(mine.sum(), abs=1e-3)
         assert read.n_positive[i] == pytest.approx(mine[rewards > 0].sum(), abs=1e-3)
         assert read.rewards[i] == pytest.approx((mine * rewards).sum(), abs=1e-3)
-    assert counts.n_total() == pytest.approx(weights.sum(), abs=1e-3)
+    assert counts.total().n[0] == pytest.approx(weights.sum(), abs=1e-3)
 
 
 def test_ucb1_chooses_as_published() -> None:
     """Against the algorithm written down again, play by play."""
     rng = np.random.default_rng(4)
     rates = np.array([0.2, 0.5, 0.45, 0.3])
-    policy = UCB1()
+    policy = ucb1()
     n, sums = np.zeros(4), np.zeros(4)
     for play in range(2_000):
         best = play if play < 4 else int(np.argmax(sums / n + np.sqrt(2 * math.log(play) / n)))
@@ -94,77 +112,79 @@ def test_ucb1_chooses_as_published() -> None:
 
 def test_fading_ucb1_is_discounted_ucb() -> None:
     arms, rewards, ts_ms = _log(3_000, 7, seed=2)
-    policy = UCB1(alpha=0.7, half_life_s=7_200)
+    policy = ucb1(alpha=0.7, half_life_s=7_200)
     _learn(policy, arms, rewards, ts_ms)
     weights = 2.0 ** ((ts_ms - ts_ms.max()) / (2 * HOUR_MS))
     n = np.array([weights[arms == arm].sum() for arm in _keys(7)])
     sums = np.array([(weights * rewards)[arms == arm].sum() for arm in _keys(7)])
     bounds = sums / n + 0.7 * np.sqrt(2 * math.log(weights.sum()) / n)
-    np.testing.assert_allclose(_scores(policy, _keys(7)), bounds, rtol=1e-4)
+    np.testing.assert_allclose(_bounds(policy, _keys(7), 0.7), bounds, rtol=1e-4)
 
 
-def test_ucb1_gives_new_arms_precedence_only_without_a_prior() -> None:
+def test_ucb1_gives_new_arms_precedence_only_by_themselves() -> None:
     arms, rewards, ts_ms = _log(500, 5, seed=5)
-    for strength in (0.0, 2.0):
-        policy = UCB1(alpha=0.5, prior_mean=0.1, prior_strength=strength)
+    for pooled in (False, True):
+        policy = ucb1(pooled=pooled, prior_reward=0.1)
         _learn(policy, arms, rewards, ts_ms)
-        score = _scores(policy, _keys(6))[5]
-        bound = 0.1 + 0.5 * math.sqrt(math.log(500))
-        assert score == (NEVER_SHOWN if strength == 0 else pytest.approx(bound))
+        bound = _bounds(policy, _keys(6), 0.5)[5]
+        made_up = (rewards.sum() + 1) / 510 + 0.5 * math.sqrt(2 * math.log(510))
+        assert bound == pytest.approx(made_up if pooled else 0.5 * NEVER_SHOWN)
 
 
-def test_ucb1_stays_finite_where_evidence_has_faded_away() -> None:
-    policy = UCB1(half_life_s=1)
+def test_ucb1_stays_finite_where_evidence_has_decayed() -> None:
+    policy = ucb1(half_life_s=1)
     _learn(policy, _keys(2), np.ones(2), np.array([0, NOW_MS]))
-    assert _scores(policy, _keys(2))[0] == NEVER_SHOWN
+    assert _bounds(policy, _keys(2), 1.0)[0] == NEVER_SHOWN
     _learn(policy, _keys(2), np.ones(2), np.array([NOW_MS + 10_000, NOW_MS + 30_000]))
-    assert np.isfinite(_scores(policy, _keys(2))).all()
+    assert np.isfinite(_bounds(policy, _keys(2), 1.0)).all()
 
 
 def test_the_beta_posterior_counts_successes_and_failures() -> None:
-    priors = BetaPriors(_keys(3)[1:2], np.array([30.0]), np.array([70.0]))
-    policy = BetaBernoulli(alpha=2, beta=3, priors=priors)
+    policy = beta(prior_strength=5.0, prior_reward=0.4)
     rewards = np.array([1.0, 0.25, 0.0, -5.0, np.nan, 1.0])
     _learn(policy, _keys(3)[[0, 0, 0, 0, 0, 1]], rewards, np.full(6, NOW_MS))
-    alpha, beta = policy.posterior(_keys(3))
-    assert alpha.tolist() == [4, 31, 2]
-    assert beta.tolist() == [5, 70, 3]
-    np.testing.assert_allclose(policy.expected(_none(3), _keys(3)), alpha / (alpha + beta))
+    posterior = _posterior(policy, _keys(3))
+    assert posterior.positive.tolist() == [4, 3, 2]
+    assert posterior.negative.tolist() == [5, 3, 3]
+    share = np.array([4 / 9, 1 / 2, 2 / 5])
+    np.testing.assert_allclose(policy.expected(_none(3), _keys(3)), share)
 
 
 def test_posterior_draws_have_the_moments_of_the_posterior() -> None:
-    policy = BetaBernoulli()
+    policy = beta()
     arms, rewards, ts_ms = _log(300, 4, seed=6)
     _learn(policy, arms, rewards, ts_ms)
-    draws = policy.scores(_none(4), _keys(4), n_draws=40_000, rng=generator(7))
-    alpha, beta = policy.posterior(_keys(4))
-    mean, n = alpha / (alpha + beta), alpha + beta
+    posterior = _posterior(policy, _keys(4))
+    draws = posterior.sample(40_000, scale=1.0, rng=np.random.default_rng(7))
+    n = posterior.positive + posterior.negative
+    mean = posterior.positive / n
     np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.002)
     np.testing.assert_allclose(draws.var(axis=0), mean * (1 - mean) / (n + 1), rtol=0.05)
     assert abs(np.corrcoef(draws.T) - np.eye(4)).max() < 0.03
 
 
-POLICIES: dict[str, Callable[[float], Policy]] = {
-    "beta-thompson": lambda half_life_s: BetaBernoulli(half_life_s=half_life_s),
-    "ucb1": lambda half_life_s: UCB1(alpha=0.5, half_life_s=half_life_s),
-    "epsilon-greedy": lambda half_life_s: EpsilonGreedy(
-        MeanReward(half_life_s=half_life_s), uniform_share=0.1
-    ),
-    "plackett-luce": lambda half_life_s: PlackettLuce(
-        MeanReward(half_life_s=half_life_s), temperature=0.1
-    ),
+POLICIES: dict[str, dict[str, Any]] = {
+    "beta-thompson": {"n_draws": 64},
+    "ucb1": {"alpha": 0.5},
+    "epsilon-greedy": {"uniform_share": 0.1},
+    "plackett-luce": {"temperature": 0.1},
 }
 
 
-def _play(policy: Policy, rates: Floats, n: int, *, seed: int, start_ms: int = 0) -> Floats:
+def made(name: str, half_life_s: float) -> InMemoryBandit:
+    """Linear ones over a constant alone: they know the means of arms, as the others do."""
+    return published_bandit(name, 1, half_life_s=half_life_s, **POLICIES[name])
+
+
+def _play(policy: InMemoryBandit, rates: Floats, n: int, *, seed: int, start_ms: int = 0) -> Floats:
     """Expected rewards of ``n`` decisions, a second each."""
     rng = np.random.default_rng(seed)
     arms = _keys(len(rates))
     earned = np.empty(n)
     for i in range(n):
-        at = policy.choose(_none(len(rates)), arms, 1, seed=1_000_000 * seed + i).order
+        at = policy.choose(np.ones((len(rates), 1)), arms, 1, seed=1_000_000 * seed + i).order
         reward = (rng.random(1) < rates[at]).astype(np.float64)
-        _learn(policy, arms[at], reward, np.array([start_ms + 1_000 * i]))
+        policy.update(np.ones((1, 1)), arms[at], reward, np.array([start_ms + 1_000 * i]))
         earned[i] = rates[at[0]]
     return earned
 
@@ -172,7 +192,7 @@ def _play(policy: Policy, rates: Floats, n: int, *, seed: int, start_ms: int = 0
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_best_arm_is_found(name: str) -> None:
     rates = np.array([0.1, 0.2, 0.15, 0.7, 0.3])
-    earned = _play(POLICIES[name](0.0), rates, 1_500, seed=8)
+    earned = _play(made(name, 0.0), rates, 1_500, seed=8)
     assert earned[1_000:].mean() > 0.6
     assert earned.mean() > rates.mean() + 0.2
 
@@ -182,7 +202,7 @@ def test_forgetting_finds_the_new_best_arm(name: str) -> None:
     before, after = np.array([0.9, 0.1, 0.5]), np.array([0.1, 0.9, 0.5])
     late = []
     for half_life_s in (0.0, 100.0):
-        policy = POLICIES[name](half_life_s)
+        policy = made(name, half_life_s)
         _play(policy, before, 4_000, seed=9)
         late.append(_play(policy, after, 600, seed=10, start_ms=4_000_000)[200:].mean())
     forever, fading = late
@@ -193,20 +213,20 @@ def test_forgetting_finds_the_new_best_arm(name: str) -> None:
 def test_three_learners_add_up_to_one_to_the_bit() -> None:
     arms, rewards, ts_ms = _log(3_000, 40, seed=11)
     for half_life_s in (0.0, 3_600.0):
-        whole = MeanReward(half_life_s=half_life_s)
+        whole = ucb1(half_life_s=half_life_s)
         _learn(whole, arms, rewards, ts_ms)
         for order in ((0, 1, 2), (2, 0, 1)):
-            merged = MeanReward(half_life_s=half_life_s)
+            merged = ucb1(half_life_s=half_life_s)
             for p in order:
-                part = MeanReward(half_life_s=half_life_s)
+                part = ucb1(half_life_s=half_life_s)
                 _learn(part, arms[p::3], rewards[p::3], ts_ms[p::3])
                 merged.merge(part)
             for mine, other in zip(
-                merged.outcomes.snapshot(), whole.outcomes.snapshot(), strict=True
+                _outcomes(merged).snapshot(), _outcomes(whole).snapshot(), strict=True
             ):
                 np.testing.assert_array_equal(mine, other)
-            assert merged.outcomes.n_total() == whole.outcomes.n_total()
-            assert merged.outcomes.newest_ms == whole.outcomes.newest_ms
+            assert _outcomes(merged).total().n[0] == _outcomes(whole).total().n[0]
+            assert _outcomes(merged).newest_ms == _outcomes(whole).newest_ms
 
 
 def test_amended_outcomes_are_as_if_they_had_always_been_so() -> None:
@@ -215,93 +235,92 @@ def test_amended_outcomes_are_as_if_they_had_always_been_so() -> None:
     finally_ = np.where(rng.random(1_000) < 0.3, np.nan, rng.choice([1.0, 0.1, -2.0], 1_000))
     finally_[ts_ms.argmax()] = 1  # the newest event time learned is the same
     for half_life_s in (0.0, 600.0):
-        amended, direct = MeanReward(half_life_s=half_life_s), MeanReward(half_life_s=half_life_s)
+        amended, direct = ucb1(half_life_s=half_life_s), ucb1(half_life_s=half_life_s)
         _learn(amended, arms, rewards, ts_ms)
         amended.amend(_none(1_000), arms, rewards, finally_, ts_ms)
         _learn(direct, arms, finally_, ts_ms)
-        assert len(amended.outcomes) == len(direct.outcomes)
+        assert len(_outcomes(amended)) == len(_outcomes(direct))
         for mine, other in zip(
-            amended.outcomes.snapshot(), direct.outcomes.snapshot(), strict=True
+            _outcomes(amended).snapshot(), _outcomes(direct).snapshot(), strict=True
         ):
             if half_life_s == 0:
                 np.testing.assert_array_equal(mine, other)
         # In cells, an epoch that holds a sum of 0 and one never written read alike.
-        read, wanted = amended.outcomes.counts(_keys(10)), direct.outcomes.counts(_keys(10))
+        read, wanted = _outcomes(amended).counts(_keys(10)), _outcomes(direct).counts(_keys(10))
         np.testing.assert_array_equal(read.n, wanted.n)
         np.testing.assert_array_equal(read.rewards, wanted.rewards)
 
 
 def test_the_idlest_arms_go_at_the_bound() -> None:
-    policy = MeanReward(arms_max=4, prior_mean=0.5)
+    policy = beta(arms_max=4)
     for i, arm in enumerate([0, 1, 2, 3, 0, 4]):  # at 4, arm 1 is the idlest
         _learn(policy, _keys(5)[[arm]], np.ones(1), np.array([NOW_MS + i]))
-    assert len(policy.outcomes) == 4
-    assert policy.expected(_none(5), _keys(5)).tolist() == [1, 0.5, 1, 1, 1]
+    assert len(_outcomes(policy)) == 4
+    assert policy.expected(_none(5), _keys(5)) == pytest.approx([3 / 4, 1 / 2, 2 / 3, 2 / 3, 2 / 3])
     # What comes too late for an arm that is gone leaves it unknown, and the total amended.
     policy.amend(_none(1), _keys(5)[[1]], np.ones(1), np.zeros(1), np.array([NOW_MS + 1]))
     assert policy.expected(_none(5), _keys(5))[1] == 0.5
-    assert policy.outcomes.n_total() == 6
+    assert _outcomes(policy).total().n[0] == 6
 
 
 def test_arms_are_admitted_when_they_were_sighted_often_enough() -> None:
-    policy = MeanReward(sightings_min=3)
+    policy = ucb1(sightings_min=3)
     for i in range(4):
-        assert len(policy.outcomes) == (i > 2)
+        assert len(_outcomes(policy)) == (i > 2)
         _learn(policy, _keys(1), np.ones(1), np.array([NOW_MS + i]))
-    assert policy.outcomes.counts(_keys(1)).n.tolist() == [2]
-    assert policy.outcomes.n_total() == 4
+    assert _outcomes(policy).counts(_keys(1)).n.tolist() == [2]
+    assert _outcomes(policy).total().n[0] == 4
 
 
 def test_batches_may_end_anywhere_even_where_arms_are_dropped() -> None:
     arms, rewards, ts_ms = _log(2_000, 60, seed=14)
     snapshots = []
     for size in (1, 7, 2_000):
-        policy = MeanReward(arms_max=20)
+        policy = ucb1(arms_max=20)
         for start in range(0, 2_000, size):
             part = slice(start, start + size)
             _learn(policy, arms[part], rewards[part], ts_ms[part])
-        assert policy.outcomes.arms.n_expired > 50
-        snapshots.append([column.tobytes() for column in policy.outcomes.snapshot()])
+        assert _outcomes(policy).arms.n_expired > 50
+        snapshots.append([column.tobytes() for column in _outcomes(policy).snapshot()])
     assert snapshots[0] == snapshots[1] == snapshots[2]
 
 
 def test_too_many_arms_do_not_merge() -> None:
-    one, other = MeanReward(arms_max=3), MeanReward(arms_max=3)
+    one, other = ucb1(arms_max=3), ucb1(arms_max=3)
     _learn(one, _keys(4)[:2], np.ones(2), np.full(2, NOW_MS))
     _learn(other, _keys(4)[2:], np.ones(2), np.full(2, NOW_MS))
     with pytest.raises(ValueError, match="4 arms together, at most arms_max=3"):
         one.merge(other)
     with pytest.raises(ValueError, match="half-lives of 0 and 5000 ms"):
-        one.merge(MeanReward(half_life_s=5))
+        one.merge(ucb1(half_life_s=5))
 
 
 @pytest.mark.parametrize("reward", [np.inf, -np.inf, 1_001.0])
 def test_rewards_out_of_bounds_teach_nothing(reward: float) -> None:
-    policy = MeanReward()
+    policy = ucb1()
     with pytest.raises(ValueError, match="magnitude"):
         _learn(policy, _keys(2), np.array([1.0, reward]), np.full(2, NOW_MS))
-    assert len(policy.outcomes) == policy.outcomes.n_total() == 0
+    assert len(_outcomes(policy)) == _outcomes(policy).total().n[0] == 0
 
 
 @pytest.mark.parametrize(
-    ("refused", "named"),
+    ("policy", "settings", "named"),
     [
-        (lambda: MeanReward(prior_strength=-1), "prior_strength=-1"),
-        (lambda: MeanReward(prior_mean=math.nan), "prior_mean=nan"),
-        (lambda: MeanReward(half_life_s=-1), "half_life_s=-1"),
-        (lambda: MeanReward(arms_max=0), "arms_max=0"),
-        (lambda: MeanReward(sightings_min=0), "sightings_min=0"),
-        (lambda: MeanReward(uniform_share=2), "uniform_share=2"),
-        (lambda: UCB1(alpha=-1), "alpha=-1"),
-        (lambda: BetaBernoulli(beta=0), "beta=0"),
-        (lambda: BetaBernoulli(n_draws=0), "n_draws=0"),
-        (lambda: EpsilonGreedy(MeanReward(), uniform_share=-1), "uniform_share=-1"),
-        (lambda: PlackettLuce(MeanReward(), temperature=0), "temperature=0"),
-        (lambda: BetaPriors(_keys(2), np.ones(2), np.ones(1)), "2 arms, 2 alpha and 1 beta"),
-        (lambda: BetaPriors(_keys(2)[[0, 0]], np.ones(2), np.ones(2)), "more than one prior"),
-        (lambda: BetaPriors(_keys(1), np.ones(1), np.zeros(1)), "prior's beta"),
+        ("beta-thompson", {"prior_strength": -1}, "prior_strength=-1"),
+        ("beta-thompson", {"prior_reward": math.nan}, "prior_reward=nan"),
+        ("ucb1", {"half_life_s": -1}, "half_life_s=-1"),
+        ("ucb1", {"arms_max": 0}, "arms_max=0"),
+        ("ucb1", {"sightings_min": 0}, "sightings_min=0"),
+        ("ucb1", {"uniform_share": 2}, "uniform_share=2"),
+        ("ucb1", {"alpha": -1}, "alpha=-1"),
+        ("beta-thompson", {"n_draws": 0}, "n_draws=0"),
+        ("epsilon-greedy", {"uniform_share": -1}, "uniform_share=-1"),
+        ("plackett-luce", {"temperature": 0}, "temperature=0"),
+        ("plackett-luce", {"explore_slots": (-1,)}, r"explore_slots=\(-1,\)"),
     ],
 )
-def test_settings_out_of_range_are_refused(refused: Callable[[], object], named: str) -> None:
+def test_settings_out_of_range_are_refused(
+    policy: str, settings: dict[str, Any], named: str
+) -> None:
     with pytest.raises(ValueError, match=named):
-        refused()
+        published_bandit(policy, 1, **settings)

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from streamer.config import describe, load_config
-from streamer.documentation import generated, write
+from streamer.documentation import PAGES, generated, write
 from streamer.errors import ConfigError, StreamerError
 from tests.default_types import decode_event
 
@@ -30,7 +30,7 @@ def test_the_generated_documentation_is_up_to_date() -> None:
 
 
 def test_writing_restores_what_was_changed(tmp_path: Path) -> None:
-    for name in ("messages.md", "configuration.md"):
+    for name in PAGES:
         text = (DOCS / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(text.replace("| `mf.factors` |", "| gone |"), encoding="utf-8")
     write(tmp_path)

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
-from streamer_models.bandits.disjoint_linear import DisjointLinear
-from streamer_models.bandits.hybrid_linear import HybridLinear
-from streamer_models.bandits.linear_model import LinearModel
-from streamer_models.bandits.linucb import LinUCB
-from streamer_models.bandits.logistic import LogisticRegression
-from streamer_models.bandits.shared_linear import SharedLinear
+from streamer_models.bandits.in_memory import InMemoryBandit
+from streamer_models.bandits.policies.base import ContextColumns
+from streamer_models.bandits.policies.linucb import LinUCB, LinUCBSettings
 from tests.unit.linear_examples import Columns, first_outcomes, joined
 
 D, ARMS_MAX, N_ARMS = 5, 8, 12
 HALF_LIFE_S = 20_000.0
-FACTORIES: dict[str, Callable[[], LinearModel]] = {
-    "shared, refreshed": lambda: SharedLinear(D, refresh_every=7),
-    "shared, fading": lambda: SharedLinear(D, half_life_s=HALF_LIFE_S, refresh_every=7),
-    "disjoint": lambda: DisjointLinear(D, arms_max=ARMS_MAX, sightings_min=2, refresh_every=7),
-    "hybrid": lambda: HybridLinear(
-        D, n_shared_features=2, arms_max=ARMS_MAX, sightings_min=2, refresh_every=1
+Given = dict[str, Any]
+SETTINGS: dict[str, tuple[Given, Given]] = {
+    "shared, refreshed": ({}, {"refresh_every": 7}),
+    "shared, decaying": ({}, {"half_life_s": HALF_LIFE_S}),
+    "shared, standardized": ({"standardized": True}, {}),
+    "disjoint": (
+        {"form": "disjoint", "pooled": False},
+        {"arms_max": ARMS_MAX, "sightings_min": 2, "refresh_every": 7},
     ),
-    "logistic": lambda: LogisticRegression(D),
-    "logistic, fading": lambda: LogisticRegression(D, half_life_s=HALF_LIFE_S),
-    "logistic, disjoint": lambda: LogisticRegression(
-        D, per_arm=True, arms_max=ARMS_MAX, sightings_min=2
-    ),
-    "logistic, disjoint, fading": lambda: LogisticRegression(
-        D, per_arm=True, arms_max=ARMS_MAX, half_life_s=HALF_LIFE_S
+    "pooled": ({"form": "disjoint"}, {"arms_max": ARMS_MAX, "sightings_min": 2}),
+    "pooled, decaying": (
+        {"form": "disjoint"},
+        {"arms_max": ARMS_MAX, "half_life_s": HALF_LIFE_S},
     ),
 }
+"""Of the policy, and of its statistics."""
+
+
+def made(name: str) -> InMemoryBandit:
+    settings, bounds = SETTINGS[name]
+    settings = {"prior_strength": 1.0, **settings}
+    columns = ContextColumns(np.zeros(D), standardized=settings.pop("standardized", False))
+    return InMemoryBandit(LinUCB(LinUCBSettings(**settings), columns), **bounds)
 
 
 def _changes() -> Columns:
@@ -48,28 +52,30 @@ def _changes() -> Columns:
     return joined(*parts)
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_batches_may_end_anywhere(name: str) -> None:
     changes, asked = _changes(), first_outcomes(40, D, n_arms=2 * N_ARMS, seed=9)
-    n, beliefs = len(changes.after), set()
+    n, estimates = len(changes.after), set()
     for size in (1, 17, n):
-        policy = LinUCB(FACTORIES[name]())
+        policy = made(name)
         for start in range(0, n, size):
             policy.amend(*changes.at(slice(start, start + size)))
-        rng = np.random.default_rng(1)
-        scores = policy.scores(asked.contexts, asked.arms, n_draws=1, rng=rng)
-        assert np.isfinite(scores).all()
-        beliefs.add((policy.expected(asked.contexts, asked.arms).tobytes(), scores.tobytes()))
-    assert len(beliefs) == 1
+        estimate = policy.estimate(asked.contexts, asked.arms)
+        widths = estimate.deviations()
+        assert np.isfinite(widths).all()
+        estimates.add((estimate.expected.tobytes(), widths.tobytes()))
+    assert len(estimates) == 1
 
 
-@pytest.mark.parametrize("name", ["hybrid", "logistic, disjoint"])
+@pytest.mark.parametrize("name", ["disjoint", "pooled, decaying"])
 def test_prediction_is_pure(name: str) -> None:
-    policy, asked = LinUCB(FACTORIES[name]()), first_outcomes(40, D, n_arms=99, seed=9)
+    policy, asked = made(name), first_outcomes(40, D, n_arms=99, seed=9)
     policy.amend(*_changes())
     asked.contexts.flags.writeable = False
     runs = [
-        policy.model.sample(asked.contexts.copy(), asked.arms, 3, 1.0, np.random.default_rng(2))
+        policy.estimate(asked.contexts.copy(), asked.arms).sample(
+            3, scale=1.0, rng=np.random.default_rng(2)
+        )
         for _ in range(2)
     ]
     np.testing.assert_array_equal(runs[0], runs[1])

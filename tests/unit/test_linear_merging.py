@@ -2,43 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
 
-from streamer_models.bandits.disjoint_linear import DisjointLinear
-from streamer_models.bandits.hybrid_linear import HybridLinear
-from streamer_models.bandits.linear_model import LinearModel
-from streamer_models.bandits.linucb import LinUCB
-from streamer_models.bandits.shared_linear import SharedLinear
+from streamer_models.bandits.in_memory import InMemoryBandit, published_bandit
+from streamer_models.bandits.linear_memory import LinearMemory
 from tests.unit.linear_examples import Columns, first_outcomes, settled, with_amendments
 
 D = 5
-Factory = Callable[[], LinearModel]
-FACTORIES: dict[str, Factory] = {
-    "shared": lambda: SharedLinear(D),
-    "shared, fading": lambda: SharedLinear(D, half_life_s=20_000.0),
-    "disjoint": lambda: DisjointLinear(D),
-    "disjoint, fading": lambda: DisjointLinear(D, half_life_s=20_000.0),
-    "disjoint, shrunk": lambda: DisjointLinear(D, shrink_to_shared=True),
-    "hybrid": lambda: HybridLinear(D, n_shared_features=2),
+SETTINGS: dict[str, dict[str, Any]] = {
+    "shared": {"form": "shared"},
+    "shared, decaying": {"form": "shared", "half_life_s": 20_000.0},
+    "disjoint": {"form": "disjoint"},
+    "disjoint, decaying": {"form": "disjoint", "half_life_s": 20_000.0},
+    "disjoint, pooled": {"form": "disjoint", "pooled": True},
 }
-every_model = pytest.mark.parametrize("name", FACTORIES)
+every_model = pytest.mark.parametrize("name", SETTINGS)
 
 
-def _beliefs(policy: LinUCB) -> bytes:
+def made(**settings: Any) -> InMemoryBandit:
+    return published_bandit("linear-thompson", D, **settings)
+
+
+def memory(policy: InMemoryBandit) -> LinearMemory:
+    assert isinstance(policy.learned, LinearMemory)
+    return policy.learned
+
+
+def _estimates(policy: InMemoryBandit) -> bytes:
     asked = first_outcomes(40, D, n_arms=9, seed=9)  # arms 6 to 9 are unknown
-    rng = np.random.default_rng(1)
-    means = policy.expected(asked.contexts, asked.arms)
-    bounds = policy.scores(asked.contexts, asked.arms, n_draws=1, rng=rng)
-    samples = policy.model.sample(asked.contexts, asked.arms, 3, 0.5, rng)
-    return means.tobytes() + bounds.tobytes() + samples.tobytes()
+    estimate = policy.estimate(asked.contexts, asked.arms)
+    draws = estimate.sample(3, scale=0.5, rng=np.random.default_rng(1))
+    parts = (estimate.expected, estimate.deviations(), draws)
+    return b"".join(part.tobytes() for part in parts)
 
 
-def _learned(name: str, changes: Columns) -> LinUCB:
-    policy = LinUCB(FACTORIES[name]())
+def _learned(name: str, changes: Columns) -> InMemoryBandit:
+    policy = made(**SETTINGS[name])
     policy.amend(*changes)
     return policy
 
@@ -55,7 +58,7 @@ def test_three_learners_of_any_split_add_up_to_one(name: str) -> None:
         parts = [_learned(name, changes.at(learner == at)) for at in order]
         parts[0].merge(parts[1])
         parts[0].merge(parts[2])
-        assert _beliefs(parts[0]) == _beliefs(one)
+        assert _estimates(parts[0]) == _estimates(one)
 
 
 @every_model
@@ -74,7 +77,7 @@ def test_an_order_leaves_no_trace_after_a_refresh(name: str) -> None:
     ]
     for policy in policies:
         policy.refresh()
-    assert len({_beliefs(policy) for policy in policies}) == 1
+    assert len({_estimates(policy) for policy in policies}) == 1
 
 
 @every_model
@@ -86,28 +89,32 @@ def test_a_merged_learner_learns_on(name: str) -> None:
     one = _learned(name, Columns._make(map(np.concatenate, zip(changes, more, strict=True))))
     merged.refresh()
     one.refresh()
-    assert _beliefs(merged) == _beliefs(one)
+    assert _estimates(merged) == _estimates(one)
 
 
 def test_the_integers_themselves_are_sums_of_rows() -> None:
     changes = with_amendments(first_outcomes(200, D))
-    parts = [SharedLinear(D) for _ in range(3)]
-    disjoint = DisjointLinear(D)
-    for i, model in enumerate(parts):
-        LinUCB(model).amend(*changes.at(slice(i, None, 3)))
-    LinUCB(disjoint).amend(*changes)
-    arms, rows = disjoint.statistics_rows()
+    parts = [made(form="shared") for _ in range(3)]
+    disjoint = made(form="disjoint")
+    for i, part in enumerate(parts):
+        part.amend(*changes.at(slice(i, None, 3)))
+    disjoint.amend(*changes)
+    arms, rows = memory(disjoint).statistics_rows()
     assert arms.tolist() == [1, 2, 3, 4, 5]
-    total = np.sum([model.statistics_row() for model in parts], axis=0)
+    total = np.sum([memory(part).shared.values[0] for part in parts], axis=0)
     np.testing.assert_array_equal(total, rows.sum(axis=0))
-    assert disjoint.statistics(3).n == rows[2, 0] / 2**24
+    np.testing.assert_array_equal(memory(disjoint).shared.values[0], total)
 
 
-def test_the_posterior_of_a_model_is_what_it_scores_by() -> None:
-    changes, asked = first_outcomes(200, D), first_outcomes(40, D, seed=9)
-    model = SharedLinear(D)
-    LinUCB(model).amend(*changes)
-    belief = model.posterior()
-    means, squares = model.means_and_squares(asked.contexts, asked.arms)
-    np.testing.assert_allclose(belief.expected(asked.contexts), means, atol=1e-6)
-    np.testing.assert_allclose(belief.deviations(asked.contexts) ** 2, squares, atol=1e-6)
+def test_the_posterior_that_follows_is_the_one_that_is_solved() -> None:
+    changes = with_amendments(first_outcomes(200, D))
+    policy = made(form="shared")
+    policy.amend(*changes)
+    learned = memory(policy)
+    kept = learned.posterior(learned.prior)
+    solved = learned.prior.posterior(learned.shared.statistics(0))
+    np.testing.assert_allclose(kept.mean, solved.mean, atol=1e-6)
+    np.testing.assert_allclose(kept.factor, solved.factor, atol=1e-6)
+    assert kept.noise == pytest.approx(solved.noise, rel=1e-6)
+    policy.refresh()
+    assert learned.posterior(learned.prior).packed() == solved.packed()

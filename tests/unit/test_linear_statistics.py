@@ -14,7 +14,6 @@ from streamer_models.bandits.linear_statistics import (
     amend,
     amend_fading,
     fading_statistics,
-    read_fading_sums,
     read_sums,
     statistics,
     statistics_width,
@@ -102,11 +101,6 @@ def test_kernels_read_the_same_sums() -> None:
     expected = statistics(_summed(examples), D)
     np.testing.assert_array_equal(a, expected.a)
     np.testing.assert_array_equal(b, expected.b)
-    for at_ms in (NOW_MS, NOW_MS + 10 * HALF_LIFE_MS, NOW_MS + 50 * HALF_LIFE_MS):
-        read_fading_sums(_faded(examples), HALF_LIFE_MS, at_ms, b, a)
-        expected = fading_statistics(_faded(examples), D, half_life_ms=HALF_LIFE_MS, at_ms=at_ms)
-        np.testing.assert_allclose(a, expected.a, rtol=1e-12, atol=1e-30)
-        np.testing.assert_allclose(b, expected.b, rtol=1e-12, atol=1e-30)
 
 
 def test_the_largest_example_fits_many_times() -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamer_models.bandits.disjoint_linear import DisjointLinear
-from streamer_models.bandits.linucb import LinUCB
+from streamer_models.bandits.in_memory import InMemoryBandit, published_bandit
 
 DATA = Path(os.environ.get("STREAMER_DATA") or Path(__file__).parents[3] / "shared" / "data")
 LOG = DATA / "mab-10x100" / "dataset.txt"
@@ -18,7 +17,7 @@ N_ARMS = 10
 N_MATCHES = 800
 
 
-def _matched_rewards(policy: LinUCB) -> Sequence[float]:
+def _matched_rewards(policy: InMemoryBandit) -> Sequence[float]:
     """Rewards of the events whose logged arm the policy chooses; it learns from these alone."""
     log = np.loadtxt(LOG)
     logged, rewards = log[:, 0].astype(int), log[:, 1]
@@ -39,6 +38,6 @@ def _matched_rewards(policy: LinUCB) -> Sequence[float]:
 @pytest.mark.skipif(not LOG.exists(), reason=f"no {LOG}: STREAMER_DATA says where the logs are")
 @pytest.mark.parametrize(("alpha", "mean_reward"), [(1.0, 0.53), (0.25, 0.6425), (0.05, 0.72375)])
 def test_replay_gives_the_known_rewards(alpha: float, mean_reward: float) -> None:
-    matched = _matched_rewards(LinUCB(DisjointLinear(10), alpha=alpha))
+    matched = _matched_rewards(published_bandit("linucb", 10, alpha=alpha))
     assert len(matched) == N_MATCHES
     assert np.mean(matched) == pytest.approx(mean_reward, abs=1e-9)

@@ -1,8 +1,9 @@
-"""Live policies: what they believe, what they prefer, and that a decision alone redraws a slate."""
+"""Live policies: their estimates, their choices, and slates redrawn from decisions alone."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from streamer.events import Decision, decode_decision, encode, pack_features
 from streamer.ranking.columns import feature_names, prior_mean
 from streamer.ranking.features import Features
 from streamer.scorer.funnel import Slate
-from streamer.scorer.policy.arm_models import arm_beliefs
-from streamer.scorer.policy.evidence import Knowledge, LinearBeliefs
+from streamer.scorer.policy.knowledge import Knowledge, LiveLinear
 from streamer.scorer.policy.policies import BanditPolicy, redraw
+from streamer_models.bandits.arm_estimates import arm_estimates
 from streamer_models.bandits.linear_posterior import LinearPosterior
 from streamer_models.bandits.linear_statistics import statistics
+from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.state.id_table import keys_of
 from tests.scoring import CONFIG, START_MS, Click, Shop, Shown, crowd, two_tastes
 
@@ -154,9 +156,9 @@ def test_before_anything_is_learned_thompson_strays_little_from_the_blend() -> N
     shop.click(*(click for n in range(300) for click in crowd(f"i{n}", 1 + n % 50)))
     two_tastes(shop)
     slate = shop.ask("u3")
-    belief = LinearPosterior.unpacked(slate.policy_state, len(slate.features.names))
+    posterior = LinearPosterior.unpacked(slate.policy_state, len(slate.features.names))
     rng = np.random.default_rng(0)
-    samples = belief.sample(slate.features.values, 2_000, scale=0.5, rng=rng)
+    samples = posterior.sample(slate.features.values, 2_000, scale=0.5, rng=rng)
     samples -= samples.mean(axis=1, keepdims=True)  # what all share changes no order
     deviation = float(np.sqrt(samples.var(axis=0).mean()))
     assert deviation < 0.25 * 0.05 * blend(slate).std()
@@ -184,42 +186,52 @@ def knowledge_of(shop: Shop, items: list[str], at_ms: int = START_MS) -> Knowled
     return Knowledge(shop.version().bandit, keys_of(items), at_ms)
 
 
+def linear_policy(shop: Shop) -> LinearPolicy[Any]:
+    policy = BanditPolicy(shop.config).policy
+    assert isinstance(policy, LinearPolicy)
+    return policy
+
+
+def live_posterior(shop: Shop) -> LinearPosterior:
+    """Posterior of the shared model, of the newest version."""
+    live = LiveLinear(shop.config).of(knowledge_of(shop, []))
+    return live.posterior(linear_policy(shop).prior)
+
+
 def test_the_shared_model_is_the_posterior_of_what_all_partitions_learned() -> None:
     shop = experienced(BanditConfig(prior_strength=10.0))
-    beliefs = LinearBeliefs(shop.config)
     bandit = shop.version().bandit
     assert bandit.statistics is not None
-    belief = beliefs.posterior(bandit)
+    posterior = live_posterior(shop)
     seen = statistics(bandit.statistics, len(feature_names(shop.config)))
     expected = LinearPosterior.of(
         seen, prior_mean=prior_mean(shop.config), prior_strength=10.0, standardize=True
     )
-    assert belief.mean.tolist() == expected.mean.tolist()
-    assert belief.factor.tolist() == expected.factor.tolist()
+    assert posterior.mean.tolist() == expected.mean.tolist()
+    assert posterior.factor.tolist() == expected.factor.tolist()
     # 300 outcomes of some spread, and ten made-up ones of 0.05.
     squares = expected.noise**2 * 301 - 1 + 10 * 0.05**2
-    assert belief.noise == pytest.approx(np.sqrt(squares / 310))
+    assert posterior.noise == pytest.approx(np.sqrt(squares / 310))
 
 
 def test_it_is_solved_once_for_all_versions_that_share_it() -> None:
     shop = experienced(BanditConfig())
-    beliefs = LinearBeliefs(shop.config)
-    first = beliefs.posterior(shop.version().bandit)
+    live, policy = LiveLinear(shop.config), linear_policy(shop)
+    first = live.of(knowledge_of(shop, [])).posterior(policy.prior)
     shop.click(Click("ann", "i1"))
-    assert beliefs.posterior(shop.version().bandit) is first
+    assert live.of(knowledge_of(shop, [])).posterior(policy.prior) is first
     shop.show(Shown("i1", 1.0))
-    assert beliefs.posterior(shop.version().bandit) is not first
+    assert live.of(knowledge_of(shop, [])).posterior(policy.prior) is not first
 
 
-def test_old_evidence_fades() -> None:
+def test_old_evidence_decays() -> None:
     day_ms = 86_400_000
     means = []
     for half_life_s in (0.0, 86_400.0):
         shop = Shop(bandit=BanditConfig(half_life_s=half_life_s, prior_strength=1.0))
         shop.show(*[Shown("a", 1.0)] * 200)
         shop.show(*[Shown("a", 0.0, ts_ms=START_MS + 6 * day_ms)] * 200)
-        belief = LinearBeliefs(shop.config).posterior(shop.version().bandit)
-        means.append(belief.mean[0])
+        means.append(live_posterior(shop).mean[0])
     assert means == pytest.approx([0.5, 2**-6], abs=0.01)
 
 
@@ -233,7 +245,7 @@ def test_an_items_own_model_is_its_posterior_around_the_shared_one() -> None:
     known, rows = bandit.arms.statistics(keys)
     assert known.tolist() == list(range(16))
     m0 = rng.normal(size=d)
-    means, widths = arm_beliefs(
+    means, widths = arm_estimates(
         x, known, rows, prior_mean=m0, prior_precisions=np.full(d, 10.0), half_life_ms=0, at_ms=0
     )
     for n in range(20):
@@ -285,7 +297,7 @@ def test_beta_thompson_expects_the_share_of_positive_outcomes_around_that_of_all
     assert np.bincount(firsts, minlength=3)[2] > 0
 
 
-def test_faded_outcomes_count_less() -> None:
+def test_decayed_outcomes_count_less() -> None:
     bandit = BanditConfig(policy="beta-thompson", half_life_s=3_600.0, prior_strength=10.0)
     shop = Shop(bandit=bandit)
     hour_ms = 3_600_000

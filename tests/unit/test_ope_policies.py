@@ -7,14 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamer.config import BanditConfig, Config
 from streamer.errors import ConfigError, LogRefused
+from streamer.events import pack_features
+from streamer.learner.configured import reward_function
 from streamer.ope.bandit_log import Survey
 from streamer.ope.beta_priors import BetaPrior, read_beta_prior
+from streamer.ope.decision_log import DecisionLog
 from streamer.ope.evaluation_policies import EvaluationPolicy
-from streamer.ope.learning_policies import LEARNERS
 from streamer.ope.obd_log import OpenBanditLog
 from streamer.ope.policy_specs import best_fixed, open_policy
-from tests.unit.ope_files import obd_line, write_obd
+from streamer.ranking.columns import feature_names, prior_mean
+from streamer.scorer.policy.policies import configured_policy
+from streamer_models.bandits.in_memory import InMemoryBandit
+from streamer_models.bandits.policies import POLICIES
+from streamer_models.state.id_table import keys_of
+from tests.unit.ope_files import decision, event, obd_line, write_decisions, write_obd
 
 PRIOR = """\
 # A prior of two campaigns.
@@ -153,7 +161,7 @@ def test_another_file_is_no_prior(tmp_path: Path, text: str, complaint: str) -> 
         ("uniform:alpha=1", "no parameter of uniform"),
         ("uniform,best-fixed", "one at a time"),
         ("logged:decisions.jsonl", "needs a log of decisions"),
-        ("linucb:form=wide", "form='wide' must be disjoint"),
+        ("linucb:form=wide", "form='wide' must be shared or disjoint"),
         ("linucb:alpha=-1", "alpha=-1.0 must be at least 0"),
         ("linucb:alpha=much", "alpha='much' is wrong"),
         ("linucb:temperature=1", "no parameter of linucb"),
@@ -165,7 +173,7 @@ def test_a_policy_that_is_none_says_why(log: OpenBanditLog, spec: str, complaint
         open_policy(spec, log, survey)()
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", POLICIES)
 def test_bandits_learn_which_item_pays(tmp_path: Path, name: str) -> None:
     lines = [obd_line(item, 1, int(item == 1), 1 / 3) for item in (0, 1, 2)] * 40
     log = OpenBanditLog(write_obd(tmp_path / "all", lines))
@@ -193,3 +201,66 @@ def test_a_bandit_refuses_what_it_cannot_learn(tmp_path: Path) -> None:
     (row,) = log.rows(features=True)
     with pytest.raises(LogRefused, match="can't learn"):
         policy.learn(row)
+
+
+def logged_decisions(folder: Path, config: Config, n: int = 200) -> DecisionLog:
+    """Decisions with the columns of a configuration, slates of one, clicks on what the blend likes
+    least."""
+    rng = np.random.default_rng(3)
+    names = feature_names(config)
+    decisions, events = [], []
+    for number in range(n):
+        x = rng.normal(size=(3, len(names))).astype(np.float32)
+        x[:, 0] = 1.0
+        shown = int(rng.integers(3))
+        request, item = f"r{number}", "abc"[shown]
+        changed = {"feature_names": list(names), "features": pack_features(x)}
+        decisions.append(decision(request, [item], **changed))
+        if prior_mean(config) @ x[shown] < 0:
+            events.append(event(request, item))
+    log = write_decisions(folder, decisions, events)
+    return DecisionLog(log, rewards=reward_function(config), join=config.join)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_on_own_decisions_a_policy_is_the_live_one(tmp_path: Path, name: str) -> None:
+    """Settings of ``[bandit]``, over the blend: what a scorer would choose from nothing."""
+    bandit = BanditConfig(policy=name, prior_strength=7.0, alpha=0.4, uniform_share=0.0)
+    config = Config(bandit=bandit)
+    log = logged_decisions(tmp_path, config)
+    survey = log.survey()
+    made = open_policy(name, log, survey, config=config)()
+    bandit_in_memory = InMemoryBandit(configured_policy(config))
+    arms = keys_of(survey.actions)
+    seeds = np.random.default_rng(0)
+    picks = []
+    for row in log.rows(features=True):
+        seed = int(seeds.integers(1 << 62))
+        (live,) = bandit_in_memory.choose(row.features, arms[row.candidates], 1, seed).order
+        assert made.probabilities(row)[live] == 1.0
+        picks.append(int(live))
+        if len(picks) == 1 and name in ("greedy", "epsilon-greedy"):
+            assert live == np.argmax(row.features @ prior_mean(config))  # the blend
+        made.learn(row)
+        chosen = slice(row.chosen, row.chosen + 1)
+        bandit_in_memory.update(
+            row.features[chosen],
+            arms[row.candidates[chosen]],
+            np.array([row.reward]),
+            np.array([row.ts_ms]),
+        )
+    assert len(set(picks)) == 3
+
+
+def test_a_parameter_changes_a_setting_of_the_configuration(tmp_path: Path) -> None:
+    config = Config()
+    log = logged_decisions(tmp_path, config, n=20)
+    survey = log.survey()
+    with pytest.raises(ConfigError, match=r"temperature=-1\.0 must be above 0"):
+        open_policy("plackett-luce:temperature=-1", log, survey, config=config)()
+    for share, n_drawn in ((0, 1), (1, 3)):
+        spec = f"epsilon-greedy:uniform_share={share}"
+        policy = open_policy(spec, log, survey, config=config)()
+        (row, *_) = log.rows(features=True)
+        drawn = {int(policy.probabilities(row).argmax()) for _ in range(50)}
+        assert len(drawn) == n_drawn

@@ -14,8 +14,9 @@ from river import base, linear_model, optim
 from river import preprocessing as pre
 
 from streamer_models.bandits.linear_statistics import REWARD_MAX
-from streamer_models.bandits.plackett_luce import PlackettLuce
-from streamer_models.bandits.policy import Policy
+from streamer_models.bandits.policies.base import ContextColumns
+from streamer_models.bandits.policies.plackett_luce import PlackettLuce, PlackettLuceSettings
+from streamer_models.bandits.protocols import LearningBandit
 from streamer_models.bandits.slates import draw_best
 from streamer_models.river_adapter.expressions import parse_model
 from streamer_models.river_adapter.ranker import RiverRanker
@@ -46,7 +47,7 @@ def arms(n: int) -> NDArray[np.uint64]:
     return np.arange(n, dtype=np.uint64)
 
 
-def learned(policy: Policy, n: int, *, seed: int = 0) -> None:
+def learned(policy: LearningBandit, n: int, *, seed: int = 0) -> None:
     contexts, rewards = clicks(n, seed=seed)
     policy.update(contexts, arms(n), rewards, np.arange(n))
 
@@ -116,7 +117,7 @@ def test_predicting_leaves_the_model_as_it_is_and_learning_its_inputs() -> None:
     contexts, rewards = clicks(30, seed=2)
     kept = contexts.copy()
     policy.choose(contexts, arms(30), 10, 1)
-    policy.scores(contexts, arms(30), n_draws=4, rng=np.random.default_rng(0))
+    policy.expected(contexts, arms(30))
     assert pickle.dumps(policy.model) == before
     policy.update(contexts, arms(30), rewards, np.arange(30))
     assert pickle.dumps(policy.model) != before
@@ -140,8 +141,10 @@ def test_a_slate_is_drawn_from_what_is_expected() -> None:
 
 
 def test_other_policies_explore_over_a_river_model() -> None:
-    model = ranker()
-    policy: Policy = PlackettLuce(model, temperature=0.1, uniform_share=0.0)
+    softmax = PlackettLuce(
+        PlackettLuceSettings(temperature=0.1, uniform_share=0.0), ContextColumns.plain(len(NAMES))
+    )
+    policy = RiverRanker(parse_model(SCALED_LOGISTIC), feature_names=NAMES, policy=softmax)
     learned(policy, 300)
     contexts = np.array([[2.0, 0.0, 0.0], [-2.0, 0.0, 0.0]])
     firsts = [int(policy.choose(contexts, arms(2), 1, seed).order[0]) for seed in range(200)]
@@ -169,7 +172,7 @@ def test_a_clone_has_learned_nothing_and_keeps_the_settings() -> None:
     probe, _ = clicks(10, seed=5)
     assert fresh.expected(probe, arms(10)).tolist() == [0.5] * 10
     assert policy.expected(probe, arms(10)).tolist() != [0.5] * 10
-    assert (fresh.uniform_share, fresh.feature_names) == (0.25, NAMES)
+    assert (fresh.policy.parameters, fresh.feature_names) == (policy.policy.parameters, NAMES)
 
 
 class Diverging(base.Regressor):

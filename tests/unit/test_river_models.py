@@ -13,13 +13,9 @@ import pytest
 from river import bandit, base, checks, compose, evaluate, metrics
 from river import preprocessing as pre
 
-from streamer_models.bandits.disjoint_linear import DisjointLinear
+from streamer_models.bandits.in_memory import published_bandit
 from streamer_models.bandits.linear_statistics import FEATURE_MAX
-from streamer_models.bandits.linear_thompson import LinearThompson
-from streamer_models.bandits.linucb import LinUCB
-from streamer_models.bandits.policy import Policy
-from streamer_models.bandits.shared_linear import SharedLinear
-from streamer_models.bandits.ucb1 import UCB1
+from streamer_models.bandits.protocols import LearningBandit
 from streamer_models.river_adapter.policies import FeatureColumns, PolicyBandit, PolicyRegressor
 from streamer_models.river_adapter.recommenders import (
     ImplicitRecommender,
@@ -140,19 +136,14 @@ def test_ratings_are_predicted_in_rivers_progressive_validation_and_in_a_pipelin
 # --- our policies as a regressor and as a bandit of river -----------------------------------------
 
 
-def linucb() -> Policy:
-    return LinUCB(SharedLinear(12))
+linucb = partial(published_bandit, "linucb", 12, form="shared")
+thompson = partial(published_bandit, "linear-thompson", 4)
+ucb1 = partial(published_bandit, "ucb1", alpha=0.2)
 
 
-def thompson() -> Policy:
-    return LinearThompson(DisjointLinear(4))
-
-
-@pytest.mark.parametrize(
-    ("new_policy", "n_features"), [(partial(UCB1, alpha=0.2), 1), (linucb, 12), (thompson, 4)]
-)
+@pytest.mark.parametrize(("new_policy", "n_features"), [(ucb1, 1), (linucb, 12), (thompson, 4)])
 def test_policy_regressors_pass_the_checks_of_river(
-    new_policy: Callable[[], Policy], n_features: int
+    new_policy: Callable[[], LearningBandit], n_features: int
 ) -> None:
     check(PolicyRegressor(new_policy, n_features))
 
@@ -181,7 +172,7 @@ def test_a_policy_regressor_learns_arms_in_rivers_progressive_validation() -> No
         ({"item": item, "hour": 3.0}, float(rng.random() < rates[item]))
         for item in rng.choice(list(rates), 2_000).tolist()
     ]
-    model = PolicyRegressor(partial(UCB1, alpha=0.2), arm="item")
+    model = PolicyRegressor(ucb1, arm="item")
     score = progressive(dataset, model, metrics.MSE)
     # The variance within arms, .7 * .3 and .2 * .8, is .185 on average; without arms it is .247.
     assert score < 0.2
@@ -199,9 +190,9 @@ def test_columns_are_given_once_and_never_by_a_prediction() -> None:
         FeatureColumns(0)
 
 
-@pytest.mark.parametrize("new_policy", [partial(UCB1, alpha=0.2), thompson])
+@pytest.mark.parametrize("new_policy", [ucb1, thompson])
 def test_a_policy_bandit_wins_in_rivers_offline_evaluation(
-    new_policy: Callable[[], Policy],
+    new_policy: Callable[[], LearningBandit],
 ) -> None:
     rng = np.random.default_rng(1)
     genres = ["jazz", "rock", "folk", "soul"]

@@ -35,8 +35,8 @@ from streamer.protocols import Clock, Entry
 from streamer.ranking.features import Features
 from streamer.scorer.awaited_features import LOOK_EVERY_S, AwaitedFeatures
 from streamer.scorer.feature_metrics import KnownFeatureMetrics
-from streamer.scorer.policy.evidence import Knowledge
-from streamer.scorer.policy.policies import BanditPolicy, Choice, Policy, redraw
+from streamer.scorer.policy.knowledge import Knowledge
+from streamer.scorer.policy.policies import BanditPolicy, Choice, SlatePolicy, redraw
 from streamer.scorer.service import ScorerService
 from streamer.simulation.broker import (
     ManualClock,
@@ -79,7 +79,7 @@ class Scoring:
         store: MemoryStore | None = None,
         sink: type[MemorySink] = MemorySink,
         config: Config = CONFIG,
-        policy: Policy | None = None,
+        policy: SlatePolicy | None = None,
         features: Callable[[FeaturesReader], FeaturesReader | None] = lambda reader: reader,
     ) -> None:
         self.clock = clock or ManualClock(START_MS)

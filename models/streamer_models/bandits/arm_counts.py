@@ -91,9 +91,9 @@ class ArmCounts:
         values[known] = self._values[rows[known]]
         return self._numbers(values)
 
-    def n_total(self) -> float:
-        """Outcomes of all arms, those dropped since included."""
-        return float(self._numbers(self._total).n[0])
+    def total(self) -> Counts:
+        """Outcomes of all arms, those dropped since included, in columns of length 1."""
+        return self._numbers(self._total)
 
     def snapshot(self) -> tuple[Keys, NDArray[np.int64]]:
         """Arms by rising key ``(n_arms,)``, and their integers ``(n_arms, width)``."""

@@ -60,50 +60,6 @@ def inverse_factor(a: Matrix) -> Matrix:
 
 
 @numba.njit(cache=True, nogil=True)
-def outer_square(factor: Matrix) -> Matrix:
-    """``F Fᵀ`` of a lower-triangular F."""
-    d = len(factor)
-    columns = factor.T.copy()
-    product = np.zeros((d, d))
-    for k in range(d):
-        for i in range(k, d):
-            scale = columns[k, i]
-            for m in range(k, i + 1):
-                product[i, m] += scale * columns[k, m]
-    for i in range(d):
-        for m in range(i):
-            product[m, i] = product[i, m]
-    return product
-
-
-@numba.njit(cache=True, nogil=True)
-def draw_parameters(mean: Vector, covariance: Matrix, normal: Matrix, scale: float) -> Matrix:
-    """``(n_draws, d)``: ``mean + scale Rᵀ z`` with ``Rᵀ R = covariance``, z a row of ``normal``.
-
-    R is the upper-triangular Cholesky factor; pivots as in :func:`inverse_factor`.
-    """
-    d = len(mean)
-    rest = covariance.copy()
-    for j in range(d):
-        pivot = np.sqrt(max(rest[j, j], 1e-12 * covariance[j, j]))
-        for m in range(j, d):
-            rest[j, m] /= pivot
-        rest[j, j] = pivot
-        for i in range(j + 1, d):
-            factor = rest[j, i]
-            for m in range(i, d):
-                rest[i, m] -= factor * rest[j, m]
-    drawn = np.empty(normal.shape)
-    for draw in range(len(normal)):
-        drawn[draw] = mean
-        for j in range(d):
-            factor = scale * normal[draw, j]
-            for m in range(j, d):
-                drawn[draw, m] += factor * rest[j, m]
-    return drawn
-
-
-@numba.njit(cache=True, nogil=True)
 def products(x: NDArray[np.floating], parameters: Matrix) -> Matrix:
     """``(n_draws, n)``: the rows of ``parameters`` ``(n_draws, d)`` times those of ``x``."""
     n, d = x.shape
@@ -115,78 +71,72 @@ def products(x: NDArray[np.floating], parameters: Matrix) -> Matrix:
         _transpose(x, start, size, columns)
         for draw in range(len(parameters)):
             sums[:] = 0.0
-            _add_columns(columns, parameters[draw], 1.0, 0, sums)
+            _add_columns(columns, parameters[draw], 0, sums)
             out[draw, start : start + size] = sums[:size]
     return out
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_columns(columns: Matrix, weights: Vector, scale: float, start: int, sums: Vector) -> None:
-    """Add ``scale * weights[j] * columns[j]`` from ``start`` on, four at a time: sums are loaded
+def times(matrix: Matrix, vector: Vector) -> Vector:
+    """``M v`` of a vector, in the order of :func:`products`: four terms at a time."""
+    n, d = matrix.shape
+    out = np.zeros(n)
+    for i in range(n):
+        j = 0
+        while j + 3 < d:
+            first = vector[j] * matrix[i, j] + vector[j + 1] * matrix[i, j + 1]
+            second = vector[j + 2] * matrix[i, j + 2] + vector[j + 3] * matrix[i, j + 3]
+            out[i] += first + second
+            j += 4
+        while j < d:
+            out[i] += vector[j] * matrix[i, j]
+            j += 1
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_columns(columns: Matrix, weights: Vector, start: int, sums: Vector) -> None:
+    """Add ``weights[j] * columns[j]`` from ``start`` on, four at a time: sums are loaded
     and stored a quarter as often then."""
     j = start
     while j + 3 < len(weights):
-        w0, w1 = scale * weights[j], scale * weights[j + 1]
-        w2, w3 = scale * weights[j + 2], scale * weights[j + 3]
+        w0, w1 = weights[j], weights[j + 1]
+        w2, w3 = weights[j + 2], weights[j + 3]
         for c in range(BLOCK):
             first = w0 * columns[j, c] + w1 * columns[j + 1, c]
             sums[c] += first + (w2 * columns[j + 2, c] + w3 * columns[j + 3, c])
         j += 4
     while j < len(weights):
-        w0 = scale * weights[j]
+        w0 = weights[j]
         for c in range(BLOCK):
             sums[c] += w0 * columns[j, c]
         j += 1
 
 
 @numba.njit(cache=True, nogil=True)
-def factor_deviations(x: NDArray[np.floating], factor: Matrix) -> Vector:
-    """``(n,)`` ``|Fᵀ x|`` of a lower-triangular F for every row of ``x``."""
-    n, d = x.shape
-    out = np.zeros(n)
-    columns = np.empty((d, BLOCK))
-    sums = np.empty(BLOCK)
-    for start in range(0, n, BLOCK):
-        size = min(BLOCK, n - start)
-        _transpose(x, start, size, columns)
-        for m in range(d):
-            sums[:] = 0.0
-            for j in range(m, d):
-                weight = factor[j, m]
-                for c in range(size):
-                    sums[c] += weight * columns[j, c]
-            for c in range(size):
-                out[start + c] += sums[c] * sums[c]
-    return np.sqrt(out)
-
-
-@numba.njit(cache=True, nogil=True)
-def means_and_squares(
-    x: NDArray[np.floating], mean: Vector, matrix: Matrix
+def products_and_deviations(
+    x: NDArray[np.floating], mean: Vector, factor: Matrix
 ) -> tuple[Vector, Vector]:
-    """``x·mean`` and ``xᵀ M x`` of every row of ``x``, ``(n,)`` each.
-
-    M is symmetric: read are its diagonal and what is right of it.
-    """
+    """``(n,)`` ``x·mean``, as :func:`products` has it, and ``|Fᵀ x|`` of a lower-triangular F."""
     n, d = x.shape
-    means, squares = np.empty(n), np.empty(n)
+    means, deviations = np.empty(n), np.empty(n)
+    rows = factor.T.copy()
     columns = np.zeros((d, BLOCK))
-    sums, mean_sums, square_sums = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    mean_sums, sums, squares = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
     for start in range(0, n, BLOCK):
         size = min(BLOCK, n - start)
         _transpose(x, start, size, columns)
         mean_sums[:] = 0.0
-        square_sums[:] = 0.0
-        for i in range(d):
+        _add_columns(columns, mean, 0, mean_sums)
+        squares[:] = 0.0
+        for m in range(d):
+            sums[:] = 0.0
+            _add_columns(columns, rows[m], m, sums)
             for c in range(BLOCK):
-                sums[c] = matrix[i, i] * columns[i, c]
-                mean_sums[c] += mean[i] * columns[i, c]
-            _add_columns(columns, matrix[i], 2.0, i + 1, sums)
-            for c in range(BLOCK):
-                square_sums[c] += sums[c] * columns[i, c]
+                squares[c] += sums[c] * sums[c]
         means[start : start + size] = mean_sums[:size]
-        squares[start : start + size] = square_sums[:size]
-    return means, squares
+        deviations[start : start + size] = np.sqrt(squares[:size])
+    return means, deviations
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,22 +1,23 @@
-"""What a linear model believes, from its exact statistics: ridge regression with its spread."""
+"""Posteriors of linear models, from exact statistics: ridge regression with its spread."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.bandits.linear_kernels import (
-    factor_deviations,
     inverse_factor,
     kernel_rows,
     products,
+    products_and_deviations,
+    times,
 )
 from streamer_models.bandits.linear_statistics import LinearStatistics
-from streamer_models.bandits.policy import Contexts
+from streamer_models.bandits.protocols import Contexts
 
 NOISE_MIN = 1e-3
 """Floor of the standard deviation of rewards."""
@@ -45,8 +46,8 @@ class LinearPosterior:
     --------
     >>> from streamer_models.bandits.linear_statistics import LinearStatistics
     >>> seen = LinearStatistics(n=3.0, reward_squares=3.0, b=np.array([3.0]), a=np.array([[3.0]]))
-    >>> belief = LinearPosterior.of(seen, prior_mean=np.zeros(1), prior_strength=1.0)
-    >>> belief.expected(np.ones((1, 1))), belief.deviations(np.ones((1, 1)))
+    >>> posterior = LinearPosterior.of(seen, prior_mean=np.zeros(1), prior_strength=1.0)
+    >>> posterior.expected(np.ones((1, 1))), posterior.deviations(np.ones((1, 1)))
     (array([0.75]), array([0.5]))
     """
 
@@ -94,9 +95,10 @@ class LinearPosterior:
         a.flat[:: len(a) + 1] += prior_strength * diagonal
         factor = inverse_factor(a)
         # What the prior's mean leaves unexplained: smaller numbers, so less is lost by rounding.
-        residual = statistics.b - _times(statistics.a, prior_mean)
-        mean = prior_mean + _times(factor, _times(factor.T, residual))
-        return cls(mean, factor, _noise(statistics, mean))
+        residual = statistics.b - times(statistics.a, prior_mean)
+        mean = prior_mean + times(factor, times(factor.T, residual))
+        noise = residual_noise(_unexplained(statistics, mean), statistics.n)
+        return cls(mean, factor, noise)
 
     def expected(self, x: Contexts) -> NDArray[np.float64]:
         """``(n,)`` mean rewards of rows ``(n, d)``."""
@@ -105,8 +107,14 @@ class LinearPosterior:
 
     def deviations(self, x: Contexts) -> NDArray[np.float64]:
         """``(n,)`` ``√(xᵀ A⁻¹ x)``; times ``noise``, the standard deviation of ``x·θ``."""
-        deviations: NDArray[np.float64] = factor_deviations(kernel_rows(x), self.factor)
-        return deviations
+        return self.expected_and_deviations(x)[1]
+
+    def expected_and_deviations(
+        self, x: Contexts
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return :meth:`expected` and :meth:`deviations` at once."""
+        means, deviations = products_and_deviations(kernel_rows(x), self.mean, self.factor)
+        return means, deviations
 
     def sample(
         self, x: Contexts, n_draws: int, *, scale: float, rng: np.random.Generator
@@ -160,6 +168,53 @@ class LinearPosterior:
         return cls(numbers[:n_features], factor, float(numbers[-1]))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearPrior:
+    """Prior of a linear model: :class:`LinearPosterior` before and around what was learned.
+
+    Attributes
+    ----------
+    mean
+        ``(d,)`` m₀.
+    strength
+        s, in examples.
+    reward
+        Deviation of rewards from the model before anything is learned; ``strength`` examples weigh
+        this guess against what shows. With a wider one, exploration would drown the prior's mean.
+    standardized
+        Whether D is the variance of each feature, of which the first must be a constant 1.
+    """
+
+    mean: NDArray[np.float64]
+    strength: float
+    reward: float
+    standardized: bool = False
+
+    def precisions(self, statistics: LinearStatistics) -> NDArray[np.float64]:
+        """Return ``(d,)`` ``s D``."""
+        if not self.standardized:
+            return np.full(len(self.mean), self.strength)
+        return self.strength * feature_variances(statistics)
+
+    def posterior(self, statistics: LinearStatistics) -> LinearPosterior:
+        """Return the posterior that statistics give."""
+        posterior = LinearPosterior.of(
+            statistics,
+            prior_mean=self.mean,
+            prior_strength=self.strength,
+            standardize=self.standardized,
+        )
+        return replace(posterior, noise=self.noise(posterior.noise, statistics.n))
+
+    def noise(self, noise: float, n: float) -> float:
+        """Return the noise of a posterior of ``n`` examples under this prior.
+
+        The one pseudo-observation of variance 1 is undone and the prior's own put in its place.
+        """
+        squares = max(noise**2 * (n + 1) - 1, 0.0) + self.strength * self.reward**2
+        return math.sqrt(squares / (n + self.strength))
+
+
 def feature_variances(statistics: LinearStatistics) -> NDArray[np.float64]:
     """``(d,)`` variances of features, of which the first is a constant 1, so ``A[0]`` holds sums.
 
@@ -172,13 +227,13 @@ def feature_variances(statistics: LinearStatistics) -> NDArray[np.float64]:
     return np.maximum(variances, VARIANCE_MIN)
 
 
-def _noise(statistics: LinearStatistics, mean: NDArray[np.float64]) -> float:
-    """``√`` of the mean square of ``r - x·mean``, one pseudo-observation of 1 counted in."""
-    explained = 2.0 * statistics.b - _times(statistics.a, mean)
-    squares = statistics.reward_squares - float(_times(explained[None], mean)[0])
-    return max(NOISE_MIN, math.sqrt((max(squares, 0.0) + 1.0) / (statistics.n + 1.0)))
+def residual_noise(squares: float, n: float) -> float:
+    """Return ``√`` of the mean of ``n`` squares that a model leaves, one pseudo-observation of 1
+    counted in."""
+    return max(NOISE_MIN, math.sqrt((max(squares, 0.0) + 1.0) / (n + 1.0)))
 
 
-def _times(matrix: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    product: NDArray[np.float64] = products(matrix, vector[None])[0]
-    return product
+def _unexplained(statistics: LinearStatistics, mean: NDArray[np.float64]) -> float:
+    """Return the sum of squares of ``r - x·mean``."""
+    explained = 2.0 * statistics.b - times(statistics.a, mean)
+    return statistics.reward_squares - float(times(explained[None], mean)[0])

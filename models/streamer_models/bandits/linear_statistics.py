@@ -72,7 +72,7 @@ def statistics_width(n_features: int) -> int:
 def amend(
     values: NDArray[np.int64],
     rows: Slots,
-    features: NDArray[np.float32],
+    features: NDArray[np.floating],
     before: NDArray[np.float64],
     after: NDArray[np.float64],
 ) -> None:
@@ -119,7 +119,7 @@ def add_outcome(
 def amend_fading(
     cells: NDArray[np.int64],
     rows: Slots,
-    features: NDArray[np.float32],
+    features: NDArray[np.floating],
     before: NDArray[np.float64],
     after: NDArray[np.float64],
     ts_ms: NDArray[np.int64],
@@ -171,42 +171,6 @@ def read_sums(row: NDArray[np.int64], b: NDArray[np.float64], a: NDArray[np.floa
         for m in range(j, n_features):
             a[j, m] = a[m, j] = row[at] * 2.0**-STATISTICS_BITS
             at += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def read_fading_sums(
-    row: NDArray[np.int64],
-    half_life_ms: int,
-    at_ms: int,
-    b: NDArray[np.float64],
-    a: NDArray[np.float64],
-) -> None:
-    """As :func:`read_sums` of one row of cells, as of a time."""
-    length = half_life_ms * EPOCH_HALF_LIVES
-    current = at_ms // length
-    weights = np.empty(3)
-    for i in range(3):
-        age = ((current + i - 1) * length - at_ms) / half_life_ms
-        weights[i] = 2.0 ** (age - FADING_BITS)
-    n_features = len(b)
-    at = 2 + n_features
-    for j in range(n_features):
-        b[j] = _decayed(row, 2 + j, current, weights)
-        for m in range(j, n_features):
-            a[j, m] = a[m, j] = _decayed(row, at, current, weights)
-            at += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _decayed(
-    row: NDArray[np.int64], number: int, current: int, weights: NDArray[np.float64]
-) -> float:
-    value = 0.0
-    for cell in range(CELLS_WIDTH * number, CELLS_WIDTH * (number + 1), 2):
-        epoch = row[cell] - current
-        if -1 <= epoch <= 1:
-            value += row[cell + 1] * weights[epoch + 1]
-    return value
 
 
 def statistics(row: NDArray[np.int64], n_features: int) -> LinearStatistics:

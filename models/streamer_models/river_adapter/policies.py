@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from river import bandit, base, stats
 
-from streamer_models.bandits.counting import MeanReward
+from streamer_models.bandits.in_memory import published_bandit
 from streamer_models.bandits.linear_statistics import FEATURE_MAX
-from streamer_models.bandits.policy import Policy
+from streamer_models.bandits.protocols import LearningBandit
 from streamer_models.state.id_table import id_key
 from streamer_models.state.seeding import stream
 from streamer_models.state.table import Keys
@@ -69,8 +69,9 @@ class PolicyRegressor(base.Regressor):
     Parameters
     ----------
     new_policy
-        Makes a policy that has learned nothing, another one at each call: a function, or
-        ``functools.partial`` of a class. So a clone starts anew.
+        Makes a policy that has learned nothing, another one at each call, such as
+        ``functools.partial`` of :func:`~streamer_models.bandits.in_memory.published_bandit`. So a
+        clone starts anew.
     n_features
         Columns of what the policy is given, the constant included; see :class:`FeatureColumns`.
     arm
@@ -79,14 +80,14 @@ class PolicyRegressor(base.Regressor):
 
     Examples
     --------
-    >>> model = PolicyRegressor(partial(MeanReward, prior_mean=0.5), arm="item")
+    >>> model = PolicyRegressor(partial(published_bandit, "greedy"), arm="item")
     >>> model.learn_one({"item": "jazz"}, 1.0)
     >>> model.predict_one({"item": "jazz"}), model.predict_one({"item": "rock"})
-    (1.0, 0.5)
+    (0.5, 0.0)
     """
 
     def __init__(
-        self, new_policy: Callable[[], Policy], n_features: int = 1, arm: str = ""
+        self, new_policy: Callable[[], LearningBandit], n_features: int = 1, arm: str = ""
     ) -> None:
         self.new_policy = new_policy
         self.n_features = n_features
@@ -98,7 +99,7 @@ class PolicyRegressor(base.Regressor):
     @classmethod
     def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
         """What river's own checks make it with."""
-        yield {"new_policy": partial(MeanReward, prior_strength=1.0)}
+        yield {"new_policy": partial(published_bandit, "greedy")}
 
     def learn_one(self, x: dict[Any, Any], y: Any) -> None:
         """Learn the reward of one action. Where evidence fades, an example lasts a second."""
@@ -141,8 +142,7 @@ class PolicyBandit(bandit.base.ContextualPolicy):
 
     Examples
     --------
-    >>> from streamer_models.bandits.ucb1 import UCB1
-    >>> policy = PolicyBandit(partial(UCB1, alpha=0.1), seed=1)
+    >>> policy = PolicyBandit(partial(published_bandit, "ucb1", alpha=0.1), seed=1)
     >>> for _ in range(50):
     ...     arm = policy.pull(["jazz", "rock"], context={})
     ...     policy.update(arm, {}, float(arm == "rock"))
@@ -154,7 +154,7 @@ class PolicyBandit(bandit.base.ContextualPolicy):
 
     def __init__(
         self,
-        new_policy: Callable[[], Policy],
+        new_policy: Callable[[], LearningBandit],
         n_features: int = 1,
         reward_obj: Any = None,
         reward_scaler: Any = None,

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from river import base
 
+from streamer_models.bandits.estimates import IndependentEstimate
 from streamer_models.bandits.linear_statistics import REWARD_MAX
-from streamer_models.bandits.policy import Contexts
-from streamer_models.bandits.slates import Draw, draw_best
+from streamer_models.bandits.policies.base import ContextColumns, Policy
+from streamer_models.bandits.policies.epsilon_greedy import EpsilonGreedy, EpsilonGreedySettings
+from streamer_models.bandits.protocols import Contexts
+from streamer_models.bandits.slates import Draw
 from streamer_models.river_adapter.expressions import parse_model, unseeded
 from streamer_models.state.table import Keys
 
@@ -38,7 +41,10 @@ class RiverRanker:
     feature_names
         Of the columns of contexts: the keys under which the model sees them.
     uniform_share, explore_slots
-        ``uniform_share`` and ``slots`` of :func:`streamer_models.bandits.slates.draw_best`.
+        Settings of the ε-greedy policy that draws the slates.
+    policy
+        Another one to draw them; it is told of expected rewards alone, so a policy over
+        uncertainty (an upper bound, posterior draws) has none to explore by.
 
     Raises
     ------
@@ -71,6 +77,7 @@ class RiverRanker:
         feature_names: Sequence[str],
         uniform_share: float = 0.02,
         explore_slots: Sequence[int] = (),
+        policy: Policy[Any] | None = None,
     ) -> None:
         classifies = isinstance(model, base.Classifier)
         if not classifies and not isinstance(model, base.Regressor):
@@ -79,16 +86,17 @@ class RiverRanker:
             raise ValueError(
                 f"{', '.join(unseeded(model))} would draw other numbers in every run: give seed=..."
             )
-        if not 0 <= uniform_share <= 1 or len(set(feature_names)) != len(feature_names):
-            raise ValueError(
-                f"uniform_share={uniform_share} must be within 0 and 1, and feature_names"
-                f" {list(feature_names)} all different"
-            )
+        if len(set(feature_names)) != len(feature_names):
+            raise ValueError(f"feature_names {list(feature_names)} must be all different")
         self.model: Any = model
         self.classifies = classifies
         self.feature_names = tuple(feature_names)
-        self.uniform_share = uniform_share
-        self.explore_slots = tuple(explore_slots)
+        if policy is None:
+            settings = EpsilonGreedySettings(
+                uniform_share=uniform_share, explore_slots=tuple(explore_slots)
+            )
+            policy = EpsilonGreedy(settings, ContextColumns.plain(len(feature_names)))
+        self.policy = policy
         self.n_amended = 0
         self.n_not_unlearned = 0
 
@@ -115,8 +123,7 @@ class RiverRanker:
         return RiverRanker(
             self.model.clone(),
             feature_names=self.feature_names,
-            uniform_share=self.uniform_share,
-            explore_slots=self.explore_slots,
+            policy=self.policy,
         )
 
     def expected(self, contexts: Contexts, arms: Keys) -> Floats:
@@ -130,21 +137,11 @@ class RiverRanker:
         values = np.array(predicted, dtype=np.float64)
         return np.clip(np.nan_to_num(values, nan=0.0), -REWARD_MAX, REWARD_MAX)
 
-    def scores(
-        self, contexts: Contexts, arms: Keys, *, n_draws: int, rng: np.random.Generator
-    ) -> Floats:
-        """``(1, n_actions)``: what is expected; there is no optimism and no sampling in it."""
-        return self.expected(contexts, arms)[None]
-
     def choose(self, contexts: Contexts, arms: Keys, k: int, seed: int) -> Draw:
-        """Draw a slate; see :meth:`streamer_models.bandits.policy.Policy.choose`."""
-        return draw_best(
-            self.expected(contexts, arms),
-            k,
-            seed,
-            uniform_share=self.uniform_share,
-            slots=self.explore_slots,
-        )
+        """Draw a slate; see :meth:`streamer_models.bandits.protocols.LearningBandit.choose`."""
+        expected = self.expected(contexts, arms)
+        estimate = IndependentEstimate(expected, np.zeros(len(expected)), 0.0)
+        return self.policy.draw(estimate, k, seed)
 
     def update(
         self, contexts: Contexts, arms: Keys, rewards: Floats, ts_ms: NDArray[np.int64]

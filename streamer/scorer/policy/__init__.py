@@ -1,1 +1,1 @@
-"""Policies that draw a slate, and the posteriors they draw from."""
+"""The live driver of policies: statistics from the replica, ranking columns as contexts."""

@@ -1,4 +1,4 @@
-"""What a bandit policy is: scores of actions, slates drawn by them, learning from outcomes."""
+"""The interface of a policy that learns in memory, whatever it learns by."""
 
 from __future__ import annotations
 
@@ -16,28 +16,22 @@ Contexts = NDArray[np.float32] | NDArray[np.float64]
 """``(n_actions, n_features)``: a row an action, or ``(n, n_features)``: a row an example."""
 
 
-class Policy(Protocol):
-    """One bandit, kept in memory.
+class LearningBandit(Protocol):
+    """One bandit, kept in memory: :class:`streamer_models.bandits.in_memory.InMemoryBandit` of our
+    policies, :class:`streamer_models.river_adapter.ranker.RiverRanker` of a model of river.
 
     An action is an *arm* (the 64-bit key of its id, :func:`streamer_models.state.id_table.id_key`)
-    with a row of features. What a policy has learned depends on examples alone: their features,
-    arms, outcomes and event times. There is no clock: where evidence fades, now is the newest event
-    time learned.
+    with a row of features. There is no clock: where evidence decays, now is the newest event time
+    learned.
 
-    :meth:`expected`, :meth:`scores` and :meth:`choose` are pure: they change nothing, add no arms,
-    and the same ``seed`` (or state of ``rng``) gives the same bits.
+    :meth:`expected` and :meth:`choose` are pure: they change nothing, add no arms, and the same
+    ``seed`` gives the same bits.
     """
 
     name: str
 
     def expected(self, contexts: Contexts, arms: Keys) -> NDArray[np.float64]:
-        """``(n_actions,)`` mean rewards, without optimism."""
-
-    def scores(
-        self, contexts: Contexts, arms: Keys, *, n_draws: int, rng: np.random.Generator
-    ) -> NDArray[np.float64]:
-        """What the policy orders actions by: optimistic ones are ``(1, n_actions)``, sampled ones
-        ``(n_draws, n_actions)``, one draw of the parameters a row."""
+        """Return ``(n_actions,)`` mean rewards, without optimism."""
 
     def choose(self, contexts: Contexts, arms: Keys, k: int, seed: int) -> Draw:
         """Draw a slate of ``k`` of the actions: their positions among the actions in the order of
@@ -81,9 +75,7 @@ class Policy(Protocol):
 
         One batch equals its examples one by one. NaN is: not learned, before or from now on; see
         :class:`streamer_models.bandits.examples.Examples`. ``contexts``, ``arms`` and ``ts_ms`` are
-        those that ``before`` was learned with. Exact where what is learned is a sum (the linear
-        policies: b gets the difference, the example stays in A once); the others say how near they
-        come.
+        those that ``before`` was learned with.
 
         Raises
         ------
