@@ -254,7 +254,7 @@ def main() -> None:
             )
             create_topics(broker, config.topics)
             publish(config, n, chosen.seed)
-            compile_kernels(build_models(config))
+            compile_kernels(build_models(config), config)
             run_learner(with_own_store(config), min(n, 50_000))
             timings = measure(config, n, min(n, 200_000), chosen.rounds)
             where = profile(with_own_store(config), n)

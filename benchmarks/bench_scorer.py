@@ -45,13 +45,14 @@ from streamer.windows.latest import LatestFeatures
 from streamer_models.bandits.bandit import N_RATES, OUTCOMES, RATES, STATISTICS, Bandit
 from streamer_models.bandits.linear_statistics import amend
 from streamer_models.counters.decay import add_counted, add_decayed, forward_weights
-from streamer_models.counters.decayed_features import ID_ENTITY_OF, DecayedFeatures
+from streamer_models.counters.decayed_features import DecayedFeatures
+from streamer_models.counters.decayed_layout import ID_ENTITY_OF
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.mf import ImplicitMF
 from streamer_models.state.id_table import id_key
+from streamer_models.state.model import Model
 from streamer_models.state.partition import all_specs
-from streamer_models.state.protocols import Model
 from streamer_models.state.table import ARM, Change, IdChange, Keys, Rows
 
 NOW_MS = 1_700_000_000_000

@@ -49,7 +49,7 @@ def held_features_us(given: Sequence[Event]) -> dict[str, float]:
 def _learn(config: Config, payloads: Sequence[bytes | None]) -> float:
     """Seconds of CPU for all of it."""
     settings, models = learner_settings(config), build_models(config)
-    compile_kernels(models)
+    compile_kernels(models, config)
     state = PartitionState(0, models, SharedState(models), bounds=settings.bounds)
     learner = PartitionLearner(
         state,

@@ -10,40 +10,43 @@ import numpy as np
 
 from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.events import EventTypes
+from streamer.events.types import DEFAULT_TYPES, IMPRESSION
 from streamer.protocols import STORE_SCHEMA_VERSION, Layout
 from streamer.ranking.columns import feature_names
 from streamer.ranking.recall.registry import channels_on
 from streamer_models.bandits.bandit import Bandit
-from streamer_models.bandits.examples import Examples
 from streamer_models.counters.decayed_counters import WHOLE, DecayedFeature
-from streamer_models.counters.decayed_counting import CountedEvents, Counting
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
-from streamer_models.state.ingest import Feedback, learn_feedback
+from streamer_models.state.ingest import Feedback, admit
+from streamer_models.state.inputs import Events, Examples, Inputs, ShownItems
+from streamer_models.state.model import Model, learn, make_room, model_of
 from streamer_models.state.partition import Bounds, PartitionState, all_specs
-from streamer_models.state.protocols import Model, model_of
 from streamer_models.state.shared import SharedState
 
 
 def build_models(config: Config) -> list[Model]:
     """Models in the order in which they learn a batch."""
-    features = decayed_features(config)
-    return [
+    bandit, half_lives_s = config.bandit, tuple(config.popularity.half_lives_s)
+    models: list[Model] = [
         UserHistory(length=config.mf.history),
-        Popularity(half_lives_s=tuple(config.popularity.half_lives_s)),
+        Popularity(half_lives_s=half_lives_s),
         *(model for channel in channels_on(config) for model in channel.models()),
         Bandit(
             n_features=len(feature_names(config)),
-            half_lives_s=tuple(config.popularity.half_lives_s),
-            half_life_s=config.bandit.half_life_s,
-            per_arm=config.bandit.form == "disjoint",
+            half_lives_s=half_lives_s,
+            half_life_s=bandit.half_life_s,
+            per_arm=bandit.form == "disjoint",
         ),
-        *([UserImpressions(length=config.bandit.impressions)] if config.bandit.impressions else []),
-        *([DecayedFeatures(features)] if features else []),
     ]
+    if bandit.impressions:
+        models.append(UserImpressions(event_type=IMPRESSION, length=bandit.impressions))
+    if features := decayed_features(config):
+        models.append(DecayedFeatures(features))
+    return models
 
 
 def decayed_features(config: Config) -> list[DecayedFeature | LastEvent]:
@@ -138,49 +141,28 @@ def _counted(features: DecayedFeatures, types: EventTypes) -> object:
     }
 
 
-def compile_kernels(models: Sequence[Model]) -> None:
+def compile_kernels(models: Sequence[Model], config: Config) -> None:
     """Learn a few made-up events into nowhere, so that no real one waits for a compiler."""
-    shared = SharedState(models)
-    n = 4
-    feedback = Feedback(
-        offsets=np.arange(n, dtype=np.int64),
-        ts_ms=np.full(n, 1_700_000_000_000, dtype=np.int64),
-        user_ids=["a", "b", "a", "c"],
-        item_ids=["x", "y", "z", "x"],
-        rewards=np.array([1, 1, -1, 1], dtype=np.float32),
-        values=np.full(n, np.nan),
-    )
+    shared, other = SharedState(models), SharedState(models)
     state = PartitionState(0, models, shared, bounds=Bounds(users_max=2, items_max=2))
-    other = SharedState(models)
-    segments = []
-    for segment in learn_feedback(feedback, state, models, from_offset=0, to_offset=n):
-        segments.append(segment)
+    n = len(DEFAULT_TYPES)
+    offsets = np.arange(n, dtype=np.int64)
+    ts_ms = np.full(n, 1_700_000_000_000, dtype=np.int64)
+    ids, nan = [str(i % 4) for i in range(n)], np.full(n, np.nan)
+    rewards = np.where(offsets % 4 == 2, -1.0, 1.0)
+    feedback = Feedback(offsets, ts_ms, ids, ids, rewards.astype(np.float32), nan)
+    events = Events(offsets, ts_ms, offsets.astype(np.int8), nan, ids, ids, ids)
+    shown = ShownItems(offsets, ts_ms, ids)
+    features = np.ones((n, len(feature_names(config))), dtype=np.float32)
+    outcomes = Examples(offsets, ts_ms, ids, features, before=nan, after=np.ones(n))
+    make_room(models, Inputs(events=events, shown=shown), state)
+    for segment in admit(feedback, state, from_offset=0, to_offset=n):
+        learn(models, Inputs(feedback=segment.batch), state)
         other.apply(state.collect())
-    if (features := model_of(models, DecayedFeatures)) is not None:
-        counted = CountedEvents(
-            offsets=feedback.offsets,
-            ts_ms=feedback.ts_ms,
-            types=np.full(n, np.argmax(features.counts_any), dtype=np.int8),
-            values=feedback.values,
-            ids=dict.fromkeys(features.entities, feedback.item_ids),
-        )
-        counting = Counting(features, counted, state)
-        counting.make_room()
-        counting.count(segments[-1])
-        other.apply(state.collect())
-        whole = features.nothing(WHOLE, 1)
-        for name, feature in features.features.items():  # what a scorer does with them
-            rows = features.nothing(feature.entity, n)
-            features.values(feature.entity, [name], rows, whole, int(feedback.ts_ms[0]))
-    if (bandit := model_of(models, Bandit)) is not None:
-        outcomes = Examples(
-            offsets=feedback.offsets,
-            ts_ms=feedback.ts_ms,
-            arm_ids=feedback.item_ids,
-            features=np.ones((n, bandit.n_features), dtype=np.float32),
-            before=np.full(n, np.nan),
-            after=np.ones(n),
-        )
-        bandit.show(outcomes.arm_ids, outcomes.offsets, outcomes.ts_ms, state)
-        bandit.learn_examples(outcomes, state)
-        other.apply(state.collect())
+    learn(models, Inputs(events=events, shown=shown, examples=outcomes), state)
+    other.apply(state.collect())
+    if (held := model_of(models, DecayedFeatures)) is not None:  # what a scorer does with them
+        whole = held.nothing(WHOLE, 1)
+        for name, feature in held.features.items():
+            rows = held.nothing(feature.entity, n)
+            held.values(feature.entity, [name], rows, whole, int(ts_ms[0]))

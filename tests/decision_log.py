@@ -11,7 +11,7 @@ from streamer.events import Decision, Event, encode, pack_features
 from streamer.learner.learner import Learner
 from streamer.protocols import MessageBatch
 from streamer_models.bandits.bandit import Bandit
-from streamer_models.state.protocols import Model
+from streamer_models.state.model import Model
 from tests.event_log import SETTINGS as OF_EVENTS
 from tests.event_log import START_MS, TOPIC, small_models
 from tests.joins import SETTINGS as JOINED

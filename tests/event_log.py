@@ -12,6 +12,7 @@ from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.events import Event, encode
 from streamer.events.decoding import Rejected
+from streamer.events.types import IMPRESSION
 from streamer.learner.learner import Learner, RateFactor
 from streamer.learner.rewards import Rewards
 from streamer.learner.settings import LearnerSettings
@@ -24,8 +25,8 @@ from streamer_models.counters.impressions import UserImpressions
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.mf import ImplicitMF
+from streamer_models.state.model import Model
 from streamer_models.state.partition import Bounds, all_specs
-from streamer_models.state.protocols import Model
 from tests.default_types import CODES
 
 TOPIC = "events"
@@ -69,7 +70,7 @@ def small_models() -> list[Model]:
         Popularity(half_lives_s=(60.0, 3600.0)),
         ImplicitMF(n_factors=4, n_negatives=3, recent_share=0.7, n_recent_items=32, seed=3),
         DecayedFeatures([ITEM_RATE, USER_CLICKS, ITEM_RECENCY]),
-        UserImpressions(length=6),
+        UserImpressions(event_type=IMPRESSION, length=6),
     ]
 
 

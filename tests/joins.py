@@ -10,7 +10,7 @@ import numpy as np
 from streamer.learner.join.answers import DecidedBatch, FeedbackBatch
 from streamer.learner.join.join import Cursor, Join, JoinSettings
 from streamer.learner.join.shown import Shown
-from streamer_models.bandits.examples import Examples
+from streamer_models.state.inputs import Examples
 
 START_MS = 1_700_000_000_000
 SETTINGS = JoinSettings(

@@ -20,6 +20,7 @@ from streamer.config import (
 )
 from streamer.config.section import Section
 from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
+from streamer.events.types import IMPRESSION
 from streamer.model_set import decayed_features
 from streamer.protocols import Checkpoint, Entry, Layout, Schedule
 from streamer.ranking.columns import feature_names
@@ -36,15 +37,15 @@ from streamer.store.memory import MemoryStore
 from streamer.telemetry import ScorerMetrics
 from streamer.windows.latest import LatestFeatures
 from streamer_models.bandits.bandit import Bandit
-from streamer_models.bandits.examples import Examples
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.history import UserHistory
-from streamer_models.counters.impressions import Impressions, UserImpressions
+from streamer_models.counters.impressions import UserImpressions
 from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.mf import ImplicitMF
 from streamer_models.state.ingest import Feedback, learn_feedback
+from streamer_models.state.inputs import Events, Examples, Inputs, ShownItems
+from streamer_models.state.model import Model, learn
 from streamer_models.state.partition import Bounds, PartitionState, all_specs
-from streamer_models.state.protocols import Model
 from streamer_models.state.shared import SharedState
 
 HOUR_MS = 3_600_000
@@ -136,18 +137,23 @@ class Partitions:
         features[:, 0] = 1.0
         for row, each in zip(features, shown, strict=True):
             row[: len(each.features)] = each.features
-        bandit.show(items, offsets, ts_ms, state)
         rewards = (np.array([each.before for each in shown]), np.array([e.reward for e in shown]))
-        bandit.learn_examples(Examples(offsets, ts_ms, items, features, *rewards), state)
+        inputs = Inputs(
+            shown=ShownItems(offsets, ts_ms, items),
+            examples=Examples(offsets, ts_ms, items, features, *rewards),
+        )
+        learn(self.models, inputs, state)
         state.watermark_ms = max(state.watermark_ms, int(ts_ms.max()))
         return self._commit(partition, self.offsets[partition] + 1, n, START_MS)
 
     def impress(self, partition: int, user: str, items: Sequence[str]) -> Entry:
         """Tell that a user was shown items, and commit it."""
-        model = next(model for model in self.models if isinstance(model, UserImpressions))
         n, start = len(items), self.offsets[partition]
         offsets = np.arange(start, start + n, dtype=np.int64)
-        model.show(Impressions(offsets, [user] * n, items), self.states[partition])
+        types = np.full(n, IMPRESSION, dtype=np.int8)
+        ts_ms, values = np.full(n, START_MS), np.full(n, np.nan)
+        events = Events(offsets, ts_ms, types, values, [user] * n, items, [""] * n)
+        learn(self.models, Inputs(events=events), self.states[partition])
         return self._commit(partition, start + n, n, START_MS)
 
     def _commit(self, partition: int, to_offset: int, n_events: int, published_ms: int) -> Entry:
@@ -230,7 +236,11 @@ class Shop:
         fading = decayed_features(self.config)
         models = small_models(bandit=bandit_of(self.config))
         models += [DecayedFeatures(fading)] if fading else []
-        models += [UserImpressions(length=bandit.impressions)] if bandit.impressions else []
+        models += (
+            [UserImpressions(event_type=IMPRESSION, length=bandit.impressions)]
+            if bandit.impressions
+            else []
+        )
         self.learned = learned or Partitions(1, models=models)
         metrics = ScorerMetrics(CollectorRegistry())
         self.catalogue = Catalogue(metrics=metrics)

@@ -77,7 +77,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     require_broker(config)
     collect_garbage_rarely()
     models = build_models(config)
-    compile_kernels(models)
+    compile_kernels(models, config)
     _check_topics(config)
     settings = learner_settings(config)
     registry = CollectorRegistry()
@@ -147,7 +147,7 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
     """Answer requests until SIGTERM or SIGINT; ``alone`` as for :func:`run_learner`."""
     require_broker(config)
     models = build_models(config)
-    compile_kernels(models)
+    compile_kernels(models, config)
     _check_topics(config)
     requests = config.topics.topic("requests")
     items = config.topics.topic("items")

@@ -11,16 +11,13 @@ from numpy.typing import NDArray
 from streamer.events import EventColumns, EventTypes
 from streamer.events.decoding import Rejected
 from streamer.events.event_columns import decode_events
-from streamer.events.types import IMPRESSION
 from streamer.learner.dedup import DedupWindow
 from streamer.learner.join.answers import FeedbackBatch, answers
 from streamer.learner.join.join import JoinSettings
 from streamer.protocols import MessageBatch
-from streamer_models.counters.decayed_counting import CountedEvents
-from streamer_models.counters.decayed_features import DecayedFeatures
-from streamer_models.counters.impressions import Impressions
 from streamer_models.state.id_column import IdColumn
 from streamer_models.state.ingest import Feedback
+from streamer_models.state.inputs import Events
 
 _SURFACE_MAX = 256
 
@@ -34,22 +31,19 @@ class DecodedBatch:
 
     Attributes
     ----------
-    rejected
-        Bad messages; ``index`` is the position in the batch.
+    events
+        Events of all types but for repeated ones.
     answers
         The events that may answer a decision; None where none are joined.
-    counted
-        The events that fading features count; None where there are no such features.
-    impressions
-        The items that users were shown; None where nobody wants to know.
+    rejected
+        Bad messages; ``index`` is the position in the batch.
     n_duplicates, n_unrewarded
         Events that give no feedback: repeated ids, and types without a reward (impressions).
     """
 
     feedback: Feedback
+    events: Events
     answers: FeedbackBatch | None
-    counted: CountedEvents | None
-    impressions: Impressions | None
     rejected: list[Rejected]
     n_duplicates: int
     n_unrewarded: int
@@ -62,8 +56,6 @@ def decode_batch(
     dedup: DedupWindow,
     rewards: RewardFunction,
     join: JoinSettings | None = None,
-    features: DecayedFeatures | None = None,
-    with_impressions: bool = False,
 ) -> DecodedBatch:
     """Decode a batch; the duplicate window moves on by it."""
     columns, rejected = decode_events(batch.values, batch.publish_ms, types)
@@ -91,47 +83,30 @@ def decode_batch(
             to_offset=int(batch.offsets[-1]) + 1,
             match_without_request=join.match_without_request,
         )
-    counted = None
-    if features is not None:
-        counted = _counted(columns, offsets, fresh, batch.publish_ms, features)
     return DecodedBatch(
         feedback,
+        _events(columns.take(fresh), offsets[fresh], batch.publish_ms),
         answering,
-        counted,
-        _impressions(columns, offsets, fresh) if with_impressions else None,
         rejected,
         len(fresh) - n_fresh,
         n_fresh - len(feedback),
     )
 
 
-def _impressions(
-    columns: EventColumns, offsets: NDArray[np.int64], fresh: NDArray[np.bool_]
-) -> Impressions:
-    shown = fresh & (columns.types == IMPRESSION)
-    kept = columns.take(shown)
-    return Impressions(offsets[shown], kept.user_ids, kept.item_ids)
-
-
-def _counted(
-    columns: EventColumns,
-    offsets: NDArray[np.int64],
-    fresh: NDArray[np.bool_],
-    publish_ms: NDArray[np.int64],
-    features: DecayedFeatures,
-) -> CountedEvents:
-    """The events of types that count, at their own time; at that of their publication where a clock
-    ran ahead: what comes from far ahead would outweigh everything until then."""
-    counts = fresh & features.counts_any[columns.types]
-    kept = columns.take(counts)
-    published = publish_ms[kept.index]
-    ids = {"user": kept.user_ids, "item": kept.item_ids, "surface": _short(kept.surfaces)}
-    return CountedEvents(
-        offsets=offsets[counts],
-        ts_ms=np.where(published >= 0, np.minimum(kept.ts_ms, published), kept.ts_ms),
-        types=kept.types,
-        values=kept.values,
-        ids={entity: ids[entity] for entity in features.entities},
+def _events(
+    fresh: EventColumns, offsets: NDArray[np.int64], publish_ms: NDArray[np.int64]
+) -> Events:
+    """Events at their own time; at that of their publication where a clock ran ahead: what comes
+    from far ahead would outweigh everything until then."""
+    published = publish_ms[fresh.index]
+    return Events(
+        offsets=offsets,
+        ts_ms=np.where(published >= 0, np.minimum(fresh.ts_ms, published), fresh.ts_ms),
+        types=fresh.types,
+        values=fresh.values,
+        user_ids=fresh.user_ids,
+        item_ids=fresh.item_ids,
+        surfaces=_short(fresh.surfaces),
     )
 
 

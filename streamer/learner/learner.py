@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import LearningError, StoreUnavailable
+from streamer.learner.backlog import Backlog
 from streamer.learner.batch import RewardFunction
-from streamer.learner.inputs import Inputs
 from streamer.learner.join.join import Join
 from streamer.learner.pipeline import CommitPipeline
 from streamer.learner.settings import LearnerCounts, LearnerSettings
@@ -30,8 +30,8 @@ from streamer.protocols import (
     PartitionImage,
     Schedule,
 )
+from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.protocols import Model
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import Change
 
@@ -51,7 +51,7 @@ class _Owned:
     """One partition this learner owns."""
 
     learner: PartitionLearner
-    inputs: Inputs
+    backlog: Backlog
     version: int
     committed_offsets: dict[str, int]
     checkpoint_due_ms: int
@@ -165,7 +165,7 @@ class Learner:
         entry_bytes = [entry.change.n_bytes for entry in image.entries]
         return _Owned(
             learner=learner,
-            inputs=Inputs(learner.next_offsets, learner.reread_from(), ahead_max_ms=ahead_max_ms),
+            backlog=Backlog(learner.next_offsets, learner.reread_from(), ahead_max_ms=ahead_max_ms),
             version=image.version,
             committed_offsets=dict(learner.next_offsets),
             checkpoint_due_ms=self._checkpoint_due_ms(),
@@ -206,7 +206,7 @@ class Learner:
     @property
     def waiting(self) -> set[tuple[str, int]]:
         """(topic, partition) of which no more is to be read until others have caught up."""
-        return {(topic, p) for p, owned in self._owned.items() for topic in owned.inputs.waiting}
+        return {(topic, p) for p, owned in self._owned.items() for topic in owned.backlog.waiting}
 
     @property
     def n_open(self) -> int:
@@ -237,7 +237,7 @@ class Learner:
         ----------
         lag
             (topic, partition) → messages known to wait at the broker; absent: none. While there
-            are more to read, what is ahead of them waits: see :class:`Inputs`.
+            are more to read, what is ahead of them waits: see :class:`Backlog`.
 
         Raises
         ------
@@ -255,19 +255,19 @@ class Learner:
         for batch in batches:
             owned = self._owned.get(batch.partition)
             if owned is not None and len(batch):
-                known = owned.inputs.put(batch)
+                known = owned.backlog.put(batch)
                 if known is not None:
                     owned.learner.reread(known)
         for partition, owned in self._owned.items():
             waiting = {topic: lag.get((topic, partition), 0) for topic in self._settings.topics}
-            inputs = owned.inputs.ready(waiting)
-            if inputs:
-                factor = self._rate_factor(len(inputs.get(self._settings.topic, ())))
-                for step in owned.learner.learn(inputs, rate_factor=factor):
-                    self._commit(owned, inputs, step, factor)
+            read = owned.backlog.ready(waiting)
+            if read:
+                factor = self._rate_factor(len(read.get(self._settings.topic, ())))
+                for step in owned.learner.learn(read, rate_factor=factor):
+                    self._commit(owned, read, step, factor)
 
     def _commit(
-        self, owned: _Owned, inputs: Mapping[str, MessageBatch], step: Step, rate_factor: float
+        self, owned: _Owned, read: Mapping[str, MessageBatch], step: Step, rate_factor: float
     ) -> None:
         """Commit what a step changed.
 
@@ -284,7 +284,7 @@ class Learner:
         change = owned.state.collect()  # (2)
         _check_finite(change, partition, step)
         merged = seen | {entry.partition: entry.version for entry in others}
-        events = _between(inputs.get(self._settings.topic), step.offsets[self._settings.topic])
+        events = _between(read.get(self._settings.topic), step.offsets[self._settings.topic])
         entry = Entry(
             partition=partition,
             schedule=Schedule(

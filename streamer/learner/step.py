@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import zip_longest
 
 import numpy as np
@@ -14,20 +14,28 @@ from streamer.learner.dedup import DedupWindow
 from streamer.learner.join.answers import DecidedBatch, FeedbackBatch, decode_decisions
 from streamer.learner.join.counts import JoinCounts
 from streamer.learner.join.join import Cursor, Join
+from streamer.learner.join.shown import Shown
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.protocols import MessageBatch
-from streamer_models.bandits.bandit import Bandit
-from streamer_models.counters.decayed_counting import Counting
-from streamer_models.counters.decayed_features import DecayedFeatures
-from streamer_models.counters.impressions import UserImpressions
-from streamer_models.state.ingest import Feedback, Segment, learn_feedback
+from streamer_models.state.ingest import Feedback, Segment, event_parts
+from streamer_models.state.inputs import (
+    NO_EVENTS,
+    NO_EXAMPLES,
+    NO_FEEDBACK,
+    NOTHING_SHOWN,
+    Events,
+    Examples,
+    Inputs,
+    ShownItems,
+)
+from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.protocols import Model, model_of
+from streamer_models.state.table import ARM
 
 DeadLetter = Callable[[MessageBatch, Sequence[Rejected]], None]
 """Puts rejected messages where they are kept; returns when they are safe."""
 
-Inputs = Mapping[str, MessageBatch]
+Read = Mapping[str, MessageBatch]
 """Topic → what was read of a partition of it."""
 
 
@@ -36,6 +44,25 @@ class Step:
     """What has been learned and waits to be collected: a half-open range of each topic."""
 
     offsets: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _EventsPart:
+    """A range of the events topic that one step takes.
+
+    Attributes
+    ----------
+    segment
+        Its feedback by slots.
+    events
+        All its events.
+    answers
+        Those that may answer a decision; None where none are joined.
+    """
+
+    segment: Segment
+    events: Events
+    answers: FeedbackBatch | None
 
 
 class PartitionLearner:
@@ -72,10 +99,7 @@ class PartitionLearner:
         self._rewards = rewards
         self._counts = counts
         self._dead_letter = dead_letter
-        self._bandit = model_of(models, Bandit)
-        self._features = model_of(models, DecayedFeatures)
-        self._impressions = model_of(models, UserImpressions)
-        self._start = self._cursor()
+        self._start = Cursor(*state.cursor)
         self.join = None if settings.join is None else Join(settings.join, self._start)
 
     def reread_from(self) -> dict[str, int]:
@@ -83,19 +107,12 @@ class PartitionLearner:
         events = self.next_offsets[self._settings.topic]
         if self._settings.join is None:
             return {self._settings.topic: max(0, events - self._settings.dedup_window)}
-        cursor = self._cursor()
+        cursor = Cursor(*self.state.cursor)
         events = min(events, cursor.events_from)
         return {
             self._settings.topic: max(0, events - self._settings.dedup_window),
             self._settings.join.topic: cursor.decisions_from,
         }
-
-    def _cursor(self) -> Cursor:
-        """Of the joins, as it was last kept."""
-        if self._settings.join is None:
-            return Cursor()
-        assert self._bandit is not None, "decisions are joined for a bandit"
-        return Cursor(*self._bandit.cursor(self.state))
 
     def reread(self, batch: MessageBatch) -> None:
         """Take messages that are learned already, and restore the windows by them."""
@@ -117,7 +134,7 @@ class PartitionLearner:
             self.join.take(decided, answered)
             self.join.counts = self._counts.join
 
-    def learn(self, inputs: Inputs, *, rate_factor: float = 1.0) -> Iterator[Step]:
+    def learn(self, read: Read, *, rate_factor: float = 1.0) -> Iterator[Step]:
         """Learn new messages; after each step the caller collects what it changed.
 
         Whatever a step took lies in its ranges of offsets, so that a step which is committed needs
@@ -128,72 +145,71 @@ class PartitionLearner:
         rate_factor
             What learning rates are multiplied by; to be recorded with the commit.
         """
+        topic = self._settings.topic
+        decided = self._decided(read)
+        decoded = self._decoded(read.get(topic))
+        events_to = _end(read.get(topic), self.next_offsets[topic])
+        parts = self._events_parts(decoded, events_to, rate_factor)
+        for part, decisions in zip_longest(parts, self._decisions_parts(decided)):
+            yield self._learn_step(part, decisions)
+
+    def _learn_step(self, part: _EventsPart | None, decided: DecidedBatch | None) -> Step:
+        """Learn a range of the events, a range of the decisions, and what joining them taught."""
         settings, counts = self._settings, self._counts
-        decided = self._decided(inputs)
-        decoded = self._decoded(inputs.get(settings.topic))
-        answered, impressions = decoded.answers, decoded.impressions
-        events_to = _end(inputs.get(settings.topic), self.next_offsets[settings.topic])
-        segments = self._segments(decoded, events_to, rate_factor)
-        for segment, shown in zip_longest(segments, self._fitting(decided)):
-            offsets = {topic: (at, at) for topic, at in self.next_offsets.items()}
-            answers_now = None
-            if segment is not None:
-                if self._impressions is not None and impressions is not None:
-                    shown_now, impressions = impressions.until(segment.to_offset)
-                    self._impressions.show(shown_now, self.state)
-                counts.n_learned += segment.n_learned
-                counts.n_unadmitted += segment.n_unadmitted
-                offsets[settings.topic] = segment.from_offset, segment.to_offset
-                if answered is not None:
-                    answers_now, answered = answered.until(segment.to_offset)
-            if settings.join is not None:
-                self._learn_outcomes(shown, answers_now)
-                if shown is not None:
-                    topic = settings.join.topic
-                    offsets[topic] = self.next_offsets[topic], shown.to_offset
-            self.next_offsets |= {topic: end for topic, (_, end) in offsets.items()}
-            yield Step(offsets)
+        offsets = {topic: (at, at) for topic, at in self.next_offsets.items()}
+        feedback, events, answers = NO_FEEDBACK, NO_EVENTS, None
+        if part is not None:
+            segment, events, answers = part.segment, part.events, part.answers
+            feedback = segment.batch
+            counts.n_learned += len(feedback)
+            counts.n_unadmitted += segment.n_unadmitted
+            offsets[settings.topic] = segment.from_offset, segment.to_offset
+        shown, examples = NOTHING_SHOWN, NO_EXAMPLES
+        if settings.join is not None:
+            shown, examples = self._joined(decided, answers)
+            if decided is not None:
+                topic = settings.join.topic
+                offsets[topic] = self.next_offsets[topic], decided.to_offset
+        arms = self.state.ids.get(ARM)
+        n_refused = 0 if arms is None else arms.n_refused
+        inputs = Inputs(feedback=feedback, events=events, shown=shown, examples=examples)
+        learn(self._models, inputs, self.state)
+        if arms is not None:
+            counts.join.n_unadmitted += arms.n_refused - n_refused
+        self.next_offsets |= {topic: end for topic, (_, end) in offsets.items()}
+        return Step(offsets)
 
-    def _segments(
+    def _events_parts(
         self, decoded: DecodedBatch, to_offset: int, rate_factor: float
-    ) -> Iterator[Segment]:
-        """Learn and count events, having evicted what had to go before each part of them."""
-        counting = None
-        if self._features is not None and decoded.counted is not None:
-            counting = Counting(self._features, decoded.counted, self.state)
-        at, feedback = self.next_offsets[self._settings.topic], decoded.feedback
-        while True:
-            end = None if counting is None else counting.make_room()
-            end = to_offset if end is None else end
-            n = int(np.searchsorted(feedback.offsets, end))
-            for segment in learn_feedback(
-                feedback.part(0, n),
-                self.state,
-                self._models,
-                from_offset=at,
-                to_offset=end,
-                idle_expiry_ms=self._settings.idle_expiry_ms,
-                rate_factor=rate_factor,
-            ):
-                if counting is not None:
-                    counting.count(segment)
-                yield segment
-            at, feedback = end, feedback.part(n, len(feedback))
-            if at == to_offset:
-                return
+    ) -> Iterator[_EventsPart]:
+        """Events in parts between which ids are evicted."""
+        answers, answers_now = decoded.answers, None
+        for segment, events in event_parts(
+            decoded.feedback,
+            decoded.events,
+            self.state,
+            self._models,
+            from_offset=self.next_offsets[self._settings.topic],
+            to_offset=to_offset,
+            idle_expiry_ms=self._settings.idle_expiry_ms,
+            rate_factor=rate_factor,
+        ):
+            if answers is not None:
+                answers_now, answers = answers.until(segment.to_offset)
+            yield _EventsPart(segment, events, answers_now)
 
-    def _fitting(self, decided: DecidedBatch | None) -> Iterator[DecidedBatch]:
-        """Decisions in parts whose arms fit, having evicted what had to go before each part."""
+    def _decisions_parts(self, decided: DecidedBatch | None) -> Iterator[DecidedBatch]:
+        """Decisions in parts between which ids are evicted."""
         rest = decided
         while rest is not None:
-            assert self._bandit is not None
-            slates = [shown.item_ids for shown in rest.decisions]
-            part, rest = rest.split(self._bandit.make_room(slates, self.state))
+            ahead = Inputs(shown=_items(rest.decisions))
+            end = make_room(self._models, ahead, self.state)
+            part, rest = rest.until(rest.to_offset if end is None else end)
             yield part
 
-    def _decided(self, inputs: Inputs) -> DecidedBatch | None:
+    def _decided(self, read: Read) -> DecidedBatch | None:
         join = self._settings.join
-        batch = None if join is None else inputs.get(join.topic)
+        batch = None if join is None else read.get(join.topic)
         if join is None or batch is None:
             return None
         decided, rejected = decode_decisions(batch, join.feature_names)
@@ -210,8 +226,6 @@ class PartitionLearner:
             dedup=self.dedup,
             rewards=self._rewards,
             join=settings.join,
-            features=self._features,
-            with_impressions=self._impressions is not None,
         )
         self._reject(batch, decoded.rejected)
         self._counts.n_messages += len(batch)
@@ -224,30 +238,25 @@ class PartitionLearner:
             self._dead_letter(batch, rejected)
             self._counts.n_rejected += len(rejected)
 
-    def _learn_outcomes(self, decided: DecidedBatch | None, answered: FeedbackBatch | None) -> None:
-        """Join, and bring the bandit's statistics up to what is known now."""
+    def _joined(
+        self, decided: DecidedBatch | None, answers: FeedbackBatch | None
+    ) -> tuple[ShownItems, Examples]:
+        """Join, and keep from where the joins can be had again."""
         assert self.join is not None
-        assert self._bandit is not None
         self.join.counts = self._counts.join
-        joined = self.join.take(decided, answered)
-        k = [len(shown.item_ids) for shown in joined.shown]
-        self._counts.join.n_unadmitted += self._bandit.show(
-            [item_id for shown in joined.shown for item_id in shown.item_ids],
-            np.repeat(np.array([shown.offset for shown in joined.shown], dtype=np.int64), k),
-            np.repeat(np.array([shown.ts_ms for shown in joined.shown], dtype=np.int64), k),
-            self.state,
-        )
-        self._bandit.learn_examples(joined.examples, self.state)
-        cursor = self.join.cursor()
-        self._bandit.keep_cursor(
-            (
-                cursor.events_from,
-                cursor.events_watermark_ms,
-                cursor.decisions_from,
-                cursor.decisions_watermark_ms,
-            ),
-            self.state,
-        )
+        joined = self.join.take(decided, answers)
+        self.state.keep_cursor(astuple(self.join.cursor()))
+        return _items(joined.shown), joined.examples
+
+
+def _items(decisions: Sequence[Shown]) -> ShownItems:
+    """Items of decisions in columns."""
+    n_items = [len(shown.item_ids) for shown in decisions]
+    return ShownItems(
+        offsets=np.repeat(np.array([shown.offset for shown in decisions], np.int64), n_items),
+        ts_ms=np.repeat(np.array([shown.ts_ms for shown in decisions], np.int64), n_items),
+        item_ids=[item_id for shown in decisions for item_id in shown.item_ids],
+    )
 
 
 _NOTHING = DecodedBatch(
@@ -259,9 +268,8 @@ _NOTHING = DecodedBatch(
         rewards=np.zeros(0, dtype=np.float32),
         values=np.zeros(0, dtype=np.float64),
     ),
+    events=NO_EVENTS,
     answers=None,
-    counted=None,
-    impressions=None,
     rejected=[],
     n_duplicates=0,
     n_unrewarded=0,

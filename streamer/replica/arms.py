@@ -14,7 +14,7 @@ from streamer.replica.row_store import RowView
 from streamer.replica.tables import Tables
 from streamer_models.bandits.bandit import N_OUTCOMES, N_POSITIVE, N_RATES, REWARDS, Bandit
 from streamer_models.counters.popularity import Popularity
-from streamer_models.state.protocols import Model, model_of
+from streamer_models.state.model import Model, model_of
 from streamer_models.state.table import Array, Keys
 
 SHOWN, POSITIVE, REWARD = N_OUTCOMES, N_POSITIVE, REWARDS

@@ -15,9 +15,10 @@ from streamer.replica.row_store import RowView
 from streamer.replica.tables import Tables
 from streamer.windows.value_table import largest
 from streamer_models.counters.decayed_counters import WHOLE
-from streamer_models.counters.decayed_features import DecayedFeatures, Remembered
+from streamer_models.counters.decayed_features import DecayedFeatures
+from streamer_models.counters.decayed_layout import Remembered
 from streamer_models.counters.last_events import LastEvent
-from streamer_models.state.protocols import Model, model_of
+from streamer_models.state.model import Model, model_of
 from streamer_models.state.table import Keys
 
 _ANY_KEY: Keys = np.zeros(1, dtype=np.uint64)

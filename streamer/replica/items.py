@@ -13,8 +13,8 @@ from streamer.replica.factor_blocks import FactorView
 from streamer.replica.id_rows import IdView, RowsOfKeys
 from streamer.replica.tables import Tables
 from streamer_models.counters.popularity import Popularity
-from streamer_models.factorization.factors import Factorization
-from streamer_models.state.protocols import Model, first_of, model_of
+from streamer_models.factorization.factors import factorization_of
+from streamer_models.state.model import Model, model_of
 from streamer_models.state.table import ITEM, Keys, Slots
 
 COUNT, DECAYED = range(2)
@@ -47,7 +47,7 @@ class ItemView:
     def of(cls, tables: Tables, models: Sequence[Model]) -> ItemView:
         """What the models know of items in a version."""
         ids = tables.of_entity(ITEM)
-        factorization = first_of(models, Factorization)
+        factorization = factorization_of(models)
         popular = model_of(models, Popularity)
         nothing = ColumnView(ids, np.zeros((ids.n_rows, 1), dtype=np.float32), np.zeros(1))
         return cls(

@@ -8,7 +8,7 @@ from streamer.replica.columns import ColumnStore, ColumnView
 from streamer.replica.factor_blocks import FactorStore, FactorView
 from streamer.replica.id_rows import IdView
 from streamer.replica.row_store import RowStore, RowView, chunk_bits
-from streamer_models.state.protocols import Model
+from streamer_models.state.model import Model
 from streamer_models.state.readable import Readable, ReadFactors, ReadRows
 from streamer_models.state.shared_ids import SharedIds
 from streamer_models.state.table import ID_ENTITIES, Array, Keys, Merge, Slots, TableSpec

@@ -14,7 +14,7 @@ from streamer.replica.freshness import FreshnessWindow
 from streamer.replica.merged_state import MergedState
 from streamer.replica.version import Version, version_name
 from streamer.telemetry import ScorerMetrics
-from streamer_models.state.protocols import Model
+from streamer_models.state.model import Model
 
 log = logging.getLogger(__name__)
 

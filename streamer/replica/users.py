@@ -13,9 +13,9 @@ from streamer.replica.row_store import RowView
 from streamer.replica.tables import Tables
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
-from streamer_models.factorization.factors import Factorization
+from streamer_models.factorization.factors import factorization_of
 from streamer_models.state.id_table import META_LAST_TS, IdTable
-from streamer_models.state.protocols import Model, first_of, model_of
+from streamer_models.state.model import Model, model_of
 from streamer_models.state.table import USER, Array, Keys, recent_keys
 
 _META = IdTable.readable(USER)
@@ -39,7 +39,7 @@ class UserView:
     @classmethod
     def of(cls, tables: Tables, models: Sequence[Model]) -> UserView:
         """What the models know of users in a version."""
-        factorization = first_of(models, Factorization)
+        factorization = factorization_of(models)
         history = model_of(models, UserHistory)
         impressions = model_of(models, UserImpressions)
         return cls(

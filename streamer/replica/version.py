@@ -12,7 +12,7 @@ from streamer.replica.decayed_features import DecayedView
 from streamer.replica.items import ItemView
 from streamer.replica.tables import Tables
 from streamer.replica.users import UserView
-from streamer_models.state.protocols import Model, model_of
+from streamer_models.state.model import Model, model_of
 
 K = TypeVar("K", bound=Model)
 

@@ -32,7 +32,7 @@ from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.policy.policies import SlatePolicy
 from streamer.telemetry import ScorerMetrics, show_lag
 from streamer.windows.latest import FeaturesReader, LatestFeatures
-from streamer_models.state.protocols import Model
+from streamer_models.state.model import Model
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from streamer.learner.learner import load_image
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.learner.step import PartitionLearner
 from streamer.protocols import Entry, MessageBatch, ParameterStore, PartitionImage, Schedule
+from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.protocols import Model
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import Change, Keys, Merge
 

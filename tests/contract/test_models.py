@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import permutations
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from streamer.config import load_config
+from streamer.events.types import IMPRESSION
+from streamer.model_set import build_models
+from streamer.testing import MODEL_CHECKS, ModelCheck, NewModels, check_model
+from streamer.testing.contents import snapshot
+from streamer.testing.model_checks import wildly_learned
+from streamer.testing.streams import LARGE, SMALL, learn_stream, made_up, new_state
+from streamer_models.bandits.bandit import Bandit
+from streamer_models.counters.decayed_counters import DecayedFeature
+from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.history import UserHistory
+from streamer_models.counters.impressions import UserImpressions
+from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.factorization.mf import ImplicitMF, item_scores
-from streamer_models.state.ingest import Feedback
-from streamer_models.state.partition import Bounds
-from streamer_models.state.protocols import Model
+from streamer_models.state.inputs import Inputs
+from streamer_models.state.model import Model
+from streamer_models.state.partition import PartitionState
 from streamer_models.state.shared import SharedState
-from streamer_models.state.table import Change, Merge, recent_keys
-from tests.learning import (
-    LARGE,
-    SMALL,
-    Stored,
-    learn,
-    learn_in_batches,
-    merged_by_hand,
-    new_state,
-    shared_snapshot,
-    snapshot,
-    stream,
-)
+from streamer_models.state.table import Merge, TableSpec, recent_keys
+from tests.default_types import CODES
 
-Factory = Callable[[], list[Model]]
+N_FEATURES = 3
+CLICK, LIKE = CODES["click"], CODES["like"]
 
 
 def _mf(loss: str, *, regularization: float = 0.0) -> ImplicitMF:
@@ -44,101 +45,99 @@ def _mf(loss: str, *, regularization: float = 0.0) -> ImplicitMF:
     )
 
 
-FACTORIES: dict[str, Factory] = {
-    "history": lambda: [UserHistory(length=5)],
-    "popularity": lambda: [Popularity(half_lives_s=(60, 3_600, 86_400))],
-    "bpr": lambda: [_mf("bpr")],
-    "logistic": lambda: [_mf("logistic", regularization=0.01)],
-    "softmax": lambda: [_mf("softmax")],
-    "biased_mf": lambda: [BiasedMF(n_factors=5)],
+def _bandit(half_life_s: float = 0.0) -> Bandit:
+    return Bandit(
+        n_features=N_FEATURES,
+        half_lives_s=(600.0, 86_400.0),
+        half_life_s=half_life_s,
+        per_arm=True,
+    )
+
+
+def _decayed() -> DecayedFeatures:
+    def rate(entity: str) -> DecayedFeature:
+        return DecayedFeature(
+            name=f"{entity}_rate",
+            entity=entity,
+            numerator=(CLICK, LIKE),
+            denominator=(IMPRESSION,),
+            half_life_ms=600_000,
+            smoothing=3.0,
+        )
+
+    return DecayedFeatures(
+        [
+            *map(rate, ("user", "item", "surface")),
+            DecayedFeature(
+                name="spent",
+                entity="user",
+                numerator=(CLICK,),
+                sums_values=True,
+                half_life_ms=9_000,
+            ),
+            LastEvent(name="recency", entity="item", types=(CLICK, LIKE)),
+            LastEvent(name="overall", entity="global", types=(CLICK,)),
+        ]
+    )
+
+
+MODELS: dict[str, NewModels] = {
+    "history": lambda: UserHistory(length=5),
+    "popularity": lambda: Popularity(half_lives_s=(60, 3_600, 86_400)),
+    "bpr": lambda: _mf("bpr"),
+    "logistic": lambda: _mf("logistic", regularization=0.01),
+    "softmax": lambda: _mf("softmax"),
+    "biased_mf": lambda: BiasedMF(n_factors=5),
+    "bandit": _bandit,
+    "fading_bandit": lambda: _bandit(half_life_s=3_600.0),
+    "impressions": lambda: UserImpressions(event_type=IMPRESSION, length=4),
+    "decayed_features": _decayed,
     "all": lambda: [
         UserHistory(length=5),
         Popularity(half_lives_s=(60, 3_600)),
         _mf("bpr"),
         BiasedMF(n_factors=5),
+        _bandit(),
+        UserImpressions(event_type=IMPRESSION, length=4),
+        _decayed(),
     ],
 }
 
-every_model = pytest.mark.parametrize("factory", FACTORIES.values(), ids=list(FACTORIES))
+
+@pytest.mark.parametrize("new_models", MODELS.values(), ids=list(MODELS))
+@pytest.mark.parametrize("check", MODEL_CHECKS, ids=lambda check: check.__name__)
+def test_every_model_keeps_the_contract(check: ModelCheck, new_models: NewModels) -> None:
+    check(new_models, n_features=N_FEATURES)
 
 
-@every_model
-def test_seeded_runs_are_bit_identical(factory: Factory) -> None:
-    feedback = stream(600, seed=1)
-    runs = []
-    for _ in range(2):
-        models = factory()
-        state = new_state(models)
-        learn(feedback, state, models)
-        runs.append(snapshot(state))
-    assert runs[0] == runs[1]
-    assert all(runs[0][spec.name] for model in models for spec in model.tables())
+def test_every_model_of_a_learner_is_in_the_suite() -> None:
+    configured = {
+        type(model)
+        for flags in ({"learner.model": "implicit"}, {"learner.model": "explicit"})
+        for model in build_models(load_config(env={}, flags=flags))
+    }
+    assert configured <= {type(model) for model in _all()}
+    assert len(configured) == 7
 
 
-@every_model
-@pytest.mark.parametrize("bounds", [SMALL, LARGE], ids=["evicting", "roomy"])
-def test_batches_may_end_anywhere(factory: Factory, bounds: Bounds) -> None:
-    """One batch, one by one, and at random places, to the bit, evictions included."""
-    feedback = stream(1_000, seed=2)
-    rng = np.random.default_rng(3)
-    splits: list[Sequence[int]] = [
-        (),
-        range(1, len(feedback)),
-        *(np.sort(rng.integers(0, len(feedback), n)).tolist() for n in (3, 20, 100)),
-    ]
-    seen = []
-    for cuts in splits:
-        models = factory()
-        state = new_state(models, bounds=bounds)
-        learn_in_batches(feedback, state, models, cuts)
-        seen.append(snapshot(state))
-    assert (state.items.n_evicted > 100) == (bounds is SMALL)
-    assert all(run == seen[0] for run in seen)
+def test_streams_evict_ids_of_every_entity() -> None:
+    models = _all()
+    state = new_state(models, bounds=SMALL)
+    learn_stream(made_up(1_000, seed=2, n_features=N_FEATURES), state, models)
+    assert {entity for entity, ids in state.ids.items() if ids.n_evicted < 50} == set()
 
 
-@every_model
-def test_a_reload_in_the_middle_changes_nothing(factory: Factory) -> None:
-    """From checkpoints alone, and from a checkpoint with the changes committed after it."""
-    feedback = stream(1_000, seed=4)
-    models = factory()
-    whole = new_state(models)
-    learn(feedback, whole, models)
-
-    stored = Stored()
-    state = new_state(models)
-    for start, end in ((0, 150), (150, 151), (151, 480), (480, 700)):
-        changes = learn(feedback, state, models, start=start, end=end)
-        loaded = stored.load(new_state(models))
-        for change in changes:
-            loaded.apply(change)
-        assert snapshot(loaded) == snapshot(state)
-        loaded.watermark_ms = state.watermark_ms
-        # What was replayed is as dirty as what was learned: both checkpoint to the same rows.
-        state = loaded
-        stored.checkpoint(state)
-        assert snapshot(stored.load(new_state(models))) == snapshot(state)
-        state = stored.load(new_state(models))
-    learn(feedback, state, models, start=700)
-    assert snapshot(state) == snapshot(whole)
-
-
-@every_model
-def test_inputs_are_not_written_to(factory: Factory) -> None:
-    feedback = stream(300, seed=5)
-    again = stream(300, seed=5)
-    models = factory()
-    learn(feedback, new_state(models), models)
-    for column in ("offsets", "ts_ms", "rewards", "values"):
-        np.testing.assert_array_equal(getattr(feedback, column), getattr(again, column))
-    assert feedback.user_ids == again.user_ids
-    assert feedback.item_ids == again.item_ids
+def _all() -> list[Model]:
+    made = MODELS["all"]()
+    assert not isinstance(made, Model)
+    return list(made)
 
 
 def test_prediction_changes_nothing_and_adds_no_ids() -> None:
-    models = FACTORIES["all"]()
+    models = _all()
     state = new_state(models, bounds=LARGE)
-    feedback = stream(300, seed=6)
-    learn(feedback, state, models)
+    stream = made_up(300, seed=6, n_features=N_FEATURES)
+    learn_stream(stream, state, models)
     before = snapshot(state)
     own, merged = state.own, state.shared.tables
     factors, biases = ImplicitMF.item_arrays(merged["item_factors"].values)
@@ -155,134 +154,124 @@ def test_prediction_changes_nothing_and_adds_no_ids() -> None:
     totals = merged["rating_totals"].values[0]
     assert np.isfinite(BiasedMF.predict(users, items, totals)).all()
     Popularity(half_lives_s=(60, 3_600)).trending(
-        merged["item_popularity"].values, int(feedback.ts_ms[-1])
+        merged["item_popularity"].values, int(stream.events.ts_ms[-1])
     )
     recent_keys(own["user_history"].values[known])
     assert snapshot(state) == before
 
 
-@every_model
-def test_contributions_merge_in_any_order(factory: Factory) -> None:
-    """A learner's merged rows = initial values + what each partition contributed."""
-    models = factory()
-    shared = SharedState(models)
-    states = [new_state(models, shared=shared, bounds=LARGE, partition=p) for p in range(3)]
-    streams = [stream(300, seed=10 + p) for p in range(3)]
-    logs: list[tuple[int, int, list[Change]]] = []
-    for start in range(0, 300, 50):
-        for p, state in enumerate(states):
-            changes = learn(streams[p], state, models, start=start, end=start + 50)
-            logs.append((start, p, changes))
-    merged = shared_snapshot(shared)
-    assert merged == merged_by_hand(models, states)
-    for order in permutations(range(3)):
-        loaded = SharedState(models)
-        for p in order:
-            stored = Stored()
-            fresh = new_state(models, shared=loaded, bounds=LARGE, partition=p)
-            for _, _, changes in (log for log in logs if log[1] == p):
-                for change in changes:
-                    fresh.apply(change)
-            stored.checkpoint(fresh)
-        assert shared_snapshot(loaded) == merged
-    # A follower reads the same logs, each in its order, but interleaved otherwise.
-    follower = SharedState(models)
-    for _, _, changes in sorted(logs, key=lambda log: (log[1], log[0])):
-        for change in changes:
-            follower.apply(change)
-    assert shared_snapshot(follower) == merged
-
-
-@every_model
-def test_three_partitions_that_evict_agree_with_their_logs(factory: Factory) -> None:
-    models = factory()
-    shared = SharedState(models)
-    states = [new_state(models, shared=shared, partition=p) for p in range(3)]
-    streams = [stream(400, seed=20 + p) for p in range(3)]
-    follower = SharedState(models)
-    for start in range(0, 400, 80):
-        for p, state in enumerate(states):
-            for change in learn(streams[p], state, models, start=start, end=start + 80):
-                follower.apply(change)
-    assert min(state.items.n_evicted for state in states) > 50
-    assert shared_snapshot(follower) == shared_snapshot(shared)
-    summed = merged_by_hand(models, states)
-    for name, rows in shared_snapshot(shared).items():
-        # Cells of decayed counters keep the epoch of what was withdrawn from them.
-        if shared.tables[name.removeprefix("merged ")].spec.merge is Merge.SUM:
-            assert rows == summed[name]
-
-
-@every_model
-def test_evicting_everything_restores_initial_values(factory: Factory) -> None:
-    models = factory()
-    state = new_state(models, bounds=LARGE)
-    learn(stream(500, seed=7), state, models)
-    keys = state.items.keys[state.items.live_slots()]
-    state.shared.acquire("item", keys)  # another partition has them, and contributed nothing
-    state.evict("item", state.items.live_slots())
-    state.evict("user", state.users.live_slots())
-    for model in models:
-        for spec in model.tables():
-            if not spec.shared or spec.entity != "item":
-                continue
-            values = state.shared.tables[spec.name].values[state.shared.item_map.find(keys)]
-            if spec.merge is Merge.DECAYED:
-                values = values[:, 1::2]  # no mantissa is left, whatever its epoch
-            initial = model.initial(spec.name, keys)
-            np.testing.assert_array_equal(values, 0 if initial is None else initial)
-    assert len(state.users) == len(state.items) == 0
-    assert state.users.n_slots == state.items.n_slots == 0
-
-
-@every_model
-def test_finite_after_many_wild_updates(factory: Factory) -> None:
-    n = 100_000
-    calm = stream(n, seed=8, n_users=20, n_items=20)
-    rng = np.random.default_rng(9)
-    wild = Feedback(
-        calm.offsets,
-        calm.ts_ms,
-        calm.user_ids,
-        calm.item_ids,
-        np.float32(10.0 ** rng.uniform(-3, 6, n)) * np.sign(calm.rewards),
-        calm.values * 10_000,
-    )
-    models = factory()
-    state = new_state(models, bounds=LARGE)
-    learn(wild, state, models)
-    for table in (*state.own.values(), *state.shared.tables.values()):
-        assert np.isfinite(table.values).all(), table.spec.name
-    for name in ("item_factors", "item_rating_factors"):
-        if name in state.shared.tables:
-            largest = np.abs(state.shared.tables[name].values.astype(np.int64)).max()
+@pytest.mark.parametrize("name", ["bpr", "logistic", "softmax", "biased_mf", "popularity"])
+def test_fixed_point_stays_in_range_after_wild_updates(name: str) -> None:
+    state = wildly_learned(MODELS[name])
+    for table in ("item_factors", "item_rating_factors"):
+        if table in state.shared.tables:
+            largest = np.abs(state.shared.tables[table].values.astype(np.int64)).max()
             assert 0 < largest <= 64 << 24
-    for name in ("item_adagrad", "item_popularity"):
-        if name in state.shared.tables:
-            assert state.shared.tables[name].values.min() >= 0  # nothing wrapped around
+    for table in ("item_adagrad", "item_popularity"):
+        if table in state.shared.tables:
+            assert state.shared.tables[table].values.min() >= 0  # nothing wrapped around
 
 
-@every_model
-def test_bounds_hold(factory: Factory) -> None:
-    models = factory()
-    state = new_state(models)
-    learn(stream(3_000, seed=11, n_users=500, n_items=2_000), state, models)
-    assert len(state.users) <= SMALL.users_max
-    assert len(state.items) <= SMALL.items_max
-    rows_max = {"user": SMALL.users_max, "item": SMALL.items_max}
-    for table in (*state.own.values(), *state.contributions.values()):
-        if table.spec.entity in rows_max:
-            assert len(table) <= rows_max[table.spec.entity], table.spec.name
-    assert state.shared.n_items == len(state.items)
-    assert all(len(table) <= max(256, SMALL.items_max) for table in state.shared.tables.values())
+# --- broken models: the suite says what is wrong --------------------------------------------------
 
 
-@every_model
-def test_rescaling_by_nothing_changes_nothing(factory: Factory) -> None:
-    models = factory()
-    state = new_state(models, bounds=LARGE)
-    learn(stream(300, seed=12), state, models)
-    before = snapshot(state)
-    for model in models:
-        model.rescale(state.shared, [])
-    assert snapshot(state) == before
+class Likes(Model):
+    """Counts likes by user and by item: right, and the least that a model has to write."""
+
+    def tables(self) -> Sequence[TableSpec]:
+        return (
+            TableSpec("user_likes", "user", Merge.REPLACE, "i8", 1),
+            TableSpec("item_likes", "item", Merge.SUM, "i8", 1),
+        )
+
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
+        liked = inputs.feedback.rewards > 0
+        for table, slots in (
+            (state.own["user_likes"], inputs.feedback.user_slots[liked]),
+            (state.contributions["item_likes"], inputs.feedback.item_slots[liked]),
+        ):
+            table.touch(slots)
+            np.add.at(table.values[:, 0], slots, 1)
+
+
+class Untouched(Likes):
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
+        super().learn(inputs, state, shared)
+        slots = inputs.feedback.user_slots
+        state.own["user_likes"].values[slots] += 1
+
+
+class Remembering(Likes):
+    n_learned = 0
+
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
+        super().learn(inputs, state, shared)
+        self.n_learned += len(inputs.feedback)
+        slots = inputs.feedback.user_slots
+        state.own["user_likes"].touch(slots)
+        state.own["user_likes"].values[slots] = self.n_learned
+
+
+class ByBatch(Likes):
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
+        super().learn(inputs, state, shared)
+        slots = inputs.feedback.user_slots
+        state.own["user_likes"].touch(slots)
+        state.own["user_likes"].values[slots] += len(slots)
+
+
+class Writing(Likes):
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
+        super().learn(inputs, state, shared)
+        inputs.feedback.rewards[:] = 1.0
+        inputs.events.values[:] = 0.0
+
+
+class Floating(Likes):
+    def tables(self) -> Sequence[TableSpec]:
+        user, item = super().tables()
+        return user, TableSpec(item.name, item.entity, item.merge, "f4", 1)
+
+
+class Useless(Likes):
+    def tables(self) -> Sequence[TableSpec]:
+        return *super().tables(), TableSpec("unused", "item", Merge.SUM, "i8", 1)
+
+
+class Restless(Likes):
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
+        super().learn(inputs, state, shared)
+        state.own["user_likes"].touch(state.users.live_slots())
+
+
+class Shrinking(Likes):
+    def rescale(self, shared: SharedState, others: object) -> None:
+        shared.tables["item_likes"].values //= 2
+
+
+@pytest.mark.parametrize("check", MODEL_CHECKS, ids=lambda check: check.__name__)
+def test_the_least_that_a_model_writes_is_enough(check: ModelCheck) -> None:
+    check(Likes)
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        (Untouched, "touch"),
+        (Remembering, "must learn the same again"),
+        (ByBatch, "batches .* must teach what one does"),
+        (Writing, "inputs must not be written to: feedback.rewards"),
+        (Floating, "table item_likes: .* merge exactly as integers"),
+        (Useless, "table unused: 600 events of all types taught nothing"),
+        (Restless, "learning nothing must change nothing"),
+        (Shrinking, "rescale"),
+    ],
+)
+def test_a_broken_model_is_told_the_rule(broken: type[Model], complaint: str) -> None:
+    with pytest.raises(AssertionError, match=complaint):
+        check_model(broken)
+
+
+def test_tables_of_one_name_are_refused() -> None:
+    with pytest.raises(AssertionError, match="'user_likes' is used twice"):
+        check_model(lambda: [Likes(), Likes()])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from streamer.testing.contents import shared_snapshot
 from streamer_models.bandits.bandit import (
     ARM_STATISTICS,
     N_OUTCOMES,
@@ -17,12 +18,11 @@ from streamer_models.bandits.bandit import (
     STATISTICS,
     Bandit,
 )
-from streamer_models.bandits.examples import Examples
 from streamer_models.bandits.linear_statistics import fading_statistics, statistics
+from streamer_models.state.inputs import Examples, Inputs, ShownItems
 from streamer_models.state.partition import Bounds, PartitionState
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import ARM, Change
-from tests.learning import shared_snapshot
 
 START_MS = 1_700_000_000_000
 BOUNDS = Bounds(users_max=10, items_max=10, arms_max=100)
@@ -68,8 +68,9 @@ def state_of(model: Bandit, partition: int = 0, bounds: Bounds = BOUNDS) -> Part
 
 def learn(model: Bandit, outcomes: Examples, state: PartitionState) -> Change:
     """Show the arms at once, then learn what became of them."""
-    model.show(outcomes.arm_ids, np.zeros(len(outcomes), np.int64), outcomes.ts_ms, state)
-    model.learn_examples(outcomes, state)
+    offsets = np.zeros(len(outcomes), np.int64)
+    shown = ShownItems(offsets, outcomes.ts_ms, outcomes.arm_ids)
+    model.learn(Inputs(shown=shown, examples=outcomes), state, state.shared)
     return state.collect()
 
 
@@ -155,10 +156,10 @@ def test_at_the_bound_the_arm_shown_longest_ago_goes_and_takes_its_outcomes_alon
             before=np.full(n, np.nan),
             after=np.ones(n),
         )
-        assert model.make_room([names], state) == 1
-        refused = model.show(names, outcomes.offsets, outcomes.ts_ms, state)
-        assert refused == 0
-        model.learn_examples(outcomes, state)
+        shown = ShownItems(outcomes.offsets, outcomes.ts_ms, names)
+        assert model.make_room(Inputs(shown=shown), state) is None
+        model.learn(Inputs(shown=shown, examples=outcomes), state, state.shared)
+        assert state.ids[ARM].n_refused == 0
         follower.apply(state.collect())
     assert len(state.ids[ARM]) <= 4
     kept = state.contributions[OUTCOMES].values[state.ids[ARM].live_slots(), N_OUTCOMES].sum()
@@ -171,8 +172,9 @@ def test_an_outcome_from_before_its_arm_came_back_changes_the_shared_model_alone
     model = bandit()
     state = state_of(model)
     old = replace(examples(1, seed=6), offsets=np.array([5], dtype=np.int64))
-    model.show(old.arm_ids, np.array([9], dtype=np.int64), old.ts_ms, state)  # again, later
-    model.learn_examples(replace(old, before=np.zeros(1), after=np.ones(1)), state)
+    shown = ShownItems(np.array([9], dtype=np.int64), old.ts_ms, old.arm_ids)  # again, later
+    amended = replace(old, before=np.zeros(1), after=np.ones(1))
+    model.learn(Inputs(shown=shown, examples=amended), state, state.shared)
     state.collect()
     assert not state.shared.tables[OUTCOMES].values.any()
     assert state.shared.tables[STATISTICS].values.any()

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.state.ingest import Feedback
+from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.protocols import Model
 from tests.learning import LARGE, learn, new_state
 
 DATA = Path(os.environ.get("STREAMER_DATA", Path(__file__).parents[3] / "shared" / "data"))

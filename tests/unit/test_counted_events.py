@@ -24,10 +24,13 @@ from streamer.learner.learner import Learner
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import MessageBatch
 from streamer_models.counters.decayed_counters import DecayedFeature
-from streamer_models.counters.decayed_counting import CountedEvents
 from streamer_models.counters.decayed_features import DecayedFeatures
+from streamer_models.counters.decayed_layout import ID_ENTITY_OF
+from streamer_models.state.id_table import META_FIRST_OFFSET
+from streamer_models.state.inputs import Events, Inputs
 from tests.default_types import CODES, TYPES
 from tests.event_log import START_MS, Dead, default_rewards
+from tests.learning import LARGE, new_state
 
 CLICK, IMPRESSION = CODES["click"], CODES["impression"]
 
@@ -42,19 +45,23 @@ def feature(entity: str) -> DecayedFeature:
     )
 
 
-def counted(*events: Event, publish_ms: int = -1, entity: str = "user") -> CountedEvents:
+def decoded(*events: Event, publish_ms: int = -1) -> Events:
     payloads: list[bytes | None] = [encode(event) for event in events]
     offsets = np.arange(len(events), dtype=np.int64)
     batch = MessageBatch("events", 0, payloads, offsets, np.full(len(events), publish_ms))
-    decoded = decode_batch(
-        batch,
-        types=TYPES,
-        dedup=DedupWindow(10),
-        rewards=default_rewards,
-        features=DecayedFeatures([feature(entity)]),
-    )
-    assert decoded.counted is not None
-    return decoded.counted
+    found = decode_batch(batch, types=TYPES, dedup=DedupWindow(10), rewards=default_rewards)
+    return found.events
+
+
+def counted(events: Events, entity: str = "user") -> dict[str, int]:
+    """By id that is counted for: the offset of its first event."""
+    model = DecayedFeatures([feature(entity)])
+    state = new_state([model], bounds=LARGE)
+    assert model.make_room(Inputs(events=events), state) is None
+    model.learn(Inputs(events=events), state, state.shared)
+    ids = state.ids[ID_ENTITY_OF[entity]]
+    first = ids.meta.values[:, META_FIRST_OFFSET]
+    return {ids.name(slot).decode(): int(first[slot]) for slot in ids.live_slots().tolist()}
 
 
 def event(event_id: str, **others: Any) -> Event:
@@ -68,34 +75,35 @@ def event(event_id: str, **others: Any) -> Event:
 
 
 def test_events_without_a_reward_count_and_repeated_ones_do_not() -> None:
-    found = counted(
+    found = decoded(
         event("1", user_id="a"),
         event("2", user_id="b", type="impression"),
         event("1", user_id="a"),
         event("3", user_id="c", type="skip"),
     )
-    assert {entity: list(ids) for entity, ids in found.ids.items()} == {"user": ["a", "b"]}
-    assert found.types.tolist() == [CLICK, IMPRESSION]
-    assert found.offsets.tolist() == [0, 1]
+    assert list(found.user_ids) == ["a", "b", "c"]
+    assert found.types.tolist() == [CLICK, IMPRESSION, CODES["skip"]]
+    assert found.offsets.tolist() == [0, 1, 3]
+    assert counted(found) == {"a": 0, "b": 1}
 
 
 @pytest.mark.parametrize(
     ("publish_ms", "lead_ms"), [(START_MS - 500, -500), (-1, 0), (START_MS, 0)]
 )
 def test_an_event_counts_no_later_than_it_was_published(publish_ms: int, lead_ms: int) -> None:
-    assert counted(event("1"), publish_ms=publish_ms).ts_ms.tolist() == [START_MS + lead_ms]
+    assert decoded(event("1"), publish_ms=publish_ms).ts_ms.tolist() == [START_MS + lead_ms]
 
 
 def test_the_surface_is_what_the_context_says() -> None:
-    found = counted(
+    found = decoded(
         event("1", context={"surface": "home"}),
         event("2", context={"device": "phone"}),
         event("3"),
         event("4", context={"surface": 3}),
         event("5", context={"surface": "x" * 257}),
-        entity="surface",
     )
-    assert list(found.ids["surface"]) == ["home", "", "", "", ""]
+    assert list(found.surfaces) == ["home", "", "", "", ""]
+    assert counted(found, "surface") == {"home": 0}
 
 
 def test_what_the_learner_holds_is_shown_without_a_broker(tmp_path: Path) -> None:

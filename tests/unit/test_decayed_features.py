@@ -19,11 +19,11 @@ from streamer.learner.dedup import DedupWindow
 from streamer.protocols import MessageBatch
 from streamer_models.counters.decay import CELLS_WIDTH, COUNTED_EPOCH_HALF_LIVES, VALUE_MAX
 from streamer_models.counters.decayed_counters import WHOLE, DecayedFeature
-from streamer_models.counters.decayed_counting import CountedEvents, Counting
-from streamer_models.counters.decayed_features import DecayedFeatures, Remembered
+from streamer_models.counters.decayed_features import DecayedFeatures
+from streamer_models.counters.decayed_layout import Remembered
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.state.id_table import id_key
-from streamer_models.state.ingest import Segment
+from streamer_models.state.inputs import Events, Inputs
 from streamer_models.state.partition import Bounds, PartitionState
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import FEATURE_ITEM, FEATURE_USER, Change
@@ -56,47 +56,45 @@ FEATURES = [
 LARGE = Bounds(users_max=9, items_max=9, feature_rows_max=100_000)
 
 
-def made_up(n: int, *, seed: int, span_ms: int = 6 * HOUR_MS, n_ids: int = 20) -> CountedEvents:
+def made_up(n: int, *, seed: int, span_ms: int = 6 * HOUR_MS, n_ids: int = 20) -> Events:
     """Events of all kinds over some hours, in any order; some name no surface."""
     rng = np.random.default_rng(seed)
     surfaces = ["", "home", "search"]
-    return CountedEvents(
+    return Events(
         offsets=np.cumsum(rng.integers(1, 4, n)),
         ts_ms=NOW_MS - rng.integers(0, span_ms, n),
         types=rng.integers(0, 4, n).astype(np.int8),
         values=np.where(rng.random(n) < 0.8, rng.normal(0, 2, n), np.nan),
-        ids={
-            "user": [f"u{i}" for i in rng.integers(0, n_ids, n)],
-            "item": [f"i{i}" for i in (n_ids * rng.random(n) ** 2).astype(int)],
-            "surface": [surfaces[i] for i in rng.integers(0, 3, n)],
-        },
+        user_ids=[f"u{i}" for i in rng.integers(0, n_ids, n)],
+        item_ids=[f"i{i}" for i in (n_ids * rng.random(n) ** 2).astype(int)],
+        surfaces=[surfaces[i] for i in rng.integers(0, 3, n)],
     )
 
 
-def part_of(events: CountedEvents, at: NDArray[np.intp]) -> CountedEvents:
-    return CountedEvents(
+def part_of(events: Events, at: NDArray[np.intp]) -> Events:
+    return Events(
         events.offsets[at],
         events.ts_ms[at],
         events.types[at],
         events.values[at],
-        {entity: [ids[i] for i in at.tolist()] for entity, ids in events.ids.items()},
+        *([ids[i] for i in at.tolist()] for ids in ids_of(events).values()),
     )
 
 
-def nothing_learned(to_offset: int) -> Segment:
-    none = np.zeros(0, dtype=np.int32)
-    return Segment(0, to_offset, 0, none.astype(np.int64), none, none)
+def ids_of(events: Events) -> dict[str, Sequence[str]]:
+    return {"user": events.user_ids, "item": events.item_ids, "surface": events.surfaces}
 
 
-def count(model: DecayedFeatures, events: CountedEvents, state: PartitionState) -> list[Change]:
+def count(model: DecayedFeatures, events: Events, state: PartitionState) -> list[Change]:
     """Count a batch as a learner does; the change of each commit."""
-    changes = []
-    counting = Counting(model, events, state)
+    changes, at = [], 0
     while True:
-        to = counting.make_room()
-        counting.count(nothing_learned(1 << 40 if to is None else to))
+        end = model.make_room(Inputs(events=events.slice(at, len(events))), state)
+        to = len(events) if end is None else int(np.searchsorted(events.offsets, end))
+        model.learn(Inputs(events=events.slice(at, to)), state, state.shared)
         changes.append(state.collect())
-        if to is None:
+        at = to
+        if at == len(events):
             return changes
 
 
@@ -122,7 +120,7 @@ def merged_values(
 
 
 def directly(
-    feature: DecayedFeature, events: CountedEvents, ids: Sequence[str], at_ms: int
+    feature: DecayedFeature, events: Events, ids: Sequence[str], at_ms: int
 ) -> NDArray[np.float64]:
     """The definition, event by event; NaN where nothing counts."""
     weights = np.exp2((events.ts_ms - at_ms) / feature.half_life_ms)
@@ -130,7 +128,7 @@ def directly(
     if feature.sums_values:
         above = above * np.nan_to_num(np.clip(events.values, -VALUE_MAX, VALUE_MAX))
     below = np.isin(events.types, feature.denominator) * weights
-    own = np.array(events.ids.get(feature.entity, [""] * len(events)))
+    own = np.array(ids_of(events).get(feature.entity, [""] * len(events)))
     found = np.full(len(ids), np.nan)
     for i, each in enumerate(ids):
         mine = own == each if feature.entity != WHOLE else np.ones(len(own), bool)
@@ -148,13 +146,13 @@ def assert_equal(
     features: Sequence[DecayedFeature],
     model: DecayedFeatures,
     shared: SharedState,
-    events: CountedEvents,
+    events: Events,
     at_ms: int,
 ) -> None:
     # What is over 12 half-lives old may be forgotten: below 2^-12 of an event each.
     recent = part_of(events, np.flatnonzero(at_ms - events.ts_ms < 40 * 24 * HOUR_MS))
     for feature in features:
-        ids = sorted(set(recent.ids.get(feature.entity, ["*"])) - {""})
+        ids = sorted(set(ids_of(recent).get(feature.entity, ["*"])) - {""})
         found = merged_values(model, shared, feature.name, ids, at_ms)
         expected = directly(feature, recent, ids, at_ms)
         forgotten = np.isnan(found)
@@ -228,12 +226,14 @@ def test_years_apart_nothing_overflows_and_the_sums_stop_at_their_bound() -> Non
     for sign in (1.0, -1.0):
         state = new_state(model)
         for at_ms in (last + years).tolist():
-            events = CountedEvents(
+            events = Events(
                 offsets=np.arange(n),
                 ts_ms=np.full(n, at_ms),
                 types=np.full(n, CLICK, np.int8),
                 values=np.full(n, sign * 1e30),
-                ids={"user": ["ann"] * n},
+                user_ids=["ann"] * n,
+                item_ids=[""] * n,
+                surfaces=[""] * n,
             )
             count(model, events, state)
             cells = state.contributions["decayed_user"].values[0]
@@ -252,10 +252,10 @@ def test_rows_are_bounded_and_those_stay_of_whom_most_is_remembered() -> None:
     state = new_state(model, bounds=replace(LARGE, feature_rows_max=40))
     events = made_up(4_000, seed=5, n_ids=500, span_ms=1_000)
     often = ["always"] * 4_000
-    often[1::2] = events.ids["item"][1::2]
+    often[1::2] = events.item_ids[1::2]
     events = replace(
         events,
-        ids={**events.ids, "item": often},
+        item_ids=often,
         types=np.zeros(4_000, dtype=np.int8),
         ts_ms=NOW_MS + np.arange(4_000, dtype=np.int64),
     )
@@ -341,17 +341,15 @@ def movielens() -> list[Event]:
         ]
 
 
-def in_columns(events: Sequence[Event]) -> CountedEvents:
-    return CountedEvents(
+def in_columns(events: Sequence[Event]) -> Events:
+    return Events(
         offsets=np.arange(len(events)),
         ts_ms=np.array([event.ts for event in events]),
         types=np.array([CODES[event.type] for event in events], dtype=np.int8),
         values=np.array([event.value for event in events]),
-        ids={
-            "user": [event.user_id for event in events],
-            "item": [event.item_id for event in events],
-            "surface": ["home" if event.context else "" for event in events],
-        },
+        user_ids=[event.user_id for event in events],
+        item_ids=[event.item_id for event in events],
+        surfaces=["home" if event.context else "" for event in events],
     )
 
 
@@ -380,12 +378,9 @@ def test_movielens_with_late_and_repeated_events_equals_a_computation_over_the_w
             payloads = [encode(event) for event in own[start : start + 7_000]]
             offsets = np.arange(start, start + len(payloads), dtype=np.int64)
             batch = MessageBatch("events", p, [*payloads], offsets, np.full(len(offsets), -1))
-            decoded = decode_batch(
-                batch, types=TYPES, dedup=dedup, rewards=default_rewards, features=model
-            )
-            assert decoded.counted is not None
-            n_counted += len(decoded.counted)
-            for change in count(model, decoded.counted, state):
+            decoded = decode_batch(batch, types=TYPES, dedup=dedup, rewards=default_rewards)
+            n_counted += len(decoded.events)
+            for change in count(model, decoded.events, state):
                 merged.apply(change)
         assert n_counted == len({event.event_id for event in own}) < len(own)
     assert_equal(features, model, merged, in_columns(events), events[-1].ts)

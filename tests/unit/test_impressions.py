@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from streamer.config import BanditConfig
+from streamer.events.types import IMPRESSION
 from streamer.ranking.features import Features
 from streamer_models.counters.history import UserHistory
-from streamer_models.counters.impressions import Impressions, UserImpressions
+from streamer_models.counters.impressions import UserImpressions
 from streamer_models.state.id_table import id_key
-from streamer_models.state.partition import Bounds
-from streamer_models.state.protocols import Model
+from streamer_models.state.inputs import Events, Inputs
+from streamer_models.state.model import Model
+from streamer_models.state.partition import Bounds, PartitionState
 from streamer_models.state.table import recent_keys
+from tests.default_types import CODES
 from tests.learning import learn, new_state, stream
 from tests.scoring import Click, Shop, crowd
 
@@ -25,52 +31,68 @@ def keys(*items: str) -> list[int]:
     return [id_key(item.encode()) for item in items]
 
 
-def shown_to(users: str, items: str, *, offset: int) -> Impressions:
+def impressions(offsets: NDArray[np.int64], users: Sequence[str], items: Sequence[str]) -> Events:
+    n = len(offsets)
+    types = np.full(n, IMPRESSION, dtype=np.int8)
+    return Events(
+        offsets, np.zeros(n, dtype=np.int64), types, np.full(n, np.nan), users, items, [""] * n
+    )
+
+
+def shown_to(users: str, items: str, *, offset: int) -> Events:
     """One letter a user and an item."""
-    return Impressions(np.arange(offset, offset + len(users)), list(users), list(items))
+    return impressions(np.arange(offset, offset + len(users)), list(users), list(items))
+
+
+def show(model: UserImpressions, events: Events, state: PartitionState) -> None:
+    model.learn(Inputs(events=events), state, state.shared)
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_the_last_items_shown_to_known_users_are_kept(size: int) -> None:
-    model = UserImpressions(length=LENGTH)
+    model = UserImpressions(event_type=IMPRESSION, length=LENGTH)
     models: list[Model] = [UserHistory(length=2), model]
     state = new_state(models, bounds=Bounds(users_max=100, items_max=100))
     feedback = stream(40, seed=1, n_users=2)
     learn(feedback, state, models)
     first = int(feedback.offsets[feedback.user_ids.index("user-1")])
     n = 30
-    shown = Impressions(
-        offsets=np.arange(first - 5, first - 5 + n),
-        user_ids=["user-1", "user-0", "stranger"] * (n // 3),
-        item_ids=[f"i{row % 7}" for row in range(n)],
+    shown = impressions(
+        np.arange(first - 5, first - 5 + n),
+        ["user-1", "user-0", "stranger"] * (n // 3),
+        [f"i{row % 7}" for row in range(n)],
     )
     expected = [
         f"i{row % 7}"
         for row in range(n)
         if shown.user_ids[row] == "user-1" and shown.offsets[row] > first
     ]
-    rest = shown
-    while len(rest):
-        part, rest = rest.until(int(rest.offsets[0]) + size)
-        model.show(part, state)
+    for start in range(0, n, size):
+        show(model, shown.slice(start, start + size), state)
     row = state.own[UserImpressions.TABLE].values[state.users.find("user-1")]
     assert recent_keys(row).tolist() == keys(*expected[: -LENGTH - 1 : -1])
     assert int(row[0]) == len(expected)
 
 
 def test_impressions_before_any_user_are_passed_over() -> None:
-    model = UserImpressions(length=LENGTH)
+    model = UserImpressions(event_type=IMPRESSION, length=LENGTH)
     state = new_state([model])
-    model.show(shown_to("ab", "xy", offset=0), state)
+    show(model, shown_to("ab", "xy", offset=0), state)
     assert not state.own[UserImpressions.TABLE].values.any()
 
 
-def test_until_divides_between_offsets() -> None:
-    shown = shown_to("aab", "xyz", offset=5)
-    before, rest = shown.until(6)
-    assert (list(before.item_ids), list(rest.item_ids)) == (["x"], ["y", "z"])
-    everything, nothing = shown.until(8)
-    assert (len(everything), len(nothing)) == (3, 0)
+def test_events_of_other_types_show_nothing() -> None:
+    model = UserImpressions(event_type=IMPRESSION, length=LENGTH)
+    models: list[Model] = [UserHistory(length=2), model]
+    state = new_state(models, bounds=Bounds(users_max=100, items_max=100))
+    learn(stream(40, seed=1, n_users=2), state, models)
+    events = shown_to("ab", "xy", offset=1 << 40)
+    events = replace(events, user_ids=["user-0", "user-1"])
+    others = replace(events, types=np.full(2, CODES["click"], dtype=np.int8))
+    show(model, others, state)
+    assert not state.own[UserImpressions.TABLE].values.any()
+    show(model, events, state)
+    assert state.own[UserImpressions.TABLE].values.any()
 
 
 def column(shop: Shop, user: str, name: str = "passed_by") -> dict[str, float]:
@@ -99,4 +121,4 @@ def test_without_impressions_there_is_no_column() -> None:
 
 def test_a_length_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
-        UserImpressions(length=0)
+        UserImpressions(event_type=IMPRESSION, length=0)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from streamer.replica.decayed_features import DecayedView
 from streamer.replica.merged_state import MergedState
 from streamer_models.counters.decayed_counters import DecayedFeature
-from streamer_models.counters.decayed_counting import CountedEvents
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.state.id_table import keys_of
+from streamer_models.state.inputs import Events
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import FEATURE_ITEM, Change
@@ -44,13 +44,15 @@ Log = Sequence[tuple[str, int, int]]
 """Item, type and time of events of a partition, in the order of their offsets."""
 
 
-def counted(log: Log) -> CountedEvents:
-    return CountedEvents(
+def counted(log: Log) -> Events:
+    return Events(
         offsets=np.arange(len(log)),
         ts_ms=np.array([ts_ms for _, _, ts_ms in log], dtype=np.int64),
         types=np.array([kind for _, kind, _ in log], dtype=np.int8),
         values=np.full(len(log), np.nan),
-        ids={"item": [item for item, _, _ in log]},
+        user_ids=[""] * len(log),
+        item_ids=[item for item, _, _ in log],
+        surfaces=[""] * len(log),
     )
 
 

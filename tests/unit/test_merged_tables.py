@@ -16,8 +16,9 @@ from streamer.simulation.broker import ManualClock
 from streamer.telemetry import ScorerMetrics
 from streamer_models.counters.decay import CELLS_WIDTH, add_decayed, decayed_values
 from streamer_models.counters.popularity import Popularity
+from streamer_models.state.inputs import Inputs
+from streamer_models.state.model import Model
 from streamer_models.state.partition import Bounds, PartitionState
-from streamer_models.state.protocols import Batch
 from streamer_models.state.readable import (
     Readable,
     ReadColumns,
@@ -32,7 +33,6 @@ from streamer_models.state.table import (
     ITEM,
     USER,
     Array,
-    Change,
     Keys,
     Merge,
     Slots,
@@ -53,7 +53,7 @@ def _spec(entity: str, merge: Merge, dtype: str, width: int, suffix: str = "") -
     return TableSpec(f"made_up_{entity}_{merge}{suffix}", entity, merge, dtype, width)
 
 
-class MadeUp:
+class MadeUp(Model):
     """One table of each merge kind over users, items and plain indices, in all ways of reading."""
 
     def __init__(self) -> None:
@@ -92,8 +92,9 @@ class MadeUp:
             return None
         return (keys[:, np.newaxis] % np.uint64(97) + np.arange(spec.width)).astype(spec.dtype)
 
-    def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
         """Change rows of the users, of the items and of some indices at random."""
+        batch = inputs.feedback
         rng = np.random.default_rng(int(batch.offsets[0]))
         slots_of = {
             USER: batch.user_slots,
@@ -110,9 +111,6 @@ class MadeUp:
                 continue
             table.touch(slots)
             self._write(spec, table.values, slots, batch.ts_ms, rng)
-
-    def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
-        """All of it adds up."""
 
     @staticmethod
     def _changes(spec: TableSpec, n: int, rng: np.random.Generator) -> Array:

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from streamer.testing.contents import shared_snapshot
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.mf import ImplicitMF, item_scores
 from streamer_models.factorization.mf_step import LOSSES, slopes
 from streamer_models.state.id_table import id_key
 from streamer_models.state.ingest import Feedback, learn_feedback
+from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.protocols import Model
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import Change, IdChange, Rows, recent_keys
-from tests.learning import LARGE, learn, new_state, shared_snapshot
+from tests.learning import LARGE, learn, new_state
 
 
 def _feedback(

@@ -13,6 +13,7 @@ import pytest
 from river import bandit, base, checks, compose, evaluate, metrics
 from river import preprocessing as pre
 
+from streamer.testing.contents import snapshot
 from streamer_models.bandits.in_memory import published_bandit
 from streamer_models.bandits.linear_statistics import FEATURE_MAX
 from streamer_models.bandits.protocols import LearningBandit
@@ -22,7 +23,7 @@ from streamer_models.river_adapter.recommenders import (
     RatingRecommender,
     Recommender,
 )
-from tests.learning import LARGE, learn, new_state, snapshot, stream
+from tests.learning import LARGE, learn, new_state, stream
 
 
 def check(model: base.Estimator) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.bandits.examples import Examples
 from streamer_models.bandits.linear_statistics import (
     STATISTICS_BITS,
     amend,
@@ -18,29 +16,25 @@ from streamer_models.bandits.linear_statistics import (
 )
 from streamer_models.counters.decay import CELLS_WIDTH, EPOCH_HALF_LIVES, WEIGHT_BITS, half_lives_ms
 from streamer_models.state.id_table import META_FIRST_OFFSET
-from streamer_models.state.protocols import Batch
+from streamer_models.state.inputs import Examples, Inputs, ShownItems
+from streamer_models.state.model import Model
+from streamer_models.state.partition import PartitionState
 from streamer_models.state.readable import Readable, ReadColumns, ReadDecayed, ReadRows
-from streamer_models.state.table import ARM, Change, Keys, Merge, Slots, Table, TableSpec
-
-if TYPE_CHECKING:
-    from streamer_models.state.partition import PartitionState
-    from streamer_models.state.shared import SharedState
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import ARM, Merge, Slots, Table, TableSpec
 
 STATISTICS, ARM_STATISTICS = "bandit_statistics", "arm_statistics"
 OUTCOMES, RATES = "arm_outcomes", "arm_rates"
-CURSOR = "join_cursor"
-"""One row: from where decisions and events must be read again to have open joins as they were."""
-CURSOR_WIDTH = 4
 N_OUTCOMES, N_POSITIVE, REWARDS, REWARD_SQUARES = range(4)
 """Columns of ``arm_outcomes``; rewards and their squares in units of 2^-24."""
 N_RATES = 2
 """Counters a half-life in ``arm_rates``: outcomes, and those with a positive reward."""
 
 
-class Bandit:
+class Bandit(Model):
     """Counts outcomes by arm, and sums the statistics of linear models over the features.
 
-    It learns from :class:`streamer_models.bandits.examples.Examples`, which say what changed: an
+    It learns from :class:`streamer_models.state.inputs.Examples`, which say what changed: an
     outcome that is amended or taken back leaves the sums as if it had always been so. What one
     partition adds depends on its own examples alone, and all of it merges exactly.
 
@@ -104,7 +98,6 @@ class Bandit:
             self.statistics.spec,
             self.outcomes.spec,
             self.rates.spec,
-            TableSpec(CURSOR, "slot", Merge.REPLACE, "i8", CURSOR_WIDTH),
             *([self.arm_statistics.spec] if self.arm_statistics else []),
         )
 
@@ -112,92 +105,44 @@ class Bandit:
         of_arms = [self.arm_statistics] if self.arm_statistics else []
         return self.statistics, self.outcomes, self.rates, *of_arms
 
-    def initial(self, table: str, keys: Keys) -> None:
-        """Statistics start from zero: the prior belongs to whoever reads them."""
-        return
+    def make_room(self, ahead: Inputs, state: PartitionState) -> int | None:
+        """Evict arms until the first of the slates ahead can be shown.
 
-    def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
-        """Feedback teaches it nothing by itself; see :meth:`learn_examples`."""
-
-    def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
-        """Sums add up: nothing to shorten."""
-
-    # --- where joins are open -------------------------------------------------------------------
-
-    def cursor(self, state: PartitionState) -> tuple[int, ...]:
-        """The ``CURSOR_WIDTH`` numbers last kept; zeros at first."""
-        table = state.own[CURSOR]
-        return tuple(table.values[0].tolist()) if len(table) else (0,) * CURSOR_WIDTH
-
-    def keep_cursor(self, cursor: Sequence[int], state: PartitionState) -> None:
-        if tuple(cursor) != self.cursor(state):
-            table = state.own[CURSOR]
-            table.reserve(1)
-            table.touch(np.zeros(1, dtype=np.int32))
-            table.values[0] = cursor
-
-    # --- outcomes --------------------------------------------------------------------------------
-
-    def make_room(self, slates: Sequence[Sequence[str]], state: PartitionState) -> int:
-        """Evict arms until the first of some slates can be shown; how many can be shown then.
-
-        So what is evicted, and when, is a function of the slates in their order alone, wherever
-        batches end. To be called before anything else of a commit: what is evicted is withdrawn as
-        it was committed.
-
-        Parameters
-        ----------
-        slates
-            Arms of decisions, in order.
-
-        Returns
-        -------
-        int
-            At least 1 where there is one: of a slate with more arms than there may be at all, the
-            rest will be refused.
+        Of a slate with more arms than there may be at all, the rest will be refused.
         """
-        if not len(slates):
-            return 0
+        shown = ahead.shown
+        if not len(shown):
+            return None
         arms = state.ids[ARM]
-        arm_ids = [arm_id for slate in slates for arm_id in slate]
-        ends = np.cumsum([len(slate) for slate in slates])
-        n_ready = arms.plan(arm_ids).n_ready
-        while n_ready < ends[0] and len(arms):
+        n_first = int(np.searchsorted(shown.offsets, shown.offsets[0], side="right"))
+        n_ready = arms.plan(shown.item_ids).n_ready
+        while n_ready < n_first and len(arms):
             state.evict(ARM, arms.evictable())
-            n_ready = arms.plan(arm_ids).n_ready
-        return max(1, int(np.searchsorted(ends, n_ready, side="right")))
+            n_ready = arms.plan(shown.item_ids).n_ready
+        n_ready = max(n_ready, n_first)
+        return int(shown.offsets[n_ready]) if n_ready < len(shown) else None
 
-    def show(
-        self,
-        arm_ids: Sequence[str],
-        offsets: NDArray[np.int64],
-        ts_ms: NDArray[np.int64],
-        state: PartitionState,
-    ) -> int:
-        """Admit arms that were shown, as far as there is room (:meth:`make_room`); how many are
-        refused.
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
+        """Admit the arms shown, then bring the statistics from each example's ``before`` to its
+        ``after``."""
+        self._show(inputs.shown, state)
+        self._learn_examples(inputs.examples, state)
 
-        Parameters
-        ----------
-        arm_ids
-            Of all items of some decisions, in order.
-        offsets, ts_ms
-            ``(n,)`` of their decisions.
-        """
-        if not len(arm_ids):
-            return 0
+    def _show(self, shown: ShownItems, state: PartitionState) -> None:
+        """Admit arms as far as there is room, and count those that are refused."""
+        if not len(shown):
+            return
         arms = state.ids[ARM]
-        plan = arms.plan(arm_ids)
+        plan = arms.plan(shown.item_ids)
         n = plan.n_ready
-        arms.apply(plan, n, offsets)
+        arms.apply(plan, n, shown.offsets)
+        arms.n_refused += len(shown) - n
         state.reserve()
         slots = plan.slots[:n]
         known = slots >= 0
-        arms.seen(slots[known], offsets[:n][known], ts_ms[:n][known])
-        return len(arm_ids) - int(known.sum())
+        arms.seen(slots[known], shown.offsets[:n][known], shown.ts_ms[:n][known])
 
-    def learn_examples(self, examples: Examples, state: PartitionState) -> None:
-        """Bring the statistics from each example's ``before`` to its ``after``."""
+    def _learn_examples(self, examples: Examples, state: PartitionState) -> None:
         if not len(examples):
             return
         index = np.zeros(len(examples), dtype=np.int32)

@@ -74,7 +74,7 @@ class LearningBandit(Protocol):
         """Bring what was learned from outcomes ``before`` to outcomes ``after``.
 
         One batch equals its examples one by one. NaN is: not learned, before or from now on; see
-        :class:`streamer_models.bandits.examples.Examples`. ``contexts``, ``arms`` and ``ts_ms`` are
+        :class:`streamer_models.state.inputs.Examples`. ``contexts``, ``arms`` and ``ts_ms`` are
         those that ``before`` was learned with.
 
         Raises

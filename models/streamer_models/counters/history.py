@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from streamer_models.state.protocols import Batch
+from streamer_models.state.inputs import Inputs
+from streamer_models.state.model import Model
+from streamer_models.state.partition import PartitionState
 from streamer_models.state.readable import Readable, ReadRows
-from streamer_models.state.table import USER, Change, Keys, Merge, TableSpec
-
-if TYPE_CHECKING:
-    from streamer_models.state.partition import PartitionState
-    from streamer_models.state.shared import SharedState
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import USER, Merge, TableSpec
 
 
-class UserHistory:
+class UserHistory(Model):
     """A ring of item keys a user: liked or not, an item met is an item seen.
 
     Read a row with :func:`streamer_models.state.table.recent_keys`.
@@ -42,14 +40,10 @@ class UserHistory:
     def readable(self) -> Sequence[Readable]:
         return (self.ring,)
 
-    def initial(self, table: str, keys: Keys) -> None:
-        """No table of it is shared."""
-        return
-
-    def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
         """Append each event's item to its user's ring."""
+        batch = inputs.feedback
+        if not len(batch):
+            return
         keys = state.items.keys[batch.item_slots]
         state.own["user_history"].merge(batch.user_slots, keys[:, None])
-
-    def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
-        """Rings are owned by one partition: nothing to shorten."""

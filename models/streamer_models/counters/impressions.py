@@ -9,49 +9,29 @@ recommender systems", KDD). Items taken up are known otherwise
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamer_models.state.id_table import META_FIRST_OFFSET, keys_of
-from streamer_models.state.protocols import Batch
+from streamer_models.state.id_column import IdColumn
+from streamer_models.state.id_table import META_FIRST_OFFSET
+from streamer_models.state.inputs import Inputs
+from streamer_models.state.model import Model
+from streamer_models.state.partition import PartitionState
 from streamer_models.state.readable import Readable, ReadRows
-from streamer_models.state.table import USER, Change, Keys, Merge, TableSpec
-
-if TYPE_CHECKING:
-    from streamer_models.state.partition import PartitionState
-    from streamer_models.state.shared import SharedState
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import USER, Merge, TableSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Impressions:
-    """Items that users were shown, of one partition in offset order, in columns of length n."""
-
-    offsets: NDArray[np.int64]
-    user_ids: Sequence[str]
-    item_ids: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    def until(self, offset: int) -> tuple[Impressions, Impressions]:
-        """Those before an offset, and the rest."""
-        n = int(np.searchsorted(self.offsets, offset))
-        if n == len(self):
-            return self, Impressions(self.offsets[n:], [], [])
-        before = Impressions(self.offsets[:n], self.user_ids[:n], self.item_ids[:n])
-        return before, Impressions(self.offsets[n:], self.user_ids[n:], self.item_ids[n:])
-
-
-class UserImpressions:
+class UserImpressions(Model):
     """A ring of item keys a user, for users that have given feedback before.
 
     Read a row with :func:`streamer_models.state.table.recent_keys`.
 
     Parameters
     ----------
+    event_type
+        Code of the events that say an item was shown.
     length
         Impressions kept, at 8 B each: 128 are 1 kB a user.
 
@@ -63,9 +43,10 @@ class UserImpressions:
 
     TABLE: Final = "user_impressions"
 
-    def __init__(self, *, length: int = 128) -> None:
+    def __init__(self, *, event_type: int, length: int = 128) -> None:
         if length < 1:
             raise ValueError(f"impressions length {length} must be at least 1")
+        self.event_type = event_type
         self.length = length
         self.ring = ReadRows(TableSpec(self.TABLE, USER, Merge.RECENT, "u8", 1 + length))
 
@@ -75,25 +56,20 @@ class UserImpressions:
     def readable(self) -> Sequence[Readable]:
         return (self.ring,)
 
-    def initial(self, table: str, keys: Keys) -> None:
-        """No table of it is shared."""
-        return
-
-    def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
-        """An impression is no feedback; see :meth:`show`."""
-
-    def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
-        """Rings are owned by one partition: nothing to shorten."""
-
-    def show(self, shown: Impressions, state: PartitionState) -> None:
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
         """Append items to the rings of the users they were shown to.
 
         An impression counts where its user was admitted before it, so that it does not matter
         where batches end.
         """
-        users, slots = state.users, state.users.map.find(keys_of(shown.user_ids))
-        at = np.flatnonzero(slots >= 0)
-        at = at[users.meta.values[slots[at], META_FIRST_OFFSET] < shown.offsets[at]]
-        if len(at):
-            keys = keys_of([shown.item_ids[place] for place in at.tolist()])
-            state.own[self.TABLE].merge(slots[at], keys[:, None])
+        events, users = inputs.events, state.users
+        shown = np.flatnonzero(events.types == self.event_type)
+        if not len(shown):
+            return
+        slots = users.map.find(IdColumn.of(events.user_ids).take(shown).keys())
+        known = np.flatnonzero(slots >= 0)
+        first = users.meta.values[slots[known], META_FIRST_OFFSET]
+        known = known[first < events.offsets[shown[known]]]
+        if len(known):
+            keys = IdColumn.of(events.item_ids).take(shown[known]).keys()
+            state.own[self.TABLE].merge(slots[known], keys[:, None])

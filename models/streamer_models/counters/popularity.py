@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.counters.decay import CELLS_WIDTH, add_decayed, decayed_values, half_lives_ms
-from streamer_models.state.protocols import Batch
+from streamer_models.state.inputs import Inputs
+from streamer_models.state.model import Model
+from streamer_models.state.partition import PartitionState
 from streamer_models.state.readable import Readable, ReadColumns, ReadDecayed
-from streamer_models.state.table import ITEM, Change, Keys, Merge, TableSpec
-
-if TYPE_CHECKING:
-    from streamer_models.state.partition import PartitionState
-    from streamer_models.state.shared import SharedState
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import ITEM, Merge, TableSpec
 
 
-class Popularity:
+class Popularity(Model):
     """Counts of positive feedback by item; the reward is an event's weight in the decayed ones.
 
     Parameters
@@ -47,13 +45,12 @@ class Popularity:
     def readable(self) -> Sequence[Readable]:
         return self.counts, self.decayed
 
-    def initial(self, table: str, keys: Keys) -> None:
-        """Counts start from zero."""
-        return
-
-    def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
         """Count positive rewards, in this partition's contribution alone."""
+        batch = inputs.feedback
         liked = np.flatnonzero(batch.rewards > 0)
+        if not len(liked):
+            return
         slots = batch.item_slots[liked]
         counts = state.contributions["item_counts"]
         counts.touch(slots)
@@ -63,9 +60,6 @@ class Popularity:
         add_decayed(
             decayed.values, slots, batch.ts_ms[liked], batch.rewards[liked], self.half_lives
         )
-
-    def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
-        """Counts add up: nothing to shorten."""
 
     def trending(self, cells: NDArray[np.int64], at_ms: int) -> NDArray[np.float64]:
         """``(n, n_half_lives)`` decayed counts at a time of merged ``item_popularity`` rows."""

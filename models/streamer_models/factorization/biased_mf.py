@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
@@ -11,22 +10,19 @@ from numpy.typing import NDArray
 
 from streamer_models.factorization.factors import Factorization, read_factors
 from streamer_models.state.fixed_point import LANES, UNIT, as_floats, clipped, dots, stepped
-from streamer_models.state.protocols import Batch
+from streamer_models.state.inputs import Inputs
+from streamer_models.state.partition import PartitionState
 from streamer_models.state.readable import Readable
 from streamer_models.state.seeding import initial_rows
+from streamer_models.state.shared import SharedState
 from streamer_models.state.table import (
     FIXED_POINT_BITS,
     FIXED_POINT_UNIT,
-    Change,
     Keys,
     Merge,
     Slots,
     TableSpec,
 )
-
-if TYPE_CHECKING:
-    from streamer_models.state.partition import PartitionState
-    from streamer_models.state.shared import SharedState
 
 RATING_MAX = 2.0**16
 """Values beyond ± this are not ratings (an amount, a time in ms), and their sum would not fit."""
@@ -40,6 +36,7 @@ class BiasedMF(Factorization):
     μ is the mean of all ratings so far. Stochastic gradient descent on the squared error, both
     rows from the old values. User rows start at zero, item factors at small values derived from
     the item's key. Events without a rating (``values`` is NaN or beyond ±2^16) teach it nothing.
+    Steps of several learners add up as they are: the rates are small.
 
     Parameters
     ----------
@@ -99,8 +96,9 @@ class BiasedMF(Factorization):
             return None
         return initial_rows(keys, self.n_factors, seed=self.seed, scale=self.init_scale)
 
-    def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
         """One step a rating, in order."""
+        batch = inputs.feedback
         # An error would come again at every restart: one message would stop learning for good.
         rated = np.flatnonzero(np.abs(batch.values) <= RATING_MAX)
         ratings = batch.values[rated]
@@ -123,9 +121,6 @@ class BiasedMF(Factorization):
             np.array([self.factor_rate, self.bias_rate], dtype=np.float32),
             np.array([self.factor_regularization, self.bias_regularization], dtype=np.float32),
         )
-
-    def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
-        """Steps of plain SGD at a small rate add up as they are."""
 
     @staticmethod
     def predict(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from streamer_models.state.model import Model
 from streamer_models.state.readable import ReadFactors, ReadRows
 from streamer_models.state.table import ITEM, USER, Merge, TableSpec
 
 
-class Factorization:
+class Factorization(Model):
     """A model that scores an item for a user by ``p_u · q_i + b_i``.
 
     Attributes
@@ -22,6 +25,11 @@ class Factorization:
     n_factors: int
     user_factors: ReadRows
     item_factors: ReadFactors
+
+
+def factorization_of(models: Sequence[Model]) -> Factorization | None:
+    """Return the factorization among models that learn together; None where there is none."""
+    return next((model for model in models if isinstance(model, Factorization)), None)
 
 
 def read_factors(of_users: str, of_items: str, n_factors: int) -> tuple[ReadRows, ReadFactors]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +11,12 @@ from streamer_models.factorization.factors import Factorization, read_factors
 from streamer_models.factorization.mf_step import LOSSES, all_finite, candidate_rows, learn_implicit
 from streamer_models.factorization.negatives import NegativeSampler
 from streamer_models.state.fixed_point import as_floats
-from streamer_models.state.protocols import Batch
+from streamer_models.state.inputs import Inputs
+from streamer_models.state.partition import PartitionState
 from streamer_models.state.readable import Readable
 from streamer_models.state.seeding import initial_rows
+from streamer_models.state.shared import SharedState
 from streamer_models.state.table import Change, Keys, Merge, TableSpec
-
-if TYPE_CHECKING:
-    from streamer_models.state.partition import PartitionState
-    from streamer_models.state.shared import SharedState
 
 
 class ImplicitMF(Factorization):
@@ -104,7 +101,7 @@ class ImplicitMF(Factorization):
             return None
         return initial_rows(keys, self.n_factors, seed=self.seed, scale=self.init_scale)
 
-    def learn(self, batch: Batch, state: PartitionState, shared: SharedState) -> None:
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
         """One step an event, in order.
 
         Raises
@@ -112,6 +109,9 @@ class ImplicitMF(Factorization):
         ValueError
             If a reward is not finite; nothing is changed then.
         """
+        batch = inputs.feedback
+        if not len(batch):
+            return
         if not all_finite(batch.rewards):
             raise ValueError("a reward is not finite; refuse such events before they are learned")
         negatives = self.sampler.draw(batch, state)

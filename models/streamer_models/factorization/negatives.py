@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.id_table import META_FIRST_OFFSET
+from streamer_models.state.inputs import Batch
 from streamer_models.state.key_map import find_slot
-from streamer_models.state.protocols import Batch
+from streamer_models.state.partition import PartitionState
 from streamer_models.state.seeding import random_bits, scaled_below, stream
 from streamer_models.state.table import Keys, Merge, Slots, TableSpec
-
-if TYPE_CHECKING:
-    from streamer_models.state.partition import PartitionState
 
 _DRAWS_MAX = 4
 """Draws for one negative before it is given up: an item of share s survives s^4 of the time."""

@@ -1,4 +1,4 @@
-"""Feedback by external ids → batches by slot, learned: admission, eviction, expiry, models."""
+"""Feedback by external ids → batches by slot: admission, eviction, expiry."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.state.inputs import NO_FEEDBACK, Batch, Events, Inputs
+from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.protocols import Batch, Model
-from streamer_models.state.table import ITEM, USER, Slots
+from streamer_models.state.table import ITEM, USER
 
 SWEEP_OFFSETS = 1 << 16
 """Idle ids are looked for once in so many offsets: a scan of 10^5 rows is about 1 ms."""
@@ -20,7 +21,7 @@ SWEEP_OFFSETS = 1 << 16
 class Feedback:
     """Feedback of one partition in offset order, in columns of length n, by external id.
 
-    Attributes are those of :class:`streamer_models.state.protocols.Batch`.
+    Attributes are those of :class:`streamer_models.state.inputs.Batch`.
     """
 
     offsets: NDArray[np.int64]
@@ -46,43 +47,36 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of offsets that has been learned: ``[from_offset, to_offset)``.
+    """A run of offsets whose users and items are admitted: ``[from_offset, to_offset)``.
 
     Attributes
     ----------
-    n_learned
-        Events that taught something; not those by an id not admitted (yet).
-    offsets, user_slots, item_slots
-        ``(n,)`` of all its feedback; slots are -1 where an id is not admitted.
+    batch
+        Its feedback, without that by or on an id that is not admitted (yet).
+    n_unadmitted
+        Feedback left out of the batch.
     """
 
     from_offset: int
     to_offset: int
-    n_learned: int
-    offsets: NDArray[np.int64]
-    user_slots: Slots
-    item_slots: Slots
-
-    @property
-    def n_unadmitted(self) -> int:
-        return len(self.offsets) - self.n_learned
+    batch: Batch
+    n_unadmitted: int
 
 
-def learn_feedback(
+def admit(
     feedback: Feedback,
     state: PartitionState,
-    models: Sequence[Model],
     *,
     from_offset: int,
     to_offset: int,
     idle_expiry_ms: int = 0,
     rate_factor: float = 1.0,
 ) -> Iterator[Segment]:
-    """Learn the feedback found in ``[from_offset, to_offset)``, a segment at a time.
+    """Admit the ids of the feedback found in ``[from_offset, to_offset)``, a segment at a time.
 
     A segment ends where ids must be evicted before the next event, and at multiples of
     ``SWEEP_OFFSETS`` where idle ids expire, so that both happen at the same event wherever batches
-    end. After each segment, and before the next is asked for, the caller takes
+    end. Before it asks for the next segment, the caller learns this one and takes
     ``state.collect()``.
 
     Parameters
@@ -91,7 +85,7 @@ def learn_feedback(
         Ids without an event for so long (in event time, against the partition's watermark) are
         dropped; 0: never.
     rate_factor
-        As in :class:`streamer_models.state.protocols.Batch`.
+        As in :class:`streamer_models.state.inputs.Batch`.
     """
     start = 0
     for sweep_from, sweep_to in _sweeps(from_offset, to_offset, idle_expiry_ms):
@@ -104,14 +98,64 @@ def learn_feedback(
         at = sweep_from
         while True:
             rest = feedback.part(start, end)
-            n_learned, user_slots, item_slots = _learn_prefix(rest, state, models, rate_factor)
-            n = len(user_slots)
+            n, batch = _admit_prefix(rest, state, rate_factor)
             start += n
             to = sweep_to if start == end else int(feedback.offsets[start])
-            yield Segment(at, to, n_learned, rest.offsets[:n], user_slots, item_slots)
+            yield Segment(at, to, batch, n - len(batch))
             at = to
             if start == end:
                 break
+
+
+def event_parts(
+    feedback: Feedback,
+    events: Events,
+    state: PartitionState,
+    models: Sequence[Model],
+    *,
+    from_offset: int,
+    to_offset: int,
+    idle_expiry_ms: int = 0,
+    rate_factor: float = 1.0,
+) -> Iterator[tuple[Segment, Events]]:
+    """Cut ``[from_offset, to_offset)`` into parts that can be learned at once, having evicted what
+    had to go before each: for the feedback (:func:`admit`) and for any of the models.
+
+    Yields the feedback and the events of each part.
+    """
+    at, n_taken = from_offset, 0
+    while True:
+        ahead = Inputs(events=events.slice(n_taken, len(events)) if n_taken else events)
+        end = make_room(models, ahead, state)
+        end = to_offset if end is None else end
+        n = int(np.searchsorted(feedback.offsets, end))
+        for segment in admit(
+            feedback.part(0, n),
+            state,
+            from_offset=at,
+            to_offset=end,
+            idle_expiry_ms=idle_expiry_ms,
+            rate_factor=rate_factor,
+        ):
+            first, n_taken = n_taken, int(np.searchsorted(events.offsets, segment.to_offset))
+            yield segment, events.slice(first, n_taken)
+        at, feedback = end, feedback.part(n, len(feedback))
+        if at == to_offset:
+            return
+
+
+def learn_feedback(
+    feedback: Feedback,
+    state: PartitionState,
+    models: Sequence[Model],
+    *,
+    from_offset: int,
+    to_offset: int,
+) -> Iterator[Segment]:
+    """Learn feedback alone, a segment at a time; see :func:`admit`."""
+    for segment in admit(feedback, state, from_offset=from_offset, to_offset=to_offset):
+        learn(models, Inputs(feedback=segment.batch), state)
+        yield segment
 
 
 def _sweeps(from_offset: int, to_offset: int, idle_expiry_ms: int) -> Iterator[tuple[int, int]]:
@@ -124,13 +168,11 @@ def _sweeps(from_offset: int, to_offset: int, idle_expiry_ms: int) -> Iterator[t
         at = end
 
 
-def _learn_prefix(
-    feedback: Feedback, state: PartitionState, models: Sequence[Model], rate_factor: float
-) -> tuple[int, Slots, Slots]:
-    """Learn until an eviction is due, evicting first where one is due at once.
-
-    How many events taught something, and the slots of the users and items of all that were taken.
-    """
+def _admit_prefix(
+    feedback: Feedback, state: PartitionState, rate_factor: float
+) -> tuple[int, Batch]:
+    """Admit ids until an eviction is due, evicting first where one is due at once; return how many
+    events were taken, and those of them whose ids are admitted."""
     users, items = state.users.plan(feedback.user_ids), state.items.plan(feedback.item_ids)
     if len(feedback) and users.n_ready == 0:
         state.evict("user", state.users.evictable())
@@ -140,7 +182,7 @@ def _learn_prefix(
         items = state.items.plan(feedback.item_ids)
     n = min(users.n_ready, items.n_ready)
     if n == 0:
-        return 0, users.slots[:0], items.slots[:0]
+        return 0, NO_FEEDBACK
     state.users.apply(users, n, feedback.offsets)
     state.items.apply(items, n, feedback.offsets)
     state.reserve()
@@ -149,9 +191,7 @@ def _learn_prefix(
     if len(batch):
         state.users.seen(batch.user_slots, batch.offsets, batch.ts_ms)
         state.items.seen(batch.item_slots, batch.offsets, batch.ts_ms)
-        for model in models:
-            model.learn(batch, state, state.shared)
-    return len(batch), users.slots[:n], items.slots[:n]
+    return n, batch
 
 
 def _batch(

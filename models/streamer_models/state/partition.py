@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamer_models.state.id_table import IdTable
-from streamer_models.state.protocols import Model
+from streamer_models.state.protocols import TableOwner
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import (
     ARM,
@@ -31,6 +31,9 @@ from streamer_models.state.table import (
 
 _INDEX_ROWS_MAX = 1 << 20
 
+CURSOR = TableSpec("join_cursor", "slot", Merge.REPLACE, "i8", 4)
+"""One row: from where events and decisions must be read again to have open joins as they were."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -44,8 +47,8 @@ class Bounds:
     feature_rows_max: int = 200_000
 
 
-def all_specs(models: Sequence[Model]) -> list[TableSpec]:
-    """Every table a partition stores: those of the models and those of its id tables.
+def all_specs(models: Sequence[TableOwner]) -> list[TableSpec]:
+    """Every table a partition stores: its cursor, those of its id tables and those of the models.
 
     Raises
     ------
@@ -53,8 +56,8 @@ def all_specs(models: Sequence[Model]) -> list[TableSpec]:
         Where two of them have one name, or a width cannot be.
     """
     of_models = [spec for model in models for spec in model.tables()]
-    specs = [spec for entity in _entities(of_models) for spec in IdTable.specs(entity)]
-    specs += of_models
+    of_ids = [spec for entity in _entities(of_models) for spec in IdTable.specs(entity)]
+    specs = [CURSOR, *of_ids, *of_models]
     check_specs(specs)
     return specs
 
@@ -85,7 +88,7 @@ class PartitionState:
     """
 
     def __init__(
-        self, partition: int, models: Sequence[Model], shared: SharedState, *, bounds: Bounds
+        self, partition: int, models: Sequence[TableOwner], shared: SharedState, *, bounds: Bounds
     ) -> None:
         self.partition = partition
         self.shared = shared
@@ -105,6 +108,7 @@ class PartitionState:
             for ids in self.ids.values()
             for table in (ids.meta, ids.sightings)
         }
+        self.own[CURSOR.name] = Table(CURSOR, rows_max=1)
         self.contributions: dict[str, Table] = {}
         for spec in specs:
             table = Table(spec, rows_max=self._rows_max(spec))
@@ -125,6 +129,20 @@ class PartitionState:
 
     def _rows_max(self, spec: TableSpec) -> int:
         return self.ids[spec.entity].rows_max if spec.entity in self.ids else _INDEX_ROWS_MAX
+
+    @property
+    def cursor(self) -> tuple[int, ...]:
+        """The numbers last given to :meth:`keep_cursor`; zeros at first."""
+        table = self.own[CURSOR.name]
+        return tuple(table.values[0].tolist()) if len(table) else (0,) * CURSOR.width
+
+    def keep_cursor(self, cursor: tuple[int, ...]) -> None:
+        """Keep the cursor of the joins with what was learned up to it."""
+        if cursor != self.cursor:
+            table = self.own[CURSOR.name]
+            table.reserve(1)
+            table.touch(np.zeros(1, dtype=np.int32))
+            table.values[0] = cursor
 
     # --- slots ----------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from streamer_models.state.key_map import KeyMap
-from streamer_models.state.protocols import Model
+from streamer_models.state.protocols import TableOwner
 from streamer_models.state.shared_ids import SharedIds
 from streamer_models.state.table import (
     ID_ENTITIES,
@@ -37,7 +37,7 @@ class SharedState:
         Whose shared tables these are, and who says what a new row starts from.
     """
 
-    def __init__(self, models: Sequence[Model]) -> None:
+    def __init__(self, models: Sequence[TableOwner]) -> None:
         self._model_of = {spec: model for model in models for spec in model.tables() if spec.shared}
         self.tables = {spec.name: Table(spec, rows_max=_NO_LIMIT) for spec in self._model_of}
         # Users are in one partition each: their ids are shared only where a model asks for it.

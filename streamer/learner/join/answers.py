@@ -34,12 +34,12 @@ class DecidedBatch:
     to_offset: int
     n_foreign: int = 0
 
-    def split(self, n: int) -> tuple[DecidedBatch, DecidedBatch | None]:
-        """The first ``n`` decisions, and the rest where there is one."""
-        if n >= len(self.decisions):
+    def until(self, to_offset: int) -> tuple[DecidedBatch, DecidedBatch | None]:
+        """The decisions below an offset, and the rest where there is one."""
+        if to_offset == self.to_offset:
             return self, None
-        at = self.decisions[n].offset
-        left = DecidedBatch(self.decisions[:n], at, self.n_foreign)
+        n = bisect.bisect_left(self.decisions, to_offset, key=lambda shown: shown.offset)
+        left = DecidedBatch(self.decisions[:n], to_offset, self.n_foreign)
         return left, DecidedBatch(self.decisions[n:], self.to_offset)
 
 

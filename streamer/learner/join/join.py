@@ -22,7 +22,7 @@ from streamer.learner.join.answers import DecidedBatch, FeedbackBatch
 from streamer.learner.join.counts import JoinCounts
 from streamer.learner.join.early import EarlyFeedback
 from streamer.learner.join.shown import Combine, Feedback, Shown
-from streamer_models.bandits.examples import Examples
+from streamer_models.state.inputs import Examples
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from streamer.config.section import Section
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
 from streamer_models.state.id_table import keys_of
-from streamer_models.state.protocols import Model
+from streamer_models.state.model import Model
 from streamer_models.state.table import Slots
 
 Kind = Literal["score", "rank", "z"]

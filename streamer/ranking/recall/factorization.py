@@ -15,7 +15,7 @@ from streamer.ranking.recall.channel import NOTHING, Channel, Recalled, Scores, 
 from streamer.replica.columns import best
 from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.factorization.mf import ImplicitMF
-from streamer_models.state.protocols import Model
+from streamer_models.state.model import Model
 
 
 class FactorizationSettings(WeighedSettings, frozen=True, kw_only=True):

@@ -14,8 +14,9 @@ from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.factorization.mf import ImplicitMF
 from streamer_models.state.fixed_point import UNIT
 from streamer_models.state.id_table import IdTable
+from streamer_models.state.inputs import Batch, Inputs
+from streamer_models.state.model import Model
 from streamer_models.state.partition import Bounds, PartitionState
-from streamer_models.state.protocols import Batch, Model
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import FIXED_POINT_UNIT
 
@@ -49,6 +50,7 @@ class OnePartition:
             rewards=np.zeros(1, dtype=np.float32),
             values=np.zeros(1, dtype=np.float64),
         )
+        self._inputs = Inputs(feedback=self._batch)
 
     def learn(self, interaction: Interaction) -> None:
         """Learn one event.
@@ -70,7 +72,7 @@ class OnePartition:
         batch.rewards[0] = interaction.reward
         batch.values[0] = math.nan if event.value is None else event.value
         for model in self._models:
-            model.learn(batch, state, self.shared)
+            model.learn(self._inputs, state, self.shared)
         if interaction.number % _COLLECT_EVERY == 0:
             state.collect()
 

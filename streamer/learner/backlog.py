@@ -14,7 +14,7 @@ it has fetched and fetch it again, so that is not done for every message that ha
 200 messages a step, a backlog of 100,000 events took 20 s when it was, 9 s of them idle."""
 
 
-class Inputs:
+class Backlog:
     """Messages read and not yet learned, by topic.
 
     Messages that are learned already pass at once: they only restore windows. New ones wait until

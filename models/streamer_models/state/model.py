@@ -1,0 +1,96 @@
+"""A model: the tables it keeps, and how a step of a partition is learned into them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
+
+from streamer_models.state.inputs import Inputs
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.readable import Readable
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import Change, Keys, TableSpec
+
+
+class Model(ABC):
+    """One learner. It holds settings, never state: state is in the tables it names.
+
+    What it learns depends on the tables, on ids' keys, on offsets, on event times and on its seed
+    alone; learning a step equals learning its events one by one. Certify one of your own with
+    :func:`streamer.testing.check_model`.
+    """
+
+    @abstractmethod
+    def tables(self) -> Sequence[TableSpec]:
+        """Return the tables it keeps; own ones arrive as ``state.own[name]``, shared ones as
+        ``shared.tables[name]`` and ``state.contributions[name]``, all large enough for every slot
+        or row of the feedback (tables keyed by a plain index: the model reserves them)."""
+
+    def initial(self, table: str, keys: Keys) -> NDArray[Any] | None:
+        """Return the ``(n, width)`` values that shared rows of new ids start from; None: zeros."""
+        return None
+
+    def readable(self) -> Sequence[Readable]:
+        """Return the tables that are replicated for readers, and how each is read."""
+        return ()
+
+    def make_room(self, ahead: Inputs, state: PartitionState) -> int | None:
+        """Evict ids until the first of what lies ahead can be learned.
+
+        It comes before anything else of a commit: what is evicted is withdrawn as it was
+        committed. What is evicted, and when, must be a function of what lies ahead in its order
+        alone, wherever batches end.
+
+        Parameters
+        ----------
+        ahead
+            What was read of one topic and is not learned yet: its ``events``, or its ``shown``.
+
+        Returns
+        -------
+        int or None
+            Offset of the first event (decision) that needs another eviction: a step ends there at
+            the latest, and this is called again; None: all can be learned.
+        """
+        return None
+
+    @abstractmethod
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
+        """Learn a step. Rows of REPLACE, SUM and DECAYED tables are ``touch``-ed before they are
+        written; RECENT and TOP tables are given changes by ``merge``.
+
+        Of a shared table, one of two is written: ``shared.tables[name]`` at ``item_rows`` where a
+        step must see all partitions and its own last step (factors), or
+        ``state.contributions[name]`` at ``item_slots`` where it only adds up (counts): what a
+        partition adds then depends on its own events alone."""
+
+    def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
+        """Shorten the step just learned for what other learners committed meanwhile. What only
+        adds up needs no shortening."""
+        return
+
+
+def make_room(models: Sequence[Model], ahead: Inputs, state: PartitionState) -> int | None:
+    """Let all models evict; return the offset below which all of them can learn, None for all."""
+    ends = [model.make_room(ahead, state) for model in models]
+    return min((end for end in ends if end is not None), default=None)
+
+
+def learn(models: Sequence[Model], inputs: Inputs, state: PartitionState) -> None:
+    """Learn a step, one model after the other."""
+    for model in models:
+        model.learn(inputs, state, state.shared)
+
+
+K = TypeVar("K", bound=Model)
+
+
+def model_of(models: Sequence[Model], kind: type[K]) -> K | None:
+    """Return the model of a kind among those that learn together; None where there is none.
+
+    A kind is there once at most: the names of its tables are its own.
+    """
+    return next((model for model in models if isinstance(model, kind)), None)
