@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from streamer.replica.dense_rows import DenseRows
 from streamer.replica.id_rows import IdView
-from streamer_models.counters.decay import EPOCH_HALF_LIVES, decayed_values
+from streamer_models.counters.decay import decayed_values
+from streamer_models.state.decayed_cells import EPOCH_HALF_LIVES
 from streamer_models.state.readable import ReadColumns, ReadDecayed
 from streamer_models.state.table import Array, Keys, Slots, fold, grown
 

@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from streamer_models.counters.decay import (
-    EPOCH_HALF_LIVES,
     add_decayed,
     decayed_values,
     half_lives_ms,
 )
+from streamer_models.state.decayed_cells import EPOCH_HALF_LIVES
 from streamer_models.state.table import Merge, TableSpec, fold
 
 HALF_LIVES = half_lives_ms([3_600, 86_400, 7 * 86_400])

@@ -17,11 +17,12 @@ from streamer.events import Event, encode
 from streamer.learner.batch import decode_batch
 from streamer.learner.dedup import DedupWindow
 from streamer.protocols import MessageBatch
-from streamer_models.counters.decay import CELLS_WIDTH, COUNTED_EPOCH_HALF_LIVES, VALUE_MAX
+from streamer_models.counters.decay import VALUE_MAX
 from streamer_models.counters.decayed_counters import WHOLE, DecayedFeature
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.decayed_layout import Remembered
 from streamer_models.counters.last_events import LastEvent
+from streamer_models.state.decayed_cells import CELLS_WIDTH, EPOCH_HALF_LIVES
 from streamer_models.state.id_table import id_key
 from streamer_models.state.inputs import Events, Inputs
 from streamer_models.state.partition import Bounds, PartitionState
@@ -149,7 +150,7 @@ def assert_equal(
     events: Events,
     at_ms: int,
 ) -> None:
-    # What is over 12 half-lives old may be forgotten: below 2^-12 of an event each.
+    # What is over 20 half-lives old may be forgotten: below 2^-20 of an event each.
     recent = part_of(events, np.flatnonzero(at_ms - events.ts_ms < 40 * 24 * HOUR_MS))
     for feature in features:
         ids = sorted(set(ids_of(recent).get(feature.entity, ["*"])) - {""})
@@ -219,10 +220,10 @@ def test_years_apart_nothing_overflows_and_the_sums_stop_at_their_bound() -> Non
         name="spent", entity="user", numerator=(CLICK,), sums_values=True, half_life_ms=1_000
     )
     model = DecayedFeatures([feature])
-    length = 1_000 * COUNTED_EPOCH_HALF_LIVES
+    length = 1_000 * EPOCH_HALF_LIVES
     last = NOW_MS // length * length + length - 1  # where an event weighs most
     years = np.arange(-50, 1) * 365 * 86_400_000
-    n = 500
+    n = 2_000
     for sign in (1.0, -1.0):
         state = new_state(model)
         for at_ms in (last + years).tolist():
@@ -239,9 +240,9 @@ def test_years_apart_nothing_overflows_and_the_sums_stop_at_their_bound() -> Non
             cells = state.contributions["decayed_user"].values[0]
             assert cells.shape == (CELLS_WIDTH,)
             found = merged_values(model, state.shared, "spent", ["ann"], at_ms)[0]
-            assert found == pytest.approx(sign * 2.0**28, rel=1e-3)  # not 500 * 1e6
+            assert found == pytest.approx(sign * 2.0**30, rel=1e-3)  # not 2,000 * 1e6
             at_ms = merged_values(model, state.shared, "spent", ["ann"], at_ms + 2_000)[0]
-            assert at_ms == pytest.approx(sign * 2.0**26, rel=1e-3)
+            assert at_ms == pytest.approx(sign * 2.0**28, rel=1e-3)
 
 
 # --- bounds ---------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from streamer_models.bandits.linear_statistics import (
     statistics,
     statistics_width,
 )
-from streamer_models.counters.decay import CELLS_WIDTH
+from streamer_models.state.decayed_cells import CELLS_WIDTH
 from tests.unit.linear_examples import (
     NOW_MS,
     Columns,

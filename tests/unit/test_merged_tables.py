@@ -14,8 +14,9 @@ from streamer.replica.replica import Replica
 from streamer.replica.tables import Tables
 from streamer.simulation.broker import ManualClock
 from streamer.telemetry import ScorerMetrics
-from streamer_models.counters.decay import CELLS_WIDTH, add_decayed, decayed_values
+from streamer_models.counters.decay import add_decayed, decayed_values
 from streamer_models.counters.popularity import Popularity
+from streamer_models.state.decayed_cells import CELLS_WIDTH
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.model import Model
 from streamer_models.state.partition import Bounds, PartitionState

@@ -9,13 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.bandits.arms import ArmRows
-from streamer_models.bandits.linear_statistics import FADING_BITS, REWARD_MAX, STATISTICS_BITS
-from streamer_models.counters.decay import (
-    CELLS_WIDTH,
-    EPOCH_HALF_LIVES,
-    WEIGHT_BITS,
-    decayed_values,
-)
+from streamer_models.bandits.linear_statistics import FADING_UNIT, REWARD_MAX, STATISTICS_BITS
+from streamer_models.counters.decay import decayed_values
+from streamer_models.state.decayed_cells import CELLS_WIDTH, add_to_counter, forward_weight
 from streamer_models.state.table import ARM, Keys, Merge, Slots, TableSpec, fold
 
 N, N_POSITIVE, REWARDS = range(3)
@@ -105,7 +101,7 @@ class ArmCounts:
             half_life = np.array([self.half_life_ms], dtype=np.int64)
             cells = values.reshape(-1, CELLS_WIDTH)
             decayed = decayed_values(cells, half_life, self.newest_ms).reshape(-1, N_NUMBERS)
-            columns = decayed.T * 2.0 ** (WEIGHT_BITS - FADING_BITS)
+            columns = decayed.T * FADING_UNIT
         else:
             columns = values.T.astype(np.float64) * 2.0**-STATISTICS_BITS
         return Counts(columns[N], columns[N_POSITIVE], columns[REWARDS])
@@ -193,11 +189,10 @@ def _amend(
     for i in range(len(rows)):
         if rows[i] < 0:
             continue
-        epoch, weight = np.int64(0), 2.0**STATISTICS_BITS
+        epoch, weight = 0, 2.0**STATISTICS_BITS
         if half_life_ms > 0:
-            length = half_life_ms * EPOCH_HALF_LIVES
-            epoch = ts_ms[i] // length
-            weight = 2.0 ** (FADING_BITS + (ts_ms[i] - epoch * length) / half_life_ms)
+            epoch, weight = forward_weight(ts_ms[i], half_life_ms)
+            weight /= FADING_UNIT
         added[:] = 0
         for reward, sign in ((before[i], -1), (after[i], 1)):
             if not np.isnan(reward):
@@ -208,10 +203,5 @@ def _amend(
         for j in range(N_NUMBERS):
             if half_life_ms == 0:
                 row[j] += added[j]
-                continue
-            cell = CELLS_WIDTH * j + 2 * (epoch & 1)
-            if epoch == row[cell]:
-                row[cell + 1] += added[j]
-            elif epoch > row[cell]:
-                row[cell] = epoch
-                row[cell + 1] = added[j]
+            else:
+                add_to_counter(row, j, epoch, added[j])

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.bandits.linear_kernels import Matrix, Vector, inverse_factor, times
-from streamer_models.bandits.linear_statistics import FADING_BITS, STATISTICS_BITS
-from streamer_models.counters.decay import CELLS_WIDTH, WEIGHT_BITS, decayed_values
+from streamer_models.bandits.linear_statistics import FADING_UNIT, STATISTICS_BITS
+from streamer_models.counters.decay import decayed_values
+from streamer_models.state.decayed_cells import CELLS_WIDTH
 from streamer_models.state.table import Array
 
 Floats = NDArray[np.float64]
@@ -55,7 +56,7 @@ def arm_estimates(
         half_life = np.array([half_life_ms], dtype=np.int64)
         numbers = decayed_values(rows.reshape(-1, CELLS_WIDTH), half_life, at_ms)
         numbers = numbers.reshape(len(rows), rows.shape[1] // CELLS_WIDTH)
-        numbers *= 2.0 ** (WEIGHT_BITS - FADING_BITS)
+        numbers *= FADING_UNIT
     else:
         numbers = rows * 2.0**-STATISTICS_BITS
     index = np.full(len(x), -1, dtype=np.int64)

@@ -14,7 +14,13 @@ from streamer_models.bandits.linear_statistics import (
     amend_fading,
     statistics_width,
 )
-from streamer_models.counters.decay import CELLS_WIDTH, EPOCH_HALF_LIVES, WEIGHT_BITS, half_lives_ms
+from streamer_models.counters.decay import half_lives_ms
+from streamer_models.state.decayed_cells import (
+    CELLS_WIDTH,
+    add_to_counter,
+    forward_weight,
+    whole,
+)
 from streamer_models.state.id_table import META_FIRST_OFFSET
 from streamer_models.state.inputs import Examples, Inputs, ShownItems
 from streamer_models.state.model import Model
@@ -227,15 +233,7 @@ def _amend_rates(
         n = int(not np.isnan(after[i])) - int(not np.isnan(before[i]))
         n_positive = int(after[i] > 0) - int(before[i] > 0)  # NaN is not above 0
         for h in range(len(half_lives)):
-            length = half_lives[h] * EPOCH_HALF_LIVES
-            epoch = ts_ms[i] // length
-            age = (ts_ms[i] - epoch * length) / half_lives[h]
-            weight = np.int64(np.rint(2.0 ** (WEIGHT_BITS + age)))
-            for counter, count in ((0, n), (1, n_positive)):
-                cell = CELLS_WIDTH * (N_RATES * h + counter) + 2 * (epoch & 1)
-                row = cells[slots[i]]
-                if epoch == row[cell]:
-                    row[cell + 1] += count * weight
-                elif epoch > row[cell]:
-                    row[cell] = epoch
-                    row[cell + 1] = count * weight
+            epoch, weight = forward_weight(ts_ms[i], half_lives[h])
+            one = whole(weight)
+            add_to_counter(cells[slots[i]], N_RATES * h, epoch, n * one)
+            add_to_counter(cells[slots[i]], N_RATES * h + 1, epoch, n_positive * one)

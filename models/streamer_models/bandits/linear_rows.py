@@ -18,7 +18,7 @@ from streamer_models.bandits.linear_statistics import (
     statistics_width,
 )
 from streamer_models.bandits.protocols import Contexts
-from streamer_models.counters.decay import CELLS_WIDTH
+from streamer_models.state.decayed_cells import CELLS_WIDTH
 from streamer_models.state.table import ARM, Array, Merge, Slots, TableSpec, fold
 
 _LONG_AGO = -(1 << 62)

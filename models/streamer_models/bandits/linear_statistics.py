@@ -8,7 +8,8 @@ A row of statistics holds, in order: n, Σ r², b (d numbers), the upper triangl
 
 Headroom: features within ±8 and rewards within ±1,000 add at most 1e6 * 2^24 = 2^44 to a number,
 so 2^19 of the largest rewards there are, or 2^33 examples with features of 8, stay within int64.
-Where they fade, an example weighs up to 2^40: 2^23 of ``Σ r²`` or ``Σ x²`` in one half-life.
+Where they fade, an example weighs up to 2^40, and a cell stays at 2^62: 2^22 squares of 1 at the
+very end of an epoch, 2^16 of the largest feature, 4 of the largest reward.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.counters.decay import (
+from streamer_models.counters.decay import decayed_values
+from streamer_models.state.decayed_cells import (
     CELLS_WIDTH,
-    EPOCH_HALF_LIVES,
-    WEIGHT_BITS,
-    decayed_values,
+    add_to_counter,
+    forward_weight,
 )
 from streamer_models.state.table import Slots
 
 STATISTICS_BITS = 24
 """Statistics that do not fade are in units of 2^-24."""
-FADING_BITS = 20
-"""Fading ones: an example at the start of an epoch weighs 2^20, at its end 2^40."""
+FADING_UNIT = 2.0**-8
+"""Fading ones are in units of 2^-8 of the amounts that a cell is made for, so that features of a
+hundredth are not rounded away: an example at the start of an epoch adds 2^20, at its end 2^40."""
 FEATURE_MAX = 8.0
 """Bound of a feature's magnitude."""
 REWARD_MAX = 1_000.0
@@ -125,9 +127,11 @@ def amend_fading(
     ts_ms: NDArray[np.int64],
     half_life_ms: int,
 ) -> None:
-    """As :func:`amend` where evidence fades: each number is the two cells of
-    :mod:`streamer_models.counters.decay`, ``cells`` is ``(n_rows, 4 * statistics_width(d))`` and
-    ``ts_ms`` ``(n,)`` says how old an example is."""
+    """Amend statistics that decay, as :func:`amend` does those that do not.
+
+    Each number is the two cells of :mod:`streamer_models.state.decayed_cells`: ``cells`` is
+    ``(n_rows, 4 * statistics_width(d))``, and ``ts_ms`` ``(n,)`` dates the examples.
+    """
     added = np.zeros(cells.shape[1] // CELLS_WIDTH, dtype=np.int64)
     for i in range(len(rows)):
         if rows[i] >= 0:
@@ -146,19 +150,13 @@ def amend_fading_row(
     half_life_ms: int,
 ) -> None:
     """One example of :func:`amend_fading`; ``added`` is scratch, ``(statistics_width(d),)``."""
-    length = half_life_ms * EPOCH_HALF_LIVES
-    epoch = ts_ms // length
-    weight = 2.0 ** (FADING_BITS + (ts_ms - epoch * length) / half_life_ms)
+    epoch, weight = forward_weight(ts_ms, half_life_ms)
+    weight /= FADING_UNIT
     added[:] = 0
     add_outcome(added, x, before, -1, weight)
     add_outcome(added, x, after, 1, weight)
     for j in range(len(added)):
-        cell = CELLS_WIDTH * j + 2 * (epoch & 1)
-        if epoch == row[cell]:
-            row[cell + 1] += added[j]
-        elif epoch > row[cell]:
-            row[cell] = epoch
-            row[cell + 1] = added[j]
+        add_to_counter(row, j, epoch, added[j])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -185,7 +183,7 @@ def fading_statistics(
     """The numbers in one row of cells, ``(4 * statistics_width(d),)``, as of a time."""
     half_life = np.array([half_life_ms], dtype=np.int64)
     values = decayed_values(cells.reshape(-1, CELLS_WIDTH), half_life, at_ms)[:, 0]
-    return _unpacked(values * 2.0 ** (WEIGHT_BITS - FADING_BITS), n_features)
+    return _unpacked(values * FADING_UNIT, n_features)
 
 
 def _unpacked(values: NDArray[np.float64], n_features: int) -> LinearStatistics:

@@ -17,11 +17,11 @@ from streamer_models.state.table import TableSpec
 class DecayedFeatures(DecayedLayout, Model):
     """Counts events of all types, whether they are worth a reward or not, when they happened.
 
-    Contributions to counts are integers and merge exactly (:mod:`streamer_models.counters.decay`),
-    and the last event is the latest that any partition knows
-    (:mod:`streamer_models.counters.last_events`), so order, lateness and the number of partitions
-    change no bit. An id is admitted at its first event that counts; at the bound those go of whom
-    the least is remembered, 1/64 of all at once.
+    Contributions to counts are integers and merge exactly
+    (:mod:`streamer_models.state.decayed_cells`), and the last event is the latest that any
+    partition knows (:mod:`streamer_models.counters.last_events`), so order, lateness and the number
+    of partitions change no bit. An id is admitted at its first event that counts; at the bound
+    those go of whom the least is remembered, 1/64 of all at once.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.counters.decay import CELLS_WIDTH, COUNTED_EPOCH_HALF_LIVES, counted_sums
+from streamer_models.counters.decay import decayed_values
 from streamer_models.counters.decayed_counters import (
     WHOLE,
     Counter,
@@ -23,6 +23,7 @@ from streamer_models.counters.decayed_counters import (
     pair,
 )
 from streamer_models.counters.last_events import LastEvent, seconds_since, weight_of_last
+from streamer_models.state.decayed_cells import CELLS_WIDTH, EPOCH_HALF_LIVES
 from streamer_models.state.readable import ReadRows
 from streamer_models.state.table import (
     FEATURE_ITEM,
@@ -166,8 +167,8 @@ class DecayedLayout:
         for c, counter in enumerate(self.counters.get(entity, ())):
             own = np.ascontiguousarray(rows.cells[:, CELLS_WIDTH * c : CELLS_WIDTH * (c + 1)])
             newest = int(own[:, 0::2].max(initial=0))
-            at_ms = newest * COUNTED_EPOCH_HALF_LIVES * counter.half_life_ms
-            sums = counted_sums(own, np.array([counter.half_life_ms]), at_ms)
+            at_ms = newest * EPOCH_HALF_LIVES * counter.half_life_ms
+            sums = decayed_values(own, np.array([counter.half_life_ms]), at_ms)
             np.maximum(left, np.abs(sums[:, 0]), out=left)
         order = np.lexsort((rows.last_ms.max(axis=1, initial=0), left))
         return np.sort(order[:n])
@@ -204,7 +205,8 @@ class DecayedLayout:
     def _sums(self, entity: str, rows: Remembered, at_ms: int) -> NDArray[np.float64]:
         """``(n, n_counters)`` sums at a time; NaN where nothing that counts is remembered."""
         half_lives = [each.half_life_ms for each in self.counters.get(entity, ())]
-        sums: NDArray[np.float64] = counted_sums(rows.cells, np.array(half_lives, np.int64), at_ms)
+        in_ms = np.array(half_lives, np.int64)
+        sums: NDArray[np.float64] = decayed_values(rows.cells, in_ms, at_ms)
         sums[sums == 0.0] = np.nan
         return sums
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.counters.decay import CELLS_WIDTH, add_decayed, decayed_values, half_lives_ms
+from streamer_models.counters.decay import add_decayed, decayed_values, half_lives_ms
+from streamer_models.state.decayed_cells import CELLS_WIDTH
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState

@@ -65,7 +65,8 @@ class ReadDecayed:
     Attributes
     ----------
     half_lives_ms
-        Of each counter, four elements of a row each; see :mod:`streamer_models.counters.decay`.
+        Of each counter, four elements of a row each; see
+        :mod:`streamer_models.state.decayed_cells`.
     totalled
         Whether the sums over all rows are wanted too.
     """

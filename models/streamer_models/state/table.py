@@ -11,6 +11,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.state.decayed_cells import merge_cell
+
 Array = NDArray[Any]
 Keys = NDArray[np.uint64]
 Slots = NDArray[np.int32]
@@ -42,7 +44,8 @@ class Merge(StrEnum):
         Integers: value = initial value of the id + sum over partitions. A change is a difference.
     DECAYED
         Cells ``(epoch, mantissa)``: within an epoch mantissas add up, a newer epoch replaces an
-        older one. Associative and commutative like SUM; see :mod:`streamer_models.counters.decay`.
+        older one. Associative and commutative like SUM; see
+        :mod:`streamer_models.state.decayed_cells`.
     RECENT
         A ring of the last keys, owned by one partition; a change appends one key.
     TOP
@@ -377,12 +380,7 @@ def _fold_decayed(values: Array, slots: Slots, changes: Array) -> None:
     for i in range(len(slots)):
         row = slots[i]
         for j in range(0, values.shape[1], 2):
-            epoch, mantissa = changes[i, j], changes[i, j + 1]
-            if epoch == values[row, j]:
-                values[row, j + 1] += mantissa
-            elif epoch > values[row, j]:
-                values[row, j] = epoch
-                values[row, j + 1] = mantissa
+            merge_cell(values[row], j, changes[i, j], changes[i, j + 1])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -22,7 +22,7 @@ from streamer_models.bandits.linear_statistics import (
 )
 from streamer_models.bandits.policies.base import CountedLearned, LinearLearned
 from streamer_models.bandits.protocols import Contexts
-from streamer_models.counters.decay import CELLS_WIDTH
+from streamer_models.state.decayed_cells import CELLS_WIDTH
 from streamer_models.state.table import Keys
 
 Floats = NDArray[np.float64]
