@@ -20,7 +20,7 @@ from streamer.model_set import build_models
 from streamer.ranking.columns import feature_names, prior_mean
 from streamer.ranking.columns import registry as columns
 from streamer.ranking.columns.family import Family
-from streamer.ranking.recall.channel import Channel
+from streamer.ranking.recall.channel import Channel, WeighedSettings
 from streamer.ranking.recall.registry import channels_on, registered, registered_for_now
 from streamer.ranking.recall.union import Recall
 from streamer.replay.funnel_model import funnel_config, funnel_keys
@@ -127,6 +127,11 @@ def test_a_registry_that_the_configuration_names_has_entries_with_sections(table
     for each in import_module(REGISTRIES[table]).registered():
         assert each.settings_type.__doc__
         assert any(key.startswith(f"{table}.{each.name}.") for key in known_keys())
+
+
+def test_a_weight_is_that_of_a_standardized_score() -> None:
+    for each in registered():
+        assert issubclass(each.settings_type, WeighedSettings) == ("z" in each.columns), each.name
 
 
 def test_every_channel_is_on_by_default_but_for_the_one_that_needs_a_feature() -> None:
