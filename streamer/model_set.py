@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -15,7 +16,7 @@ from streamer.protocols import STORE_SCHEMA_VERSION, Layout
 from streamer.ranking.columns import feature_names
 from streamer.ranking.recall.registry import channels_on
 from streamer_models.bandits.bandit import Bandit
-from streamer_models.counters.decayed_counters import WHOLE, DecayedFeature
+from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
@@ -26,6 +27,7 @@ from streamer_models.state.inputs import Events, Examples, Inputs, ShownItems
 from streamer_models.state.model import Model, learn, make_room, model_of
 from streamer_models.state.partition import Bounds, PartitionState, all_specs
 from streamer_models.state.shared import SharedState
+from streamer_models.state.table import Change
 
 
 def build_models(config: Config) -> list[Model]:
@@ -141,14 +143,26 @@ def _counted(features: DecayedFeatures, types: EventTypes) -> object:
     }
 
 
+MADE_UP_MS: Final = 1_700_000_000_000
+"""Time of the made-up events."""
+MADE_UP_IDS: Final = ("0", "1", "2", "3")
+"""Users, items and surfaces of the made-up events, each the item of the user of the same name."""
+
+
 def compile_kernels(models: Sequence[Model], config: Config) -> None:
     """Learn a few made-up events into nowhere, so that no real one waits for a compiler."""
-    shared, other = SharedState(models), SharedState(models)
-    state = PartitionState(0, models, shared, bounds=Bounds(users_max=2, items_max=2))
+    other = SharedState(models)
+    for change in made_up_changes(models, config):
+        other.apply(change)
+
+
+def made_up_changes(models: Sequence[Model], config: Config) -> list[Change]:
+    """Return what a partition would commit of a few made-up events, of every kind of input."""
+    state = PartitionState(0, models, SharedState(models), bounds=Bounds(users_max=4, items_max=2))
     n = len(DEFAULT_TYPES)
     offsets = np.arange(n, dtype=np.int64)
-    ts_ms = np.full(n, 1_700_000_000_000, dtype=np.int64)
-    ids, nan = [str(i % 4) for i in range(n)], np.full(n, np.nan)
+    ts_ms = np.full(n, MADE_UP_MS, dtype=np.int64)
+    ids, nan = [MADE_UP_IDS[i % len(MADE_UP_IDS)] for i in range(n)], np.full(n, np.nan)
     rewards = np.where(offsets % 4 == 2, -1.0, 1.0)
     feedback = Feedback(offsets, ts_ms, ids, ids, rewards.astype(np.float32), nan)
     events = Events(offsets, ts_ms, offsets.astype(np.int8), nan, ids, ids, ids)
@@ -156,13 +170,10 @@ def compile_kernels(models: Sequence[Model], config: Config) -> None:
     features = np.ones((n, len(feature_names(config))), dtype=np.float32)
     outcomes = Examples(offsets, ts_ms, ids, features, before=nan, after=np.ones(n))
     make_room(models, Inputs(events=events, shown=shown), state)
+    changes = []
     for segment in admit(feedback, state, from_offset=0, to_offset=n):
         learn(models, Inputs(feedback=segment.batch), state)
-        other.apply(state.collect())
+        changes.append(state.collect())
     learn(models, Inputs(events=events, shown=shown, examples=outcomes), state)
-    other.apply(state.collect())
-    if (held := model_of(models, DecayedFeatures)) is not None:  # what a scorer does with them
-        whole = held.nothing(WHOLE, 1)
-        for name, feature in held.features.items():
-            rows = held.nothing(feature.entity, n)
-            held.values(feature.entity, [name], rows, whole, int(ts_ms[0]))
+    changes.append(state.collect())
+    return changes

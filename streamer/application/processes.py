@@ -147,7 +147,6 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
     """Answer requests until SIGTERM or SIGINT; ``alone`` as for :func:`run_learner`."""
     require_broker(config)
     models = build_models(config)
-    compile_kernels(models, config)
     _check_topics(config)
     requests = config.topics.topic("requests")
     items = config.topics.topic("items")

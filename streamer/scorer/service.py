@@ -30,6 +30,7 @@ from streamer.replica.version import Version
 from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.policy.policies import SlatePolicy
+from streamer.scorer.warm_up import warm_up
 from streamer.telemetry import ScorerMetrics, show_lag
 from streamer.windows.latest import FeaturesReader, LatestFeatures
 from streamer_models.state.model import Model
@@ -103,6 +104,8 @@ class ScorerService:
         self.catalogue = Catalogue(metrics=metrics)
         self.funnel = Funnel(config, policy=policy)
         self.known = LatestFeatures(followed_definitions(config))
+        self._config = config
+        self._models = models
         self._topics = config.topics
         self._poll_s = config.scorer.poll_ms / 1000
         self._source = source
@@ -131,9 +134,7 @@ class ScorerService:
         StreamerError
             What ended the service: an answer that was not delivered, a store laid out otherwise.
         """
-        # Into nowhere and from nothing, so that no real request waits for a compiler.
-        nobody = Request(request_id="nobody", user_id="nobody", ts=0)
-        self.funnel.recommend(nobody, self.replica.current(), self.catalogue, known=self.known)
+        warm_up(self._config, self._models, self.known)
         follower = threading.Thread(target=self._follow, name="follower", daemon=True)
         follower.start()
         try:

@@ -189,8 +189,8 @@ class Channel(ABC, Generic[S]):
     def recall(self, context: RequestContext, allowed: NDArray[np.bool_], n: int) -> Recalled:
         """Return at most ``n`` items, best first.
 
-        Changes nothing. The scorer asks once for an unknown user over no items before it starts:
-        a kernel that is called with nothing then compiles before the first request.
+        Changes nothing. Kernels compile before the first request: a scorer begins by asking for a
+        made-up user over made-up rows of every table.
 
         Parameters
         ----------
