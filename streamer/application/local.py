@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import operator
 import os
 import shutil
 import signal
@@ -25,7 +24,7 @@ from rich.console import Console
 from streamer.application.supervisor import Supervisor
 from streamer.client import Recommender
 from streamer.config import Config, known_keys, masked
-from streamer.config.keys import CLIENT, EVENTS, NAMED, variable_of
+from streamer.config.keys import CLIENT, EVENTS, NAMED, value_of, variable_of
 from streamer.config.masking import toml_text
 from streamer.errors import RequestTimeout
 from streamer.kafka.embedded import EmbeddedBroker
@@ -151,7 +150,7 @@ def local_system(
         create_topics(
             config.kafka.bootstrap_servers, config.topics, client_options=config.kafka.client
         )
-        supervisor = stack.enter_context(Supervisor(_environment(config)))
+        supervisor = stack.enter_context(Supervisor(environment_of(config)))
         ports = {}
         for name, command in (("learner", "learn"), ("scorer", "score")):
             ports[name] = _free_port()
@@ -207,7 +206,7 @@ def console_script() -> str:
     return str(script.relative_to(here) if script.is_relative_to(here) else script)
 
 
-def _environment(config: Config) -> dict[str, str]:
+def environment_of(config: Config) -> dict[str, str]:
     """Variables under which a process arrives at this configuration, whoever set what here.
 
     Options of librdkafka and definitions of features stay where they came from: the variables,
@@ -221,7 +220,7 @@ def _environment(config: Config) -> dict[str, str]:
     }
     for name, key in known_keys().items():
         if name != CLIENT and name.partition(".")[0] not in NAMED:
-            value = operator.attrgetter(name)(config)
+            value = value_of(config, name)
             environment[key.variable] = str(value) if key.takes_text else toml_text(value)
     for name, value in NAMED[EVENTS].shown(config.events).items():
         environment[variable_of(name)] = toml_text(value)
