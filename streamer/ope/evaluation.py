@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
@@ -70,6 +70,8 @@ class Evaluation:
     ----------
     logged
         The mean reward of the log itself: the on-policy value of the policy that made it.
+    policy_parameters
+        Settings of the policy that were in effect.
     metrics
         By estimator.
     by_position
@@ -81,6 +83,7 @@ class Evaluation:
     """
 
     logged: Estimate
+    policy_parameters: Mapping[str, object] = field(default_factory=dict)
     metrics: dict[str, Estimate] = field(default_factory=dict)
     by_position: dict[str, dict[str, Estimate]] = field(default_factory=dict)
     matched_share: float | None = None
@@ -110,7 +113,8 @@ def evaluate(
     """
     estimators = _estimators(settings)
     _check_replay(settings, survey)
-    evaluation = Evaluation(logged=_on_policy(survey, settings.interval))
+    logged = _on_policy(survey, settings.interval)
+    evaluation = Evaluation(logged, make_policy().parameters)
     matching = [each for each in estimators if each.name == "replay"]
     weighing = [each for each in estimators if each.name != "replay"]
     if matching:

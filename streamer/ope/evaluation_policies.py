@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +17,10 @@ class EvaluationPolicy(Protocol):
 
     needs_features: bool
 
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        """Settings in effect, for the result."""
+
     def probabilities(self, row: LoggedRow) -> Floats:
         """``(c,)`` of the row's candidates; what they leave to 1 went to none of them."""
 
@@ -26,6 +32,7 @@ class Unchanging:
     """What policies have in common that are the same from the first row to the last."""
 
     needs_features = False
+    parameters: Mapping[str, object] = MappingProxyType({})
 
     def learn(self, row: LoggedRow) -> None:
         """Nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -32,8 +33,9 @@ class LearningPolicy:
 
     needs_features = True
 
-    def __init__(self, bandit: InMemoryBandit, survey: Survey, *, seed: int) -> None:
-        self._bandit = bandit
+    def __init__(self, policy: Policy[Any], survey: Survey, *, seed: int, **bounds: Any) -> None:
+        self.parameters: Mapping[str, object] = dataclasses.asdict(policy.settings) | bounds
+        self._bandit = InMemoryBandit(policy, **bounds)
         self._arms = keys_of(survey.actions)
         self._seeds = np.random.default_rng(seed)
 
@@ -86,7 +88,7 @@ def open_learner(
             )
         if isinstance(policy, LinearPolicy) and not log.feature_names:
             raise ValueError("the log has no columns for a linear model")
-        return LearningPolicy(InMemoryBandit(policy, **bounds), survey, seed=seed)
+        return LearningPolicy(policy, survey, seed=seed, **bounds)
     except ValueError as error:
         raise ConfigError(f"policy {spec.text!r}: {error}") from error
 

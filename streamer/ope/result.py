@@ -44,6 +44,7 @@ class OpeResult:
             "log_digest": self.log.digest(),
             "format": self.log.format,
             "policy": self.policy,
+            "policy_parameters": dict(evaluation.policy_parameters),
             "n": len(survey),
             "n_requests": evaluation.logged.n_requests,
             "n_actions": len(survey.actions),

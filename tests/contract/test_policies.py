@@ -26,7 +26,7 @@ from streamer_models.bandits.policies.base import ContextColumns, Policy
 from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.settings import (
     LinearSettings,
-    Settings,
+    PolicySettings,
     setting,
     settings_from,
     union,
@@ -82,7 +82,7 @@ every_behaviour = pytest.mark.parametrize(("name", "half_life_s"), BEHAVIOURS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OtherSettings(Settings):
+class _OtherSettings(PolicySettings):
     form: str = setting("wide", "something else")
 
 

@@ -114,6 +114,23 @@ def test_disjoint_linucb_by_replay(tmp_path: Path, alpha: str, value: float) -> 
     assert 0.09 < found["matched_share"] < 0.11
 
 
+def test_the_result_has_the_settings_in_effect(tmp_path: Path) -> None:
+    common = ("--format", "obd", "--estimators", "ips", "--ci", "normal")
+    log = small_log(tmp_path)
+    found = ope(tmp_path, log, *common, "--policy", "linucb:alpha=0.5,half_life_s=60")
+    assert found["policy_parameters"] == {
+        "form": "disjoint",
+        "pooled": False,
+        "prior_strength": 1.0,
+        "prior_reward": 1.0,
+        "uniform_share": 0.0,
+        "explore_slots": [],
+        "alpha": 0.5,
+        "half_life_s": 60.0,
+    }
+    assert ope(tmp_path, log, *common, "--policy", "uniform")["policy_parameters"] == {}
+
+
 @needs_mab
 def test_policies_that_learn_nothing_on_ten_arms(tmp_path: Path) -> None:
     uniform = ope(tmp_path, MAB, "--format", "mab", "--policy", "uniform", "--ci", "t")

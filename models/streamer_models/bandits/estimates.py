@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
     from streamer_models.bandits.protocols import Contexts
 
 Floats = NDArray[np.float64]
+Noise = float | Callable[[], float]
+"""A standard deviation of rewards, or what computes it: bounds and means do without."""
 
 
-class Estimate(Protocol):
+class RewardEstimate(Protocol):
     """Estimated rewards of ``n`` candidates; with their contexts, ``packed`` holds all of it."""
 
     @property
@@ -71,21 +74,30 @@ class SharedEstimate:
         return self.posterior.packed()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class IndependentEstimate:
     """Estimates of candidates by themselves.
 
-    Attributes
+    Parameters
     ----------
     expected, widths
         ``(n,)``; a draw is ``N(expected, (scale * noise * width)²)``.
     noise
-        Standard deviation of rewards.
+        Standard deviation of rewards, or what finds it once it is asked for.
     """
 
-    expected: Floats
-    widths: Floats
-    noise: float
+    __slots__ = ("_noise", "expected", "widths")
+
+    def __init__(self, expected: Floats, widths: Floats, noise: Noise) -> None:
+        self.expected = expected
+        self.widths = widths
+        self._noise = noise
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of rewards."""
+        if not isinstance(self._noise, float):
+            self._noise = self._noise()
+        return self._noise
 
     def deviations(self) -> Floats:
         """Return ``(n,)`` widths."""

@@ -22,8 +22,8 @@ from streamer_models.bandits.arm_estimates import (
     solve,
     unknown_estimate,
 )
-from streamer_models.bandits.linear_kernels import Matrix, Vector, times
-from streamer_models.bandits.linear_statistics import STATISTICS_BITS, add_outcome, read_sums
+from streamer_models.bandits.linear_kernels import Matrix, Vector
+from streamer_models.bandits.linear_statistics import STATISTICS_BITS, add_outcome
 from streamer_models.state.table import Slots
 
 Q_MIN = 1e-6
@@ -126,17 +126,24 @@ def refresh_row(
 
 
 @numba.njit(cache=True, nogil=True)
-def kept_mean(
-    row: NDArray[np.int64], factor: Matrix, z: Vector, prior_mean: Vector
-) -> tuple[Vector, float]:
-    """Return mean parameters and the sum of squares that they leave of the rewards."""
-    d = len(prior_mean)
-    b, a = np.empty(d), np.empty((d, d))
-    read_sums(row, b, a)
-    mean = prior_mean + times(factor, z)
-    explained = 2.0 * b - times(a, mean)
-    squares = row[1] * 2.0**-STATISTICS_BITS - times(explained.reshape((1, d)), mean)[0]
-    return mean, squares
+def mean_of(factor: Matrix, z: Vector, prior_mean: Vector) -> Vector:
+    """Return mean parameters, ``(d,)``, as ``prior_mean + times(factor, z)`` has them: terms in
+    fours up to the diagonal, above which all are 0."""
+    d = len(z)
+    mean = prior_mean.copy()
+    for i in range(d):
+        total = 0.0
+        j = 0
+        while j <= i and j + 3 < d:
+            first = z[j] * factor[i, j] + z[j + 1] * factor[i, j + 1]
+            second = z[j + 2] * factor[i, j + 2] + z[j + 3] * factor[i, j + 3]
+            total += first + second
+            j += 4
+        while j <= i:
+            total += z[j] * factor[i, j]
+            j += 1
+        mean[i] += total
+    return mean
 
 
 @numba.njit(cache=True, nogil=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.bandits.counted_memory import CountedMemory
-from streamer_models.bandits.estimates import Estimate
+from streamer_models.bandits.estimates import RewardEstimate
 from streamer_models.bandits.linear_memory import LinearMemory
 from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.base import ContextColumns, Policy
@@ -100,7 +100,7 @@ class InMemoryBandit:
         else:
             self.learned = CountedMemory(half_life_s=half_life_s, **bounds)
 
-    def estimate(self, contexts: Contexts, arms: Keys) -> Estimate:
+    def estimate(self, contexts: Contexts, arms: Keys) -> RewardEstimate:
         """Return what is known of ``(n,)`` candidates; valid until more is learned."""
         return self.policy.estimate(contexts, arms, self.learned)
 

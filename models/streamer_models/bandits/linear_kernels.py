@@ -120,7 +120,6 @@ def products_and_deviations(
     """``(n,)`` ``x·mean``, as :func:`products` has it, and ``|Fᵀ x|`` of a lower-triangular F."""
     n, d = x.shape
     means, deviations = np.empty(n), np.empty(n)
-    rows = factor.T.copy()
     columns = np.zeros((d, BLOCK))
     mean_sums, sums, squares = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
     for start in range(0, n, BLOCK):
@@ -131,7 +130,7 @@ def products_and_deviations(
         squares[:] = 0.0
         for m in range(d):
             sums[:] = 0.0
-            _add_columns(columns, rows[m], m, sums)
+            _add_columns(columns, factor[:, m], m, sums)
             for c in range(BLOCK):
                 squares[c] += sums[c] * sums[c]
         means[start : start + size] = mean_sums[:size]

@@ -61,8 +61,12 @@ class LinearMemory(LinearLearned):
     ) -> None:
         d = len(prior.mean)
         self.prior = prior
+        # By itself each item's model is read alone: of the shared one the integers do.
         self.shared = LinearRows(
-            d, half_life_s=half_life_s, kept=prior, refresh_every=refresh_every
+            d,
+            half_life_s=half_life_s,
+            kept=prior if pooled or not per_arm else None,
+            refresh_every=refresh_every,
         )
         self.shared.reserve(1)
         self.arms = ArmRows(arms_max=arms_max, sightings_min=sightings_min)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.bandits.estimates import Noise
 from streamer_models.bandits.linear_kernels import (
     inverse_factor,
     kernel_rows,
@@ -25,7 +26,6 @@ VARIANCE_MIN = 1e-6
 """Floor of a feature's variance where the prior is standardised."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class LinearPosterior:
     """Bayesian ridge regression: ``θ ~ N(mean, noise² A⁻¹)``.
 
@@ -33,14 +33,14 @@ class LinearPosterior:
     linear Thompson sampling draws θ (Agrawal & Goyal 2013), LinUCB adds ``α √(xᵀ A⁻¹ x)`` to the
     mean (Li et al. 2010). The same statistics give the same bits on every machine.
 
-    Attributes
+    Parameters
     ----------
     mean
         ``(d,)``.
     factor
         ``(d, d)``, lower-triangular, ``A⁻¹ = factor factorᵀ``.
     noise
-        Standard deviation of rewards around the model, at least ``NOISE_MIN``.
+        Standard deviation of rewards around the model, or what finds it once it is asked for.
 
     Examples
     --------
@@ -51,9 +51,21 @@ class LinearPosterior:
     (array([0.75]), array([0.5]))
     """
 
-    mean: NDArray[np.float64]
-    factor: NDArray[np.float64]
-    noise: float
+    __slots__ = ("_noise", "factor", "mean")
+
+    def __init__(
+        self, mean: NDArray[np.float64], factor: NDArray[np.float64], noise: Noise
+    ) -> None:
+        self.mean = mean
+        self.factor = factor
+        self._noise = noise
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of rewards around the model, at least ``NOISE_MIN``."""
+        if not isinstance(self._noise, float):
+            self._noise = self._noise()
+        return self._noise
 
     @classmethod
     def of(
@@ -97,8 +109,7 @@ class LinearPosterior:
         # What the prior's mean leaves unexplained: smaller numbers, so less is lost by rounding.
         residual = statistics.b - times(statistics.a, prior_mean)
         mean = prior_mean + times(factor, times(factor.T, residual))
-        noise = residual_noise(_unexplained(statistics, mean), statistics.n)
-        return cls(mean, factor, noise)
+        return cls(mean, factor, residual_noise(statistics, mean))
 
     def expected(self, x: Contexts) -> NDArray[np.float64]:
         """``(n,)`` mean rewards of rows ``(n, d)``."""
@@ -204,7 +215,8 @@ class LinearPrior:
             prior_strength=self.strength,
             standardize=self.standardized,
         )
-        return replace(posterior, noise=self.noise(posterior.noise, statistics.n))
+        noise = self.noise(posterior.noise, statistics.n)
+        return LinearPosterior(posterior.mean, posterior.factor, noise)
 
     def noise(self, noise: float, n: float) -> float:
         """Return the noise of a posterior of ``n`` examples under this prior.
@@ -227,13 +239,8 @@ def feature_variances(statistics: LinearStatistics) -> NDArray[np.float64]:
     return np.maximum(variances, VARIANCE_MIN)
 
 
-def residual_noise(squares: float, n: float) -> float:
-    """Return ``√`` of the mean of ``n`` squares that a model leaves, one pseudo-observation of 1
-    counted in."""
-    return max(NOISE_MIN, math.sqrt((max(squares, 0.0) + 1.0) / (n + 1.0)))
-
-
-def _unexplained(statistics: LinearStatistics, mean: NDArray[np.float64]) -> float:
-    """Return the sum of squares of ``r - x·mean``."""
+def residual_noise(statistics: LinearStatistics, mean: NDArray[np.float64]) -> float:
+    """Return ``√`` of the mean square of ``r - x·mean``, one pseudo-observation of 1 counted in."""
     explained = 2.0 * statistics.b - times(statistics.a, mean)
-    return statistics.reward_squares - float(times(explained[None], mean)[0])
+    squares = statistics.reward_squares - float(times(explained[None], mean)[0])
+    return max(NOISE_MIN, math.sqrt((max(squares, 0.0) + 1.0) / (statistics.n + 1.0)))

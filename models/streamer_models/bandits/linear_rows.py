@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.bandits.factor_steps import estimate_rows, kept_mean, learn_rows, refresh_row
+from streamer_models.bandits.factor_steps import estimate_rows, learn_rows, mean_of, refresh_row
 from streamer_models.bandits.linear_kernels import Matrix, Vector
 from streamer_models.bandits.linear_posterior import LinearPosterior, LinearPrior, residual_noise
 from streamer_models.bandits.linear_statistics import (
@@ -152,10 +152,14 @@ class LinearRows:
     def posterior(self, row: int) -> LinearPosterior:
         """Return the kept posterior of one row; valid until more is learned."""
         assert self.kept is not None, "no posteriors are kept"
-        values, factor = self.values[row], self.factors[row]
-        mean, squares = kept_mean(values, factor, self.z[row], self._mean)
-        n = int(values[0]) * 2.0**-STATISTICS_BITS
-        return LinearPosterior(mean, factor, self.kept.noise(residual_noise(squares, n), n))
+        factor, prior = self.factors[row], self.kept
+        mean = mean_of(factor, self.z[row], self._mean)
+
+        def noise() -> float:
+            statistics = self.statistics(row)
+            return prior.noise(residual_noise(statistics, mean), statistics.n)
+
+        return LinearPosterior(mean, factor, noise)
 
     def absorb(self, other: LinearRows, other_rows: Slots, rows: Slots) -> None:
         """Add statistics of rows of another table to rows of this one; refresh afterwards.

@@ -82,8 +82,8 @@ class PolicyRegressor(base.Regressor):
     --------
     >>> model = PolicyRegressor(partial(published_bandit, "greedy"), arm="item")
     >>> model.learn_one({"item": "jazz"}, 1.0)
-    >>> model.predict_one({"item": "jazz"}), model.predict_one({"item": "rock"})
-    (0.5, 0.0)
+    >>> [round(model.predict_one({"item": item}), 3) for item in ("jazz", "rock")]
+    [0.5, 0.0]
     """
 
     def __init__(

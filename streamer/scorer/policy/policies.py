@@ -14,7 +14,7 @@ from streamer.events import Decision
 from streamer.ranking.columns import prior_mean
 from streamer.ranking.features import Features
 from streamer.scorer.policy.knowledge import Knowledge, LiveCounts, LiveLinear
-from streamer_models.bandits.estimates import Estimate
+from streamer_models.bandits.estimates import RewardEstimate
 from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.base import ContextColumns, Policy
 from streamer_models.bandits.policies.linear import LinearPolicy
@@ -39,7 +39,7 @@ class Choice:
     expected
         ``(n_candidates,)`` rewards the policy expects, finite.
     state
-        Its estimate, as :meth:`streamer_models.bandits.estimates.Estimate.packed`.
+        Its estimate, as :meth:`streamer_models.bandits.estimates.RewardEstimate.packed`.
     """
 
     order: NDArray[np.intp]
@@ -122,7 +122,7 @@ def redraw(decision: Decision) -> Choice:
         raise BadMessage(f"decision: it can't be drawn again: {error}") from error
 
 
-def _drawn(policy: Policy[Any], estimate: Estimate, k: int, seed: int) -> Choice:
+def _drawn(policy: Policy[Any], estimate: RewardEstimate, k: int, seed: int) -> Choice:
     """Return the slate of an estimate: the one way to it, live and again."""
     draw = policy.draw(estimate, k, seed)
     return Choice(

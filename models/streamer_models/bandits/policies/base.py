@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.bandits.policies.settings import ExploringSettings, Settings, Value
+from streamer_models.bandits.policies.settings import ExploringSettings, PolicySettings, Value
 
 if TYPE_CHECKING:
     from streamer_models.bandits.arm_counts import Counts
-    from streamer_models.bandits.estimates import Estimate
+    from streamer_models.bandits.estimates import RewardEstimate
     from streamer_models.bandits.linear_posterior import LinearPosterior, LinearPrior
     from streamer_models.bandits.protocols import Contexts
     from streamer_models.bandits.slates import Draw
     from streamer_models.state.table import Keys
 
 Floats = NDArray[np.float64]
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=PolicySettings)
 E = TypeVar("E", bound=ExploringSettings)
 
 
@@ -110,7 +110,7 @@ class Policy(ABC, Generic[S]):
     name: ClassVar[str]
     takes: ClassVar[str]
     source: ClassVar[str]
-    settings_type: ClassVar[type[Settings]]
+    settings_type: ClassVar[type[PolicySettings]]
     published: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, settings: S, columns: ContextColumns) -> None:
@@ -123,11 +123,11 @@ class Policy(ABC, Generic[S]):
         return self.settings.parameters()
 
     @abstractmethod
-    def estimate(self, contexts: Contexts, arms: Keys, learned: Any) -> Estimate:
+    def estimate(self, contexts: Contexts, arms: Keys, learned: Any) -> RewardEstimate:
         """Return what statistics say of ``(n,)`` candidates with ``(n, d)`` contexts."""
 
     @abstractmethod
-    def unpacked(self, state: bytes, contexts: Contexts) -> Estimate:
+    def unpacked(self, state: bytes, contexts: Contexts) -> RewardEstimate:
         """Return the estimate that a decision logged of its candidates.
 
         Raises
@@ -137,7 +137,7 @@ class Policy(ABC, Generic[S]):
         """
 
     @abstractmethod
-    def draw(self, estimate: Estimate, k: int, seed: int) -> Draw:
+    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
         """Draw a slate of at most ``k`` candidates, with the propensity of each slot."""
 
 

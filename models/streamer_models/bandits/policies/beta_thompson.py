@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from streamer_models.bandits.estimates import BetaEstimate, Estimate
+from streamer_models.bandits.estimates import BetaEstimate, RewardEstimate
 from streamer_models.bandits.policies.base import CountedLearned
 from streamer_models.bandits.policies.counting import CountingPolicy
 from streamer_models.bandits.policies.settings import LearnedSettings, SampledSettings
@@ -65,5 +65,5 @@ class BetaThompson(CountingPolicy[BetaThompsonSettings]):
     def unpacked(self, state: bytes, contexts: Contexts) -> BetaEstimate:
         return BetaEstimate.unpacked(state, len(contexts))
 
-    def draw(self, estimate: Estimate, k: int, seed: int) -> Draw:
+    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
         return draw_thompson(estimate, k, seed, self.settings)

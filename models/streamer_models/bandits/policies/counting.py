@@ -9,7 +9,7 @@ from streamer_models.bandits.policies.base import CountedLearned, Policy
 from streamer_models.bandits.policies.settings import LearnedSettings
 
 if TYPE_CHECKING:
-    from streamer_models.bandits.estimates import Estimate
+    from streamer_models.bandits.estimates import RewardEstimate
     from streamer_models.bandits.protocols import Contexts
     from streamer_models.state.table import Keys
 
@@ -21,9 +21,9 @@ class CountingPolicy(Policy[C]):
 
     published: ClassVar[Mapping[str, Any]] = {"pooled": False, "uniform_share": 0.0}
 
-    def estimate(self, contexts: Contexts, arms: Keys, learned: CountedLearned) -> Estimate:
+    def estimate(self, contexts: Contexts, arms: Keys, learned: CountedLearned) -> RewardEstimate:
         return self.estimate_counts(arms, learned)
 
-    def estimate_counts(self, arms: Keys, learned: CountedLearned) -> Estimate:
+    def estimate_counts(self, arms: Keys, learned: CountedLearned) -> RewardEstimate:
         """Return what counts say of ``(n,)`` arms."""
         raise NotImplementedError

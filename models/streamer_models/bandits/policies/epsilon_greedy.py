@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from streamer_models.bandits.estimates import Estimate
+from streamer_models.bandits.estimates import RewardEstimate
 from streamer_models.bandits.policies.base import draw_best
 from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.settings import ExploringSettings, LinearSettings
@@ -29,5 +29,5 @@ class EpsilonGreedy(LinearPolicy[EpsilonGreedySettings]):
     settings_type = EpsilonGreedySettings
     published: ClassVar[Mapping[str, Any]] = {**LinearPolicy.published, "uniform_share": 0.1}
 
-    def draw(self, estimate: Estimate, k: int, seed: int) -> Draw:
+    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
         return draw_best(estimate.expected, k, seed, self.settings)

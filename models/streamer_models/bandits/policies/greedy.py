@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from streamer_models.bandits.estimates import Estimate
+from streamer_models.bandits.estimates import RewardEstimate
 from streamer_models.bandits.policies.base import draw_best
 from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.settings import ExploringSettings, LinearSettings
@@ -27,5 +27,5 @@ class Greedy(LinearPolicy[LinearSettings]):
         name: value for name, value in LinearPolicy.published.items() if name != "uniform_share"
     }
 
-    def draw(self, estimate: Estimate, k: int, seed: int) -> Draw:
+    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
         return draw_best(estimate.expected, k, seed, _NEVER)

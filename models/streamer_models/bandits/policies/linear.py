@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from streamer_models.bandits.estimates import Estimate, IndependentEstimate, SharedEstimate
+from streamer_models.bandits.estimates import IndependentEstimate, RewardEstimate, SharedEstimate
 from streamer_models.bandits.policies.base import LinearLearned, Policy
 from streamer_models.bandits.policies.settings import LinearSettings
 
@@ -50,15 +50,15 @@ class LinearPolicy(Policy[L]):
             standardized=self.columns.standardized,
         )
 
-    def estimate(self, contexts: Contexts, arms: Keys, learned: LinearLearned) -> Estimate:
-        shared = learned.posterior(self.prior)
+    def estimate(self, contexts: Contexts, arms: Keys, learned: LinearLearned) -> RewardEstimate:
+        prior = self.prior
         if self.settings.form == "shared":
-            return SharedEstimate(shared, contexts)
-        mean = shared.mean if self.settings.pooled else self.prior.mean
-        means, widths = learned.arm_estimates(contexts, arms, self.prior, mean)
-        return IndependentEstimate(means, widths, shared.noise)
+            return SharedEstimate(learned.posterior(prior), contexts)
+        mean = learned.posterior(prior).mean if self.settings.pooled else prior.mean
+        means, widths = learned.arm_estimates(contexts, arms, prior, mean)
+        return IndependentEstimate(means, widths, lambda: learned.posterior(prior).noise)
 
-    def unpacked(self, state: bytes, contexts: Contexts) -> Estimate:
+    def unpacked(self, state: bytes, contexts: Contexts) -> RewardEstimate:
         from streamer_models.bandits.linear_posterior import LinearPosterior
 
         n, n_features = contexts.shape

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from streamer_models.bandits.estimates import Estimate
+from streamer_models.bandits.estimates import RewardEstimate
 from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.settings import LinearSettings, SampledSettings, setting
 from streamer_models.bandits.policies.thompson import draw_thompson
@@ -45,5 +45,5 @@ class LinearThompson(LinearPolicy[LinearThompsonSettings]):
         "n_draws": 1,
     }
 
-    def draw(self, estimate: Estimate, k: int, seed: int) -> Draw:
+    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
         return draw_thompson(estimate, k, seed, self.settings, scale=self.settings.noise_scale)

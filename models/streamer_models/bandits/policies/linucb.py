@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from streamer_models.bandits.estimates import Estimate
+from streamer_models.bandits.estimates import RewardEstimate
 from streamer_models.bandits.policies.base import draw_best
 from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.settings import BoundSettings, LinearSettings
@@ -33,6 +33,6 @@ class LinUCB(LinearPolicy[LinUCBSettings]):
     settings_type = LinUCBSettings
     published: ClassVar[Mapping[str, Any]] = {**LinearPolicy.published, "alpha": 1.0}
 
-    def draw(self, estimate: Estimate, k: int, seed: int) -> Draw:
+    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
         bounds = self.settings.alpha * estimate.deviations() + estimate.expected
         return draw_best(bounds, k, seed, self.settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streamer_models.bandits.estimates import Estimate
+from streamer_models.bandits.estimates import RewardEstimate
 from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.settings import ExploringSettings, LinearSettings, setting
 
@@ -34,7 +34,7 @@ class PlackettLuce(LinearPolicy[PlackettLuceSettings]):
     source = "Plackett 1975, Luce 1959"
     settings_type = PlackettLuceSettings
 
-    def draw(self, estimate: Estimate, k: int, seed: int) -> Draw:
+    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
         from streamer_models.bandits import slates
 
         return slates.draw_plackett_luce(

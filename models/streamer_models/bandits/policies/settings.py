@@ -87,13 +87,13 @@ def setting(
     le: float | None = None,
     estimates: bool = False,
 ) -> Any:
-    """Declare a field of :class:`Settings`; see :class:`Setting`."""
+    """Declare a field of :class:`PolicySettings`; see :class:`Setting`."""
     given = {"ge": ge, "gt": gt, "le": le, "description": description, "estimates": estimates}
     return field(default=default, metadata=given)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class PolicySettings:
     """Base of the settings of a policy.
 
     Raises
@@ -151,7 +151,7 @@ def _logged(value: Any) -> Value:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExploringSettings(Settings):
+class ExploringSettings(PolicySettings):
     """Settings of every policy that explores."""
 
     uniform_share: float = setting(
@@ -166,7 +166,7 @@ class ExploringSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnedSettings(Settings):
+class LearnedSettings(PolicySettings):
     """Settings of the prior that an estimate starts from."""
 
     pooled: bool = setting(
@@ -209,12 +209,12 @@ class SampledSettings(ExploringSettings):
     n_draws: int = setting(64, "posterior draws behind a propensity", ge=1, le=10_000)
 
 
-def settings_from(kind: type[Settings], source: object) -> Settings:
+def settings_from(kind: type[PolicySettings], source: object) -> PolicySettings:
     """Return settings of a type, each an attribute of ``source`` of the same name."""
     return kind(**{name: getattr(source, name) for name in kind.described()})
 
 
-def union(kinds: Mapping[str, type[Settings]]) -> dict[str, tuple[Setting, Sequence[str]]]:
+def union(kinds: Mapping[str, type[PolicySettings]]) -> dict[str, tuple[Setting, Sequence[str]]]:
     """Return every setting of some policies, with the names of those that have it.
 
     Raises

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamer_models.bandits.estimates import Estimate
+from streamer_models.bandits.estimates import RewardEstimate
 from streamer_models.bandits.policies.settings import SampledSettings
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def draw_thompson(
-    estimate: Estimate, k: int, seed: int, settings: SampledSettings, *, scale: float = 1.0
+    estimate: RewardEstimate, k: int, seed: int, settings: SampledSettings, *, scale: float = 1.0
 ) -> Draw:
     """Return a slate of which each slot takes the best remaining of one posterior draw.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from streamer_models.bandits.estimates import Estimate, IndependentEstimate
+from streamer_models.bandits.estimates import IndependentEstimate, RewardEstimate
 from streamer_models.bandits.policies.base import CountedLearned, draw_best
 from streamer_models.bandits.policies.counting import CountingPolicy
 from streamer_models.bandits.policies.settings import BoundSettings, LearnedSettings
@@ -68,6 +68,6 @@ class UCB1(CountingPolicy[UCB1Settings]):
     def unpacked(self, state: bytes, contexts: Contexts) -> IndependentEstimate:
         return IndependentEstimate.unpacked(state, len(contexts))
 
-    def draw(self, estimate: Estimate, k: int, seed: int) -> Draw:
+    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
         bounds = self.settings.alpha * estimate.deviations() + estimate.expected
         return draw_best(bounds, k, seed, self.settings)
