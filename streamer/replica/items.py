@@ -1,4 +1,4 @@
-"""Items of one version: what the factorization and the popularity know of each."""
+"""Items of one version, and how popular each is."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.replica.columns import ColumnView, DecayedColumnView
-from streamer.replica.factor_blocks import FactorView
 from streamer.replica.id_rows import IdView, RowsOfKeys
 from streamer.replica.tables import Tables
 from streamer_models.counters.popularity import Popularity
-from streamer_models.factorization.factors import factorization_of
 from streamer_models.state.model import Model, model_of
 from streamer_models.state.table import ITEM, Keys, Slots
 
@@ -30,8 +28,6 @@ class ItemView:
     ----------
     ids
         The items by row.
-    factors
-        None where no factorization is learned.
     counts
         One column: positive feedback ever.
     popularity
@@ -39,20 +35,17 @@ class ItemView:
     """
 
     ids: IdView
-    factors: FactorView | None
     counts: ColumnView
     popularity: DecayedColumnView | None
 
     @classmethod
     def of(cls, tables: Tables, models: Sequence[Model]) -> ItemView:
-        """What the models know of items in a version."""
+        """The items of a version."""
         ids = tables.of_entity(ITEM)
-        factorization = factorization_of(models)
         popular = model_of(models, Popularity)
         nothing = ColumnView(ids, np.zeros((ids.n_rows, 1), dtype=np.float32), np.zeros(1))
         return cls(
             ids=ids,
-            factors=None if factorization is None else tables.read(factorization.item_factors),
             counts=nothing if popular is None else tables.read(popular.counts),
             popularity=None if popular is None else tables.read(popular.decayed),
         )
@@ -94,12 +87,6 @@ class ItemView:
     def at_ms(self) -> int:
         """Time that the columns of decayed counts are of."""
         return 0 if self.popularity is None else self.popularity.at_ms
-
-    def factor_scores(self, user_factors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``(n_rows,)`` ``p_u · q_i + b_i`` for all rows, dead ones too; ``user_factors`` is
-        ``(k,)``."""
-        assert self.factors is not None, "factors of a user where no factorization is learned"
-        return self.factors.scores(user_factors)
 
     def column(self, column: int) -> NDArray[np.float32]:
         """``(n_rows,)`` counts, or decayed counts as of ``at_ms``."""

@@ -39,11 +39,23 @@ class MergedState:
     ----------
     models
         Whose tables are read, and who say what new rows start from.
+
+    Raises
+    ------
+    ValueError
+        Where a model declares a table that it does not have.
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
         tables = [MergedTable(IdTable.readable(USER), None)]
-        tables += [MergedTable(reading, model) for model in models for reading in model.readable()]
+        for model in models:
+            specs = model.tables()
+            for reading in model.readable():
+                if reading.spec not in specs:
+                    raise ValueError(
+                        f"{type(model).__name__} declares {reading}, which is none of its tables"
+                    )
+                tables.append(MergedTable(reading, model))
         check_specs([table.spec for table in tables])
         self._entities = {entity: _Ids(entity) for entity in (USER, ITEM)}
         self._indices: list[_Indices] = []

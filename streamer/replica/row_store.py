@@ -39,8 +39,8 @@ class RowView:
     chunk_bits: int = CHUNK_BITS
 
     def row(self, row: int) -> Array | None:
-        """``(width,)`` one row; do not write into it."""
-        position = int(self.positions[row]) if row < len(self.positions) else _ABSENT
+        """``(width,)`` one row, None where it is absent, as -1 is; do not write into it."""
+        position = int(self.positions[row]) if 0 <= row < len(self.positions) else _ABSENT
         return None if position == _ABSENT else self._at(position)
 
     def _at(self, position: int) -> Array:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer.replica.id_rows import IdView, RowsOfKeys
 from streamer.replica.row_store import RowView
 from streamer.replica.tables import Tables
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
-from streamer_models.factorization.factors import factorization_of
 from streamer_models.state.id_table import META_LAST_TS, IdTable
 from streamer_models.state.model import Model, model_of
 from streamer_models.state.table import USER, Array, Keys, recent_keys
@@ -31,22 +29,17 @@ class UserView:
 
     ids: IdView
     meta: RowView
-    factor_rows: RowView | None
-    n_factors: int
     met: RowView | None
     seen: RowView | None
 
     @classmethod
     def of(cls, tables: Tables, models: Sequence[Model]) -> UserView:
         """What the models know of users in a version."""
-        factorization = factorization_of(models)
         history = model_of(models, UserHistory)
         impressions = model_of(models, UserImpressions)
         return cls(
             ids=tables.of_entity(USER),
             meta=tables.read(_META),
-            factor_rows=None if factorization is None else tables.read(factorization.user_factors),
-            n_factors=0 if factorization is None else factorization.n_factors,
             met=None if history is None else tables.read(history.ring),
             seen=None if impressions is None else tables.read(impressions.ring),
         )
@@ -58,11 +51,6 @@ class UserView:
     @property
     def map(self) -> RowsOfKeys:
         return self.ids.map
-
-    def factors(self, row: int) -> NDArray[np.float32] | None:
-        """``(k,)`` factors of a user."""
-        found = _row(self.factor_rows, row)
-        return None if found is None else found[: self.n_factors]
 
     def history(self, row: int) -> Keys:
         """Keys of the items the user last met, the newest first."""
@@ -86,4 +74,4 @@ class UserView:
 
 
 def _row(view: RowView | None, row: int) -> Array | None:
-    return None if view is None or row < 0 else view.row(row)
+    return None if view is None else view.row(row)

@@ -9,9 +9,11 @@ from typing import TypeVar
 
 from streamer.replica.arms import BanditView
 from streamer.replica.decayed_features import DecayedView
+from streamer.replica.factorized import FactorizedView
 from streamer.replica.items import ItemView
 from streamer.replica.tables import Tables
 from streamer.replica.users import UserView
+from streamer_models.factorization.factors import Factorization, factorization_of
 from streamer_models.state.model import Model, model_of
 
 K = TypeVar("K", bound=Model)
@@ -25,7 +27,7 @@ class Version:
     """Parameters after certain commits; immutable, so readers need no lock.
 
     ``items``, ``users``, ``bandit`` and ``decayed`` read some of the tables in terms of their
-    models; whatever else a model declares is read from ``tables``.
+    models; whatever else a model declares is read from ``tables``, by its readings.
 
     Attributes
     ----------
@@ -75,6 +77,11 @@ class Version:
     def model(self, kind: type[K]) -> K | None:
         """The model of a kind among those whose tables these are; None where there is none."""
         return model_of(self.models, kind)
+
+    def factors(self, kind: type[Factorization] | None = None) -> FactorizedView | None:
+        """Return what a kind of factorization knows, the first without one; None without any."""
+        model = factorization_of(self.models, kind)
+        return None if model is None else FactorizedView.of(self.tables, model)
 
 
 def version_name(versions: Mapping[int, int]) -> str:

@@ -32,7 +32,7 @@ from streamer_models.state.inputs import NOTHING
 from streamer_models.state.model import Model
 from streamer_models.state.partition import Bounds, PartitionState, all_specs
 from streamer_models.state.shared import SharedState
-from streamer_models.state.table import SHARED_ENTITIES, Change, Merge, TableSpec
+from streamer_models.state.table import Change, Merge, TableSpec
 
 NewModels = Callable[[], Model | Sequence[Model]]
 """Makes a model, or several that learn together; each time the same."""
@@ -61,7 +61,8 @@ def check_model(new_models: NewModels, *, n_features: int = 3) -> None:
 
 
 def check_tables(new_models: NewModels, *, n_features: int = 3) -> None:
-    """Tables have names of their own, are always the same, and merge exactly."""
+    """Tables have names of their own, are always the same, and merge exactly; what is read of a
+    model are tables of its own."""
     models = _made(new_models)
     try:
         all_specs(models)
@@ -74,6 +75,11 @@ def check_tables(new_models: NewModels, *, n_features: int = 3) -> None:
             f"table {spec.name}: contributions of several partitions merge exactly as integers"
             f" alone, not as {spec.dtype}"
         )
+    for model in models:
+        for reading in model.readable():
+            assert reading.spec in model.tables(), (
+                f"readable() names {reading.spec.name}, and tables() has no such table"
+            )
 
 
 def check_tables_are_learned(new_models: NewModels, *, n_features: int = 3) -> None:
@@ -232,7 +238,7 @@ def check_evicting_everything_restores_initial_values(
     learn_stream(made_up(500, seed=7, n_features=n_features), state, models)
     keys = {entity: ids.keys[ids.live_slots()] for entity, ids in state.ids.items()}
     for entity, ids in state.ids.items():
-        if entity in SHARED_ENTITIES:  # another partition has them, and contributed nothing
+        if entity in state.shared.ids:  # another partition has them, and contributed nothing
             state.shared.acquire(entity, keys[entity])
         state.evict(entity, ids.live_slots())
         assert len(ids) == ids.n_slots == 0, entity

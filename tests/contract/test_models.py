@@ -26,6 +26,7 @@ from streamer_models.factorization.mf import ImplicitMF, item_scores
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
+from streamer_models.state.readable import Readable, ReadColumns
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import Merge, TableSpec, recent_keys
 from tests.default_types import CODES
@@ -233,6 +234,11 @@ class Floating(Likes):
         return user, TableSpec(item.name, item.entity, item.merge, "f4", 1)
 
 
+class Misread(Likes):
+    def readable(self) -> Sequence[Readable]:
+        return (ReadColumns(TableSpec("likes", "item", Merge.SUM, "i8", 1)),)
+
+
 class Useless(Likes):
     def tables(self) -> Sequence[TableSpec]:
         return *super().tables(), TableSpec("unused", "item", Merge.SUM, "i8", 1)
@@ -262,6 +268,7 @@ def test_the_least_that_a_model_writes_is_enough(check: ModelCheck) -> None:
         (ByBatch, "batches .* must teach what one does"),
         (Writing, "inputs must not be written to: feedback.rewards"),
         (Floating, "table item_likes: .* merge exactly as integers"),
+        (Misread, r"readable\(\) names likes, and tables\(\) has no such table"),
         (Useless, "table unused: 600 events of all types taught nothing"),
         (Restless, "learning nothing must change nothing"),
         (Shrinking, "rescale"),

@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from streamer.replica import id_rows
+from streamer.replica.merged_state import MergedState
 from streamer.replica.replica import Replica
 from streamer.replica.tables import Tables
 from streamer.simulation.broker import ManualClock
 from streamer.telemetry import ScorerMetrics
 from streamer_models.counters.decay import add_decayed, decayed_values
 from streamer_models.counters.popularity import Popularity
+from streamer_models.factorization.biased_mf import BiasedMF
+from streamer_models.factorization.mf import ImplicitMF
 from streamer_models.state.decayed_cells import CELLS_WIDTH
+from streamer_models.state.id_table import id_key
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.model import Model
 from streamer_models.state.partition import Bounds, PartitionState
@@ -356,3 +360,35 @@ def test_rows_of_several_partitions_need_a_way_to_merge() -> None:
         ReadFactors(_spec(ITEM, Merge.SUM, "i8", 4))
     with pytest.raises(ValueError, match="its merge kind must be decayed, not sum"):
         ReadDecayed(_spec(ITEM, Merge.SUM, "i8", 4), (1_000,))
+
+
+def test_a_reading_of_a_table_that_a_model_does_not_have_is_refused() -> None:
+    class Wrong(MadeUp):
+        def readable(self) -> Sequence[Readable]:
+            return [Popularity().counts]
+
+        def tables(self) -> Sequence[TableSpec]:
+            return []
+
+    with pytest.raises(ValueError, match=r"Wrong declares ReadColumns.*none of its tables"):
+        MergedState([Wrong()])
+
+
+def test_each_factorization_is_read_by_its_own_kind() -> None:
+    learned = Partitions(1, models=[ImplicitMF(n_factors=3), BiasedMF(n_factors=5)])
+    replica = replica_of(learned)
+    learned.commit(0, [Click("u", "a", rating=4.0), Click("u", "b", rating=1.0)])
+    replica.load()
+    version = replica.current()
+    row = version.users.map.find_one(id_key(b"u"))
+    kinds: list[tuple[type[ImplicitMF | BiasedMF], int]] = [(ImplicitMF, 3), (BiasedMF, 5)]
+    for kind, n_factors in kinds:
+        factors = version.factors(kind)
+        assert factors is not None
+        p, scores = factors.user(row), factors.scores(row)
+        assert p is not None
+        assert p.shape == (n_factors,)
+        assert scores is not None
+        at = np.arange(version.items.n_rows, dtype=np.int32)
+        np.testing.assert_allclose(scores, factors.items.rows(at) @ p + factors.items.biases[at])
+        assert factors.scores(-1) is None

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
+from streamer.replica.factorized import FactorizedView
 from streamer.replica.items import COUNT, ItemView
 from streamer.replica.replica import Replica
 from streamer.replica.version import Version
@@ -54,26 +54,26 @@ def some_clicks(rng: np.random.Generator, partition: int, n: int) -> list[Click]
 
 def contents(version: Version, *, n_users: int = 200) -> dict[str, dict[str, bytes]]:
     """Everything a version says, by item and by user key, as bytes; row numbers left out."""
-    items, users = version.items, version.users
+    items, users, factors = version.items, version.users, factors_of(version)
     told: dict[str, dict[str, bytes]] = {"items": {}, "users": {}}
     for row in np.flatnonzero(items.live).tolist():
-        assert items.factors is not None
         assert items.popularity is not None
-        of_item = [factors_of(items)[row // 1024][row % 1024], items.factors.biases[row]]
+        of_item = [factors.items.blocks[row // 1024][row % 1024], factors.items.biases[row]]
         of_item += [items.counts.values[row], items.popularity.values[row]]
         told["items"][items.names[row]] = b"".join(each.tobytes() for each in of_item)
     for user in range(n_users):
         row = users.map.find_one(id_key(f"u{user}".encode()))
         if row >= 0:
-            p = users.factors(row)
+            p = factors.user(row)
             said = b"" if p is None else p.tobytes()
             told["users"][f"u{user}"] = said + users.history(row).tobytes()
     return told
 
 
-def factors_of(items: ItemView) -> tuple[NDArray[np.float32], ...]:
-    assert items.factors is not None
-    return items.factors.blocks
+def factors_of(version: Version) -> FactorizedView:
+    factors = version.factors()
+    assert factors is not None
+    return factors
 
 
 def followed(learned: Partitions, replica: Replica) -> Version:
@@ -118,8 +118,8 @@ def test_items_are_initial_values_plus_the_sum_of_contributions() -> None:
     replica.load()
     for _ in run_with_evictions(learned, replica):
         pass
-    items = followed(learned, replica).items
-    assert items.factors is not None
+    version = followed(learned, replica)
+    items, item_factors = version.items, factors_of(version).items
     n_by_many = 0
     for row in np.flatnonzero(items.live).tolist():
         key = np.array([id_key(items.names[row].encode())], dtype=np.uint64)
@@ -130,8 +130,8 @@ def test_items_are_initial_values_plus_the_sum_of_contributions() -> None:
         assert initial is not None
         fixed = initial[0] + sum(s.contributions["item_factors"].values[at] for s, at in owners)
         floats = fixed.astype(np.float32) * np.float32(FIXED_POINT_UNIT)
-        assert np.array_equal(factors_of(items)[row // 1024][row % 1024], floats[:-1])
-        assert items.factors.biases[row] == floats[-1]
+        assert np.array_equal(item_factors.blocks[row // 1024][row % 1024], floats[:-1])
+        assert item_factors.biases[row] == floats[-1]
         count = sum(int(s.contributions["item_counts"].values[at, 0]) for s, at in owners)
         assert items.column(COUNT)[row] == count
     assert n_by_many > 5
@@ -173,11 +173,12 @@ def test_users_have_the_factors_and_the_history_of_their_partition() -> None:
     learned.commit(0, [Click("u1", item) for item in "abc"])
     replica.load()
     learned.commit(0, [Click("u1", item) for item in "de"])
-    users = followed(learned, replica).users
+    version = followed(learned, replica)
+    users = version.users
     row = users.map.find_one(id_key(b"u1"))
     slot = learned.states[0].users.find("u1")
     own = learned.states[0].own
-    p = users.factors(row)
+    p = factors_of(version).user(row)
     assert p is not None
     assert np.array_equal(p, own["user_factors"].values[slot, :-1])
     expected = recent_keys(own["user_history"].values[slot])
@@ -204,7 +205,7 @@ def test_an_explicit_model_is_followed_alike() -> None:
     assert contents(version) == contents(fresh.current())
     state = learned.states[0]
     slot = int(state.users.live_slots()[0])
-    factors = version.users.factors(version.users.map.find_one(int(state.users.keys[slot])))
+    factors = factors_of(version).user(version.users.map.find_one(int(state.users.keys[slot])))
     assert factors is not None
     assert np.array_equal(factors, state.own["user_rating_factors"].values[slot, :-1])
     assert np.abs(factors).max() > 0
@@ -239,15 +240,15 @@ def test_readers_see_whole_versions_while_the_follower_applies_deltas() -> None:
     def read(reader: int) -> None:
         while not done.is_set():
             version = replica.current()
-            items = version.items
-            first = items.column(COUNT).copy(), [block.copy() for block in factors_of(items)]
+            items, blocks = version.items, factors_of(version).items.blocks
+            first = items.column(COUNT).copy(), [block.copy() for block in blocks]
             if len(set(first[0].tolist())) != 1:
                 torn.append("counts of one version differ")
             version_no = int(version.model_version.partition(":")[2])
             if first[0][0] != version_no:
                 torn.append("a version has the counts of another")
             same = np.array_equal(first[0], items.column(COUNT))
-            for block, before in zip(factors_of(items), first[1], strict=True):
+            for block, before in zip(blocks, first[1], strict=True):
                 same = same and np.array_equal(block, before)
             if not same:
                 torn.append("a version changed while it was read")
@@ -278,14 +279,14 @@ def test_untouched_blocks_are_shared_between_versions() -> None:
     replica = replica_of(learned)
     learned.commit(0, [Click("u1", f"i{item}") for item in range(6_000)])
     replica.load()
-    before = factors_of(replica.current().items)
+    before = factors_of(replica.current()).items.blocks
     entries = learned.commit(0, [Click("u1", "i0")])
     touched = {
         int(row) // 1024
         for row in replica.current().items.map.find(entries[0].change.tables["item_factors"].keys)
     }
     replica.apply(entries)
-    after = factors_of(replica.current().items)
+    after = factors_of(replica.current()).items.blocks
     changed = {i for i in range(6) if before[i] is not after[i]}
     assert changed == touched
     assert len(changed) <= 3  # an item and two negatives
@@ -338,9 +339,10 @@ def test_users_that_come_and_go_take_no_more_than_those_who_stay() -> None:
     replica.load()
     for start in range(0, 20_000, 1_000):
         learned.commit(0, [Click(f"u{i}", "a") for i in range(start, start + 1_000)])
-        users = followed(learned, replica).users
+        version = followed(learned, replica)
+    users = version.users
     assert users.n_users <= 1_024
-    for view in (users.meta, users.met, users.factor_rows):
+    for view in (users.meta, users.met, factors_of(version).users):
         assert view is not None
         n_chunks = sum(chunk is not None for chunk in view.chunks)
         assert n_chunks <= 3  # 4,096 rows each; 20,000 users would fill five

@@ -45,8 +45,10 @@ class MadeUpChannel(Channel[MadeUpSettings]):
 
 def knows_user(context: RequestContext) -> bool:
     """Whether the factorization and the history know the user."""
-    users, row = context.version.users, context.user_row
-    return users.factors(row) is not None and len(users.history(row)) > 0
+    version, row = context.version, context.user_row
+    factors = version.factors()
+    assert factors is not None
+    return factors.user(row) is not None and len(version.users.history(row)) > 0
 
 
 def test_a_channel_is_asked_for_a_known_and_an_unknown_user_over_rows() -> None:

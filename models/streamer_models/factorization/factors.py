@@ -27,9 +27,13 @@ class Factorization(Model):
     item_factors: ReadFactors
 
 
-def factorization_of(models: Sequence[Model]) -> Factorization | None:
-    """Return the factorization among models that learn together; None where there is none."""
-    return next((model for model in models if isinstance(model, Factorization)), None)
+def factorization_of(
+    models: Sequence[Model], kind: type[Factorization] | None = None
+) -> Factorization | None:
+    """Return the factorization of a kind among models that learn together, the first of any kind
+    without one; None where there is none."""
+    wanted: type[Factorization] = kind or Factorization
+    return next((model for model in models if isinstance(model, wanted)), None)
 
 
 def read_factors(of_users: str, of_items: str, n_factors: int) -> tuple[ReadRows, ReadFactors]:

@@ -41,10 +41,15 @@ class FactorizationChannel(Channel[FactorizationSettings]):
     score_meaning = "score of the factorization"
     crossed = True
 
+    @property
+    def kind(self) -> type[ImplicitMF | BiasedMF]:
+        """The model of ``[mf]``."""
+        return BiasedMF if self.config.learner.model == "explicit" else ImplicitMF
+
     def models(self) -> Sequence[Model]:
         """Return the model of ``[mf]``."""
         mf, learner = self.config.mf, self.config.learner
-        if learner.model == "explicit":
+        if self.kind is BiasedMF:
             return [BiasedMF(n_factors=mf.factors, seed=learner.seed)]
         return [
             ImplicitMF(
@@ -74,9 +79,8 @@ class FactorizationChannel(Channel[FactorizationSettings]):
 
     def _of_all(self, context: RequestContext) -> Scores | None:
         """``(n_rows,)`` scores of all items; None for a user that has no factors."""
-        return context.once(self.name, lambda: _scan(context))
+        return context.once(self.name, lambda: self._scan(context))
 
-
-def _scan(context: RequestContext) -> Scores | None:
-    factors = context.version.users.factors(context.user_row)
-    return None if factors is None else context.items.factor_scores(factors)
+    def _scan(self, context: RequestContext) -> Scores | None:
+        known = context.version.factors(self.kind)
+        return None if known is None else known.scores(context.user_row)
