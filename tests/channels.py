@@ -16,7 +16,7 @@ from streamer.events import Decision, decode_decision
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import LATEST
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 
 
 class Decisions:

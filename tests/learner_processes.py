@@ -25,7 +25,7 @@ from streamer.model_set import build_models, store_layout
 from streamer.verify.parameters import Contents, image_contents
 
 COMMAND = [sys.executable, "-P", "-m", "streamer"]
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 # Small enough that a few ten thousand events fold the log often, evict users and items, and let the
 # window of duplicates move on.

@@ -21,7 +21,7 @@ from tests.conftest import SERVICES_REQUIRED
 
 STORE_KINDS = ("memory", "sqlite", "redis", "redis_cluster")
 N_NODES = 3
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120.0
 
 
 def store_params(*kinds: str) -> list[ParameterSet]:

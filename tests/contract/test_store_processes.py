@@ -16,7 +16,8 @@ from tests.contract.conftest import STORE_KINDS, StoreUnderTest, store_params
 from tests.contract.store_world import LAYOUT, World, state_of
 
 SPAWN = multiprocessing.get_context("spawn")
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
+WAIT_S = 120.0
 CHECKPOINT_EVERY = 7
 COMMITS_A_LIFE = 25
 
@@ -102,12 +103,12 @@ def test_a_commit_wakes_a_follower_in_another_process(stored: StoreUnderTest) ->
     child = Child(commit_when_told, stored, partition=2)
     child.ready()
     child.pipe.send(None)
-    found = store.follow({0: 0, 2: 0}, timeout_s=20.0)
+    found = store.follow({0: 0, 2: 0}, timeout_s=WAIT_S)
     woken = time.time()
     committed = child.pipe.recv()
     child.process.join()
     assert [encode_entry(entry) for entry in found] == [encode_entry(World(2).next_entry())]
-    assert woken - committed < 5.0
+    assert woken - committed < WAIT_S / 2, "it waited out its time"
 
 
 def test_processes_that_write_at_once_all_get_through(stored: StoreUnderTest) -> None:

@@ -17,9 +17,7 @@ import psutil
 import pytest
 
 SCRIPT = str(Path(sys.executable).with_name("streamer"))
-TIMEOUT_S = 60.0
-
-pytestmark = pytest.mark.timeout(120)
+TIMEOUT_S = 180.0
 
 
 @dataclass
@@ -78,7 +76,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -114,7 +112,7 @@ def test_publish_ask_and_listen_from_other_terminals(up: Up) -> None:
     finally:
         listening.send_signal(signal.SIGINT)
         try:
-            listening.communicate(timeout=20)
+            listening.communicate(timeout=TIMEOUT_S)
         finally:
             listening.kill()
     assert listening.returncode in (0, 130)
@@ -125,7 +123,7 @@ def test_a_signal_ends_it_and_its_children(number: signal.Signals, up: Up) -> No
     children = up.children()
     assert len(children) == 2
     up.process.send_signal(number)
-    assert up.process.wait(20) == 0
+    assert up.process.wait(TIMEOUT_S) == 0
     assert not any(child.is_running() for child in children)
     assert "learner_stopped" in up.printed()
     assert "scorer_stopped" in up.printed()
@@ -137,7 +135,7 @@ def test_a_learner_that_is_killed_ends_it_with_an_error(up: Up) -> None:
     children = up.children()
     learner = next(child for child in children if "learn" in child.cmdline())
     learner.kill()
-    assert up.process.wait(20) == 1
+    assert up.process.wait(TIMEOUT_S) == 1
     assert "error: the learner was ended by SIGKILL" in up.printed()
     assert not any(child.is_running() for child in children)
 
@@ -146,7 +144,7 @@ def test_its_children_end_when_it_is_killed(up: Up) -> None:
     children = up.children()
     up.process.kill()
     up.process.wait()
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=TIMEOUT_S)
     for child in alive:
         child.kill()
     assert not alive, up.printed()

@@ -45,7 +45,6 @@ def assert_learned(deployment: Deployment, n_decisions: int) -> None:
         assert np.count_nonzero(contents.tables[ARM_STATISTICS][1][:, 0]) > 50
 
 
-@pytest.mark.timeout(240)
 def test_a_bandit_whose_learner_is_killed_ten_times_ends_as_an_undisturbed_one(
     kafka_bootstrap: str, topic_prefix: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -60,7 +59,6 @@ def test_a_bandit_whose_learner_is_killed_ten_times_ends_as_an_undisturbed_one(
             assert_same(killed, other)
 
 
-@pytest.mark.timeout(240)
 def test_joins_of_a_killed_learner_go_on_at_the_survivor(
     kafka_bootstrap: str, topic_prefix: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -49,7 +49,6 @@ def short_log() -> list[Message]:
 # --- the learner is killed ------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["redis", "sqlite"])
 def test_a_learner_killed_ten_times_ends_as_an_undisturbed_one(
     kind: str,
@@ -73,7 +72,6 @@ def test_a_learner_killed_ten_times_ends_as_an_undisturbed_one(
             assert_same(killed, other)
 
 
-@pytest.mark.timeout(120)
 def test_four_partitions_of_a_learner_killed_ten_times_are_what_their_schedule_says(
     kafka_bootstrap: str,
     topic_prefix: str,
@@ -92,7 +90,6 @@ def test_four_partitions_of_a_learner_killed_ten_times_are_what_their_schedule_s
 # --- partitions move ------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(120)
 def test_partitions_move_to_the_survivor_and_on_to_a_newcomer(
     kafka_bootstrap: str,
     topic_prefix: str,
@@ -120,7 +117,6 @@ def test_partitions_move_to_the_survivor_and_on_to_a_newcomer(
         assert_verified(deployment, whole_log)
 
 
-@pytest.mark.timeout(120)
 def test_a_learner_that_was_taken_for_dead_can_commit_no_more(
     kafka_bootstrap: str,
     topic_prefix: str,
@@ -168,7 +164,6 @@ def supervised(deployment: Deployment, learner: LearnerProcess, **how: bool) -> 
     return learners[-1]
 
 
-@pytest.mark.timeout(120)
 def test_a_broker_that_is_stopped_and_killed_changes_nothing(
     kafka_broker: KafkaNode, tmp_path: Path, short_log: list[Message]
 ) -> None:
@@ -187,7 +182,6 @@ def test_a_broker_that_is_stopped_and_killed_changes_nothing(
             assert_same(deployment, other)
 
 
-@pytest.mark.timeout(120)
 def test_a_redis_that_is_killed_changes_nothing(
     kafka_bootstrap: str,
     topic_prefix: str,
@@ -209,7 +203,6 @@ def test_a_redis_that_is_killed_changes_nothing(
             assert_same(deployment, other)
 
 
-@pytest.mark.timeout(120)
 def test_learners_of_a_group_wait_for_a_redis_that_is_killed(
     kafka_bootstrap: str,
     topic_prefix: str,
@@ -232,7 +225,6 @@ def test_learners_of_a_group_wait_for_a_redis_that_is_killed(
         assert_verified(deployment, short_log)
 
 
-@pytest.mark.timeout(120)
 def test_what_a_redis_has_lost_is_learned_again(
     kafka_bootstrap: str,
     topic_prefix: str,

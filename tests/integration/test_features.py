@@ -27,8 +27,6 @@ from streamer.windows.engine import windowed_features
 from tests.unit.windowed_logs import Values, as_values, columns, disordered, with_duplicates
 
 pytest.importorskip("faust", reason="pip install 'streamer[features]'")
-pytestmark = pytest.mark.timeout(240)
-
 N_PARTITIONS = 2
 START_MS = 1_700_000_000_000
 TOML = """
@@ -196,7 +194,7 @@ def expected(config: Config, events: Sequence[Event]) -> Values:
     )
 
 
-def wait_for(config: Config, wanted: Values, *, timeout_s: float = 60.0) -> Values:
+def wait_for(config: Config, wanted: Values, *, timeout_s: float = 180.0) -> Values:
     deadline = time.monotonic() + timeout_s
     while not (found := published(config)).keys() >= wanted.keys():
         if time.monotonic() > deadline:
@@ -226,7 +224,7 @@ def n_uncommitted(config: Config) -> int:
 
 def stop(process: subprocess.Popen[bytes]) -> int:
     process.send_signal(signal.SIGTERM)
-    return process.wait(20)
+    return process.wait(120)
 
 
 def test_a_log_through_faust_gives_what_replay_gives(config: Config, tmp_path: Path) -> None:
@@ -242,7 +240,7 @@ def test_a_log_through_faust_gives_what_replay_gives(config: Config, tmp_path: P
             publish(config, [events[i] for i in part], compression=compression)
         wanted = expected(config, events)
         found = wait_for(config, wanted)
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 120.0
         while (n_left := n_uncommitted(config)) and time.monotonic() < deadline:
             time.sleep(0.5)
         assert n_left == 0
@@ -304,7 +302,7 @@ def test_two_workers_share_and_one_takes_over(config: Config, tmp_path: Path) ->
         publish(config, events[:500])
         wait_for(config, expected(config, events[:450]))
         with worker(config, tmp_path, "two"):
-            deadline, log = time.monotonic() + 60.0, tmp_path / "two.log"
+            deadline, log = time.monotonic() + 120.0, tmp_path / "two.log"
             for at in range(500, 1_000, 50):  # while partitions change hands
                 publish(config, events[at : at + 50])
                 time.sleep(0.5)
@@ -364,7 +362,7 @@ def test_workers_come_and_go_while_a_backlog_is_read(config: Config, tmp_path: P
             change()
             time.sleep(2.5)  # while partitions change hands
         wanted = expected(config, events)
-        found = wait_for(config, wanted, timeout_s=90.0)
+        found = wait_for(config, wanted, timeout_s=180.0)
     assert found == wanted
 
 
@@ -383,7 +381,7 @@ def test_a_worker_gets_over_an_outage_without_much_ado(
         kafka_broker.start()
         publish(config, events[2_000:])
         wanted = expected(config, events)
-        found = wait_for(config, wanted, timeout_s=90.0)
+        found = wait_for(config, wanted, timeout_s=180.0)
         assert stop(process) == 0
     assert found == wanted
     assert len((tmp_path / "w.log").read_text().splitlines()) < 150

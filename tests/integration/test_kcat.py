@@ -18,7 +18,7 @@ from streamer.config import load_config
 from streamer.events import decode_dead_letter
 from tests.brokers import keys_apart, topics_apart
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 120.0
 MURMUR2 = ("-X", "topic.partitioner=murmur2_random")
 """Puts a user where our own clients would; kcat's own choice is another partition."""
 
@@ -43,7 +43,7 @@ def system(
         started = local_system(config, config_path=Path(os.devnull), log_dir=logs)
         system = stack.enter_context(started)
         with Recommender(config=system.config) as recommender:
-            system.wait_until_ready(recommender, timeout_s=60.0)
+            system.wait_until_ready(recommender, timeout_s=TIMEOUT_S)
         yield system
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -28,6 +27,7 @@ from streamer.store.layout import (
     unpack_rows,
 )
 from streamer_models.state.table import Change, IdChange, Merge, Rows, TableSpec
+from tests.timing import shortest_s
 
 SPEC = TableSpec("item_factors", "item", Merge.SUM, "i4", 3)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -210,17 +210,8 @@ def test_a_wide_change_takes_milliseconds() -> None:
     entry = sample(25_000)
     data = encode_entry(entry)
     # 1.2 and 0.2 ms where it was measured.
-    assert best_s(lambda: encode_entry(entry)) < 0.020
-    assert best_s(lambda: decode_entry(data)) < 0.020
-
-
-def best_s(call: Callable[[], object]) -> float:
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    assert shortest_s(lambda: encode_entry(entry), n=20) < 0.020
+    assert shortest_s(lambda: decode_entry(data), n=20) < 0.020
 
 
 def test_rows_come_sorted_and_once() -> None:

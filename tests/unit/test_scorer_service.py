@@ -506,6 +506,7 @@ def test_running_it_follows_a_features_topic_that_is_made_later() -> None:
 
 def test_running_it_answers_follows_and_stops_with_nothing_left_half_done() -> None:
     learned = Partitions(2, bounds=Bounds(users_max=50, items_max=500))
+    began_ms = SystemClock().now_ms()
     with Running(clock=SystemClock(), learned=learned) as scoring:
         wait_for(lambda: "scorers" in scoring.broker.committed and scoring.source.lag() != {})
         for n in range(40):
@@ -525,7 +526,7 @@ def test_running_it_answers_follows_and_stops_with_nothing_left_half_done() -> N
     assert scoring.broker.committed["scorers"][where] == 41
     fresh = scoring.service.replica.freshness.summary()
     assert fresh.n_samples > 0
-    assert 0 <= fresh.p50_ms <= fresh.p99_ms < 5_000
+    assert 0 <= fresh.p50_ms <= fresh.p99_ms <= SystemClock().now_ms() - began_ms + 1
     by_metric = scoring.registry.get_sample_value(
         "streamer_scorer_freshness_ms", {"quantile": "0.5"}
     )
