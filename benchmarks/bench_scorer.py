@@ -33,7 +33,7 @@ from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, 
 from streamer.model_set import decayed_features
 from streamer.protocols import Entry, Layout, Schedule
 from streamer.ranking.columns import feature_names, followed_definitions
-from streamer.ranking.context import request_context
+from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.factorization import FactorizationChannel
 from streamer.ranking.recall.trending import TrendingChannel
@@ -60,6 +60,7 @@ SYNC_S = 0.02
 CONFIG = Config()
 POLICIES = get_args(get_args(get_type_hints(BanditConfig, include_extras=True)["policy"])[0])
 _NONE = np.zeros(0, dtype=np.uint64)
+_REQUEST = Request(request_id="r", user_id="u", ts=NOW_MS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +275,8 @@ class Asking:
 
     def recall(self) -> None:
         version = self._replica.current()
-        user_id = f"user-{self._rng.integers(self._n_users)}"
-        request = Request(request_id="r", user_id=user_id, ts=NOW_MS)
-        context = request_context(request, version, self._catalogue)
+        user_row = int(self._rng.integers(self._n_users))
+        context = RequestContext(_REQUEST, version, self._catalogue, user_row, _NONE, NOW_MS, 0)
         for channel in self._channels:
             found = channel.recall(context, version.items.live, channel.settings.candidates)
             assert len(found.rows) == channel.settings.candidates

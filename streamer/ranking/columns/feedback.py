@@ -32,7 +32,7 @@ class DecayedFeedbackColumns(Family):
 
     def describe(self) -> Sequence[Column]:
         return [
-            Column(by_half_life("trending", each), "ln(1 + faded positive feedback) / 4")
+            Column(by_half_life("trending", each), "ln(1 + decayed positive feedback) / 4")
             for each in self.config.popularity.half_lives_s
         ]
 

@@ -23,8 +23,11 @@ class OutcomeColumns(Family):
 
     def describe(self) -> Sequence[Column]:
         kinds = (
-            ("exposures", "ln(1 + faded times shown) / 4"),
-            ("ctr", "ln of the faded share of positive outcomes when shown over that of all items"),
+            ("exposures", "ln(1 + decayed times shown) / 4"),
+            (
+                "ctr",
+                "ln of the decayed share of positive outcomes when shown over that of all items",
+            ),
         )
         return [
             Column(by_half_life(kind, half_life_s), meaning)
