@@ -159,7 +159,6 @@ def _learn(
     p = np.zeros(padded, dtype=np.float32)
     q = np.zeros((1, padded), dtype=np.float32)
     product = np.empty(1, dtype=np.float32)
-    sums = np.empty(LANES, dtype=np.float32)
     rate, bias_rate = rates
     decay, bias_decay = regularizations
     for i in range(len(ratings)):
@@ -170,7 +169,7 @@ def _learn(
         for f in range(k):
             p[f] = users[user, f]
             q[0, f] = np.float32(items[item, f]) * UNIT
-        dots(p, q, 1, product, sums)
+        dots(p, q, 1, product)
         user_bias, item_bias = users[user, k], np.float32(items[item, k]) * UNIT
         error = np.float32(ratings[i] - (mean + user_bias + item_bias + product[0]))
         for f in range(k):

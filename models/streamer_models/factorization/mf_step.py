@@ -90,10 +90,32 @@ def slopes(
 
 
 @numba.njit(cache=True, nogil=True)
-def _rate(squares: NDArray[np.int64], row: int, column: int, square: float, rate: float) -> float:
-    """Add a squared gradient to an AdaGrad accumulator; the learning rate that results."""
-    squares[row, column] += np.int64(np.rint(min(square, _SQUARE_MAX) / _SQUARE_UNIT))
-    return rate / math.sqrt(squares[row, column] * _SQUARE_UNIT + _TINY)
+def _units(square: float) -> np.int64:
+    """A squared gradient in units of an accumulator."""
+    return np.int64(np.rint(min(square, _SQUARE_MAX) / _SQUARE_UNIT))
+
+
+@numba.njit(cache=True, nogil=True)
+def _rates(
+    squares: NDArray[np.int64],
+    rows: Slots,
+    slope: NDArray[np.float32],
+    n: int,
+    p_square: float,
+    learning_rate: float,
+    rates: NDArray[np.float64],
+) -> None:
+    """Add the squared gradients of factors and of biases to AdaGrad's accumulators, and write the
+    learning rates that result into ``rates``, ``(2, n)`` or more; a row may be there twice."""
+    for c in range(n):
+        square = slope[c] * slope[c]
+        squares[rows[c], 0] += _units(square * p_square)
+        squares[rows[c], 1] += _units(square)
+        rates[0, c], rates[1, c] = squares[rows[c], 0], squares[rows[c], 1]
+    # In loops of their own, which the compiler makes vectors of.
+    for kind in range(2):
+        for c in range(rates.shape[1]):
+            rates[kind, c] = learning_rate / math.sqrt(rates[kind, c] * _SQUARE_UNIT + _TINY)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -107,27 +129,24 @@ def _read(items: NDArray[np.int32], rows: Slots, n: int, q: NDArray[np.float32])
 @numba.njit(cache=True, nogil=True)
 def _step_items(
     items: NDArray[np.int32],
-    squares: NDArray[np.int64],
     rows: Slots,
     slope: NDArray[np.float32],
     n: int,
     p: NDArray[np.float32],
     q: NDArray[np.float32],
-    p_square: float,
+    rates: NDArray[np.float64],
     learning_rate: float,
     decay: np.float32,
 ) -> None:
     k = items.shape[1] - 1
+    shrink = np.float32(learning_rate) * decay
     for c in range(n):
         row = rows[c]
-        square = slope[c] * slope[c]
-        rate = np.float32(_rate(squares, row, 0, square * p_square, learning_rate))
-        pull, shrink = rate * slope[c], np.float32(learning_rate) * decay
+        pull = np.float32(rates[0, c]) * slope[c]
         for f in range(k):
             items[row, f] = stepped(items[row, f], pull * p[f] - shrink * q[c, f])
-        rate = np.float32(_rate(squares, row, 1, square, learning_rate))
         bias = np.float32(items[row, k]) * UNIT
-        items[row, k] = stepped(items[row, k], rate * slope[c] - shrink * bias)
+        items[row, k] = stepped(items[row, k], np.float32(rates[1, c]) * slope[c] - shrink * bias)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -173,7 +192,7 @@ def learn_implicit(
     shift = np.empty(n_candidates, dtype=np.float32)
     slope = np.empty(n_candidates, dtype=np.float32)
     square = np.empty(1, dtype=np.float32)
-    sums = np.empty(LANES, dtype=np.float32)
+    rates = np.ones((2, n_candidates))
     decay, zero = np.float32(regularization), np.float32(0)
     for i in range(len(user_slots)):
         if weights[i] == 0:
@@ -188,7 +207,7 @@ def learn_implicit(
                 shift[n] = log_expected[i, c - 1] if c and len(log_expected) else zero
                 n += 1
         _read(items, rows, n, q)
-        dots(p[0], q, n, scores, sums)
+        dots(p[0], q, n, scores)
         for c in range(n):
             scores[c] += np.float32(items[rows[c], k]) * UNIT - shift[c]
         slopes(scores, n, weights[i], loss, slope)
@@ -196,9 +215,10 @@ def learn_implicit(
         for c in range(n):
             for f in range(k):
                 gradient[0, f] += slope[c] * q[c, f]
-        dots(p[0], p, 1, square, sums)
-        _step_items(items, squares, rows, slope, n, p[0], q, square[0] / k, learning_rate, decay)
-        dots(gradient[0], gradient, 1, square, sums)
+        dots(p[0], p, 1, square)
+        _rates(squares, rows, slope, n, square[0] / k, learning_rate, rates)
+        _step_items(items, rows, slope, n, p[0], q, rates, learning_rate, decay)
+        dots(gradient[0], gradient, 1, square)
         users[user, k] += min(square[0] / np.float32(k), np.float32(_SQUARE_MAX))
         rate = np.float32(learning_rate / math.sqrt(users[user, k] + _TINY))
         shrink = np.float32(learning_rate) * decay

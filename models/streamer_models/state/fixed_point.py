@@ -7,8 +7,14 @@ Le Grand, Götz & Walker 2013).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from streamer_models.state.table import FIXED_POINT_BITS, FIXED_POINT_UNIT
@@ -25,27 +31,48 @@ _LIMIT_UNITS = np.int32(int(LIMIT) << FIXED_POINT_BITS)
 _STEP_UNITS_MAX = np.float32(1 << 28)  # a step of 16: from ±112 it stays inside an int32
 
 
+@intrinsic
+def _dot(typing_context: Any, p: Any, q: Any, row: Any) -> Any:
+    """``p · q[row]``, in vectors of ``LANES`` that the compiler does not find by itself."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(ir.FloatType(), LANES)
+        left = context.make_array(signature.args[0])(context, builder, arguments[0])
+        right = context.make_array(signature.args[1])(context, builder, arguments[1])
+        width = builder.extract_value(right.shape, 1)
+        q_row = builder.gep(right.data, [builder.mul(arguments[2], width)])
+        sums = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * LANES))
+
+        def lanes(data: Any, at: Any) -> Any:
+            pointer = builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
+            return builder.load(pointer, align=4)
+
+        with cgutils.for_range(builder, builder.udiv(width, width.type(LANES))) as loop:
+            at = builder.mul(loop.index, width.type(LANES))
+            products = builder.fmul(lanes(left.data, at), lanes(q_row, at))
+            builder.store(builder.fadd(builder.load(sums), products), sums)
+        each = [
+            builder.extract_element(builder.load(sums), ir.IntType(32)(lane))
+            for lane in range(LANES)
+        ]
+        halves = [builder.fadd(each[lane], each[lane + 4]) for lane in range(4)]
+        return builder.fadd(builder.fadd(halves[0], halves[2]), builder.fadd(halves[1], halves[3]))
+
+    return types.float32(p, q, types.int64), generate
+
+
 @numba.njit(cache=True, nogil=True)
 def dots(
-    p: NDArray[np.float32],
-    q: NDArray[np.float32],
-    n: int,
-    products: NDArray[np.float32],
-    sums: NDArray[np.float32],
+    p: NDArray[np.float32], q: NDArray[np.float32], n: int, products: NDArray[np.float32]
 ) -> None:
     """``products[c] = p · q[c]`` for the first ``n`` rows of ``q``, padded to ``LANES``.
 
-    Eight running sums let the compiler use vector instructions while the order of additions, and
-    so every bit of the result, is as written here on every machine. ``sums`` is scratch for them,
-    ``(LANES,)``: to allocate it here would take longer than a product.
+    Eight running sums are one vector, and the order of additions, and so every bit of the result,
+    is as written here on every machine: lane by lane, then ``((0 + 4) + (2 + 6)) + ((1 + 5) + (3 +
+    7))``.
     """
     for c in range(n):
-        sums[:] = 0
-        for f in range(0, q.shape[1], LANES):
-            for lane in range(LANES):
-                sums[lane] += p[f + lane] * q[c, f + lane]
-        even = (sums[0] + sums[4]) + (sums[2] + sums[6])
-        products[c] = even + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
+        products[c] = _dot(p, q, c)
 
 
 @numba.njit(cache=True, nogil=True)
