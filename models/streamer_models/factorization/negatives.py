@@ -104,6 +104,7 @@ class NegativeSampler:
             items.keys,
             items.map.buckets,
             items.map.slots,
+            items.live,
             items.meta.values,
             items.n_slots,
             self.seed,
@@ -126,6 +127,7 @@ def _sample(
     keys: Keys,
     buckets: Keys,
     map_slots: Slots,
+    live: NDArray[np.bool_],
     meta: NDArray[np.int64],
     n_slots: int,
     seed: np.uint64,
@@ -148,9 +150,9 @@ def _sample(
         item_slots,
         ring,
         n_before,
-        keys,
         buckets,
         map_slots,
+        live,
         meta,
         n_slots,
         seed,
@@ -186,9 +188,9 @@ def _draw(
     item_slots: Slots,
     ring: Keys,
     n_before: int,
-    keys: Keys,
     buckets: Keys,
     map_slots: Slots,
+    live: NDArray[np.bool_],
     meta: NDArray[np.int64],
     n_slots: int,
     seed: np.uint64,
@@ -220,7 +222,7 @@ def _draw(
                     slot = find_slot(buckets, map_slots, key)
                 elif n_high > 0:
                     slot = scaled_below(bits, n_high)
-                    if find_slot(buckets, map_slots, keys[slot]) != slot:
+                    if not live[slot]:
                         slot = -1
                 else:
                     break
@@ -263,12 +265,15 @@ def _expect(
         n_drawn = 0
         for j in range(drawn.shape[1]):
             n_drawn += drawn[i, j] >= 0
+        uniform = (1.0 - share) / n_high_at[n_pushed] if n_drawn else 0.0
+        # All draws are alike where none is from the ring: one logarithm for all of them.
+        log_uniform = math.log(n_drawn * uniform) if uniform > 0 else 0.0
         for j in range(drawn.shape[1]):
-            if drawn[i, j] >= 0:
-                expected = (1.0 - share) / n_high_at[n_pushed]
-                if share > 0:
-                    expected += share * (counts[drawn[i, j]] / n_ring)
+            if drawn[i, j] >= 0 and share > 0:
+                expected = uniform + share * (counts[drawn[i, j]] / n_ring)
                 log_expected[i, j] = math.log(n_drawn * expected)
+            elif drawn[i, j] >= 0:
+                log_expected[i, j] = log_uniform
         if recent_share > 0:
             counts[item_slots[i]] += 1
             oldest = n_before + n_pushed - length

@@ -150,6 +150,11 @@ class IdTable:
         """Return the ``(n,)`` slots of all live ids, rising."""
         return np.flatnonzero(self._names.live).astype(np.int32)
 
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """``(capacity,)`` whether each slot holds an id now; for kernels to read."""
+        return self._names.live
+
     def is_live(self, slots: Slots) -> NDArray[np.bool_]:
         """Return for ``(n,)`` slots whether each holds an id now."""
         live: NDArray[np.bool_] = self._names.live[slots]

@@ -305,12 +305,12 @@ class Table:
             none = empty_rows(spec).values
             return np.concatenate([_NO_SLOTS, *slots]), np.concatenate([none, *changes])
         touched = self._touched.slots()
-        now = self.values[touched]
-        if spec.merge is Merge.SUM:
-            now -= self._before[: len(touched)]
-        elif spec.merge is Merge.DECAYED:
-            _subtract_decayed(now, self._before)
-        return touched, now
+        if not self._keep_before:
+            return touched, self.values[touched]
+        changes = np.empty((len(touched), spec.width), spec.dtype)
+        subtract = _subtract_decayed if spec.merge is Merge.DECAYED else _subtract
+        subtract(changes, self.values, self._before, touched)
+        return touched, changes
 
     def settle(self) -> None:
         """Forget what changed."""
@@ -367,12 +367,21 @@ def _fold_sum(values: Array, slots: Slots, changes: Array) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _subtract_decayed(now: Array, before: Array) -> None:
-    """Leave what was added: all of it where a newer epoch has begun."""
-    for i in range(len(now)):
-        for j in range(0, now.shape[1], 2):
-            if now[i, j] == before[i, j]:
-                now[i, j + 1] -= before[i, j + 1]
+def _subtract(changes: Array, values: Array, before: Array, rows: Slots) -> None:
+    """What was added to rows."""
+    for i in range(len(rows)):
+        for j in range(values.shape[1]):
+            changes[i, j] = values[rows[i], j] - before[i, j]
+
+
+@numba.njit(cache=True, nogil=True)
+def _subtract_decayed(changes: Array, values: Array, before: Array, rows: Slots) -> None:
+    """What was added to rows: all there is where a newer epoch has begun."""
+    for i in range(len(rows)):
+        for j in range(0, values.shape[1], 2):
+            epoch, mantissa = values[rows[i], j], values[rows[i], j + 1]
+            changes[i, j] = epoch
+            changes[i, j + 1] = mantissa - before[i, j + 1] if epoch == before[i, j] else mantissa
 
 
 @numba.njit(cache=True, nogil=True)
