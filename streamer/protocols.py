@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.state.columns import Columns
 from streamer_models.state.table import Change, Keys, Rows, TableSpec
 
 # --- time -------------------------------------------------------------------------------------
@@ -30,7 +31,7 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class MessageBatch:
+class MessageBatch(Columns):
     """Messages of one partition of one topic, in offset order, in columns.
 
     Attributes
@@ -52,20 +53,6 @@ class MessageBatch:
     offsets: NDArray[np.int64]
     publish_ms: NDArray[np.int64]
     keys: list[bytes | None] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def part(self, start: int, end: int) -> MessageBatch:
-        """Messages ``start`` to ``end`` of the batch, by position."""
-        return MessageBatch(
-            self.topic,
-            self.partition,
-            self.values[start:end],
-            self.offsets[start:end],
-            self.publish_ms[start:end],
-            self.keys[start:end],
-        )
 
 
 def joined_batches(batches: Sequence[MessageBatch]) -> MessageBatch:

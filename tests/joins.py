@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from streamer.learner.join.answers import DecidedBatch, FeedbackBatch
+from streamer.learner.join.answers import Answers, DecidedBatch, FeedbackBatch
 from streamer.learner.join.join import Cursor, Join, JoinSettings
 from streamer.learner.join.shown import Shown
 from streamer_models.state.inputs import Examples
@@ -80,12 +80,14 @@ def answers_at(answers: Sequence[Answer | None], start: int, end: int) -> Feedba
         offsets=np.arange(start, start + len(chosen), dtype=np.int64),
         ts_ms=np.array([START_MS if a is None else a.ts_ms for a in chosen], dtype=np.int64),
         to_offset=start + len(chosen),
-        at=[place for place, _ in real],
-        request_ids=[each.request_id for _, each in real],
-        user_ids=[each.user_id for _, each in real],
-        item_ids=[each.item_id for _, each in real],
-        rewards=[each.reward for _, each in real],
-        seen=[each.seen for _, each in real],
+        answers=Answers(
+            at=np.array([place for place, _ in real], dtype=np.int64),
+            request_ids=[each.request_id or "" for _, each in real],
+            user_ids=[each.user_id for _, each in real],
+            item_ids=[each.item_id for _, each in real],
+            rewards=np.array([each.reward for _, each in real], dtype=np.float64),
+            seen=np.array([each.seen for _, each in real], dtype=np.bool_),
+        ),
     )
 
 

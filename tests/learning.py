@@ -59,7 +59,7 @@ def learn(
 ) -> list[Change]:
     """Learn events ``[start, end)`` of a stream as one batch, collecting after each segment."""
     offsets = feedback.offsets
-    part = feedback.part(start, len(offsets) if end is None else end)
+    part = feedback.slice(start, len(offsets) if end is None else end)
     if not len(part):
         return []
     segments = admit(

@@ -207,7 +207,7 @@ def _reread(config: Config) -> Callable[[str, int, int, int], Iterator[MessageBa
                     deadline = time.monotonic() + timeout_s
                     n_before = int((batch.offsets < end).sum())
                     if n_before:
-                        yield batch.part(0, n_before)
+                        yield batch.slice(0, n_before)
                 if time.monotonic() > deadline:
                     raise KafkaUnavailable(
                         f"{topic}[{partition}] gave nothing from offset {at} on within"

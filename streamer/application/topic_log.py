@@ -101,7 +101,7 @@ class TopicLog:
                     " for long enough?"
                 )
             for batch in found:
-                yield batch.part(0, int((batch.offsets < end).sum()))
+                yield batch.slice(0, int((batch.offsets < end).sum()))
 
     def events(self) -> Iterator[Event]:
         """All events by time; what is none is counted."""

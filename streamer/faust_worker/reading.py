@@ -91,7 +91,7 @@ class Reading:
             return None
         self._sought.pop(tp, None)
         self._next[tp] = end
-        return batch.part(int(np.searchsorted(batch.offsets, due)), len(batch))
+        return batch.slice(int(np.searchsorted(batch.offsets, due)), len(batch))
 
     def done(self, batch: MessageBatch) -> None:
         """Everything up to the end of what :meth:`take` gave is done, so it may be committed."""

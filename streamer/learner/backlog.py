@@ -58,11 +58,11 @@ class Backlog:
         self._read_to[topic] = int(batch.offsets[-1]) + 1
         self._published_ms[topic] = max(self._published_ms[topic], int(batch.publish_ms.max()))
         n_known = int(np.searchsorted(batch.offsets, self._learned_to[topic]))
-        new = batch.part(n_known, len(batch))
+        new = batch.slice(n_known, len(batch))
         if len(new):
             before = self._waiting.get(topic)
             self._waiting[topic] = new if before is None else joined_batches([before, new])
-        return batch.part(0, n_known) if n_known else None
+        return batch.slice(0, n_known) if n_known else None
 
     def ready(self, lag: Mapping[str, int]) -> dict[str, MessageBatch]:
         """New messages that may be learned now.
@@ -81,11 +81,11 @@ class Backlog:
             published = np.maximum.accumulate(batch.publish_ms)
             n = int(np.searchsorted(published, self._until_ms(topic, lag), side="right"))
             if n < len(batch):
-                self._waiting[topic] = batch.part(n, len(batch))
+                self._waiting[topic] = batch.slice(n, len(batch))
             else:
                 del self._waiting[topic]
             if n:
-                found[topic] = batch.part(0, n)
+                found[topic] = batch.slice(0, n)
         return found
 
     def _until_ms(self, topic: str, lag: Mapping[str, int]) -> int:

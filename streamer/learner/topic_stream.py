@@ -56,8 +56,8 @@ class TopicStream:
                 )
         joined = joined_batches(parts)
         n = int(np.searchsorted(joined.offsets, to_offset))
-        self._ahead = joined.part(n, len(joined))
-        return joined.part(0, n)
+        self._ahead = joined.slice(n, len(joined))
+        return joined.slice(0, n)
 
 
 def _reaches(batch: MessageBatch, offset: int) -> bool:

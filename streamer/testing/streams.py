@@ -178,7 +178,7 @@ def learn_stream(
     from_offset, to_offset = stream.offset(start), stream.offset(end)
     first, last = np.searchsorted(stream.feedback.offsets, (from_offset, to_offset)).tolist()
     parts = event_parts(
-        stream.feedback.part(first, last),
+        stream.feedback.slice(first, last),
         stream.events.slice(start, end),
         state,
         models,

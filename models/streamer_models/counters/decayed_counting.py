@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,10 +13,9 @@ from streamer_models.counters.decayed_layout import ID_ENTITY_OF, DecayedLayout,
 from streamer_models.counters.last_events import keep_latest
 from streamer_models.state.id_column import IdColumn
 from streamer_models.state.id_table import EVICTED_SHARE
-from streamer_models.state.inputs import Batch, Events
-from streamer_models.state.key_map import find_slot
+from streamer_models.state.inputs import Events
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.table import Keys, Slots, Table
+from streamer_models.state.table import Slots, Table
 
 
 def make_room(layout: DecayedLayout, events: Events, state: PartitionState) -> int | None:
@@ -33,18 +31,14 @@ def make_room(layout: DecayedLayout, events: Events, state: PartitionState) -> i
     return int(events.offsets[at]) if at < len(events) else None
 
 
-def count(layout: DecayedLayout, events: Events, learned: Batch, state: PartitionState) -> None:
-    """Count events that there is room for.
-
-    The slots of the feedback among them save most look-ups: an id is found by the key that its
-    user or item has.
-    """
+def count(layout: DecayedLayout, events: Events, state: PartitionState) -> None:
+    """Count events that there is room for."""
     if not len(events):
         return
     types, values, ts_ms = events.types, events.values, events.ts_ms
     dated = forward_weights(ts_ms, layout.half_lives)
     each = [_EntityEvents(layout, entity, events, state) for entity in layout.entities]
-    found = [(of.entity, of.places, of.slots(learned)) for of in each]
+    found = [(of.entity, of.places, of.slots()) for of in each]
     if WHOLE in layout.counts_type:
         places = np.flatnonzero(layout.counts_type[WHOLE][types])
         found.append((WHOLE, places, np.zeros(len(places), dtype=np.int32)))
@@ -76,32 +70,6 @@ def _touch(table: Table, entity: str, slots: Slots) -> None:
     if entity == WHOLE:
         table.reserve(1)
     table.touch(slots)
-
-
-@numba.njit(cache=True, nogil=True)
-def _known_slots(
-    places: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    learned_offsets: NDArray[np.int64],
-    learned_slots: Slots,
-    keys: Keys,
-    buckets: Keys,
-    slots: Slots,
-) -> Slots:
-    """``(n,)`` slots of the events at some places, -1 where they are not known.
-
-    They are found by the key of the user or item just learned: ``keys`` are by its slot, and
-    ``buckets`` and ``slots`` the map of the ids that are counted for.
-    """
-    found = np.full(len(places), -1, dtype=np.int32)
-    at = 0
-    for i in range(len(places)):
-        offset = offsets[places[i]]
-        while at < len(learned_offsets) and learned_offsets[at] < offset:
-            at += 1
-        if at < len(learned_offsets) and learned_offsets[at] == offset and learned_slots[at] >= 0:
-            found[i] = find_slot(buckets, slots, keys[learned_slots[at]])
-    return found
 
 
 class _EntityEvents:
@@ -154,35 +122,15 @@ class _EntityEvents:
         weakest: Slots = live[self._layout.weakest(self.entity, rows, n)]
         return weakest
 
-    def slots(self, learned: Batch) -> Slots:
-        """``(n,)`` slots of the events that count; new ids are admitted."""
-        slots = self._of_learned(learned)
-        missing = np.flatnonzero(slots < 0)
-        if len(missing):
-            at = self.places[missing]
-            names = self._names.take(at)
-            plan = self._ids.plan(names)
-            assert plan.n_ready == len(names), "make_room() comes first"
-            self._ids.apply(plan, len(names), self._events.offsets[at])
-            self._state.reserve()
-            slots[missing] = plan.slots  # -1 where another id has the same key
-        return slots
-
-    def _of_learned(self, learned: Batch) -> Slots:
-        """Slots of ids that feedback just learned names; -1 for the others."""
-        of_feedback = {"user": learned.user_slots, "item": learned.item_slots}.get(self.entity)
-        if of_feedback is None:
-            return np.full(len(self.places), -1, dtype=np.int32)
-        found: Slots = _known_slots(
-            self.places,
-            self._events.offsets,
-            learned.offsets,
-            of_feedback,
-            self._state.ids[self.entity].keys,
-            self._ids.map.buckets,
-            self._ids.map.slots,
-        )
-        return found
+    def slots(self) -> Slots:
+        """``(n,)`` slots of the events that count, -1 where another id has the same key; new ids
+        are admitted."""
+        plan = self._ids.plan(self._names.take(self.places))
+        n = len(self.places)
+        assert plan.n_ready == n, "make_room() comes first"
+        self._ids.apply(plan, n, self._events.offsets[self.places])
+        self._state.reserve()
+        return plan.slots
 
 
 def _names(entity: str, events: Events) -> Sequence[str]:

@@ -43,4 +43,4 @@ class DecayedFeatures(DecayedLayout, Model):
 
     def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
         """Count the events."""
-        count(self, inputs.events, inputs.feedback, state)
+        count(self, inputs.events, state)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+import functools
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, Self
 
 import numpy as np
@@ -11,13 +12,11 @@ from numpy.typing import NDArray
 
 from streamer_models.state.id_column import IdColumn
 
-_Cut = Callable[[Any], Any]
-
 
 class Columns:
     """Base of frozen, slotted dataclasses whose fields are columns of one length n.
 
-    A field that holds an array, an id column, a list, a tuple, other columns or a mapping of such
+    A field that holds an array, an id column, a list, a tuple, other columns or a dict of such
     is a column (or several); anything else (a number, a text) belongs to all rows and stays as it
     is.
 
@@ -39,7 +38,8 @@ class Columns:
 
     def __len__(self) -> int:
         """Return n, the length of the first column."""
-        return len(next(self._columns())[1])
+        values = (getattr(self, name) for name in _names(type(self)))
+        return next(len(value) for value in values if _is_column(value))
 
     def slice(self, start: int, end: int) -> Self:
         """Return rows ``[start, end)``; arrays are views of the same memory."""
@@ -58,35 +58,39 @@ class Columns:
         """Return the first ``n`` rows, and the rest."""
         return self.slice(0, n), self.slice(n, len(self))
 
-    def _columns(self) -> Iterator[tuple[str, Any]]:
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if isinstance(value, _COLUMNS):
-                yield field.name, value
-
-    def _cut(self, cut: _Cut) -> Self:
-        changes = {name: _each(column, cut) for name, column in self._columns()}
-        return replace(self, **changes)  # type: ignore[type-var]
-
-
-_COLUMNS = (np.ndarray, IdColumn, list, tuple, Mapping, Columns)
+    def _cut(self, cut: Callable[[Any], Any]) -> Self:
+        values = {name: getattr(self, name) for name in _names(type(self))}
+        for name, value in values.items():
+            if isinstance(value, dict):
+                values[name] = {key: cut(column) for key, column in value.items()}
+            elif _is_column(value):
+                values[name] = cut(value)
+        return type(self)(**values)
 
 
-def _each(column: Any, cut: _Cut) -> Any:
-    if isinstance(column, Mapping):
-        return {name: cut(each) for name, each in column.items()}
-    return cut(column)
+@functools.cache
+def _names(kind: type[Columns]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))  # type: ignore[arg-type]
+
+
+def _is_column(value: object) -> bool:
+    # The class itself is asked for: an abstract base looks for subclasses, which takes longer.
+    return (
+        isinstance(value, np.ndarray | list | tuple | dict)
+        or value.__class__ is IdColumn
+        or isinstance(value, Columns)
+    )
 
 
 def _sliced(column: Any, start: int, end: int) -> Any:
-    if isinstance(column, IdColumn | Columns):
+    if column.__class__ is IdColumn or isinstance(column, Columns):
         return column.slice(start, end)
     return column[start:end]
 
 
 def _taken(column: Any, index: NDArray[Any]) -> Any:
-    if isinstance(column, IdColumn | Columns):
-        return column.take(index)
     if isinstance(column, np.ndarray):
         return column[index]
+    if column.__class__ is IdColumn or isinstance(column, Columns):
+        return column.take(index)
     return type(column)([column[i] for i in index.tolist()])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.state.columns import Columns
 from streamer_models.state.inputs import NO_FEEDBACK, Batch, Events, Inputs
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import PartitionState
@@ -18,7 +19,7 @@ SWEEP_OFFSETS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Feedback:
+class Feedback(Columns):
     """Feedback of one partition in offset order, in columns of length n, by external id.
 
     Attributes are those of :class:`streamer_models.state.inputs.Batch`.
@@ -30,19 +31,6 @@ class Feedback:
     item_ids: Sequence[str]
     rewards: NDArray[np.float32]
     values: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    def part(self, start: int, end: int) -> Feedback:
-        return Feedback(
-            self.offsets[start:end],
-            self.ts_ms[start:end],
-            self.user_ids[start:end],
-            self.item_ids[start:end],
-            self.rewards[start:end],
-            self.values[start:end],
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +85,7 @@ def admit(
         end = int(np.searchsorted(feedback.offsets, sweep_to))
         at = sweep_from
         while True:
-            rest = feedback.part(start, end)
+            rest = feedback.slice(start, end)
             n, batch = _admit_prefix(rest, state, rate_factor)
             start += n
             to = sweep_to if start == end else int(feedback.offsets[start])
@@ -130,7 +118,7 @@ def event_parts(
         end = to_offset if end is None else end
         n = int(np.searchsorted(feedback.offsets, end))
         for segment in admit(
-            feedback.part(0, n),
+            feedback.slice(0, n),
             state,
             from_offset=at,
             to_offset=end,
@@ -139,7 +127,7 @@ def event_parts(
         ):
             first, n_taken = n_taken, int(np.searchsorted(events.offsets, segment.to_offset))
             yield segment, events.slice(first, n_taken)
-        at, feedback = end, feedback.part(n, len(feedback))
+        at, feedback = end, feedback.slice(n, len(feedback))
         if at == to_offset:
             return
 
@@ -187,31 +175,19 @@ def _admit_prefix(
     state.items.apply(items, n, feedback.offsets)
     state.reserve()
     state.watermark_ms = max(state.watermark_ms, int(feedback.ts_ms[:n].max()))
-    batch = _batch(feedback, users.slots[:n], items.slots[:n], state, rate_factor)
+    admitted = (users.slots[:n] >= 0) & (items.slots[:n] >= 0)
+    kept, item_slots = feedback.slice(0, n).take(admitted), items.slots[:n][admitted]
+    batch = Batch(
+        offsets=kept.offsets,
+        ts_ms=kept.ts_ms,
+        user_slots=users.slots[:n][admitted],
+        item_slots=item_slots,
+        item_rows=state.item_rows[item_slots],
+        rewards=kept.rewards,
+        values=kept.values,
+        rate_factor=rate_factor,
+    )
     if len(batch):
         state.users.seen(batch.user_slots, batch.offsets, batch.ts_ms)
         state.items.seen(batch.item_slots, batch.offsets, batch.ts_ms)
     return n, batch
-
-
-def _batch(
-    feedback: Feedback,
-    user_slots: NDArray[np.int32],
-    item_slots: NDArray[np.int32],
-    state: PartitionState,
-    rate_factor: float,
-) -> Batch:
-    n = len(user_slots)
-    admitted = (user_slots >= 0) & (item_slots >= 0)
-    chosen = slice(0, n) if admitted.all() else np.flatnonzero(admitted)
-    items = item_slots[chosen]
-    return Batch(
-        offsets=feedback.offsets[:n][chosen],
-        ts_ms=feedback.ts_ms[:n][chosen],
-        user_slots=user_slots[chosen],
-        item_slots=items,
-        item_rows=state.item_rows[items],
-        rewards=feedback.rewards[:n][chosen],
-        values=feedback.values[:n][chosen],
-        rate_factor=rate_factor,
-    )

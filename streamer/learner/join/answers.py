@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from streamer.events.types import IMPRESSION
 from streamer.learner.join.shown import Shown
 from streamer.protocols import MessageBatch
 from streamer_models.bandits.linear_statistics import FEATURE_MAX
+from streamer_models.state.columns import Columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,54 +45,57 @@ class DecidedBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class FeedbackBatch:
-    """Events of a range of offsets, in columns of length n, in order.
+class Answers(Columns):
+    """Events that may answer a decision, in columns of length n, in order.
 
     Attributes
     ----------
-    ts_ms
-        Of all events: they move the watermark, whatever they are.
-    at, request_ids, user_ids, item_ids, rewards, seen
-        Of those that may answer a decision: ``at`` is their place among the ``n``.
+    at
+        ``(n,)`` int64, index of each among all events of its batch.
+    request_ids
+        "" where an event names none.
+    seen
+        ``(n,)`` whether it says that an item was seen.
+    """
+
+    at: NDArray[np.int64]
+    request_ids: Sequence[str]
+    user_ids: Sequence[str]
+    item_ids: Sequence[str]
+    rewards: NDArray[np.float64]
+    seen: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackBatch:
+    """Events of a range of offsets, in order, and the answers among them.
+
+    Attributes
+    ----------
+    offsets, ts_ms
+        ``(n,)`` of all events: they move the watermark, whatever they are.
+    to_offset
+        End of the range.
     """
 
     offsets: NDArray[np.int64]
     ts_ms: NDArray[np.int64]
     to_offset: int
-    at: list[int]
-    request_ids: list[str | None]
-    user_ids: list[str]
-    item_ids: list[str]
-    rewards: list[float]
-    seen: list[bool]
+    answers: Answers
 
     def until(self, to_offset: int) -> tuple[FeedbackBatch, FeedbackBatch]:
-        """What lies below an offset, and the rest."""
+        """Return what lies below an offset, and the rest."""
         n = int(np.searchsorted(self.offsets, to_offset))
-        m = bisect.bisect_left(self.at, n)
-        left = FeedbackBatch(
-            self.offsets[:n],
-            self.ts_ms[:n],
-            to_offset,
-            self.at[:m],
-            self.request_ids[:m],
-            self.user_ids[:m],
-            self.item_ids[:m],
-            self.rewards[:m],
-            self.seen[:m],
+        left, right = self.answers.split(int(np.searchsorted(self.answers.at, n)))
+        return (
+            FeedbackBatch(self.offsets[:n], self.ts_ms[:n], to_offset, left),
+            FeedbackBatch(
+                self.offsets[n:],
+                self.ts_ms[n:],
+                self.to_offset,
+                replace(right, at=right.at - n),
+            ),
         )
-        right = FeedbackBatch(
-            self.offsets[n:],
-            self.ts_ms[n:],
-            self.to_offset,
-            [place - n for place in self.at[m:]],
-            self.request_ids[m:],
-            self.user_ids[m:],
-            self.item_ids[m:],
-            self.rewards[m:],
-            self.seen[m:],
-        )
-        return left, right
 
 
 def decode_decisions(
@@ -168,14 +172,17 @@ def answers(
     if match_without_request:
         named |= ~np.isnan(rewards)
     at = np.flatnonzero(named & fresh)
+    kept = columns.take(at)
     return FeedbackBatch(
         offsets=offsets,
         ts_ms=columns.ts_ms,
         to_offset=to_offset,
-        at=at.tolist(),
-        request_ids=[request_id or None for request_id in columns.request_ids.take(at)],
-        user_ids=columns.user_ids.take(at).strings(),
-        item_ids=columns.item_ids.take(at).strings(),
-        rewards=rewards[at].astype(np.float64).tolist(),
-        seen=(columns.types[at] == IMPRESSION).tolist(),
+        answers=Answers(
+            at=at,
+            request_ids=kept.request_ids,
+            user_ids=kept.user_ids,
+            item_ids=kept.item_ids,
+            rewards=rewards[at].astype(np.float64),
+            seen=kept.types == IMPRESSION,
+        ),
     )

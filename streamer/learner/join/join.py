@@ -186,21 +186,22 @@ class Join:
             return
         before = np.maximum.accumulate(np.concatenate([[self._events_ms], events.ts_ms]))
         self._events_ms = int(before[-1])
+        answers = events.answers
         columns = zip(
-            events.offsets[events.at].tolist(),
-            events.ts_ms[events.at].tolist(),
-            before[events.at].tolist(),
-            events.user_ids,
-            events.item_ids,
-            events.rewards,
-            events.seen,
+            events.offsets[answers.at].tolist(),
+            events.ts_ms[answers.at].tolist(),
+            before[answers.at].tolist(),
+            answers.user_ids,
+            answers.item_ids,
+            answers.rewards.tolist(),
+            answers.seen.tolist(),
             strict=True,
         )
-        for request_id, values in zip(events.request_ids, columns, strict=True):
-            shown = None if request_id is None else self._open.get(request_id)
+        for request_id, values in zip(answers.request_ids, columns, strict=True):
+            shown = self._open.get(request_id) if request_id else None
             feedback = Feedback(*values)
             if shown is None:
-                self._early.put(request_id, feedback)
+                self._early.put(request_id or None, feedback)
             else:
                 self._match(shown, feedback)
 
