@@ -14,7 +14,8 @@ then takes turns, several rounds of each, at
 
 Ratios are of events/s by the wall clock, medians over the rounds; ``cpu_us`` is the processor time
 of this process an event. Kafka and Redis run on the same cores, as they would not in production.
-The profile is of one more round of ``learner`` under cProfile, which makes it slower.
+``stages_us`` and the profile are of one more round of ``learner`` under cProfile, which makes it
+slower: processor time of the thread that learns.
 """
 
 from __future__ import annotations
@@ -49,11 +50,27 @@ from streamer.kafka.assignment import FETCH_OPTIONS
 from streamer.kafka.configured import configured_sink, configured_source
 from streamer.kafka.topics import create_topics
 from streamer.learner.configured import learner_settings, reward_function
-from streamer.learner.learner import Learner
+from streamer.learner.learner import Committed, Learner
 from streamer.learner.service import dead_letters_to
 from streamer.model_set import build_models, compile_kernels, store_layout
 from tests.brokers import kafka_service, redis_service
 
+STAGES = {
+    "consume": ("kafka/assignment.py:fetch", "kafka/assignment.py:batches"),
+    "decode": ("events/event_columns.py:decode_events",),
+    "duplicates": ("learner/dedup.py:fresh",),
+    "reward and cut": ("learner/batch.py:decode_batch",),
+    "make room": ("state/model.py:make_room",),
+    "admit": ("state/ingest.py:_admit_prefix",),
+    "learn factors": ("factorization/mf.py:learn",),
+    "learn counts": ("counters/popularity.py:learn", "counters/history.py:learn"),
+    "learn held features": ("counters/decayed_features.py:learn",),
+    "collect": ("state/partition.py:collect",),
+    "checkpoint": ("learner/learner.py:_checkpoint",),
+}
+"""Stage → the functions it consists of."""
+WITHIN = {"reward and cut": ("decode", "duplicates")}
+"""Stages within a stage: they are taken off it."""
 N_USERS, N_ITEMS = 20_000, 5_000
 TOPIC_MS = 1_700_000_000_000
 
@@ -134,7 +151,9 @@ def run_river(config: Config, n: int) -> None:
     run_raw(config, n, learn_one)
 
 
-def run_learner(config: Config, n: int) -> None:
+def run_learner(
+    config: Config, n: int, committed: Committed = lambda seconds, n_rows: None
+) -> None:
     """The product: everything a learner process does, into a store of its own."""
     thresholds = gc.get_threshold()
     collect_garbage_rarely()
@@ -151,6 +170,7 @@ def run_learner(config: Config, n: int) -> None:
         owner=uuid.uuid4().hex,
         clock=SystemClock(),
         dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),
+        committed=committed,
         pipeline_depth=PIPELINE_DEPTH,
     )
     source = configured_source(
@@ -192,10 +212,20 @@ def without_features(config: Config) -> Config:
     )
 
 
-def profile(config: Config, n: int) -> list[dict[str, Any]]:
-    """Where one round goes: microseconds an event by function, its callees left out."""
-    profiler = cProfile.Profile()
-    profiler.runcall(run_learner, config, n)
+def profile(config: Config, n: int) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Where the learning thread's processor time of one round goes, in microseconds an event: by
+    stage with all that it calls, and by function, its callees left out.
+
+    ``write`` is of the thread that commits, by the wall clock.
+    """
+    write_s = 0.0
+
+    def committed(seconds: float, n_rows: int) -> None:
+        nonlocal write_s
+        write_s += seconds
+
+    profiler = cProfile.Profile(time.thread_time)
+    profiler.runcall(run_learner, config, n, committed)
     rows = []
     for (file, _, name), (_, calls, own_s, all_s, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
         where = "/".join(Path(file).parts[-2:])
@@ -207,7 +237,15 @@ def profile(config: Config, n: int) -> list[dict[str, Any]]:
                 "with_callees_us": round(1e6 * all_s / n, 3),
             }
         )
-    return sorted(rows, key=lambda row: -row["own_us"])[:25]
+    took = {row["function"]: row["with_callees_us"] for row in rows}
+    stages = {
+        stage: round(sum(took.get(function, 0.0) for function in functions), 3)
+        for stage, functions in STAGES.items()
+    }
+    for stage, within in WITHIN.items():
+        stages[stage] = round(stages[stage] - sum(stages[each] for each in within), 3)
+    stages["write"] = round(1e6 * write_s / n, 3)
+    return stages, sorted(rows, key=lambda row: -row["own_us"])[:25]
 
 
 def measure(config: Config, n: int, n_river: int, n_rounds: int) -> dict[str, Timing]:
@@ -257,7 +295,7 @@ def main() -> None:
             compile_kernels(build_models(config), config)
             run_learner(with_own_store(config), min(n, 50_000))
             timings = measure(config, n, min(n, 200_000), chosen.rounds)
-            where = profile(with_own_store(config), n)
+            stages, where = profile(with_own_store(config), n)
     rates = {name: timing.events_per_s() for name, timing in timings.items()}
     write(
         {
@@ -280,6 +318,7 @@ def main() -> None:
             "bpr_vs_raw_consume": round(rates["learner_bpr"] / rates["raw"], 3),
             "bpr_vs_river": round(rates["learner_bpr"] / rates["river"], 2),
             "wall_s": {name: timing.wall_s for name, timing in timings.items()},
+            "stages_us": stages,
             "profile": where,
             "environment": environment(
                 "confluent-kafka", "msgspec", "numba", "numpy", "orjson", "redis", "river"
