@@ -19,6 +19,7 @@ from streamer.errors import ConfigError, TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.log_ends import COMMITTED, EARLIEST
 from streamer.kafka.topics import check_topics
+from streamer.learner.batch import compile_decoding
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.drift_boost import DriftBoost
 from streamer.learner.drift_watch import configured_watch
@@ -78,8 +79,9 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     collect_garbage_rarely()
     models = build_models(config)
     compile_kernels(models, config)
-    _check_topics(config)
     settings = learner_settings(config)
+    compile_decoding(settings.event_types, reward_function(config))
+    _check_topics(config)
     registry = CollectorRegistry()
     metrics, join_metrics = LearnerMetrics(registry), JoinMetrics(registry)
     bandit = config.bandit

@@ -28,6 +28,7 @@ from streamer.protocols import (
 from streamer_models.state.table import ID_ENTITIES, Array, Change, IdChange, Keys, Rows, TableSpec
 
 _PREFIX = struct.Struct("<II")
+_PADDING = bytes(7)
 _KeyT = TypeVar("_KeyT", int, str)
 _ValueT = TypeVar("_ValueT")
 _HeadT = TypeVar("_HeadT")
@@ -290,7 +291,7 @@ def _write_ids(entity: str, ids: IdChange, buffers: list[_Buffer]) -> _IdsHead:
 
 def _raw(array: NDArray[Any], dtype: str) -> memoryview:
     """Bytes of an array, which are copied when they are joined with others."""
-    return np.ascontiguousarray(array, "<" + dtype).reshape(-1).view(np.uint8).data
+    return np.ascontiguousarray(array, "<" + dtype).data
 
 
 def _padded(n_bytes: int) -> int:
@@ -320,7 +321,8 @@ def _record(head: object, buffers: Iterable[_Buffer]) -> bytes:
     encoded = _ENCODER.encode(head)
     parts: list[_Buffer] = [_PREFIX.pack(STORE_SCHEMA_VERSION, len(encoded))]
     for buffer in (encoded, *buffers):
-        parts += [buffer, bytes(_padded(len(buffer)) - len(buffer))]
+        n_bytes = buffer.nbytes if isinstance(buffer, memoryview) else len(buffer)
+        parts += [buffer, _PADDING[: -n_bytes % 8]]
     return b"".join(parts)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Self
@@ -38,11 +37,12 @@ class Columns:
 
     def __len__(self) -> int:
         """Return n, the length of the first column."""
-        values = (getattr(self, name) for name in _names(type(self)))
-        return next(len(value) for value in values if _is_column(value))
+        return len(getattr(self, self._names()[1][0]))
 
     def slice(self, start: int, end: int) -> Self:
         """Return rows ``[start, end)``; arrays are views of the same memory."""
+        if start == 0 and end >= len(self):
+            return self
         return self._cut(lambda column: _sliced(column, start, end))
 
     def take(self, index: NDArray[Any]) -> Self:
@@ -59,30 +59,35 @@ class Columns:
         return self.slice(0, n), self.slice(n, len(self))
 
     def _cut(self, cut: Callable[[Any], Any]) -> Self:
-        values = {name: getattr(self, name) for name in _names(type(self))}
-        for name, value in values.items():
+        names, columns = self._names()
+        values = {name: getattr(self, name) for name in names}
+        for name in columns:
+            value = values[name]
             if isinstance(value, dict):
                 values[name] = {key: cut(column) for key, column in value.items()}
-            elif _is_column(value):
+            else:
                 values[name] = cut(value)
         return type(self)(**values)
 
+    def _names(self) -> tuple[list[str], list[str]]:
+        """Return the names of all fields, and of the columns among them."""
+        kind: type[Any] = type(self)
+        if kind not in _NAMES:
+            names = [field.name for field in fields(self)]  # type: ignore[arg-type]
+            _NAMES[kind] = names, [name for name in names if _is_column(getattr(self, name))]
+        return _NAMES[kind]
 
-@functools.cache
-def _names(kind: type[Columns]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))  # type: ignore[arg-type]
+
+_NAMES: dict[type[Any], tuple[list[str], list[str]]] = {}
+"""By class, found once: what a field holds is the same in all of its instances."""
 
 
 def _is_column(value: object) -> bool:
-    # The class itself is asked for: an abstract base looks for subclasses, which takes longer.
-    return (
-        isinstance(value, np.ndarray | list | tuple | dict)
-        or value.__class__ is IdColumn
-        or isinstance(value, Columns)
-    )
+    return isinstance(value, np.ndarray | list | tuple | dict | IdColumn | Columns)
 
 
 def _sliced(column: Any, start: int, end: int) -> Any:
+    # Its class itself is asked for: an abstract base looks for subclasses, which takes longer.
     if column.__class__ is IdColumn or isinstance(column, Columns):
         return column.slice(start, end)
     return column[start:end]

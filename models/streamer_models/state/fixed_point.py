@@ -41,7 +41,8 @@ def _dot(typing_context: Any, p: Any, q: Any, row: Any) -> Any:
         right = context.make_array(signature.args[1])(context, builder, arguments[1])
         width = builder.extract_value(right.shape, 1)
         q_row = builder.gep(right.data, [builder.mul(arguments[2], width)])
-        sums = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * LANES))
+        zeros = ir.Constant(vector, [0.0] * LANES)
+        sums = cgutils.alloca_once_value(builder, zeros)  # type: ignore[no-untyped-call]
 
         def lanes(data: Any, at: Any) -> Any:
             pointer = builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
@@ -72,7 +73,7 @@ def dots(
     7))``.
     """
     for c in range(n):
-        products[c] = _dot(p, q, c)
+        products[c] = _dot(p, q, c)  # type: ignore[call-arg]
 
 
 @numba.njit(cache=True, nogil=True)

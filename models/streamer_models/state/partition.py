@@ -148,14 +148,17 @@ class PartitionState:
 
     def reserve(self) -> None:
         """Let every table have a row for every slot, and map new ids to shared rows."""
+        taken = {entity: ids.take_unmapped() for entity, ids in self.ids.items()}
+        taken = {entity: slots for entity, slots in taken.items() if len(slots)}
+        if not taken:
+            return
         for table in (*self.own.values(), *self.contributions.values()):
-            if table.spec.entity in self.ids:
+            if table.spec.entity in taken:
                 table.reserve(self.ids[table.spec.entity].n_slots)
-        for entity, ids in self.ids.items():
-            new = ids.take_unmapped()
-            if len(new) == 0 or entity not in self._shared_rows:
+        for entity, new in taken.items():
+            if entity not in self._shared_rows:
                 continue
-            rows = self._shared_rows[entity]
+            ids, rows = self.ids[entity], self._shared_rows[entity]
             if len(ids.keys) > len(rows):
                 unmapped = np.full(len(ids.keys) - len(rows), -1, dtype=np.int32)
                 self._shared_rows[entity] = rows = np.concatenate([rows, unmapped])

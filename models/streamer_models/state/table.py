@@ -307,10 +307,10 @@ class Table:
         touched = self._touched.slots()
         if not self._keep_before:
             return touched, self.values[touched]
-        changes = np.empty((len(touched), spec.width), spec.dtype)
+        added = np.empty((len(touched), spec.width), spec.dtype)
         subtract = _subtract_decayed if spec.merge is Merge.DECAYED else _subtract
-        subtract(changes, self.values, self._before, touched)
-        return touched, changes
+        subtract(added, self.values, self._before, touched)
+        return touched, added
 
     def settle(self) -> None:
         """Forget what changed."""
