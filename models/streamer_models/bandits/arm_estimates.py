@@ -52,7 +52,7 @@ def arm_estimates(
     """
     means = np.zeros(len(x))
     widths = np.zeros(len(x))
-    if half_life_ms:
+    if half_life_ms and len(rows):  # no rows have no cells to read
         half_life = np.array([half_life_ms], dtype=np.int64)
         numbers = decayed_values(rows.reshape(-1, CELLS_WIDTH), half_life, at_ms)
         numbers = numbers.reshape(len(rows), rows.shape[1] // CELLS_WIDTH)

@@ -22,8 +22,8 @@ from streamer_models.bandits.arm_estimates import (
     solve,
     unknown_estimate,
 )
-from streamer_models.bandits.linear_kernels import Matrix, Vector
-from streamer_models.bandits.linear_statistics import STATISTICS_BITS, add_outcome
+from streamer_models.bandits.linear_kernels import Matrix, Vector, explained_squares
+from streamer_models.bandits.linear_statistics import STATISTICS_BITS, add_outcome, read_sums
 from streamer_models.state.table import Slots
 
 Q_MIN = 1e-6
@@ -144,6 +144,15 @@ def mean_of(factor: Matrix, z: Vector, prior_mean: Vector) -> Vector:
             j += 1
         mean[i] += total
     return mean
+
+
+@numba.njit(cache=True, nogil=True)
+def unexplained_squares(row: NDArray[np.int64], mean: Vector) -> float:
+    """Return ``Σ (r - x·mean)²`` of one row of integers."""
+    d = len(mean)
+    b, a = np.empty(d), np.empty((d, d))
+    read_sums(row, b, a)
+    return float(row[1] * 2.0**-STATISTICS_BITS - explained_squares(a, b, mean))
 
 
 @numba.njit(cache=True, nogil=True)

@@ -95,6 +95,13 @@ def times(matrix: Matrix, vector: Vector) -> Vector:
 
 
 @numba.njit(cache=True, nogil=True)
+def explained_squares(a: Matrix, b: Vector, mean: Vector) -> float:
+    """``(2 b - A mean)·mean``: what a linear model takes off ``Σ r²``."""
+    explained = 2.0 * b - times(a, mean)
+    return float(times(explained.reshape((1, len(b))), mean)[0])
+
+
+@numba.njit(cache=True, nogil=True)
 def _add_columns(columns: Matrix, weights: Vector, start: int, sums: Vector) -> None:
     """Add ``weights[j] * columns[j]`` from ``start`` on, four at a time: sums are loaded
     and stored a quarter as often then."""

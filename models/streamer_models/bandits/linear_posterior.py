@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamer_models.bandits.estimates import Noise
 from streamer_models.bandits.linear_kernels import (
+    explained_squares,
     inverse_factor,
     kernel_rows,
     products,
@@ -148,8 +149,9 @@ class LinearPosterior:
         ``(n_draws, n)``.
         """
         normal = rng.standard_normal((n_draws, len(self.mean)))
-        deviations = products(self.factor, normal)
-        parameters = self.mean + scale * self.noise * deviations
+        # The draws are the many rows that `products` works on at once, not the parameters.
+        deviations = products(normal, self.factor)
+        parameters = self.mean + scale * self.noise * np.ascontiguousarray(deviations.T)
         drawn: NDArray[np.float64] = products(kernel_rows(x), parameters)
         return drawn
 
@@ -241,6 +243,10 @@ def feature_variances(statistics: LinearStatistics) -> NDArray[np.float64]:
 
 def residual_noise(statistics: LinearStatistics, mean: NDArray[np.float64]) -> float:
     """Return ``√`` of the mean square of ``r - x·mean``, one pseudo-observation of 1 counted in."""
-    explained = 2.0 * statistics.b - times(statistics.a, mean)
-    squares = statistics.reward_squares - float(times(explained[None], mean)[0])
-    return max(NOISE_MIN, math.sqrt((max(squares, 0.0) + 1.0) / (statistics.n + 1.0)))
+    explained = explained_squares(statistics.a, statistics.b, mean)
+    return noise_of(statistics.reward_squares - explained, statistics.n)
+
+
+def noise_of(squares: float, n: float) -> float:
+    """Return ``√`` of the mean of ``n`` squares, one pseudo-observation of 1 counted in."""
+    return max(NOISE_MIN, math.sqrt((max(squares, 0.0) + 1.0) / (n + 1.0)))

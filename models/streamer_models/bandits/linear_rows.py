@@ -5,9 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.bandits.factor_steps import estimate_rows, learn_rows, mean_of, refresh_row
+from streamer_models.bandits.factor_steps import (
+    estimate_rows,
+    learn_rows,
+    mean_of,
+    refresh_row,
+    unexplained_squares,
+)
 from streamer_models.bandits.linear_kernels import Matrix, Vector
-from streamer_models.bandits.linear_posterior import LinearPosterior, LinearPrior, residual_noise
+from streamer_models.bandits.linear_posterior import LinearPosterior, LinearPrior, noise_of
 from streamer_models.bandits.linear_statistics import (
     STATISTICS_BITS,
     LinearStatistics,
@@ -156,8 +162,9 @@ class LinearRows:
         mean = mean_of(factor, self.z[row], self._mean)
 
         def noise() -> float:
-            statistics = self.statistics(row)
-            return prior.noise(residual_noise(statistics, mean), statistics.n)
+            values = self.values[row]
+            n = int(values[0]) * 2.0**-STATISTICS_BITS
+            return prior.noise(noise_of(unexplained_squares(values, mean), n), n)
 
         return LinearPosterior(mean, factor, noise)
 
