@@ -27,6 +27,7 @@ from msgspec import convert
 from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
+from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.clock import SystemClock
 from streamer.config import BanditConfig, Config
 from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
@@ -37,10 +38,10 @@ from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.factorization import FactorizationChannel
 from streamer.ranking.recall.trending import TrendingChannel
+from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
 from streamer.scorer.funnel import Funnel
 from streamer.store.memory import MemoryStore
-from streamer.telemetry import ScorerMetrics
 from streamer.windows.latest import LatestFeatures
 from streamer_models.bandits.bandit import N_RATES, OUTCOMES, RATES, STATISTICS, Bandit
 from streamer_models.bandits.linear_statistics import amend
@@ -181,7 +182,7 @@ class World:
 
     def catalogue(self) -> Catalogue:
         """Every item with two of twenty categories."""
-        catalogue = Catalogue(metrics=ScorerMetrics(CollectorRegistry()))
+        catalogue = Catalogue(metrics=CatalogueMetrics(CollectorRegistry()))
         for i, name in enumerate(self._item_names):
             categories = [f"category {i % 20}", f"category {i % 7}"]
             item = Item(item_id=name.decode(), categories=categories, created_ts=NOW_MS - i)
@@ -235,7 +236,7 @@ class World:
             models=self.models,
             n_partitions=1,
             clock=SystemClock(),
-            metrics=ScorerMetrics(CollectorRegistry()),
+            metrics=ReplicaMetrics(CollectorRegistry()),
         )
         replica.apply([self.everything()])
         return replica

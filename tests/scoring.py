@@ -32,9 +32,9 @@ from streamer.ranking.recall.trending_feature import TrendingFeatureSettings
 from streamer.replica.replica import Replica
 from streamer.replica.version import Version
 from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.metrics import ScorerMetrics
 from streamer.simulation.broker import ManualClock
 from streamer.store.memory import MemoryStore
-from streamer.telemetry import ScorerMetrics
 from streamer.windows.latest import LatestFeatures
 from streamer_models.bandits.bandit import Bandit
 from streamer_models.counters.decayed_features import DecayedFeatures
@@ -243,13 +243,13 @@ class Shop:
         )
         self.learned = learned or Partitions(1, models=models)
         metrics = ScorerMetrics(CollectorRegistry())
-        self.catalogue = Catalogue(metrics=metrics)
+        self.catalogue = Catalogue(metrics=metrics.catalogue)
         self.replica = Replica(
             store=self.learned.store,
             models=self.learned.models,
             n_partitions=1,
             clock=ManualClock(START_MS),
-            metrics=metrics,
+            metrics=metrics.replica,
         )
         self.funnel = Funnel(self.config)
 

@@ -27,8 +27,9 @@ from streamer.kafka.topic_ids import topic_id
 from streamer.kafka.topics import check_topics, create_internal_topics
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import MessageBatch
+from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
-from streamer.telemetry import ScorerMetrics, serve_metrics
+from streamer.telemetry import serve_metrics
 from streamer.windows.categories import ItemCategories
 from streamer.windows.latest import KnownFeature, LatestFeatures
 from streamer_models.state.id_table import keys_of
@@ -168,7 +169,7 @@ def _held(
             models=models,
             n_partitions=config.topics.partitions,
             clock=SystemClock(),
-            metrics=ScorerMetrics(CollectorRegistry()),
+            metrics=ReplicaMetrics(CollectorRegistry()),
         )
         replica.load()
     finally:

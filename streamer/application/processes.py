@@ -23,18 +23,18 @@ from streamer.learner.batch import compile_decoding
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.drift_boost import DriftBoost
 from streamer.learner.drift_watch import configured_watch
-from streamer.learner.join.metrics import JoinMetrics
 from streamer.learner.learner import Learner
+from streamer.learner.metrics import JoinMetrics, LearnerMetrics
 from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
 from streamer.learner.topic_stream import TopicStream
 from streamer.model_set import build_models, compile_kernels, store_layout
 from streamer.protocols import Entry, ParameterStore, Source
 from streamer.ranking.columns import followed_definitions
 from streamer.scorer.awaited_features import AwaitedFeatures
-from streamer.scorer.feature_metrics import KnownFeatureMetrics
+from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.service import ScorerService
 from streamer.store import open_store
-from streamer.telemetry import LearnerMetrics, ScorerMetrics, serve_metrics, show_lag
+from streamer.telemetry import serve_metrics, show_lag
 from streamer.verify.parameters import Verification, verify_store
 from streamer.windows.latest import FeaturesReader
 from streamer_models.evaluation.drift import RateBoost

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from streamer.application.processes import verify_configured
 from streamer.catalogue.catalogue import Catalogue
+from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.config import Config, TopicRole
 from streamer.errors import BadMessage
 from streamer.events import decode_decision, decode_request
@@ -17,7 +18,6 @@ from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST
 from streamer.learner.topic_stream import TopicStream
 from streamer.protocols import Entry, MessageBatch
-from streamer.telemetry import ScorerMetrics
 from streamer.verify.decisions import SlatesVerification, verify_slates
 from streamer.verify.parameters import Verification
 
@@ -91,7 +91,7 @@ def _decoded(batch: MessageBatch, decode: Callable[[bytes | None, int], T]) -> I
 
 
 def _catalogue(config: Config) -> Catalogue:
-    catalogue = Catalogue(metrics=ScorerMetrics(CollectorRegistry()))
+    catalogue = Catalogue(metrics=CatalogueMetrics(CollectorRegistry()))
     for batch in _messages(config, "items"):
         for key, value in zip(batch.keys, batch.values, strict=True):
             with contextlib.suppress(BadMessage):

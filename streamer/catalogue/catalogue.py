@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.catalogue.item_facts import ItemFacts
+from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
 from streamer.protocols import MessageBatch
-from streamer.telemetry import ScorerMetrics
 from streamer_models.state.id_table import id_key
 from streamer_models.state.key_map import KeyMap
 from streamer_models.state.seeding import random_bits, scaled_below, stream
@@ -57,7 +57,7 @@ class Catalogue:
         What ranking needs of the known items, by key.
     """
 
-    def __init__(self, *, metrics: ScorerMetrics, items_max: int = ITEMS_MAX) -> None:
+    def __init__(self, *, metrics: CatalogueMetrics, items_max: int = ITEMS_MAX) -> None:
         self.revision = 0
         self.facts = ItemFacts()
         self._metrics = metrics
@@ -136,7 +136,7 @@ class Catalogue:
             raise BadMessage("a tombstone has no key; send the item_id of the item to delete")
         if self._items.pop(item_id, None) is not None:
             self._forget(item_id)
-        self._metrics.catalogue_items.set(len(self._items))
+        self._metrics.items.set(len(self._items))
         self._block(item_id)
 
     def _put(self, item: Item) -> None:
@@ -155,8 +155,8 @@ class Catalogue:
             forgotten = next(iter(self._items))
             del self._items[forgotten]
             self._forget(forgotten)
-            self._metrics.catalogue_dropped.inc()
-        self._metrics.catalogue_items.set(len(self._items))
+            self._metrics.dropped.inc()
+        self._metrics.items.set(len(self._items))
 
     def _forget(self, item_id: str) -> None:
         self.facts.remove(item_id)
@@ -175,7 +175,7 @@ class Catalogue:
         self.revision += 1
         if len(self._blocked) > self._items_max:
             self._allow(next(iter(self._blocked)))
-            self._metrics.catalogue_dropped.inc()
+            self._metrics.dropped.inc()
 
     def _allow(self, item_id: str) -> None:
         key = self._blocked.pop(item_id, None)

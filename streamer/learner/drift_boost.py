@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
+from streamer.learner.metrics import rate_factor_gauge
 from streamer_models.evaluation.drift import RateBoost
 
 _STEPS: Final = 64
@@ -28,11 +29,7 @@ class DriftBoost:
         self._boost = boost
         self._n_events = 0
         self._drifts: list[int] = []
-        self.shown = Gauge(
-            "streamer_learner_rate_factor",
-            "What learning rates are multiplied by since the last drift",
-            registry=registry,
-        )
+        self.shown = rate_factor_gauge(registry)
         self.shown.set(1.0)
 
     def rise(self) -> None:

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from streamer.learner.join.counts import Foreseen
+from streamer.learner.metrics import reward_drift_counter
 from streamer_models.evaluation.drift import DriftEvent, DriftMonitor
 
 log = logging.getLogger(__name__)
@@ -45,12 +46,7 @@ class DriftWatch:
         *,
         rose: Callable[[], None] = lambda: None,
     ) -> None:
-        self.events = Counter(
-            "streamer_learner_reward_drift",
-            "Changes of the loss of predicted rewards",
-            ["loss"],
-            registry=registry,
-        )
+        self.events = reward_drift_counter(registry)
         # From the start, so that a first drift is an increase.
         self._counters = {direction: self.events.labels(direction) for direction in (ROSE, FELL)}
         self._open_monitor = open_monitor

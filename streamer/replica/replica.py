@@ -12,8 +12,8 @@ from streamer.errors import LogTrimmed
 from streamer.protocols import Clock, Entry, ParameterStore, PartitionImage
 from streamer.replica.freshness import FreshnessWindow
 from streamer.replica.merged_state import MergedState
+from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.version import Version, version_name
-from streamer.telemetry import ScorerMetrics
 from streamer_models.state.model import Model
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Replica:
         models: Sequence[Model],
         n_partitions: int,
         clock: Clock,
-        metrics: ScorerMetrics,
+        metrics: ReplicaMetrics,
     ) -> None:
         self.freshness = FreshnessWindow()
         self._store = store

@@ -27,11 +27,11 @@ from streamer.protocols import Clock, MessageBatch, ParameterStore, Sink, Source
 from streamer.ranking.columns import followed_definitions
 from streamer.replica.replica import Replica
 from streamer.replica.version import Version
-from streamer.scorer.feature_metrics import KnownFeatureMetrics
 from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.policy.policies import SlatePolicy
 from streamer.scorer.warm_up import warm_up
-from streamer.telemetry import ScorerMetrics, show_lag
+from streamer.telemetry import show_lag
 from streamer.windows.latest import FeaturesReader, LatestFeatures
 from streamer_models.state.model import Model
 
@@ -99,9 +99,9 @@ class ScorerService:
             models=models,
             n_partitions=config.topics.partitions,
             clock=clock,
-            metrics=metrics,
+            metrics=metrics.replica,
         )
-        self.catalogue = Catalogue(metrics=metrics)
+        self.catalogue = Catalogue(metrics=metrics.catalogue)
         self.funnel = Funnel(config, policy=policy)
         self.known = LatestFeatures(followed_definitions(config))
         self._config = config

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
+from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.config import Config
 from streamer.events import Item, Request, encode
 from streamer.model_set import MADE_UP_IDS, MADE_UP_MS, made_up_changes
@@ -14,7 +15,6 @@ from streamer.ranking.known_features import FeatureSource
 from streamer.replica.merged_state import MergedState
 from streamer.replica.version import Version
 from streamer.scorer.funnel import Funnel
-from streamer.telemetry import ScorerMetrics
 from streamer_models.state.model import Model
 
 
@@ -29,7 +29,7 @@ def warm_up(config: Config, models: Sequence[Model], known: FeatureSource) -> No
         merged.apply(0, change)
     tables = merged.publish(MADE_UP_MS)
     version = Version.of("p0:1", MADE_UP_MS, models, tables, before=None)
-    catalogue = Catalogue(metrics=ScorerMetrics(CollectorRegistry()))
+    catalogue = Catalogue(metrics=CatalogueMetrics(CollectorRegistry()))
     for item_id in (*MADE_UP_IDS, "unmet"):
         item = Item(item_id=item_id, categories=["made up"], created_ts=MADE_UP_MS)
         catalogue.apply(item_id.encode(), encode(item))

@@ -34,6 +34,7 @@ from streamer.learner.settings import LearnerCounts
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import Source
 from streamer.ranking.columns import followed_definitions
+from streamer.scorer.metrics import ScorerMetrics
 from streamer.scorer.policy.policies import SlatePolicy
 from streamer.scorer.service import ScorerService
 from streamer.simulation.broker import (
@@ -45,7 +46,6 @@ from streamer.simulation.broker import (
 )
 from streamer.simulation.feature_worker import FeatureWorker
 from streamer.store.memory import MemoryStore
-from streamer.telemetry import ScorerMetrics
 
 _PIECE = 256
 """Requests answered from one version, as a scorer takes them."""

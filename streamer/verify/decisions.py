@@ -16,11 +16,11 @@ from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry
 from streamer.ranking.columns import feature_names
 from streamer.ranking.features import Features, Logged
+from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.simulation.broker import ManualClock
 from streamer.store.memory import MemoryStore
-from streamer.telemetry import ScorerMetrics
 
 PROBLEMS_MAX: Final = 20
 """Decisions that are told of one by one; the others are counted."""
@@ -134,7 +134,7 @@ class _Following:
             models=models,
             n_partitions=config.topics.partitions,
             clock=ManualClock(),
-            metrics=ScorerMetrics(CollectorRegistry()),
+            metrics=ReplicaMetrics(CollectorRegistry()),
         )
 
     def can_reach(self, versions: Mapping[int, int]) -> bool:

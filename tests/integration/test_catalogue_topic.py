@@ -6,11 +6,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
+from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.events import Item, encode
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
-from streamer.telemetry import ScorerMetrics
 
 
 def test_items_and_tombstones_reach_the_catalogue(kafka_bootstrap: str, topic_prefix: str) -> None:
@@ -23,7 +23,7 @@ def test_items_and_tombstones_reach_the_catalogue(kafka_bootstrap: str, topic_pr
         sink.send(topic, key=item.item_id.encode(), value=encode(item))
     sink.send(topic, key="ç".encode(), value=None)
     sink.close()
-    catalogue = Catalogue(metrics=ScorerMetrics(CollectorRegistry()))
+    catalogue = Catalogue(metrics=CatalogueMetrics(CollectorRegistry()))
     reader = KafkaReader(kafka_bootstrap, {(topic, 0): EARLIEST})
     rejected: list[str] = []
     n_taken = 0

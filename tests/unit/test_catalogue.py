@@ -7,15 +7,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
+from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.errors import BadMessage
 from streamer.events import Item, encode
 from streamer.simulation.broker import ManualClock, MemoryBroker, MemoryReader, MemorySink
-from streamer.telemetry import ScorerMetrics
 from streamer_models.state.id_table import id_key
 
 
 def catalogue_of(*items: Item, items_max: int = 100) -> Catalogue:
-    catalogue = Catalogue(metrics=ScorerMetrics(CollectorRegistry()), items_max=items_max)
+    catalogue = Catalogue(metrics=CatalogueMetrics(CollectorRegistry()), items_max=items_max)
     for item in items:
         catalogue.apply(item.item_id.encode(), encode(item))
     return catalogue

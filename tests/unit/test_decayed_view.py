@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from streamer.clock import SystemClock
 from streamer.replica.decayed_features import DecayedView
+from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
 from streamer.store.memory import MemoryStore
-from streamer.telemetry import ScorerMetrics
 from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.last_events import LastEvent
@@ -57,7 +57,7 @@ def replica_of(store: MemoryStore, models: list[Model] = MODELS) -> Replica:
         models=models,
         n_partitions=N_PARTITIONS,
         clock=SystemClock(),
-        metrics=ScorerMetrics(CollectorRegistry()),
+        metrics=ReplicaMetrics(CollectorRegistry()),
     )
 
 

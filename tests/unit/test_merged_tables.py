@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from streamer.replica import id_rows
 from streamer.replica.merged_state import MergedState
+from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
 from streamer.replica.tables import Tables
 from streamer.simulation.broker import ManualClock
-from streamer.telemetry import ScorerMetrics
 from streamer_models.counters.decay import add_decayed, decayed_values
 from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.biased_mf import BiasedMF
@@ -261,7 +261,7 @@ def replica_of(learned: Partitions) -> Replica:
         models=learned.models,
         n_partitions=len(learned.states),
         clock=ManualClock(START_MS),
-        metrics=ScorerMetrics(CollectorRegistry()),
+        metrics=ReplicaMetrics(CollectorRegistry()),
     )
 
 

@@ -6,17 +6,17 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
+from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.config import BanditConfig
 from streamer.events import Item, encode
 from streamer.ranking.recall.random import RandomSettings
-from streamer.telemetry import ScorerMetrics
 from tests.scoring import START_MS, Shop, crowd, recalling
 
 DRAWING = recalling(mf={"candidates": 2}, trending={"candidates": 2}, random={"candidates": 3})
 
 
 def catalogue(n: int) -> Catalogue:
-    made = Catalogue(metrics=ScorerMetrics(CollectorRegistry()), items_max=1_000)
+    made = Catalogue(metrics=CatalogueMetrics(CollectorRegistry()), items_max=1_000)
     for i in range(n):
         made.apply(b"", encode(Item(item_id=f"i{i}")))
     return made

@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from streamer.replica.factorized import FactorizedView
 from streamer.replica.items import COUNT, ItemView
+from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
 from streamer.replica.version import Version
 from streamer.simulation.broker import ManualClock
-from streamer.telemetry import ScorerMetrics
 from streamer_models.counters.decay import decayed_values, half_lives_ms
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.popularity import Popularity
@@ -34,7 +34,7 @@ def replica_of(learned: Partitions, clock: ManualClock | None = None) -> Replica
         models=learned.models,
         n_partitions=len(learned.states),
         clock=clock or ManualClock(START_MS),
-        metrics=ScorerMetrics(CollectorRegistry()),
+        metrics=ReplicaMetrics(CollectorRegistry()),
     )
 
 
@@ -372,7 +372,7 @@ def test_the_name_of_a_version_fits_into_a_message() -> None:
         models=learned.models,
         n_partitions=100,
         clock=ManualClock(),
-        metrics=ScorerMetrics(CollectorRegistry()),
+        metrics=ReplicaMetrics(CollectorRegistry()),
     )
     assert many.current().model_version.startswith("sum:0,")
     assert len(many.current().model_version) <= 256

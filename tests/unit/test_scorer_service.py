@@ -34,7 +34,7 @@ from streamer.kafka.partitioner import partition_of
 from streamer.protocols import Clock, Entry
 from streamer.ranking.features import Features
 from streamer.scorer.awaited_features import LOOK_EVERY_S, AwaitedFeatures
-from streamer.scorer.feature_metrics import KnownFeatureMetrics
+from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.policy.knowledge import Knowledge
 from streamer.scorer.policy.policies import BanditPolicy, Choice, SlatePolicy, redraw
 from streamer.scorer.service import ScorerService
@@ -46,7 +46,6 @@ from streamer.simulation.broker import (
     MemorySource,
 )
 from streamer.store.memory import MemoryStore
-from streamer.telemetry import ScorerMetrics
 from streamer.windows.latest import FeaturesReader
 from streamer_models.state.partition import Bounds
 from tests.scoring import START_MS, Click, Partitions

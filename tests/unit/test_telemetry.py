@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import socket
 import urllib.request
@@ -13,15 +14,16 @@ from prometheus_client import CollectorRegistry
 from streamer.errors import ConfigError
 from streamer.learner.drift_watch import DriftWatch
 from streamer.learner.join.join import Join
-from streamer.learner.join.metrics import JoinMetrics
+from streamer.learner.metrics import JoinMetrics, LearnerMetrics
 from streamer.learner.settings import LearnerCounts
-from streamer.scorer.feature_metrics import KnownFeatureMetrics
+from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.store.memory import MemoryStore
-from streamer.telemetry import LearnerMetrics, ScorerMetrics, serve_metrics, show_lag
+from streamer.telemetry import serve_metrics, show_lag
 from streamer_models.river_adapter.drift import AdwinMonitor
 from streamer_models.state.table import ARM
 from tests import decision_log
 from tests.event_log import TOPIC, make_learner
+from tests.imports import sources
 from tests.joins import SETTINGS, START_MS, Answer, answers_at, decided, decisions_at
 
 
@@ -174,12 +176,24 @@ def test_a_learner_says_what_waits_in_the_partitions_it_owns() -> None:
     assert (learner.n_open, learner.n_early) == (0, 0)
 
 
+def test_metrics_are_in_one_file_of_their_room() -> None:
+    makers = {
+        module
+        for module, text in sources("streamer").items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ImportFrom) and node.module == "prometheus_client"
+        if {alias.name for alias in node.names} & {"Counter", "Gauge", "Histogram", "Summary"}
+    }
+    assert {each for each in makers if not each.endswith(".metrics")} == {"streamer.telemetry"}
+    assert {"streamer.learner.metrics", "streamer.scorer.metrics"} <= makers
+
+
 def test_every_metric_is_explained_and_none_that_is_not_there() -> None:
     registry = CollectorRegistry()
     LearnerMetrics(registry)
     JoinMetrics(registry)
     DriftWatch(AdwinMonitor, registry)
-    ScorerMetrics(registry).show_freshness(lambda: 0.0, lambda: 0.0)
+    ScorerMetrics(registry).replica.show_freshness(lambda: 0.0, lambda: 0.0)
     KnownFeatureMetrics(registry)
     text = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
     explained = {

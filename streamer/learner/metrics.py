@@ -1,21 +1,110 @@
-"""Metrics of the feedback loop: what came of decisions and feedback, and how well it was foreseen.
+"""Metrics of a learner: what it takes and commits, what came of decisions and feedback, drift.
 
 What they mean and what to watch is in ``docs/observability.md``.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from streamer.learner.join.counts import CALIBRATION_EDGES, JoinCounts
+from streamer.telemetry import LATENCY_S, lag_gauge
 
+_ROWS: Final = (10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0)
 _DELAY_S: Final = (
     *(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
     *(10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 21_600.0, 86_400.0),
 )
 _BINS: Final = (*(f"{edge:g}" for edge in CALIBRATION_EDGES), "+Inf")
+
+
+class LearnerCounts(Protocol):
+    """What a learner counts by itself."""
+
+    n_messages: int
+    n_learned: int
+    n_duplicates: int
+    n_unrewarded: int
+    n_unadmitted: int
+    n_rejected: int
+    n_commits: int
+    n_checkpoints: int
+    n_evicted: dict[str, int]
+
+
+class LearnerMetrics:
+    """What a learner counts.
+
+    Attributes
+    ----------
+    events, learned, duplicates, unrewarded, unadmitted, dead_letters
+        Messages taken, and what became of them.
+    commits, checkpoints, commit_seconds, rows_a_commit
+        Of the parameter store.
+    evicted
+        Ids dropped, by ``entity``.
+    lag
+        Messages waiting, by ``topic`` and ``partition``.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, meaning: str) -> Counter:
+            return Counter(f"streamer_learner_{name}", meaning, registry=registry)
+
+        self.events = counter("events", "Messages taken from the events topic")
+        self.learned = counter("learned", "Events that taught the model something")
+        self.duplicates = counter("duplicates", "Events dropped for a repeated event_id")
+        self.unrewarded = counter("unrewarded", "Events of a type that is worth nothing")
+        self.unadmitted = counter("unadmitted", "Events of ids without a row yet")
+        self.dead_letters = counter("dead_letters", "Messages that could not be used")
+        self.commits = counter("commits", "Commits to the parameter store")
+        self.checkpoints = counter("checkpoints", "Checkpoints of the parameter store")
+        self.commit_seconds = Histogram(
+            "streamer_learner_commit_seconds",
+            "Time one commit took",
+            buckets=LATENCY_S,
+            registry=registry,
+        )
+        self.rows_a_commit = Histogram(
+            "streamer_learner_rows_a_commit",
+            "Rows that one commit changed",
+            buckets=_ROWS,
+            registry=registry,
+        )
+        self.evicted = Counter(
+            "streamer_learner_evicted",
+            "Ids dropped at the bound or after idle time",
+            ["entity"],
+            registry=registry,
+        )
+        self.lag = lag_gauge("learner", registry)
+        self._shown: dict[str, int] = {}
+
+    def committed(self, seconds: float, n_rows: int) -> None:
+        """Note one commit."""
+        self.commit_seconds.observe(seconds)
+        self.rows_a_commit.observe(n_rows)
+
+    def show(self, counts: LearnerCounts) -> None:
+        """Bring the counters up to what a learner has counted."""
+        for counter, name, count in (
+            (self.events, "events", counts.n_messages),
+            (self.learned, "learned", counts.n_learned),
+            (self.duplicates, "duplicates", counts.n_duplicates),
+            (self.unrewarded, "unrewarded", counts.n_unrewarded),
+            (self.unadmitted, "unadmitted", counts.n_unadmitted),
+            (self.dead_letters, "dead_letters", counts.n_rejected),
+            (self.commits, "commits", counts.n_commits),
+            (self.checkpoints, "checkpoints", counts.n_checkpoints),
+            *(
+                (self.evicted.labels(entity), f"evicted {entity}", count)
+                for entity, count in counts.n_evicted.items()
+            ),
+        ):
+            counter.inc(count - self._shown.get(name, 0))
+            self._shown[name] = count
 
 
 class JoinMetrics:
@@ -107,3 +196,22 @@ class JoinMetrics:
         for gauges, values in zip(self._bins, zip(*columns, strict=True), strict=True):
             for gauge, value in zip(gauges, values, strict=True):
                 gauge.set(float(value))
+
+
+def reward_drift_counter(registry: CollectorRegistry) -> Counter:
+    """Changes of the loss of predicted rewards, by the direction of the ``loss``."""
+    return Counter(
+        "streamer_learner_reward_drift",
+        "Changes of the loss of predicted rewards",
+        ["loss"],
+        registry=registry,
+    )
+
+
+def rate_factor_gauge(registry: CollectorRegistry) -> Gauge:
+    """What learning rates are multiplied by."""
+    return Gauge(
+        "streamer_learner_rate_factor",
+        "What learning rates are multiplied by since the last drift",
+        registry=registry,
+    )

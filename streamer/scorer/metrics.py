@@ -1,10 +1,53 @@
-"""What a scorer tells of the features it ranks by."""
+"""Metrics of a scorer: requests and slates, and the windowed features it ranks by."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from streamer.catalogue.metrics import CatalogueMetrics
+from streamer.replica.metrics import ReplicaMetrics
+from streamer.telemetry import LATENCY_S, lag_gauge
 from streamer.windows.latest import LatestFeatures
+
+
+class ScorerMetrics:
+    """What a scorer counts.
+
+    Attributes
+    ----------
+    requests, dead_letters, stale
+        Requests answered; requests and items that could not be used; among them those too old.
+    request_seconds
+        Time to score one request.
+    decisions, slots, explored
+        Slates by ``policy``, their slots, and the slots that chance filled.
+    lag
+        Requests waiting, by ``topic`` and ``partition``.
+    replica, catalogue
+        Of the rooms below.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, meaning: str) -> Counter:
+            return Counter(f"streamer_scorer_{name}", meaning, registry=registry)
+
+        self.requests = counter("requests", "Requests answered")
+        self.dead_letters = counter("dead_letters", "Messages that could not be used")
+        self.stale = counter("stale", "Requests too old to be answered")
+        self.decisions = Counter(
+            "streamer_scorer_decisions", "Slates drawn", ["policy"], registry=registry
+        )
+        self.slots = counter("slots", "Slots of the slates")
+        self.explored = counter("explored", "Slots that chance filled, not the ranking")
+        self.request_seconds = Histogram(
+            "streamer_scorer_request_seconds",
+            "Time to score one request",
+            buckets=LATENCY_S,
+            registry=registry,
+        )
+        self.lag = lag_gauge("scorer", registry)
+        self.replica = ReplicaMetrics(registry)
+        self.catalogue = CatalogueMetrics(registry)
 
 
 class KnownFeatureMetrics:

@@ -1,0 +1,43 @@
+"""Metrics of a replica: its versions, its rows and how fresh they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class ReplicaMetrics:
+    """Counters and gauges named ``streamer_scorer_…``: a scorer has one replica.
+
+    Attributes
+    ----------
+    versions, reloads
+        Versions put in place, and full loads because the delta log was trimmed.
+    items, users
+        Live rows.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, meaning: str) -> Counter:
+            return Counter(f"streamer_scorer_{name}", meaning, registry=registry)
+
+        def gauge(name: str, meaning: str) -> Gauge:
+            return Gauge(f"streamer_scorer_{name}", meaning, registry=registry)
+
+        self._registry = registry
+        self.versions = counter("versions", "Versions of the parameters put in place")
+        self.reloads = counter("reloads", "Full loads because the delta log was trimmed")
+        self.items = gauge("items", "Items with parameters")
+        self.users = gauge("users", "Users with parameters")
+
+    def show_freshness(self, p50_ms: Callable[[], float], p99_ms: Callable[[], float]) -> None:
+        """Serve quantiles of the time from an event's publication to a version that learned it."""
+        recent = Gauge(
+            "streamer_scorer_freshness_ms",
+            "From an event's publication to a version that has learned it, recent samples",
+            ["quantile"],
+            registry=self._registry,
+        )
+        recent.labels("0.5").set_function(p50_ms)
+        recent.labels("0.99").set_function(p99_ms)
