@@ -95,13 +95,13 @@ def parse_plain(payloads: Sequence[bytes | None], types: IdColumn) -> PlainEvent
     messages = [payload or b"" for payload in payloads]
     found = PlainEvents(
         data=b"".join(messages),
-        plain=np.zeros(n, dtype=np.bool_),
-        starts=np.zeros((N_IDS, n), dtype=np.int64),
-        ends=np.zeros((N_IDS, n), dtype=np.int64),
-        hashes=np.zeros((N_IDS, n), dtype=np.uint64),
-        types=np.zeros(n, dtype=np.int8),
-        ts_ms=np.zeros(n, dtype=np.int64),
-        values=np.full(n, np.nan),
+        plain=np.empty(n, dtype=np.bool_),
+        starts=np.empty((N_IDS, n), dtype=np.int64),
+        ends=np.empty((N_IDS, n), dtype=np.int64),
+        hashes=np.empty((N_IDS, n), dtype=np.uint64),
+        types=np.empty(n, dtype=np.int8),
+        ts_ms=np.empty(n, dtype=np.int64),
+        values=np.empty(n, dtype=np.float64),
     )
     _parse(
         read_only(found.data),
@@ -148,6 +148,9 @@ def _parse(
     end = 0
     for i in range(len(message_ends)):
         start, end = end, message_ends[i]
+        plain[i], ts_ms[i], values[i] = False, 0, np.nan
+        for k in range(N_IDS):
+            starts[k, i] = ends[k, i] = 0
         at = after_space(data, start, end)
         if at == end or data[at] != OPEN or end - start > EVENT_BYTES_MAX:
             continue
@@ -199,6 +202,7 @@ def _parse(
                 plain[i] &= after_space(data, at + 1, end) == end
         if plain[i]:
             for k in range(N_IDS):
+                hashes[k, i] = 0
                 if ends[k, i] > starts[k, i]:
                     hashes[k, i] = hash_of(data, starts[k, i], ends[k, i], seed)
 

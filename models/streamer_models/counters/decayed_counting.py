@@ -95,12 +95,14 @@ class _EntityEvents:
         if entity == "surface":
             counts &= self._names.n_bytes > 0
         self.places = np.flatnonzero(counts)
+        if len(self.places) < len(counts):
+            self._names = self._names.take(self.places)
 
     def make_room(self) -> int:
         """Index of the first event that needs an eviction, the next one's already done."""
         places = self.places
         while len(self._ids) + len(places) > self._ids.rows_max:
-            n_ready = self._ids.plan(self._names.take(places)).n_ready
+            n_ready = self._ids.plan(self._names).n_ready
             if n_ready == len(places):
                 break
             if n_ready:
@@ -125,7 +127,7 @@ class _EntityEvents:
     def slots(self) -> Slots:
         """``(n,)`` slots of the events that count, -1 where another id has the same key; new ids
         are admitted."""
-        plan = self._ids.plan(self._names.take(self.places))
+        plan = self._ids.plan(self._names)
         n = len(self.places)
         assert plan.n_ready == n, "make_room() comes first"
         self._ids.apply(plan, n, self._events.offsets[self.places])

@@ -279,7 +279,7 @@ class PartitionState:
             slots = self._live(table.spec, self._dirty[name].slots())
             self._dirty[name].clear()
             if len(slots):
-                tables[name] = Rows(self._keys(table.spec, slots), table.values[slots])
+                tables[name] = Rows(self._keys(table.spec, slots), table.values.take(slots, axis=0))
         names = {
             entity: (np.array(list(since), dtype=np.uint64), tuple(since.values()))
             for entity, since in self._names_since.items()

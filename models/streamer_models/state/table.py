@@ -306,7 +306,7 @@ class Table:
             return np.concatenate([_NO_SLOTS, *slots]), np.concatenate([none, *changes])
         touched = self._touched.slots()
         if not self._keep_before:
-            return touched, self.values[touched]
+            return touched, self.values.take(touched, axis=0)
         added = np.empty((len(touched), spec.width), spec.dtype)
         subtract = _subtract_decayed if spec.merge is Merge.DECAYED else _subtract
         subtract(added, self.values, self._before, touched)
