@@ -1,7 +1,8 @@
 """A parameter store in Redis (6.2 or later) or a Redis cluster: for several hosts.
 
-All keys of partition *p* carry the hash tag ``{p}``, so they lie in one slot and a commit is one
-Lua script, which is one transaction::
+All keys of partition *p* carry the hash tag ``{p}``, so they lie in one slot. A commit is one Lua
+script. A checkpoint is a transaction that watches the meta hash (Lua makes two strings of each row,
+and took longer over that than Redis over all the rest)::
 
     <prefix>:layout              the layout
     <prefix>:{p}:meta            owner, version, watermark, offsets, checkpoint (hash)
@@ -36,13 +37,13 @@ from streamer.store.layout import (
     encode_progress,
     encode_schedule,
     loaded_checkpoint,
-    pack_names,
     pack_rows,
     unpack_names,
     unpack_rows,
 )
+from streamer.store.redis_commands import drop, packed, set_names, set_rows
 from streamer.store.redis_connection import Argument, RedisConnection
-from streamer.store.redis_scripts import CHECKPOINT, COMMIT
+from streamer.store.redis_scripts import COMMIT
 from streamer.store.refusals import (
     FOLLOW_ENTRIES_MAX,
     check_followed,
@@ -61,6 +62,7 @@ ROWS_A_SCAN: Final = 2_000
 """2,000 rows * 520 B = 1 MB an answer, some 2 ms of the server's time."""
 STREAM_ENTRIES_A_READ: Final = 128
 LOAD_ATTEMPTS: Final = 8
+CHECKPOINT_ATTEMPTS: Final = 8
 
 
 class RedisStore:
@@ -161,22 +163,53 @@ class RedisStore:
         if layout is None:
             raise no_layout(self._redis.address)
         partition = checkpoint.partition
-        progress = Progress(checkpoint.version, checkpoint.offsets, checkpoint.watermark_ms)
-        keys = [self._key(partition, "meta"), self._key(partition, "log")]
-        arguments: list[Argument] = [
-            owner,
-            checkpoint.version,
-            encode_progress(progress),
-            min(self._log_entries_kept, checkpoint.log_entries_max),
-        ]
-        for name, hash_arguments in _hashes(checkpoint, layout):
-            keys.append(self._key(partition, name))
-            arguments += hash_arguments
-        match self._redis.run(CHECKPOINT, keys, arguments):
-            case [b"owner", stored]:
-                raise fenced_by_owner(partition, owner, _text(stored))
-            case [b"checkpoint", last, version]:
-                raise fenced_checkpoint(checkpoint, int(last), int(version))
+        meta, log = (self._key(partition, name) for name in ("meta", "log"))
+
+        def commands(stored: list[bytes | None]) -> list[bytes]:
+            holder, version, last = stored
+            if _text(holder) != owner:
+                raise fenced_by_owner(partition, owner, _text(holder))
+            n_entries, n_before = int(version or 0), int(last or 0)
+            if not n_before <= checkpoint.version <= n_entries:
+                raise fenced_checkpoint(checkpoint, n_before, n_entries)
+            kept = min(self._log_entries_kept, checkpoint.log_entries_max)
+            first = max(0, min(checkpoint.version, n_entries - kept)) + 1
+            progress = Progress(checkpoint.version, checkpoint.offsets, checkpoint.watermark_ms)
+            return [
+                *self._row_commands(checkpoint, layout),
+                packed(
+                    *(b"HSET", meta.encode(), b"checkpoint_version", b"%d" % checkpoint.version),
+                    *(b"checkpoint", encode_progress(progress)),
+                ),
+                packed(b"HINCRBY", meta.encode(), b"n_checkpoints", b"1"),
+                packed(b"XTRIM", log.encode(), b"MINID", b"%d-0" % first),
+            ]
+
+        for _ in range(CHECKPOINT_ATTEMPTS):
+            if self._redis.transact(meta, ("owner", "version", "checkpoint_version"), commands):
+                return
+        raise StoreUnavailable(
+            f"partition {partition} of Redis at {self._redis.address} was changed by others during"
+            f" each of {CHECKPOINT_ATTEMPTS} attempts to write a checkpoint; try again"
+        )
+
+    def _row_commands(self, checkpoint: Checkpoint, layout: Layout) -> Iterator[bytes]:
+        """Commands that drop ids, and then write names and rows."""
+        removed = {
+            entity: keys.astype("<u8", copy=False).tobytes()
+            for entity, keys in checkpoint.removed.items()
+        }
+        for entity in sorted(removed.keys() | checkpoint.names.keys()):
+            name = self._key(checkpoint.partition, f"names:{entity}").encode()
+            keys, names = checkpoint.names.get(entity, (np.zeros(0, np.uint64), ()))
+            yield from drop(name, removed.get(entity, b""))
+            yield from set_names(name, keys.astype("<u8", copy=False).tobytes(), tuple(names))
+        for spec in layout.tables:
+            name = self._key(checkpoint.partition, f"rows:{spec.name}").encode()
+            yield from drop(name, removed.get(spec.entity, b""))
+            if spec.name in checkpoint.tables:
+                packed_rows = pack_rows(spec, checkpoint.tables[spec.name])
+                yield from set_rows(name, *packed_rows, spec.row_bytes)
 
     def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
         deadline = time.monotonic() + timeout_s
@@ -286,26 +319,6 @@ class RedisStore:
 
     def _key(self, partition: int, name: str) -> str:
         return f"{self._key_prefix}:{{{partition}}}:{name}"
-
-
-def _hashes(checkpoint: Checkpoint, layout: Layout) -> Iterator[tuple[str, list[Argument]]]:
-    """Name and five script arguments of every hash that a checkpoint changes."""
-    removed = {
-        entity: keys.astype("<u8", copy=False).tobytes()
-        for entity, keys in checkpoint.removed.items()
-        if len(keys)
-    }
-    for entity in sorted(removed.keys() | checkpoint.names.keys()):
-        keys, names = checkpoint.names.get(entity, (np.zeros(0, np.uint64), ()))
-        lengths, joined = pack_names(names)
-        fields = keys.astype("<u8", copy=False).tobytes()
-        yield f"names:{entity}", [removed.get(entity, b""), fields, 0, lengths, joined]
-    for spec in layout.tables:
-        rows = checkpoint.tables.get(spec.name)
-        fields, values = pack_rows(spec, rows) if rows else (b"", b"")
-        if fields or spec.entity in removed:
-            dropped = removed.get(spec.entity, b"")
-            yield f"rows:{spec.name}", [dropped, fields, spec.row_bytes, b"", values]
 
 
 def _versioned(item: tuple[bytes, Any]) -> tuple[int, dict[bytes, bytes]]:

@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis.exceptions import MovedError, NoScriptError, RedisClusterException, RedisError
 from redis.retry import Retry
 
 from streamer.errors import StoreUnavailable
+from streamer.store.redis_commands import packed
 
 Argument: TypeAlias = bytes | str | int
 
@@ -70,6 +71,51 @@ class RedisConnection:
             except NoScriptError:  # a new server, or one restarted: now it knows the script
                 return client.execute_command("EVAL", script, len(keys), *keys, *arguments)
 
+    def transact(
+        self,
+        watched: str,
+        fields: Sequence[str],
+        commands: Callable[[list[bytes | None]], Sequence[bytes]],
+    ) -> bool:
+        """Run commands in one transaction, unless a hash has changed since its fields were read.
+
+        Parameters
+        ----------
+        watched
+            The hash, in the slot of all keys of the commands.
+        commands
+            Given the values of ``fields``; returns commands as they go over the wire, or raises.
+
+        Returns
+        -------
+        bool
+            False where the hash changed meanwhile: nothing was done.
+        """
+        with self._errors():
+            try:
+                return self._transact(watched, fields, commands)
+            except (redis.ConnectionError, MovedError):  # a broken connection, or a slot elsewhere
+                self._connected().execute_command("HMGET", watched, *fields)  # finds the node again
+                return self._transact(watched, fields, commands)
+
+    def _transact(
+        self,
+        watched: str,
+        fields: Sequence[str],
+        commands: Callable[[list[bytes | None]], Sequence[bytes]],
+    ) -> bool:
+        client = self._connected()
+        if self.cluster:
+            client = client.get_redis_connection(client.get_node_from_key(watched))
+        connection = client.connection_pool.get_connection()
+        try:
+            return _transaction(connection, watched, fields, commands)
+        except BaseException:
+            connection.disconnect()  # with answers unread, it is of no use to anything else
+            raise
+        finally:
+            client.connection_pool.release(connection)
+
     def close(self) -> None:
         with self._lock:
             if self._client is not None:
@@ -108,3 +154,23 @@ class RedisConnection:
                 f" ({type(error).__name__}: {error}); try again, and see that it runs, can be"
                 " reached from here, and has memory left"
             ) from error
+
+
+def _transaction(
+    connection: Any,
+    watched: str,
+    fields: Sequence[str],
+    commands: Callable[[list[bytes | None]], Sequence[bytes]],
+) -> bool:
+    connection.send_command("WATCH", watched)
+    connection.read_response()
+    connection.send_command("HMGET", watched, *fields)
+    packed_commands = commands(connection.read_response())
+    connection.send_packed_command([packed(b"MULTI"), *packed_commands, packed(b"EXEC")])
+    for _ in range(1 + len(packed_commands)):
+        connection.read_response()  # raises what the server refuses to queue
+    answers = connection.read_response()
+    for answer in answers or ():
+        if isinstance(answer, Exception):
+            raise answer
+    return answers is not None
