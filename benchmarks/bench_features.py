@@ -38,7 +38,7 @@ from streamer.clock import SystemClock
 from streamer.config import Config, feature_definitions, load_config
 from streamer.events import Event, encode
 from streamer.faust_worker.bundles import decode_bundle
-from streamer.faust_worker.changes import Change
+from streamer.faust_worker.changes import ChangelogMessage
 from streamer.faust_worker.ingest import Ingest
 from streamer.faust_worker.local_records import LocalRecords
 from streamer.faust_worker.shard import Shard
@@ -87,7 +87,7 @@ class OnDisk(MutableMapping[bytes, bytes]):
     def __init__(self, folder: Path) -> None:
         self._records = LocalRecords(folder, clock=SystemClock())
         self._records.hold([0])
-        self._sent: list[Change] = []
+        self._sent: list[ChangelogMessage] = []
         self._n_sent = 0
 
     def __getitem__(self, key: bytes) -> bytes:
@@ -98,7 +98,7 @@ class OnDisk(MutableMapping[bytes, bytes]):
 
     def __setitem__(self, key: bytes, value: bytes | None) -> None:
         self._records.put(key, value)
-        self._sent.append(Change(0, self._n_sent, int(time.time() * 1000), key, value))
+        self._sent.append(ChangelogMessage(0, self._n_sent, int(time.time() * 1000), key, value))
         self._n_sent += 1
 
     def __delitem__(self, key: bytes) -> None:

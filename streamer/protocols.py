@@ -90,6 +90,20 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+class ItemsReader(Protocol):
+    """Reads the items topic from its start, without a group; its batches carry keys."""
+
+    @property
+    def positions(self) -> dict[tuple[str, int], int]:
+        """Next offset to read, by (topic, partition)."""
+
+    def end_offsets(self) -> dict[tuple[str, int], int]:
+        """Offset behind the last message, by (topic, partition)."""
+
+    def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
+        """Up to ``n_max`` messages, none after the time."""
+
+
 class Sink(Protocol):
     """Where messages go: buffered, bounded, delivered in order a key."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Mapping
 
@@ -166,6 +167,16 @@ def test_rooms_make_no_circle() -> None:
     ]
     loop = cycle(between, dict.fromkeys(GROUPS.values(), ""))
     assert not loop, f"a circle of rooms: {' -> '.join(loop)}"
+
+
+def test_no_class_has_the_name_of_another() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, text in sources(*OURS).items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(module)
+    twice = {name: modules for name, modules in homes.items() if len(modules) > 1}
+    assert not twice, f"rename one of each: {twice}"
 
 
 def test_every_placed_module_exists() -> None:

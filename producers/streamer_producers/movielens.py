@@ -40,7 +40,7 @@ _YEAR = re.compile(r"\((\d{4})\)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class MovieLensLayout:
     """One way: the names of its files, and how a line is divided."""
 
     ratings: str
@@ -79,10 +79,10 @@ class Layout:
 
 LAYOUTS: Final = (
     # ml-latest, ml-latest-small, ml-20m and newer
-    Layout("ratings.csv", ",", "movies.csv", ",", has_header=True, quoted=True),
+    MovieLensLayout("ratings.csv", ",", "movies.csv", ",", has_header=True, quoted=True),
     # ml-1m, ml-10m
-    Layout("ratings.dat", "::", "movies.dat", "::"),
-    Layout(
+    MovieLensLayout("ratings.dat", "::", "movies.dat", "::"),
+    MovieLensLayout(
         "u.data",
         "\t",
         "u.item",
@@ -92,7 +92,7 @@ LAYOUTS: Final = (
 )
 
 
-def layout_of(files: Mapping[str, LogFile]) -> Layout | None:
+def layout_of(files: Mapping[str, LogFile]) -> MovieLensLayout | None:
     """The layout whose ratings are among ``files``."""
     return next((layout for layout in LAYOUTS if layout.ratings in files), None)
 

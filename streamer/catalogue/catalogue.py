@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from streamer.catalogue.item_facts import ItemFacts
 from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
-from streamer.protocols import MessageBatch
+from streamer.protocols import ItemsReader, MessageBatch
 from streamer_models.state.id_table import id_key
 from streamer_models.state.key_map import KeyMap
 from streamer_models.state.seeding import random_bits, scaled_below, stream
@@ -25,17 +24,6 @@ _DOMAIN = np.uint64(0x6361746C67)  # "catlg"
 
 Reject = Callable[[MessageBatch, int, str], None]
 """Takes a batch, the place of a bad message in it, and the reason."""
-
-
-class ItemsReader(Protocol):
-    """Reads the items topic from its start, without a group; its batches carry keys."""
-
-    @property
-    def positions(self) -> dict[tuple[str, int], int]: ...
-
-    def end_offsets(self) -> dict[tuple[str, int], int]: ...
-
-    def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]: ...
 
 
 class Catalogue:

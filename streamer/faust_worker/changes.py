@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 
-class Change(NamedTuple):
+class ChangelogMessage(NamedTuple):
     """One message of the changelog; without a value the record is deleted."""
 
     partition: int
@@ -15,13 +15,15 @@ class Change(NamedTuple):
     value: bytes | None
 
 
-def change_read(message: Any) -> Change:
+def change_read(message: Any) -> ChangelogMessage:
     """Of a message that Faust has read."""
     ts_ms = round(1000 * message.timestamp)
-    return Change(message.partition, message.offset, ts_ms, message.key, message.value)
+    return ChangelogMessage(message.partition, message.offset, ts_ms, message.key, message.value)
 
 
-def change_sent(sent: Any) -> Change:
+def change_sent(sent: Any) -> ChangelogMessage:
     """Of a message that Faust has sent, and the broker acknowledged."""
     where, message = sent.result(), sent.message
-    return Change(where.partition, where.offset, round(where.timestamp), message.key, message.value)
+    return ChangelogMessage(
+        where.partition, where.offset, round(where.timestamp), message.key, message.value
+    )

@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from streamer.errors import StoreError
-from streamer.faust_worker.changes import Change
+from streamer.faust_worker.changes import ChangelogMessage
 from streamer.protocols import Clock
 
 try:
@@ -170,7 +170,7 @@ class LocalRecords:
         """Change or delete a record, for this worker to see; :meth:`settle` writes it."""
         self._waiting[key] = value
 
-    def settle(self, acknowledged: Iterable[Change]) -> None:
+    def settle(self, acknowledged: Iterable[ChangelogMessage]) -> None:
         """Write what the broker has of what was :meth:`put`."""
         changes = list(acknowledged)
         for partition, given in _by_partition(changes).items():
@@ -183,14 +183,14 @@ class LocalRecords:
             if each.key in self._waiting and self._waiting[each.key] == each.value:
                 del self._waiting[each.key]
 
-    def replay(self, read: Iterable[Change]) -> None:
+    def replay(self, read: Iterable[ChangelogMessage]) -> None:
         """Write what was read of the changelog, in its order and without gaps."""
         for partition, given in _by_partition(read).items():
             new = [each for each in given if each.offset > self._offsets.get(partition, -1)]
             if new:
                 self._write(partition, new, new[-1].offset)
 
-    def _write(self, partition: int, changes: list[Change], offset: int) -> None:
+    def _write(self, partition: int, changes: list[ChangelogMessage], offset: int) -> None:
         database = self._databases.get(partition)
         if database is None or not changes:
             return  # another worker's by now, which reads it from the changelog
@@ -218,15 +218,15 @@ def _at(database: Rdict) -> _At:
     return _At(-1, 0) if found is None else _decode_at(found)
 
 
-def _by_partition(changes: Iterable[Change]) -> dict[int, list[Change]]:
+def _by_partition(changes: Iterable[ChangelogMessage]) -> dict[int, list[ChangelogMessage]]:
     """By offset, as the topic has them."""
-    found: dict[int, list[Change]] = defaultdict(list)
+    found: dict[int, list[ChangelogMessage]] = defaultdict(list)
     for each in changes:
         found[each.partition].append(each)
     return {partition: sorted(given, key=_offset) for partition, given in found.items()}
 
 
-def _offset(change: Change) -> int:
+def _offset(change: ChangelogMessage) -> int:
     return change.offset
 
 

@@ -5,11 +5,12 @@ What they mean and what to watch is in ``docs/observability.md``.
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from streamer.learner.join.counts import CALIBRATION_EDGES, JoinCounts
+from streamer.learner.settings import LearnerCounts
 from streamer.telemetry import LATENCY_S, lag_gauge
 
 _ROWS: Final = (10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0)
@@ -18,20 +19,6 @@ _DELAY_S: Final = (
     *(10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0, 21_600.0, 86_400.0),
 )
 _BINS: Final = (*(f"{edge:g}" for edge in CALIBRATION_EDGES), "+Inf")
-
-
-class LearnerCounts(Protocol):
-    """What a learner counts by itself."""
-
-    n_messages: int
-    n_learned: int
-    n_duplicates: int
-    n_unrewarded: int
-    n_unadmitted: int
-    n_rejected: int
-    n_commits: int
-    n_checkpoints: int
-    n_evicted: dict[str, int]
 
 
 class LearnerMetrics:

@@ -165,7 +165,7 @@ class Faults:
             self.first.append(found)
 
 
-class Columns:
+class SurveyColumns:
     """The columns of a survey as they grow: 40 bytes a row."""
 
     def __init__(self) -> None:

@@ -16,11 +16,11 @@ from streamer.events import Decision, decode_decision
 from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import (
     BanditLog,
-    Columns,
     Faults,
     LoggedRow,
     Progress,
     Survey,
+    SurveyColumns,
     checked_propensity,
     no_propensities,
 )
@@ -71,7 +71,7 @@ class DecisionLog(BanditLog):
         self.feature_names: tuple[str, ...] = ()
 
     def survey(self, progress: Progress | None = None) -> Survey:
-        faults, columns = Faults(strict=self._strict), Columns()
+        faults, columns = Faults(strict=self._strict), SurveyColumns()
         self._actions, self._slots, self.feature_names = {}, {}, ()
         for number, decision in enumerate(self._decisions(faults)):
             self._rewards.expect(decision)

@@ -11,7 +11,7 @@ from streamer.config import JoinConfig
 from streamer.errors import BadMessage
 from streamer.events import Decision, decode_events
 from streamer.events.types import IMPRESSION
-from streamer.learner.join.shown import Feedback, Shown
+from streamer.learner.join.shown import ItemFeedback, Shown
 from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import Faults
 from streamer_producers.log_file import LogFile
@@ -71,7 +71,7 @@ class LoggedRewards:
                 ts_ms = int(columns.ts_ms[i])
                 if ts_ms - shown.ts_ms > self._join.horizon_s * 1_000:
                     continue
-                feedback = Feedback(
+                feedback = ItemFeedback(
                     offset=batch[columns.index[i]][0],
                     ts_ms=ts_ms,
                     watermark_ms=0,

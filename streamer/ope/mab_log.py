@@ -11,12 +11,12 @@ import numpy as np
 from streamer.errors import BadMessage, ConfigError, LogRefused
 from streamer.ope.bandit_log import (
     BanditLog,
-    Columns,
     Faults,
     Floats,
     LoggedRow,
     Progress,
     Survey,
+    SurveyColumns,
 )
 from streamer_producers.log_file import LogFile
 
@@ -44,7 +44,7 @@ class UniformArmsLog(BanditLog):
         self._first_arm = 0
 
     def survey(self, progress: Progress | None = None) -> Survey:
-        faults, columns = Faults(strict=self._strict), Columns()
+        faults, columns = Faults(strict=self._strict), SurveyColumns()
         arms = {arm for arm, _, _ in self._lines(Faults(strict=self._strict))}
         self._first_arm = int(N_ARMS in arms)
         if {0, N_ARMS} <= arms:

@@ -13,12 +13,12 @@ import numpy as np
 from streamer.errors import BadMessage, ConfigError, LogRefused
 from streamer.ope.bandit_log import (
     BanditLog,
-    Columns,
     Faults,
     Floats,
     LoggedRow,
     Progress,
     Survey,
+    SurveyColumns,
     checked_propensity,
     no_propensities,
 )
@@ -62,7 +62,7 @@ class OpenBanditLog(BanditLog):
         self._n_actions = 0
 
     def survey(self, progress: Progress | None = None) -> Survey:
-        faults, columns = Faults(strict=self._strict), Columns()
+        faults, columns = Faults(strict=self._strict), SurveyColumns()
         # How many items there are: as many as have an affinity, where the log has these.
         self._n_actions = self._n_affinities() or 1 + max(
             (line.item for line in self._lines(Faults(strict=self._strict))), default=0

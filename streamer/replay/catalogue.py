@@ -13,7 +13,7 @@ CATEGORIES_MAX = 256
 """Different categories that are told apart, the first ones: a row is as many bytes."""
 
 
-class Catalogue:
+class LogCategories:
     """Knows the categories of a log's items; rows are added as their items are first learned.
 
     Parameters

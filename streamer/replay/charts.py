@@ -14,7 +14,7 @@ N_COLOURS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class ChartSeries:
     """One line, or one bar of each group; None is a gap.
 
     Attributes
@@ -29,7 +29,12 @@ class Series:
 
 
 def line_chart(
-    labels: Sequence[str], series: Sequence[Series], *, title: str, y_label: str, x_label: str = ""
+    labels: Sequence[str],
+    series: Sequence[ChartSeries],
+    *,
+    title: str,
+    y_label: str,
+    x_label: str = "",
 ) -> str:
     """Values over the places of an axis, one line each.
 
@@ -70,7 +75,9 @@ def line_chart(
     return _chart(parts, title, [each.name for each in series])
 
 
-def bar_chart(groups: Sequence[str], series: Sequence[Series], *, title: str, y_label: str) -> str:
+def bar_chart(
+    groups: Sequence[str], series: Sequence[ChartSeries], *, title: str, y_label: str
+) -> str:
     """Bars side by side, a group for each place of the axis.
 
     Parameters

@@ -18,10 +18,10 @@ from streamer.config.specs import Spec
 from streamer.errors import ConfigError
 from streamer.events import Event
 from streamer.learner.rewards import Rewards
-from streamer.replay.catalogue import Catalogue
+from streamer.replay.catalogue import LogCategories
 from streamer.replay.interactions import UNKNOWN, Interaction
 from streamer.replay.knobs_delivery import Delivered
-from streamer.replay.log import EventLog, Progress, Survey, in_order, survey
+from streamer.replay.log import EventLog, LogSurvey, Progress, in_order, survey
 from streamer.replay.models import FUNNEL, build_model
 from streamer.replay.positives import parse_positives
 from streamer.replay.rating_task import RatingTask
@@ -62,7 +62,7 @@ class Outcome:
     """
 
     settings: Settings
-    log: Survey
+    log: LogSurvey
     names: tuple[str, ...]
     task: TopKTask | RatingTask
     tally: Tally
@@ -159,7 +159,7 @@ class Experiment:
             When a model predicts NaN.
         """
         found = survey(self._log, self._is_target, progress=surveying)
-        catalogue = Catalogue(self._log.items())
+        catalogue = LogCategories(self._log.items())
         progress = None if replaying is None else (lambda n: replaying(n, found.n_events))
         return _Run(
             self._settings,
@@ -171,7 +171,7 @@ class Experiment:
             self._worth,
         ).replay(self._log, progress)
 
-    def _task(self, found: Survey, catalogue: Catalogue | None) -> TopKTask | RatingTask:
+    def _task(self, found: LogSurvey, catalogue: LogCategories | None) -> TopKTask | RatingTask:
         if self._settings.task == "topk":
             return TopKTask(self._names, self._models, self._settings, catalogue)
         scale = self._settings.scale
@@ -188,7 +188,7 @@ class _Run:
     def __init__(
         self,
         settings: Settings,
-        found: Survey,
+        found: LogSurvey,
         names: tuple[str, ...],
         models: Sequence[Any],
         task: TopKTask | RatingTask,

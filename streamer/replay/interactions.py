@@ -32,7 +32,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reward: float
 
 
-class Learner(Protocol):
+class OnlineModel(Protocol):
     """What learns an event once it has been predicted."""
 
     def learn(self, interaction: Interaction) -> None:
@@ -40,7 +40,7 @@ class Learner(Protocol):
 
 
 @runtime_checkable
-class TopKModel(Learner, Protocol):
+class TopKModel(OnlineModel, Protocol):
     """A model that ranks items."""
 
     def score(self, user_row: int, ts_ms: int, n_items: int) -> NDArray[np.floating[Any]]:
@@ -52,7 +52,7 @@ class TopKModel(Learner, Protocol):
 
 
 @runtime_checkable
-class RatingModel(Learner, Protocol):
+class RatingModel(OnlineModel, Protocol):
     """A model that predicts values."""
 
     def predict(self, user_row: int, item_row: int) -> float:

@@ -49,7 +49,7 @@ class EventLog(Protocol):
         """The catalogue, if there is one."""
 
 
-class Survey(msgspec.Struct, frozen=True, kw_only=True):
+class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):
     """What a first pass over a log finds.
 
     Attributes
@@ -77,7 +77,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 def survey(
     log: EventLog, is_target: Callable[[Event], bool], *, progress: Progress | None = None
-) -> Survey:
+) -> LogSurvey:
     """Read a log to its end.
 
     Raises
@@ -109,7 +109,7 @@ def survey(
             " score; look at --positives and --map"
             + "".join(f"\n  {each}" for each in log.malformed[:3])
         )
-    return Survey(
+    return LogSurvey(
         name=log.name,
         digest=digest.hexdigest(),
         n_events=n_events,

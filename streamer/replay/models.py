@@ -13,11 +13,11 @@ from streamer.errors import ConfigError
 from streamer.replay.baselines.factors import BiasedFactors, ImplicitFactors
 from streamer.replay.baselines.isgd import ISGD
 from streamer.replay.baselines.item_cosine import ItemCosine
-from streamer.replay.baselines.popularity import Popularity
+from streamer.replay.baselines.popularity import PopularityBaseline
 from streamer.replay.baselines.river_model import RiverModel
 from streamer.replay.baselines.running_mean import RunningMean
 from streamer.replay.funnel_model import FunnelModel, funnel_config, funnel_keys
-from streamer.replay.interactions import Learner, RatingModel, TopKModel
+from streamer.replay.interactions import OnlineModel, RatingModel, TopKModel
 from streamer.replay.knobs import Knobs
 from streamer.replay.knobs_delivery import Delivered, Synced
 from streamer_models.factorization.biased_mf import BiasedMF
@@ -28,7 +28,7 @@ _PROTOCOLS: dict[Task, type] = {"topk": TopKModel, "rating": RatingModel}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ModelKind:
     """One kind of model.
 
     Attributes
@@ -39,14 +39,14 @@ class Entry:
         Name → how its text becomes a value.
     """
 
-    make: Callable[..., Learner]
+    make: Callable[..., OnlineModel]
     parameters: Mapping[str, Callable[[str], Any]]
 
 
 def _popularity(
     *, seed: int, half_life_events: float | None = None, half_life: int | None = None
-) -> Popularity:
-    return Popularity(half_life_events=half_life_events, half_life_ms=half_life)
+) -> PopularityBaseline:
+    return PopularityBaseline(half_life_events=half_life_events, half_life_ms=half_life)
 
 
 def _item_cosine(*, seed: int, **parameters: int) -> ItemCosine:
@@ -89,15 +89,15 @@ _ISGD = {
     "regularization": float,
     "scale": float,
 }
-MODELS: dict[str, Entry] = {
-    "popularity": Entry(_popularity, {"half_life_events": float, "half_life": duration_ms}),
-    "item-cosine": Entry(_item_cosine, {"items_max": int}),
-    "isgd": Entry(ISGD, _ISGD),
-    "mf-softmax": Entry(partial(_implicit, "softmax"), _IMPLICIT),
-    "mf-bpr": Entry(partial(_implicit, "bpr"), _IMPLICIT),
-    "mf-logistic": Entry(partial(_implicit, "logistic"), _IMPLICIT),
-    "biased-mf": Entry(_biased, _BIASED),
-    "running-mean": Entry(_running_mean, {"first": float}),
+MODELS: dict[str, ModelKind] = {
+    "popularity": ModelKind(_popularity, {"half_life_events": float, "half_life": duration_ms}),
+    "item-cosine": ModelKind(_item_cosine, {"items_max": int}),
+    "isgd": ModelKind(ISGD, _ISGD),
+    "mf-softmax": ModelKind(partial(_implicit, "softmax"), _IMPLICIT),
+    "mf-bpr": ModelKind(partial(_implicit, "bpr"), _IMPLICIT),
+    "mf-logistic": ModelKind(partial(_implicit, "logistic"), _IMPLICIT),
+    "biased-mf": ModelKind(_biased, _BIASED),
+    "running-mean": ModelKind(_running_mean, {"first": float}),
 }
 """Name → how it is made; all are learned one event at a time, after they were asked about it."""
 RIVER = "river"

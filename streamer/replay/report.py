@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
 
-from streamer.replay.charts import Series, bar_chart, line_chart
+from streamer.replay.charts import ChartSeries, bar_chart, line_chart
 from streamer.replay.result import LOWER_IS_BETTER, Calibration, Numbers, Result, main_metric
 
 _STYLE = """
@@ -135,7 +135,7 @@ def _cell(values: Numbers, errors: Numbers, metric: str, best: float | None) -> 
 def _over_time(result: Result, metric: str) -> str:
     labels = [_day(window.from_ts) for window in result.windows]
     series = [
-        Series(name, [window.metrics[name][metric] for window in result.windows])
+        ChartSeries(name, [window.metrics[name][metric] for window in result.windows])
         for name in result.metrics
     ]
     title = f"{metric} in {len(labels)} windows of time, by the day on which each begins"
@@ -146,7 +146,7 @@ def _by_group(result: Result, metric: str) -> str:
     groups = {name: part for name, part in result.groups.items() if part.events_scored}
     labels = [f"{name} ({part.events_scored:,})" for name, part in groups.items()]
     series = [
-        Series(name, [part.metrics[name][metric] for part in groups.values()])
+        ChartSeries(name, [part.metrics[name][metric] for part in groups.values()])
         for name in result.metrics
     ]
     cold_below = result.configuration.cold_below
@@ -156,8 +156,8 @@ def _by_group(result: Result, metric: str) -> str:
 
 def _calibrated(calibration: Calibration) -> str:
     labels = [f"{middle:.2f}" for middle in calibration.predicted]
-    series = [Series(name, means) for name, means in calibration.actual.items()]
-    ideal = Series("as predicted", calibration.predicted)
+    series = [ChartSeries(name, means) for name, means in calibration.actual.items()]
+    ideal = ChartSeries("as predicted", calibration.predicted)
     title = "Mean of the values, by what was predicted"
     return line_chart(
         labels, [*series, ideal], title=title, y_label="value", x_label="prediction, about"

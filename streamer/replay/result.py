@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import ConfigError
 from streamer.replay.experiment import GROUPS, Outcome
-from streamer.replay.log import Survey
+from streamer.replay.log import LogSurvey
 from streamer.replay.settings import Settings
 from streamer.replay.tally import Cells
 from streamer.replay.topk_task import TopKTask
@@ -28,7 +28,7 @@ SQUARED, ABSOLUTE = "squared_error", "absolute_error"
 LOWER_IS_BETTER = ("rmse", "mae")
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class ScoredPart(msgspec.Struct, frozen=True, kw_only=True):
     """A window of time (with the times of its first and last event) or a group."""
 
     events_scored: int
@@ -83,7 +83,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     format: int = 1
-    log: Survey
+    log: LogSurvey
     configuration: Settings
     seed: int
     versions: dict[str, str]
@@ -95,8 +95,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     events_per_s: float
     metrics: dict[str, Numbers]
     standard_errors: dict[str, Numbers]
-    windows: list[Part]
-    groups: dict[str, Part]
+    windows: list[ScoredPart]
+    groups: dict[str, ScoredPart]
     users: UserSums
     calibration: Calibration | None = None
 
@@ -115,7 +115,7 @@ def result_of(outcome: Outcome) -> Result:
         metrics[name]["events_per_s"] = outcome.n_learned / max(outcome.model_s[at], 1e-9)
     counts = tally.by_window.counts()[0, :, 0].astype(int).tolist()
     windows = [
-        Part(
+        ScoredPart(
             events_scored=counts[row],
             metrics=_by_model(outcome, tally.by_window, row),
             from_ts=window.from_ts,
@@ -124,7 +124,7 @@ def result_of(outcome: Outcome) -> Result:
         for row, window in enumerate(outcome.windows)
     ]
     groups = {
-        name: Part(
+        name: ScoredPart(
             events_scored=int(tally.group_sizes[row]),
             metrics=_by_model(outcome, tally.by_group, row),
         )

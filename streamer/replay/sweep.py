@@ -7,7 +7,7 @@ from html import escape
 import msgspec
 
 from streamer.errors import ConfigError
-from streamer.replay.charts import Series, line_chart
+from streamer.replay.charts import ChartSeries, line_chart
 from streamer.replay.compare import Comparison, compare
 from streamer.replay.knobs import KNOBS, Knobs, turned
 from streamer.replay.report import page
@@ -89,7 +89,7 @@ def sweep_page(sweep: Sweep) -> str:
     labels = [run.value for run in sweep.runs]
     metric = sweep.metric
     series = [
-        Series(model, [run.result.metrics[model][metric] for run in sweep.runs])
+        ChartSeries(model, [run.result.metrics[model][metric] for run in sweep.runs])
         for model in sweep.models
     ]
     log, scored = sweep.runs[0].result.log, sweep.runs[0].result.events_scored

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import LearningError
 from streamer.events import Event
-from streamer.replay.catalogue import Catalogue
+from streamer.replay.catalogue import LogCategories
 from streamer.replay.histories import Histories, grown
 from streamer.replay.interactions import UNKNOWN, TopKModel
 from streamer.replay.settings import Settings
@@ -47,7 +47,7 @@ class TopKTask:
         names: Sequence[str],
         models: Sequence[TopKModel],
         settings: Settings,
-        catalogue: Catalogue | None,
+        catalogue: LogCategories | None,
     ) -> None:
         self._names = names
         self._models = models

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from streamer.catalogue.catalogue import Catalogue, ItemsReader
+from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
 from streamer.dead_letters import key_and_letter
 from streamer.errors import BadMessage, KafkaError, StoreUnavailable
@@ -23,7 +23,7 @@ from streamer.events import (
     encode,
     pack_features,
 )
-from streamer.protocols import Clock, MessageBatch, ParameterStore, Sink, Source
+from streamer.protocols import Clock, ItemsReader, MessageBatch, ParameterStore, Sink, Source
 from streamer.ranking.columns import followed_definitions
 from streamer.replica.replica import Replica
 from streamer.replica.version import Version

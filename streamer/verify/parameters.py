@@ -73,7 +73,7 @@ def verify_store(
     if result.problems:
         return result
     until = _needed(schedules, {p: image.version for p, image in images.items()})
-    runs = {p: _Run(p, until[p], models, settings, rewards, stream) for p in images}
+    runs = {p: _Execution(p, until[p], models, settings, rewards, stream) for p in images}
     for p in [p for p, image in images.items() if image.version == 0]:
         result.problems += _differences(runs[p].state, images[p], models, settings)
     done: dict[int, int] = dict.fromkeys(images, 0)
@@ -183,7 +183,7 @@ def _is_runnable(
     return all(done[q] >= v for q, v in (*entry.seen.items(), *entry.merged.items()))
 
 
-class _Run:
+class _Execution:
     """Re-execution of one partition."""
 
     def __init__(
@@ -255,7 +255,7 @@ class _Run:
         return ahead
 
 
-def _forget(changes: dict[tuple[int, int], Change], runs: dict[int, _Run]) -> None:
+def _forget(changes: dict[tuple[int, int], Change], runs: dict[int, _Execution]) -> None:
     """Drop changes that every run has applied."""
     unfinished = [(p, run) for p, run in runs.items() if not run.finished]
     for q, version in list(changes):

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from streamer.errors import BadMessage
 from streamer.events import decode_item
-from streamer.protocols import MessageBatch
+from streamer.protocols import ItemsReader
 
 ITEMS_MAX: Final = 2_000_000
 """Bound of known items, some 200 B each; the one that was published longest ago is forgotten."""
 _N_MESSAGES: Final = 10_000
-
-
-class ItemsReader(Protocol):
-    """Reads the items topic from its start, without a group; its batches carry keys."""
-
-    @property
-    def positions(self) -> dict[tuple[str, int], int]: ...
-
-    def end_offsets(self) -> dict[tuple[str, int], int]: ...
-
-    def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]: ...
 
 
 class ItemCategories:

@@ -13,7 +13,7 @@ import pytest
 from streamer.application.features import run_features
 from streamer.config import Config, load_config
 from streamer.errors import ConfigError, StoreError
-from streamer.faust_worker.changes import Change
+from streamer.faust_worker.changes import ChangelogMessage
 from streamer.faust_worker.settings import features_settings
 from streamer.faust_worker.worker_folder import worker_folder
 from streamer.simulation.broker import ManualClock
@@ -28,8 +28,8 @@ def key(name: str, partition: int = 0) -> bytes:
     return msgspec.msgpack.encode([partition, "series", name, 7])
 
 
-def change(offset: int, name: str, value: bytes | None, partition: int = 0) -> Change:
-    return Change(partition, offset, START_MS, key(name, partition), value)
+def change(offset: int, name: str, value: bytes | None, partition: int = 0) -> ChangelogMessage:
+    return ChangelogMessage(partition, offset, START_MS, key(name, partition), value)
 
 
 def opened(folder: Path, *partitions: int, now_ms: int = START_MS) -> LocalRecords:
@@ -42,7 +42,7 @@ def contents(records: LocalRecords) -> dict[bytes, bytes | None]:
     return {each: records.get(each) for each in records}
 
 
-def compacted(changelog: Sequence[Change]) -> dict[bytes, bytes]:
+def compacted(changelog: Sequence[ChangelogMessage]) -> dict[bytes, bytes]:
     last = {each.key: each.value for each in changelog}
     return {name: value for name, value in last.items() if value is not None}
 
@@ -106,7 +106,7 @@ def test_what_was_read_before_and_comes_again_changes_nothing(tmp_path: Path) ->
 def test_whatever_is_cut_off_the_rest_of_the_changelog_makes_it_whole(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     folders = [tmp_path / "one", tmp_path / "two"]
-    changelog: list[Change] = []
+    changelog: list[ChangelogMessage] = []
     n_restored = 0
     for turn in range(60):
         records = opened(folders[rng.integers(2)])
@@ -127,11 +127,13 @@ def test_whatever_is_cut_off_the_rest_of_the_changelog_makes_it_whole(tmp_path: 
     assert n_restored > 40
 
 
-def _work(records: LocalRecords, changelog: list[Change], rng: np.random.Generator) -> None:
+def _work(
+    records: LocalRecords, changelog: list[ChangelogMessage], rng: np.random.Generator
+) -> None:
     """Some changes, of which a first part reaches the broker, and is known to have, or is not."""
     if rng.random() < 0.1:  # a stopped worker that has gone on
         changelog.append(change(len(changelog), f"k{rng.integers(9)}", b"foreign"))
-    sent: list[Change] = []
+    sent: list[ChangelogMessage] = []
     for _ in range(rng.integers(1, 8)):
         value = None if rng.random() < 0.3 else rng.bytes(4)
         sent.append(change(len(changelog) + len(sent), f"k{rng.integers(9)}", value))

@@ -15,9 +15,9 @@ from streamer.events import Event
 from streamer.replay.baselines.factors import BiasedFactors, ImplicitFactors
 from streamer.replay.baselines.isgd import ISGD
 from streamer.replay.baselines.item_cosine import ItemCosine
-from streamer.replay.baselines.popularity import Popularity
+from streamer.replay.baselines.popularity import PopularityBaseline
 from streamer.replay.histories import Histories
-from streamer.replay.interactions import UNKNOWN, Interaction, Learner, RatingModel, TopKModel
+from streamer.replay.interactions import UNKNOWN, Interaction, OnlineModel, RatingModel, TopKModel
 from streamer.replay.models import MODELS, build_model
 from streamer.replay.positives import parse_positives
 from streamer_models.factorization.biased_mf import BiasedMF
@@ -43,7 +43,7 @@ def pairs(n: int, *, seed: int, n_users: int = 12, n_items: int = 20) -> list[Pa
     ]
 
 
-def taught(model: Learner, learned: list[Pair], values: list[float] | None = None) -> None:
+def taught(model: OnlineModel, learned: list[Pair], values: list[float] | None = None) -> None:
     for number, (user, item) in enumerate(learned):
         value = 5.0 if values is None else values[number]
         happened = event(f"u{user}", f"i{item}", number * 1_000, value=value)
@@ -61,19 +61,22 @@ def interaction(
 
 def test_popularity_halves_what_is_old() -> None:
     learned = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 0)]
-    by_events, by_time = Popularity(half_life_events=2), Popularity(half_life_ms=2_000)
+    by_events, by_time = (
+        PopularityBaseline(half_life_events=2),
+        PopularityBaseline(half_life_ms=2_000),
+    )
     for model in (by_events, by_time):
         taught(model, learned)
         scores = model.score(0, 4_000, 3)
         expected = np.array([2.0**-2 + 1, 2.0**-1.5 + 2.0**-1, 2.0**-0.5])
         assert_allclose(scores / scores.sum(), expected / expected.sum())
-    counted = Popularity()
+    counted = PopularityBaseline()
     taught(counted, learned)
     assert counted.score(UNKNOWN, 0, 3).tolist() == [2, 2, 1]
 
 
 def test_decayed_popularity_stays_finite_over_thousands_of_half_lives() -> None:
-    model = Popularity(half_life_events=1)
+    model = PopularityBaseline(half_life_events=1)
     taught(model, [(0, at % 2) for at in range(5_001)])
     scores = model.score(0, 0, 2)
     assert np.isfinite(scores).all()
@@ -82,9 +85,9 @@ def test_decayed_popularity_stays_finite_over_thousands_of_half_lives() -> None:
 
 def test_popularity_takes_one_half_life() -> None:
     with pytest.raises(ConfigError, match="give one"):
-        Popularity(half_life_events=5, half_life_ms=5)
+        PopularityBaseline(half_life_events=5, half_life_ms=5)
     with pytest.raises(ConfigError, match="above 0"):
-        Popularity(half_life_events=0)
+        PopularityBaseline(half_life_events=0)
 
 
 # --- item cosine ----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from streamer.replay.charts import Series, bar_chart, line_chart
+from streamer.replay.charts import ChartSeries, bar_chart, line_chart
 
 NUMBER = r"(-?[\d.]+)"
 
@@ -28,7 +28,7 @@ def value_at(svg: str, y: float) -> float:
     "values", [[0.071, 0.088, 0.12], [0.9, 0.91, 0.905], [-3.0, 4.0, 0.0], [1e6, 2e6, 5e6]]
 )
 def test_a_line_is_where_its_values_are(values: list[float]) -> None:
-    svg = line_chart(["a", "b", "c"], [Series("model", values)], title="t", y_label="y")
+    svg = line_chart(["a", "b", "c"], [ChartSeries("model", values)], title="t", y_label="y")
     dots = [float(y) for y in re.findall(rf'cy="{NUMBER}" r=', svg)]
     span = max(values) - min(values)
     assert [value_at(svg, y) for y in dots] == pytest.approx(values, abs=span / 100)
@@ -38,7 +38,7 @@ def test_a_line_is_where_its_values_are(values: list[float]) -> None:
 
 
 def test_bars_begin_at_zero_and_end_at_their_values() -> None:
-    series = [Series("a", [0.2, None]), Series("b", [0.1, 0.4], errors=[0.05, None])]
+    series = [ChartSeries("a", [0.2, None]), ChartSeries("b", [0.1, 0.4], errors=[0.05, None])]
     svg = bar_chart(["cold", "warm"], series, title="t", y_label="y")
     bars = re.findall(rf'y="{NUMBER}" width="{NUMBER}" height="{NUMBER}"', svg)
     assert len(bars) == 3
@@ -51,15 +51,15 @@ def test_bars_begin_at_zero_and_end_at_their_values() -> None:
 
 
 def test_a_gap_has_no_dot_and_nothing_at_all_is_no_error() -> None:
-    svg = line_chart(["a", "b"], [Series("m", [None, 0.3])], title="t", y_label="y")
+    svg = line_chart(["a", "b"], [ChartSeries("m", [None, 0.3])], title="t", y_label="y")
     assert svg.count("<circle") == 1
-    empty = line_chart([], [Series("m", [])], title="t", y_label="y")
+    empty = line_chart([], [ChartSeries("m", [])], title="t", y_label="y")
     assert "<svg" in empty
     assert "nan" not in empty
 
 
 def test_names_are_text_whatever_they_hold() -> None:
-    svg = line_chart(["<b>"], [Series('"<script>', [1.0])], title="a & b", y_label="<y>")
+    svg = line_chart(["<b>"], [ChartSeries('"<script>', [1.0])], title="a & b", y_label="<y>")
     assert "<script>" not in svg
     assert "<b>" not in svg
     assert "a &amp; b" in svg

@@ -18,7 +18,7 @@ from streamer.events import Item
 from streamer.replay.experiment import Experiment, Outcome
 from streamer.replay.interactions import Interaction
 from streamer.replay.log import in_order, survey
-from streamer.replay.models import MODELS, Entry
+from streamer.replay.models import MODELS, ModelKind
 from streamer.replay.rating_task import RatingTask
 from streamer.replay.settings import Settings
 from streamer.replay.topk_task import TopKTask
@@ -231,7 +231,7 @@ def test_scores_that_are_not_numbers_stop_the_experiment(monkeypatch: pytest.Mon
         def learn(self, interaction: Interaction) -> None:
             pass
 
-    monkeypatch.setitem(MODELS, "broken", Entry(lambda *, seed: Broken(), {}))
+    monkeypatch.setitem(MODELS, "broken", ModelKind(lambda *, seed: Broken(), {}))
     with pytest.raises(LearningError, match=r"'broken'.*NaN"):
         replayed(random_log(50, seed=8), "broken")
     with pytest.raises(LearningError, match=r"'broken'.*NaN"):

@@ -21,7 +21,7 @@ from streamer_models.river_adapter.policies import FeatureColumns, PolicyBandit,
 from streamer_models.river_adapter.recommenders import (
     ImplicitRecommender,
     RatingRecommender,
-    Recommender,
+    RiverRecommender,
 )
 from tests.learning import LARGE, learn, new_state, stream
 
@@ -43,13 +43,13 @@ RECOMMENDERS = [ImplicitRecommender, RatingRecommender]
 
 
 @pytest.mark.parametrize("recommender", RECOMMENDERS)
-def test_recommenders_pass_the_checks_of_river(recommender: Callable[[], Recommender]) -> None:
+def test_recommenders_pass_the_checks_of_river(recommender: Callable[[], RiverRecommender]) -> None:
     check(recommender())
 
 
 @pytest.mark.parametrize("recommender", RECOMMENDERS)
 def test_one_by_one_is_to_the_bit_what_the_learner_learns(
-    recommender: Callable[..., Recommender],
+    recommender: Callable[..., RiverRecommender],
 ) -> None:
     river = recommender(n_factors=4, seed=5)
     feedback = stream(400, seed=1)
@@ -74,7 +74,7 @@ def test_one_by_one_is_to_the_bit_what_the_learner_learns(
 
 @pytest.mark.parametrize("recommender", RECOMMENDERS)
 def test_predicting_changes_nothing_and_adds_nobody(
-    recommender: Callable[..., Recommender],
+    recommender: Callable[..., RiverRecommender],
 ) -> None:
     model = recommender(n_factors=4)
     assert model.predict_one("nobody", "nothing") == 0.0
@@ -91,7 +91,7 @@ def test_predicting_changes_nothing_and_adds_nobody(
 
 @pytest.mark.parametrize("recommender", RECOMMENDERS)
 def test_tables_are_bounded_and_ids_of_other_types_are_other_ids(
-    recommender: Callable[..., Recommender],
+    recommender: Callable[..., RiverRecommender],
 ) -> None:
     model = recommender(n_factors=2, users_max=20, items_max=10)
     for at in range(3_000):

@@ -20,7 +20,7 @@ from streamer_models.state.table import Slots
 _FORGET_CHANGES = 1_024
 
 
-class Recommender(reco.base.Ranker):
+class RiverRecommender(reco.base.Ranker):
     """A factorization of ours with tables of its own, learned one example at a time.
 
     Users and items are known by the ``repr`` of their id, so that 1 and "1" are two. Tables are
@@ -105,7 +105,7 @@ class Recommender(reco.base.Ranker):
         return row
 
 
-class ImplicitRecommender(Recommender):
+class ImplicitRecommender(RiverRecommender):
     """:class:`streamer_models.factorization.mf.ImplicitMF` for river: ranks what users take up.
 
     ``y`` is the reward: True or a positive number for what was taken up, a negative one for what
@@ -164,7 +164,7 @@ class ImplicitRecommender(Recommender):
         return item_scores(self._user_row("user_factors", user)[:-1], factors, biases)
 
 
-class RatingRecommender(Recommender):
+class RatingRecommender(RiverRecommender):
     """:class:`streamer_models.factorization.biased_mf.BiasedMF` for river: predicts ratings.
 
     Parameters

@@ -6,7 +6,7 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Iterator
 
-from streamer.learner.join.shown import Feedback
+from streamer.learner.join.shown import ItemFeedback
 
 Place = tuple[int, int]
 """An offset, and the greatest event time before it."""
@@ -23,10 +23,10 @@ class EarlyFeedback:
 
     def __init__(self, lateness_ms: int) -> None:
         self._lateness_ms = lateness_ms
-        self._named: defaultdict[str, list[Feedback]] = defaultdict(list)
-        self._unnamed: list[tuple[int, int, Feedback]] = []
+        self._named: defaultdict[str, list[ItemFeedback]] = defaultdict(list)
+        self._unnamed: list[tuple[int, int, ItemFeedback]] = []
         self._by_ts: list[tuple[int, int, str]] = []
-        self._waiting: dict[int, Feedback] = {}  # by offset, rising
+        self._waiting: dict[int, ItemFeedback] = {}  # by offset, rising
         self._request_of: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class EarlyFeedback:
             return feedback.offset, feedback.watermark_ms
         return None
 
-    def put(self, request_id: str | None, feedback: Feedback) -> None:
+    def put(self, request_id: str | None, feedback: ItemFeedback) -> None:
         """Let feedback wait; offsets rise."""
         self._waiting[feedback.offset] = feedback
         if request_id is None:
@@ -50,14 +50,14 @@ class EarlyFeedback:
         expires_ms = feedback.ts_ms + self._lateness_ms
         heapq.heappush(self._by_ts, (expires_ms, feedback.offset, request_id))
 
-    def claim(self, request_id: str) -> list[Feedback]:
+    def claim(self, request_id: str) -> list[ItemFeedback]:
         """All that waits for a request, in order of offsets."""
         claimed = self._named.pop(request_id, [])
         for feedback in claimed:
             del self._waiting[feedback.offset], self._request_of[feedback.offset]
         return claimed
 
-    def due(self, decisions_ms: int) -> Iterator[Feedback]:
+    def due(self, decisions_ms: int) -> Iterator[ItemFeedback]:
         """Feedback that names no request, once decisions are known up to its time."""
         while self._unnamed and self._unnamed[0][0] <= decisions_ms:
             _, offset, feedback = heapq.heappop(self._unnamed)

@@ -21,7 +21,7 @@ import numpy as np
 from streamer.learner.join.answers import DecidedBatch, FeedbackBatch
 from streamer.learner.join.counts import JoinCounts
 from streamer.learner.join.early import EarlyFeedback
-from streamer.learner.join.shown import Combine, Feedback, Shown
+from streamer.learner.join.shown import Combine, ItemFeedback, Shown
 from streamer_models.state.inputs import Examples
 
 
@@ -199,13 +199,13 @@ class Join:
         )
         for request_id, values in zip(answers.request_ids, columns, strict=True):
             shown = self._open.get(request_id) if request_id else None
-            feedback = Feedback(*values)
+            feedback = ItemFeedback(*values)
             if shown is None:
                 self._early.put(request_id or None, feedback)
             else:
                 self._match(shown, feedback)
 
-    def _match(self, shown: Shown, feedback: Feedback) -> None:
+    def _match(self, shown: Shown, feedback: ItemFeedback) -> None:
         """Give feedback to a decision; whichever of the two came first, the outcome is the same."""
         late_ms = shown.ts_ms + self._settings.horizon_ms
         lateness_ms = self._settings.lateness_ms

@@ -16,7 +16,7 @@ Combine = Literal["sum", "max", "first"]
 
 
 @dataclass(frozen=True, slots=True)
-class Feedback:
+class ItemFeedback:
     """One event that names an item shown.
 
     Attributes
@@ -86,7 +86,7 @@ class Shown:
     def expected_of(self, position: int) -> float | None:
         return None if self.expected is None else float(self.expected[position])
 
-    def take(self, feedback: Feedback) -> bool:
+    def take(self, feedback: ItemFeedback) -> bool:
         """Note feedback, in any order; False where the item was not among those shown."""
         if feedback.item_id not in self.item_ids:
             return False

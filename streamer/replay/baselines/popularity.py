@@ -14,7 +14,7 @@ _HALVINGS_MAX = 500.0
 """Weights grow by 2 a half-life, and all are scaled back before they leave the range of floats."""
 
 
-class Popularity:
+class PopularityBaseline:
     """Scores of items are their counts of consumptions, the same for every user.
 
     With a half-life a consumption counts ``2^-(age / half-life)``. Instead of making old ones
