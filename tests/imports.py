@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -60,6 +61,26 @@ def cycle(found: list[Edge], modules: Mapping[str, str]) -> list[str]:
 
 
 def _edges_of(name: str, text: str, modules: Mapping[str, str]) -> Iterator[Edge]:
+    for given in _imports(text):
+        # `from package import name` means the module package.name where there is one.
+        targets = {full if full in modules else given.source or full for full in given.full}
+        for target in sorted(targets):
+            yield Edge(name, target, given.line, given.for_types)
+
+
+@dataclass(frozen=True, slots=True)
+class _Import:
+    """One statement; ``source`` is what ``from`` names, and with it ``full`` names what it has."""
+
+    source: str
+    full: tuple[str, ...]
+    line: int
+    for_types: bool
+
+
+@functools.cache
+def _imports(text: str) -> list[_Import]:
+    """The imports of a module: parsed once, however many tests ask."""
     tree = ast.parse(text)
     for_types = {
         inner
@@ -68,15 +89,13 @@ def _edges_of(name: str, text: str, modules: Mapping[str, str]) -> Iterator[Edge
         for statement in node.body
         for inner in ast.walk(statement)
     }
+    found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            targets = {alias.name for alias in node.names}
+            names = tuple(alias.name for alias in node.names)
+            found.append(_Import("", names, node.lineno, node in for_types))
         elif isinstance(node, ast.ImportFrom):
-            # `from package import name` means the module package.name where there is one.
             source = node.module or ""
-            full = {f"{source}.{alias.name}" for alias in node.names}
-            targets = {target if target in modules else source for target in full}
-        else:
-            continue
-        for target in sorted(targets):
-            yield Edge(name, target, node.lineno, node in for_types)
+            names = tuple(f"{source}.{alias.name}" for alias in node.names)
+            found.append(_Import(source, names, node.lineno, node in for_types))
+    return found
