@@ -42,7 +42,7 @@ from streamer.store.layout import (
     unpack_rows,
 )
 from streamer.store.redis_connection import Argument, RedisConnection
-from streamer.store.redis_scripts import CHECKPOINT, COMMIT
+from streamer.store.redis_scripts import CHECKPOINT, COMMIT, REPLACE_LAYOUT
 from streamer.store.refusals import (
     FOLLOW_ENTRIES_MAX,
     check_followed,
@@ -97,10 +97,9 @@ class RedisStore:
         self._key_prefix = key_prefix
         self._log_entries_kept = log_entries_kept
         self._schedule_entries_max = schedule_entries_max
-        self._layout: Layout | None = None
 
     def ensure_layout(self, layout: Layout) -> None:
-        self._redis.call("SET", f"{self._key_prefix}:layout", encode_layout(layout), "NX")
+        self.replace_layout(layout, expected=None)
         stored = self.layout()
         if stored is None:
             raise StoreError(
@@ -110,10 +109,14 @@ class RedisStore:
         check_layout(stored, layout, address=self._redis.address)
 
     def layout(self) -> Layout | None:
-        if self._layout is None:  # once written it never changes
-            data = self._redis.call("GET", f"{self._key_prefix}:layout")
-            self._layout = decode_layout(data) if data else None
-        return self._layout
+        data = self._redis.call("GET", f"{self._key_prefix}:layout")
+        return decode_layout(data) if data else None
+
+    def replace_layout(self, layout: Layout, *, expected: Layout | None) -> bool:
+        before = b"" if expected is None else encode_layout(expected)
+        key = f"{self._key_prefix}:layout"
+        answer = self._redis.run(REPLACE_LAYOUT, [key], [before, encode_layout(layout)])
+        return bool(answer == [b"done"])
 
     def acquire(self, partition: int, owner: str) -> None:
         self._redis.call("HSET", self._key(partition, "meta"), "owner", owner)
@@ -161,7 +164,7 @@ class RedisStore:
         if layout is None:
             raise no_layout(self._redis.address)
         partition = checkpoint.partition
-        progress = Progress(checkpoint.version, checkpoint.offsets, checkpoint.watermark_ms)
+        progress = Progress.of(checkpoint)
         keys = [self._key(partition, "meta"), self._key(partition, "log")]
         arguments: list[Argument] = [
             owner,
@@ -177,6 +180,8 @@ class RedisStore:
                 raise fenced_by_owner(partition, owner, _text(stored))
             case [b"checkpoint", last, version]:
                 raise fenced_checkpoint(checkpoint, int(last), int(version))
+        for name in layout.given_up:  # what is not done of it will be by the next one
+            self._redis.call("UNLINK", self._key(partition, f"rows:{name}"))
 
     def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
         deadline = time.monotonic() + timeout_s
