@@ -32,7 +32,7 @@ from streamer.clock import SystemClock
 from streamer.config import BanditConfig, Config
 from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
 from streamer.model_set import decayed_features
-from streamer.protocols import Entry, Layout, Schedule
+from streamer.protocols import STORE_SCHEMA_VERSION, Entry, Layout, Schedule
 from streamer.ranking.columns import feature_names, followed_definitions
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import Channel
@@ -230,7 +230,7 @@ class World:
     def replica(self) -> Replica:
         """A replica that holds everything."""
         store = MemoryStore()
-        store.ensure_layout(Layout(1, 1, tuple(self._specs.values()), "bench"))
+        store.ensure_layout(Layout(STORE_SCHEMA_VERSION, 1, tuple(self._specs.values())))
         replica = Replica(
             store=store,
             models=self.models,

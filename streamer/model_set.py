@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from streamer.config import Config, FeatureDefinition, feature_definitions
+from streamer.config import (
+    Config,
+    FeatureDefinition,
+    config_of,
+    feature_definitions,
+    values_of,
+)
+from streamer.errors import ConfigError, LayoutMismatch
 from streamer.events import EventTypes
 from streamer.events.types import DEFAULT_TYPES, IMPRESSION
-from streamer.protocols import STORE_SCHEMA_VERSION, Layout
+from streamer.protocols import STORE_SCHEMA_VERSION, Generation, Layout, ModelSettings
 from streamer.ranking.columns import feature_names
 from streamer.ranking.recall.registry import channels_on
 from streamer_models.bandits.bandit import Bandit
@@ -24,7 +30,7 @@ from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
 from streamer_models.state.ingest import Feedback, admit
 from streamer_models.state.inputs import Events, Examples, Inputs, ShownItems
-from streamer_models.state.model import Model, learn, make_room, model_of
+from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import Bounds, PartitionState, all_specs
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import Change
@@ -33,21 +39,23 @@ from streamer_models.state.table import Change
 def build_models(config: Config) -> list[Model]:
     """Models in the order in which they learn a batch."""
     bandit, half_lives_s = config.bandit, tuple(config.popularity.half_lives_s)
+    names = feature_names(config)
     models: list[Model] = [
         UserHistory(length=config.mf.history),
         Popularity(half_lives_s=half_lives_s),
         *(model for channel in channels_on(config) for model in channel.models()),
         Bandit(
-            n_features=len(feature_names(config)),
+            n_features=len(names),
             half_lives_s=half_lives_s,
             half_life_s=bandit.half_life_s,
             per_arm=bandit.form == "disjoint",
+            feature_names=names,
         ),
     ]
     if bandit.impressions:
         models.append(UserImpressions(event_type=IMPRESSION, length=bandit.impressions))
     if features := decayed_features(config):
-        models.append(DecayedFeatures(features))
+        models.append(DecayedFeatures(features, type_names=config.event_types.names))
     return models
 
 
@@ -86,61 +94,93 @@ def bounds(config: Config) -> Bounds:
     )
 
 
-def store_layout(config: Config, models: Sequence[Model]) -> Layout:
-    """The layout a store needs for this configuration.
+_FIXED: Final = (
+    "topics.partitions",
+    "topics.prefix",
+    "topics.events",
+    "topics.decisions",
+    "learner.seed",
+    "learner.dedup_window",
+    "learner.users_max",
+    "learner.items_max",
+    "learner.user_sightings_min",
+    "learner.item_sightings_min",
+    "learner.idle_expiry_s",
+    "learner.feature_rows_max",
+    "bandit.arms_max",
+)
+"""Keys without which no store goes on: what came first depends on them for ever."""
+_LEARNED_FROM: Final = ("events", "join")
+"""Sections that may change from one commit to the next."""
+_MODELS_FROM: Final = ("learner", "mf", "popularity", "recall", "bandit", "windows", "features")
+"""Sections that models are made from; whether one has changed is said by its settings."""
+_NOT_LEARNED: Final = (
+    "learner.sync_interval_ms",
+    "learner.batch_messages_max",
+    "learner.checkpoint_interval_s",
+    "learner.checkpoint_rows_max",
+    "join.ahead_max_s",
+)
+"""Keys of these sections that change nothing of what is learned."""
 
-    Its fingerprint covers every setting that changes what is learned, so that a store is never
-    continued with settings under which its past could not be executed again.
-    """
-    learner = config.learner
-    features = model_of(models, DecayedFeatures)
-    learned_from = {
-        "model": learner.model,
-        "seed": learner.seed,
-        "dedup_window": learner.dedup_window,
-        "bounds": [
-            learner.users_max,
-            learner.items_max,
-            learner.user_sightings_min,
-            learner.item_sightings_min,
-            learner.idle_expiry_s,
-        ],
-        "mf": config.mf,
-        "popularity": config.popularity,
-        "event_types": config.events,
-        "events": config.topics.events,
-        "decisions": config.topics.decisions,
-        "join": config.join,
-        "features": feature_names(config),
-        "arms_max": config.bandit.arms_max,
-        "impressions": config.bandit.impressions,
-        "bandit_half_life_s": config.bandit.half_life_s,
-        "feature_rows_max": learner.feature_rows_max,
-        "counters": None if features is None else _counted(features, config.event_types),
-    }
-    digest = hashlib.blake2b(msgspec.json.encode(learned_from, order="sorted"), digest_size=8)
+
+def store_layout(config: Config, models: Sequence[Model]) -> Layout:
+    """Return the layout that a store needs for a configuration, of one generation."""
+    fixed = values_of(config, ("topics", "learner", "bandit"))
+    generation = Generation(
+        learner=_learned(values_of(config, _LEARNED_FROM)),
+        models={
+            model.name: ModelSettings(_settings(model), tuple(model.tables())) for model in models
+        },
+        config=_learned(values_of(config, _MODELS_FROM)),
+    )
     return Layout(
         schema_version=STORE_SCHEMA_VERSION,
         n_partitions=config.topics.partitions,
         tables=tuple(all_specs(models)),
-        fingerprint=digest.hexdigest(),
+        fixed={key: fixed[key] for key in _FIXED},
+        generations=(generation,),
     )
 
 
-def _counted(features: DecayedFeatures, types: EventTypes) -> object:
-    """What is counted, with types by their names: a code changes when a type is added."""
+def recorded_config(layout: Layout, generation: int) -> Config:
+    """Make the configuration of a generation again, as far as what is learned depends on it.
 
-    def named(codes: Sequence[int]) -> list[str]:
-        return [types.names[code] for code in codes]
+    Raises
+    ------
+    LayoutMismatch
+        Where it can't be: the store was written by another version of streamer.
+    """
+    recorded = layout.generations[generation]
+    values = recorded.config | recorded.learner | layout.fixed
+    try:
+        config = config_of(values, origin=f"the store's generation {generation}")
+    except ConfigError as error:
+        raise _other_version(generation, str(error)) from error
+    made = {model.name: model for model in build_models(config)}
+    for name, model in recorded.models.items():
+        again = made.get(name)
+        tables = () if again is None else tuple(again.tables())
+        if again is None or _settings(again) != model.settings or tables != model.tables:
+            raise _other_version(generation, f"model {name} can't be made as it is recorded")
+    return config
 
-    counters = {
-        entity: [(named(each.types), each.half_life_ms, each.sums_values) for each in of_entity]
-        for entity, of_entity in features.counters.items()
-    }
-    return counters, {
-        entity: [named(kinds) for kinds in of_entity]
-        for entity, of_entity in features.last_events.items()
-    }
+
+def _settings(model: Model) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(model.settings()))
+    return plain
+
+
+def _learned(values: Mapping[str, object]) -> dict[str, object]:
+    left_out = {*_FIXED, *_NOT_LEARNED}
+    return {key: value for key, value in values.items() if key not in left_out}
+
+
+def _other_version(generation: int, problem: str) -> LayoutMismatch:
+    return LayoutMismatch(
+        f"the settings of generation {generation} of the store were recorded by another version of"
+        f" streamer: {problem}. Run the version that wrote it"
+    )
 
 
 MADE_UP_MS: Final = 1_700_000_000_000

@@ -6,8 +6,8 @@ Services depend on these protocols alone, so a replay runs the live services wit
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,21 +126,98 @@ class Sink(Protocol):
 
 # --- the parameter store ----------------------------------------------------------------------
 
-STORE_SCHEMA_VERSION = 1
+STORE_SCHEMA_VERSION = 2
 """Raised whenever a record or a table of the stores changes its form."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """What a store is laid out for; processes with another layout are refused.
+class ModelSettings:
+    """Settings of one model, in clear, and the tables it keeps.
 
-    ``fingerprint`` digests every setting that changes what is learned (seed, rates, rewards …).
+    Attributes
+    ----------
+    settings
+        Name → value, as JSON has them.
+    tables
+        By the names that the model uses.
+    since
+        Generation in which its tables began.
+    """
+
+    settings: dict[str, Any]
+    tables: tuple[TableSpec, ...]
+    since: int = 0
+
+    def stored_name(self, table: str) -> str:
+        """Return the name of a table in the store: a table that began anew is another one.
+
+        >>> ModelSettings({}, (), since=3).stored_name("arm_rates")
+        'arm_rates@3'
+        """
+        return f"{table}@{self.since}" if self.since else table
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Settings that commits were learned with, in clear.
+
+    Attributes
+    ----------
+    learner
+        Key of the configuration → value, of what may change from one generation to the next and
+        is no model's: rewards of event types, joins.
+    models
+        By name.
+    config
+        The other keys of the configuration that models are made from.
+    """
+
+    learner: dict[str, Any] = field(default_factory=dict)
+    models: dict[str, ModelSettings] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stored_tables(self) -> tuple[TableSpec, ...]:
+        """The models' tables by their names in the store."""
+        return tuple(
+            replace(spec, name=model.stored_name(spec.name))
+            for model in self.models.values()
+            for spec in model.tables
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a store is laid out for, and the settings that it was learned with.
+
+    Attributes
+    ----------
+    tables
+        All tables that ever were, by their names in the store; those that began later come last.
+    fixed
+        Key of the configuration → value, of what no store can go on without.
+    generations
+        Oldest first; an entry's schedule says of which it is.
     """
 
     schema_version: int
     n_partitions: int
     tables: tuple[TableSpec, ...]
-    fingerprint: str
+    fixed: dict[str, Any] = field(default_factory=dict)
+    generations: tuple[Generation, ...] = (Generation(),)
+
+    @property
+    def newest(self) -> int:
+        """The newest generation."""
+        return len(self.generations) - 1
+
+    @property
+    def given_up(self) -> tuple[str, ...]:
+        """Tables of models that began anew or are gone: no commit of the newest generation has
+        rows of them."""
+        ever = (spec.name for each in self.generations for spec in each.stored_tables)
+        now = {spec.name for spec in self.generations[-1].stored_tables}
+        return tuple(dict.fromkeys(name for name in ever if name not in now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +238,8 @@ class Schedule:
         same as ``seen`` unless others committed meanwhile.
     rate_factor
         What learning rates were multiplied by: 1 but for a while after a drift.
+    generation
+        Index of the settings in the store's layout; it never falls.
     """
 
     version: int
@@ -168,6 +247,7 @@ class Schedule:
     seen: dict[int, int]
     merged: dict[int, int]
     rate_factor: float = 1.0
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +295,8 @@ class Checkpoint:
     log_entries_max
         Entries to leave to followers at most, where they are so large that the store's own
         ``log_entries_kept`` would be too many.
+    generation
+        Of the last entry up to there.
     """
 
     partition: int
@@ -225,6 +307,7 @@ class Checkpoint:
     removed: dict[str, Keys]
     tables: dict[str, Rows]
     log_entries_max: int = 1 << 31
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +320,12 @@ class PartitionImage:
     @property
     def version(self) -> int:
         return self.entries[-1].version if self.entries else self.checkpoint.version
+
+    @property
+    def generation(self) -> int:
+        """Generation of the settings that the last entry was learned with."""
+        last = self.entries[-1].schedule if self.entries else self.checkpoint
+        return last.generation
 
     @property
     def offsets(self) -> dict[str, int]:
@@ -260,7 +349,11 @@ class ParameterStore(Protocol):
         """
 
     def layout(self) -> Layout | None:
-        """What the store is laid out for; None for an empty store."""
+        """What the store is laid out for now; None for an empty store."""
+
+    def replace_layout(self, layout: Layout, *, expected: Layout | None) -> bool:
+        """Write a layout in place of the one that is there; False where that is not ``expected``
+        (any more), and nothing is changed."""
 
     def acquire(self, partition: int, owner: str) -> None:
         """Make ``owner`` the only one that may commit to ``partition`` from now on."""
@@ -284,7 +377,8 @@ class ParameterStore(Protocol):
         """In one transaction: check the owner, drop ``removed`` ids (their names and their rows in
         every table of the entity) and then write names and rows, set the checkpoint version, trim
         the delta log up to it, but keep the last ``log_entries_kept`` (or
-        ``checkpoint.log_entries_max``, if that is less) for followers.
+        ``checkpoint.log_entries_max``, if that is less) for followers. Rows of the layout's
+        ``given_up`` tables go.
 
         Raises
         ------

@@ -16,7 +16,7 @@ from streamer.events.types import IMPRESSION
 from streamer.learner.learner import Learner, RateFactor
 from streamer.learner.rewards import Rewards
 from streamer.learner.settings import LearnerSettings
-from streamer.protocols import Layout, MessageBatch, ParameterStore
+from streamer.protocols import STORE_SCHEMA_VERSION, Layout, MessageBatch, ParameterStore
 from streamer.verify.parameters import Contents, image_contents
 from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_features import DecayedFeatures
@@ -130,7 +130,9 @@ def make_learner(
     pipeline_depth: int = 0,
     rate_factor: RateFactor = lambda n_events: 1.0,
 ) -> Learner:
-    store.ensure_layout(Layout(1, settings.n_partitions, tuple(all_specs(models)), "test"))
+    store.ensure_layout(
+        Layout(STORE_SCHEMA_VERSION, settings.n_partitions, tuple(all_specs(models)))
+    )
     return Learner(
         store=store,
         models=models,

@@ -22,7 +22,7 @@ from streamer.config.section import Section
 from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
 from streamer.events.types import IMPRESSION
 from streamer.model_set import decayed_features
-from streamer.protocols import Checkpoint, Entry, Layout, Schedule
+from streamer.protocols import STORE_SCHEMA_VERSION, Checkpoint, Entry, Layout, Schedule
 from streamer.ranking.columns import feature_names
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.recall.factorization import FactorizationSettings
@@ -96,7 +96,7 @@ class Partitions:
     ) -> None:
         self.models = list(models or small_models())
         self.store = MemoryStore(log_entries_kept=log_entries_kept)
-        self.store.ensure_layout(Layout(1, n, tuple(all_specs(self.models)), "test"))
+        self.store.ensure_layout(Layout(STORE_SCHEMA_VERSION, n, tuple(all_specs(self.models))))
         bounds = bounds or Bounds(users_max=1_000, items_max=1_000)
         self.states = [
             PartitionState(p, self.models, SharedState(self.models), bounds=bounds)

@@ -29,6 +29,7 @@ from streamer.model_set import build_models, store_layout
 from streamer.protocols import MessageBatch
 from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
+from streamer.store.of_models import StoreOfModels
 from streamer.telemetry import serve_metrics
 from streamer.windows.categories import ItemCategories
 from streamer.windows.latest import KnownFeature, LatestFeatures
@@ -163,9 +164,8 @@ def _held(
     try:
         if store.layout() is None:
             return []
-        store.ensure_layout(store_layout(config, models))
         replica = Replica(
-            store=store,
+            store=StoreOfModels(store, store_layout(config, models), learns=False),
             models=models,
             n_partitions=config.topics.partitions,
             clock=SystemClock(),

@@ -34,7 +34,10 @@ from streamer.scorer.awaited_features import AwaitedFeatures
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.service import ScorerService
 from streamer.store import open_store
+from streamer.store.agreement import agree
+from streamer.store.of_models import StoreOfModels, TableNames
 from streamer.telemetry import serve_metrics, show_lag
+from streamer.verify.execution import learned_with
 from streamer.verify.parameters import Verification, verify_store
 from streamer.windows.latest import FeaturesReader
 from streamer_models.evaluation.drift import RateBoost
@@ -79,8 +82,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     collect_garbage_rarely()
     models = build_models(config)
     compile_kernels(models, config)
-    settings = learner_settings(config)
-    compile_decoding(settings.event_types, reward_function(config))
+    compile_decoding(config.event_types, reward_function(config))
     _check_topics(config)
     registry = CollectorRegistry()
     metrics, join_metrics = LearnerMetrics(registry), JoinMetrics(registry)
@@ -93,9 +95,8 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     )
     watch = configured_watch(bandit.drift_delta, registry, rose=boost.rise)
     with contextlib.ExitStack() as stack:
-        store = configured_store(config)
-        stack.callback(store.close)
-        store.ensure_layout(store_layout(config, models))
+        store = StoreOfModels(_opened(config, stack), store_layout(config, models), learns=True)
+        settings = learner_settings(config, generation=store.generation, entities=store.entities)
         sink = configured_sink(config)
         stack.callback(sink.close)
         stack.enter_context(serve_metrics(registry, config.metrics.port))
@@ -155,9 +156,7 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
     registry = CollectorRegistry()
     metrics = ScorerMetrics(registry)
     with contextlib.ExitStack() as stack:
-        store = configured_store(config)
-        stack.callback(store.close)
-        store.ensure_layout(store_layout(config, models))
+        store = StoreOfModels(_opened(config, stack), store_layout(config, models), learns=False)
         sink = configured_sink(config, linger_s=0.0)
         stack.callback(sink.close)
         stack.enter_context(serve_metrics(registry, config.metrics.port))
@@ -222,14 +221,17 @@ def verify_configured(
     progress: Callable[[int, int], None] = lambda done, total: None,
     executed: Callable[[Entry], None] = lambda entry: None,
 ) -> Verification:
-    """Execute the configured store's schedule again over the topics; see :func:`verify_store`."""
+    """Execute the configured store's schedule again over the topics; see :func:`verify_store`.
+
+    Each commit is executed under the settings recorded for it. ``executed`` is told of those tables
+    that the models of the configuration have, by their own names.
+    """
     require_broker(config)
-    models = build_models(config)
-    settings = learner_settings(config)
     with contextlib.ExitStack() as stack:
-        store = configured_store(config)
-        stack.callback(store.close)
-        store.ensure_layout(store_layout(config, models))
+        store = _opened(config, stack)
+        asked = store_layout(config, build_models(config))
+        layout = agree(store, asked, may_change=False)
+        names = TableNames.of(layout, layout.newest, asked)
 
         def stream(topic: str, partition: int) -> TopicStream:
             reader = configured_reader(config, {(topic, partition): EARLIEST})
@@ -237,15 +239,27 @@ def verify_configured(
             timeout_s = config.kafka.request_timeout_s
             return TopicStream(reader, topic, partition, timeout_s=timeout_s)
 
-        return verify_store(
+        result = verify_store(
             store,
-            models=models,
-            settings=settings,
-            rewards=reward_function(config),
+            learned_with=learned_with(layout),
             stream=stream,
             progress=progress,
-            executed=executed,
+            executed=lambda entry: executed(names.own_entry(entry)),
         )
+        tables = {spec.name for spec in asked.generations[-1].stored_tables}
+        result.alike = {
+            generation
+            for generation in range(len(layout.generations))
+            if tables == names.stored.keys()
+            and TableNames.of(layout, generation, asked).stored == names.stored
+        }
+        return result
+
+
+def _opened(config: Config, stack: contextlib.ExitStack) -> ParameterStore:
+    store = configured_store(config)
+    stack.callback(store.close)
+    return store
 
 
 def require_broker(config: Config) -> None:

@@ -65,6 +65,7 @@ def verify_run(
         requests={request.request_id: request for request in requests},
         decisions=decisions,
         catalogue=_catalogue(config),
+        alike=parameters.alike,
     )
     return parameters, slates
 

@@ -73,7 +73,8 @@ def store_verify(
         output.print(
             f"{slates.n_same:,} slates made again alike, {slates.n_different:,} otherwise;"
             f" {slates.n_without_request:,} without their request,"
-            f" {slates.n_without_version:,} without their commits"
+            f" {slates.n_without_version:,} without their commits,"
+            f" {slates.n_other_settings:,} made under other settings"
         )
     for problem in (*result.problems, *(slates.problems if slates is not None else ())):
         errors.print(f"  {problem}", style="red", highlight=False, markup=False)

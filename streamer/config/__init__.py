@@ -41,7 +41,7 @@ from streamer.config.settings import (
     TopicsConfig,
     WindowsConfig,
 )
-from streamer.config.sources import from_environment, from_file, from_flags
+from streamer.config.sources import Given, from_environment, from_file, from_flags, from_record
 from streamer.errors import ConfigError
 
 __all__ = [
@@ -62,12 +62,14 @@ __all__ = [
     "TopicRole",
     "TopicsConfig",
     "WindowsConfig",
+    "config_of",
     "describe",
     "feature_definitions",
     "known_keys",
     "load_config",
     "masked",
     "value_of",
+    "values_of",
 ]
 
 S = TypeVar("S", bound=Section)
@@ -97,13 +99,51 @@ def load_config(
         read: with the key, the value, its origin and what would be right.
     """
     keys = known_keys()
-    given: dict[str, tuple[object, str]] = {}
+    given: Given = {}
     for source in (
         from_file(path, keys),
         from_environment(os.environ if env is None else env, keys),
         from_flags(flags or {}, keys),
     ):
         given |= source
+    return _resolved(given, keys)
+
+
+def config_of(values: Mapping[str, object], *, origin: str) -> Config:
+    """Make a configuration of recorded values alone, the rest at its defaults.
+
+    Parameters
+    ----------
+    values
+        Dotted key → value, as :func:`values_of` gives them.
+    origin
+        Where they were recorded, for messages.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`load_config`.
+    """
+    keys = known_keys()
+    return _resolved(from_record(values, keys, origin=origin), keys)
+
+
+def values_of(config: Config, sections: Sequence[str]) -> dict[str, object]:
+    """Return dotted key → value, as JSON has them, of all that is in effect in some sections."""
+    found = {
+        name: value_of(config, name)
+        for name in known_keys()
+        if name.partition(".")[0] in sections and name.partition(".")[0] not in NAMED
+    }
+    for section, tables in NAMED.items():
+        if section in sections:
+            found |= tables.shown(getattr(config, section))
+    plain: dict[str, object] = msgspec.json.decode(msgspec.json.encode(found))
+    return plain
+
+
+def _resolved(given: Given, keys: Mapping[str, Key]) -> Config:
+    """The configuration of some values and their origins."""
     values: dict[str, object] = {}
     origins = {name: "default" for name in keys if name != CLIENT}
     client: dict[str, str] = {}

@@ -87,6 +87,11 @@ def from_flags(flags: Mapping[str, object], keys: Mapping[str, Key]) -> Given:
     return given
 
 
+def from_record(values: Mapping[str, object], keys: Mapping[str, Key], *, origin: str) -> Given:
+    """Values that were recorded, by dotted key."""
+    return {_known(name, keys, origin=origin): (value, origin) for name, value in values.items()}
+
+
 def _known(name: str, keys: Mapping[str, Key], *, origin: str) -> str:
     if (name in keys and name != CLIENT) or name.startswith(f"{CLIENT}.") or named_key(name):
         return name

@@ -10,8 +10,16 @@ from streamer.model_set import bounds
 from streamer.ranking.columns import feature_names
 
 
-def learner_settings(config: Config) -> LearnerSettings:
-    """What a learner, and a verification of what it did, are told."""
+def learner_settings(
+    config: Config, *, generation: int = 0, entities: tuple[str, ...] = ()
+) -> LearnerSettings:
+    """Return the settings of a learner, or of a verification of what it did.
+
+    Parameters
+    ----------
+    generation, entities
+        What the store says of them.
+    """
     learner = config.learner
     return LearnerSettings(
         topic=config.topics.topic("events"),
@@ -25,6 +33,8 @@ def learner_settings(config: Config) -> LearnerSettings:
         log_bytes_max=config.store.log_bytes_max,
         commit_deadline_s=config.kafka.request_timeout_s,
         join=join_settings(config),
+        generation=generation,
+        entities=entities,
     )
 
 

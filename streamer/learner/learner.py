@@ -53,6 +53,7 @@ class _Owned:
     learner: PartitionLearner
     backlog: Backlog
     version: int
+    generation: int
     committed_offsets: dict[str, int]
     checkpoint_due_ms: int
     entry_bytes: deque[int]
@@ -79,7 +80,7 @@ class Learner:
     Parameters
     ----------
     store
-        Already laid out for ``models``.
+        Already laid out for ``models``: see :class:`streamer.store.of_models.StoreOfModels`.
     owner
         Unique name of this learner; it fences off former owners of its partitions.
     dead_letter
@@ -149,7 +150,13 @@ class Learner:
     def _own(self, image: PartitionImage) -> _Owned:
         settings = self._settings
         partition = image.checkpoint.partition
-        state = PartitionState(partition, self._models, self._shared, bounds=settings.bounds)
+        state = PartitionState(
+            partition,
+            self._models,
+            self._shared,
+            bounds=settings.bounds,
+            entities=settings.entities,
+        )
         load_image(state, image)
         learner = PartitionLearner(
             state,
@@ -159,6 +166,7 @@ class Learner:
             next_offsets=image.offsets,
             counts=self.counts,
             dead_letter=self._dead_letter,
+            begins_anew=image.version > 0 and image.generation != settings.generation,
         )
         ahead_max_ms = 0 if settings.join is None else settings.join.ahead_max_ms
         # What the log holds already counts, or learners that end early would never trim it.
@@ -167,6 +175,7 @@ class Learner:
             learner=learner,
             backlog=Backlog(learner.next_offsets, learner.reread_from(), ahead_max_ms=ahead_max_ms),
             version=image.version,
+            generation=image.generation,
             committed_offsets=dict(learner.next_offsets),
             checkpoint_due_ms=self._checkpoint_due_ms(),
             entry_bytes=deque(entry_bytes, maxlen=_ENTRIES_SIZED),
@@ -293,6 +302,7 @@ class Learner:
                 seen=seen,
                 merged=merged,
                 rate_factor=rate_factor,
+                generation=self._settings.generation,
             ),
             change=change,
             watermark_ms=owned.state.watermark_ms,
@@ -302,6 +312,7 @@ class Learner:
         )
         self._pipeline.submit(lambda: self._store_entry(owned, entry))  # (3)
         owned.version = self._versions[partition] = entry.version
+        owned.generation = entry.schedule.generation
         self.counts.n_commits += 1
         for entity, ids in change.ids.items():
             self.counts.n_evicted[entity] += len(ids.removed)
@@ -389,6 +400,7 @@ class Learner:
             removed=removed,
             tables=tables,
             log_entries_max=_n_fitting(owned.entry_bytes, self._settings.log_bytes_max // 2),
+            generation=owned.generation,
         )
         owned.log_bytes = 0
         self._pipeline.submit(

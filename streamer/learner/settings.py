@@ -32,6 +32,10 @@ class LearnerSettings:
     log_bytes_max
         Bound of a partition's delta log: rows are written, and the log trimmed, when half of it
         has come since the last time; half at most is left to followers.
+    generation
+        Of the settings and the models, in the store's layout; recorded with each commit.
+    entities
+        Entities to have ids of, whatever the models ask for.
     commit_deadline_s
         How long a call of the store is tried again while the store does not answer.
     """
@@ -47,6 +51,8 @@ class LearnerSettings:
     commit_deadline_s: float = 30.0
     join: JoinSettings | None = None
     event_types: EventTypes = field(default_factory=EventTypes)
+    generation: int = 0
+    entities: tuple[str, ...] = ()
 
     @property
     def topics(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import zip_longest
 
 import numpy as np
@@ -76,6 +76,9 @@ class PartitionLearner:
         Topic → first offset not learned yet.
     counts
         What is counted; a learner's partitions share one.
+    begins_anew
+        Whether the last commit was learned with other settings: what was joined then stays, and
+        joins begin with what comes next.
     dead_letter
         Told of bad messages before anything behind them is learned.
     """
@@ -90,6 +93,7 @@ class PartitionLearner:
         next_offsets: Mapping[str, int],
         counts: LearnerCounts,
         dead_letter: DeadLetter,
+        begins_anew: bool = False,
     ) -> None:
         self.state = state
         self.next_offsets = {topic: next_offsets.get(topic, 0) for topic in settings.topics}
@@ -99,15 +103,23 @@ class PartitionLearner:
         self._rewards = rewards
         self._counts = counts
         self._dead_letter = dead_letter
-        self._start = Cursor(*state.cursor)
-        self.join = None if settings.join is None else Join(settings.join, self._start)
+        self._cursor = Cursor(*state.cursor)
+        if begins_anew and settings.join is not None:
+            # Kept with the first step: what is not committed must not get into a checkpoint.
+            self._cursor = replace(
+                self._cursor,
+                events_from=self.next_offsets[settings.topic],
+                decisions_from=self.next_offsets[settings.join.topic],
+            )
+        self._events_from = self._cursor.events_from
+        self.join = None if settings.join is None else Join(settings.join, self._cursor)
 
     def reread_from(self) -> dict[str, int]:
         """Topic → where to read from, to have the windows of duplicates and of joins again."""
         events = self.next_offsets[self._settings.topic]
         if self._settings.join is None:
             return {self._settings.topic: max(0, events - self._settings.dedup_window)}
-        cursor = Cursor(*self.state.cursor)
+        cursor = self._cursor
         events = min(events, cursor.events_from)
         return {
             self._settings.topic: max(0, events - self._settings.dedup_window),
@@ -126,7 +138,7 @@ class PartitionLearner:
                 join=self._settings.join,
             )
             if decoded.answers is not None:
-                _, answered = decoded.answers.until(self._start.events_from)
+                _, answered = decoded.answers.until(self._events_from)
         elif self._settings.join is not None:
             decided, _ = decode_decisions(batch, self._settings.join.feature_names)
         if self.join is not None:
@@ -245,7 +257,8 @@ class PartitionLearner:
         assert self.join is not None
         self.join.counts = self._counts.join
         joined = self.join.take(decided, answers)
-        self.state.keep_cursor(astuple(self.join.cursor()))
+        self._cursor = self.join.cursor()
+        self.state.keep_cursor(astuple(self._cursor))
         return _items(joined.shown), joined.examples
 
 

@@ -46,6 +46,7 @@ from streamer.simulation.broker import (
 )
 from streamer.simulation.feature_worker import FeatureWorker
 from streamer.store.memory import MemoryStore
+from streamer.store.of_models import StoreOfModels
 
 _PIECE = 256
 """Requests answered from one version, as a scorer takes them."""
@@ -133,7 +134,9 @@ class LiveSystem:
             | {topics.topic(role): topics.partitions for role in roles}
         )
         self._models = build_models(config)
-        self.store.ensure_layout(store_layout(config, self._models))
+        layout = store_layout(config, self._models)
+        self._written = StoreOfModels(self.store, layout, learns=True)
+        self._read = StoreOfModels(self.store, layout, learns=False)
         self._sink = MemorySink(self.broker, clock=self.clock)
         self._answers = _Answers(self.broker, topics, clock=self.clock)
         self.scorer = self._new_scorer(policy)
@@ -226,7 +229,7 @@ class LiveSystem:
         service = ScorerService(
             self.config,
             models=self._models,
-            store=self.store,
+            store=self._read,
             source=MemorySource(
                 self.broker,
                 "scorer",
@@ -250,9 +253,11 @@ class LiveSystem:
         self._n_learners += 1
         self._n_max = config.learner.batch_messages_max
         self._learner = Learner(
-            store=self.store,
+            store=self._written,
             models=self._models,
-            settings=learner_settings(config),
+            settings=learner_settings(
+                config, generation=self._written.generation, entities=self._written.entities
+            ),
             rewards=reward_function(config),
             owner=f"learner {self._n_learners}",
             clock=self.clock,

@@ -49,11 +49,24 @@ class Progress(msgspec.Struct, frozen=True):
     version: int = 0
     offsets: dict[str, int] = {}
     watermark_ms: int = 0
+    generation: int = 0
 
     def after(self, entry: Entry) -> Progress:
         """Progress once ``entry`` is committed."""
         taken = {topic: to for topic, (_, to) in entry.schedule.offsets.items()}
-        return Progress(entry.version, self.offsets | taken, entry.watermark_ms)
+        generation = entry.schedule.generation
+        return Progress(entry.version, self.offsets | taken, entry.watermark_ms, generation)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Progress:
+        """Progress that a checkpoint holds."""
+        return cls(
+            checkpoint.version, checkpoint.offsets, checkpoint.watermark_ms, checkpoint.generation
+        )
+
+
+class _SchemaVersion(msgspec.Struct):
+    schema_version: int
 
 
 class _RowsHead(msgspec.Struct, frozen=True, array_like=True):
@@ -71,13 +84,14 @@ class _IdsHead(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _ScheduleHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A :class:`Schedule`; a factor of 1 takes no bytes, as before there were others."""
+    """A :class:`Schedule`; a factor of 1 and a generation of 0 take no bytes."""
 
     version: int
     offsets: dict[str, tuple[int, int]]
     seen: dict[int, int]
     merged: dict[int, int]
     rate_factor: float | msgspec.UnsetType = msgspec.UNSET
+    generation: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class _EntryHead(msgspec.Struct, frozen=True, array_like=True):
@@ -95,7 +109,6 @@ class _EntryHead(msgspec.Struct, frozen=True, array_like=True):
 _ENCODER = msgspec.msgpack.Encoder()
 _ENTRY = msgspec.msgpack.Decoder(_EntryHead)
 _SCHEDULE = msgspec.msgpack.Decoder(_ScheduleHead)
-_LAYOUT = msgspec.msgpack.Decoder(Layout)
 _PROGRESS = msgspec.msgpack.Decoder(Progress)
 
 
@@ -160,12 +173,21 @@ def decode_schedule(data: bytes) -> Schedule:
 
 
 def encode_layout(layout: Layout) -> bytes:
-    return _record(layout, ())
+    """A layout as text, so that what a store was learned with can be read with any client."""
+    return msgspec.json.format(msgspec.json.encode(layout))
 
 
 def decode_layout(data: bytes) -> Layout:
     """Raises as :func:`decode_entry`."""
-    return _head(data, _LAYOUT, "a layout")[0]
+    try:
+        if data[:1] != b"{":
+            raise _other_schema("a layout", _PREFIX.unpack_from(data)[0])
+        schema_version = msgspec.json.decode(data, type=_SchemaVersion).schema_version
+        if schema_version != STORE_SCHEMA_VERSION:
+            raise _other_schema("a layout", schema_version)
+        return msgspec.json.decode(data, type=Layout)
+    except (struct.error, msgspec.DecodeError) as error:
+        raise _damaged("a layout", data, error) from error
 
 
 def encode_progress(progress: Progress) -> bytes:
@@ -231,6 +253,7 @@ def loaded_checkpoint(
         names={entity: names(entity) for entity in sorted(entities)},
         removed={},
         tables={spec.name: rows(spec) for spec in specs},
+        generation=progress.generation,
     )
 
 
@@ -309,12 +332,14 @@ def _schedule_head(schedule: Schedule) -> _ScheduleHead:
         seen=dict(_items(schedule.seen)),
         merged=dict(_items(schedule.merged)),
         rate_factor=msgspec.UNSET if schedule.rate_factor == 1 else schedule.rate_factor,
+        generation=schedule.generation or msgspec.UNSET,
     )
 
 
 def _schedule(head: _ScheduleHead) -> Schedule:
     factor = 1.0 if head.rate_factor is msgspec.UNSET else head.rate_factor
-    return Schedule(head.version, head.offsets, head.seen, head.merged, factor)
+    generation = 0 if head.generation is msgspec.UNSET else head.generation
+    return Schedule(head.version, head.offsets, head.seen, head.merged, factor, generation)
 
 
 def _record(head: object, buffers: Iterable[_Buffer]) -> bytes:
@@ -331,15 +356,19 @@ def _head(data: bytes, decoder: msgspec.msgpack.Decoder[_HeadT], what: str) -> t
     try:
         schema_version, n_bytes = _PREFIX.unpack_from(data)
         if schema_version != STORE_SCHEMA_VERSION:
-            raise LayoutMismatch(
-                f"the store holds {what} of schema version {schema_version}, this streamer reads"
-                f" {STORE_SCHEMA_VERSION}: run the version that wrote it, or use an empty store and"
-                " learn again from the topics"
-            )
+            raise _other_schema(what, schema_version)
         head = decoder.decode(memoryview(data)[_PREFIX.size : _PREFIX.size + n_bytes])
     except (struct.error, msgspec.DecodeError) as error:
         raise _damaged(what, data, error) from error
     return head, _PREFIX.size + _padded(n_bytes)
+
+
+def _other_schema(what: str, schema_version: int) -> LayoutMismatch:
+    return LayoutMismatch(
+        f"the store holds {what} of schema version {schema_version}, this streamer reads"
+        f" {STORE_SCHEMA_VERSION}: run the version that wrote it, or use an empty store and learn"
+        " again from the topics"
+    )
 
 
 def _damaged(what: str, data: bytes, error: Exception) -> StoreError:

@@ -67,13 +67,20 @@ class MemoryStore:
         self._changed = threading.Condition()
 
     def ensure_layout(self, layout: Layout) -> None:
-        with self._changed:
-            if self._layout is None:
-                self._layout = layout
-            check_layout(self._layout, layout, address="memory:")
+        self.replace_layout(layout, expected=None)
+        stored = self.layout()
+        assert stored is not None
+        check_layout(stored, layout, address="memory:")
 
     def layout(self) -> Layout | None:
         return self._layout
+
+    def replace_layout(self, layout: Layout, *, expected: Layout | None) -> bool:
+        with self._changed:
+            if self._layout != expected:
+                return False
+            self._layout = layout
+            return True
 
     def acquire(self, partition: int, owner: str) -> None:
         with self._changed:
@@ -132,9 +139,9 @@ class MemoryStore:
                 size = specs[name].row_bytes
                 split = (values[at : at + size] for at in range(0, len(values), size))
                 stored.rows.setdefault(name, {}).update(zip(rows.keys.tolist(), split, strict=True))
-            stored.checkpoint = Progress(
-                checkpoint.version, dict(checkpoint.offsets), checkpoint.watermark_ms
-            )
+            for name in self._layout.given_up:
+                stored.rows.pop(name, None)
+            stored.checkpoint = Progress.of(checkpoint)
             self._trim(stored, min(self._log_entries_kept, checkpoint.log_entries_max))
 
     def _trim(self, stored: _Partition, n_kept: int) -> None:

@@ -43,7 +43,7 @@ from streamer.store.layout import (
 )
 from streamer.store.redis_commands import drop, packed, set_names, set_rows
 from streamer.store.redis_connection import Argument, RedisConnection
-from streamer.store.redis_scripts import COMMIT
+from streamer.store.redis_scripts import COMMIT, REPLACE_LAYOUT
 from streamer.store.refusals import (
     FOLLOW_ENTRIES_MAX,
     check_followed,
@@ -99,10 +99,9 @@ class RedisStore:
         self._key_prefix = key_prefix
         self._log_entries_kept = log_entries_kept
         self._schedule_entries_max = schedule_entries_max
-        self._layout: Layout | None = None
 
     def ensure_layout(self, layout: Layout) -> None:
-        self._redis.call("SET", f"{self._key_prefix}:layout", encode_layout(layout), "NX")
+        self.replace_layout(layout, expected=None)
         stored = self.layout()
         if stored is None:
             raise StoreError(
@@ -112,10 +111,14 @@ class RedisStore:
         check_layout(stored, layout, address=self._redis.address)
 
     def layout(self) -> Layout | None:
-        if self._layout is None:  # once written it never changes
-            data = self._redis.call("GET", f"{self._key_prefix}:layout")
-            self._layout = decode_layout(data) if data else None
-        return self._layout
+        data = self._redis.call("GET", f"{self._key_prefix}:layout")
+        return decode_layout(data) if data else None
+
+    def replace_layout(self, layout: Layout, *, expected: Layout | None) -> bool:
+        before = b"" if expected is None else encode_layout(expected)
+        key = f"{self._key_prefix}:layout"
+        answer = self._redis.run(REPLACE_LAYOUT, [key], [before, encode_layout(layout)])
+        return bool(answer == [b"done"])
 
     def acquire(self, partition: int, owner: str) -> None:
         self._redis.call("HSET", self._key(partition, "meta"), "owner", owner)
@@ -174,12 +177,12 @@ class RedisStore:
                 raise fenced_checkpoint(checkpoint, n_before, n_entries)
             kept = min(self._log_entries_kept, checkpoint.log_entries_max)
             first = max(0, min(checkpoint.version, n_entries - kept)) + 1
-            progress = Progress(checkpoint.version, checkpoint.offsets, checkpoint.watermark_ms)
+            progress = encode_progress(Progress.of(checkpoint))
             return [
                 *self._row_commands(checkpoint, layout),
                 packed(
                     *(b"HSET", meta.encode(), b"checkpoint_version", b"%d" % checkpoint.version),
-                    *(b"checkpoint", encode_progress(progress)),
+                    *(b"checkpoint", progress),
                 ),
                 packed(b"HINCRBY", meta.encode(), b"n_checkpoints", b"1"),
                 packed(b"XTRIM", log.encode(), b"MINID", b"%d-0" % first),
@@ -187,6 +190,8 @@ class RedisStore:
 
         for _ in range(CHECKPOINT_ATTEMPTS):
             if self._redis.transact(meta, ("owner", "version", "checkpoint_version"), commands):
+                for name in layout.given_up:  # what is not done of it will be by the next one
+                    self._redis.call("UNLINK", self._key(partition, f"rows:{name}"))
                 return
         raise StoreUnavailable(
             f"partition {partition} of Redis at {self._redis.address} was changed by others during"

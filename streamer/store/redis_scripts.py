@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from typing import Final
 
+REPLACE_LAYOUT: Final = """
+-- KEYS  layout
+-- ARGV  the layout that is to be there ('': none), the one to write
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return {'other'} end
+redis.call('SET', KEYS[1], ARGV[2])
+return {'done'}
+"""
+
 COMMIT: Final = """
 -- KEYS  meta, log, schedule
 -- ARGV  owner, version, version before, watermark, entry, schedule, schedules kept,

@@ -16,7 +16,6 @@ from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedu
 from streamer.store.layout import (
     Progress,
     decode_entry,
-    decode_layout,
     decode_schedule,
     encode_entry,
     encode_layout,
@@ -35,6 +34,7 @@ from streamer.store.refusals import (
 from streamer.store.sqlite_file import SqliteFile
 from streamer.store.sqlite_tables import (
     SCHEMA,
+    read_layout,
     read_names,
     read_partition,
     read_rows,
@@ -73,21 +73,25 @@ class SqliteStore:
         self._address = f"sqlite:{path}"
         self._log_entries_kept = log_entries_kept
         self._schedule_entries_max = schedule_entries_max
-        self._layout: Layout | None = None
 
     def ensure_layout(self, layout: Layout) -> None:
-        with self._file.write() as cursor:
-            cursor.execute("INSERT OR IGNORE INTO layout VALUES (0, ?)", [encode_layout(layout)])
+        self.replace_layout(layout, expected=None)
         stored = self.layout()
         assert stored is not None
         check_layout(stored, layout, address=self._address)
 
     def layout(self) -> Layout | None:
-        if self._layout is None:  # once written it never changes
-            with self._file.read() as cursor:
-                row = cursor.execute("SELECT layout FROM layout").fetchone()
-            self._layout = decode_layout(row[0]) if row else None
-        return self._layout
+        with self._file.read() as cursor:
+            return read_layout(cursor)
+
+    def replace_layout(self, layout: Layout, *, expected: Layout | None) -> bool:
+        with self._file.write() as cursor:
+            if read_layout(cursor) != expected:
+                return False
+            cursor.execute(
+                "INSERT OR REPLACE INTO layout VALUES (0, ?)", [encode_layout(layout).decode()]
+            )
+        return True
 
     def acquire(self, partition: int, owner: str) -> None:
         empty = encode_progress(Progress())
@@ -99,9 +103,9 @@ class SqliteStore:
             )
 
     def load(self, partition: int) -> PartitionImage:
-        layout = self.layout()
-        indices = {spec: index for index, spec in enumerate(layout.tables if layout else ())}
         with self._file.read() as cursor:
+            layout = read_layout(cursor)
+            indices = {spec: index for index, spec in enumerate(layout.tables if layout else ())}
             _, _, progress = read_partition(cursor, partition)
             entries = cursor.execute(
                 "SELECT entry FROM entries WHERE partition = ? AND version > ? ORDER BY version",
@@ -144,11 +148,11 @@ class SqliteStore:
             )
 
     def checkpoint(self, checkpoint: Checkpoint, *, owner: str) -> None:
-        layout = self.layout()
-        if layout is None:
-            raise no_layout(self._address)
         partition = checkpoint.partition
         with self._file.write() as cursor:
+            layout = read_layout(cursor)
+            if layout is None:
+                raise no_layout(self._address)
             stored_owner, progress, last = read_partition(cursor, partition)
             check_checkpoint(
                 checkpoint,
@@ -158,10 +162,9 @@ class SqliteStore:
                 checkpoint_version=last.version,
             )
             write_tables(cursor, checkpoint, layout)
-            now = Progress(checkpoint.version, checkpoint.offsets, checkpoint.watermark_ms)
             cursor.execute(
                 "UPDATE partitions SET checkpoint = ? WHERE id = ?",
-                [encode_progress(now), partition],
+                [encode_progress(Progress.of(checkpoint)), partition],
             )
             n_kept = min(self._log_entries_kept, checkpoint.log_entries_max)
             cursor.execute(

@@ -11,6 +11,7 @@ import numpy as np
 from streamer.protocols import Checkpoint, Layout
 from streamer.store.layout import (
     Progress,
+    decode_layout,
     decode_progress,
     pack_rows,
     unpack_names,
@@ -22,7 +23,7 @@ from streamer_models.state.table import Keys, Rows, TableSpec
 # A key is the unsigned key of an id read as a signed integer; table_index is the position of a
 # model's table in the layout.
 SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS layout (id INTEGER PRIMARY KEY CHECK (id = 0), layout BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS layout (id INTEGER PRIMARY KEY CHECK (id = 0), layout TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS partitions (
     id INTEGER PRIMARY KEY, owner TEXT, version INTEGER NOT NULL,
     progress BLOB NOT NULL, checkpoint BLOB NOT NULL);
@@ -48,6 +49,13 @@ def read_partition(cursor: Cursor, partition: int) -> tuple[str | None, Progress
     if row is None:
         return None, Progress(), Progress()
     return row[0], decode_progress(row[1]), decode_progress(row[2])
+
+
+def read_layout(cursor: Cursor) -> Layout | None:
+    row = cursor.execute("SELECT layout FROM layout").fetchone()
+    if row is None:
+        return None
+    return decode_layout(row[0].encode() if isinstance(row[0], str) else row[0])
 
 
 def read_names(cursor: Cursor, partition: int, entity: str) -> tuple[Keys, tuple[bytes, ...]]:
@@ -86,8 +94,13 @@ def write_tables(cursor: Cursor, checkpoint: Checkpoint, layout: Layout) -> None
             "INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)",
             zip(repeat(partition), repeat(entity), _signed(added), names, strict=False),
         )
+    given_up = set(layout.given_up)
     for index, spec in enumerate(layout.tables):
-        if spec.name in checkpoint.tables:
+        if spec.name in given_up:
+            cursor.execute(
+                "DELETE FROM rows WHERE partition = ? AND table_index = ?", [partition, index]
+            )
+        elif spec.name in checkpoint.tables:
             rows = _split(spec, checkpoint.tables[spec.name])
             cursor.executemany(
                 "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)",

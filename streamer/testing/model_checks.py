@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from itertools import pairwise, permutations
 
+import msgspec
 import numpy as np
 
 from streamer.testing.contents import (
@@ -62,13 +63,19 @@ def check_model(new_models: NewModels, *, n_features: int = 3) -> None:
 
 def check_tables(new_models: NewModels, *, n_features: int = 3) -> None:
     """Tables have names of their own, are always the same, and merge exactly; what is read of a
-    model are tables of its own."""
+    model are tables of its own, and its settings are JSON."""
     models = _made(new_models)
     try:
         all_specs(models)
     except ValueError as error:
         raise AssertionError(f"tables that cannot be: {error}") from error
     assert _tables(models) == _tables(_made(new_models)), "tables() must always say the same"
+    for model, again in zip(models, _made(new_models), strict=True):
+        try:
+            said = [msgspec.json.encode(each.settings()) for each in (model, again)]
+        except (TypeError, ValueError) as error:
+            raise AssertionError(f"settings() must be as JSON has them: {error}") from error
+        assert said[0] == said[1], f"two models made alike must have the same settings(): {said}"
     for spec in _tables(models):
         exact = not spec.shared or np.dtype(spec.dtype).kind in "iu"
         assert exact, (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +21,7 @@ from streamer.replica.replica import Replica
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.simulation.broker import ManualClock
 from streamer.store.memory import MemoryStore
+from streamer.store.of_models import StoreOfModels
 
 PROBLEMS_MAX: Final = 20
 """Decisions that are told of one by one; the others are counted."""
@@ -35,6 +36,8 @@ class SlatesVerification:
     ----------
     n_same, n_different
         Decisions whose slate was made again.
+    n_other_settings
+        Decisions made from commits under other settings of the models than the configuration's.
     n_without_request, n_without_version
         Decisions that could not be: their request is not on the topic any more, or their version
         names no commits (with very many partitions) or ones that were not executed.
@@ -44,6 +47,7 @@ class SlatesVerification:
 
     n_same: int = 0
     n_different: int = 0
+    n_other_settings: int = 0
     n_without_request: int = 0
     n_without_version: int = 0
     problems: list[str] = field(default_factory=list)
@@ -56,6 +60,7 @@ def verify_slates(
     requests: Mapping[str, Request],
     decisions: Iterable[Decision],
     catalogue: Catalogue,
+    alike: Collection[int] = (0,),
 ) -> SlatesVerification:
     """Ask the funnel each request again, of a replica that holds what the decision was made from.
 
@@ -78,6 +83,8 @@ def verify_slates(
         By request_id.
     catalogue
         As it was throughout: decisions do not say how much of the items topic they had seen.
+    alike
+        Generations of the store whose models are those of the configuration.
     """
     found = SlatesVerification()
     funnel, names = Funnel(config), feature_names(config)
@@ -86,6 +93,8 @@ def verify_slates(
         versions = _versions(decision.model_version)
         if versions is None or any(v and (p, v) not in entries for p, v in versions.items()):
             found.n_without_version += 1
+        elif any(v and entries[p, v].schedule.generation not in alike for p, v in versions.items()):
+            found.n_other_settings += 1
         elif decision.request_id not in requests:
             found.n_without_request += 1
         else:
@@ -127,10 +136,8 @@ class _Following:
         self._entries = entries
         self._at = dict.fromkeys(range(config.topics.partitions), 0)
         models = build_models(config)
-        store = MemoryStore()
-        store.ensure_layout(store_layout(config, models))
         self.replica = Replica(
-            store=store,
+            store=StoreOfModels(MemoryStore(), store_layout(config, models), learns=False),
             models=models,
             n_partitions=config.topics.partitions,
             clock=ManualClock(),

@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.learner.batch import RewardFunction
 from streamer.learner.learner import load_image
-from streamer.learner.settings import LearnerCounts, LearnerSettings
-from streamer.learner.step import PartitionLearner
-from streamer.protocols import Entry, MessageBatch, ParameterStore, PartitionImage, Schedule
+from streamer.learner.settings import LearnerSettings
+from streamer.protocols import Entry, ParameterStore, PartitionImage, Schedule
+from streamer.verify.execution import LearnedWith, MessageStream, Run
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import Change, Keys, Merge
 
 
-class MessageStream(Protocol):
-    """One partition of a topic, from its first offset."""
-
-    def take(self, to_offset: int) -> MessageBatch:
-        """All messages below ``to_offset`` not taken yet (waits for them, bounded)."""
-
-
 @dataclass(slots=True)
 class Verification:
-    """What came out: ``problems`` is empty exactly when the store is what its schedule says."""
+    """What came out: ``problems`` is empty exactly when the store is what its schedule says.
+
+    Attributes
+    ----------
+    alike
+        Generations of the store whose models are those of the configuration.
+    """
 
     n_entries: int = 0
     n_messages: int = 0
     problems: list[str] = field(default_factory=list)
+    alike: set[int] = field(default_factory=set)
 
 
 def verify_store(
     store: ParameterStore,
     *,
-    models: Sequence[Model],
-    settings: LearnerSettings,
-    rewards: RewardFunction,
+    learned_with: Sequence[LearnedWith],
     stream: Callable[[str, int], MessageStream],
     progress: Callable[[int, int], None] = lambda done, total: None,
     executed: Callable[[Entry], None] = lambda entry: None,
@@ -54,28 +51,37 @@ def verify_store(
     memory for one such view a partition. Learners may go on meanwhile: each partition is compared
     as it was when it was loaded.
 
+    Where settings changed, the run goes on under the new ones from the entry that says so, as the
+    learner did: it takes over what goes on, and begins anew what does not.
+
     Parameters
     ----------
+    learned_with
+        Models and settings by generation: see :func:`streamer.verify.execution.learned_with`.
     stream
         Topic and partition → its messages.
     progress
         Called with (entries done, entries in all).
     executed
-        Told of each entry as it comes out, rising within a partition; without publish times.
+        Told of each entry as it comes out, rising within a partition; without publish times, its
+        tables named as in the store.
     """
-    images = {p: store.load(p) for p in range(settings.n_partitions)}
+    images = {p: store.load(p) for p in range(learned_with[0].settings.n_partitions)}
+    layout = store.layout()
+    given_up = frozenset(() if layout is None else layout.given_up)
+    topics = dict.fromkeys(topic for each in learned_with for topic in each.settings.topics)
     # Read after the images, so that it holds whatever their last entries had seen.
     schedules = {p: list(store.schedule(p)) for p in images}
     result = Verification()
     for partition, schedule in schedules.items():
-        for topic in settings.topics:
+        for topic in topics:
             result.problems += _coverage(partition, schedule, images[partition], topic)
     if result.problems:
         return result
     until = _needed(schedules, {p: image.version for p, image in images.items()})
-    runs = {p: _Execution(p, until[p], models, settings, rewards, stream) for p in images}
+    runs = {p: Run(p, until[p], learned_with, stream) for p in images}
     for p in [p for p, image in images.items() if image.version == 0]:
-        result.problems += _differences(runs[p].state, images[p], models, settings)
+        result.problems += _differences(runs[p], images[p], given_up)
     done: dict[int, int] = dict.fromkeys(images, 0)
     changes: dict[tuple[int, int], Change] = {}
     total = sum(until.values())
@@ -90,7 +96,7 @@ def verify_store(
             executed(_entry(schedules[p][version - 1], runs[p].state, outcome))
             done[p] = version
             if version == images[p].version:
-                result.problems += _differences(runs[p].state, images[p], models, settings)
+                result.problems += _differences(runs[p], images[p], given_up)
             result.n_entries += 1
             progress(result.n_entries, total)
         for p, run in runs.items():
@@ -153,7 +159,7 @@ def _coverage(
         ]
     at = 0
     for expected, entry in enumerate(schedule, start=1):
-        start, end = entry.offsets[topic]
+        start, end = entry.offsets.get(topic, (at, at))
         empty = all(first == last for first, last in entry.offsets.values())
         if entry.version != expected or start != at or end < start or empty:
             return [
@@ -163,7 +169,7 @@ def _coverage(
                 )
             ]
         at = end
-        if entry.version == image.version and at != image.offsets[topic]:
+        if entry.version == image.version and at != image.offsets.get(topic, at):
             return [
                 (
                     f"partition {partition}: the schedule ends at offset {at} of {topic}, the store"
@@ -183,79 +189,7 @@ def _is_runnable(
     return all(done[q] >= v for q, v in (*entry.seen.items(), *entry.merged.items()))
 
 
-class _Execution:
-    """Re-execution of one partition."""
-
-    def __init__(
-        self,
-        partition: int,
-        n_entries: int,
-        models: Sequence[Model],
-        settings: LearnerSettings,
-        rewards: RewardFunction,
-        stream: Callable[[str, int], MessageStream],
-    ) -> None:
-        self.shared = SharedState(models)
-        self.state = PartitionState(partition, models, self.shared, bounds=settings.bounds)
-        self.n_messages = 0
-        self.applied: dict[int, int] = {}
-        self.finished = n_entries == 0
-        self._n_entries = n_entries
-        self._models = models
-        self._streams = {topic: stream(topic, partition) for topic in settings.topics if n_entries}
-        self._learner = PartitionLearner(
-            self.state,
-            models,
-            settings,
-            rewards,
-            next_offsets={},
-            counts=LearnerCounts(),
-            dead_letter=lambda batch, rejected: None,  # they have had their letters
-        )
-
-    def execute(self, entry: Schedule, changes: dict[tuple[int, int], Change]) -> Change | str:
-        """The change of one entry, or what went wrong."""
-        for change in self._advance(entry.seen, changes):
-            self.shared.apply(change)
-        inputs = {}
-        for topic, (start, end) in entry.offsets.items():
-            batch = self._streams[topic].take(end) if end > start else None
-            if batch is not None and len(batch):
-                inputs[topic] = batch
-                self.n_messages += len(batch)
-        step = next(self._learner.learn(inputs, rate_factor=entry.rate_factor))
-        if step.offsets != entry.offsets:
-            return (
-                f"partition {self.state.partition}: entry {entry.version} took offsets"
-                f" {entry.offsets}, executed again it takes {step.offsets}"
-            )
-        others = self._advance(entry.merged, changes)
-        if others:
-            for model in self._models:
-                model.rescale(self.shared, others)
-        change = self.state.collect()
-        for other in others:
-            self.shared.apply(other)
-        self.finished = entry.version == self._n_entries
-        return change
-
-    def catch_up(
-        self, entry: Schedule, done: dict[int, int], changes: dict[tuple[int, int], Change]
-    ) -> None:
-        """Apply what the next entry has seen as far as it is there, so that it need not be kept."""
-        for change in self._advance({q: min(v, done[q]) for q, v in entry.seen.items()}, changes):
-            self.shared.apply(change)
-
-    def _advance(self, to: dict[int, int], changes: dict[tuple[int, int], Change]) -> list[Change]:
-        """Changes of other partitions that lie between what was applied and ``to``."""
-        ahead = []
-        for q, version in sorted(to.items()):
-            ahead += [changes[q, v] for v in range(self.applied.get(q, 0) + 1, version + 1)]
-            self.applied[q] = max(self.applied.get(q, 0), version)
-        return ahead
-
-
-def _forget(changes: dict[tuple[int, int], Change], runs: dict[int, _Execution]) -> None:
+def _forget(changes: dict[tuple[int, int], Change], runs: dict[int, Run]) -> None:
     """Drop changes that every run has applied."""
     unfinished = [(p, run) for p, run in runs.items() if not run.finished]
     for q, version in list(changes):
@@ -324,17 +258,26 @@ def image_contents(
 ) -> Contents:
     """What the store has of a partition, its log folded into its rows."""
     state = PartitionState(
-        image.checkpoint.partition, models, SharedState(models), bounds=settings.bounds
+        image.checkpoint.partition,
+        models,
+        SharedState(models),
+        bounds=settings.bounds,
+        entities=settings.entities,
     )
     load_image(state, image)
     return contents(state)
 
 
-def _differences(
-    state: PartitionState,
-    image: PartitionImage,
-    models: Sequence[Model],
-    settings: LearnerSettings,
-) -> list[str]:
-    found = compare_contents(contents(state), image_contents(image, models, settings))
-    return [f"partition {state.partition}, executed again against stored: {f}" for f in found]
+def _differences(run: Run, image: PartitionImage, given_up: frozenset[str]) -> list[str]:
+    """What differs between an executed partition and the stored one; rows that a store no longer
+    keeps, because their model began anew since, are not compared."""
+    learned = run.learned_with
+    found = contents(run.state)
+    stored = image_contents(learned.names.own_image(image), learned.models, learned.settings)
+    kept = learned.names.in_store(found.tables)
+    kept = {name: rows for name, rows in kept.items() if name not in given_up}
+    found = replace(found, tables=learned.names.own(kept))
+    return [
+        f"partition {run.state.partition}, executed again against stored: {each}"
+        for each in compare_contents(found, stored)
+    ]

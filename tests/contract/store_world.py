@@ -26,7 +26,7 @@ TABLES = (
     TableSpec("item_neighbours", "item", Merge.TOP, "i8", 6),
     TableSpec("recent_items", "slot", Merge.RECENT, "u8", 1 + 8),
 )
-LAYOUT = Layout(STORE_SCHEMA_VERSION, 4, TABLES, "seed=1")
+LAYOUT = Layout(STORE_SCHEMA_VERSION, 4, TABLES, {"learner.seed": 1})
 ENTITIES = ("item", "user")
 
 

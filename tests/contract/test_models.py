@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,6 +179,9 @@ def test_fixed_point_stays_in_range_after_wild_updates(name: str) -> None:
 
 class Likes(Model):
     """Counts likes by user and by item: right, and the least that a model has to write."""
+
+    def settings(self) -> Mapping[str, Any]:
+        return {}
 
     def tables(self) -> Sequence[TableSpec]:
         return (

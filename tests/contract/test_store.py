@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 
 from streamer.errors import Fenced, LayoutMismatch, LogTrimmed, StoreUnavailable
-from streamer.protocols import Entry, ParameterStore, Schedule
+from streamer.protocols import (
+    Checkpoint,
+    Entry,
+    Generation,
+    ModelSettings,
+    ParameterStore,
+    Schedule,
+)
 from streamer.store.layout import encode_entry
 from streamer_models.state.table import Change, Merge, Rows, TableSpec
 from tests.contract.conftest import StoreUnderTest
@@ -63,7 +70,10 @@ def test_an_empty_store_has_no_layout_and_takes_the_first(stored: StoreUnderTest
     ("change", "said"),
     [
         ({"n_partitions": 8}, "n_partitions is 4, asked for 8"),
-        ({"fingerprint": "seed=2"}, "fingerprint is 'seed=1', asked for 'seed=2'"),
+        (
+            {"fixed": {"learner.seed": 2}},
+            "fixed is {'learner.seed': 1}, asked for {'learner.seed': 2}",
+        ),
         ({"tables": TABLES[1:]}, "table user_meta is replace i8 × 4 by user, asked for absent"),
         (
             {"tables": (*TABLES[:-1], replace(TABLES[-1], width=3))},
@@ -475,3 +485,66 @@ def test_extreme_values_survive(store: ParameterStore) -> None:
     loaded = store.load(0).checkpoint.tables[spec.name]
     assert loaded.values.tobytes() == values.tobytes()
     assert loaded.keys.tolist() == [2**64 - 1]
+
+
+# --- a layout that changes ------------------------------------------------------------------------
+
+GIVEN_UP = TABLES[-1]
+OTHER = replace(GIVEN_UP, name=f"{GIVEN_UP.name}@1", width=3)
+BEFORE = replace(
+    LAYOUT, generations=(Generation(models={"negatives": ModelSettings({"n": 8}, (GIVEN_UP,))}),)
+)
+AFTER = replace(
+    BEFORE,
+    tables=(*TABLES, OTHER),
+    generations=(
+        *BEFORE.generations,
+        Generation(
+            models={"negatives": ModelSettings({"n": 2}, (replace(GIVEN_UP, width=3),), since=1)}
+        ),
+    ),
+)
+
+
+def test_a_layout_is_replaced_by_one_who_knows_it(stored: StoreUnderTest) -> None:
+    store, other = stored.open(), stored.open()
+    assert not store.replace_layout(AFTER, expected=BEFORE)
+    assert store.replace_layout(BEFORE, expected=None)
+    assert not other.replace_layout(AFTER, expected=None)
+    assert other.layout() == BEFORE
+    assert other.replace_layout(AFTER, expected=BEFORE)
+    assert not store.replace_layout(AFTER, expected=BEFORE)
+    assert store.layout() == AFTER
+    assert AFTER.given_up == (GIVEN_UP.name,)
+
+
+def test_the_next_checkpoint_drops_the_rows_of_a_table_that_was_given_up(
+    stored: StoreUnderTest,
+) -> None:
+    store = stored.open()
+    store.replace_layout(BEFORE, expected=None)
+    worlds = [World(0), World(1)]
+    for world in worlds:
+        store.acquire(world.partition, "a")
+        commit_some(store, world, 6)
+        store.checkpoint(world.checkpoint(), owner="a")
+        assert len(store.load(world.partition).checkpoint.tables[GIVEN_UP.name])
+    store.replace_layout(AFTER, expected=BEFORE)
+    schedule = Schedule(7, {}, {}, {}, generation=1)
+    rows = Rows(np.zeros(1, np.uint64), np.full((1, 3), 5, np.uint64))
+    entry = replace(
+        worlds[0].next_entry(), change=Change({}, {}, {OTHER.name: rows}), schedule=schedule
+    )
+    store.commit(entry, owner="a")
+    assert store.load(0).generation == 1
+    made = Checkpoint(0, 7, {}, 0, {}, {}, {OTHER.name: rows}, generation=1)
+    store.checkpoint(made, owner="a")
+    loaded = store.load(0).checkpoint
+    assert (loaded.version, loaded.generation) == (7, 1)
+    assert len(loaded.tables[GIVEN_UP.name]) == 0
+    assert loaded.tables[OTHER.name].values.tolist() == [[5, 5, 5]]
+    assert len(loaded.tables["user_meta"]), "the others stay"
+    assert [each.generation for each in store.schedule(0)][-2:] == [0, 1]
+    untouched = store.load(1)
+    assert untouched.generation == 0
+    assert len(untouched.checkpoint.tables[GIVEN_UP.name])

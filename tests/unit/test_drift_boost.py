@@ -17,6 +17,7 @@ from streamer.learner.join.counts import Foreseen
 from streamer.protocols import Schedule
 from streamer.store.layout import decode_schedule, encode_schedule
 from streamer.store.memory import MemoryStore
+from streamer.verify.execution import LearnedWith
 from streamer.verify.parameters import compare_contents, verify_store
 from streamer_models.evaluation.drift import RateBoost
 from streamer_models.river_adapter.drift import AdwinMonitor
@@ -61,9 +62,7 @@ def factors(store: MemoryStore, partition: int) -> list[float]:
 def problems(store: MemoryStore) -> list[str]:
     return verify_store(
         store,
-        models=MODELS,
-        settings=SETTINGS,
-        rewards=default_rewards,
+        learned_with=[LearnedWith(MODELS, SETTINGS, default_rewards)],
         stream=lambda topic, p: LogStream(LOGS[p], p),
     ).problems
 

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from streamer.errors import LayoutMismatch, StoreError
-from streamer.protocols import STORE_SCHEMA_VERSION, Entry, Layout, Schedule
+from streamer.protocols import (
+    STORE_SCHEMA_VERSION,
+    Entry,
+    Generation,
+    Layout,
+    ModelSettings,
+    Schedule,
+)
 from streamer.store.layout import (
     Progress,
     decode_entry,
@@ -156,10 +163,14 @@ def sample(n_rows: int = 2) -> Entry:
 
 
 def test_a_layout_comes_back() -> None:
-    layout = Layout(
-        STORE_SCHEMA_VERSION, 4, (SPEC, replace(SPEC, name="ü", merge=Merge.TOP)), "abc"
-    )
-    assert decode_layout(encode_layout(layout)) == layout
+    tables = (SPEC, replace(SPEC, name="ü", merge=Merge.TOP))
+    model = ModelSettings({"seed": 2**63 - 1, "rates": [0.1, None]}, tables, since=2)
+    generation = Generation({"events.click.weight": 1.5}, {"mf": model}, {"mf.factors": 8})
+    layout = Layout(STORE_SCHEMA_VERSION, 4, tables, {"learner.seed": 3}, (generation,))
+    data = encode_layout(layout)
+    assert decode_layout(data) == layout
+    assert encode_layout(decode_layout(data)) == data, "it is compared as text"
+    assert b'"events.click.weight": 1.5' in data
 
 
 def test_columns_of_any_order_and_stride_are_written_alike() -> None:
@@ -175,7 +186,6 @@ def test_columns_of_any_order_and_stride_are_written_alike() -> None:
 RECORDS: list[tuple[bytes, Callable[[bytes], object]]] = [
     (encode_entry(sample()), decode_entry),
     (encode_schedule(sample().schedule), decode_schedule),
-    (encode_layout(Layout(STORE_SCHEMA_VERSION, 1, (SPEC,), "")), decode_layout),
     (encode_progress(Progress(3, {"events": 2}, 1)), decode_progress),
 ]
 
@@ -185,8 +195,24 @@ def test_another_schema_version_is_refused(data: bytes, decode: Callable[[bytes]
     other = (STORE_SCHEMA_VERSION + 1).to_bytes(4, "little") + data[4:]
     with pytest.raises(LayoutMismatch) as caught:
         decode(other)
-    assert f"schema version {STORE_SCHEMA_VERSION + 1}, this streamer reads 1" in str(caught.value)
+    said = f"schema version {STORE_SCHEMA_VERSION + 1}, this streamer reads {STORE_SCHEMA_VERSION}"
+    assert said in str(caught.value)
     assert "run the version that wrote it, or use an empty store" in str(caught.value)
+
+
+def test_a_layout_of_another_schema_version_is_refused() -> None:
+    data = encode_layout(Layout(STORE_SCHEMA_VERSION + 1, 1, (SPEC,)))
+    before = (1).to_bytes(4, "little") + bytes(12)  # as version 1 began all its records
+    for other, version in ((data, STORE_SCHEMA_VERSION + 1), (before, 1)):
+        with pytest.raises(LayoutMismatch, match=f"a layout of schema version {version}, this"):
+            decode_layout(other)
+
+
+def test_a_layout_cut_short_is_called_damaged() -> None:
+    data = encode_layout(Layout(STORE_SCHEMA_VERSION, 1, (SPEC,)))
+    for n_bytes in (0, 1, 3, len(data) // 2):
+        with pytest.raises(StoreError, match="damaged: restore it"):
+            decode_layout(data[:n_bytes])
 
 
 @pytest.mark.parametrize(("data", "decode"), RECORDS)

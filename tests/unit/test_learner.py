@@ -13,6 +13,7 @@ from streamer.learner.learner import Learner
 from streamer.learner.settings import LearnerSettings
 from streamer.protocols import ParameterStore
 from streamer.store.memory import MemoryStore
+from streamer.verify.execution import LearnedWith
 from streamer.verify.parameters import Contents, compare_contents, verify_store
 from streamer_models.state.partition import Bounds
 from tests.event_log import (
@@ -205,9 +206,7 @@ def learn_four(owners: Sequence[Sequence[int]], *, seed: int, crash_share: float
 def verify(store: ParameterStore, settings: LearnerSettings = FOUR) -> list[str]:
     return verify_store(
         store,
-        models=MODELS,
-        settings=settings,
-        rewards=default_rewards,
+        learned_with=[LearnedWith(MODELS, settings, default_rewards)],
         stream=lambda topic, p: LogStream(LOGS[p], p),
     ).problems
 

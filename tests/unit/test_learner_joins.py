@@ -11,6 +11,7 @@ import pytest
 from streamer.learner.learner import Learner
 from streamer.protocols import MessageBatch
 from streamer.store.memory import MemoryStore
+from streamer.verify.execution import LearnedWith
 from streamer.verify.parameters import Contents, compare_contents, verify_store
 from streamer_models.bandits.bandit import OUTCOMES, STATISTICS
 from streamer_models.bandits.linear_statistics import statistics
@@ -139,9 +140,9 @@ class LogStream:
 def verified(store: MemoryStore) -> list[str]:
     return verify_store(
         store,
-        models=MODELS,
-        settings=replace(SETTINGS, n_partitions=len(LOGS)),
-        rewards=default_rewards,
+        learned_with=[
+            LearnedWith(MODELS, replace(SETTINGS, n_partitions=len(LOGS)), default_rewards)
+        ],
         stream=lambda topic, p: LogStream(LOGS[p], topic, p),
     ).problems
 

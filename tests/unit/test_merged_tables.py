@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +84,9 @@ class MadeUp(Model):
                 self.decayed,
                 ReadFactors(_spec(entity, Merge.SUM, "i4", 4, "_factors")),
             ]
+
+    def settings(self) -> Mapping[str, Any]:
+        return {}
 
     def tables(self) -> Sequence[TableSpec]:
         return [reading.spec for reading in self.readable()]

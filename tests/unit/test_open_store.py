@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamer.errors import ConfigError, LayoutMismatch, StoreError, StoreUnavailable
+from streamer.protocols import STORE_SCHEMA_VERSION
 from streamer.store import open_store
 from tests.contract.store_world import LAYOUT, World
 from tests.timing import shortest_s
@@ -120,7 +121,9 @@ def test_a_file_of_another_schema_version_is_refused(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version = 9")
     connection.close()
     other = open_store(f"sqlite:{path}")
-    with pytest.raises(LayoutMismatch, match="has schema version 9, this streamer uses 1"):
+    with pytest.raises(
+        LayoutMismatch, match=f"has schema version 9, this streamer uses {STORE_SCHEMA_VERSION}"
+    ):
         other.layout()
     other.close()
 

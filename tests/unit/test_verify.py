@@ -9,6 +9,7 @@ from streamer.learner.learner import Learner
 from streamer.protocols import Entry, ParameterStore, PartitionImage
 from streamer.store.layout import encode_schedule
 from streamer.store.memory import MemoryStore
+from streamer.verify.execution import LearnedWith
 from streamer.verify.parameters import Verification, verify_store
 from tests.event_log import (
     TOPIC,
@@ -30,9 +31,7 @@ LOGS = [make_log(600, seed=30 + p) for p in range(N_PARTITIONS)]
 def verified(store: ParameterStore) -> Verification:
     return verify_store(
         store,
-        models=MODELS,
-        settings=SETTINGS,
-        rewards=default_rewards,
+        learned_with=[LearnedWith(MODELS, SETTINGS, default_rewards)],
         stream=lambda topic, p: LogStream(LOGS[p], p),
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numba
 import numpy as np
@@ -60,6 +61,9 @@ class Bandit(Model):
         Whether each arm has a linear model of its own, beside the shared one: 4 * d^2 bytes an
         arm, 16 * d^2 where evidence fades.
 
+    feature_names
+        What the features mean, in order: with others it is another model.
+
     Attributes
     ----------
     statistics, arm_statistics, outcomes, rates
@@ -73,7 +77,11 @@ class Bandit(Model):
         half_lives_s: Sequence[float],
         half_life_s: float = 0.0,
         per_arm: bool = False,
+        feature_names: Sequence[str] = (),
     ) -> None:
+        if feature_names and len(feature_names) != n_features:
+            raise ValueError(f"{len(feature_names)} names for n_features={n_features}")
+        self.feature_names = tuple(feature_names)
         self.n_features = n_features
         self.half_lives = half_lives_ms(half_lives_s)
         self.half_life_ms = round(1000 * half_life_s)
@@ -98,6 +106,14 @@ class Bandit(Model):
             tuple(np.repeat(self.half_lives, N_RATES).tolist()),
             totalled=True,
         )
+
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            "features": list(self.feature_names) or self.n_features,
+            "half_lives_ms": self.half_lives.tolist(),
+            "half_life_ms": self.half_life_ms,
+            "per_arm": self.per_arm,
+        }
 
     def tables(self) -> Sequence[TableSpec]:
         return (

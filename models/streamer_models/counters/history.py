@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.model import Model
@@ -33,6 +34,9 @@ class UserHistory(Model):
             raise ValueError(f"history length {length} must be at least 1")
         self.length = length
         self.ring = ReadRows(TableSpec("user_history", USER, Merge.RECENT, "u8", 1 + length))
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"length": self.length}
 
     def tables(self) -> Sequence[TableSpec]:
         return (self.ring.spec,)

@@ -8,8 +8,8 @@ recommender systems", KDD). Items taken up are known otherwise
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -49,6 +49,9 @@ class UserImpressions(Model):
         self.event_type = event_type
         self.length = length
         self.ring = ReadRows(TableSpec(self.TABLE, USER, Merge.RECENT, "u8", 1 + length))
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"length": self.length}
 
     def tables(self) -> Sequence[TableSpec]:
         return (self.ring.spec,)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,9 @@ class Popularity(Model):
             TableSpec("item_popularity", ITEM, Merge.DECAYED, "i8", width),
             tuple(self.half_lives.tolist()),
         )
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"half_lives_ms": self.half_lives.tolist()}
 
     def tables(self) -> Sequence[TableSpec]:
         return self.counts.spec, self.decayed.spec

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numba
 import numpy as np
@@ -78,6 +79,17 @@ class BiasedMF(Factorization):
         self.factor_regularization = factor_regularization
         self.init_scale = init_scale
         self.seed = seed
+
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            "n_factors": self.n_factors,
+            "bias_rate": self.bias_rate,
+            "factor_rate": self.factor_rate,
+            "bias_regularization": self.bias_regularization,
+            "factor_regularization": self.factor_regularization,
+            "init_scale": self.init_scale,
+            "seed": self.seed,
+        }
 
     def tables(self) -> Sequence[TableSpec]:
         """User and item rows are factors and bias; ``rating_totals`` is one row: sum, count."""

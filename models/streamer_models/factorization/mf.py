@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,19 @@ class ImplicitMF(Factorization):
             seed=seed,
             corrected=loss == "softmax",
         )
+
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            "n_factors": self.n_factors,
+            "loss": self.loss,
+            "learning_rate": self.learning_rate,
+            "regularization": self.regularization,
+            "n_negatives": self.sampler.n_negatives,
+            "recent_share": self.sampler.recent_share,
+            "n_recent_items": self.sampler.n_recent_items,
+            "init_scale": self.init_scale,
+            "seed": self.seed,
+        }
 
     def tables(self) -> Sequence[TableSpec]:
         return (

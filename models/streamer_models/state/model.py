@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -22,6 +22,19 @@ class Model(ABC):
     alone; learning a step equals learning its events one by one. Certify one of your own with
     :func:`streamer.testing.check_model`.
     """
+
+    @property
+    def name(self) -> str:
+        """Name under which a store keeps its settings; it is there once among models."""
+        return type(self).__name__
+
+    @abstractmethod
+    def settings(self) -> Mapping[str, Any]:
+        """Return all that what it learns depends on beside its inputs, as JSON has it.
+
+        A store keeps them in clear. Where they change, the model's tables begin anew, and the
+        other models go on.
+        """
 
     @abstractmethod
     def tables(self) -> Sequence[TableSpec]:

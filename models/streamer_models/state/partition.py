@@ -62,9 +62,9 @@ def all_specs(models: Sequence[TableOwner]) -> list[TableSpec]:
     return specs
 
 
-def _entities(specs: Sequence[TableSpec]) -> list[str]:
+def _entities(specs: Sequence[TableSpec], also: Sequence[str] = ()) -> list[str]:
     """Entities a partition has ids of: users and items always, others where a model asks."""
-    asked = {spec.entity for spec in specs}
+    asked = {*also, *(spec.entity for spec in specs)}
     return [USER, ITEM, *(entity for entity in (ARM, *FEATURE_ENTITIES) if entity in asked)]
 
 
@@ -85,10 +85,18 @@ class PartitionState:
         The learner's merged rows; this partition's admissions and evictions are told to it.
     bounds
         Of the id tables.
+    entities
+        Entities to have ids of, whatever the models ask for: those that the store has.
     """
 
     def __init__(
-        self, partition: int, models: Sequence[TableOwner], shared: SharedState, *, bounds: Bounds
+        self,
+        partition: int,
+        models: Sequence[TableOwner],
+        shared: SharedState,
+        *,
+        bounds: Bounds,
+        entities: Sequence[str] = (),
     ) -> None:
         self.partition = partition
         self.shared = shared
@@ -100,7 +108,7 @@ class PartitionState:
         )
         self.ids = {USER: self.users, ITEM: self.items}
         specs = [spec for model in models for spec in model.tables()]
-        for entity in _entities(specs)[2:]:
+        for entity in _entities(specs, entities)[2:]:
             rows_max = bounds.arms_max if entity == ARM else bounds.feature_rows_max
             self.ids[entity] = IdTable(entity, rows_max=rows_max)
         self.own: dict[str, Table] = {

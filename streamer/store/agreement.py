@@ -1,0 +1,151 @@
+"""A store and a configuration agree on what is learned from now on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+
+from streamer.errors import LayoutMismatch, StoreError
+from streamer.protocols import Generation, Layout, ModelSettings, ParameterStore
+from streamer_models.state.table import TableSpec
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS: Final = 20
+"""Processes that start together write one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One setting that is not what it was; None stands for one that is not there."""
+
+    key: str
+    stored: Any
+    asked: Any
+
+    def __str__(self) -> str:
+        return f"{self.key} is {_text(self.stored)}, asked for {_text(self.asked)}"
+
+
+def agree(store: ParameterStore, asked: Layout, *, may_change: bool) -> Layout:
+    """Return the store's layout, after it was brought to the asked settings.
+
+    An empty store takes what is asked. Else, where settings differ that can change, a new
+    generation is added: models with other settings begin anew, the others go on.
+
+    Parameters
+    ----------
+    asked
+        Of one generation.
+    may_change
+        False for readers: they write into an empty store alone, and leave a generation to the
+        learner.
+
+    Raises
+    ------
+    LayoutMismatch
+        Where the store can't go on under these settings: with each key, the stored and the asked
+        value, and the remedy.
+    """
+    for _ in range(_ATTEMPTS):
+        stored = store.layout()
+        layout = asked if stored is None else _continued(stored, asked)
+        if stored is not None and (layout == stored or not may_change):
+            return stored
+        if store.replace_layout(layout, expected=stored):
+            if stored is not None:
+                changes = [str(each) for each in differences(stored, asked)]
+                began = [
+                    name
+                    for name, model in layout.generations[-1].models.items()
+                    if model.since == layout.newest
+                ]
+                log.warning(
+                    "settings_changed",
+                    extra={
+                        "generation": layout.newest,
+                        "changes": changes,
+                        "models_that_begin_anew": began,
+                    },
+                )
+            return layout
+    raise StoreError(
+        f"the layout of the store was written by others at each of {_ATTEMPTS} attempts; give all"
+        " processes the same configuration and start them again"
+    )
+
+
+def differences(stored: Layout, asked: Layout) -> list[Difference]:
+    """Return the settings in which the asked generation is not the newest stored one."""
+    before, after = stored.generations[-1], asked.generations[-1]
+    found = list(_differing("", before.learner, after.learner))
+    for name in dict.fromkeys((*before.models, *after.models)):
+        found += _differing(
+            f"{name}.", _in_words(before.models.get(name)), _in_words(after.models.get(name))
+        )
+    return found
+
+
+def _continued(stored: Layout, asked: Layout) -> Layout:
+    """The stored layout, with one more generation where the asked settings are not the newest."""
+    fixed = list(_differing("", stored.fixed, asked.fixed))
+    if stored.n_partitions != asked.n_partitions and not fixed:
+        fixed = [Difference("n_partitions", stored.n_partitions, asked.n_partitions)]
+    if fixed:
+        raise LayoutMismatch(
+            f"the store can't go on with other settings of this kind: {'; '.join(map(str, fixed))}."
+            f" Set {', '.join(each.key for each in fixed)} back, or use an empty store (another"
+            " store.url or store.key_prefix) and learn again from the topics"
+        )
+    before, after = stored.generations[-1], asked.generations[-1]
+    since = len(stored.generations)
+    models = {
+        name: replace(model, since=_since(before.models.get(name), model, since))
+        for name, model in after.models.items()
+    }
+    if models == before.models and after.learner == before.learner:
+        return stored
+    generation = replace(after, models=models)
+    wanted = (*asked.tables[: len(asked.tables) - _n_tables(after)], *generation.stored_tables)
+    known = {spec.name for spec in stored.tables}
+    new = tuple(spec for spec in wanted if spec.name not in known)
+    return replace(
+        stored,
+        tables=(*stored.tables, *new),
+        generations=(*stored.generations, generation),
+    )
+
+
+def _since(before: ModelSettings | None, asked: ModelSettings, newest: int) -> int:
+    same = before is not None and replace(asked, since=before.since) == before
+    return before.since if before is not None and same else newest
+
+
+def _n_tables(generation: Generation) -> int:
+    return sum(len(model.tables) for model in generation.models.values())
+
+
+def _in_words(model: ModelSettings | None) -> Mapping[str, Any]:
+    if model is None:
+        return {}
+    return model.settings | {f"table {spec.name}": _spec_words(spec) for spec in model.tables}
+
+
+def _spec_words(spec: TableSpec) -> str:
+    return f"{spec.merge} {spec.dtype} × {spec.width} by {spec.entity}"
+
+
+def _differing(
+    prefix: str, stored: Mapping[str, Any], asked: Mapping[str, Any]
+) -> Iterator[Difference]:
+    for key in dict.fromkeys((*stored, *asked)):
+        if stored.get(key) != asked.get(key):
+            yield Difference(f"{prefix}{key}", stored.get(key), asked.get(key))
+
+
+def _text(value: Any) -> str:
+    return "absent" if value is None else msgspec.json.encode(value).decode()

@@ -1,0 +1,219 @@
+"""A store as the models of one configuration see it: their tables, by their own names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from streamer.errors import LayoutMismatch, LogTrimmed
+from streamer.protocols import Checkpoint, Entry, Layout, ParameterStore, PartitionImage, Schedule
+from streamer.store.agreement import agree, differences
+from streamer_models.state.table import Change
+
+log = logging.getLogger(__name__)
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class TableNames:
+    """Names of the tables of some models, and those under which the store keeps them.
+
+    A model whose settings are not those of a generation has no tables in it. Tables of ids, and
+    others that belong to no model, have one name for ever.
+
+    Attributes
+    ----------
+    stored
+        Own name → stored name, of the models' tables.
+    """
+
+    stored: Mapping[str, str]
+    _own: Mapping[str, str]
+
+    @classmethod
+    def of(cls, layout: Layout, generation: int, asked: Layout) -> TableNames:
+        """Return the names that the tables of the asked models have in a generation."""
+        recorded = layout.generations[generation].models
+        stored = {
+            spec.name: recorded[name].stored_name(spec.name)
+            for name, model in asked.generations[-1].models.items()
+            if name in recorded and replace(model, since=recorded[name].since) == recorded[name]
+            for spec in model.tables
+        }
+        ever = {spec.name for each in layout.generations for spec in each.stored_tables}
+        own = {spec.name: spec.name for spec in layout.tables if spec.name not in ever}
+        own |= {name: table for table, name in stored.items()}
+        return cls(stored, own)
+
+    def own(self, tables: Mapping[str, V]) -> dict[str, V]:
+        """Return tables of the store by own names; those of other models are left out."""
+        return {self._own[name]: rows for name, rows in tables.items() if name in self._own}
+
+    def in_store(self, tables: Mapping[str, V]) -> dict[str, V]:
+        """Return tables by the names that they have in the store."""
+        return {self.stored.get(name, name): rows for name, rows in tables.items()}
+
+    def own_change(self, change: Change) -> Change:
+        """Return a change of the store as :meth:`own` names its tables."""
+        return Change(self.own(change.withdrawn), change.ids, self.own(change.tables))
+
+    def change_in_store(self, change: Change) -> Change:
+        """Return a change as :meth:`in_store` names its tables."""
+        return Change(self.in_store(change.withdrawn), change.ids, self.in_store(change.tables))
+
+    def own_image(self, image: PartitionImage) -> PartitionImage:
+        """Return an image of the store as :meth:`own` names its tables."""
+        checkpoint = replace(image.checkpoint, tables=self.own(image.checkpoint.tables))
+        return PartitionImage(checkpoint, [self.own_entry(entry) for entry in image.entries])
+
+    def own_entry(self, entry: Entry) -> Entry:
+        """Return an entry of the store as :meth:`own` names its tables."""
+        return replace(entry, change=self.own_change(entry.change))
+
+
+class _Same(dict[str, str]):
+    """Maps every name to itself."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
+SAME_NAMES = TableNames({}, _Same())
+"""Names of models that are the only ones a store ever had."""
+
+
+class StoreOfModels:
+    """A :class:`streamer.protocols.ParameterStore` in which models find their own tables alone.
+
+    Parameters
+    ----------
+    store
+        Any store.
+    asked
+        The layout of a configuration: see :func:`streamer.model_set.store_layout`.
+    learns
+        Whether it is written: the asked settings become the store's. A reader takes what there is
+        of its models, and follows when a learner starts a new generation: tables that its models
+        have from then on are loaded, those that they have no longer stay as they are until all is
+        loaded again.
+
+    Attributes
+    ----------
+    generation
+        Of the settings, for the schedule of what is committed.
+    entities
+        Those that the store has ids of.
+
+    Raises
+    ------
+    LayoutMismatch
+        As :func:`streamer.store.agreement.agree`.
+    """
+
+    def __init__(self, store: ParameterStore, asked: Layout, *, learns: bool) -> None:
+        self._store = store
+        self._asked = asked
+        self._learns = learns
+        layout = agree(store, asked, may_change=learns)
+        self.generation = layout.newest
+        self.entities = tuple(dict.fromkeys(spec.entity for spec in layout.tables))
+        self._names = TableNames.of(layout, layout.newest, asked)
+        self._tell(layout)
+
+    def ensure_layout(self, layout: Layout) -> None:
+        self._store.ensure_layout(layout)
+
+    def layout(self) -> Layout | None:
+        return self._store.layout()
+
+    def replace_layout(self, layout: Layout, *, expected: Layout | None) -> bool:
+        return self._store.replace_layout(layout, expected=expected)
+
+    def acquire(self, partition: int, owner: str) -> None:
+        """Make ``owner`` the only one that may commit.
+
+        Raises
+        ------
+        LayoutMismatch
+            Where another learner has changed the settings since.
+        """
+        layout = self._store.layout()
+        if layout is None or layout.newest != self.generation:
+            changed = differences(layout, self._asked) if layout is not None else []
+            raise LayoutMismatch(
+                "another learner has changed the settings that the store is learned with:"
+                f" {'; '.join(map(str, changed)) or 'and changed them back'}. Start this one again"
+                " with the same configuration as the others"
+            )
+        self._store.acquire(partition, owner)
+
+    def load(self, partition: int) -> PartitionImage:
+        if not self._learns:
+            self._renew()  # whatever a model has begun anew is in this image, or comes after it
+        return self._names.own_image(self._store.load(partition))
+
+    def commit(self, entry: Entry, *, owner: str) -> None:
+        stored = replace(entry, change=self._names.change_in_store(entry.change))
+        self._store.commit(stored, owner=owner)
+
+    def checkpoint(self, checkpoint: Checkpoint, *, owner: str) -> None:
+        tables = self._names.in_store(checkpoint.tables)
+        self._store.checkpoint(replace(checkpoint, tables=tables), owner=owner)
+
+    def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
+        entries = self._store.follow(after, timeout_s=timeout_s)
+        newest = max((entry.schedule.generation for entry in entries), default=0)
+        if newest > self.generation and not self._learns and (began := self._renew()):
+            raise LogTrimmed(
+                f"the store is learned with other settings since generation {self.generation}:"
+                f" tables {', '.join(began)} begin anew and are load()ed"
+            )
+        return [self._names.own_entry(entry) for entry in entries]
+
+    def versions(self) -> dict[int, int]:
+        return self._store.versions()
+
+    def schedule(self, partition: int) -> Iterator[Schedule]:
+        return self._store.schedule(partition)
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _renew(self) -> list[str]:
+        """Find the tables of the newest generation; return those that have to be loaded."""
+        layout = agree(self._store, self._asked, may_change=False)
+        if layout.newest == self.generation:
+            return []
+        self.generation = layout.newest
+        names = TableNames.of(layout, layout.newest, self._asked)
+        known = self._names
+        began = {t: name for t, name in names.stored.items() if known.stored.get(t) != name}
+        # What a model has no longer is left in the names: the last rows of it stay readable.
+        self._names = TableNames(
+            {**known.stored, **names.stored},
+            {n: t for n, t in (*known._own.items(), *names._own.items()) if t not in began}
+            | {name: table for table, name in began.items()},
+        )
+        self._tell(layout)
+        return list(began)
+
+    def _tell(self, layout: Layout) -> None:
+        """Log which models the store does not learn (any more) as they are configured here."""
+        if self._learns:
+            return
+        changed = [str(each) for each in differences(layout, self._asked)]
+        if changed:
+            log.warning(
+                "settings_differ",
+                extra={
+                    "generation": layout.newest,
+                    "differences": changed,
+                    "remedy": "start this process again with the learner's configuration",
+                },
+            )

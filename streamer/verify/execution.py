@@ -1,0 +1,223 @@
+"""One partition's entries, executed again under the settings that each was learned with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from streamer.learner.batch import RewardFunction
+from streamer.learner.configured import learner_settings, reward_function
+from streamer.learner.settings import LearnerCounts, LearnerSettings
+from streamer.learner.step import PartitionLearner
+from streamer.model_set import build_models, recorded_config, store_layout
+from streamer.protocols import Layout, MessageBatch, Schedule
+from streamer.store.of_models import SAME_NAMES, TableNames
+from streamer_models.state.model import Model
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import ID_ENTITIES, Change, Keys, Rows
+
+
+class MessageStream(Protocol):
+    """One partition of a topic, from its first offset."""
+
+    def take(self, to_offset: int) -> MessageBatch:
+        """All messages below ``to_offset`` not taken yet (waits for them, bounded)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedWith:
+    """What the commits of one generation were learned with.
+
+    Attributes
+    ----------
+    names
+        Names of the models' tables in the store.
+    """
+
+    models: Sequence[Model]
+    settings: LearnerSettings
+    rewards: RewardFunction
+    names: TableNames = SAME_NAMES
+
+
+def learned_with(layout: Layout) -> list[LearnedWith]:
+    """Return what each generation of a store was learned with, as recorded.
+
+    Raises
+    ------
+    LayoutMismatch
+        Where another version of streamer recorded it.
+    """
+    entities = tuple({spec.entity for spec in layout.tables}.intersection(ID_ENTITIES))
+    found = []
+    for generation in range(len(layout.generations)):
+        config = recorded_config(layout, generation)
+        models = build_models(config)
+        found.append(
+            LearnedWith(
+                models,
+                learner_settings(config, generation=generation, entities=entities),
+                reward_function(config),
+                TableNames.of(layout, generation, store_layout(config, models)),
+            )
+        )
+    return found
+
+
+class Run:
+    """Re-execution of one partition.
+
+    Changes of all partitions pass through it by the names that their tables have in the store.
+    What others contributed is kept for each generation that is still to come.
+
+    Parameters
+    ----------
+    n_entries
+        How many will be executed.
+    generations
+        What each generation was learned with.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        n_entries: int,
+        generations: Sequence[LearnedWith],
+        stream: Callable[[str, int], MessageStream],
+    ) -> None:
+        self.n_messages = 0
+        self.applied: dict[int, int] = {}
+        self.finished = n_entries == 0
+        self.generation = 0
+        self._partition = partition
+        self._n_entries = n_entries
+        self._generations = generations
+        self._stream = stream
+        self._shared = {g: SharedState(each.models) for g, each in enumerate(generations)}
+        topics = dict.fromkeys(topic for each in generations for topic in each.settings.topics)
+        self._streams = {topic: stream(topic, partition) for topic in topics if n_entries}
+        self.state = self._new_state()
+        self._learner = self._new_learner({})
+
+    @property
+    def learned_with(self) -> LearnedWith:
+        """What the last entry was learned with."""
+        return self._generations[self.generation]
+
+    def execute(self, entry: Schedule, changes: dict[tuple[int, int], Change]) -> Change | str:
+        """Return the change of one entry, or what went wrong."""
+        for change in self._advance(entry.seen, changes):
+            self._apply(change)
+        if entry.generation != self.generation:
+            self._enter(entry.generation)
+        inputs = {}
+        for topic, (start, end) in entry.offsets.items():
+            batch = self._streams[topic].take(end) if end > start else None
+            if batch is not None and len(batch):
+                inputs[topic] = batch
+                self.n_messages += len(batch)
+        step = next(self._learner.learn(inputs, rate_factor=entry.rate_factor))
+        if step.offsets != entry.offsets:
+            return (
+                f"partition {self._partition}: entry {entry.version} took offsets"
+                f" {entry.offsets}, executed again it takes {step.offsets}"
+            )
+        names = self.learned_with.names
+        others = self._advance(entry.merged, changes)
+        if others:
+            seen = [names.own_change(other) for other in others]
+            for model in self.learned_with.models:
+                model.rescale(self.state.shared, seen)
+        change = names.change_in_store(self.state.collect())
+        for other in others:
+            self._apply(other)
+        self.finished = entry.version == self._n_entries
+        return change
+
+    def catch_up(
+        self, entry: Schedule, done: Mapping[int, int], changes: dict[tuple[int, int], Change]
+    ) -> None:
+        """Apply what the next entry has seen as far as it is there, so that it need not be kept."""
+        for change in self._advance({q: min(v, done[q]) for q, v in entry.seen.items()}, changes):
+            self._apply(change)
+
+    def _advance(
+        self, to: Mapping[int, int], changes: dict[tuple[int, int], Change]
+    ) -> list[Change]:
+        """Changes of other partitions that lie between what was applied and ``to``."""
+        ahead = []
+        for q, version in sorted(to.items()):
+            ahead += [changes[q, v] for v in range(self.applied.get(q, 0) + 1, version + 1)]
+            self.applied[q] = max(self.applied.get(q, 0), version)
+        return ahead
+
+    def _apply(self, change: Change) -> None:
+        for generation, shared in self._shared.items():
+            shared.apply(self._generations[generation].names.own_change(change))
+
+    # --- from one generation to the next ---------------------------------------------------------
+
+    def _enter(self, generation: int) -> None:
+        """Go on under other settings, as a learner does that loads what the store has."""
+        before, ids = self.state, self.state.ids
+        tables = self.learned_with.names.in_store(_rows(before))
+        next_offsets = self._learner.next_offsets
+        self.generation = generation
+        for passed in [g for g in self._shared if g < generation]:
+            del self._shared[passed]
+        self.state = self._new_state()
+        names: dict[str, tuple[Keys, list[bytes]]] = {}
+        for entity, each in ids.items():
+            slots = each.live_slots()
+            names[entity] = each.keys[slots], [each.name(slot) for slot in slots.tolist()]
+        self.state.load(names, self.learned_with.names.own(tables))
+        self.state.watermark_ms = before.watermark_ms
+        self._learner = self._new_learner(next_offsets, begins_anew=True)
+        for topic, start in self._learner.reread_from().items():
+            stream = self._stream(topic, self._partition)
+            stream.take(start)
+            batch = stream.take(self._learner.next_offsets[topic])
+            if len(batch):
+                self._learner.reread(batch)
+
+    def _new_state(self) -> PartitionState:
+        settings = self.learned_with.settings
+        return PartitionState(
+            self._partition,
+            self.learned_with.models,
+            self._shared[self.generation],
+            bounds=settings.bounds,
+            entities=settings.entities,
+        )
+
+    def _new_learner(
+        self, next_offsets: Mapping[str, int], *, begins_anew: bool = False
+    ) -> PartitionLearner:
+        return PartitionLearner(
+            self.state,
+            self.learned_with.models,
+            self.learned_with.settings,
+            self.learned_with.rewards,
+            next_offsets=next_offsets,
+            counts=LearnerCounts(),
+            dead_letter=lambda batch, rejected: None,  # they have had their letters
+            begins_anew=begins_anew,
+        )
+
+
+def _rows(state: PartitionState) -> dict[str, Rows]:
+    """Every row of a partition."""
+    found = {}
+    for name, table in (*state.own.items(), *state.contributions.items()):
+        ids = state.ids.get(table.spec.entity)
+        if ids is None:
+            slots = np.arange(len(table), dtype=np.int32)
+            found[name] = Rows(slots.astype(np.uint64), table.values.copy())
+        else:
+            slots = ids.live_slots()
+            found[name] = Rows(ids.keys[slots], table.values[slots])
+    return found

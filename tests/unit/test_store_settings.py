@@ -1,0 +1,147 @@
+"""Which settings a store keeps of a configuration, and which of them make a model another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from streamer.config import load_config
+from streamer.errors import LayoutMismatch
+from streamer.model_set import build_models, recorded_config, store_layout
+from streamer.protocols import Layout
+from streamer.store.agreement import differences
+
+TOML = """
+[windows]
+default_features = false
+[features.rate]
+numerator = "click"
+denominator = "impression"
+half_life = "5m"
+smoothing = 20
+ranks = false
+"""
+
+LAST = """
+[features.last]
+numerator = "click"
+measure = "recency"
+ranks = false
+"""
+
+
+def layout(path: Path, *changes: tuple[str, str]) -> Layout:
+    toml = TOML
+    for before, after in changes:
+        assert before in toml
+        toml = toml.replace(before, after)
+    path.write_text(toml, encoding="utf-8")
+    config = load_config(path, env={})
+    return store_layout(config, build_models(config))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('"5m"', '"6m"'),
+        ('"click"', '"like"'),
+        ('"impression"', '["impression", "skip"]'),
+        ('numerator = "click"', 'numerator = "click"\nmeasure = "value"'),
+        ("[features.rate]", LAST + "[features.rate]"),
+        ("[features.rate]", LAST.replace("click", "like") + "[features.rate]"),
+        ('numerator = "click"', 'numerator = "click"\nentity = "surface"'),
+    ],
+)
+def test_what_is_counted_makes_it_another_model(tmp_path: Path, change: tuple[str, str]) -> None:
+    path = tmp_path / "streamer.toml"
+    differing = differences(layout(path), layout(path, change))
+    assert {each.key.partition(".")[0] for each in differing} == {"DecayedFeatures"}
+
+
+@pytest.mark.parametrize(
+    ("change", "models"),
+    [
+        ("[mf]\nfactors = 8", {"ImplicitMF"}),
+        ("[mf]\nlearning_rate = 0.1", {"ImplicitMF"}),
+        ("[mf]\nhistory = 8", {"UserHistory"}),
+        ("[popularity]\nhalf_lives_s = [60.0, 86400.0]", {"Popularity", "Bandit"}),
+        ("[bandit]\nhalf_life_s = 3600.0", {"Bandit"}),
+        ("[bandit]\ntime_features = false", {"Bandit"}),
+        ('[bandit]\nform = "disjoint"', {"Bandit"}),
+        ("[bandit]\nimpressions = 9", {"UserImpressions"}),
+        ("[bandit]\nimpressions = 0", {"UserImpressions", "Bandit"}),
+        ('[learner]\nmodel = "explicit"', {"ImplicitMF", "BiasedMF"}),
+    ],
+)
+def test_a_setting_changes_the_models_that_it_is_of(
+    tmp_path: Path, change: str, models: set[str]
+) -> None:
+    path = tmp_path / "streamer.toml"
+    changed = layout(path, ("[windows]", f"{change}\n[windows]"))
+    differing = differences(layout(path), changed)
+    assert {each.key.partition(".")[0] for each in differing} == models
+
+
+def test_a_setting_of_an_id_table_is_one_that_no_store_goes_on_without(tmp_path: Path) -> None:
+    path = tmp_path / "streamer.toml"
+    changed = layout(path, ("[windows]", "[learner]\nfeature_rows_max = 77\n[windows]"))
+    before = layout(path)
+    assert changed.generations == before.generations
+    assert changed.fixed == before.fixed | {"learner.feature_rows_max": 77}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("smoothing = 20", "smoothing = 5"),
+        ("[windows]", "[mf]\n[learner]\nsync_interval_ms = 7\n[windows]"),
+        ("[windows]", '[bandit]\npolicy = "greedy"\n[windows]'),
+        ("[windows]", "[scorer]\nk_default = 3\n[join]\nahead_max_s = 3\n[windows]"),
+        ("[windows]", "[recall.mf]\ncandidates = 77\n[windows]"),
+        ("features.rate", "features.click_rate"),
+        ("[windows]", "[bandit]\ndrift_rate_boost = 3\n[windows]"),  # recorded with each commit
+    ],
+)
+def test_how_it_is_read_is_not(tmp_path: Path, change: tuple[str, str]) -> None:
+    path = tmp_path / "streamer.toml"
+    before, changed = layout(path), layout(path, change)
+    assert differences(before, changed) == []
+    assert before.fixed == changed.fixed
+
+
+@pytest.mark.parametrize(
+    "change", ["", '[bandit]\nform = "disjoint"', '[learner]\nmodel = "explicit"']
+)
+def test_models_are_made_again_of_what_is_recorded(tmp_path: Path, change: str) -> None:
+    recorded = layout(tmp_path / "streamer.toml", ("[windows]", f"{change}\n[windows]"))
+    config = recorded_config(recorded, 0)
+    assert store_layout(config, build_models(config)) == recorded
+
+
+def test_what_another_version_recorded_is_not_made_again(tmp_path: Path) -> None:
+    recorded = layout(tmp_path / "streamer.toml")
+    (generation,) = recorded.generations
+    for change, said in (
+        ({"config": {**generation.config, "mf.gone": 1}}, "unknown key 'mf.gone'"),
+        ({"config": {**generation.config, "mf.factors": 8}}, "model ImplicitMF can't be made"),
+    ):
+        other = replace(recorded, generations=(replace(generation, **change),))
+        with pytest.raises(LayoutMismatch, match=f"another version of streamer: .*{said}"):
+            recorded_config(other, 0)
+
+
+def test_without_fading_features_nothing_is_kept_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "streamer.toml"
+    names = {spec.name for spec in layout(path, ('half_life = "5m"', 'window = "5m"')).tables}
+    assert not [name for name in names if "decayed" in name or "feature" in name]
+    last = ("[features.rate]", LAST + "[features.rate]")
+    with_last = {
+        spec.name for spec in layout(path, last, ('half_life = "5m"', "window = '5m'")).tables
+    }
+    assert with_last - names == {"last_item", "feature_item_meta", "feature_item_sightings"}
+    kept = {spec.name for spec in layout(path).tables}
+    assert kept - names == {
+        "decayed_item", "decayed_global", "feature_item_meta", "feature_item_sightings",
+    }  # fmt: skip
