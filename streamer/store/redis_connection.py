@@ -1,24 +1,25 @@
-"""Talking to Redis or to a Redis cluster: finite waits, scripts, errors in our words."""
+"""Talking to Redis or to a Redis cluster: finite waits, transactions, errors in our words."""
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from itertools import groupby
+from typing import Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import MovedError, NoScriptError, RedisClusterException, RedisError
+from redis.exceptions import MovedError, RedisClusterException, RedisError
 from redis.retry import Retry
 
 from streamer.errors import StoreUnavailable
-from streamer.store.redis_commands import packed
 
 Argument: TypeAlias = bytes | str | int
+Command: TypeAlias = tuple[Argument, ...] | bytes
+"""Arguments, or a command as it goes over the wire."""
 
 CLUSTER_PREFIX = "redis+cluster:"
 CLUSTER_ATTEMPTS = 3
@@ -61,55 +62,47 @@ class RedisConnection:
                 pipeline.execute_command(*command)
             return list(pipeline.execute())
 
-    def run(self, script: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """The answer of a Lua script whose keys lie in one slot."""
-        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-        with self._errors():
-            client = self._connected()
-            try:
-                return client.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
-            except NoScriptError:  # a new server, or one restarted: now it knows the script
-                return client.execute_command("EVAL", script, len(keys), *keys, *arguments)
-
     def transact(
         self,
-        watched: str,
-        fields: Sequence[str],
-        commands: Callable[[list[bytes | None]], Sequence[bytes]],
+        watched: Sequence[str],
+        reads: Sequence[Command],
+        commands: Callable[[list[Any]], Sequence[Command]],
     ) -> bool:
-        """Run commands in one transaction, unless a hash has changed since its fields were read.
+        """Run commands in one transaction, unless a watched key has changed since the reads.
 
         Parameters
         ----------
         watched
-            The hash, in the slot of all keys of the commands.
+            Keys, all in the slot of the commands' keys.
+        reads
+            Commands answered first.
         commands
-            Given the values of ``fields``; returns commands as they go over the wire, or raises.
+            Given the answers to ``reads``; returns what to run, maybe nothing, or raises.
 
         Returns
         -------
         bool
-            False where the hash changed meanwhile: nothing was done.
+            False where a watched key changed meanwhile: nothing was done.
         """
         with self._errors():
             try:
-                return self._transact(watched, fields, commands)
+                return self._transact(watched, reads, commands)
             except (redis.ConnectionError, MovedError):  # a broken connection, or a slot elsewhere
-                self._connected().execute_command("HMGET", watched, *fields)  # finds the node again
-                return self._transact(watched, fields, commands)
+                self._connected().execute_command("EXISTS", watched[0])  # finds the node again
+                return self._transact(watched, reads, commands)
 
     def _transact(
         self,
-        watched: str,
-        fields: Sequence[str],
-        commands: Callable[[list[bytes | None]], Sequence[bytes]],
+        watched: Sequence[str],
+        reads: Sequence[Command],
+        commands: Callable[[list[Any]], Sequence[Command]],
     ) -> bool:
         client = self._connected()
         if self.cluster:
-            client = client.get_redis_connection(client.get_node_from_key(watched))
+            client = client.get_redis_connection(client.get_node_from_key(watched[0]))
         connection = client.connection_pool.get_connection()
         try:
-            return _transaction(connection, watched, fields, commands)
+            return _transaction(connection, watched, reads, commands)
         except BaseException:
             connection.disconnect()  # with answers unread, it is of no use to anything else
             raise
@@ -158,19 +151,31 @@ class RedisConnection:
 
 def _transaction(
     connection: Any,
-    watched: str,
-    fields: Sequence[str],
-    commands: Callable[[list[bytes | None]], Sequence[bytes]],
+    watched: Sequence[str],
+    reads: Sequence[Command],
+    commands: Callable[[list[Any]], Sequence[Command]],
 ) -> bool:
-    connection.send_command("WATCH", watched)
-    connection.read_response()
-    connection.send_command("HMGET", watched, *fields)
-    packed_commands = commands(connection.read_response())
-    connection.send_packed_command([packed(b"MULTI"), *packed_commands, packed(b"EXEC")])
-    for _ in range(1 + len(packed_commands)):
+    connection.send_packed_command(_wire(connection, [("WATCH", *watched), *reads]))
+    _, *found = [connection.read_response() for _ in range(1 + len(reads))]
+    chosen = commands(found)
+    if not chosen:
+        connection.send_command("UNWATCH")
+        connection.read_response()
+        return True
+    connection.send_packed_command(_wire(connection, [("MULTI",), *chosen, ("EXEC",)]))
+    for _ in range(1 + len(chosen)):
         connection.read_response()  # raises what the server refuses to queue
     answers = connection.read_response()
     for answer in answers or ():
         if isinstance(answer, Exception):
             raise answer
     return answers is not None
+
+
+def _wire(connection: Any, commands: Sequence[Command]) -> list[bytes]:
+    """Return the bytes to send: small commands joined, large arguments not copied."""
+    wire: list[bytes] = []
+    for kind, run in groupby(commands, key=type):
+        some = list(run)
+        wire += cast("list[bytes]", some) if kind is bytes else connection.pack_commands(some)
+    return wire

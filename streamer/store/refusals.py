@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Final
 
-from streamer.errors import Fenced, LayoutMismatch, LogTrimmed
+from streamer.errors import Fenced, LayoutMismatch, LogTrimmed, StoreError
 from streamer.protocols import Checkpoint, Entry, Layout
 from streamer.store.layout import Progress
 from streamer_models.state.table import TableSpec
@@ -63,6 +63,14 @@ def fenced_by_offset(entry: Entry, topic: str, stored: int) -> Fenced:
     return Fenced(
         f"partition {entry.partition} has taken {topic!r} up to offset {stored}, entry"
         f" {entry.version} starts at {entry.schedule.offsets[topic][0]}: {_RELOAD}"
+    )
+
+
+def ahead_of_version(entry: Entry, *, address: str) -> StoreError:
+    return StoreError(
+        f"partition {entry.partition} of {address} is at version {entry.version - 1}, but its log"
+        " holds later entries; the store is damaged: restore it, or delete it and learn again from"
+        " the topics"
     )
 
 

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from streamer.errors import StoreUnavailable
+from streamer.errors import StoreError, StoreUnavailable
 from streamer.protocols import ParameterStore
 from streamer.store import open_store
 from streamer.store.layout import encode_entry
+from streamer.store.redis_connection import Command, RedisConnection
 from tests.contract.store_world import LAYOUT, World, state_of
 from tests.redis_server import RedisServer
 
@@ -120,7 +121,7 @@ def test_a_durable_server_that_is_killed_forgets_nothing(
         with pytest.raises(StoreUnavailable, match=r"did not answer within 2\.0 s"):
             store.load(0)
         redis_server.start()
-        # The restarted server has forgotten the scripts, and the pool's connections are dead.
+        # The pool's connections to the server that was killed are dead.
         store.commit(world.next_entry(), owner="a")
         store.checkpoint(world.checkpoint(), owner="a")
         image = store.load(0)
@@ -151,3 +152,40 @@ def test_a_full_server_refuses_a_commit_as_a_whole(
     assert [schedule.version for schedule in store.schedule(0)] == [1]
     store.commit(entry, owner="a")
     assert state_of(store.load(0)) == world.state
+
+
+def test_nothing_is_written_where_another_came_between_check_and_write(
+    redis_server: RedisServer,
+) -> None:
+    with redis.Redis.from_url(redis_server.url) as other:
+        other.hset("meta", "owner", "a")
+        connection = RedisConnection(redis_server.url, timeout_s=2.0)
+
+        def commands(found: list[object]) -> list[Command]:
+            if found == [[b"a"]]:
+                other.hset("meta", "owner", "b")
+            return [("XADD", "log", "1-0", "e", b"entry"), b"*1\r\n$4\r\nPING\r\n"]
+
+        reads: list[Command] = [("HMGET", "meta", "owner")]
+        assert not connection.transact(["meta"], reads, commands)
+        assert other.xlen("log") == 0
+        assert connection.transact(["meta"], reads, commands)
+        assert other.xlen("log") == 1
+        assert connection.transact(["meta"], reads, lambda found: [])
+        connection.close()
+
+
+@pytest.mark.parametrize("name", ["log", "schedule"])
+def test_a_log_ahead_of_its_version_takes_no_entry(
+    store: ParameterStore, redis_server: RedisServer, name: str
+) -> None:
+    """Redis would refuse the entry and write the new offsets, whose events would be lost."""
+    world = World()
+    first, second = world.next_entry(), world.next_entry()
+    store.commit(first, owner="a")
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.xadd(f"streamer:{{0}}:{name}", {"x": b"y"}, id="3-0")
+        with pytest.raises(StoreError, match="version 1, but its log holds later entries"):
+            store.commit(second, owner="a")
+        assert store.versions() == {0: 1}
+        client.xdel(f"streamer:{{0}}:{name}", "3-0")
