@@ -193,7 +193,7 @@ def compile_kernels(models: Sequence[Model], config: Config) -> None:
     """Learn a few made-up events into nowhere, so that no real one waits for a compiler."""
     other = SharedState(models)
     for change in made_up_changes(models, config):
-        other.apply(change)
+        other.apply(0, change)
 
 
 def made_up_changes(models: Sequence[Model], config: Config) -> list[Change]:

@@ -363,7 +363,7 @@ class Learner:
 
     def _apply(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            self._shared.apply(entry.change)
+            self._shared.apply(entry.partition, entry.change)
             self._versions[entry.partition] = entry.version
 
     # --- checkpoints -----------------------------------------------------------------------------
@@ -421,12 +421,10 @@ def load_image(state: PartitionState, image: PartitionImage) -> None:
 
 def add_image(shared: SharedState, image: PartitionImage) -> None:
     """Add what a partition owned elsewhere has contributed."""
-    for entity in shared.ids:
-        if entity in image.checkpoint.names:
-            shared.acquire(entity, image.checkpoint.names[entity][0])
-    shared.add(image.checkpoint.tables)
+    checkpoint = image.checkpoint
+    shared.load(checkpoint.partition, checkpoint.names, checkpoint.tables)
     for entry in image.entries:
-        shared.apply(entry.change)
+        shared.apply(checkpoint.partition, entry.change)
 
 
 def _between(batch: MessageBatch | None, offsets: tuple[int, int]) -> NDArray[np.int64]:

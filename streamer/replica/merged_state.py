@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from streamer.replica.id_rows import IdRows, IdView, IndexRows
+from streamer.replica.list_rows import ListTable
 from streamer.replica.merged_table import MergedTable, TableView
 from streamer.replica.tables import Tables
 from streamer_models.state.id_table import IdTable
 from streamer_models.state.model import Model
-from streamer_models.state.readable import Readable
+from streamer_models.state.readable import Readable, ReadLists
 from streamer_models.state.table import (
     ID_ENTITIES,
     ITEM,
@@ -26,6 +27,7 @@ from streamer_models.state.table import (
 _NO_KEYS = np.zeros(0, dtype=np.uint64)
 
 Views = dict[str, tuple[Readable, TableView]]
+_AnyTable = MergedTable | ListTable
 
 
 class MergedState:
@@ -47,7 +49,7 @@ class MergedState:
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
-        tables = [MergedTable(IdTable.readable(USER), None)]
+        tables: list[_AnyTable] = [MergedTable(IdTable.readable(USER), None)]
         for model in models:
             specs = model.tables()
             for reading in model.readable():
@@ -55,7 +57,7 @@ class MergedState:
                     raise ValueError(
                         f"{type(model).__name__} declares {reading}, which is none of its tables"
                     )
-                tables.append(MergedTable(reading, model))
+                tables.append(_table(reading, model))
         check_specs([table.spec for table in tables])
         self._entities = {entity: _Ids(entity) for entity in (USER, ITEM)}
         self._indices: list[_Indices] = []
@@ -63,7 +65,7 @@ class MergedState:
         for table in tables:
             self._of[table.spec.name] = self._rows_of(table)
 
-    def _rows_of(self, table: MergedTable) -> _Ids | _Indices:
+    def _rows_of(self, table: _AnyTable) -> _Ids | _Indices:
         entity = table.spec.entity
         if entity not in ID_ENTITIES:
             self._indices.append(_Indices(table))
@@ -111,11 +113,15 @@ class MergedState:
         return Tables(ids, views)
 
 
+def _table(reading: Readable, model: Model) -> _AnyTable:
+    return ListTable(reading) if isinstance(reading, ReadLists) else MergedTable(reading, model)
+
+
 class _Ids:
     """The tables of one entity, by the rows of its ids."""
 
     def __init__(self, entity: str) -> None:
-        self.tables: dict[str, MergedTable] = {}
+        self.tables: dict[str, _AnyTable] = {}
         self._ids = IdRows(keep_names=entity == ITEM)
 
     def admit(self, ids: IdChange) -> None:
@@ -160,7 +166,7 @@ class _Ids:
 class _Indices:
     """A table keyed by a plain index: its rows stay."""
 
-    def __init__(self, table: MergedTable) -> None:
+    def __init__(self, table: _AnyTable) -> None:
         self.table = table
         self._rows = IndexRows()
 

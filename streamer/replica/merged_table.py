@@ -7,13 +7,14 @@ import numpy as np
 from streamer.replica.columns import ColumnStore, ColumnView
 from streamer.replica.factor_blocks import FactorStore, FactorView
 from streamer.replica.id_rows import IdView
+from streamer.replica.list_rows import ListView
 from streamer.replica.row_store import RowStore, RowView, chunk_bits
+from streamer_models.state.keyed_rows import KeyedRows
 from streamer_models.state.model import Model
-from streamer_models.state.readable import Readable, ReadFactors, ReadRows
-from streamer_models.state.shared_ids import SharedIds
+from streamer_models.state.readable import MergedReading, ReadFactors, ReadRows
 from streamer_models.state.table import ID_ENTITIES, Array, Keys, Merge, Slots, TableSpec
 
-TableView = RowView | ColumnView | FactorView
+TableView = RowView | ColumnView | FactorView | ListView
 
 
 class MergedTable:
@@ -28,7 +29,7 @@ class MergedTable:
         What new rows start from; None: zeros.
     """
 
-    def __init__(self, reading: Readable, model: Model | None) -> None:
+    def __init__(self, reading: MergedReading, model: Model | None) -> None:
         self.reading = reading
         self.spec = reading.spec
         self._model = model
@@ -83,7 +84,7 @@ class MergedTable:
         return self._rows.publish(ids, watermark_ms)
 
 
-def _store(reading: Readable) -> RowStore | ColumnStore | FactorStore:
+def _store(reading: MergedReading) -> RowStore | ColumnStore | FactorStore:
     if isinstance(reading, ReadRows):
         bits = chunk_bits(reading.spec, many_at_once=reading.many_at_once)
         return RowStore(reading.spec, chunk_bits=bits)
@@ -103,14 +104,13 @@ class _Said:
 
     def __init__(self, spec: TableSpec) -> None:
         self._spec = spec
-        self._of: dict[int, _PartitionRows] = {}
+        self._of: dict[int, KeyedRows] = {}
         self._needed = spec.entity in ID_ENTITIES
 
     def put(self, partition: int, keys: Keys, values: Array) -> None:
         """Take what a partition says now; it only rises while the partition has the id."""
         if self._needed:
-            of = self._of.setdefault(partition, _PartitionRows(self._spec))
-            of.put(keys, values)
+            self._of.setdefault(partition, KeyedRows(self._spec)).put(keys, values)
 
     def drop(self, partition: int, keys: Keys) -> None:
         if partition in self._of:
@@ -119,34 +119,8 @@ class _Said:
     def greatest(self, keys: Keys) -> Array:
         """``(n, width)`` over all partitions, zeros of ids that none has."""
         greatest: Array = np.zeros((len(keys), self._spec.width), dtype=self._spec.dtype)
+        found = np.empty_like(greatest)
         for of in self._of.values():
-            np.maximum(greatest, of.take(keys), out=greatest)
+            of.take(keys, found)
+            np.maximum(greatest, found, out=greatest)
         return greatest
-
-
-class _PartitionRows:
-    """Rows of one partition by key."""
-
-    def __init__(self, spec: TableSpec) -> None:
-        self._ids = SharedIds()
-        self._values: Array = np.zeros((0, spec.width), dtype=spec.dtype)
-
-    def put(self, keys: Keys, values: Array) -> None:
-        at = self._ids.map.find(keys)
-        if (new := at < 0).any():
-            at[new], _ = self._ids.acquire(keys[new])
-            n_more = len(self._ids.keys) - len(self._values)
-            if n_more:
-                more = np.zeros((n_more, self._values.shape[1]), dtype=self._values.dtype)
-                self._values = np.concatenate([self._values, more])
-        self._values[at] = values
-
-    def drop(self, keys: Keys) -> None:
-        self._ids.release(keys[self._ids.map.find(keys) >= 0])
-
-    def take(self, keys: Keys) -> Array:
-        """``(n, width)``, zeros of ids that it does not have."""
-        found: Array = np.zeros((len(keys), self._values.shape[1]), dtype=self._values.dtype)
-        at = self._ids.map.find(keys)
-        found[at >= 0] = self._values[at[at >= 0]]
-        return found

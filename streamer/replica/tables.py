@@ -9,6 +9,7 @@ from typing import overload
 from streamer.replica.columns import ColumnView, DecayedColumnView
 from streamer.replica.factor_blocks import FactorView
 from streamer.replica.id_rows import IdView
+from streamer.replica.list_rows import ListView
 from streamer.replica.merged_table import TableView
 from streamer.replica.row_store import RowView
 from streamer_models.state.readable import (
@@ -16,6 +17,7 @@ from streamer_models.state.readable import (
     ReadColumns,
     ReadDecayed,
     ReadFactors,
+    ReadLists,
     ReadRows,
 )
 from streamer_models.state.table import ID_ENTITIES
@@ -43,6 +45,9 @@ class Tables:
 
     @overload
     def read(self, reading: ReadFactors) -> FactorView: ...
+
+    @overload
+    def read(self, reading: ReadLists) -> ListView: ...
 
     def read(self, reading: Readable) -> TableView:
         """The merged rows of a table, as it is declared to be read.

@@ -10,7 +10,8 @@ import numpy as np
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.shared import SharedState
-from streamer_models.state.table import Array, Rows, TableSpec, fold
+from streamer_models.state.shared_ids import SharedIds
+from streamer_models.state.table import Array, Keys, Rows, Slots, TableSpec, fold
 
 Snapshot = dict[str, dict[int, bytes]]
 """Rows by table and key; a row of zeros is one that was never written, and left out."""
@@ -26,17 +27,32 @@ def snapshot(state: PartitionState) -> Snapshot:
 
 
 def shared_snapshot(shared: SharedState) -> Snapshot:
-    """Every merged row of a learner."""
+    """Every merged row of a learner, and every partition's lists as it knows them."""
     rows: Snapshot = {}
     for name, table in shared.tables.items():
         if table.spec.entity in shared.ids:
             ids = shared.ids[table.spec.entity]
-            live = np.flatnonzero(ids.map.find(ids.keys) == np.arange(len(ids.keys)))
+            live = _live_rows(ids)
             live = live[live < len(table)]
             rows[f"merged {name}"] = _nonzero(ids.keys[live], table.values[live])
         else:
             rows[f"merged {name}"] = _nonzero(np.arange(len(table)), table.values)
+    return rows | _lists(shared)
+
+
+def _lists(shared: SharedState) -> Snapshot:
+    """Every neighbour list of every partition, those of one id one after the other."""
+    rows: Snapshot = {}
+    for spec in shared.list_specs:
+        ids = shared.ids[spec.entity]
+        keys = ids.keys[_live_rows(ids)]
+        lists = shared.lists(spec, keys).swapaxes(0, 1).reshape(len(keys), -1)
+        rows[f"lists {spec.name}"] = _nonzero(keys, lists)
     return rows
+
+
+def _live_rows(ids: SharedIds) -> Slots:
+    return np.flatnonzero(ids.map.find(ids.keys) == np.arange(len(ids.keys))).astype(np.int32)
 
 
 def merged_by_hand(models: Sequence[Model], states: Sequence[PartitionState]) -> Snapshot:
@@ -111,6 +127,12 @@ class Stored:
 
     def load(self, state: PartitionState) -> PartitionState:
         """Fill an empty state, rows in another order than they were written in."""
+        state.load(*self.contents())
+        state.watermark_ms = self.watermark_ms
+        return state
+
+    def contents(self) -> tuple[dict[str, tuple[Keys, tuple[bytes, ...]]], dict[str, Rows]]:
+        """Names by entity and rows by table, as a store gives them."""
         names = {
             entity: (np.array(list(known), dtype=np.uint64), tuple(known.values()))
             for entity, known in self.names.items()
@@ -122,6 +144,4 @@ class Stored:
             for name, rows in self.rows.items()
             if rows
         }
-        state.load(names, tables)
-        state.watermark_ms = self.watermark_ms
-        return state
+        return names, tables

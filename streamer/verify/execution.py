@@ -110,8 +110,7 @@ class Run:
 
     def execute(self, entry: Schedule, changes: dict[tuple[int, int], Change]) -> Change | str:
         """Return the change of one entry, or what went wrong."""
-        for change in self._advance(entry.seen, changes):
-            self._apply(change)
+        self._apply(self._advance(entry.seen, changes))
         if entry.generation != self.generation:
             self._enter(entry.generation)
         inputs = {}
@@ -129,12 +128,11 @@ class Run:
         names = self.learned_with.names
         others = self._advance(entry.merged, changes)
         if others:
-            seen = [names.own_change(other) for other in others]
+            seen = [names.own_change(other) for _, other in others]
             for model in self.learned_with.models:
                 model.rescale(self.state.shared, seen)
         change = names.change_in_store(self.state.collect())
-        for other in others:
-            self._apply(other)
+        self._apply(others)
         self.finished = entry.version == self._n_entries
         return change
 
@@ -142,22 +140,23 @@ class Run:
         self, entry: Schedule, done: Mapping[int, int], changes: dict[tuple[int, int], Change]
     ) -> None:
         """Apply what the next entry has seen as far as it is there, so that it need not be kept."""
-        for change in self._advance({q: min(v, done[q]) for q, v in entry.seen.items()}, changes):
-            self._apply(change)
+        seen = {q: min(v, done[q]) for q, v in entry.seen.items()}
+        self._apply(self._advance(seen, changes))
 
     def _advance(
         self, to: Mapping[int, int], changes: dict[tuple[int, int], Change]
-    ) -> list[Change]:
-        """Changes of other partitions that lie between what was applied and ``to``."""
+    ) -> list[tuple[int, Change]]:
+        """Other partitions and their changes that lie between what was applied and ``to``."""
         ahead = []
         for q, version in sorted(to.items()):
-            ahead += [changes[q, v] for v in range(self.applied.get(q, 0) + 1, version + 1)]
+            ahead += [(q, changes[q, v]) for v in range(self.applied.get(q, 0) + 1, version + 1)]
             self.applied[q] = max(self.applied.get(q, 0), version)
         return ahead
 
-    def _apply(self, change: Change) -> None:
-        for generation, shared in self._shared.items():
-            shared.apply(self._generations[generation].names.own_change(change))
+    def _apply(self, others: Sequence[tuple[int, Change]]) -> None:
+        for q, change in others:
+            for generation, shared in self._shared.items():
+                shared.apply(q, self._generations[generation].names.own_change(change))
 
     # --- from one generation to the next ---------------------------------------------------------
 

@@ -23,7 +23,7 @@ TABLES = (
     TableSpec("user_history", "user", Merge.RECENT, "u8", 1 + 6),
     TableSpec("item_factors", "item", Merge.SUM, "i4", 5),
     TableSpec("item_popularity", "item", Merge.DECAYED, "i8", 4),
-    TableSpec("item_neighbours", "item", Merge.TOP, "i8", 6),
+    TableSpec("item_neighbours", "item", Merge.NEIGHBOURS, "u8", 6),
     TableSpec("recent_items", "slot", Merge.RECENT, "u8", 1 + 8),
 )
 LAYOUT = Layout(STORE_SCHEMA_VERSION, 4, TABLES, {"learner.seed": 1})
@@ -170,7 +170,8 @@ class World:
 
     def _next_rows(self, spec: TableSpec, live: list[int]) -> Rows:
         n = min(len(live), int(self._rng.integers(0, 8)))
-        keys = self._rng.choice(np.array(live, np.uint64), size=n, replace=False)
+        cells = spec.merge is Merge.NEIGHBOURS  # several a row
+        keys = self._rng.choice(np.array(live, np.uint64), size=n, replace=cells)
         shape = (n, spec.change_width)
         values: Array = self._rng.integers(0, 100, shape).astype(spec.dtype)
         if spec.dtype == "f4":

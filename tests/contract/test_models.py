@@ -83,7 +83,24 @@ def _decayed() -> DecayedFeatures:
     )
 
 
+class Fans(Model):
+    """Lists of who gave feedback on an item: the least that a model of neighbour lists writes."""
+
+    def settings(self) -> Mapping[str, Any]:
+        return {}
+
+    def tables(self) -> Sequence[TableSpec]:
+        return (TableSpec("item_fans", "item", Merge.NEIGHBOURS, "u8", 2 * 3),)
+
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
+        batch = inputs.feedback
+        weights = (batch.offsets % 4).astype(np.uint64)  # of 0, too
+        cells = np.column_stack([state.users.keys[batch.user_slots], weights])
+        state.own["item_fans"].merge(batch.item_slots, cells)
+
+
 MODELS: dict[str, NewModels] = {
+    "fans": Fans,
     "history": lambda: UserHistory(length=5),
     "popularity": lambda: Popularity(half_lives_s=(60, 3_600, 86_400)),
     "bpr": lambda: _mf("bpr"),

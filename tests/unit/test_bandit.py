@@ -136,7 +136,7 @@ def test_three_learners_know_together_what_one_would(half_life_s: float) -> None
             change = learn(model, part(outcomes, mine), state)
             for other in states:
                 if other is not state:
-                    other.shared.apply(change)
+                    other.shared.apply(p, change)
     for state in states:
         assert shared_snapshot(state.shared) == shared_snapshot(alone.shared)
 
@@ -160,7 +160,7 @@ def test_at_the_bound_the_arm_shown_longest_ago_goes_and_takes_its_outcomes_alon
         assert model.make_room(Inputs(shown=shown), state) is None
         model.learn(Inputs(shown=shown, examples=outcomes), state, state.shared)
         assert state.ids[ARM].n_refused == 0
-        follower.apply(state.collect())
+        follower.apply(state.partition, state.collect())
     assert len(state.ids[ARM]) <= 4
     kept = state.contributions[OUTCOMES].values[state.ids[ARM].live_slots(), N_OUTCOMES].sum()
     assert shared_snapshot(follower) == shared_snapshot(state.shared)

@@ -188,7 +188,7 @@ def test_three_partitions_merge_exactly_in_any_order() -> None:
         merged = SharedState([model])
         for p in order:
             for change in changes[p]:
-                merged.apply(change)
+                merged.apply(p, change)
         for name, table in whole.shared.tables.items():
             rows = (
                 np.arange(whole.shared.ids[table.spec.entity].n_rows)
@@ -382,6 +382,6 @@ def test_movielens_with_late_and_repeated_events_equals_a_computation_over_the_w
             decoded = decode_batch(batch, types=TYPES, dedup=dedup, rewards=default_rewards)
             n_counted += len(decoded.events)
             for change in count(model, decoded.events, state):
-                merged.apply(change)
+                merged.apply(p, change)
         assert n_counted == len({event.event_id for event in own}) < len(own)
     assert_equal(features, model, merged, in_columns(events), events[-1].ts)

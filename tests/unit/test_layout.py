@@ -163,7 +163,7 @@ def sample(n_rows: int = 2) -> Entry:
 
 
 def test_a_layout_comes_back() -> None:
-    tables = (SPEC, replace(SPEC, name="ü", merge=Merge.TOP))
+    tables = (SPEC, replace(SPEC, name="ü", merge=Merge.NEIGHBOURS))
     model = ModelSettings({"seed": 2**63 - 1, "rates": [0.1, None]}, tables, since=2)
     generation = Generation({"events.click.weight": 1.5}, {"mf": model}, {"mf.factors": 8})
     layout = Layout(STORE_SCHEMA_VERSION, 4, tables, {"learner.seed": 3}, (generation,))

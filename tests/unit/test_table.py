@@ -138,20 +138,16 @@ def test_rings_keep_the_newest_first() -> None:
     np.testing.assert_array_equal(again, table.values)
 
 
-def test_top_keeps_the_largest_sums() -> None:
-    values = np.zeros((1, 4), dtype=np.int64)
-    spec = _spec(Merge.TOP, width=4)
-    fold(spec, values, _slots(0), np.array([[7, 5, 8, 3]]))
-    fold(spec, values, _slots(0), np.array([[8, 4, 9, 6]]))
-    assert values.tolist() == [[8, 7, 9, 6]]
-
-
 def test_a_layout_that_cannot_be_is_refused() -> None:
     check_specs([_spec(Merge.SUM)])
     with pytest.raises(ValueError, match="'table' is used twice"):
         check_specs([_spec(Merge.SUM), _spec(Merge.REPLACE)])
     with pytest.raises(ValueError, match="width 3 must be even"):
         check_specs([_spec(Merge.DECAYED, width=3)])
+    with pytest.raises(ValueError, match="width 3 must be even"):
+        check_specs([_spec(Merge.NEIGHBOURS, "u8", width=3)])
+    with pytest.raises(ValueError, match=r"neighbour lists are u8 rows of ids .*, not i8 rows"):
+        check_specs([_spec(Merge.NEIGHBOURS)])
 
 
 def test_no_rows_have_the_right_shape() -> None:
@@ -159,3 +155,4 @@ def test_no_rows_have_the_right_shape() -> None:
     assert empty_rows(ring).values.shape == (0, 1)
     assert empty_rows(ring, change=False).values.shape == (0, 9)
     assert empty_rows(ring).values.dtype == np.uint64
+    assert empty_rows(_spec(Merge.NEIGHBOURS, "u8", 20)).values.shape == (0, 2)

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.table import Keys, Slots
+from streamer_models.state.table import Array, Keys, Slots
 
 _EMPTY = -1
 _SIZE_MIN = 64
@@ -40,6 +40,11 @@ class KeyMap:
 
     def find_one(self, key: int) -> int:
         return int(find_slot(self.buckets, self.slots, np.uint64(key)))
+
+    def take(self, keys: Keys, values: Array, found: Array) -> None:
+        """Write the rows of ``values`` at the slots of ``(n,)`` keys into ``found``, zeros where a
+        key is absent."""
+        _take(self.buckets, self.slots, keys, values, found)
 
     def insert(self, keys: Keys, slots: Slots) -> None:
         """Add keys (or give present ones another slot)."""
@@ -79,6 +84,18 @@ def _find(buckets: NDArray[np.uint64], slots: Slots, keys: Keys) -> Slots:
     for i in range(len(keys)):
         found[i] = find_slot(buckets, slots, keys[i])
     return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _take(
+    buckets: NDArray[np.uint64], slots: Slots, keys: Keys, values: Array, found: Array
+) -> None:
+    for i in range(len(keys)):
+        slot = find_slot(buckets, slots, keys[i])
+        if slot >= 0:
+            found[i] = values[slot]
+        else:
+            found[i] = 0
 
 
 @numba.njit(cache=True, nogil=True)

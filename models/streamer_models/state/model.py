@@ -73,7 +73,7 @@ class Model(ABC):
     @abstractmethod
     def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
         """Learn a step. Rows of REPLACE, SUM, DECAYED and MAX tables are ``touch``-ed before
-        they are written; RECENT and TOP tables are given changes by ``merge``.
+        they are written; RECENT and NEIGHBOURS tables are given changes by ``merge``.
 
         Of a shared table, one of two is written: ``shared.tables[name]`` at ``item_rows`` where a
         step must see all partitions and its own last step (factors), or

@@ -121,6 +121,8 @@ class PartitionState:
         for spec in specs:
             table = Table(spec, rows_max=self._rows_max(spec))
             (self.contributions if spec.shared else self.own)[spec.name] = table
+            if spec.merge is Merge.NEIGHBOURS:
+                shared.own_lists(partition, table, self.ids[spec.entity].map)
         self.watermark_ms = 0
         self._shared_rows = {
             entity: np.zeros(0, dtype=np.int32) for entity in self.ids if entity in shared.ids
@@ -190,8 +192,6 @@ class PartitionState:
         ids.evict(slots)
 
     def _withdraw(self, table: Table, keys: Keys, slots: Slots) -> None:
-        if table.spec.merge is Merge.TOP:
-            return  # lists are approximate: what was contributed fades as others take its place
         values = table.values[slots]
         if table.spec.merge is Merge.DECAYED:
             values[:, 1::2] *= -1

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from streamer_models.state.table import USER, Merge, TableSpec
 
+_OWN = (Merge.REPLACE, Merge.RECENT, Merge.NEIGHBOURS)
+"""What a partition owns, and several partitions' rows cannot be merged."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReadRows:
@@ -26,11 +29,11 @@ class ReadRows:
     many_at_once: bool = False
 
     def __post_init__(self) -> None:
-        if self.spec.merge in (Merge.REPLACE, Merge.RECENT) and self.spec.entity != USER:
+        if self.spec.merge in _OWN and self.spec.entity != USER:
             raise ValueError(
                 f"table {self.spec.name}: rows of entity {self.spec.entity!r} may be in several"
-                f" partitions, and {self.spec.merge} does not say how to merge them; use max, sum,"
-                " decayed or top"
+                f" partitions, and {self.spec.merge} does not say how to merge them; use max, sum"
+                " or decayed, and read neighbours by ReadLists"
             )
 
 
@@ -91,7 +94,19 @@ class ReadFactors:
             raise ValueError(f"table {self.spec.name}: factors are i4, not {self.spec.dtype}")
 
 
-Readable = ReadRows | ReadColumns | ReadDecayed | ReadFactors
+@dataclass(frozen=True, slots=True)
+class ReadLists:
+    """Neighbour lists of ids, each partition's own: scores are added up, not lists."""
+
+    spec: TableSpec
+
+    def __post_init__(self) -> None:
+        _need(self.spec, Merge.NEIGHBOURS)
+
+
+MergedReading = ReadRows | ReadColumns | ReadDecayed | ReadFactors
+"""Those of tables whose rows become one, whichever partitions wrote them."""
+Readable = MergedReading | ReadLists
 
 
 def _need(spec: TableSpec, merge: Merge) -> None:

@@ -1,4 +1,5 @@
-"""What all partitions know of items and arms together: initial value + sum of contributions."""
+"""What a learner knows of all partitions: merged rows of items and arms (initial value + sum of
+contributions), and each partition's neighbour lists."""
 
 from __future__ import annotations
 
@@ -7,14 +8,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from streamer_models.state.key_map import KeyMap
+from streamer_models.state.partition_lists import PartitionLists
 from streamer_models.state.protocols import TableOwner
 from streamer_models.state.shared_ids import SharedIds
 from streamer_models.state.table import (
     ID_ENTITIES,
     ITEM,
     SHARED_ENTITIES,
+    Array,
     Change,
     Keys,
+    Merge,
     Rows,
     Slots,
     Table,
@@ -26,10 +30,12 @@ _NO_LIMIT = 1 << 31
 
 
 class SharedState:
-    """Merged rows of the shared tables, by row, for one learner.
+    """Merged rows of the shared tables, by row, and neighbour lists, for one learner.
 
     A row lives while at least one partition has the id admitted. Row numbers are local to the
     process. Integer contributions may be added in any order: the values are the same to the bit.
+    Lists are kept by partition, so the order of commits of different partitions does not matter
+    either.
 
     Parameters
     ----------
@@ -40,8 +46,14 @@ class SharedState:
     def __init__(self, models: Sequence[TableOwner]) -> None:
         self._model_of = {spec: model for model in models for spec in model.tables() if spec.shared}
         self.tables = {spec.name: Table(spec, rows_max=_NO_LIMIT) for spec in self._model_of}
+        self._lists = {
+            spec.name: PartitionLists(spec)
+            for model in models
+            for spec in model.tables()
+            if spec.merge is Merge.NEIGHBOURS
+        }
         # Users are in one partition each: their ids are shared only where a model asks for it.
-        asked = {spec.entity for spec in self._model_of}
+        asked = {spec.entity for spec in (*self._model_of, *self.list_specs)}
         self.ids = {
             entity: SharedIds()
             for entity in ID_ENTITIES
@@ -99,11 +111,49 @@ class SharedState:
                 at = self.rows(table.spec, rows.keys)  # may let the table grow: before its values
                 fold(table.spec, table.values, at, rows.values)
 
-    def apply(self, change: Change) -> None:
-        """Apply what another partition committed."""
+    # --- neighbour lists ------------------------------------------------------------------------
+
+    @property
+    def list_specs(self) -> list[TableSpec]:
+        """Tables that :meth:`lists` reads."""
+        return [lists.spec for lists in self._lists.values()]
+
+    def own_lists(self, partition: int, table: Table, slots: KeyMap) -> None:
+        """Read the lists of a partition that this learner owns from its table."""
+        self._lists[table.spec.name].own(partition, table, slots)
+
+    def lists(self, spec: TableSpec, keys: Keys) -> Array:
+        """Return ``(n_partitions, n, width)`` neighbour lists of ids, of every partition known by
+        rising number; zeros where it has none. Those of owned partitions are as they are now."""
+        return self._lists[spec.name].read(keys)
+
+    # --- what other learners own -----------------------------------------------------------------
+
+    def load(
+        self,
+        partition: int,
+        names: Mapping[str, tuple[Keys, Sequence[bytes]]],
+        tables: Mapping[str, Rows],
+    ) -> None:
+        """Take the checkpoint of a partition that another learner owns."""
+        for entity in self.ids:
+            if entity in names:
+                self.acquire(entity, names[entity][0])
+        self.add(tables)
+        for name, lists in self._lists.items():
+            if name in tables:
+                lists.load(partition, tables[name])
+
+    def apply(self, partition: int, change: Change) -> None:
+        """Apply what a partition that another learner owns has committed."""
         self.add(change.withdrawn)
         for entity in self.ids:
             if entity in change.ids:
                 self.release(entity, change.ids[entity].removed)
                 self.acquire(entity, change.ids[entity].added)
         self.add(change.tables)
+        for name, lists in self._lists.items():
+            if lists.spec.entity in change.ids:
+                lists.drop(partition, change.ids[lists.spec.entity].removed)
+            if name in change.tables:
+                lists.fold(partition, change.tables[name])

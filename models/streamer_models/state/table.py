@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.decayed_cells import merge_cell
+from streamer_models.state.neighbour_lists import fold_neighbours
 
 Array = NDArray[Any]
 Keys = NDArray[np.uint64]
@@ -48,9 +49,10 @@ class Merge(StrEnum):
         :mod:`streamer_models.state.decayed_cells`.
     RECENT
         A ring of the last keys, owned by one partition; a change appends one key.
-    TOP
-        Pairs ``(key, weight)``: lists are added by key and the largest weights are kept.
-        Approximate: what fell off a list is forgotten.
+    NEIGHBOURS
+        Each partition owns its bounded list of weighted neighbours of an id, and who reads several
+        adds up what they say; a change is a cell ``(key, weight)``. See
+        :mod:`streamer_models.state.neighbour_lists`.
     MAX
         Each partition owns its row, at least 0, and who reads several takes the greatest of each
         element. A maximum cannot be taken back, so readers keep what each partition says.
@@ -60,8 +62,12 @@ class Merge(StrEnum):
     SUM = "sum"
     DECAYED = "decayed"
     RECENT = "recent"
-    TOP = "top"
+    NEIGHBOURS = "neighbours"
     MAX = "max"
+
+
+_CHANGE_WIDTHS = {Merge.RECENT: 1, Merge.NEIGHBOURS: 2}
+"""Of the kinds whose changes are not rows: those that know no differences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,8 @@ class TableSpec:
     dtype
         numpy type code of one element: ``f4 i4 i8 u8``.
     width
-        Elements a row. RECENT: 1 count + the ring's length. DECAYED and TOP: 2 a cell or pair.
+        Elements a row. RECENT: 1 count + the ring's length. DECAYED: 2 a cell. NEIGHBOURS: the
+        keys and then the weights of a list.
     """
 
     name: str
@@ -92,12 +99,12 @@ class TableSpec:
     @property
     def shared(self) -> bool:
         """Whether several partitions contribute to a row."""
-        return self.merge in (Merge.SUM, Merge.DECAYED, Merge.TOP)
+        return self.merge in (Merge.SUM, Merge.DECAYED)
 
     @property
     def change_width(self) -> int:
         """Elements a row of a *change* has."""
-        return 1 if self.merge is Merge.RECENT else self.width
+        return _CHANGE_WIDTHS.get(self.merge, self.width)
 
     @property
     def row_bytes(self) -> int:
@@ -286,8 +293,9 @@ class Table:
         self.values[rows] = before + changes.astype(self.values.dtype)
 
     def merge(self, slots: Slots, changes: Array) -> None:
-        """Apply changes (RECENT and TOP tables, which know no differences) and remember them."""
-        assert self.spec.merge in (Merge.RECENT, Merge.TOP), self.spec
+        """Apply changes (RECENT and NEIGHBOURS tables, which know no differences) and remember
+        them; slots may repeat."""
+        assert self.spec.merge in _CHANGE_WIDTHS, self.spec
         fold(self.spec, self.values, slots, changes)
         self._merged.append((slots, changes))
 
@@ -299,7 +307,7 @@ class Table:
     def changes(self) -> tuple[Slots, Array]:
         """What changed since :meth:`settle`: ``(n,)`` slots and ``(n, change_width)`` changes."""
         spec = self.spec
-        if spec.merge in (Merge.RECENT, Merge.TOP):
+        if spec.merge in _CHANGE_WIDTHS:
             slots = [slots for slots, _ in self._merged]
             changes = [changes for _, changes in self._merged]
             none = empty_rows(spec).values
@@ -331,7 +339,8 @@ def grown(array: Array, n_rows: int) -> Array:
 def fold(spec: TableSpec, values: Array, slots: Slots, changes: Array) -> None:
     """Apply changes to rows in place: ``values[slots[i]] <- merge(values[slots[i]], changes[i])``.
 
-    Slots may repeat; changes are applied in order (which matters for REPLACE and RECENT alone).
+    Slots may repeat; changes are applied in order (which matters for REPLACE, RECENT and NEIGHBOURS
+    alone).
 
     Parameters
     ----------
@@ -355,7 +364,7 @@ def fold(spec: TableSpec, values: Array, slots: Slots, changes: Array) -> None:
     elif spec.merge is Merge.MAX:
         _fold_max(values, slots, changes)
     else:
-        _fold_top(values, slots, changes)
+        fold_neighbours(values, slots, changes)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -409,20 +418,6 @@ def _fold_max(values: Array, slots: Slots, changes: Array) -> None:
             values[slots[i], j] = max(values[slots[i], j], changes[i, j])
 
 
-def _fold_top(values: Array, slots: Slots, changes: Array) -> None:
-    """A pair whose weight is 0 is empty. Ties go to the smaller key, so order does not matter."""
-    for slot, change in zip(slots, changes, strict=True):
-        pairs = np.concatenate([values[slot].reshape(-1, 2), change.reshape(-1, 2)])
-        pairs = pairs[pairs[:, 1] != 0]
-        keys, inverse = np.unique(pairs[:, 0], return_inverse=True)
-        weights = np.zeros(len(keys), dtype=pairs.dtype)
-        np.add.at(weights, inverse, pairs[:, 1])
-        best = np.lexsort((keys, -weights))[: values.shape[1] // 2]
-        values[slot] = 0
-        values[slot, 0 : 2 * len(best) : 2] = keys[best]
-        values[slot, 1 : 2 * len(best) : 2] = weights[best]
-
-
 def recent_keys(row: NDArray[np.uint64]) -> Keys:
     """Keys of one RECENT row, the newest first."""
     n, length = int(row[0]), len(row) - 1
@@ -442,5 +437,12 @@ def check_specs(specs: Sequence[TableSpec]) -> None:
     for spec in specs:
         if names.count(spec.name) > 1:
             raise ValueError(f"table name {spec.name!r} is used twice")
-        if spec.merge in (Merge.DECAYED, Merge.TOP) and spec.width % 2:
+        if spec.merge in (Merge.DECAYED, Merge.NEIGHBOURS) and spec.width % 2:
             raise ValueError(f"table {spec.name}: width {spec.width} must be even ({spec.merge})")
+        if spec.merge is Merge.NEIGHBOURS and (
+            spec.dtype != "u8" or spec.entity not in ID_ENTITIES
+        ):
+            raise ValueError(
+                f"table {spec.name}: neighbour lists are u8 rows of ids ({', '.join(ID_ENTITIES)}),"
+                f" not {spec.dtype} rows of {spec.entity!r}"
+            )
