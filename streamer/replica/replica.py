@@ -37,8 +37,9 @@ class Replica:
 
     Bounds: as many rows as the partitions' id tables hold together, and up to a quarter dead ones
     (at least 1,024) before they are packed. A table that is read in rows takes twice their size at
-    most, since they are written to a log; one that is read in columns or factors its integers, and
-    4 B a column or factor; one whose maximum is read 50 B more and the row for each partition.
+    most, since they are written to a log; neighbour lists those of each partition; one that is read
+    in columns or factors its integers, and 4 B a column or factor; one whose maximum is read 50 B
+    more and the row for each partition.
 
     Parameters
     ----------
