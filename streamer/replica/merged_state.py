@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from streamer_models.state.table import (
 
 _NO_KEYS = np.zeros(0, dtype=np.uint64)
 
-Views = dict[str, tuple[Readable, TableView]]
+Views = dict[Readable, TableView]
 _AnyTable = MergedTable | ListTable
 
 
@@ -58,20 +59,21 @@ class MergedState:
                         f"{type(model).__name__} declares {reading}, which is none of its tables"
                     )
                 tables.append(_table(reading, model))
-        check_specs([table.spec for table in tables])
+        check_specs(list(dict.fromkeys(table.spec for table in tables)))
         self._entities = {entity: _Ids(entity) for entity in (USER, ITEM)}
-        self._indices: list[_Indices] = []
+        self._indices: dict[str, _Indices] = {}
         self._of: dict[str, _Ids | _Indices] = {}
         for table in tables:
             self._of[table.spec.name] = self._rows_of(table)
 
     def _rows_of(self, table: _AnyTable) -> _Ids | _Indices:
-        entity = table.spec.entity
+        entity, name = table.spec.entity, table.spec.name
         if entity not in ID_ENTITIES:
-            self._indices.append(_Indices(table))
-            return self._indices[-1]
+            index = self._indices.setdefault(name, _Indices())
+            index.tables.append(table)
+            return index
         ids = self._entities.setdefault(entity, _Ids(entity))
-        ids.tables[table.spec.name] = table
+        ids.tables.setdefault(name, []).append(table)
         return ids
 
     def load(
@@ -108,8 +110,8 @@ class MergedState:
         views: Views = {}
         for entity, of_entity in self._entities.items():
             ids[entity] = of_entity.publish(watermark_ms, views)
-        for index in self._indices:
-            ids[index.table.spec.name] = index.publish(watermark_ms, views)
+        for name, index in self._indices.items():
+            ids[name] = index.publish(watermark_ms, views)
         return Tables(ids, views)
 
 
@@ -118,18 +120,22 @@ def _table(reading: Readable, model: Model) -> _AnyTable:
 
 
 class _Ids:
-    """The tables of one entity, by the rows of its ids."""
+    """The tables of one entity, by the rows of its ids; one for each way in which a table is
+    read."""
 
     def __init__(self, entity: str) -> None:
-        self.tables: dict[str, _AnyTable] = {}
+        self.tables: dict[str, list[_AnyTable]] = {}
         self._ids = IdRows(keep_names=entity == ITEM)
+
+    def _all(self) -> Iterator[_AnyTable]:
+        return chain.from_iterable(self.tables.values())
 
     def admit(self, ids: IdChange) -> None:
         """A partition admits ids: new ones have a row at its initial value."""
         rows = self._ids.admit(ids.added, ids.names)
         if not len(rows):
             return
-        for table in self.tables.values():
+        for table in self._all():
             table.reserve(self._ids.n_rows)
             table.start(rows, self._ids.keys[rows])
 
@@ -139,49 +145,54 @@ class _Ids:
             return
         dead = self._ids.release(keys)
         rows = self._ids.map.find(keys)
-        for table in self.tables.values():
+        for table in self._all():
             table.drop(dead)
             table.release(partition, keys, rows)
 
     def add(self, partition: int, name: str, rows: Rows) -> None:
         at = self._ids.find(rows.keys)
-        self.tables[name].add(partition, rows.keys, at, rows.values)
+        for table in self.tables[name]:
+            table.add(partition, rows.keys, at, rows.values)
 
     def load(self, partition: int, name: str, rows: Rows) -> None:
         at = self._ids.find(rows.keys)
-        self.tables[name].load(partition, rows.keys, at, rows.values)
+        for table in self.tables[name]:
+            table.load(partition, rows.keys, at, rows.values)
 
     def publish(self, watermark_ms: int, views: Views) -> IdView:
         """The rows as they are now, their tables put among ``views``."""
         if self._ids.too_many_dead:
             kept = self._ids.pack()
-            for table in self.tables.values():
+            for table in self._all():
                 table.pack(kept)
         ids = self._ids.publish()
-        for name, table in self.tables.items():
-            views[name] = table.reading, table.publish(ids, watermark_ms)
+        for table in self._all():
+            views[table.reading] = table.publish(ids, watermark_ms)
         return ids
 
 
 class _Indices:
     """A table keyed by a plain index: its rows stay."""
 
-    def __init__(self, table: _AnyTable) -> None:
-        self.table = table
+    def __init__(self) -> None:
+        self.tables: list[_AnyTable] = []
         self._rows = IndexRows()
 
     def add(self, partition: int, name: str, rows: Rows) -> None:
         at = self._rows.find(rows.keys)
-        self.table.reserve(self._rows.n_rows)
-        self.table.add(partition, rows.keys, at, rows.values)
+        for table in self.tables:
+            table.reserve(self._rows.n_rows)
+            table.add(partition, rows.keys, at, rows.values)
 
     def load(self, partition: int, name: str, rows: Rows) -> None:
         at = self._rows.find(rows.keys)
-        self.table.reserve(self._rows.n_rows)
-        self.table.load(partition, rows.keys, at, rows.values)
+        for table in self.tables:
+            table.reserve(self._rows.n_rows)
+            table.load(partition, rows.keys, at, rows.values)
 
     def publish(self, watermark_ms: int, views: Views) -> IdView:
         """The rows as they are now, the table put among ``views``."""
         ids = self._rows.publish()
-        views[self.table.spec.name] = self.table.reading, self.table.publish(ids, watermark_ms)
+        for table in self.tables:
+            views[table.reading] = table.publish(ids, watermark_ms)
         return ids

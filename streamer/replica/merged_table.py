@@ -80,14 +80,14 @@ class MergedTable:
     def publish(self, ids: IdView, watermark_ms: int) -> TableView:
         """The rows as they are now, immutable; the view before where nothing changed since."""
         if isinstance(self._rows, RowStore):
-            return self._rows.publish(ids.n_rows)
+            return self._rows.publish(ids.n_rows, ids.keys)
         return self._rows.publish(ids, watermark_ms)
 
 
 def _store(reading: MergedReading) -> RowStore | ColumnStore | FactorStore:
     if isinstance(reading, ReadRows):
         bits = chunk_bits(reading.spec, many_at_once=reading.many_at_once)
-        return RowStore(reading.spec, chunk_bits=bits)
+        return RowStore(reading.spec, chunk_bits=bits, ranked=reading.ranked)
     if isinstance(reading, ReadFactors):
         return FactorStore(reading)
     return ColumnStore(reading)

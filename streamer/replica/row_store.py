@@ -9,7 +9,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.table import Array, Slots, TableSpec, fold
+from streamer_models.state.table import Array, Keys, Slots, TableSpec, fold
+from streamer_models.state.top_rows import Ranked, TopRows, Tops
 
 CHUNK_BITS = 12
 """By default 2^12 rows are allocated at once: 4,096 * 520 B (a history of 64) = 2 MB."""
@@ -20,6 +21,7 @@ _MANY_CHUNK_BITS = 17
 _MANY_CHUNK_BYTES = 1 << 23
 """131,072 rows * 64 B (two counters) = 8 MB: some hundred rows are read from one or two chunks."""
 _ABSENT = -1
+_NO_KEYS: Keys = np.zeros(0, dtype=np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,32 @@ class RowView:
         ``(n_rows,)`` int32: where each row lies, -1 where it never was written.
     chunks
         Arrays of 2^``chunk_bits`` rows; None where nothing of this version lies.
+    width, dtype
+        Of a row.
+    tops
+        The greatest rows, where they are declared to be ranked.
     """
 
     positions: Slots
     chunks: tuple[Array | None, ...]
     chunk_bits: int = CHUNK_BITS
+    width: int = 0
+    dtype: str = "i8"
+    tops: Tops | None = None
 
     def row(self, row: int) -> Array | None:
         """``(width,)`` one row, None where it is absent, as -1 is; do not write into it."""
         position = int(self.positions[row]) if 0 <= row < len(self.positions) else _ABSENT
         return None if position == _ABSENT else self._at(position)
+
+    def take(self, rows: Slots) -> Array:
+        """``(n, width)`` copies of rows, zeros where one was never written, and for negative
+        ones."""
+        found: Array = np.zeros((len(rows), self.width), dtype=self.dtype)
+        inside, written = self.rows(rows)
+        if len(inside):
+            found[inside] = written
+        return found
 
     def _at(self, position: int) -> Array:
         chunk = self.chunks[position >> self.chunk_bits]
@@ -108,10 +126,17 @@ class RowStore:
     chunk_bits
         2^``chunk_bits`` rows are allocated at once. Larger chunks make reading many rows at once
         faster and the copies longer.
+    ranked
+        Whether versions know the greatest rows.
     """
 
-    def __init__(self, spec: TableSpec, *, chunk_bits: int = CHUNK_BITS) -> None:
+    def __init__(
+        self, spec: TableSpec, *, chunk_bits: int = CHUNK_BITS, ranked: Ranked | None = None
+    ) -> None:
         self._spec = spec
+        self._ranked = ranked
+        self._tops: TopRows | None = None
+        self._noted: list[Slots] = []  # rows to be ranked anew
         self._chunk_bits = chunk_bits
         self._chunk_rows = 1 << chunk_bits
         self._positions: Slots = np.zeros(0, dtype=np.int32)
@@ -153,6 +178,7 @@ class RowStore:
 
     def put(self, rows: Slots, values: Array) -> None:
         """Replace rows, none of them twice, by ``(n, width)`` values."""
+        self._note(rows)
         self._append(rows, values)
         self._clean()
 
@@ -161,12 +187,14 @@ class RowStore:
         if not len(rows):
             return
         self._view = None
+        self._note(rows)
         self._abandon(rows)
         self._positions[rows] = _ABSENT
 
     def pack(self, kept: Slots) -> None:
         """Renumber: row ``kept[i]`` becomes row ``i``, the others are gone (and were dropped)."""
         self._view = None
+        self._tops = None
         self._positions = self._positions[kept]
         numbers = np.arange(len(kept), dtype=np.int32)
         present = self._positions >= 0
@@ -177,13 +205,41 @@ class RowStore:
             owners[self._positions[here] & (self._chunk_rows - 1)] = numbers[here]
             self._owners[chunk] = owners
 
-    def publish(self, n_rows: int) -> RowView:
-        """The rows as they are now, immutable; the view before where nothing was written since."""
+    def publish(self, n_rows: int, keys: Keys = _NO_KEYS) -> RowView:
+        """The rows as they are now, immutable; the view before where nothing was written since.
+
+        Parameters
+        ----------
+        keys
+            Of rows, by which equal ones are ordered where they are ranked.
+        """
         if self._view is None:
             self.reserve(n_rows)
-            positions = self._positions[:n_rows].copy()
-            self._view = RowView(positions, tuple(self._chunks), self._chunk_bits)
+            self._view = RowView(
+                self._positions[:n_rows].copy(),
+                tuple(self._chunks),
+                self._chunk_bits,
+                self._spec.width,
+                self._spec.dtype,
+                None if self._ranked is None else self._order(self._ranked, n_rows, keys),
+            )
         return self._view
+
+    def _order(self, ranked: Ranked, n_rows: int, keys: Keys) -> Tops:
+        if self._tops is None:
+            self._tops = TopRows(ranked, self._spec.width)
+            self._noted = [np.arange(n_rows, dtype=np.int32)]
+        if self._noted:
+            rows = np.unique(np.concatenate(self._noted))
+            self._noted.clear()
+            self._tops.update(rows, self.take(rows), keys)
+            if self._tops.is_short():
+                self._tops.remake(self.take(np.arange(n_rows, dtype=np.int32)), keys)
+        return self._tops.tops()
+
+    def _note(self, rows: Slots) -> None:
+        if self._ranked is not None:
+            self._noted.append(rows)
 
     def _append(self, rows: Slots, values: Array) -> None:
         if not len(rows):

@@ -32,7 +32,7 @@ class Tables:
     """
 
     _ids: Mapping[str, IdView]
-    _views: Mapping[str, tuple[Readable, TableView]]
+    _views: Mapping[Readable, TableView]
 
     @overload
     def read(self, reading: ReadRows) -> RowView: ...
@@ -57,11 +57,11 @@ class Tables:
         KeyError
             Where no model of the replica declares this reading of the table.
         """
-        declared, view = self._views.get(reading.spec.name, (None, None))
-        if view is None or (declared is not reading and declared != reading):
+        view = self._views.get(reading)
+        if view is None:
             raise KeyError(
-                f"{reading} is not replicated (declared is {declared}): a model that the replica"
-                " follows must name it in readable()"
+                f"{reading} is not replicated: a model that the replica follows must name it in"
+                " readable()"
             )
         return view
 

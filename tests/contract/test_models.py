@@ -24,6 +24,7 @@ from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.factorization.mf import ImplicitMF, item_scores
+from streamer_models.factorization.session import SessionFactors
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
@@ -45,6 +46,10 @@ def _mf(loss: str, *, regularization: float = 0.0) -> ImplicitMF:
         recent_share=0.5,
         n_recent_items=16,
     )
+
+
+def _session() -> SessionFactors:
+    return SessionFactors(n_factors=5, length=3, n_negatives=3, n_recent_items=16)
 
 
 def _bandit(half_life_s: float = 0.0) -> Bandit:
@@ -106,6 +111,7 @@ MODELS: dict[str, NewModels] = {
     "bpr": lambda: _mf("bpr"),
     "logistic": lambda: _mf("logistic", regularization=0.01),
     "softmax": lambda: _mf("softmax"),
+    "session": lambda: [UserHistory(length=5), _session()],
     "biased_mf": lambda: BiasedMF(n_factors=5),
     "bandit": _bandit,
     "fading_bandit": lambda: _bandit(half_life_s=3_600.0),
@@ -115,6 +121,7 @@ MODELS: dict[str, NewModels] = {
         UserHistory(length=5),
         Popularity(half_lives_s=(60, 3_600)),
         _mf("bpr"),
+        _session(),
         BiasedMF(n_factors=5),
         _bandit(),
         UserImpressions(event_type=IMPRESSION, length=4),

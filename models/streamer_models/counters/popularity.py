@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,23 @@ from numpy.typing import NDArray
 
 from streamer_models.counters.decay import add_decayed, decayed_values, half_lives_ms
 from streamer_models.state.decayed_cells import CELLS_WIDTH
-from streamer_models.state.inputs import Inputs
-from streamer_models.state.model import Model
+from streamer_models.state.inputs import Batch, Inputs
+from streamer_models.state.model import NothingPrepared, Prepared, StepwiseModel
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.readable import Readable, ReadColumns, ReadDecayed
+from streamer_models.state.readable import Readable, ReadColumns, ReadDecayed, ReadRows
 from streamer_models.state.shared import SharedState
-from streamer_models.state.table import ITEM, Merge, TableSpec
+from streamer_models.state.table import ITEM, Merge, Slots, Table, TableSpec
+from streamer_models.state.top_rows import Ranked
+
+DAY_S = 86_400.0
+HALF_LIVES_S = (DAY_S / 4, 4 * DAY_S, 64 * DAY_S, 256 * DAY_S)
+"""A geometric grid: some of it suits a stream that is fast, some of it one that is slow."""
 
 
-class Popularity(Model):
+class Popularity(StepwiseModel):
     """Counts of positive feedback by item; the reward is an event's weight in the decayed ones.
+
+    What all items have together is counted beside them, evicted items included.
 
     Parameters
     ----------
@@ -29,43 +37,89 @@ class Popularity(Model):
     Attributes
     ----------
     counts, decayed
-        Its tables as they are read.
+        Its tables of items as readers look through them.
+    count_rows, decayed_rows
+        The same as rows, and ranked.
+    total_count, total_decayed
+        Tables of one row: of all items together.
     """
 
-    def __init__(self, *, half_lives_s: Sequence[float] = (3_600, 86_400, 604_800)) -> None:
+    def __init__(self, *, half_lives_s: Sequence[float] = HALF_LIVES_S) -> None:
         self.half_lives = half_lives_ms(half_lives_s)
         width = CELLS_WIDTH * len(self.half_lives)
-        self.counts = ReadColumns(TableSpec("item_counts", ITEM, Merge.SUM, "i8", 1))
-        self.decayed = ReadDecayed(
-            TableSpec("item_popularity", ITEM, Merge.DECAYED, "i8", width),
-            tuple(self.half_lives.tolist()),
+        counts = TableSpec("item_counts", ITEM, Merge.SUM, "i8", 1)
+        decayed = TableSpec("item_popularity", ITEM, Merge.DECAYED, "i8", width)
+        self.counts = ReadColumns(counts)
+        self.decayed = ReadDecayed(decayed, tuple(self.half_lives.tolist()))
+        self.count_rows = ReadRows(counts, many_at_once=True, ranked=Ranked())
+        self.decayed_rows = ReadRows(decayed, many_at_once=True, ranked=Ranked(decayed=True))
+        self.total_count = ReadRows(TableSpec("popularity_count", "slot", Merge.SUM, "i8", 1))
+        self.total_decayed = ReadRows(
+            TableSpec("popularity_totals", "slot", Merge.DECAYED, "i8", width)
         )
 
     def settings(self) -> Mapping[str, Any]:
         return {"half_lives_ms": self.half_lives.tolist()}
 
     def tables(self) -> Sequence[TableSpec]:
-        return self.counts.spec, self.decayed.spec
+        return (
+            self.counts.spec,
+            self.decayed.spec,
+            self.total_count.spec,
+            self.total_decayed.spec,
+        )
 
     def readable(self) -> Sequence[Readable]:
-        return self.counts, self.decayed
-
-    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
-        """Count positive rewards, in this partition's contribution alone."""
-        batch = inputs.feedback
-        liked = np.flatnonzero(batch.rewards > 0)
-        if not len(liked):
-            return
-        slots = batch.item_slots[liked]
-        counts = state.contributions["item_counts"]
-        counts.touch(slots)
-        np.add.at(counts.values[:, 0], slots, 1)
-        decayed = state.contributions["item_popularity"]
-        decayed.touch(slots)
-        add_decayed(
-            decayed.values, slots, batch.ts_ms[liked], batch.rewards[liked], self.half_lives
+        return (
+            self.counts,
+            self.decayed,
+            self.count_rows,
+            self.decayed_rows,
+            self.total_count,
+            self.total_decayed,
         )
+
+    def prepare(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> Prepared:
+        """Positive rewards will be counted, in the merged rows."""
+        batch = inputs.feedback
+        liked = batch.rewards > 0
+        if not liked.any():
+            return NothingPrepared()
+        counts, decayed, total, totals = (shared.tables[spec.name] for spec in self.tables())
+        for table in (counts, decayed):
+            table.touch(batch.item_rows[liked])
+        for table in (total, totals):
+            table.reserve(1)
+            table.touch(_FIRST)
+        return _Counted(batch, liked, self.half_lives, counts, decayed, total, totals)
 
     def trending(self, cells: NDArray[np.int64], at_ms: int) -> NDArray[np.float64]:
         """``(n, n_half_lives)`` decayed counts at a time of merged ``item_popularity`` rows."""
         return decayed_values(cells, self.half_lives, at_ms)
+
+
+_FIRST: Slots = np.zeros(1, dtype=np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    batch: Batch
+    liked: NDArray[np.bool_]
+    half_lives: NDArray[np.int64]
+    counts: Table
+    decayed: Table
+    total: Table
+    totals: Table
+
+    def run(self, start: int, stop: int) -> None:
+        liked = start + np.flatnonzero(self.liked[start:stop])
+        if not len(liked):
+            return
+        batch = self.batch
+        rows, ts_ms, weights = batch.item_rows[liked], batch.ts_ms[liked], batch.rewards[liked]
+        np.add.at(self.counts.values[:, 0], rows, 1)
+        self.total.values[0, 0] += len(liked)
+        add_decayed(self.decayed.values, rows, ts_ms, weights, self.half_lives)
+        add_decayed(self.totals.values, np.zeros_like(rows), ts_ms, weights, self.half_lives)
+        self.counts.note(rows)
+        self.decayed.note(rows)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.factorization.factors import Factorization, read_factors
+from streamer_models.factorization.factors import Factorization, keep_adagrad, read_factors
 from streamer_models.factorization.mf_step import LOSSES, all_finite, candidate_rows, learn_implicit
 from streamer_models.factorization.negatives import NegativeSampler
 from streamer_models.state.fixed_point import as_floats
@@ -150,25 +150,9 @@ class ImplicitMF(Factorization):
         )
 
     def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
-        """Scale this learner's change of each item by √(G_own / G_all), AdaGrad's rule kept.
-
-        G_own is the accumulator with this learner's own batch, G_all with what others added too.
-        Call it before others' changes are applied: they must not be scaled along.
-        """
-        items, squares = shared.tables["item_factors"], shared.tables["item_adagrad"]
-        rows = items.touched()
-        own = squares.values[rows].astype(np.float64)
-        added = np.zeros_like(own)
-        for change in others:
-            if "item_adagrad" not in change.tables:
-                continue
-            at = _positions(rows, shared.item_map.find(change.tables["item_adagrad"].keys))
-            known = at >= 0
-            np.add.at(added, at[known], change.tables["item_adagrad"].values[known])
-        moved = np.flatnonzero((added > 0).any(axis=1))
-        share = np.sqrt(own[moved] / np.maximum(own[moved] + added[moved], 1.0))
-        factors = np.repeat(share, [self.n_factors, 1], axis=1)
-        items.scale_changes(moved, factors)
+        """Keep AdaGrad's rule across learners; see
+        :func:`streamer_models.factorization.factors.keep_adagrad`."""
+        keep_adagrad(shared, others, "item_factors", "item_adagrad", (self.n_factors, 1))
 
     @staticmethod
     def item_arrays(rows: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -193,12 +177,3 @@ def item_scores(
     """
     scores: NDArray[np.float32] = item_factors @ user_factors + item_biases
     return scores
-
-
-def _positions(rows: NDArray[np.int32], wanted: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Where each wanted row is in ``rows`` (in any order), -1 where it is not."""
-    if len(rows) == 0:
-        return np.full(len(wanted), -1)
-    order = np.argsort(rows)
-    at = order[np.minimum(np.searchsorted(rows, wanted, sorter=order), len(rows) - 1)]
-    return np.where(rows[at] == wanted, at, -1)

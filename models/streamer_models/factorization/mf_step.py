@@ -90,7 +90,7 @@ def slopes(
 
 
 @numba.njit(cache=True, nogil=True)
-def _units(square: float) -> np.int64:
+def squared_units(square: float) -> np.int64:
     """A squared gradient in units of an accumulator."""
     return np.int64(np.rint(min(square, _SQUARE_MAX) / _SQUARE_UNIT))
 
@@ -109,8 +109,8 @@ def _rates(
     learning rates that result into ``rates``, ``(2, n)`` or more; a row may be there twice."""
     for c in range(n):
         square = slope[c] * slope[c]
-        squares[rows[c], 0] += _units(square * p_square)
-        squares[rows[c], 1] += _units(square)
+        squares[rows[c], 0] += squared_units(square * p_square)
+        squares[rows[c], 1] += squared_units(square)
         rates[0, c], rates[1, c] = squares[rows[c], 0], squares[rows[c], 1]
     # In loops of their own, which the compiler makes vectors of.
     for kind in range(2):

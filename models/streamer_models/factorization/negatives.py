@@ -63,9 +63,9 @@ class NegativeSampler:
         Any int.
     corrected
         Whether ``log_expected`` is asked for.
+    table
+        Name of the ring's table.
     """
-
-    TABLE = "recent_items"
 
     def __init__(
         self,
@@ -75,6 +75,7 @@ class NegativeSampler:
         n_recent_items: int,
         seed: int,
         corrected: bool = False,
+        table: str = "recent_items",
     ) -> None:
         if n_negatives < 1 or n_recent_items < 1 or not 0 <= recent_share <= 1:
             raise ValueError(
@@ -86,13 +87,14 @@ class NegativeSampler:
         self.n_recent_items = n_recent_items
         self.corrected = corrected
         self.seed = np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
+        self._table = table
 
     def table(self) -> TableSpec:
-        return TableSpec(self.TABLE, "slot", Merge.RECENT, "u8", 1 + self.n_recent_items)
+        return TableSpec(self._table, "slot", Merge.RECENT, "u8", 1 + self.n_recent_items)
 
     def draw(self, batch: Batch, state: PartitionState) -> Negatives:
         """Draw negatives for the positives of a batch and add the positives to the ring."""
-        table, items = state.own[self.TABLE], state.items
+        table, items = state.own[self._table], state.items
         table.reserve(1)
         ring = table.values[0]
         slots, log_expected, keys = _sample(

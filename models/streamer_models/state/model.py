@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
@@ -13,6 +14,17 @@ from streamer_models.state.partition import PartitionState
 from streamer_models.state.readable import Readable
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import Change, Keys, TableSpec
+
+
+class Prepared(Protocol):
+    """A step made ready to be learned in pieces, between which it can be looked at what is known.
+
+    What the whole step needs once (rows touched, random draws) is done.
+    """
+
+    def run(self, start: int, stop: int) -> None:
+        """Learn ``feedback[start:stop]``. Pieces follow each other from 0 to the end; with the last
+        one, whatever is no feedback is learned too."""
 
 
 class Model(ABC):
@@ -80,9 +92,45 @@ class Model(ABC):
         ``state.contributions[name]`` at ``item_slots`` where it only adds up (counts): what a
         partition adds then depends on its own events alone."""
 
+    def prepare(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> Prepared:
+        """Make a step ready. By default all of it is learned with its last piece."""
+        return _AtOnce(self, inputs, state, shared)
+
     def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
         """Shorten the step just learned for what other learners committed meanwhile. What only
         adds up needs no shortening."""
+        return
+
+
+class StepwiseModel(Model):
+    """A model whose state is right before every event of a step: what is known then can be asked
+    for, as practising does."""
+
+    @abstractmethod
+    def prepare(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> Prepared:
+        """Touch rows, draw what is random, look up what was before: all that learns nothing yet."""
+
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
+        """Learn a step in one piece."""
+        self.prepare(inputs, state, shared).run(0, len(inputs.feedback))
+
+
+@dataclass(frozen=True, slots=True)
+class _AtOnce:
+    model: Model
+    inputs: Inputs
+    state: PartitionState
+    shared: SharedState
+
+    def run(self, start: int, stop: int) -> None:
+        if stop == len(self.inputs.feedback):
+            self.model.learn(self.inputs, self.state, self.shared)
+
+
+class NothingPrepared:
+    """A step that teaches a model nothing."""
+
+    def run(self, start: int, stop: int) -> None:
         return
 
 
@@ -93,9 +141,9 @@ def make_room(models: Sequence[Model], ahead: Inputs, state: PartitionState) -> 
 
 
 def learn(models: Sequence[Model], inputs: Inputs, state: PartitionState) -> None:
-    """Learn a step, one model after the other."""
-    for model in models:
-        model.learn(inputs, state, state.shared)
+    """Learn a step: all models look at what was before it, then they learn, one after another."""
+    for prepared in [model.prepare(inputs, state, state.shared) for model in models]:
+        prepared.run(0, len(inputs.feedback))
 
 
 K = TypeVar("K", bound=Model)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from streamer_models.state.readable import Readable
 from streamer_models.state.table import Keys, TableSpec
 
 
@@ -15,6 +16,9 @@ class TableOwner(Protocol):
 
     def tables(self) -> Sequence[TableSpec]:
         """Return its tables."""
+
+    def readable(self) -> Sequence[Readable]:
+        """Return the tables that are read, and how."""
 
     def initial(self, table: str, keys: Keys) -> NDArray[Any] | None:
         """Return the ``(n, width)`` values that shared rows of new ids start from; None: zeros."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamer_models.state.table import USER, Merge, TableSpec
+from streamer_models.state.top_rows import Ranked
 
 _OWN = (Merge.REPLACE, Merge.RECENT, Merge.NEIGHBOURS)
 """What a partition owns, and several partitions' rows cannot be merged."""
@@ -23,10 +24,13 @@ class ReadRows:
     ----------
     many_at_once
         Whether some hundred rows are read together, so that narrow rows should lie close.
+    ranked
+        Whether the rows with the greatest counters are asked for, and how many; None: no.
     """
 
     spec: TableSpec
     many_at_once: bool = False
+    ranked: Ranked | None = None
 
     def __post_init__(self) -> None:
         if self.spec.merge in _OWN and self.spec.entity != USER:

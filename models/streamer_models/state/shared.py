@@ -10,6 +10,7 @@ import numpy as np
 from streamer_models.state.key_map import KeyMap
 from streamer_models.state.partition_lists import PartitionLists
 from streamer_models.state.protocols import TableOwner
+from streamer_models.state.readable import ReadRows
 from streamer_models.state.shared_ids import SharedIds
 from streamer_models.state.table import (
     ID_ENTITIES,
@@ -25,6 +26,7 @@ from streamer_models.state.table import (
     TableSpec,
     fold,
 )
+from streamer_models.state.top_rows import Ranked, TopRows, Tops
 
 _NO_LIMIT = 1 << 31
 
@@ -59,6 +61,9 @@ class SharedState:
             for entity in ID_ENTITIES
             if entity in SHARED_ENTITIES or entity in asked
         }
+
+        self._ranked = _ranked(models)
+        self._tops: dict[str, TopRows] = {}
 
     @property
     def item_map(self) -> KeyMap:
@@ -98,6 +103,7 @@ class SharedState:
                 table.reserve(ids.n_rows)
                 initial = model.initial(spec.name, ids.keys[rows])
                 table.values[rows] = 0 if initial is None else initial
+                table.note(rows)
 
     def release(self, entity: str, keys: Keys) -> None:
         """A partition drops ids, its contributions already withdrawn."""
@@ -110,6 +116,23 @@ class SharedState:
                 table = self.tables[name]
                 at = self.rows(table.spec, rows.keys)  # may let the table grow: before its values
                 fold(table.spec, table.values, at, rows.values)
+                table.note(at)
+
+    def tops(self, spec: TableSpec) -> Tops:
+        """Return the greatest rows of a table that is declared to be ranked, as it is now."""
+        table, keys = self.tables[spec.name], self.ids[spec.entity].keys
+        tops = self._tops.get(spec.name)
+        if tops is None:
+            tops = self._tops[spec.name] = TopRows(self._ranked[spec.name], spec.width)
+            tops.remake(table.values[: len(keys)], keys)
+            table.noted = []
+        elif table.noted:
+            rows = np.unique(np.concatenate(table.noted))
+            table.noted.clear()
+            tops.update(rows, table.values[rows], keys)
+            if tops.is_short():
+                tops.remake(table.values[: len(keys)], keys)
+        return tops.tops()
 
     # --- neighbour lists ------------------------------------------------------------------------
 
@@ -157,3 +180,13 @@ class SharedState:
                 lists.drop(partition, change.ids[lists.spec.entity].removed)
             if name in change.tables:
                 lists.fold(partition, change.tables[name])
+
+
+def _ranked(models: Sequence[TableOwner]) -> dict[str, Ranked]:
+    """Tables of ids that are read by rank."""
+    readings = (reading for model in models for reading in model.readable())
+    return {
+        reading.spec.name: reading.ranked
+        for reading in readings
+        if isinstance(reading, ReadRows) and reading.ranked is not None
+    }

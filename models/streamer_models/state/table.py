@@ -237,6 +237,7 @@ class Table:
         self._before: Array = self.values
         self._touched = TouchedSlots()
         self._merged: list[tuple[Slots, Array]] = []
+        self.noted: list[Slots] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -270,6 +271,12 @@ class Table:
         touched.add(slots)
         if self._keep_before:
             _keep(self._before, self.values, touched.order, start, touched.n)
+
+    def note(self, rows: Slots) -> None:
+        """Say that rows have other values now, where somebody ranks them (``noted``: the rows since
+        they were last ranked)."""
+        if self.noted is not None:
+            self.noted.append(rows)
 
     def touched(self) -> Slots:
         """``(n,)`` rows touched since :meth:`settle`, in order of first touch."""

@@ -1,0 +1,208 @@
+"""The greatest rows of a table by each of its counters, kept while the counters change."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer_models.state.decayed_cells import CELLS_WIDTH, EPOCH_HALF_LIVES
+from streamer_models.state.table import Array, Keys, Slots, grown
+
+_NOTHING = -np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Declares that a table's rows are ranked by its counters.
+
+    Attributes
+    ----------
+    length
+        Rows that are known of each order.
+    decayed
+        Whether each counter is four elements of decayed cells; otherwise each element is one.
+    """
+
+    length: int = 256
+    decayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tops:
+    """The greatest rows at one moment.
+
+    Attributes
+    ----------
+    rows
+        Of each counter the rows above 0, greatest first, up to the length that was asked for; equal
+        ones in the order of their keys.
+    n_above
+        Rows whose first counter is above 0.
+    """
+
+    rows: tuple[Slots, ...]
+    n_above: int
+
+
+class TopRows:
+    """Orders rows by counters that all decay alike, so that an order holds until a row changes.
+
+    A list holds between ``length`` and twice as many rows and is exact: whatever is outside is
+    behind its last row. Where rows leave and it would become shorter, it is made anew of all rows.
+
+    Parameters
+    ----------
+    width
+        Elements of a row.
+    """
+
+    def __init__(self, ranked: Ranked, width: int) -> None:
+        self._length = ranked.length
+        self._cell = CELLS_WIDTH if ranked.decayed else 1
+        n_counters = width // self._cell
+        self._rows: Slots = np.zeros((n_counters, 2 * ranked.length + 1), dtype=np.int32)
+        self._scores = np.zeros((n_counters, 2 * ranked.length + 1))
+        self._n = np.zeros(n_counters, dtype=np.int64)
+        self._complete = np.ones(n_counters, dtype=np.bool_)
+        self._listed = np.zeros((0, n_counters), dtype=np.bool_)
+        self._above = np.zeros(0, dtype=np.bool_)
+        self._n_above = 0
+        self._tops: Tops | None = None
+
+    def update(self, rows: Slots, values: Array, keys: Keys) -> None:
+        """Take rows as they are now.
+
+        Parameters
+        ----------
+        rows
+            ``(n,)``, none twice.
+        values
+            ``(n, width)``.
+        keys
+            Of all rows, by row.
+        """
+        if not len(rows):
+            return
+        if len(keys) > len(self._above):
+            n_rows = max(len(keys), 2 * len(self._above))
+            self._above, self._listed = grown(self._above, n_rows), grown(self._listed, n_rows)
+        self._tops = None
+        self._n_above += _count_above(rows, values, self._cell, self._above)
+        _put_in_order(
+            rows, values, keys, self._cell, self._rows, self._scores, self._n, self._complete,
+            self._listed,
+        )  # fmt: skip
+
+    def is_short(self) -> bool:
+        """Whether a list has become too short and all rows must be looked at."""
+        return bool(((self._n < self._length) & ~self._complete).any())
+
+    def remake(self, values: Array, keys: Keys) -> None:
+        """Look at all rows: ``(n_rows, width)`` and their keys."""
+        self._above, self._n_above = np.zeros(len(values), dtype=np.bool_), 0
+        self._listed = np.zeros((len(values), len(self._n)), dtype=np.bool_)
+        self._tops = None
+        rows = np.arange(len(values), dtype=np.int32)
+        self._n_above = _count_above(rows, values, self._cell, self._above)
+        for c in range(len(self._n)):
+            scores = _all_scores(values, c, self._cell)
+            found = np.flatnonzero(scores > _NOTHING)
+            n_max = 2 * self._length
+            self._complete[c] = len(found) <= n_max
+            if len(found) > n_max:
+                bound = np.partition(scores[found], len(found) - n_max)[len(found) - n_max]
+                found = found[scores[found] >= bound]
+            order = np.lexsort((keys[found], -scores[found]))[:n_max]
+            n = self._n[c] = len(order)
+            self._rows[c, :n], self._scores[c, :n] = found[order], scores[found[order]]
+            self._listed[found[order], c] = True
+
+    def tops(self) -> Tops:
+        """Return the greatest rows now."""
+        if self._tops is None:
+            n = np.minimum(self._n, self._length).tolist()
+            lists = tuple(self._rows[c, :end].copy() for c, end in enumerate(n))
+            self._tops = Tops(lists, self._n_above)
+        return self._tops
+
+
+@numba.njit(cache=True, nogil=True)
+def _score(row: Array, counter: int, cell: int) -> float:
+    """What rows are ordered by: the counter, or the logarithm of what it decays from, which does
+    not change with time; -inf where it is not above 0."""
+    if cell == 1:
+        return float(row[counter]) if row[counter] > 0 else _NOTHING
+    at = counter * cell
+    newer, older = (at, at + 2) if row[at] >= row[at + 2] else (at + 2, at)
+    value = float(row[newer + 1])
+    if row[older] == row[newer] - 1:
+        value += float(row[older + 1]) * 2.0**-EPOCH_HALF_LIVES
+    if not value > 0:
+        return _NOTHING
+    return float(row[newer] * EPOCH_HALF_LIVES) + math.log2(value)
+
+
+@numba.njit(cache=True, nogil=True)
+def _all_scores(values: Array, counter: int, cell: int) -> NDArray[np.float64]:
+    scores = np.empty(len(values))
+    for i in range(len(values)):
+        scores[i] = _score(values[i], counter, cell)
+    return scores
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_above(rows: Slots, values: Array, cell: int, above: NDArray[np.bool_]) -> int:
+    """Mark rows whose first counter is above 0; how many more there are than before."""
+    n_more = 0
+    for i in range(len(rows)):
+        now = _score(values[i], 0, cell) > _NOTHING
+        n_more += int(now) - int(above[rows[i]])
+        above[rows[i]] = now
+    return n_more
+
+
+@numba.njit(cache=True, nogil=True)
+def _put_in_order(
+    rows: Slots,
+    values: Array,
+    keys: Keys,
+    cell: int,
+    tops: Slots,
+    scores: NDArray[np.float64],
+    lengths: NDArray[np.int64],
+    complete: NDArray[np.bool_],
+    listed: NDArray[np.bool_],
+) -> None:
+    n_max = tops.shape[1] - 1
+    for c in range(len(tops)):
+        for i in range(len(rows)):
+            row, n = rows[i], lengths[c]
+            if listed[row, c]:
+                listed[row, c] = False
+                at = 0
+                while tops[c, at] != row:
+                    at += 1
+                for j in range(at, n - 1):
+                    tops[c, j], scores[c, j] = tops[c, j + 1], scores[c, j + 1]
+                n -= 1
+            score = _score(values[i], c, cell)
+            if score > _NOTHING:
+                at = n
+                while at > 0 and (
+                    scores[c, at - 1] < score
+                    or (scores[c, at - 1] == score and keys[tops[c, at - 1]] > keys[row])
+                ):
+                    at -= 1
+                if at < n or complete[c]:
+                    for j in range(n, at, -1):
+                        tops[c, j], scores[c, j] = tops[c, j - 1], scores[c, j - 1]
+                    tops[c, at], scores[c, at], listed[row, c] = row, score, True
+                    n += 1
+                    if n > n_max:
+                        n, complete[c] = n_max, False
+                        listed[tops[c, n_max], c] = False
+            lengths[c] = n
