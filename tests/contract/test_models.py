@@ -25,6 +25,8 @@ from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.factorization.mf import ImplicitMF, item_scores
 from streamer_models.factorization.session import SessionFactors
+from streamer_models.neighbors.item_neighbours import ItemNeighbours
+from streamer_models.neighbors.item_transitions import ItemTransitions
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
@@ -88,25 +90,19 @@ def _decayed() -> DecayedFeatures:
     )
 
 
-class Fans(Model):
-    """Lists of who gave feedback on an item: the least that a model of neighbour lists writes."""
+def _neighbours() -> ItemNeighbours:
+    """So short lists that many neighbours fall off."""
+    return ItemNeighbours(list_length=4, window=3)
 
-    def settings(self) -> Mapping[str, Any]:
-        return {}
 
-    def tables(self) -> Sequence[TableSpec]:
-        return (TableSpec("item_fans", "item", Merge.NEIGHBOURS, "u8", 2 * 3),)
-
-    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
-        batch = inputs.feedback
-        weights = (batch.offsets % 4).astype(np.uint64)  # of 0, too
-        cells = np.column_stack([state.users.keys[batch.user_slots], weights])
-        state.own["item_fans"].merge(batch.item_slots, cells)
+def _transitions() -> ItemTransitions:
+    return ItemTransitions(list_length=3, window=2)
 
 
 MODELS: dict[str, NewModels] = {
-    "fans": Fans,
     "history": lambda: UserHistory(length=5),
+    "neighbours": lambda: [UserHistory(length=5), _neighbours()],
+    "transitions": lambda: [UserHistory(length=5), _transitions()],
     "popularity": lambda: Popularity(half_lives_s=(60, 3_600, 86_400)),
     "bpr": lambda: _mf("bpr"),
     "logistic": lambda: _mf("logistic", regularization=0.01),
@@ -119,6 +115,8 @@ MODELS: dict[str, NewModels] = {
     "decayed_features": _decayed,
     "all": lambda: [
         UserHistory(length=5),
+        _neighbours(),
+        _transitions(),
         Popularity(half_lives_s=(60, 3_600)),
         _mf("bpr"),
         _session(),

@@ -1,0 +1,1 @@
+"""Neighbours of items: what was consumed together, and what follows what."""

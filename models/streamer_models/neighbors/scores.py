@@ -1,0 +1,64 @@
+"""Scores of items by the neighbour lists of others, of all partitions together."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer_models.state.neighbour_lists import n_neighbours
+from streamer_models.state.table import FIXED_POINT_UNIT, Array, Keys
+
+
+@numba.njit(cache=True, nogil=True)
+def neighbour_scores(
+    lists: Array, weights: NDArray[np.float64]
+) -> tuple[Keys, NDArray[np.float64]]:
+    """Add up what lists say of each neighbour.
+
+    Parameters
+    ----------
+    lists
+        ``(n_partitions, n, 2M)`` uint64, as ``tables.read(model.lists).lists(keys)`` gives them.
+    weights
+        ``(n,)`` of each id whose lists they are; those of 0 are passed over.
+
+    Returns
+    -------
+    keys
+        ``(m,)`` different neighbours in the order in which they were met, id by id and partition by
+        partition.
+    sums
+        ``(m,)`` Σ weight of the id · weight on the list. Equal lists give equal bits; partitions
+        that have none change nothing.
+    """
+    n_partitions, n_ids, width = lists.shape
+    length = width // 2
+    n_entries = 0
+    for p in range(n_partitions):
+        for i in range(n_ids):
+            n_entries += n_neighbours(lists[p, i, length:])
+    size = 16
+    while size < 2 * n_entries:
+        size *= 2
+    buckets = np.full(size, np.int32(-1))
+    mask = np.uint64(size - 1)
+    keys = np.empty(n_entries, dtype=np.uint64)
+    sums = np.zeros(n_entries, dtype=np.float64)
+    n = 0
+    for i in range(n_ids):
+        if weights[i] == 0:
+            continue
+        for p in range(n_partitions):
+            row = lists[p, i]
+            for j in range(n_neighbours(row[length:])):
+                key = row[j]
+                bucket = key & mask  # keys are digests: well mixed
+                while buckets[bucket] >= 0 and keys[buckets[bucket]] != key:
+                    bucket = (bucket + np.uint64(1)) & mask
+                if buckets[bucket] < 0:
+                    buckets[bucket] = n
+                    keys[n] = key
+                    n += 1
+                sums[buckets[bucket]] += weights[i] * (FIXED_POINT_UNIT * row[length + j])
+    return keys[:n], sums[:n]
