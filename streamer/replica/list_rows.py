@@ -34,9 +34,7 @@ class ListView:
         rows = self.ids.map.find(keys)
         found: Array = np.zeros((len(self.partitions), len(keys), self.spec.width), self.spec.dtype)
         for view, lists in zip(self.partitions, found, strict=True):
-            written, values = view.rows(rows)
-            if len(written):
-                lists[written] = values
+            view.copy(rows, lists)
         return found
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.replica.row_copies import copy_rows
 from streamer_models.state.table import Array, Keys, Slots, TableSpec, fold
 from streamer_models.state.top_rows import Ranked, TopRows, Tops
 
@@ -34,6 +35,8 @@ class RowView:
         ``(n_rows,)`` int32: where each row lies, -1 where it never was written.
     chunks
         Arrays of 2^``chunk_bits`` rows; None where nothing of this version lies.
+    addresses
+        Of the chunks' memory, for kernels.
     width, dtype
         Of a row.
     tops
@@ -42,9 +45,10 @@ class RowView:
 
     positions: Slots
     chunks: tuple[Array | None, ...]
-    chunk_bits: int = CHUNK_BITS
-    width: int = 0
-    dtype: str = "i8"
+    addresses: NDArray[np.int64]
+    chunk_bits: int
+    width: int
+    dtype: str
     tops: Tops | None = None
 
     def row(self, row: int) -> Array | None:
@@ -56,10 +60,12 @@ class RowView:
         """``(n, width)`` copies of rows, zeros where one was never written, and for negative
         ones."""
         found: Array = np.zeros((len(rows), self.width), dtype=self.dtype)
-        inside, written = self.rows(rows)
-        if len(inside):
-            found[inside] = written
+        self.copy(rows, found)
         return found
+
+    def copy(self, rows: Slots, found: Array) -> None:
+        """Write rows into ``(n, width)`` ``found``, but those that were never written."""
+        copy_rows(found, rows, self.positions, self.addresses, self.chunk_bits)
 
     def _at(self, position: int) -> Array:
         chunk = self.chunks[position >> self.chunk_bits]
@@ -70,17 +76,11 @@ class RowView:
     def rows(self, rows: Slots) -> tuple[NDArray[np.intp], Array]:
         """Positions among ``rows`` that were ever written, and ``(n, width)`` copies of them;
         negative rows are absent."""
-        inside, positions = _written(rows, self.positions)
-        chunks, places = positions >> self.chunk_bits, positions & ((1 << self.chunk_bits) - 1)
-        found = np.zeros((0, 0))
-        used = np.flatnonzero(np.bincount(chunks)).tolist()
-        for chunk in used:
-            stored = self.chunks[chunk]
-            assert stored is not None, chunk
-            if not len(found):
-                found = np.empty((len(inside), stored.shape[1]), dtype=stored.dtype)
-            _take_rows(found, stored, chunks, places, chunk)
-        return inside, found
+        found: Array = np.empty((len(rows), self.width), dtype=self.dtype)
+        present = copy_rows(
+            found, rows, self.positions, self.addresses, self.chunk_bits, close_up=True
+        )
+        return present, found[: len(present)]
 
 
 def chunk_bits(spec: TableSpec, *, many_at_once: bool) -> int:
@@ -89,28 +89,6 @@ def chunk_bits(spec: TableSpec, *, many_at_once: bool) -> int:
         (_MANY_CHUNK_BITS, _MANY_CHUNK_BYTES) if many_at_once else (CHUNK_BITS, _CHUNK_BYTES)
     )
     return max(0, min(bits, round(math.log2(n_bytes / spec.row_bytes))))
-
-
-@numba.njit(cache=True, nogil=True)
-def _written(rows: Slots, positions: Slots) -> tuple[NDArray[np.intp], Slots]:
-    """Which of ``rows`` are there, and where they lie."""
-    inside, found = np.empty(len(rows), dtype=np.intp), np.empty(len(rows), dtype=np.int32)
-    n = 0
-    for i in range(len(rows)):
-        if 0 <= rows[i] < len(positions) and positions[rows[i]] >= 0:
-            inside[n], found[n] = i, positions[rows[i]]
-            n += 1
-    return inside[:n], found[:n]
-
-
-@numba.njit(cache=True, nogil=True)
-def _take_rows(found: Array, stored: Array, chunks: Slots, places: Slots, chunk: int) -> None:
-    """Copy the rows that lie in one chunk to where they are wanted; indexing takes seven times as
-    long for 300 rows of six chunks."""
-    for i in range(len(chunks)):
-        if chunks[i] == chunk:
-            for j in range(stored.shape[1]):
-                found[i, j] = stored[places[i], j]
 
 
 class RowStore:
@@ -145,10 +123,9 @@ class RowStore:
         self._n_live = np.zeros(0, dtype=np.int64)  # rows alive in each chunk
         self._tail = -1
         self._n_tail = self._chunk_rows
+        self._addresses = np.zeros(0, dtype=np.int64)
         self._view: RowView | None = None
-        nothing: Array = np.zeros((0, spec.width), dtype=spec.dtype)
-        # Compiled here, so that no request waits for it.
-        _take_rows(nothing, nothing, self._positions, self._positions, 0)
+        self.take(self._positions)  # compiled here, so that no request waits for it
 
     def reserve(self, n_rows: int) -> None:
         """Have at least ``n_rows`` rows, absent at first."""
@@ -160,26 +137,34 @@ class RowStore:
     def merge(self, rows: Slots, changes: Array) -> None:
         """Apply changes ``(n, change_width)`` in order; rows may repeat."""
         unique, at = np.unique(rows, return_inverse=True)
-        values = self.take(unique)
-        fold(self._spec, values, at.astype(np.int32), changes)
-        self.put(unique, values)
+
+        def write(start: int, end: int, places: Array) -> None:
+            """Fold changes into copies that are made where they stay."""
+            self._copy(unique[start:end], places)
+            if end - start == len(unique):
+                fold(self._spec, places, at.astype(np.int32), changes)
+                return
+            here = np.flatnonzero((at >= start) & (at < end))
+            fold(self._spec, places, (at[here] - start).astype(np.int32), changes[here])
+
+        self._note(unique)
+        self._append(unique, write)
+        self._clean()
 
     def take(self, rows: Slots) -> Array:
         """``(n, width)`` copies, zeros where absent."""
-        values = np.zeros((len(rows), self._spec.width), dtype=self._spec.dtype)
-        positions = self._positions[rows]
-        chunks = positions >> self._chunk_bits  # absent ones are in no chunk: -1
-        for chunk in np.unique(chunks[positions >= 0]).tolist():
-            of_chunk = np.flatnonzero(chunks == chunk)
-            stored = self._chunks[chunk]
-            assert stored is not None, chunk
-            values[of_chunk] = stored[positions[of_chunk] & (self._chunk_rows - 1)]
+        values: Array = np.zeros((len(rows), self._spec.width), dtype=self._spec.dtype)
+        self._copy(rows, values)
         return values
+
+    def _copy(self, rows: Slots, found: Array) -> None:
+        """Copy rows to ``found``, but absent ones."""
+        copy_rows(found, rows, self._positions, self._addresses, self._chunk_bits)
 
     def put(self, rows: Slots, values: Array) -> None:
         """Replace rows, none of them twice, by ``(n, width)`` values."""
         self._note(rows)
-        self._append(rows, values)
+        self._append(rows, lambda start, end, places: np.copyto(places, values[start:end]))
         self._clean()
 
     def drop(self, rows: Slots) -> None:
@@ -218,6 +203,7 @@ class RowStore:
             self._view = RowView(
                 self._positions[:n_rows].copy(),
                 tuple(self._chunks),
+                self._addresses.copy(),
                 self._chunk_bits,
                 self._spec.width,
                 self._spec.dtype,
@@ -241,7 +227,9 @@ class RowStore:
         if self._ranked is not None:
             self._noted.append(rows)
 
-    def _append(self, rows: Slots, values: Array) -> None:
+    def _append(self, rows: Slots, write: Callable[[int, int, Array], None]) -> None:
+        """Give rows new places, which are written for ``rows[start:end]`` at a time; they are zeros
+        before."""
         if not len(rows):
             return
         self._view = None
@@ -254,7 +242,7 @@ class RowStore:
             places = slice(self._n_tail, self._n_tail + n)
             chunk, some = self._chunks[self._tail], rows[start : start + n]
             assert chunk is not None
-            chunk[places] = values[start : start + n]
+            write(start, start + n, chunk[places])
             self._owners[self._tail][places] = some
             first = (self._tail << self._chunk_bits) + self._n_tail
             self._positions[some] = np.arange(first, first + n, dtype=np.int32)
@@ -275,9 +263,11 @@ class RowStore:
             self._chunks.append(None)
             self._owners.append(np.zeros(0, dtype=np.int32))
             self._n_live = np.append(self._n_live, 0)
+            self._addresses = np.append(self._addresses, 0)
         self._tail, self._n_tail = free[0], 0
         shape = (self._chunk_rows, self._spec.width)
-        self._chunks[self._tail] = np.zeros(shape, dtype=self._spec.dtype)
+        chunk: Array = np.zeros(shape, dtype=self._spec.dtype)
+        self._chunks[self._tail], self._addresses[self._tail] = chunk, chunk.ctypes.data
         self._owners[self._tail] = np.full(self._chunk_rows, _ABSENT, dtype=np.int32)
 
     def _clean(self) -> None:
@@ -286,8 +276,12 @@ class RowStore:
             places = np.flatnonzero(owners >= 0).astype(np.int32)
             here = self._positions[owners[places]] == (chunk << self._chunk_bits) + places
             rows = owners[places[here]]
-            self._append(rows, self.take(rows))
-            self._chunks[chunk] = None
+            self._move(rows)
+            self._chunks[chunk], self._addresses[chunk] = None, 0
+
+    def _move(self, rows: Slots) -> None:
+        """Copy rows to new places."""
+        self._append(rows, lambda start, end, places: self._copy(rows[start:end], places))
 
     def _emptiest(self) -> int | None:
         """The full chunk with the fewest live rows, while over half of all places is dead."""

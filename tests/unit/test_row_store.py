@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.replica.row_store import CHUNK_ROWS, RowStore, RowView
-from streamer_models.state.table import Merge, TableSpec, recent_keys
+from streamer_models.state.table import Merge, TableSpec, fold, recent_keys
 
 PLAIN = TableSpec("plain", "user", Merge.REPLACE, "f4", 2)
 
@@ -74,6 +74,32 @@ def test_changes_of_one_row_apply_in_order() -> None:
         [13, 12, 11],
         [20],
     ]
+
+
+@pytest.mark.parametrize("chunk_bits", [1, 3, 12])
+def test_merging_equals_folding_into_one_array_wherever_chunks_end(chunk_bits: int) -> None:
+    spec = TableSpec("neighbours", "item", Merge.NEIGHBOURS, "u8", 2 * 3)
+    store, expected = RowStore(spec, chunk_bits=chunk_bits), np.zeros((20, 6), dtype=np.uint64)
+    store.reserve(20)
+    rng = np.random.default_rng(chunk_bits)
+    published = []
+    for _ in range(40):
+        rows = rng.integers(1, 20, 15).astype(np.int32)
+        cells = rng.integers(1, 9, (15, 2)).astype(np.uint64)
+        store.merge(rows, cells)
+        fold(spec, expected, rows, cells)
+        published.append((store.publish(20), expected.copy()))
+    asked = np.array([3, -1, 19, 25, 0, 3], dtype=np.int32)
+    for view, then in published:
+        copies = np.full((20, 6), 7, dtype=np.uint64)
+        view.copy(np.arange(20, dtype=np.int32), copies)
+        written = (then > 0).sum(axis=1) > 0
+        np.testing.assert_array_equal(copies[written], then[written])
+        assert (copies[~written] == 7).all()
+        present, rows_found = view.rows(asked)
+        there = [i for i in (0, 2, 5) if written[asked[i]]]
+        assert present.tolist() == there
+        np.testing.assert_array_equal(rows_found, then[asked[there]])
 
 
 def test_packing_renumbers_and_leaves_old_versions_alone() -> None:
