@@ -82,7 +82,7 @@ def word_of(
 @numba.njit(cache=True, nogil=True)
 def is_at(word: Bytes, data: Bytes, at: int, end: int) -> bool:
     """Tell whether a word stands at a place."""
-    return at + len(word) <= end and same_bytes(data, at, word, 0, len(word))
+    return at + len(word) <= end and same_bytes(data, at, word, np.int64(0), len(word))
 
 
 @numba.njit(cache=True, nogil=True)

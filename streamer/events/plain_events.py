@@ -144,8 +144,8 @@ def _parse(
 ) -> None:
     # What is sent next looks like what was sent last: the order of fields, and the type.
     likely = np.zeros(len(field_ends), dtype=np.int64)
-    likely_type = 0
-    end = 0
+    # Plain zeros are a type of their own: what they are passed to would be compiled twice.
+    likely_type, end = np.int64(0), np.int64(0)
     for i in range(len(message_ends)):
         start, end = end, message_ends[i]
         plain[i], ts_ms[i], values[i] = False, 0, np.nan

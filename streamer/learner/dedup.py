@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_bytes import Bytes, Hashes, same_bytes
+from streamer_models.state.id_bytes import Bytes, Hashes, copy_bytes, same_bytes
 from streamer_models.state.id_column import IdColumn
 
 _SIZE_MIN = 16
@@ -185,7 +185,7 @@ def _write(
         next_byte += len(ring) - at
         at = 0
     queued_starts[place] = next_byte
-    ring[at : at + n] = data[start : start + n]
+    copy_bytes(data, start, n, ring, at)
     return next_byte + n
 
 

@@ -92,9 +92,9 @@ def _keys(state: PartitionState, spec: TableSpec, slots: Array) -> Array:
 
 
 def _nonzero(keys: Array, values: Array) -> dict[int, bytes]:
-    return {
-        int(key): row.tobytes() for key, row in zip(keys, values, strict=True) if np.any(row != 0)
-    }
+    written = np.any(values != 0, axis=1)
+    rows = zip(keys[written].tolist(), values[written], strict=True)
+    return {key: row.tobytes() for key, row in rows}
 
 
 @dataclass

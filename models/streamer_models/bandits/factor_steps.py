@@ -23,7 +23,13 @@ from streamer_models.bandits.arm_estimates import (
     unknown_estimate,
 )
 from streamer_models.bandits.linear_kernels import Matrix, Vector, explained_squares
-from streamer_models.bandits.linear_statistics import STATISTICS_BITS, add_outcome, read_sums
+from streamer_models.bandits.linear_statistics import (
+    ADDED,
+    STATISTICS_BITS,
+    TAKEN_BACK,
+    add_outcome,
+    read_sums,
+)
 from streamer_models.state.table import Slots
 
 Q_MIN = 1e-6
@@ -98,8 +104,8 @@ def learn_rows(
         row = rows[i]
         if row < 0 or (np.isnan(before[i]) and np.isnan(after[i])):
             continue
-        add_outcome(values[row], x[i], before[i], -1, 2.0**STATISTICS_BITS)
-        add_outcome(values[row], x[i], after[i], 1, 2.0**STATISTICS_BITS)
+        add_outcome(values[row], x[i], before[i], TAKEN_BACK, 2.0**STATISTICS_BITS)
+        add_outcome(values[row], x[i], after[i], ADDED, 2.0**STATISTICS_BITS)
         n_since[row] += 1
         if n_since[row] < refresh_every and step(
             factors[row], z[row], x[i], prior_mean, before[i], after[i], v

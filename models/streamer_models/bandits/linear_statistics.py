@@ -37,6 +37,8 @@ FEATURE_MAX = 8.0
 """Bound of a feature's magnitude."""
 REWARD_MAX = 1_000.0
 """Bound of a reward's magnitude."""
+ADDED, TAKEN_BACK = np.int64(1), np.int64(-1)
+"""Signs of an outcome. Plain integers are two types in a kernel: it would be compiled for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +96,15 @@ def amend(
     for i in range(len(rows)):
         if rows[i] >= 0:
             row = values[rows[i]]
-            add_outcome(row, features[i], before[i], -1, 2.0**STATISTICS_BITS)
-            add_outcome(row, features[i], after[i], 1, 2.0**STATISTICS_BITS)
+            add_outcome(row, features[i], before[i], TAKEN_BACK, 2.0**STATISTICS_BITS)
+            add_outcome(row, features[i], after[i], ADDED, 2.0**STATISTICS_BITS)
 
 
 @numba.njit(cache=True, nogil=True)
 def add_outcome(
-    row: NDArray[np.int64], x: NDArray[np.floating], reward: float, sign: int, weight: float
+    row: NDArray[np.int64], x: NDArray[np.floating], reward: float, sign: np.int64, weight: float
 ) -> None:
-    """Add (``sign`` 1) or take back (-1) one example in one row; NaN is no example."""
+    """Add one example to one row or take it back, as ``sign`` says; NaN is no example."""
     if np.isnan(reward):
         return
     n_features = len(x)
@@ -153,8 +155,8 @@ def amend_fading_row(
     epoch, weight = forward_weight(ts_ms, half_life_ms)
     weight /= FADING_UNIT
     added[:] = 0
-    add_outcome(added, x, before, -1, weight)
-    add_outcome(added, x, after, 1, weight)
+    add_outcome(added, x, before, TAKEN_BACK, weight)
+    add_outcome(added, x, after, ADDED, weight)
     for j in range(len(added)):
         add_to_counter(row, j, epoch, added[j])
 

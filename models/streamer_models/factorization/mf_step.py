@@ -200,7 +200,7 @@ def learn_implicit(
         user = user_slots[i]
         for f in range(k):
             p[0, f] = users[user, f]
-        n = 0
+        n = np.int64(0)  # a plain 0 is a type of its own, and compiles all it is passed to twice
         for c in range(n_candidates if weights[i] > 0 else 1):
             if candidates[i, c] >= 0:
                 rows[n] = candidates[i, c]

@@ -103,7 +103,8 @@ def digests(data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> 
     state = np.empty(8, dtype=np.uint64)
     message = np.empty(16, dtype=np.uint64)
     for i in range(len(starts)):
-        state[:] = _START
+        for w in range(8):  # one by one, as in copy_bytes()
+            state[w] = _START[w]
         state[0] ^= _PARAMETERS
         n = ends[i] - starts[i]
         done = 0

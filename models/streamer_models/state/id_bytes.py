@@ -83,6 +83,18 @@ def same_bytes(a: Bytes, a_start: int, b: Bytes, b_start: int, n: int) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
+def copy_bytes(source: Bytes, start: int, n: int, target: Bytes, to: int) -> None:
+    """Copy ``n`` bytes from one array to another.
+
+    A slice assigned to a slice does the same, and with it the text of its error for unlike lengths
+    is compiled: 4 of the 45 s that all kernels of a learner take.
+    """
+    first, at = np.uint64(start), np.uint64(to)
+    for i in range(np.uint64(n)):
+        target[at + i] = source[first + i]
+
+
+@numba.njit(cache=True, nogil=True)
 def hashes_of(
     data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], seed: np.uint64
 ) -> Hashes:
@@ -104,11 +116,11 @@ def texts_of(data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) ->
 
 @numba.njit(cache=True, nogil=True)
 def _pack(data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], packed: Bytes) -> None:
-    at = 0
+    at = np.int64(0)
     for i in range(len(starts)):
-        for k in range(starts[i], ends[i]):
-            packed[at] = data[k]
-            at += 1
+        n = ends[i] - starts[i]
+        copy_bytes(data, starts[i], n, packed, at)
+        at += n
 
 
 def read_only(data: bytes) -> Bytes:

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_bytes import Bytes, Hashes, same_bytes, texts_of
+from streamer_models.state.id_bytes import Bytes, Hashes, copy_bytes, same_bytes, texts_of
 from streamer_models.state.id_column import IdColumn
 from streamer_models.state.table import Slots
 
@@ -182,7 +182,7 @@ def _insert(
 ) -> int:
     for i in range(len(starts)):
         slot, end = slots[i], n_written + ends[i] - starts[i]
-        arena[n_written:end] = data[starts[i] : ends[i]]
+        copy_bytes(data, starts[i], ends[i] - starts[i], arena, n_written)
         spans[slot, 0], spans[slot, 1] = n_written, end
         slot_hashes[slot] = hashes[i]
         _put(buckets, hashes[i], slot)
@@ -212,10 +212,10 @@ def _remove(slots: Slots, hashes: Hashes, buckets: Buckets) -> None:
 @numba.njit(cache=True, nogil=True)
 def _squeeze(slots: NDArray[np.int64], arena: Bytes, squeezed: Bytes, spans: Spans) -> int:
     """Copy the names of live slots, each behind the one before; the bytes written."""
-    n_written = 0
+    n_written = np.int64(0)
     for slot in slots:
         start, end = spans[slot, 0], spans[slot, 1]
-        squeezed[n_written : n_written + end - start] = arena[start:end]
+        copy_bytes(arena, start, end - start, squeezed, n_written)
         spans[slot, 0], spans[slot, 1] = n_written, n_written + end - start
         n_written += end - start
     return n_written
