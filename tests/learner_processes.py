@@ -20,8 +20,9 @@ from streamer.config import known_keys, load_config
 from streamer.config.masking import toml_text
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.topics import create_topics
-from streamer.learner.configured import learner_settings
-from streamer.model_set import build_models, store_layout
+from streamer.learner.batch import compile_decoding
+from streamer.learner.configured import learner_settings, reward_function
+from streamer.model_set import build_models, compile_kernels, store_layout
 from streamer.verify.parameters import Contents, image_contents
 
 COMMAND = [sys.executable, "-P", "-m", "streamer"]
@@ -136,6 +137,10 @@ class Deployment:
         }
         create_topics(self.config.kafka.bootstrap_servers, self.config.topics)
         self._models = build_models(self.config)
+        # In this process, once for all tests: a learner that is killed early, one life after
+        # another, would else never be done with compiling what its successors find compiled.
+        compile_kernels(self._models, self.config)
+        compile_decoding(self._settings.event_types, reward_function(self.config))
         self._store = configured_store(self.config)
         self._store.ensure_layout(store_layout(self.config, self._models))
         self._processes: list[StreamerProcess] = []

@@ -17,6 +17,7 @@ from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.source import KafkaSource
 from streamer.kafka.topics import check_topics, create_internal_topics, create_topics
+from tests.learner_processes import wait_until
 
 # What another process does: publish, join a group, read, commit.
 PUBLISH = """
@@ -86,11 +87,15 @@ def test_two_sources_share_a_group(broker: str) -> None:
         )
 
     sources = [source(0), source(1)]
-    for _ in range(200):
+
+    def have_half_each() -> bool:
         for each in sources:
             each.poll(n_max=10, timeout_s=0.05)
-        if [len(each) for each in owned] == [2, 2]:
-            break
+        return [len(each) for each in owned] == [2, 2]
+
+    # On a busy machine one joins more than 3 s after the other: the first has all by then, and this
+    # broker takes up to two session timeouts, 20 s, to hand half of them on.
+    wait_until(have_half_each, "two sources share four partitions")
     assert sorted(owned[0] + owned[1]) == list(range(N_PARTITIONS))
     for each in sources:
         each.close()
