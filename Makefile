@@ -6,6 +6,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 REDIS_PORT ?= 6379
 KAFKA_PORT ?= 9092
+WORKERS ?= 2
 
 .PHONY: help setup demo test check bench docs kafka redis clean
 
@@ -17,9 +18,9 @@ setup: $(DEV)  ## Make .venv with streamer and what its development needs
 demo: $(RUNTIME)  ## Run the whole system for a minute: broker, learner, scorer, simulated users
 	$(BIN)/streamer demo
 
-test: $(DEV)  ## Run all tests, those on a real Kafka and a real Redis too
+test: $(DEV)  ## Run all tests (WORKERS=2 at once), those on a real Kafka and a real Redis too
 	deploy/test-services.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: $(DEV)  ## Lint, check the formatting and the types
 	$(BIN)/ruff check .

@@ -34,6 +34,12 @@ SERVICES_REQUIRED = os.environ.get("CI") == "true" or (
 for key in [key for key in os.environ if key.startswith("STREAMER_") and key != "STREAMER_DATA"]:
     del os.environ[key]
 
+# Each worker of pytest-xdist compiles kernels into a cache of its own: where two processes compile
+# a function for other types at once, numba gives both the same file. It is a __pycache__, so that
+# whoever throws away compiled kernels throws away these too.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["NUMBA_CACHE_DIR"] = str(TESTS / "__pycache__" / f"kernels-{worker}")
+
 # The same examples every time; how long one takes is a matter of the machine, and the first ones
 # of a fresh checkout wait for tables of characters.
 settings.register_profile(
