@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.id_bytes import Bytes, same_bytes, word_at
+from streamer_models.state.kernel_ints import ZERO
 
 DIGITS_MAX = 15
 """Any integer of so many digits, and any 10^k up to 10^22, is a float exactly. So one division
@@ -82,7 +83,7 @@ def word_of(
 @numba.njit(cache=True, nogil=True)
 def is_at(word: Bytes, data: Bytes, at: int, end: int) -> bool:
     """Tell whether a word stands at a place."""
-    return at + len(word) <= end and same_bytes(data, at, word, np.int64(0), len(word))
+    return at + len(word) <= end and same_bytes(data, at, word, ZERO, len(word))
 
 
 @numba.njit(cache=True, nogil=True)

@@ -34,6 +34,7 @@ from streamer.events.json_scan import (
 from streamer.events.messages import CONTEXT_KEYS_MAX, EVENT_BYTES_MAX, ID_BYTES_MAX, TS_MS_END
 from streamer_models.state.id_bytes import HASH_SEED, Bytes, hash_of, read_only
 from streamer_models.state.id_column import IdColumn
+from streamer_models.state.kernel_ints import ZERO
 
 FIELDS: Final = (
     *("event_id", "user_id", "item_id", "request_id"),
@@ -144,8 +145,7 @@ def _parse(
 ) -> None:
     # What is sent next looks like what was sent last: the order of fields, and the type.
     likely = np.zeros(len(field_ends), dtype=np.int64)
-    # Plain zeros are a type of their own: what they are passed to would be compiled twice.
-    likely_type, end = np.int64(0), np.int64(0)
+    likely_type, end = ZERO, ZERO
     for i in range(len(message_ends)):
         start, end = end, message_ends[i]
         plain[i], ts_ms[i], values[i] = False, 0, np.nan

@@ -26,6 +26,7 @@ from streamer_models.state.decayed_cells import (
     add_to_counter,
     forward_weight,
 )
+from streamer_models.state.kernel_ints import kernel_int
 from streamer_models.state.table import Slots
 
 STATISTICS_BITS = 24
@@ -37,8 +38,8 @@ FEATURE_MAX = 8.0
 """Bound of a feature's magnitude."""
 REWARD_MAX = 1_000.0
 """Bound of a reward's magnitude."""
-ADDED, TAKEN_BACK = np.int64(1), np.int64(-1)
-"""Signs of an outcome. Plain integers are two types in a kernel: it would be compiled for each."""
+ADDED, TAKEN_BACK = kernel_int(1), kernel_int(-1)
+"""Signs of an outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def amend(
 
 @numba.njit(cache=True, nogil=True)
 def add_outcome(
-    row: NDArray[np.int64], x: NDArray[np.floating], reward: float, sign: np.int64, weight: float
+    row: NDArray[np.int64], x: NDArray[np.floating], reward: float, sign: int, weight: float
 ) -> None:
     """Add one example to one row or take it back, as ``sign`` says; NaN is no example."""
     if np.isnan(reward):

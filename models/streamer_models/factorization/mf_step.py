@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.fixed_point import LANES, UNIT, clipped, dots, stepped
+from streamer_models.state.kernel_ints import ZERO
 from streamer_models.state.table import Slots
 
 LOSSES = ("bpr", "logistic", "softmax")
@@ -200,7 +201,7 @@ def learn_implicit(
         user = user_slots[i]
         for f in range(k):
             p[0, f] = users[user, f]
-        n = np.int64(0)  # a plain 0 is a type of its own, and compiles all it is passed to twice
+        n = ZERO
         for c in range(n_candidates if weights[i] > 0 else 1):
             if candidates[i, c] >= 0:
                 rows[n] = candidates[i, c]

@@ -8,6 +8,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.state.kernel_ints import ZERO
+
 Bytes = NDArray[np.uint8]
 Hashes = NDArray[np.uint64]
 
@@ -116,7 +118,7 @@ def texts_of(data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) ->
 
 @numba.njit(cache=True, nogil=True)
 def _pack(data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], packed: Bytes) -> None:
-    at = np.int64(0)
+    at = ZERO
     for i in range(len(starts)):
         n = ends[i] - starts[i]
         copy_bytes(data, starts[i], n, packed, at)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from streamer_models.state.id_bytes import Bytes, Hashes, copy_bytes, same_bytes, texts_of
 from streamer_models.state.id_column import IdColumn
+from streamer_models.state.kernel_ints import ZERO
 from streamer_models.state.table import Slots
 
 Buckets = NDArray[np.uint64]
@@ -212,7 +213,7 @@ def _remove(slots: Slots, hashes: Hashes, buckets: Buckets) -> None:
 @numba.njit(cache=True, nogil=True)
 def _squeeze(slots: NDArray[np.int64], arena: Bytes, squeezed: Bytes, spans: Spans) -> int:
     """Copy the names of live slots, each behind the one before; the bytes written."""
-    n_written = np.int64(0)
+    n_written = ZERO
     for slot in slots:
         start, end = spans[slot, 0], spans[slot, 1]
         copy_bytes(arena, start, end - start, squeezed, n_written)
