@@ -128,6 +128,16 @@ def distinct(ids: IdColumn) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 @numba.njit(cache=True, nogil=True)
+def _candidate(buckets: Buckets, hashed: np.uint64, at: np.uint64) -> np.uint64:
+    """Return the first bucket from ``at`` on that may hold an id of a hash, or that is free."""
+    mask = np.uint64(len(buckets) - 1)
+    at &= mask
+    while (buckets[at] & _SLOT) != _FREE and ((buckets[at] ^ hashed) & ~_SLOT) != 0:
+        at = (at + np.uint64(1)) & mask
+    return at
+
+
+@numba.njit(cache=True, nogil=True)
 def _find(
     data: Bytes,
     starts: NDArray[np.int64],
@@ -138,18 +148,16 @@ def _find(
     buckets: Buckets,
 ) -> Slots:
     found = np.full(len(starts), np.int32(-1))
-    mask = np.uint64(len(buckets) - 1)
     for i in range(len(starts)):
         n = ends[i] - starts[i]
-        at = hashes[i] & mask
+        at = _candidate(buckets, hashes[i], hashes[i])
         while (buckets[at] & _SLOT) != _FREE:
-            if ((buckets[at] ^ hashes[i]) & ~_SLOT) == 0:
-                slot = np.int64(buckets[at] & _SLOT)
-                start = spans[slot, 0]
-                if spans[slot, 1] - start == n and same_bytes(data, starts[i], arena, start, n):
-                    found[i] = slot
-                    break
-            at = (at + np.uint64(1)) & mask
+            slot = np.int64(buckets[at] & _SLOT)
+            start = spans[slot, 0]
+            if spans[slot, 1] - start == n and same_bytes(data, starts[i], arena, start, n):
+                found[i] = slot
+                break
+            at = _candidate(buckets, hashes[i], at + np.uint64(1))
     return found
 
 
@@ -230,21 +238,19 @@ def _distinct(
     hashes: Hashes,
     buckets: Buckets,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    mask = np.uint64(len(buckets) - 1)
     first = np.empty(len(starts), dtype=np.int64)
     which = np.full(len(starts), -1)
     n_distinct = 0
     for i in range(len(starts)):
         n = ends[i] - starts[i]
-        at = hashes[i] & mask
+        at = _candidate(buckets, hashes[i], hashes[i])
         while (buckets[at] & _SLOT) != _FREE:
-            if ((buckets[at] ^ hashes[i]) & ~_SLOT) == 0:
-                known = np.int64(buckets[at] & _SLOT)
-                start = starts[first[known]]
-                if ends[first[known]] - start == n and same_bytes(data, starts[i], data, start, n):
-                    which[i] = known
-                    break
-            at = (at + np.uint64(1)) & mask
+            known = np.int64(buckets[at] & _SLOT)
+            start = starts[first[known]]
+            if ends[first[known]] - start == n and same_bytes(data, starts[i], data, start, n):
+                which[i] = known
+                break
+            at = _candidate(buckets, hashes[i], at + np.uint64(1))
         if which[i] < 0:
             buckets[at] = (hashes[i] & ~_SLOT) | np.uint64(n_distinct)
             first[n_distinct] = i
