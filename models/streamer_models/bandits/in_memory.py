@@ -14,7 +14,7 @@ from streamer_models.bandits.linear_memory import LinearMemory
 from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.base import ContextColumns, Policy
 from streamer_models.bandits.policies.linear import LinearPolicy
-from streamer_models.bandits.protocols import Contexts
+from streamer_models.bandits.protocols import Contexts, LearningBandit
 from streamer_models.bandits.slates import Draw
 from streamer_models.state.table import Keys
 
@@ -36,7 +36,7 @@ class Memory(Protocol):
         """Compute what is derived from the statistics afresh."""
 
 
-class InMemoryBandit:
+class InMemoryBandit(LearningBandit):
     """A policy and what it has learned, kept in memory.
 
     The statistics are the integers that partitions keep as tables, so the policy draws from them
@@ -111,12 +111,6 @@ class InMemoryBandit:
     def choose(self, contexts: Contexts, arms: Keys, k: int, seed: int) -> Draw:
         """Draw a slate of at most ``k`` candidates with its propensities."""
         return self.policy.draw(self.estimate(contexts, arms), k, seed)
-
-    def update(
-        self, contexts: Contexts, arms: Keys, rewards: Floats, ts_ms: NDArray[np.int64]
-    ) -> None:
-        """Learn first outcomes, ``(n,)`` columns; NaN is passed over."""
-        self.amend(contexts, arms, np.full(len(rewards), np.nan), rewards, ts_ms)
 
     def amend(
         self,

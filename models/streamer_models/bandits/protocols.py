@@ -62,6 +62,7 @@ class LearningBandit(Protocol):
         ValueError
             Where a feature or a reward is infinite or out of bounds; nothing is learned then.
         """
+        self.amend(contexts, arms, np.full(len(rewards), np.nan), rewards, ts_ms)
 
     def amend(
         self,

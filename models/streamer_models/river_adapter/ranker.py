@@ -14,7 +14,7 @@ from streamer_models.bandits.estimates import IndependentEstimate
 from streamer_models.bandits.linear_statistics import REWARD_MAX
 from streamer_models.bandits.policies.base import ContextColumns, Policy
 from streamer_models.bandits.policies.epsilon_greedy import EpsilonGreedy, EpsilonGreedySettings
-from streamer_models.bandits.protocols import Contexts
+from streamer_models.bandits.protocols import Contexts, LearningBandit
 from streamer_models.bandits.slates import Draw
 from streamer_models.river_adapter.expressions import parse_model, unseeded
 from streamer_models.state.table import Keys
@@ -22,7 +22,7 @@ from streamer_models.state.table import Keys
 Floats = NDArray[np.float64]
 
 
-class RiverRanker:
+class RiverRanker(LearningBandit):
     """A policy that ranks by what a river model predicts, and explores by a uniform share.
 
     A classifier learns whether an example's reward is above 0, and expects the probability of
@@ -142,12 +142,6 @@ class RiverRanker:
         expected = self.expected(contexts, arms)
         estimate = IndependentEstimate(expected, np.zeros(len(expected)), 0.0)
         return self.policy.draw(estimate, k, seed)
-
-    def update(
-        self, contexts: Contexts, arms: Keys, rewards: Floats, ts_ms: NDArray[np.int64]
-    ) -> None:
-        """Learn first outcomes, in order; NaN is passed over."""
-        self.amend(contexts, arms, np.full(len(rewards), np.nan), rewards, ts_ms)
 
     def amend(
         self,
