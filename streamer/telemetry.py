@@ -1,4 +1,4 @@
-"""What the metrics of all rooms share: buckets of latencies, lags, and the port Prometheus reads.
+"""What the metrics of all rooms share: names, buckets of latencies, the port Prometheus reads.
 
 The metrics themselves are in the ``metrics.py`` of their room; ``docs/observability.md`` says what
 they mean.
@@ -6,11 +6,12 @@ they mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from streamer.errors import ConfigError
 
@@ -18,14 +19,30 @@ LATENCY_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5
 """Upper edges of the buckets of a histogram of latencies."""
 
 
-def lag_gauge(service: str, registry: CollectorRegistry) -> Gauge:
-    """The gauge of messages that wait for a service, by topic and partition."""
-    return Gauge(
-        f"streamer_{service}_lag",
-        "Messages waiting",
-        ["topic", "partition"],
-        registry=registry,
-    )
+@dataclass(frozen=True, slots=True)
+class NamedMetrics:
+    """Makes metrics named ``streamer_PREFIX_…`` in a registry; more arguments are labels."""
+
+    prefix: str
+    registry: CollectorRegistry
+
+    def counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        """Make a counter."""
+        return Counter(f"streamer_{self.prefix}_{name}", meaning, labels, registry=self.registry)
+
+    def gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        """Make a gauge."""
+        return Gauge(f"streamer_{self.prefix}_{name}", meaning, labels, registry=self.registry)
+
+    def histogram(self, name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
+        """Make a histogram with the upper edges of its buckets."""
+        return Histogram(
+            f"streamer_{self.prefix}_{name}", meaning, buckets=buckets, registry=self.registry
+        )
+
+    def lag(self) -> Gauge:
+        """Make the gauge of messages that wait for a service, by topic and partition."""
+        return self.gauge("lag", "Messages waiting", "topic", "partition")
 
 
 def show_lag(gauge: Gauge, lag: Mapping[tuple[str, int], int]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
+
+from streamer.telemetry import NamedMetrics
 
 
 class CatalogueMetrics:
@@ -15,9 +17,6 @@ class CatalogueMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.items = Gauge(
-            "streamer_scorer_catalogue_items", "Items the catalogue knows", registry=registry
-        )
-        self.dropped = Counter(
-            "streamer_scorer_catalogue_dropped", "Items forgotten at the bound", registry=registry
-        )
+        metrics = NamedMetrics("scorer_catalogue", registry)
+        self.items = metrics.gauge("items", "Items the catalogue knows")
+        self.dropped = metrics.counter("dropped", "Items forgotten at the bound")

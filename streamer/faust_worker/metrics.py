@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
+
+from streamer.telemetry import NamedMetrics
 
 _AGE_S: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3_600.0)
 
@@ -28,27 +30,22 @@ class FeaturesMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, meaning: str) -> Counter:
-            return Counter(f"streamer_features_{name}", meaning, registry=registry)
-
-        def by_partition(name: str, meaning: str) -> Gauge:
-            return Gauge(f"streamer_features_{name}", meaning, ["partition"], registry=registry)
-
+        metrics = NamedMetrics("features", registry)
+        counter, gauge = metrics.counter, metrics.gauge
         self.events = counter("events", "Messages taken from the events topic")
         self.duplicates = counter("duplicates", "Events dropped for a repeated event_id")
         self.dead_letters = counter("dead_letters", "Messages that could not be used")
         self.published = counter("published", "Values published")
         self.left = counter("left", "Entities that left a window")
-        self.late = by_partition("late", "Contributions that came too late")
-        self.refused = by_partition("refused", "Contributions beyond windows.cells_max")
-        self.watermark_age_s = by_partition(
-            "watermark_age_seconds", "Now less the event time that all partitions have reached"
+        self.late = gauge("late", "Contributions that came too late", "partition")
+        self.refused = gauge("refused", "Contributions beyond windows.cells_max", "partition")
+        self.watermark_age_s = gauge(
+            "watermark_age_seconds",
+            "Now less the event time that all partitions have reached",
+            "partition",
         )
-        self.staleness_s = Histogram(
-            "streamer_features_staleness_seconds",
-            "From a window's end to the publication of its value",
-            buckets=_AGE_S,
-            registry=registry,
+        self.staleness_s = metrics.histogram(
+            "staleness_seconds", "From a window's end to the publication of its value", _AGE_S
         )
 
     def forget_partitions(self) -> None:

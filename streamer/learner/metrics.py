@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from streamer.learner.join.counts import CALIBRATION_EDGES, JoinCounts
 from streamer.learner.settings import LearnerCounts
-from streamer.telemetry import LATENCY_S, lag_gauge
+from streamer.telemetry import LATENCY_S, NamedMetrics
 
 _ROWS: Final = (10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0)
 _DELAY_S: Final = (
@@ -37,9 +37,8 @@ class LearnerMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, meaning: str) -> Counter:
-            return Counter(f"streamer_learner_{name}", meaning, registry=registry)
-
+        metrics = NamedMetrics("learner", registry)
+        counter = metrics.counter
         self.events = counter("events", "Messages taken from the events topic")
         self.learned = counter("learned", "Events that taught the model something")
         self.duplicates = counter("duplicates", "Events dropped for a repeated event_id")
@@ -48,25 +47,12 @@ class LearnerMetrics:
         self.dead_letters = counter("dead_letters", "Messages that could not be used")
         self.commits = counter("commits", "Commits to the parameter store")
         self.checkpoints = counter("checkpoints", "Checkpoints of the parameter store")
-        self.commit_seconds = Histogram(
-            "streamer_learner_commit_seconds",
-            "Time one commit took",
-            buckets=LATENCY_S,
-            registry=registry,
+        self.commit_seconds = metrics.histogram("commit_seconds", "Time one commit took", LATENCY_S)
+        self.rows_a_commit = metrics.histogram(
+            "rows_a_commit", "Rows that one commit changed", _ROWS
         )
-        self.rows_a_commit = Histogram(
-            "streamer_learner_rows_a_commit",
-            "Rows that one commit changed",
-            buckets=_ROWS,
-            registry=registry,
-        )
-        self.evicted = Counter(
-            "streamer_learner_evicted",
-            "Ids dropped at the bound or after idle time",
-            ["entity"],
-            registry=registry,
-        )
-        self.lag = lag_gauge("learner", registry)
+        self.evicted = counter("evicted", "Ids dropped at the bound or after idle time", "entity")
+        self.lag = metrics.lag()
         self._shown: dict[str, int] = {}
 
     def committed(self, seconds: float, n_rows: int) -> None:
@@ -120,19 +106,12 @@ class JoinMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, meaning: str, *labels: str) -> Counter:
-            return Counter(f"streamer_learner_{name}", meaning, labels, registry=registry)
-
-        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
-            return Gauge(f"streamer_learner_{name}", meaning, labels, registry=registry)
-
+        metrics = NamedMetrics("learner", registry)
+        counter, gauge = metrics.counter, metrics.gauge
         self.decisions = counter("decisions", "Decisions, by what came of them", "fate")
         self.feedback = counter("feedback", "Events that answer a decision, by fate", "fate")
-        self.delay_seconds = Histogram(
-            "streamer_learner_join_delay_seconds",
-            "Event time from a decision to feedback on it",
-            buckets=_DELAY_S,
-            registry=registry,
+        self.delay_seconds = metrics.histogram(
+            "join_delay_seconds", "Event time from a decision to feedback on it", _DELAY_S
         )
         self.amended = counter("amended", "Outcomes that changed after they were learned")
         self.closed_early = counter("closed_early", "Decisions closed at the bound, too early")
@@ -187,18 +166,13 @@ class JoinMetrics:
 
 def reward_drift_counter(registry: CollectorRegistry) -> Counter:
     """Changes of the loss of predicted rewards, by the direction of the ``loss``."""
-    return Counter(
-        "streamer_learner_reward_drift",
-        "Changes of the loss of predicted rewards",
-        ["loss"],
-        registry=registry,
+    return NamedMetrics("learner", registry).counter(
+        "reward_drift", "Changes of the loss of predicted rewards", "loss"
     )
 
 
 def rate_factor_gauge(registry: CollectorRegistry) -> Gauge:
     """What learning rates are multiplied by."""
-    return Gauge(
-        "streamer_learner_rate_factor",
-        "What learning rates are multiplied by since the last drift",
-        registry=registry,
+    return NamedMetrics("learner", registry).gauge(
+        "rate_factor", "What learning rates are multiplied by since the last drift"
     )

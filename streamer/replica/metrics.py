@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
+
+from streamer.telemetry import NamedMetrics
 
 
 class ReplicaMetrics:
@@ -19,13 +21,8 @@ class ReplicaMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, meaning: str) -> Counter:
-            return Counter(f"streamer_scorer_{name}", meaning, registry=registry)
-
-        def gauge(name: str, meaning: str) -> Gauge:
-            return Gauge(f"streamer_scorer_{name}", meaning, registry=registry)
-
-        self._registry = registry
+        self._metrics = NamedMetrics("scorer", registry)
+        counter, gauge = self._metrics.counter, self._metrics.gauge
         self.versions = counter("versions", "Versions of the parameters put in place")
         self.reloads = counter("reloads", "Full loads because the delta log was trimmed")
         self.items = gauge("items", "Items with parameters")
@@ -33,11 +30,10 @@ class ReplicaMetrics:
 
     def show_freshness(self, p50_ms: Callable[[], float], p99_ms: Callable[[], float]) -> None:
         """Serve quantiles of the time from an event's publication to a version that learned it."""
-        recent = Gauge(
-            "streamer_scorer_freshness_ms",
+        recent = self._metrics.gauge(
+            "freshness_ms",
             "From an event's publication to a version that has learned it, recent samples",
-            ["quantile"],
-            registry=self._registry,
+            "quantile",
         )
         recent.labels("0.5").set_function(p50_ms)
         recent.labels("0.99").set_function(p99_ms)

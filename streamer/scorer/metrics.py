@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.replica.metrics import ReplicaMetrics
-from streamer.telemetry import LATENCY_S, lag_gauge
+from streamer.telemetry import LATENCY_S, NamedMetrics
 from streamer.windows.latest import LatestFeatures
 
 
@@ -28,24 +28,18 @@ class ScorerMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, meaning: str) -> Counter:
-            return Counter(f"streamer_scorer_{name}", meaning, registry=registry)
-
+        metrics = NamedMetrics("scorer", registry)
+        counter = metrics.counter
         self.requests = counter("requests", "Requests answered")
         self.dead_letters = counter("dead_letters", "Messages that could not be used")
         self.stale = counter("stale", "Requests too old to be answered")
-        self.decisions = Counter(
-            "streamer_scorer_decisions", "Slates drawn", ["policy"], registry=registry
-        )
+        self.decisions = counter("decisions", "Slates drawn", "policy")
         self.slots = counter("slots", "Slots of the slates")
         self.explored = counter("explored", "Slots that chance filled, not the ranking")
-        self.request_seconds = Histogram(
-            "streamer_scorer_request_seconds",
-            "Time to score one request",
-            buckets=LATENCY_S,
-            registry=registry,
+        self.request_seconds = metrics.histogram(
+            "request_seconds", "Time to score one request", LATENCY_S
         )
-        self.lag = lag_gauge("scorer", registry)
+        self.lag = metrics.lag()
         self.replica = ReplicaMetrics(registry)
         self.catalogue = CatalogueMetrics(registry)
 
@@ -64,20 +58,17 @@ class KnownFeatureMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, meaning: str) -> Counter:
-            return Counter(f"streamer_scorer_features_{name}", meaning, registry=registry)
-
-        self.known = Gauge(
-            "streamer_scorer_features_known", "Values of features known", registry=registry
-        )
-        self.staleness_s = Gauge(
-            "streamer_scorer_features_staleness_seconds",
+        metrics = NamedMetrics("scorer_features", registry)
+        self.known = metrics.gauge("known", "Values of features known")
+        self.staleness_s = metrics.gauge(
+            "staleness_seconds",
             "From the end of the newest window that a value is of to now",
-            ["feature"],
-            registry=registry,
+            "feature",
         )
-        self.forgotten = counter("forgotten", "Values of features forgotten at the bound")
-        self.rejected = counter("rejected", "Messages of the features topic that are no features")
+        self.forgotten = metrics.counter("forgotten", "Values of features forgotten at the bound")
+        self.rejected = metrics.counter(
+            "rejected", "Messages of the features topic that are no features"
+        )
         self._n_shown = [0, 0]
 
     def show(self, latest: LatestFeatures, now_ms: int) -> None:

@@ -176,13 +176,20 @@ def test_a_learner_says_what_waits_in_the_partitions_it_owns() -> None:
     assert (learner.n_open, learner.n_early) == (0, 0)
 
 
+MAKERS = {
+    "prometheus_client": {"Counter", "Gauge", "Histogram", "Summary"},
+    "streamer.telemetry": {"NamedMetrics"},
+}
+"""By module, what makes metrics."""
+
+
 def test_metrics_are_in_one_file_of_their_room() -> None:
     makers = {
         module
         for module, text in sources("streamer").items()
         for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.ImportFrom) and node.module == "prometheus_client"
-        if {alias.name for alias in node.names} & {"Counter", "Gauge", "Histogram", "Summary"}
+        if isinstance(node, ast.ImportFrom)
+        if {alias.name for alias in node.names} & MAKERS.get(node.module or "", set())
     }
     assert {each for each in makers if not each.endswith(".metrics")} == {"streamer.telemetry"}
     assert {"streamer.learner.metrics", "streamer.scorer.metrics"} <= makers
