@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer import events
-from streamer.events import Event, EventColumns, EventTypes, Rejected
+from streamer.events import Event, EventTypes, Rejected, event_columns
+from streamer.events.event_columns import EventColumns
 
 TYPES = EventTypes()
 CODES = TYPES.codes
@@ -21,4 +22,4 @@ def decode_event(payload: bytes | None, *, publish_ms: int = -1) -> Event:
 def decode_events(
     payloads: Sequence[bytes | None], publish_ms: NDArray[np.int64]
 ) -> tuple[EventColumns, list[Rejected]]:
-    return events.decode_events(payloads, publish_ms, TYPES)
+    return event_columns.decode_events(payloads, publish_ms, TYPES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -63,3 +65,8 @@ def test_missing_help_is_found() -> None:
         "streamer group silent path",
         "streamer group silent --untold",
     ]
+
+
+def test_help_waits_for_no_compiler() -> None:
+    code = "import sys, streamer.cli; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from streamer.commands.options import BrokerOption, ConfigOption, StoreOption, configured
 from streamer.commands.screen import counted_progress, errors, output
-from streamer.config import describe
 from streamer.errors import StreamerError
 
 
@@ -18,6 +17,8 @@ def show_config(
     config: ConfigOption = None, bootstrap_servers: BrokerOption = None, store: StoreOption = None
 ) -> None:
     """Print every setting that is in effect and where its value came from."""
+    from streamer.config import describe
+
     table = Table("key", "value", "from")
     for key, value, origin in describe(configured(config, bootstrap_servers, store)):
         style = "dim" if origin == "default" else ""

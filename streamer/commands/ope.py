@@ -18,11 +18,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from streamer.commands.options import StrictOption
 from streamer.commands.screen import errors, output, write_file
-from streamer.config import Config, load_config
 from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
+    from streamer.config import Config
     from streamer.ope.bandit_log import BanditLog, Survey
     from streamer.ope.passes import Watch
     from streamer_models.evaluation.ope import Interval
@@ -84,15 +85,14 @@ def ope(
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of draws, folds and resamples.")] = 0,
     json: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first malformed line.")
-    ] = False,
+    strict: StrictOption = False,
     config: Annotated[
         Path | None,
         typer.Option("--config", help="Configuration: rewards, join and [bandit] of decisions."),
     ] = None,
 ) -> None:
     """Estimate from a log what another policy would have earned (off-policy evaluation)."""
+    from streamer.config import Config, load_config
     from streamer.ope.evaluation import OpeSettings, evaluate
     from streamer.ope.policy_specs import open_policy
     from streamer.ope.result import OpeResult

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamer.config import Config, load_config
+if TYPE_CHECKING:
+    from streamer.config import Config
 
 ConfigOption = Annotated[
     Path | None,
@@ -30,6 +31,14 @@ AloneOption = Annotated[
         help="Take all partitions without joining a consumer group; run only one such process.",
     ),
 ]
+MapOption = Annotated[
+    str | None,
+    typer.Option("--map", help="Names of the log's fields: user_id=userId,ts=timestamp:s …"),
+]
+TypeOption = Annotated[
+    str | None, typer.Option("--type", help="Type of all events, where the log has none.")
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first malformed line.")]
 
 
 def configured(
@@ -39,6 +48,8 @@ def configured(
     metrics_port: int | None = None,
 ) -> Config:
     """Return the configuration of a file, the environment and the flags given."""
+    from streamer.config import load_config
+
     flags = {
         "kafka.bootstrap_servers": bootstrap_servers,
         "store.url": store,

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from streamer.commands.options import BrokerOption, ConfigOption, configured, number_of
+from streamer.commands.options import (
+    BrokerOption,
+    ConfigOption,
+    MapOption,
+    StrictOption,
+    TypeOption,
+    configured,
+    number_of,
+)
 from streamer.commands.screen import counted_progress, errors, output
 
 
@@ -17,19 +25,12 @@ def publish(
     speed: Annotated[
         str, typer.Option("--speed", help="`max`, or seconds of the log a second: 1 is real time.")
     ] = "max",
-    mapping: Annotated[
-        str | None,
-        typer.Option("--map", help="Names of the log's fields: user_id=userId,ts=timestamp:s …"),
-    ] = None,
-    event_type: Annotated[
-        str | None, typer.Option("--type", help="Type of all events, where the log has none.")
-    ] = None,
+    mapping: MapOption = None,
+    event_type: TypeOption = None,
     rebase: Annotated[
         bool, typer.Option("--rebase", help="Give each event the time at which it is published.")
     ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first malformed line.")
-    ] = False,
+    strict: StrictOption = False,
     config: ConfigOption = None,
     bootstrap_servers: BrokerOption = None,
 ) -> None:

@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import msgspec
 import typer
 
-from streamer.commands.options import BrokerOption, ConfigOption, configured
+from streamer.commands.options import (
+    BrokerOption,
+    ConfigOption,
+    MapOption,
+    StrictOption,
+    TypeOption,
+    configured,
+)
 from streamer.commands.replay_tables import show_result, show_sweep
 from streamer.commands.screen import rated_progress, write_file
-from streamer.config import Config
 from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
+    from streamer.config import Config
     from streamer.config.specs import Spec
     from streamer.replay.log import EventLog
     from streamer.replay.result import Result
@@ -99,19 +106,12 @@ def replay(
         str | None,
         typer.Option("--sweep", help="KNOB=VALUE,VALUE …: replay once at each, as drop=0,0.1."),
     ] = None,
-    mapping: Annotated[
-        str | None,
-        typer.Option("--map", help="Names of the log's fields: user_id=userId,ts=timestamp:s …"),
-    ] = None,
-    event_type: Annotated[
-        str | None, typer.Option("--type", help="Type of all events, where the log has none.")
-    ] = None,
+    mapping: MapOption = None,
+    event_type: TypeOption = None,
     items: Annotated[
         Path | None, typer.Option("--items", help="The catalogue, JSON lines as on the topic.")
     ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first malformed line.")
-    ] = False,
+    strict: StrictOption = False,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the result here as JSON.")
     ] = None,

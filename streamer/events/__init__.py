@@ -1,7 +1,8 @@
 """Messages as the rest of streamer sees them: the types, their encoding and their decoding.
 
 The types live in :mod:`streamer.events.messages`, the decoders in :mod:`streamer.events.decoding`
-and, for batches of events, in :mod:`streamer.events.event_columns`.
+and, for batches of events, in :mod:`streamer.events.event_columns`, which has to be imported by its
+name: it brings the compiler of kernels with it.
 """
 
 from streamer.events.decoding import (
@@ -15,7 +16,6 @@ from streamer.events.decoding import (
     decode_request,
     encode_checked,
 )
-from streamer.events.event_columns import EventColumns, decode_events
 from streamer.events.messages import (
     CONTEXT_KEYS_MAX,
     EVENT_BYTES_MAX,
@@ -55,7 +55,6 @@ __all__ = [
     "DeadLetter",
     "Decision",
     "Event",
-    "EventColumns",
     "EventTypes",
     "FeatureEntity",
     "FeatureValue",
@@ -69,7 +68,6 @@ __all__ = [
     "decode_dead_letter",
     "decode_decision",
     "decode_event",
-    "decode_events",
     "decode_feature_value",
     "decode_item",
     "decode_recommendation",

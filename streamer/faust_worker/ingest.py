@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
-from streamer.events import (
-    EventColumns,
-    EventTypes,
-    FeatureEntity,
-    Rejected,
-    decode_events,
-)
+from streamer.events import EventTypes, FeatureEntity, Rejected
+from streamer.events.event_columns import EventColumns, decode_events
 from streamer.faust_worker.bundles import (
     Bundle,
     Part,

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.events import Event, EventColumns, EventTypes, encode
+from streamer.events import Event, EventTypes, encode
 from streamer.events.decoding import Rejected
-from streamer.events.event_columns import decode_events
+from streamer.events.event_columns import EventColumns, decode_events
 from streamer.learner.dedup import DedupWindow
 from streamer.learner.join.answers import FeedbackBatch, answers
 from streamer.learner.join.join import JoinSettings

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from streamer.config import JoinConfig
 from streamer.errors import BadMessage
-from streamer.events import Decision, decode_events
+from streamer.events import Decision
+from streamer.events.event_columns import decode_events
 from streamer.events.types import IMPRESSION
 from streamer.learner.join.shown import ItemFeedback, Shown
 from streamer.learner.rewards import Rewards

@@ -6,7 +6,7 @@ import numpy as np
 
 from streamer.config import Config
 from streamer.errors import ConfigError
-from streamer.events import decode_events
+from streamer.events.event_columns import decode_events
 from streamer.learner.dedup import DedupWindow
 from streamer.protocols import MessageBatch
 from streamer.ranking.columns import followed_definitions

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import FeatureDefinition
-from streamer.events import EventColumns, EventTypes, FeatureEntity
+from streamer.events import EventTypes, FeatureEntity
+from streamer.events.event_columns import EventColumns
 from streamer.windows.entities import Categories, Contributions, contributions, parent_id
 from streamer.windows.series import Series, SeriesSpec, series_spec
 from streamer_models.windows.panes import Closed, smoothed_ratio

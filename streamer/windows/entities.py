@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.events import EventColumns, FeatureEntity
+from streamer.events import FeatureEntity
+from streamer.events.event_columns import EventColumns
 from streamer_models.state.columns import Columns
 
 WHOLE: Final = "*"

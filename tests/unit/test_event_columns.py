@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from streamer.errors import BadMessage
 from streamer.events import CONTEXT_KEYS_MAX, DEFAULT_TYPES, ID_BYTES_MAX, Event, EventTypes, encode
 from streamer.events import decode_event as decode_with
-from streamer.events import decode_events as decode_all_with
+from streamer.events.event_columns import decode_events as decode_all_with
 from streamer.events.plain_events import FIELDS, parse_plain
 from streamer_models.state.id_bytes import HASH_SEED, hashes_of
 from streamer_models.state.id_column import IdColumn

@@ -20,9 +20,9 @@ from streamer.events import (
     Item,
     decode_dead_letter,
     decode_event,
-    decode_events,
     encode,
 )
+from streamer.events.event_columns import decode_events
 from streamer.events.types import TYPES_MAX
 from streamer.faust_worker.bundles import Bundle, Part, decode_bundle, encode_bundle, received
 from streamer.learner.configured import learner_settings

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from streamer.config import FeatureDefinition
-from streamer.events import Event, EventColumns, encode
+from streamer.events import Event, encode
+from streamer.events.event_columns import EventColumns
 from streamer.windows.engine import FeatureResult
 from streamer.windows.entities import Categories, contributions
 from tests.default_types import decode_events

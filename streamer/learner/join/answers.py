@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import BadMessage
-from streamer.events import Decision, EventColumns, decode_decision
+from streamer.events import Decision, decode_decision
 from streamer.events.decoding import Rejected
+from streamer.events.event_columns import EventColumns
 from streamer.events.types import IMPRESSION
 from streamer.learner.join.shown import Shown
 from streamer.protocols import MessageBatch
