@@ -80,18 +80,21 @@ class Popularity(StepwiseModel):
         )
 
     def prepare(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> Prepared:
-        """Positive rewards will be counted, in the merged rows."""
+        """Positive rewards will be counted: in the merged rows, but for decayed counts of items. A
+        merged decayed cell keeps the epoch of what another partition has withdrawn, so what is
+        added to one depends on more than what is contributed."""
         batch = inputs.feedback
         liked = batch.rewards > 0
         if not liked.any():
             return NothingPrepared()
-        counts, decayed, total, totals = (shared.tables[spec.name] for spec in self.tables())
-        for table in (counts, decayed):
-            table.touch(batch.item_rows[liked])
+        counts, merged, total, totals = (shared.tables[spec.name] for spec in self.tables())
+        decayed = state.contributions[self.decayed.spec.name]
+        counts.touch(batch.item_rows[liked])
+        decayed.touch(batch.item_slots[liked])
         for table in (total, totals):
             table.reserve(1)
             table.touch(_FIRST)
-        return _Counted(batch, liked, self.half_lives, counts, decayed, total, totals)
+        return _Counted(batch, liked, self.half_lives, counts, decayed, merged, total, totals)
 
     def trending(self, cells: NDArray[np.int64], at_ms: int) -> NDArray[np.float64]:
         """``(n, n_half_lives)`` decayed counts at a time of merged ``item_popularity`` rows."""
@@ -108,6 +111,7 @@ class _Counted:
     half_lives: NDArray[np.int64]
     counts: Table
     decayed: Table
+    merged: Table
     total: Table
     totals: Table
 
@@ -119,7 +123,8 @@ class _Counted:
         rows, ts_ms, weights = batch.item_rows[liked], batch.ts_ms[liked], batch.rewards[liked]
         np.add.at(self.counts.values[:, 0], rows, 1)
         self.total.values[0, 0] += len(liked)
-        add_decayed(self.decayed.values, rows, ts_ms, weights, self.half_lives)
+        slots = batch.item_slots[liked]
+        add_decayed(self.decayed.values, slots, ts_ms, weights, self.half_lives)
         add_decayed(self.totals.values, np.zeros_like(rows), ts_ms, weights, self.half_lives)
         self.counts.note(rows)
-        self.decayed.note(rows)
+        self.merged.note(rows)
