@@ -48,4 +48,4 @@ def compare(
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         return
     for each in found:
-        output.print(each.verdict, highlight=False, markup=False)
+        output.print(each.verdict, highlight=False, markup=False, soft_wrap=True)

@@ -214,6 +214,7 @@ def n_uncommitted(config: Config) -> int:
             for topic in (settings.events_topic, settings.contributions_topic)
             for partition in range(N_PARTITIONS)
         ]
+        consumer.list_topics(timeout=10)  # a client that knows no partition yet refuses to say
         return sum(
             consumer.get_watermark_offsets(each, timeout=10)[1] - max(0, each.offset)
             for each in consumer.committed(places, timeout=10)
