@@ -18,9 +18,9 @@ from streamer.errors import LearningError, StoreUnavailable
 from streamer.learner.backlog import Backlog
 from streamer.learner.batch import RewardFunction
 from streamer.learner.join.join import Join
-from streamer.learner.pipeline import CommitPipeline
+from streamer.learner.pipeline import Pipeline
 from streamer.learner.settings import LearnerCounts, LearnerSettings
-from streamer.learner.step import DeadLetter, PartitionLearner, Step
+from streamer.learner.step import DeadLetter, Decoded, Known, PartitionLearner, Step
 from streamer.protocols import (
     Checkpoint,
     Clock,
@@ -77,6 +77,9 @@ class Learner:
     anything that was not. State in memory is ahead of the store by the batch in hand and the
     commits under way; on any error all of it is dropped and loaded afresh from the store.
 
+    One thread calls it and reads ahead; with a ``pipeline_depth`` a second learns, and a third
+    commits. What went wrong in those is raised by the next call.
+
     Parameters
     ----------
     store
@@ -90,8 +93,9 @@ class Learner:
     rate_factor
         Asked once a batch. It may depend on anything: what it says is recorded with the commit.
     pipeline_depth
-        Commits that may be under way while the next batch is learned, always carried out in order;
-        0: each is done before the next batch.
+        Commits that may be under way while the next batch is learned, always carried out in order,
+        as that is learned while the one after it is read; 0: all is committed when :meth:`learn`
+        returns, in the caller's thread.
     """
 
     def __init__(
@@ -118,7 +122,8 @@ class Learner:
         self._dead_letter = dead_letter
         self._committed = committed
         self._rate_factor = rate_factor
-        self._pipeline = CommitPipeline(pipeline_depth)
+        self._learning = Pipeline(min(1, pipeline_depth), name="learning")
+        self._commits = Pipeline(pipeline_depth, name="commits")
         self._shared = SharedState(models)
         self._owned: dict[int, _Owned] = {}
         self._versions: dict[int, int] = {}
@@ -184,14 +189,20 @@ class Learner:
 
     def release(self) -> None:
         """Drop all state. Nothing is lost: what was not committed will be learned again."""
-        self._pipeline.abandon()
+        self._learning.abandon()
+        self._commits.abandon()
         self._owned.clear()
         self._versions.clear()
         self._shared = SharedState(self._models)
 
+    def finish_learning(self) -> None:
+        """Wait until everything given is learned, if not committed; raises as :meth:`learn`."""
+        self._learning.flush()
+
     def flush(self) -> None:
-        """Wait until everything learned is committed; raises as :meth:`learn`."""
-        self._pipeline.flush()
+        """Wait until everything given is learned and committed; raises as :meth:`learn`."""
+        self._learning.flush()
+        self._commits.flush()
 
     @property
     def offsets(self) -> dict[tuple[str, int], int]:
@@ -239,14 +250,20 @@ class Learner:
         batches: Sequence[MessageBatch],
         *,
         lag: Mapping[tuple[str, int], int] = MappingProxyType({}),
+        then: Callable[[], None] = lambda: None,
     ) -> None:
         """Learn and commit batches, partition after partition.
+
+        With a ``pipeline_depth`` it waits until the batches before these are learned, and returns:
+        at most one lot is read ahead.
 
         Parameters
         ----------
         lag
             (topic, partition) → messages known to wait at the broker; absent: none. While there
             are more to read, what is ahead of them waits: see :class:`Backlog`.
+        then
+            Called when these are learned, in the thread that learns.
 
         Raises
         ------
@@ -259,21 +276,36 @@ class Learner:
         LearningError
             A parameter is no longer finite.
         """
-        self._pipeline.check()
-        self._follow()
+        self._commits.check()
+        known: list[tuple[_Owned, Known]] = []
         for batch in batches:
             owned = self._owned.get(batch.partition)
             if owned is not None and len(batch):
-                known = owned.backlog.put(batch)
-                if known is not None:
-                    owned.learner.reread(known)
+                learned_before = owned.backlog.put(batch)
+                if learned_before is not None:
+                    known.append((owned, owned.learner.decode_known(learned_before)))
+        new: list[tuple[_Owned, Decoded]] = []
         for partition, owned in self._owned.items():
             waiting = {topic: lag.get((topic, partition), 0) for topic in self._settings.topics}
             read = owned.backlog.ready(waiting)
             if read:
-                factor = self._rate_factor(len(read.get(self._settings.topic, ())))
-                for step in owned.learner.learn(read, rate_factor=factor):
-                    self._commit(owned, read, step, factor)
+                new.append((owned, owned.learner.decode(read)))
+        self._learning.submit(lambda: self._learn(known, new, then))
+
+    def _learn(
+        self,
+        known: Sequence[tuple[_Owned, Known]],
+        new: Sequence[tuple[_Owned, Decoded]],
+        then: Callable[[], None],
+    ) -> None:
+        self._follow()
+        for owned, learned_before in known:
+            owned.learner.restore(learned_before)
+        for owned, decoded in new:
+            factor = self._rate_factor(len(decoded.read.get(self._settings.topic, ())))
+            for step in owned.learner.learn_decoded(decoded, rate_factor=factor):
+                self._commit(owned, decoded.read, step, factor)
+        then()
 
     def _commit(
         self, owned: _Owned, read: Mapping[str, MessageBatch], step: Step, rate_factor: float
@@ -310,7 +342,7 @@ class Learner:
             committed_ms=self._clock.now_ms(),
             n_events=len(events),
         )
-        self._pipeline.submit(lambda: self._store_entry(owned, entry))  # (3)
+        self._commits.submit(lambda: self._store_entry(owned, entry))  # (3)
         owned.version = self._versions[partition] = entry.version
         owned.generation = entry.schedule.generation
         self.counts.n_commits += 1
@@ -369,17 +401,21 @@ class Learner:
     # --- checkpoints -----------------------------------------------------------------------------
 
     def checkpoint_due(self) -> None:
-        """Write the checkpoints whose time has come."""
-        for owned in self._owned.values():
-            if self._clock.now_ms() >= owned.checkpoint_due_ms and owned.state.n_dirty:
-                self._checkpoint(owned)
+        """Write the checkpoints whose time has come, behind what is being learned."""
+        now_ms = self._clock.now_ms()
+        due = [each for each in self._owned.values() if now_ms >= each.checkpoint_due_ms]
+        if any(owned.state.n_dirty for owned in due):
+            self._learning.submit(lambda: self._checkpoint_changed(due))
 
     def checkpoint_all(self) -> None:
         """Write a checkpoint of every partition, as before an orderly stop, and wait for it."""
-        for owned in self._owned.values():
+        self._learning.submit(lambda: self._checkpoint_changed(list(self._owned.values())))
+        self.flush()
+
+    def _checkpoint_changed(self, some: Sequence[_Owned]) -> None:
+        for owned in some:
             if owned.state.n_dirty:
                 self._checkpoint(owned)
-        self._pipeline.flush()
 
     def _note_size(self, owned: _Owned, change: Change) -> None:
         """Remember how large the latest entries are."""
@@ -403,7 +439,7 @@ class Learner:
             generation=owned.generation,
         )
         owned.log_bytes = 0
-        self._pipeline.submit(
+        self._commits.submit(
             lambda: self._retried(lambda: self._store.checkpoint(checkpoint, owner=self._owner))
         )
         owned.checkpoint_due_ms = self._checkpoint_due_ms()

@@ -40,6 +40,31 @@ Read = Mapping[str, MessageBatch]
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What messages say that are learned already, as far as it may still be joined."""
+
+    decided: DecidedBatch | None
+    answered: FeedbackBatch | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What was read of a partition, and what its messages say; None: nothing read of the topic.
+
+    Attributes
+    ----------
+    read
+        The messages.
+    events, decided
+        Events and decisions.
+    """
+
+    read: Read
+    events: DecodedBatch | None
+    decided: tuple[DecidedBatch, list[Rejected]] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """What has been learned and waits to be collected: a half-open range of each topic."""
 
@@ -126,27 +151,59 @@ class PartitionLearner:
             self._settings.join.topic: cursor.decisions_from,
         }
 
-    def reread(self, batch: MessageBatch) -> None:
-        """Take messages that are learned already, and restore the windows by them."""
+    # --- decoding, in the order of the offsets, and maybe in another thread than learning ---------
+
+    def decode_known(self, batch: MessageBatch) -> Known:
+        """Decode messages that are learned already; the window of duplicates moves on by them."""
         answered, decided = None, None
         if batch.topic == self._settings.topic:
-            decoded = decode_batch(
-                batch,
-                types=self._settings.event_types,
-                dedup=self.dedup,
-                rewards=self._rewards,
-                join=self._settings.join,
-            )
+            decoded = self._decode_events(batch)
             if decoded.answers is not None:
                 _, answered = decoded.answers.until(self._events_from)
         elif self._settings.join is not None:
             decided, _ = decode_decisions(batch, self._settings.join.feature_names)
+        return Known(decided, answered)
+
+    def decode(self, read: Read) -> Decoded:
+        """Decode new messages; the window of duplicates moves on by them."""
+        events, decisions = read.get(self._settings.topic), None
+        if (join := self._settings.join) is not None:
+            decisions = read.get(join.topic)
+        return Decoded(
+            read,
+            events=None if events is None else self._decode_events(events),
+            decided=None
+            if decisions is None or join is None
+            else decode_decisions(decisions, join.feature_names),
+        )
+
+    def _decode_events(self, batch: MessageBatch) -> DecodedBatch:
+        return decode_batch(
+            batch,
+            types=self._settings.event_types,
+            dedup=self.dedup,
+            rewards=self._rewards,
+            join=self._settings.join,
+        )
+
+    # --- learning --------------------------------------------------------------------------------
+
+    def reread(self, batch: MessageBatch) -> None:
+        """Take messages that are learned already, and restore the windows by them."""
+        self.restore(self.decode_known(batch))
+
+    def restore(self, known: Known) -> None:
+        """Have the window of joins as it was after these messages."""
         if self.join is not None:
             self.join.counts = JoinCounts()  # what is counted here was counted before
-            self.join.take(decided, answered)
+            self.join.take(known.decided, known.answered)
             self.join.counts = self._counts.join
 
     def learn(self, read: Read, *, rate_factor: float = 1.0) -> Iterator[Step]:
+        """Decode and learn new messages; see :meth:`learn_decoded`."""
+        return self.learn_decoded(self.decode(read), rate_factor=rate_factor)
+
+    def learn_decoded(self, decoded: Decoded, *, rate_factor: float = 1.0) -> Iterator[Step]:
         """Learn new messages; after each step the caller collects what it changed.
 
         Whatever a step took lies in its ranges of offsets, so that a step which is committed needs
@@ -157,11 +214,10 @@ class PartitionLearner:
         rate_factor
             What learning rates are multiplied by; to be recorded with the commit.
         """
-        topic = self._settings.topic
-        decided = self._decided(read)
-        decoded = self._decoded(read.get(topic))
+        topic, read = self._settings.topic, decoded.read
+        decided = self._decided(decoded)
         events_to = _end(read.get(topic), self.next_offsets[topic])
-        parts = self._events_parts(decoded, events_to, rate_factor)
+        parts = self._events_parts(self._fresh(decoded), events_to, rate_factor)
         for part, decisions in zip_longest(parts, self._decisions_parts(decided)):
             yield self._learn_step(part, decisions)
 
@@ -219,31 +275,23 @@ class PartitionLearner:
             part, rest = rest.until(rest.to_offset if end is None else end)
             yield part
 
-    def _decided(self, read: Read) -> DecidedBatch | None:
-        join = self._settings.join
-        batch = None if join is None else read.get(join.topic)
-        if join is None or batch is None:
+    def _decided(self, decoded: Decoded) -> DecidedBatch | None:
+        if decoded.decided is None:
             return None
-        decided, rejected = decode_decisions(batch, join.feature_names)
-        self._reject(batch, rejected)
+        assert self._settings.join is not None
+        decided, rejected = decoded.decided
+        self._reject(decoded.read[self._settings.join.topic], rejected)
         return decided
 
-    def _decoded(self, batch: MessageBatch | None) -> DecodedBatch:
-        if batch is None:
+    def _fresh(self, decoded: Decoded) -> DecodedBatch:
+        if decoded.events is None:
             return _NOTHING
-        settings = self._settings
-        decoded = decode_batch(
-            batch,
-            types=settings.event_types,
-            dedup=self.dedup,
-            rewards=self._rewards,
-            join=settings.join,
-        )
-        self._reject(batch, decoded.rejected)
+        batch, found = decoded.read[self._settings.topic], decoded.events
+        self._reject(batch, found.rejected)
         self._counts.n_messages += len(batch)
-        self._counts.n_duplicates += decoded.n_duplicates
-        self._counts.n_unrewarded += decoded.n_unrewarded
-        return decoded
+        self._counts.n_duplicates += found.n_duplicates
+        self._counts.n_unrewarded += found.n_unrewarded
+        return found
 
     def _reject(self, batch: MessageBatch, rejected: Sequence[Rejected]) -> None:
         if rejected:
