@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.fixed_point import LANES, UNIT, clipped, dots, stepped
+from streamer_models.state.fixed_point import UNIT, clipped, dots, padded, stepped
 from streamer_models.state.kernel_ints import ZERO
 from streamer_models.state.table import Slots
 
@@ -49,6 +49,34 @@ def candidate_rows(positives: Slots, negatives: Slots, row_of: Slots) -> Slots:
             slot = negatives[i, j]
             rows[i, 1 + j] = row_of[slot] if slot >= 0 else np.int32(-1)
     return rows
+
+
+@numba.njit(cache=True, nogil=True)
+def drawn(
+    candidates: Slots,
+    log_expected: NDArray[np.float32],
+    i: int,
+    weight: float,
+    rows: Slots,
+    shift: NDArray[np.float32],
+) -> int:
+    """Write the rows that event ``i`` is about, and what is subtracted from the score of each;
+    return how many they are. A weight that is not positive is about the event's item alone.
+
+    Parameters
+    ----------
+    candidates
+        ``(n, 1 + n_negatives)``: the event's item, then negatives (-1: none).
+    log_expected
+        ``(n, n_negatives)`` of negatives; or ``(0, 0)``: nothing.
+    """
+    n = ZERO
+    for c in range(candidates.shape[1] if weight > 0 else 1):
+        if candidates[i, c] >= 0:
+            rows[n] = candidates[i, c]
+            shift[n] = log_expected[i, c - 1] if c and len(log_expected) else np.float32(0)
+            n += 1
+    return n
 
 
 @numba.njit(cache=True, nogil=True)
@@ -184,29 +212,23 @@ def learn_implicit(
     """
     k = users.shape[1] - 1
     n_candidates = candidates.shape[1]
-    padded = (k + LANES - 1) // LANES * LANES
-    q = np.zeros((n_candidates, padded), dtype=np.float32)
-    p = np.zeros((1, padded), dtype=np.float32)
-    gradient = np.zeros((1, padded), dtype=np.float32)
+    q = np.zeros((n_candidates, padded(k)), dtype=np.float32)
+    p = np.zeros((1, padded(k)), dtype=np.float32)
+    gradient = np.zeros((1, padded(k)), dtype=np.float32)
     rows = np.empty(n_candidates, dtype=np.int32)
     scores = np.empty(n_candidates, dtype=np.float32)
     shift = np.empty(n_candidates, dtype=np.float32)
     slope = np.empty(n_candidates, dtype=np.float32)
     square = np.empty(1, dtype=np.float32)
     rates = np.ones((2, n_candidates))
-    decay, zero = np.float32(regularization), np.float32(0)
+    decay = np.float32(regularization)
     for i in range(len(user_slots)):
         if weights[i] == 0:
             continue
         user = user_slots[i]
         for f in range(k):
             p[0, f] = users[user, f]
-        n = ZERO
-        for c in range(n_candidates if weights[i] > 0 else 1):
-            if candidates[i, c] >= 0:
-                rows[n] = candidates[i, c]
-                shift[n] = log_expected[i, c - 1] if c and len(log_expected) else zero
-                n += 1
+        n = drawn(candidates, log_expected, i, weights[i], rows, shift)
         _read(items, rows, n, q)
         dots(p[0], q, n, scores)
         for c in range(n):

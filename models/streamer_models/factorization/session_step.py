@@ -8,13 +8,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.factorization.mf_step import SOFTMAX, slopes, squared_units
-from streamer_models.state.fixed_point import LANES, UNIT, clipped, dots, stepped
+from streamer_models.factorization.mf_step import SOFTMAX, SQUARE_BITS, drawn, slopes, squared_units
+from streamer_models.state.fixed_point import UNIT, clipped, dots, padded, stepped
 from streamer_models.state.table import Slots
 
 USER_SHARE = np.float32(0.3)
 """Weight of the user's own vector beside the mean of those of the last items."""
-_SQUARE_UNIT = 2.0**-32
+_SQUARE_UNIT = 2.0**-SQUARE_BITS
 _SQUARE_START = 0.01
 _BIAS_SQUARE_START = 0.1
 
@@ -23,12 +23,6 @@ def recency_weights(length: int) -> NDArray[np.float32]:
     """Return ``(length,)`` weights of the last items, the newest first: ``(1 + k)^-.7``."""
     weights: NDArray[np.float32] = ((1.0 + np.arange(length)) ** -0.7).astype(np.float32)
     return weights
-
-
-@numba.njit(cache=True, nogil=True)
-def padded(k: int) -> int:
-    """Length of a scratch row of ``k`` factors."""
-    return (k + LANES - 1) // LANES * LANES
 
 
 @numba.njit(cache=True, nogil=True)
@@ -166,12 +160,7 @@ def learn_session(
     for i in range(start, stop):
         if rewards[i] == 0:
             continue
-        n = 0
-        for at in range(n_candidates if rewards[i] > 0 else 1):
-            if candidates[i, at] >= 0:
-                rows[n] = candidates[i, at]
-                shift[n] = log_expected[i, at - 1] if at else np.float32(0)
-                n += 1
+        n = drawn(candidates, log_expected, i, rewards[i], rows, shift)
         n_recent = shares_of(weights, recent[i], shares)
         session_vector(users[user_slots[i]], items, recent[i], shares, n_recent, c[0])
         for at in range(n):

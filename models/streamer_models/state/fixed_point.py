@@ -77,6 +77,12 @@ def dots(
 
 
 @numba.njit(cache=True, nogil=True)
+def padded(k: int) -> int:
+    """Length of a scratch row of ``k`` factors."""
+    return (k + LANES - 1) // LANES * LANES
+
+
+@numba.njit(cache=True, nogil=True)
 def stepped(value: np.int32, step: np.float32) -> np.int32:
     """A fixed-point value after a step of at most ±16, saturating at ±64."""
     units = min(max(step * _INVERSE_UNIT, -_STEP_UNITS_MAX), _STEP_UNITS_MAX)
