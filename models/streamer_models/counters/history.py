@@ -29,10 +29,8 @@ class UserHistory(StepwiseModel):
 
     Attributes
     ----------
-    ring
-        Keys, as they are read.
-    times
-        Event times in ms, place by place.
+    ring, times
+        Its tables as they are read: keys, and event times in ms, place by place.
     """
 
     def __init__(self, *, length: int = 64) -> None:
@@ -40,16 +38,16 @@ class UserHistory(StepwiseModel):
             raise ValueError(f"history length {length} must be at least 1")
         self.length = length
         self.ring = ReadRows(TableSpec("user_history", USER, Merge.RECENT, "u8", 1 + length))
-        self.times = TableSpec("user_history_times", USER, Merge.RECENT, "u8", 1 + length)
+        self.times = ReadRows(TableSpec("user_history_times", USER, Merge.RECENT, "u8", 1 + length))
 
     def settings(self) -> Mapping[str, Any]:
         return {"length": self.length}
 
     def tables(self) -> Sequence[TableSpec]:
-        return self.ring.spec, self.times
+        return self.ring.spec, self.times.spec
 
     def readable(self) -> Sequence[Readable]:
-        return (self.ring,)
+        return self.ring, self.times
 
     def prepare(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> _Met:
         """Each event's item will be appended to its user's ring."""

@@ -14,9 +14,10 @@ from streamer_models.state.decayed_cells import CELLS_WIDTH
 from streamer_models.state.inputs import Batch, Inputs
 from streamer_models.state.model import NothingPrepared, Prepared, StepwiseModel
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.readable import Readable, ReadColumns, ReadDecayed
+from streamer_models.state.readable import Readable, ReadColumns, ReadDecayed, ReadRows
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import ITEM, Merge, Slots, Table, TableSpec
+from streamer_models.state.top_rows import Ranked
 
 DAY_S = 86_400.0
 HALF_LIVES_S = (DAY_S / 4, 4 * DAY_S, 64 * DAY_S, 256 * DAY_S)
@@ -37,6 +38,8 @@ class Popularity(StepwiseModel):
     ----------
     counts, decayed
         Its tables of items as readers look through them.
+    count_rows, decayed_rows
+        The same as rows, and ranked.
     total_count, total_decayed
         Tables of one row: of all items together.
     """
@@ -48,8 +51,12 @@ class Popularity(StepwiseModel):
         decayed = TableSpec("item_popularity", ITEM, Merge.DECAYED, "i8", width)
         self.counts = ReadColumns(counts)
         self.decayed = ReadDecayed(decayed, tuple(self.half_lives.tolist()))
-        self.total_count = TableSpec("popularity_count", "slot", Merge.SUM, "i8", 1)
-        self.total_decayed = TableSpec("popularity_totals", "slot", Merge.DECAYED, "i8", width)
+        self.count_rows = ReadRows(counts, many_at_once=True, ranked=Ranked())
+        self.decayed_rows = ReadRows(decayed, many_at_once=True, ranked=Ranked(decayed=True))
+        self.total_count = ReadRows(TableSpec("popularity_count", "slot", Merge.SUM, "i8", 1))
+        self.total_decayed = ReadRows(
+            TableSpec("popularity_totals", "slot", Merge.DECAYED, "i8", width)
+        )
 
     def settings(self) -> Mapping[str, Any]:
         return {"half_lives_ms": self.half_lives.tolist()}
@@ -58,12 +65,19 @@ class Popularity(StepwiseModel):
         return (
             self.counts.spec,
             self.decayed.spec,
-            self.total_count,
-            self.total_decayed,
+            self.total_count.spec,
+            self.total_decayed.spec,
         )
 
     def readable(self) -> Sequence[Readable]:
-        return self.counts, self.decayed
+        return (
+            self.counts,
+            self.decayed,
+            self.count_rows,
+            self.decayed_rows,
+            self.total_count,
+            self.total_decayed,
+        )
 
     def prepare(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> Prepared:
         """Positive rewards will be counted: in the merged rows, but for decayed counts of items. A
@@ -73,17 +87,14 @@ class Popularity(StepwiseModel):
         liked = batch.rewards > 0
         if not liked.any():
             return NothingPrepared()
-        counts, total, totals = (
-            shared.tables[spec.name]
-            for spec in (self.counts.spec, self.total_count, self.total_decayed)
-        )
+        counts, merged, total, totals = (shared.tables[spec.name] for spec in self.tables())
         decayed = state.contributions[self.decayed.spec.name]
         counts.touch(batch.item_rows[liked])
         decayed.touch(batch.item_slots[liked])
         for table in (total, totals):
             table.reserve(1)
             table.touch(_FIRST)
-        return _Counted(batch, liked, self.half_lives, counts, decayed, total, totals)
+        return _Counted(batch, liked, self.half_lives, counts, decayed, merged, total, totals)
 
     def trending(self, cells: NDArray[np.int64], at_ms: int) -> NDArray[np.float64]:
         """``(n, n_half_lives)`` decayed counts at a time of merged ``item_popularity`` rows."""
@@ -100,6 +111,7 @@ class _Counted:
     half_lives: NDArray[np.int64]
     counts: Table
     decayed: Table
+    merged: Table
     total: Table
     totals: Table
 
@@ -114,3 +126,5 @@ class _Counted:
         slots = batch.item_slots[liked]
         add_decayed(self.decayed.values, slots, ts_ms, weights, self.half_lives)
         add_decayed(self.totals.values, np.zeros_like(rows), ts_ms, weights, self.half_lives)
+        self.counts.note(rows)
+        self.merged.note(rows)
