@@ -5,16 +5,17 @@ then takes turns, several rounds of each, at
 
 - ``raw``: consume + ``orjson.loads``, nothing else, the consumer tuned as the product's is (with
   librdkafka's defaults it idles for most of the time: ``raw_untuned``);
-- ``learner``: the product: consume → decode → learn → commit to a real Redis, with the default
-  settings; ``learner_bpr`` with BPR and one negative, the cheapest step;
-- ``learner_bpr_counts_nothing``: the same without features that the learner holds:
-  ``held_features_us`` is what those of the default set cost an event, the admission of their ids
-  included;
+- ``default``: the product: consume → decode → practise → learn → commit to a real Redis, with the
+  default settings;
+- ``lean``: the same with factorization and popularity alone, as before there was a blend;
+  ``lean_bpr`` with BPR and one negative, the cheapest step;
+- ``lean_bpr_counts_nothing``: that without features that the learner holds: ``held_features_us`` is
+  what those of the default set cost an event, the admission of their ids included;
 - ``river``: the raw loop + ``BiasedMF.learn_one`` (on fewer messages: it is slow).
 
 Ratios are of events/s by the wall clock, medians over the rounds; ``cpu_us`` is the processor time
 of this process an event. Kafka and Redis run on the same cores, as they would not in production.
-``stages_us`` and the profile are of one more round of ``learner`` under cProfile, which makes it
+``stages_us`` and the profile are of one more round of ``lean`` under cProfile, which makes it
 slower: the thread that learns, by the wall clock.
 """
 
@@ -30,11 +31,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import confluent_kafka as ck
 import numpy as np
 import orjson
+from prometheus_client import CollectorRegistry
 from river import optim, reco
 
 from benchmarks.environment import environment, parser, write
@@ -51,9 +53,12 @@ from streamer.kafka.configured import configured_sink, configured_source
 from streamer.kafka.topics import create_topics
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import Committed, Learner
+from streamer.learner.practice.budget import PracticeBudget
+from streamer.learner.practice.practice import Practice
 from streamer.learner.service import dead_letters_to
 from streamer.model_set import build_models, compile_kernels, store_layout
 from tests.brokers import kafka_service, redis_service
+from tests.scoring import TWO_CHANNELS
 
 STAGES = {
     "consume": ("kafka/assignment.py:fetch", "kafka/assignment.py:batches"),
@@ -72,6 +77,7 @@ STAGES = {
 WITHIN = {"reward and cut": ("decode", "duplicates")}
 """Stages within a stage: they are taken off it."""
 N_USERS, N_ITEMS = 20_000, 5_000
+BPR: Final = {"mf__loss": "bpr", "mf__n_negatives": 1, "mf__recent_share": 0.8}
 TOPIC_MS = 1_700_000_000_000
 
 
@@ -162,11 +168,14 @@ def run_learner(
     store = configured_store(config)
     store.ensure_layout(store_layout(config, models))
     sink = configured_sink(config)
+    practice = config.practice
+    budget = PracticeBudget(practice.share, practice.time_share, CollectorRegistry())
     learner = Learner(
         store=store,
         models=models,
         settings=settings,
         rewards=reward_function(config),
+        practice=Practice(config, budget=budget),
         owner=uuid.uuid4().hex,
         clock=SystemClock(),
         dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),
@@ -206,10 +215,14 @@ def with_own_store(config: Config, **flags: Any) -> Config:
 
 
 def without_features(config: Config) -> Config:
-    """BPR as in ``learner_bpr``, and no features that the learner holds."""
-    return without_held(
-        with_own_store(config, mf__loss="bpr", mf__n_negatives=1, mf__recent_share=0.8)
-    )
+    """As ``lean_bpr``, and no features that the learner holds."""
+    return without_held(lean(config, **BPR))
+
+
+def lean(config: Config, **flags: Any) -> Config:
+    """Factorization and popularity alone."""
+    channels = {name.replace(".", "__"): value for name, value in TWO_CHANNELS.items()}
+    return with_own_store(config, **channels, **flags)
 
 
 def profile(config: Config, n: int) -> tuple[dict[str, float], list[dict[str, Any]]]:
@@ -253,14 +266,10 @@ def measure(config: Config, n: int, n_river: int, n_rounds: int) -> dict[str, Ti
     contenders: dict[str, tuple[int, Callable[[], None]]] = {
         "raw": (n, lambda: run_raw(config, n)),
         "raw_untuned": (n, lambda: run_raw(config, n, tuned=False)),
-        "learner": (n, lambda: run_learner(with_own_store(config), n)),
-        "learner_bpr": (
-            n,
-            lambda: run_learner(
-                with_own_store(config, mf__loss="bpr", mf__n_negatives=1, mf__recent_share=0.8), n
-            ),
-        ),
-        "learner_bpr_counts_nothing": (n, lambda: run_learner(without_features(config), n)),
+        "default": (n, lambda: run_learner(with_own_store(config), n)),
+        "lean": (n, lambda: run_learner(lean(config), n)),
+        "lean_bpr": (n, lambda: run_learner(lean(config, **BPR), n)),
+        "lean_bpr_counts_nothing": (n, lambda: run_learner(without_features(config), n)),
         "river": (n_river, lambda: run_river(config, n_river)),
     }
     timings = {name: Timing(n_events) for name, (n_events, _) in contenders.items()}
@@ -293,9 +302,10 @@ def main() -> None:
             create_topics(broker, config.topics)
             publish(config, n, chosen.seed)
             compile_kernels(build_models(config), config)
-            run_learner(with_own_store(config), min(n, 50_000))
+            for each in (with_own_store(config), lean(config)):
+                run_learner(each, min(n, 50_000))
             timings = measure(config, n, min(n, 200_000), chosen.rounds)
-            stages, where = profile(with_own_store(config), n)
+            stages, where = profile(lean(config), n)
     rates = {name: timing.events_per_s() for name, timing in timings.items()}
     write(
         {
@@ -311,13 +321,18 @@ def main() -> None:
             "events_per_s": {name: round(rate) for name, rate in rates.items()},
             "cpu_us": {name: round(timing.cpu_us(), 2) for name, timing in timings.items()},
             "held_features_us": round(
-                timings["learner_bpr"].cpu_us() - timings["learner_bpr_counts_nothing"].cpu_us(), 2
+                timings["lean_bpr"].cpu_us() - timings["lean_bpr_counts_nothing"].cpu_us(), 2
             ),
-            "vs_raw_consume": round(rates["learner"] / rates["raw"], 3),
-            "cpu_vs_raw_consume": round(timings["raw"].cpu_us() / timings["learner"].cpu_us(), 3),
-            "vs_river": round(rates["learner"] / rates["river"], 2),
-            "bpr_vs_raw_consume": round(rates["learner_bpr"] / rates["raw"], 3),
-            "bpr_vs_river": round(rates["learner_bpr"] / rates["river"], 2),
+            **{
+                name: {
+                    "vs_raw_consume": round(rates[name] / rates["raw"], 3),
+                    "cpu_vs_raw_consume": round(
+                        timings["raw"].cpu_us() / timings[name].cpu_us(), 3
+                    ),
+                    "vs_river": round(rates[name] / rates["river"], 2),
+                }
+                for name in ("default", "lean", "lean_bpr")
+            },
             "wall_s": {name: timing.wall_s for name, timing in timings.items()},
             "stages_us": stages,
             "profile": where,

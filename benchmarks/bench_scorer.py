@@ -23,13 +23,13 @@ from typing import Any, get_args, get_type_hints
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
-from msgspec import convert
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.clock import SystemClock
-from streamer.config import BanditConfig, Config
+from streamer.config import BanditConfig, load_config
 from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
 from streamer.model_set import decayed_features
 from streamer.protocols import STORE_SCHEMA_VERSION, Entry, Layout, Schedule
@@ -55,10 +55,12 @@ from streamer_models.state.id_table import id_key
 from streamer_models.state.model import Model
 from streamer_models.state.partition import all_specs
 from streamer_models.state.table import ARM, Change, IdChange, Keys, Rows
+from tests.scoring import TWO_CHANNELS
 
 NOW_MS = 1_700_000_000_000
 SYNC_S = 0.02
-CONFIG = Config()
+CONFIG = load_config(env={}, flags=TWO_CHANNELS)
+"""Factorization and popularity: `bench_funnel` has the default funnel."""
 POLICIES = get_args(get_args(get_type_hints(BanditConfig, include_extras=True)["policy"])[0])
 _NONE = np.zeros(0, dtype=np.uint64)
 _REQUEST = Request(request_id="r", user_id="u", ts=NOW_MS)
@@ -257,7 +259,7 @@ class Asking:
         self._n_users = world.size.n_users
         self._replica = replica
         self._channels: list[Channel[Any]] = [FactorizationChannel(CONFIG), TrendingChannel(CONFIG)]
-        self._funnel = Funnel(convert({"bandit": {"policy": policy}}, Config))
+        self._funnel = Funnel(replace(CONFIG, bandit=BanditConfig(policy=policy)))
         self._catalogue = catalogue
         self._rng = np.random.default_rng(1)
 

@@ -22,6 +22,7 @@ from streamer.protocols import STORE_SCHEMA_VERSION, Generation, Layout, ModelSe
 from streamer.ranking.columns import feature_names
 from streamer.ranking.recall.registry import channels_on
 from streamer_models.bandits.bandit import Bandit
+from streamer_models.counters.consumptions import ItemConsumptions
 from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.history import UserHistory
@@ -42,6 +43,7 @@ def build_models(config: Config) -> list[Model]:
     names = feature_names(config)
     models: list[Model] = [
         UserHistory(length=config.mf.history),
+        ItemConsumptions(),
         Popularity(half_lives_s=half_lives_s),
         *(model for channel in channels_on(config) for model in channel.models()),
         Bandit(

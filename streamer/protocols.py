@@ -240,6 +240,8 @@ class Schedule:
         What learning rates were multiplied by: 1 but for a while after a drift.
     generation
         Index of the settings in the store's layout; it never falls.
+    practice_share
+        Share of the positive events that the ranking practised on.
     """
 
     version: int
@@ -248,6 +250,7 @@ class Schedule:
     merged: dict[int, int]
     rate_factor: float = 1.0
     generation: int = 0
+    practice_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ SETTINGS = JoinSettings(
     match_without_request=False,
     decisions_max=1_000_000,
     feedback_max=1_000_000,
+    unanswered=True,
 )
 
 

@@ -38,6 +38,8 @@ SETTINGS: Mapping[str, object] = {
     "learner.users_max": 400,
     "learner.items_max": 3_000,
     "learner.feature_rows_max": 2_000,
+    "practice.share": 0.05,
+    "practice.time_share": 1.0,  # runs are compared to the bit
 }
 
 _OWNED = re.compile(r"partitions_(?:assigned|revoked) partitions=\[(.*)\]")

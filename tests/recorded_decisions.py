@@ -20,6 +20,7 @@ SETTINGS: dict[str, object] = {
     "join.horizon_s": 60.0,
     "join.lateness_s": 10.0,
     "join.match_without_request": True,
+    "join.unanswered": "counts",
     "bandit.form": "disjoint",
     "bandit.arms_max": 350,
 }

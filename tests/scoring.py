@@ -25,8 +25,12 @@ from streamer.model_set import decayed_features
 from streamer.protocols import STORE_SCHEMA_VERSION, Checkpoint, Entry, Layout, Schedule
 from streamer.ranking.columns import feature_names
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
+from streamer.ranking.recall.blend import BlendSettings
 from streamer.ranking.recall.factorization import FactorizationSettings
+from streamer.ranking.recall.neighbours import NextSettings, SimilarSettings
+from streamer.ranking.recall.popular import PopularSettings
 from streamer.ranking.recall.random import RandomSettings
+from streamer.ranking.recall.session import SessionSettings
 from streamer.ranking.recall.trending import TrendingSettings
 from streamer.ranking.recall.trending_feature import TrendingFeatureSettings
 from streamer.replica.replica import Replica
@@ -188,11 +192,29 @@ class Partitions:
 
 
 RECALL: dict[str, Section] = {
-    "mf": FactorizationSettings(candidates=20),
-    "trending": TrendingSettings(candidates=10, half_life_s=3_600.0),
+    "mf": FactorizationSettings(candidates=20, weight=1.0),
+    "trending": TrendingSettings(candidates=10, weight=0.3, half_life_s=3_600.0),
     "trending_feature": TrendingFeatureSettings(candidates=10),
     "random": RandomSettings(candidates=0),
+    "popular": PopularSettings(candidates=0),
+    "similar": SimilarSettings(candidates=0),
+    "next": NextSettings(candidates=0),
+    "session": SessionSettings(factors=0),
+    "blend": BlendSettings(weight=0.0),
 }
+"""Factorization and what trends alone: two channels that a few clicks and one's head can follow."""
+TWO_CHANNELS: Mapping[str, Any] = {
+    "recall.mf.candidates": 200,
+    "recall.mf.weight": 1.0,
+    "recall.trending.candidates": 100,
+    "recall.trending.weight": 0.3,
+    "recall.popular.candidates": 0,
+    "recall.similar.candidates": 0,
+    "recall.next.candidates": 0,
+    "recall.session.factors": 0,
+    "recall.blend.weight": 0.0,
+}
+"""The same as flags."""
 
 
 def recalling(**changes: Mapping[str, object]) -> dict[str, Section]:

@@ -25,6 +25,8 @@ from streamer.learner.drift_boost import DriftBoost
 from streamer.learner.drift_watch import configured_watch
 from streamer.learner.learner import Learner
 from streamer.learner.metrics import JoinMetrics, LearnerMetrics
+from streamer.learner.practice.budget import PracticeBudget
+from streamer.learner.practice.practice import Practice
 from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
 from streamer.learner.topic_stream import TopicStream
 from streamer.model_set import build_models, compile_kernels, store_layout
@@ -93,6 +95,8 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
         ),
         registry,
     )
+    practice = config.practice
+    budget = PracticeBudget(practice.share, practice.time_share, registry)
     watch = configured_watch(bandit.drift_delta, registry, rose=boost.rise)
     with contextlib.ExitStack() as stack:
         store = StoreOfModels(_opened(config, stack), store_layout(config, models), learns=True)
@@ -105,6 +109,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
             models=models,
             settings=settings,
             rewards=reward_function(config),
+            practice=Practice(config, budget=budget if practice.time_share < 1 else None),
             owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
             clock=SystemClock(),
             dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),

@@ -172,7 +172,22 @@ class PopularityConfig(Section, frozen=True, kw_only=True):
     half_lives_s: Annotated[
         tuple[PositiveS, ...],
         Meta(min_length=1, max_length=8, description="after which a count is half, each its own"),
-    ] = (3_600.0, 86_400.0, 2_592_000.0)
+    ] = (21_600.0, 345_600.0, 5_529_600.0, 22_118_400.0)
+
+
+class PracticeConfig(Section, frozen=True, kw_only=True):
+    """Learning the ranking from plain events: what would have been recommended, what was taken."""
+
+    share: Annotated[
+        Share, Meta(description="of positive events that the blend practises on; 0: none")
+    ] = 1.0
+    time_share: Annotated[
+        Share,
+        Meta(
+            description="of the wall clock that a learner practises at most, under load; 1: as "
+            "long as it takes, so that what is learned does not depend on the clock"
+        ),
+    ] = 0.25
 
 
 class ScorerConfig(Section, frozen=True, kw_only=True):
@@ -205,6 +220,13 @@ class JoinConfig(Section, frozen=True, kw_only=True):
     default_reward: Annotated[
         float, Meta(ge=-1_000, le=1_000, description="of an item shown and not taken")
     ] = 0.0
+    unanswered: Annotated[
+        Literal["teaches nothing", "counts"],
+        Meta(
+            description="a slate without any feedback or impression: nobody may have seen it, or "
+            "(`counts`) all of it was seen and not taken"
+        ),
+    ] = "teaches nothing"
     combine: Annotated[
         Literal["sum", "max", "first"],
         Meta(description="reward of an item with several events, e.g. a click and a purchase"),
@@ -289,6 +311,7 @@ class Config(Section, frozen=True, kw_only=True):
     learner: LearnerConfig = LearnerConfig()
     mf: MFConfig = MFConfig()
     popularity: PopularityConfig = PopularityConfig()
+    practice: PracticeConfig = PracticeConfig()
     scorer: ScorerConfig = ScorerConfig()
     recall: dict[str, Section] = field(default_factory=dict)
     join: JoinConfig = JoinConfig()

@@ -53,6 +53,7 @@ def join_settings(config: Config) -> JoinSettings:
         decisions_max=join.decisions_max,
         feedback_max=join.feedback_max,
         ahead_max_ms=round(1000 * join.ahead_max_s),
+        unanswered=join.unanswered == "counts",
     )
 
 

@@ -19,6 +19,7 @@ from streamer.learner.backlog import Backlog
 from streamer.learner.batch import RewardFunction
 from streamer.learner.join.join import Join
 from streamer.learner.pipeline import CommitPipeline
+from streamer.learner.practice.practice import Practice
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.learner.step import DeadLetter, PartitionLearner, Step
 from streamer.protocols import (
@@ -85,6 +86,8 @@ class Learner:
         Unique name of this learner; it fences off former owners of its partitions.
     dead_letter
         Called with bad messages before the offsets behind them are committed.
+    practice
+        Learns each step; None: the blend practises on no event.
     committed
         Called after each commit, for metrics, in the thread that commits.
     rate_factor
@@ -104,6 +107,7 @@ class Learner:
         owner: str,
         clock: Clock,
         dead_letter: DeadLetter,
+        practice: Practice | None = None,
         committed: Committed = lambda seconds, n_rows: None,
         rate_factor: RateFactor = lambda n_events: 1.0,
         pipeline_depth: int = 0,
@@ -116,6 +120,7 @@ class Learner:
         self._owner = owner
         self._clock = clock
         self._dead_letter = dead_letter
+        self._practice = practice
         self._committed = committed
         self._rate_factor = rate_factor
         self._pipeline = CommitPipeline(pipeline_depth)
@@ -166,6 +171,7 @@ class Learner:
             next_offsets=image.offsets,
             counts=self.counts,
             dead_letter=self._dead_letter,
+            practice=self._practice,
             begins_anew=image.version > 0 and image.generation != settings.generation,
         )
         ahead_max_ms = 0 if settings.join is None else settings.join.ahead_max_ms
@@ -271,13 +277,14 @@ class Learner:
             waiting = {topic: lag.get((topic, partition), 0) for topic in self._settings.topics}
             read = owned.backlog.ready(waiting)
             if read:
-                factor = self._rate_factor(len(read.get(self._settings.topic, ())))
-                for step in owned.learner.learn(read, rate_factor=factor):
-                    self._commit(owned, read, step, factor)
+                n_events = len(read.get(self._settings.topic, ()))
+                factor = self._rate_factor(n_events)
+                share = 0.0 if self._practice is None else self._practice.share(n_events)
+                steps = owned.learner.learn(read, rate_factor=factor, practice_share=share)
+                for step in steps:
+                    self._commit(owned, read, step)
 
-    def _commit(
-        self, owned: _Owned, read: Mapping[str, MessageBatch], step: Step, rate_factor: float
-    ) -> None:
+    def _commit(self, owned: _Owned, read: Mapping[str, MessageBatch], step: Step) -> None:
         """Commit what a step changed.
 
         (1) Take what others committed meanwhile and shorten the own step for it. (2) Collect the
@@ -301,8 +308,9 @@ class Learner:
                 offsets=step.offsets,
                 seen=seen,
                 merged=merged,
-                rate_factor=rate_factor,
+                rate_factor=step.rate_factor,
                 generation=self._settings.generation,
+                practice_share=step.practice_share,
             ),
             change=change,
             watermark_ms=owned.state.watermark_ms,

@@ -171,6 +171,15 @@ def reward_drift_counter(registry: CollectorRegistry) -> Counter:
     )
 
 
+def practice_gauge(registry: CollectorRegistry) -> Gauge:
+    """Share of positive events that the ranking practises on."""
+    return Gauge(
+        "streamer_learner_practice_share",
+        "Share of positive events that the ranking practises on, at the last batch",
+        registry=registry,
+    )
+
+
 def rate_factor_gauge(registry: CollectorRegistry) -> Gauge:
     """What learning rates are multiplied by."""
     return NamedMetrics("learner", registry).gauge(

@@ -15,6 +15,7 @@ from streamer.learner.join.answers import DecidedBatch, FeedbackBatch, decode_de
 from streamer.learner.join.counts import JoinCounts
 from streamer.learner.join.join import Cursor, Join
 from streamer.learner.join.shown import Shown
+from streamer.learner.practice.practice import Practice
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.protocols import MessageBatch
 from streamer_models.state.ingest import Feedback, Segment, event_parts
@@ -41,9 +42,19 @@ Read = Mapping[str, MessageBatch]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What has been learned and waits to be collected: a half-open range of each topic."""
+    """What has been learned and waits to be collected.
+
+    Attributes
+    ----------
+    offsets
+        A half-open range of each topic.
+    rate_factor, practice_share
+        As it was learned with.
+    """
 
     offsets: dict[str, tuple[int, int]]
+    rate_factor: float
+    practice_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,8 @@ class PartitionLearner:
         joins begin with what comes next.
     dead_letter
         Told of bad messages before anything behind them is learned.
+    practice
+        Learns each step; None: nothing practises.
     """
 
     def __init__(
@@ -93,6 +106,7 @@ class PartitionLearner:
         next_offsets: Mapping[str, int],
         counts: LearnerCounts,
         dead_letter: DeadLetter,
+        practice: Practice | None = None,
         begins_anew: bool = False,
     ) -> None:
         self.state = state
@@ -103,6 +117,7 @@ class PartitionLearner:
         self._rewards = rewards
         self._counts = counts
         self._dead_letter = dead_letter
+        self._practice = practice
         self._cursor = Cursor(*state.cursor)
         if begins_anew and settings.join is not None:
             # Kept with the first step: what is not committed must not get into a checkpoint.
@@ -146,7 +161,9 @@ class PartitionLearner:
             self.join.take(decided, answered)
             self.join.counts = self._counts.join
 
-    def learn(self, read: Read, *, rate_factor: float = 1.0) -> Iterator[Step]:
+    def learn(
+        self, read: Read, *, rate_factor: float = 1.0, practice_share: float = 0.0
+    ) -> Iterator[Step]:
         """Learn new messages; after each step the caller collects what it changed.
 
         Whatever a step took lies in its ranges of offsets, so that a step which is committed needs
@@ -156,6 +173,8 @@ class PartitionLearner:
         ----------
         rate_factor
             What learning rates are multiplied by; to be recorded with the commit.
+        practice_share
+            Share of the positive events that practise; to be recorded with the commit.
         """
         topic = self._settings.topic
         decided = self._decided(read)
@@ -163,9 +182,12 @@ class PartitionLearner:
         events_to = _end(read.get(topic), self.next_offsets[topic])
         parts = self._events_parts(decoded, events_to, rate_factor)
         for part, decisions in zip_longest(parts, self._decisions_parts(decided)):
-            yield self._learn_step(part, decisions)
+            offsets = self._learn_step(part, decisions, practice_share)
+            yield Step(offsets, rate_factor, practice_share)
 
-    def _learn_step(self, part: _EventsPart | None, decided: DecidedBatch | None) -> Step:
+    def _learn_step(
+        self, part: _EventsPart | None, decided: DecidedBatch | None, practice_share: float
+    ) -> dict[str, tuple[int, int]]:
         """Learn a range of the events, a range of the decisions, and what joining them taught."""
         settings, counts = self._settings, self._counts
         offsets = {topic: (at, at) for topic, at in self.next_offsets.items()}
@@ -185,11 +207,14 @@ class PartitionLearner:
         arms = self.state.ids.get(ARM)
         n_refused = 0 if arms is None else arms.n_refused
         inputs = Inputs(feedback=feedback, events=events, shown=shown, examples=examples)
-        learn(self._models, inputs, self.state)
+        if self._practice is None:
+            learn(self._models, inputs, self.state)
+        else:
+            self._practice.learn(self._models, inputs, self.state, practice_share)
         if arms is not None:
             counts.join.n_unadmitted += arms.n_refused - n_refused
         self.next_offsets |= {topic: end for topic, (_, end) in offsets.items()}
-        return Step(offsets)
+        return offsets
 
     def _events_parts(
         self, decoded: DecodedBatch, to_offset: int, rate_factor: float

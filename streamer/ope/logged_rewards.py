@@ -84,7 +84,7 @@ class LoggedRewards:
                 if shown.take(feedback):
                     seen.add(event_id)
         for request_id, shown in self._open.items():
-            for _ in shown.settle(self._join.default_reward, self._join.combine):
+            for _ in shown.settle(self._join.default_reward, self._join.combine, unanswered=True):
                 pass
             self._rewards[request_id] = shown.applied
         self._open = {}

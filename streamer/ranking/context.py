@@ -14,9 +14,10 @@ from streamer.events import Request
 from streamer.ranking.features import Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.replica.items import ItemView
+from streamer.replica.tables import Tables
 from streamer.replica.version import Version
 from streamer_models.state.id_table import id_key, keys_of
-from streamer_models.state.table import Keys
+from streamer_models.state.table import Keys, Slots
 
 T = TypeVar("T")
 
@@ -49,6 +50,20 @@ class RequestContext:
     known: FeatureSource = NOTHING_KNOWN
     logged: Logged | None = None
     _found: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> Tables:
+        """Tables of the version."""
+        return self.version.tables
+
+    @property
+    def item_keys(self) -> Keys:
+        """Keys of items by row."""
+        return self.items.keys
+
+    def item_rows(self, keys: Keys) -> Slots:
+        """``(n,)`` rows of items, -1 where absent."""
+        return self.items.map.find(keys)
 
     @property
     def items(self) -> ItemView:

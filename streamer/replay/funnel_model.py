@@ -21,7 +21,7 @@ from streamer.simulation.live import LiveSystem
 from streamer_models.bandits.policies.greedy import Greedy
 
 _SECTIONS: Final = (
-    "learner", "mf", "popularity", "events", "scorer", "recall", "join", "bandit",
+    "learner", "mf", "popularity", "practice", "events", "scorer", "recall", "join", "bandit",
 )  # fmt: skip
 _UNSYNCED_MAX: Final = 2_000
 """Events that may wait in the topic until somebody asks: 2,000 * 500 B = 1 MB."""

@@ -27,7 +27,7 @@ from streamer_models.state.table import (
 
 _NO_KEYS = np.zeros(0, dtype=np.uint64)
 
-Views = dict[Readable, TableView]
+Views = dict[str, list[tuple[Readable, TableView]]]
 _AnyTable = MergedTable | ListTable
 
 
@@ -166,8 +166,8 @@ class _Ids:
             for table in self._all():
                 table.pack(kept)
         ids = self._ids.publish()
-        for table in self._all():
-            views[table.reading] = table.publish(ids, watermark_ms)
+        for name, tables in self.tables.items():
+            views[name] = [(table.reading, table.publish(ids, watermark_ms)) for table in tables]
         return ids
 
 
@@ -194,5 +194,6 @@ class _Indices:
         """The rows as they are now, the table put among ``views``."""
         ids = self._rows.publish()
         for table in self.tables:
-            views[table.reading] = table.publish(ids, watermark_ms)
+            view = table.publish(ids, watermark_ms)
+            views.setdefault(table.spec.name, []).append((table.reading, view))
         return ids

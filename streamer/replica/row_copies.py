@@ -82,3 +82,17 @@ def _copy_rows(
         n += 1
         _copy(found, at, chunk + (position & mask) * row_bytes)  # type: ignore[call-arg]
     return n
+
+
+@numba.njit(cache=True, nogil=True)
+def distinct_rows(rows: Slots) -> tuple[Slots, Slots]:
+    """Distinct rows, rising, and the place of each of ``rows`` among them."""
+    order = np.argsort(rows)
+    distinct, places = np.empty(len(rows), dtype=np.int32), np.empty(len(rows), dtype=np.int32)
+    n = 0
+    for i in range(len(order)):
+        if i == 0 or rows[order[i]] != distinct[n - 1]:
+            distinct[n] = rows[order[i]]
+            n += 1
+        places[order[i]] = n - 1
+    return distinct[:n], places

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.replica.row_copies import copy_rows
+from streamer.replica.row_copies import copy_rows, distinct_rows
 from streamer_models.state.table import Array, Keys, Slots, TableSpec, fold
 from streamer_models.state.top_rows import Ranked, TopRows, Tops
 
@@ -136,16 +136,16 @@ class RowStore:
 
     def merge(self, rows: Slots, changes: Array) -> None:
         """Apply changes ``(n, change_width)`` in order; rows may repeat."""
-        unique, at = np.unique(rows, return_inverse=True)
+        unique, at = distinct_rows(rows)
 
         def write(start: int, end: int, places: Array) -> None:
             """Fold changes into copies that are made where they stay."""
             self._copy(unique[start:end], places)
             if end - start == len(unique):
-                fold(self._spec, places, at.astype(np.int32), changes)
+                fold(self._spec, places, at, changes)
                 return
             here = np.flatnonzero((at >= start) & (at < end))
-            fold(self._spec, places, (at[here] - start).astype(np.int32), changes[here])
+            fold(self._spec, places, at[here] - np.int32(start), changes[here])
 
         self._note(unique)
         self._append(unique, write)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -32,7 +32,7 @@ class Tables:
     """
 
     _ids: Mapping[str, IdView]
-    _views: Mapping[Readable, TableView]
+    _views: Mapping[str, Sequence[tuple[Readable, TableView]]]
 
     @overload
     def read(self, reading: ReadRows) -> RowView: ...
@@ -57,13 +57,13 @@ class Tables:
         KeyError
             Where no model of the replica declares this reading of the table.
         """
-        view = self._views.get(reading)
-        if view is None:
-            raise KeyError(
-                f"{reading} is not replicated: a model that the replica follows must name it in"
-                " readable()"
-            )
-        return view
+        for declared, view in self._views.get(reading.spec.name, ()):
+            if declared is reading or declared == reading:
+                return view
+        raise KeyError(
+            f"{reading} is not replicated: a model that the replica follows must name it in"
+            " readable()"
+        )
 
     def ids(self, reading: Readable) -> IdView:
         """The rows of a table's ids; of a plain index, each key is its row."""

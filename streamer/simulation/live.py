@@ -29,6 +29,7 @@ from streamer.events import (
 )
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import Learner
+from streamer.learner.practice.practice import Practice
 from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
 from streamer.learner.settings import LearnerCounts
 from streamer.model_set import build_models, store_layout
@@ -259,6 +260,7 @@ class LiveSystem:
                 config, generation=self._written.generation, entities=self._written.entities
             ),
             rewards=reward_function(config),
+            practice=Practice(config),
             owner=f"learner {self._n_learners}",
             clock=self.clock,
             dead_letter=dead_letters_to(self._sink, config.topics.topic("dead_letters")),

@@ -32,7 +32,7 @@ _PADDING = bytes(7)
 _KeyT = TypeVar("_KeyT", int, str)
 _ValueT = TypeVar("_ValueT")
 _HeadT = TypeVar("_HeadT")
-_Dtype = Literal["f4", "i4", "i8", "u8"]
+_Dtype = Literal["f4", "f8", "i4", "i8", "u8"]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Buffer = bytes | memoryview
 
@@ -84,7 +84,7 @@ class _IdsHead(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _ScheduleHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A :class:`Schedule`; a factor of 1 and a generation of 0 take no bytes."""
+    """A :class:`Schedule`; a factor or share of 1 and a generation of 0 take no bytes."""
 
     version: int
     offsets: dict[str, tuple[int, int]]
@@ -92,6 +92,7 @@ class _ScheduleHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     merged: dict[int, int]
     rate_factor: float | msgspec.UnsetType = msgspec.UNSET
     generation: int | msgspec.UnsetType = msgspec.UNSET
+    practice_share: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class _EntryHead(msgspec.Struct, frozen=True, array_like=True):
@@ -333,13 +334,15 @@ def _schedule_head(schedule: Schedule) -> _ScheduleHead:
         merged=dict(_items(schedule.merged)),
         rate_factor=msgspec.UNSET if schedule.rate_factor == 1 else schedule.rate_factor,
         generation=schedule.generation or msgspec.UNSET,
+        practice_share=msgspec.UNSET if schedule.practice_share == 1 else schedule.practice_share,
     )
 
 
 def _schedule(head: _ScheduleHead) -> Schedule:
     factor = 1.0 if head.rate_factor is msgspec.UNSET else head.rate_factor
     generation = 0 if head.generation is msgspec.UNSET else head.generation
-    return Schedule(head.version, head.offsets, head.seen, head.merged, factor, generation)
+    share = 1.0 if head.practice_share is msgspec.UNSET else head.practice_share
+    return Schedule(head.version, head.offsets, head.seen, head.merged, factor, generation, share)
 
 
 def _record(head: object, buffers: Iterable[_Buffer]) -> bytes:

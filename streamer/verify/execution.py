@@ -10,6 +10,7 @@ import numpy as np
 
 from streamer.learner.batch import RewardFunction
 from streamer.learner.configured import learner_settings, reward_function
+from streamer.learner.practice.practice import Practice
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.learner.step import PartitionLearner
 from streamer.model_set import build_models, recorded_config, store_layout
@@ -41,6 +42,7 @@ class LearnedWith:
     models: Sequence[Model]
     settings: LearnerSettings
     rewards: RewardFunction
+    practice: Practice | None = None
     names: TableNames = SAME_NAMES
 
 
@@ -62,6 +64,7 @@ def learned_with(layout: Layout) -> list[LearnedWith]:
                 models,
                 learner_settings(config, generation=generation, entities=entities),
                 reward_function(config),
+                Practice(config),
                 TableNames.of(layout, generation, store_layout(config, models)),
             )
         )
@@ -119,7 +122,11 @@ class Run:
             if batch is not None and len(batch):
                 inputs[topic] = batch
                 self.n_messages += len(batch)
-        step = next(self._learner.learn(inputs, rate_factor=entry.rate_factor))
+        step = next(
+            self._learner.learn(
+                inputs, rate_factor=entry.rate_factor, practice_share=entry.practice_share
+            )
+        )
         if step.offsets != entry.offsets:
             return (
                 f"partition {self._partition}: entry {entry.version} took offsets"
@@ -204,6 +211,7 @@ class Run:
             next_offsets=next_offsets,
             counts=LearnerCounts(),
             dead_letter=lambda batch, rejected: None,  # they have had their letters
+            practice=self.learned_with.practice,
             begins_anew=begins_anew,
         )
 

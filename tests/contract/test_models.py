@@ -16,6 +16,7 @@ from streamer.testing.contents import snapshot
 from streamer.testing.model_checks import wildly_learned
 from streamer.testing.streams import LARGE, SMALL, learn_stream, made_up, new_state
 from streamer_models.bandits.bandit import Bandit
+from streamer_models.counters.consumptions import ItemConsumptions
 from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.history import UserHistory
@@ -27,6 +28,8 @@ from streamer_models.factorization.mf import ImplicitMF, item_scores
 from streamer_models.factorization.session import SessionFactors
 from streamer_models.neighbors.item_neighbours import ItemNeighbours
 from streamer_models.neighbors.item_transitions import ItemTransitions
+from streamer_models.ranking.blend import ListwiseBlend
+from streamer_models.ranking.blend_kernels import N_CONTEXTS, user_context
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
@@ -52,6 +55,23 @@ def _mf(loss: str, *, regularization: float = 0.0) -> ImplicitMF:
 
 def _session() -> SessionFactors:
     return SessionFactors(n_factors=5, length=3, n_negatives=3, n_recent_items=16)
+
+
+class _Practised(ListwiseBlend):
+    """The blend, with choices that are made up of events in place of those that are practised."""
+
+    def learn(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> None:
+        batch = inputs.feedback
+        for i in np.flatnonzero(batch.rewards > 0).tolist():
+            rng = np.random.default_rng(int(batch.offsets[i]))
+            columns = rng.normal(0, 1, (5, len(self.columns)))
+            context = user_context(int(rng.integers(0, 9)), int(rng.integers(0, 10**9)))
+            self.step(columns, context, int(rng.integers(0, 5)), state, shared)
+
+
+def _blend() -> ListwiseBlend:
+    prior = np.full((3, N_CONTEXTS), 0.1)
+    return _Practised(columns=["a", "b", "c"], prior=prior, window=7)
 
 
 def _bandit(half_life_s: float = 0.0) -> Bandit:
@@ -101,6 +121,7 @@ def _transitions() -> ItemTransitions:
 
 MODELS: dict[str, NewModels] = {
     "history": lambda: UserHistory(length=5),
+    "consumptions": ItemConsumptions,
     "neighbours": lambda: [UserHistory(length=5), _neighbours()],
     "transitions": lambda: [UserHistory(length=5), _transitions()],
     "popularity": lambda: Popularity(half_lives_s=(60, 3_600, 86_400)),
@@ -108,6 +129,7 @@ MODELS: dict[str, NewModels] = {
     "logistic": lambda: _mf("logistic", regularization=0.01),
     "softmax": lambda: _mf("softmax"),
     "session": lambda: [UserHistory(length=5), _session()],
+    "blend": _blend,
     "biased_mf": lambda: BiasedMF(n_factors=5),
     "bandit": _bandit,
     "fading_bandit": lambda: _bandit(half_life_s=3_600.0),
@@ -115,11 +137,13 @@ MODELS: dict[str, NewModels] = {
     "decayed_features": _decayed,
     "all": lambda: [
         UserHistory(length=5),
+        ItemConsumptions(),
         _neighbours(),
         _transitions(),
         Popularity(half_lives_s=(60, 3_600)),
         _mf("bpr"),
         _session(),
+        _blend(),
         BiasedMF(n_factors=5),
         _bandit(),
         UserImpressions(event_type=IMPRESSION, length=4),
@@ -137,11 +161,14 @@ def test_every_model_keeps_the_contract(check: ModelCheck, new_models: NewModels
 def test_every_model_of_a_learner_is_in_the_suite() -> None:
     configured = {
         type(model)
-        for flags in ({"learner.model": "implicit"}, {"learner.model": "explicit"})
-        for model in build_models(load_config(env={}, flags=flags))
+        for kind in ("implicit", "explicit")
+        for model in build_models(
+            load_config(env={}, flags={"learner.model": kind, "recall.mf.candidates": 10})
+        )
     }
-    assert configured <= {type(model) for model in _all()}
-    assert len(configured) == 7
+    learned = [type(model) for model in _all()]
+    assert all(any(issubclass(each, kind) for each in learned) for kind in configured)
+    assert len(configured) == 12
 
 
 def test_streams_evict_ids_of_every_entity() -> None:

@@ -204,7 +204,10 @@ def test_a_wrong_value_names_itself_its_origin_and_what_is_allowed(
     [
         ("[topics]\nitems = 'events'", "topics.events and topics.items"),
         ("[popularity]\nhalf_lives_s = [86400, 60]", "popularity.half_lives_s"),
-        ("[popularity]\nhalf_lives_s = [60]", "recall.trending.half_life_s"),
+        (
+            "[popularity]\nhalf_lives_s = [60]\n[recall.trending]\ncandidates = 9",
+            "recall.trending.half_life_s",
+        ),
         ("[events.rating]\nvalue_range = [1]", "events.rating.value_range"),
         ("[events.rating]\nvalue_range = [1, 1]", "events.rating.value_range"),
         ("[events]\nclick = 2", "[events.click] is a table; give it a weight"),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamer_models.counters.consumptions import ItemConsumptions
 from streamer_models.counters.history import UserHistory
 from streamer_models.neighbors.item_neighbours import ItemNeighbours
 from streamer_models.neighbors.item_transitions import ItemTransitions
@@ -43,7 +44,12 @@ def feedback_of(events: Sequence[tuple[str, str, int]], *, reward: float = 1.0) 
 
 def learned(feedback: Feedback) -> PartitionState:
     """All models of this file, after a stream."""
-    models = [UserHistory(length=8), ItemNeighbours(window=WINDOW), ItemTransitions(window=WINDOW)]
+    models = [
+        UserHistory(length=8),
+        ItemConsumptions(),
+        ItemNeighbours(window=WINDOW),
+        ItemTransitions(window=WINDOW),
+    ]
     state = new_state(models, bounds=LARGE)
     learn(feedback, state, models)
     return state
@@ -123,7 +129,7 @@ def test_pieces_of_a_step_are_learned_as_they_are_run() -> None:
     """A reader in the middle of a step sees the lists and counts of the events before."""
     feedback = feedback_of([("ann", "a", 0), ("ann", "b", 0), ("ann", "c", 0)])
     model = ItemNeighbours()
-    models = [UserHistory(length=8), model]
+    models = [UserHistory(length=8), ItemConsumptions(), model]
     state = new_state(models, bounds=LARGE)
     learn(feedback_of([("bob", item, 0) for item in "abc"]), state, models)
     before = lists_in(state, "item_neighbours")
@@ -132,14 +138,17 @@ def test_pieces_of_a_step_are_learned_as_they_are_run() -> None:
         replace(feedback, offsets=feedback.offsets + 3), state, from_offset=3, to_offset=6
     )
     batch = segment.batch
-    prepared = model.prepare(Inputs(feedback=batch), state, state.shared)
+    inputs = Inputs(feedback=batch)
+    prepared, counted = (each.prepare(inputs, state, state.shared) for each in (model, models[1]))
     assert lists_in(state, "item_neighbours") == before
     prepared.run(0, 2)
+    counted.run(0, 2)
     half = lists_in(state, "item_neighbours")
     assert half["a"]["b"] > before["a"]["b"]
     assert half["c"] == before["c"]
     assert counts[batch.item_rows].tolist() == [2, 2, 1]
     prepared.run(2, 3)
+    counted.run(2, 3)
     assert lists_in(state, "item_neighbours")["c"]["a"] > before["c"]["a"]
     assert counts[batch.item_rows].tolist() == [2, 2, 2]
 

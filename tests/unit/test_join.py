@@ -50,6 +50,21 @@ def test_the_first_click_settles_its_slate_at_once() -> None:
     assert (join.counts.n_matched, join.counts.n_outcomes, join.counts.n_positive) == (2, 3, 2)
 
 
+def test_a_slate_of_which_nothing_was_reported_teaches_nothing() -> None:
+    """It may never have been on a screen: a test request, a preview, a page that was left."""
+    for seen in (False, True):
+        join, outcomes = Join(replace(SETTINGS, unanswered=False)), Outcomes()
+        fold_in(outcomes, join.take(decisions_at([decided("r")], 0, 1), None).examples)
+        report = Answer(START_MS + 20, "r", item_id="b", reward=np.nan, seen=True)
+        log = [report, tick(WINDOW_MS + 1)] if seen else [tick(WINDOW_MS + 1)]
+        take(join, outcomes, log, 0)
+        assert outcomes == ({(0, "b"): 0.0} if seen else {})
+        late = Answer(START_MS + WINDOW_MS + 500, "r", item_id="a")
+        take(join, outcomes, [*log, late], len(log))
+        expected = {(0, "a"): 1.0, (0, "b"): 0.0}
+        assert outcomes == (expected if seen else expected | {(0, "c"): 0.0})
+
+
 def test_without_feedback_the_default_comes_when_the_window_closes() -> None:
     join, outcomes = Join(SETTINGS), Outcomes()
     fold_in(outcomes, join.take(decisions_at([decided("r")], 0, 1), None).examples)

@@ -9,10 +9,17 @@ import pytest
 from streamer.config import load_config
 from streamer.events import Event, Item
 from streamer.simulation.live import LiveSystem
+from tests.scoring import TWO_CHANNELS
 
 START_MS = 1_700_000_000_000
 CONFIG = load_config(
-    env={}, flags={"topics.partitions": "2", "learner.sync_interval_ms": "100", "mf.factors": "4"}
+    env={},
+    flags={
+        **TWO_CHANNELS,
+        "topics.partitions": "2",
+        "learner.sync_interval_ms": "100",
+        "mf.factors": "4",
+    },
 )
 
 
@@ -65,6 +72,7 @@ def test_the_time_since_an_items_last_click_is_a_column_whoever_clicked() -> Non
 
 def test_what_was_taken_up_last_is_recalled_first() -> None:
     flags = {
+        **TWO_CHANNELS,
         "recall.trending_feature.feature": "item_recency",
         "recall.trending_feature.candidates": "2",
         "recall.trending.candidates": "2",

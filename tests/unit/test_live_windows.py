@@ -30,6 +30,7 @@ from streamer.windows.engine import FeatureEngine, FeatureResult
 from streamer.windows.entities import WHOLE, contributions
 from streamer_producers.simulator import Simulator, SimulatorConfig
 from tests.default_types import TYPES, decode_event
+from tests.scoring import TWO_CHANNELS
 from tests.unit.windowed_logs import columns
 
 START_MS = 1_700_000_000_000
@@ -49,6 +50,7 @@ def rate(entity: str) -> FeatureConfig:
 
 def config(n_partitions: int, *, trending_feature: str = "") -> Config:
     flags = {
+        **TWO_CHANNELS,
         "recall.trending_feature.feature": trending_feature,
         "topics.partitions": n_partitions,
         "windows.default_features": False,

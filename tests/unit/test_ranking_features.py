@@ -42,8 +42,8 @@ def test_context_adds_one_feature_a_value_and_channel_and_hashing_its_buckets() 
     more = feature_names(Config(popularity=CONFIG.popularity, bandit=bandit))
     assert more[: len(feature_names(CONFIG))] == feature_names(CONFIG)
     added = more[len(feature_names(CONFIG)) :]
-    assert len(added) == 2 * (2 + 4)
-    assert added[:2] == ("surface=home*mf_z", "surface=home*trending_z")
+    assert len(added) == 2 + 4
+    assert added[:2] == ("surface=home*blend_z", "device=phone*blend_z")
 
 
 def test_configured_features_are_columns_by_their_names() -> None:
@@ -57,7 +57,7 @@ def test_configured_features_are_columns_by_their_names() -> None:
     of_candidates = ["of_category", "of_item", "of_user_category"]
     crossed = ["of_global", "of_surface", "of_user"]
     expected = {name for each in of_candidates for name in (each, f"{each}_missing")}
-    expected |= {f"{each}*{z}" for each in crossed for z in ("mf_z", "trending_z")}
+    expected |= {f"{each}*blend_z" for each in crossed}
     assert {each.name for each in columns if each.from_topic} == expected
     without = feature_names(replace(CONFIG, features={}))
     assert {each.name for each in columns} == {*without, *expected}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from streamer.replay.models import build_model
 from streamer.replay.result import encoded, result_of
 from streamer.replay.settings import Settings
 from streamer.simulation.live import LiveSystem
+from tests.scoring import TWO_CHANNELS
 from tests.unit.replay_logs import DAY_MS, MemoryLog, event, means, random_log, replayed
 
 TIMINGS = ("elapsed_s", "events_per_s")
@@ -36,6 +37,12 @@ def found(knobs: Knobs, *, seed: int = 0, model: str = FUNNEL) -> Any:
     result = without_timings(json.loads(encoded(result_of(outcome))))
     del result["configuration"]
     return result
+
+
+def funnel(changes: Mapping[str, object]) -> str:
+    """A funnel of two channels, with changes."""
+    flags = {**TWO_CHANNELS, **changes}
+    return "funnel:" + ",".join(f"{name}={value}" for name, value in flags.items())
 
 
 def without_timings(value: Any) -> Any:
@@ -112,6 +119,7 @@ def test_configured_features_recall_in_replay_too() -> None:
     counted = {"rising": FeatureConfig(numerator="rating", window="1d")}
     base = Config(features=counted)
     few = {
+        **{name: str(value) for name, value in TWO_CHANNELS.items()},
         "recall.trending.candidates": "1",
         "recall.trending_feature.candidates": "1",
         "recall.mf.candidates": "0",
@@ -154,7 +162,7 @@ def test_a_target_that_is_not_recalled_is_a_miss() -> None:
         [event(f"u{n}", f"i{n % 30}", n * DAY_MS) for n in range(60)]
         + [event("late", "i7", 61 * DAY_MS)]
     )
-    narrow = "funnel:recall.mf.candidates=0,recall.trending.candidates=1"
+    narrow = funnel({"recall.mf.candidates": 0, "recall.trending.candidates": 1})
     settings = Settings(positives="value>=5", warmup=0.99, k=3)
     for model, ranked in (("funnel", True), (narrow, False)):
         outcome = replayed(log, model, settings)
@@ -168,7 +176,7 @@ def test_a_slate_is_all_that_is_served() -> None:
     consumed = [event("u", item, 30 + n) for n, item in enumerate(["i0", "i1", "i2", "z"])]
     less = [event(f"w{n}", "j", 34 + n) for n in range(3)]
     log = MemoryLog([*popular, *consumed, *less, event("u", "j", 40)])
-    forgets = "funnel:mf.history=1,recall.mf.candidates=0,recall.mf.weight=0"
+    forgets = funnel({"mf.history": 1, "recall.mf.candidates": 0, "recall.mf.weight": 0})
     settings = Settings(positives="value>=5", warmup=0.99, k=2)
     assert means(replayed(log, forgets, settings))["mrr"] == 1
     assert means(replayed(log, forgets, replace(settings, served=True)))["mrr"] == 0

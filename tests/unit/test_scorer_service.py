@@ -48,11 +48,12 @@ from streamer.simulation.broker import (
 from streamer.store.memory import MemoryStore
 from streamer.windows.latest import FeaturesReader
 from streamer_models.state.partition import Bounds
-from tests.scoring import START_MS, Click, Partitions
+from tests.scoring import START_MS, Click, Partitions, recalling
 
 CONFIG = Config(
     topics=TopicsConfig(partitions=2, prefix="t."),
     popularity=PopularityConfig(half_lives_s=(3_600.0, 86_400.0)),
+    recall=recalling(random={"candidates": 20}),
     bandit=BanditConfig(policy="greedy"),
     features={"item_ctr_1h": DEFAULT_FEATURES["item_ctr_1h"]},
 )

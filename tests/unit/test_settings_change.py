@@ -49,6 +49,7 @@ def configured(**changes: object) -> Config:
         "bandit.arms_max": 150,
         "topics.partitions": N_PARTITIONS,
         "mf.factors": 4,
+        "recall.mf.candidates": 10,
         "learner.users_max": 100,
         "learner.items_max": 150,
         "learner.feature_rows_max": 100,

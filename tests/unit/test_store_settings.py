@@ -14,6 +14,8 @@ from streamer.protocols import Layout
 from streamer.store.agreement import differences
 
 TOML = """
+[recall.mf]
+candidates = 9
 [windows]
 default_features = false
 [features.rate]
@@ -65,8 +67,13 @@ def test_what_is_counted_makes_it_another_model(tmp_path: Path, change: tuple[st
     [
         ("[mf]\nfactors = 8", {"ImplicitMF"}),
         ("[mf]\nlearning_rate = 0.1", {"ImplicitMF"}),
-        ("[mf]\nhistory = 8", {"UserHistory"}),
-        ("[popularity]\nhalf_lives_s = [60.0, 86400.0]", {"Popularity", "Bandit"}),
+        ("[mf]\nhistory = 32", {"UserHistory"}),
+        ("[popularity]\nhalf_lives_s = [60.0, 86400.0]", {"Popularity", "Bandit", "ListwiseBlend"}),
+        ("[recall.similar]\nneighbours = 50", {"ItemNeighbours"}),
+        ("[recall.next]\nwindow = 4", {"ItemTransitions"}),
+        ("[recall.next]\ncandidates = 0", {"ItemTransitions", "ListwiseBlend"}),
+        ("[recall.session]\nfactors = 8", {"SessionFactors"}),
+        ("[recall.blend]\nwindow = 8", {"ListwiseBlend"}),
         ("[bandit]\nhalf_life_s = 3600.0", {"Bandit"}),
         ("[bandit]\ntime_features = false", {"Bandit"}),
         ('[bandit]\nform = "disjoint"', {"Bandit"}),
@@ -99,7 +106,8 @@ def test_a_setting_of_an_id_table_is_one_that_no_store_goes_on_without(tmp_path:
         ("[windows]", "[mf]\n[learner]\nsync_interval_ms = 7\n[windows]"),
         ("[windows]", '[bandit]\npolicy = "greedy"\n[windows]'),
         ("[windows]", "[scorer]\nk_default = 3\n[join]\nahead_max_s = 3\n[windows]"),
-        ("[windows]", "[recall.mf]\ncandidates = 77\n[windows]"),
+        ("candidates = 9", "candidates = 77"),
+        ("[windows]", "[recall.popular]\ncandidates = 77\n[windows]"),
         ("features.rate", "features.click_rate"),
         ("[windows]", "[bandit]\ndrift_rate_boost = 3\n[windows]"),  # recorded with each commit
     ],

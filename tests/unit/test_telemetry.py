@@ -15,6 +15,7 @@ from streamer.errors import ConfigError
 from streamer.learner.drift_watch import DriftWatch
 from streamer.learner.join.join import Join
 from streamer.learner.metrics import JoinMetrics, LearnerMetrics
+from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.settings import LearnerCounts
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.store.memory import MemoryStore
@@ -200,6 +201,7 @@ def test_every_metric_is_explained_and_none_that_is_not_there() -> None:
     LearnerMetrics(registry)
     JoinMetrics(registry)
     DriftWatch(AdwinMonitor, registry)
+    PracticeBudget(1.0, 0.25, registry)
     ScorerMetrics(registry).replica.show_freshness(lambda: 0.0, lambda: 0.0)
     KnownFeatureMetrics(registry)
     text = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()

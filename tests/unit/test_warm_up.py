@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamer.config import Config, load_config
+from streamer.config import load_config
 from streamer.model_set import build_models
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
@@ -16,6 +17,7 @@ from streamer.ranking.known_features import NOTHING_KNOWN
 from streamer.ranking.recall.channel import Channel, Recalled, RecallSettings, Scores
 from streamer.ranking.recall.registry import registered_for_now
 from streamer.scorer.warm_up import warm_up
+from tests.scoring import TWO_CHANNELS
 
 
 class MadeUpSettings(RecallSettings, frozen=True, kw_only=True):
@@ -53,7 +55,7 @@ def knows_user(context: RequestContext) -> bool:
 
 def test_a_channel_is_asked_for_a_known_and_an_unknown_user_over_rows() -> None:
     with registered_for_now(MadeUpChannel):
-        config = Config()
+        config = load_config(env={}, flags={"recall.mf.candidates": 20})
         warm_up(config, build_models(config), NOTHING_KNOWN)
     for asked in (MadeUpChannel.recalled, MadeUpChannel.scored):
         assert [known for known, _ in asked] == [True, False]
@@ -63,8 +65,10 @@ def test_a_channel_is_asked_for_a_known_and_an_unknown_user_over_rows() -> None:
 @pytest.mark.parametrize(
     "flags",
     [
-        {"learner.model": "explicit"},
-        {"recall.mf.candidates": 0, "recall.mf.weight": 0.0},
+        {"learner.model": "explicit", "recall.mf.candidates": 20},
+        TWO_CHANNELS,
+        {"recall.blend.weight": 0.0},
+        {"practice.share": 0.0},
         {"bandit.form": "disjoint", "bandit.half_life_s": 86_400.0},
         {"bandit.policy": "beta-thompson", "bandit.impressions": 0},
         {"recall.trending_feature.feature": "item_recency"},
@@ -72,6 +76,6 @@ def test_a_channel_is_asked_for_a_known_and_an_unknown_user_over_rows() -> None:
     ],
     ids=str,
 )
-def test_any_configuration_warms_up(flags: dict[str, object]) -> None:
+def test_any_configuration_warms_up(flags: Mapping[str, object]) -> None:
     config = load_config("/dev/null", env={}, flags=flags)
     warm_up(config, build_models(config), NOTHING_KNOWN)

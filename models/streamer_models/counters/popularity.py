@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,9 +81,8 @@ class Popularity(StepwiseModel):
         )
 
     def prepare(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> Prepared:
-        """Positive rewards will be counted: in the merged rows, but for decayed counts of items. A
-        merged decayed cell keeps the epoch of what another partition has withdrawn, so what is
-        added to one depends on more than what is contributed."""
+        """Positive rewards will be counted: in the merged rows, but for decayed counts of items,
+        which are this partition's contribution (see :meth:`SharedState.taken`)."""
         batch = inputs.feedback
         liked = batch.rewards > 0
         if not liked.any():
@@ -94,7 +94,7 @@ class Popularity(StepwiseModel):
         for table in (total, totals):
             table.reserve(1)
             table.touch(_FIRST)
-        return _Counted(batch, liked, self.half_lives, counts, decayed, merged, total, totals)
+        return _Counted(batch, self.half_lives, counts, decayed, merged, total, totals)
 
     def trending(self, cells: NDArray[np.int64], at_ms: int) -> NDArray[np.float64]:
         """``(n, n_half_lives)`` decayed counts at a time of merged ``item_popularity`` rows."""
@@ -107,7 +107,6 @@ _FIRST: Slots = np.zeros(1, dtype=np.int32)
 @dataclass(frozen=True, slots=True)
 class _Counted:
     batch: Batch
-    liked: NDArray[np.bool_]
     half_lives: NDArray[np.int64]
     counts: Table
     decayed: Table
@@ -116,15 +115,24 @@ class _Counted:
     totals: Table
 
     def run(self, start: int, stop: int) -> None:
-        liked = start + np.flatnonzero(self.liked[start:stop])
-        if not len(liked):
-            return
-        batch = self.batch
-        rows, ts_ms, weights = batch.item_rows[liked], batch.ts_ms[liked], batch.rewards[liked]
-        np.add.at(self.counts.values[:, 0], rows, 1)
-        self.total.values[0, 0] += len(liked)
-        slots = batch.item_slots[liked]
-        add_decayed(self.decayed.values, slots, ts_ms, weights, self.half_lives)
-        add_decayed(self.totals.values, np.zeros_like(rows), ts_ms, weights, self.half_lives)
+        batch, piece = self.batch, slice(start, stop)
+        rows, ts_ms, rewards = batch.item_rows[piece], batch.ts_ms[piece], batch.rewards[piece]
+        _count(self.counts.values, self.total.values, rows, rewards)
+        slots = batch.item_slots[piece]
+        add_decayed(self.decayed.values, slots, ts_ms, rewards, self.half_lives)
+        add_decayed(self.totals.values, np.zeros_like(rows), ts_ms, rewards, self.half_lives)
         self.counts.note(rows)
         self.merged.note(rows)
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(
+    counts: NDArray[np.int64],
+    total: NDArray[np.int64],
+    rows: Slots,
+    rewards: NDArray[np.float32],
+) -> None:
+    for i in range(len(rows)):
+        if rewards[i] > 0:
+            counts[rows[i], 0] += 1
+            total[0, 0] += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,13 @@ from streamer_models.neighbors.pairs import PairLists, PreparedPairs
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.model import StepwiseModel
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.readable import Readable, ReadRows
+from streamer_models.state.readable import Readable
 from streamer_models.state.shared import SharedState
-from streamer_models.state.table import ITEM, Array, Merge, Slots, Table, TableSpec, fold
+from streamer_models.state.table import TableSpec
 
 
 class ItemNeighbours(StepwiseModel):
-    """Bounded lists of an item's neighbours by recency, and how often each item was consumed.
+    """Bounded lists of an item's neighbours by recency.
 
     When a user who has met n items takes item i, whatever the reward, then for each of the last
     ``window`` ones, h_k (k = 0 the newest)::
@@ -42,43 +41,24 @@ class ItemNeighbours(StepwiseModel):
 
     Attributes
     ----------
-    lists, consumptions
-        Its tables as they are read; counts normalize the lists.
+    lists
+        Its table as it is read.
     """
 
     def __init__(self, *, list_length: int = 100, window: int = 10) -> None:
         places = 1.0 / np.sqrt(np.sqrt(np.arange(1.0, 1 + window)))
         self.pairs = PairLists("item_neighbours", list_length, places, aging=0.0, back=1.0)
         self.lists = self.pairs.reading
-        self.consumptions = ReadRows(
-            TableSpec("item_consumptions", ITEM, Merge.SUM, "i8", 1), many_at_once=True
-        )
 
     def settings(self) -> Mapping[str, Any]:
         return self.pairs.settings()
 
     def tables(self) -> Sequence[TableSpec]:
-        return self.lists.spec, self.consumptions.spec
+        return (self.lists.spec,)
 
     def readable(self) -> Sequence[Readable]:
-        return self.lists, self.consumptions
+        return (self.lists,)
 
-    def prepare(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> _Prepared:
+    def prepare(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> PreparedPairs:
         """Find the pairs of all events."""
-        rows, counts = inputs.feedback.item_rows, shared.tables[self.consumptions.spec.name]
-        counts.touch(rows)
-        pairs = self.pairs.prepare(inputs.feedback, state)
-        return _Prepared(pairs, counts, rows, np.ones((len(rows), 1), dtype=np.int64))
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    pairs: PreparedPairs
-    counts: Table
-    rows: Slots
-    ones: Array
-
-    def run(self, start: int, stop: int) -> None:
-        self.pairs.run(start, stop)
-        counts = self.counts
-        fold(counts.spec, counts.values, self.rows[start:stop], self.ones[start:stop])
+        return self.pairs.prepare(inputs.feedback, state)

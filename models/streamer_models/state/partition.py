@@ -121,7 +121,7 @@ class PartitionState:
         for spec in specs:
             table = Table(spec, rows_max=self._rows_max(spec))
             (self.contributions if spec.shared else self.own)[spec.name] = table
-            if spec.merge is Merge.NEIGHBOURS:
+            if shared.is_kept_by_partition(spec):
                 shared.own_lists(partition, table, self.ids[spec.entity].map)
         self.watermark_ms = 0
         self._shared_rows = {

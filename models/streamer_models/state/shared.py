@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer_models.state.key_map import KeyMap
 from streamer_models.state.partition_lists import PartitionLists
@@ -48,11 +49,13 @@ class SharedState:
     def __init__(self, models: Sequence[TableOwner]) -> None:
         self._model_of = {spec: model for model in models for spec in model.tables() if spec.shared}
         self.tables = {spec.name: Table(spec, rows_max=_NO_LIMIT) for spec in self._model_of}
+        self._ranked = _ranked(models)
+        self._tops: dict[str, TopRows] = {}
         self._lists = {
             spec.name: PartitionLists(spec)
             for model in models
             for spec in model.tables()
-            if spec.merge is Merge.NEIGHBOURS
+            if self.is_kept_by_partition(spec)
         }
         # Users are in one partition each: their ids are shared only where a model asks for it.
         asked = {spec.entity for spec in (*self._model_of, *self.list_specs)}
@@ -62,8 +65,12 @@ class SharedState:
             if entity in SHARED_ENTITIES or entity in asked
         }
 
-        self._ranked = _ranked(models)
-        self._tops: dict[str, TopRows] = {}
+    def is_kept_by_partition(self, spec: TableSpec) -> bool:
+        """Whether rows of each partition are kept beside merged ones: a decayed cell that another
+        partition withdrew keeps its epoch, so merged ones are no function of what is contributed,
+        and what is learned must not depend on them."""
+        decayed = spec.merge is Merge.DECAYED and spec.name in self._ranked
+        return spec.merge is Merge.NEIGHBOURS or decayed
 
     @property
     def item_map(self) -> KeyMap:
@@ -124,15 +131,36 @@ class SharedState:
         tops = self._tops.get(spec.name)
         if tops is None:
             tops = self._tops[spec.name] = TopRows(self._ranked[spec.name], spec.width)
-            tops.remake(table.values[: len(keys)], keys)
+            tops.remake(self._all_rows(spec), keys)
             table.noted = []
         elif table.noted:
             rows = np.unique(np.concatenate(table.noted))
             table.noted.clear()
-            tops.update(rows, table.values[rows], keys)
+            tops.update(rows, self.taken(spec, rows), keys)
             if tops.is_short():
-                tops.remake(table.values[: len(keys)], keys)
+                tops.remake(self._all_rows(spec), keys)
         return tops.tops()
+
+    def taken(self, spec: TableSpec, rows: Slots) -> Array:
+        """Return ``(n, width)`` copies of rows as a function of what is contributed, that of an
+        owned partition as it is now; zeros for negative rows."""
+        known = rows >= 0
+        if spec.merge is not Merge.DECAYED or spec.entity not in self.ids:
+            values = self.tables[spec.name].values
+            return values.take(rows, axis=0) if known.all() else _with_zeros(values, rows, known)
+        keys = np.where(known, self.ids[spec.entity].keys[rows], np.uint64(0))
+        merged: Array = np.zeros((len(rows), spec.width), dtype=spec.dtype)
+        places = np.flatnonzero(known).astype(np.int32)
+        for contributed in self._lists[spec.name].read(keys):
+            fold(spec, merged, places, contributed[places])
+        return merged
+
+    def _all_rows(self, spec: TableSpec) -> Array:
+        """Rows of a ranked table; zeros where nobody has the id."""
+        ids = self.ids[spec.entity]
+        rows = np.arange(ids.n_rows, dtype=np.int32)
+        live = ids.map.find(ids.keys[: ids.n_rows]) == rows
+        return self.taken(spec, np.where(live, rows, np.int32(-1)))
 
     # --- neighbour lists ------------------------------------------------------------------------
 
@@ -180,6 +208,12 @@ class SharedState:
                 lists.drop(partition, change.ids[lists.spec.entity].removed)
             if name in change.tables:
                 lists.fold(partition, change.tables[name])
+
+
+def _with_zeros(values: Array, rows: Slots, known: NDArray[np.bool_]) -> Array:
+    found: Array = np.zeros((len(rows), values.shape[1]), dtype=values.dtype)
+    found[known] = values[rows[known]]
+    return found
 
 
 def _ranked(models: Sequence[TableOwner]) -> dict[str, Ranked]:

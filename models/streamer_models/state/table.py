@@ -84,7 +84,7 @@ class TableSpec:
     merge
         How contributions merge.
     dtype
-        numpy type code of one element: ``f4 i4 i8 u8``.
+        numpy type code of one element: ``f4 f8 i4 i8 u8``.
     width
         Elements a row. RECENT: 1 count + the ring's length. DECAYED: 2 a cell. NEIGHBOURS: the
         keys and then the weights of a list.

@@ -38,13 +38,13 @@ class Tops:
     Attributes
     ----------
     rows
-        Of each counter the rows above 0, greatest first, up to the length that was asked for; equal
-        ones in the order of their keys.
+        ``(n_counters, length)``: of each counter the rows above 0, greatest first, equal ones in
+        the order of their keys; -1 where there are fewer.
     n_above
         Rows whose first counter is above 0.
     """
 
-    rows: tuple[Slots, ...]
+    rows: Slots
     n_above: int
 
 
@@ -64,7 +64,7 @@ class TopRows:
         self._length = ranked.length
         self._cell = CELLS_WIDTH if ranked.decayed else 1
         n_counters = width // self._cell
-        self._rows: Slots = np.zeros((n_counters, 2 * ranked.length + 1), dtype=np.int32)
+        self._rows: Slots = np.full((n_counters, 2 * ranked.length + 1), np.int32(-1))
         self._scores = np.zeros((n_counters, 2 * ranked.length + 1))
         self._n = np.zeros(n_counters, dtype=np.int64)
         self._complete = np.ones(n_counters, dtype=np.bool_)
@@ -119,14 +119,13 @@ class TopRows:
             order = np.lexsort((keys[found], -scores[found]))[:n_max]
             n = self._n[c] = len(order)
             self._rows[c, :n], self._scores[c, :n] = found[order], scores[found[order]]
+            self._rows[c, n:] = -1
             self._listed[found[order], c] = True
 
     def tops(self) -> Tops:
         """Return the greatest rows now."""
         if self._tops is None:
-            n = np.minimum(self._n, self._length).tolist()
-            lists = tuple(self._rows[c, :end].copy() for c, end in enumerate(n))
-            self._tops = Tops(lists, self._n_above)
+            self._tops = Tops(self._rows[:, : self._length].copy(), self._n_above)
         return self._tops
 
 
@@ -189,6 +188,7 @@ def _put_in_order(
                 for j in range(at, n - 1):
                     tops[c, j], scores[c, j] = tops[c, j + 1], scores[c, j + 1]
                 n -= 1
+                tops[c, n] = -1
             score = _score(values[i], c, cell)
             if score > _NOTHING:
                 at = n
@@ -205,4 +205,5 @@ def _put_in_order(
                     if n > n_max:
                         n, complete[c] = n_max, False
                         listed[tops[c, n_max], c] = False
+                        tops[c, n_max] = -1
             lengths[c] = n

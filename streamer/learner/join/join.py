@@ -38,6 +38,8 @@ class JoinSettings:
     ahead_max_ms
         How far one topic may be read ahead of the other, in publish time, while there is more to
         read of the other.
+    unanswered
+        Whether a slate of which nothing was reported counts as seen and not taken.
     """
 
     topic: str
@@ -51,6 +53,7 @@ class JoinSettings:
     decisions_max: int
     feedback_max: int
     ahead_max_ms: int = 10_000
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +271,9 @@ class Join:
         rows: list[tuple[Shown, int, float, float]] = []
         for offset, shown in sorted(self._changed.items()):
             for position, before, after in shown.settle(
-                self._settings.default_reward, self._settings.combine
+                self._settings.default_reward,
+                self._settings.combine,
+                unanswered=self._settings.unanswered,
             ):
                 rows.append((shown, position, before, after))
                 self.counts.learned(shown.expected_of(position), before, after)

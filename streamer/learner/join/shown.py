@@ -97,15 +97,19 @@ class Shown:
             bisect.insort(self.rewards.setdefault(position, []), (feedback.offset, feedback.reward))
         return True
 
-    def settle(self, default_reward: float, combine: Combine) -> Iterator[tuple[int, float, float]]:
+    def settle(
+        self, default_reward: float, combine: Combine, *, unanswered: bool
+    ) -> Iterator[tuple[int, float, float]]:
         """Bring ``applied`` up to what is known; (position, before, after) of what changes.
 
         Feedback counts at once, and with the first of it the other items count with the default
         reward; where there is none, they do when the window has closed. Positive outcomes that
         came without the negative ones beside them would make everything look good for a window's
-        time. Where impressions were reported, only what was seen can get the default.
+        time. Where impressions were reported, only what was seen can get the default. A slate of
+        which nothing was reported at all may never have been on a screen: it is no evidence against
+        its items, unless it is ``unanswered`` that counts.
         """
-        settled = self.closed or bool(self.rewards)
+        settled = bool(self.rewards) or (self.closed and (unanswered or bool(self.seen)))
         for position, before in enumerate(self.applied.tolist()):
             after = np.nan
             if position in self.rewards:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import numpy as np
 from msgspec import Meta
@@ -176,6 +176,14 @@ class Channel(ABC, Generic[S]):
     def rank_from_topic(self) -> bool:
         """Whether its order comes from the features topic, whose past is not kept."""
         return False
+
+    @property
+    def candidates_max(self) -> int:
+        """Most candidates that it brings."""
+        return self.settings.candidates
+
+    def beside(self, channels: Sequence[Channel[Any]]) -> None:
+        """Take note of the channels that are on, itself among them; nothing by default."""
 
     def models(self) -> Sequence[Model]:
         """Return the models it needs beside those that every learner has."""

@@ -23,10 +23,11 @@ class FactorizationSettings(WeighedSettings, frozen=True, kw_only=True):
 
     candidates: Annotated[
         int, Meta(ge=0, le=10_000, description="recalled by matrix factorization")
-    ] = 200
+    ] = 0
     weight: Annotated[
-        float, Meta(ge=0, le=1_000, description="of the factorization's score in the blend")
-    ] = 1.0
+        float,
+        Meta(ge=0, le=1_000, description="of the factorization's score in the bandit's prior"),
+    ] = 0.0
 
 
 class FactorizationChannel(Channel[FactorizationSettings]):

@@ -7,13 +7,22 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from streamer.config import Config
+from streamer.ranking.recall.blend import BlendChannel
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.factorization import FactorizationChannel
+from streamer.ranking.recall.neighbours import NextChannel, SimilarChannel
+from streamer.ranking.recall.popular import PopularChannel
 from streamer.ranking.recall.random import RandomChannel
+from streamer.ranking.recall.session import SessionChannel
 from streamer.ranking.recall.trending import TrendingChannel
 from streamer.ranking.recall.trending_feature import TrendingFeatureChannel
 
 _CHANNELS: Final[list[type[Channel[Any]]]] = [
+    SimilarChannel,
+    NextChannel,
+    PopularChannel,
+    SessionChannel,
+    BlendChannel,
     FactorizationChannel,
     TrendingChannel,
     TrendingFeatureChannel,
@@ -28,8 +37,11 @@ def registered() -> tuple[type[Channel[Any]], ...]:
 
 
 def channels_on(config: Config) -> list[Channel[Any]]:
-    """Return the channels that are on in a configuration, bound to it."""
-    return [channel(config) for channel in _CHANNELS if channel.is_on(config)]
+    """Return the channels that are on in a configuration, bound to it and to each other."""
+    channels = [channel(config) for channel in _CHANNELS if channel.is_on(config)]
+    for channel in channels:
+        channel.beside(channels)
+    return channels
 
 
 @contextmanager

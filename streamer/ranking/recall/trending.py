@@ -29,11 +29,13 @@ class TrendingSettings(WeighedSettings, frozen=True, kw_only=True):
 
     candidates: Annotated[
         int, Meta(ge=0, le=10_000, description="recalled by what is popular now")
-    ] = 100
-    weight: Annotated[float, Meta(ge=0, le=1_000, description="of popularity in the blend")] = 0.3
+    ] = 0
+    weight: Annotated[
+        float, Meta(ge=0, le=1_000, description="of its score in the bandit's prior")
+    ] = 0.0
     half_life_s: Annotated[
         PositiveS, Meta(description="what `popular now` means; one of popularity.half_lives_s")
-    ] = 86_400.0
+    ] = 345_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class TrendingChannel(Channel[TrendingSettings]):
     @classmethod
     def check(cls, config: Config) -> None:
         chosen, kept = cls.settings_of(config).half_life_s, config.popularity.half_lives_s
-        if chosen not in kept:
+        if cls.is_on(config) and chosen not in kept:
             problem = f"{chosen} is none of {toml_text(kept)}; choose one of them"
             raise Refused(problem, cls.key("half_life_s"), "popularity.half_lives_s")
 

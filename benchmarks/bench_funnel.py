@@ -1,0 +1,163 @@
+"""What does the default funnel cost: an event to learn, to practise on, and a request?
+
+``python -m benchmarks.bench_funnel --json OUT`` learns made-up clicks of skewed users on skewed
+items with the models of the default configuration, in one thread and without Kafka or a store, and
+then answers requests of known and of new users from a replica of what was learned. Times are CPU
+time of the thread; a commit's size is what its arrays and names hold.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from benchmarks.environment import environment, parser, write
+from streamer.catalogue.catalogue import Catalogue
+from streamer.catalogue.metrics import CatalogueMetrics
+from streamer.config import Config, load_config
+from streamer.events import Request
+from streamer.learner.practice.practice import Practice
+from streamer.model_set import bounds, build_models, compile_kernels
+from streamer.replica.merged_state import MergedState
+from streamer.replica.version import Version
+from streamer.scorer.funnel import Funnel
+from streamer_models.state.ingest import Feedback, admit
+from streamer_models.state.inputs import Inputs
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.shared import SharedState
+
+START_MS = 1_700_000_000_000
+BATCH = 500
+
+
+def clicks(n: int, n_items: int, n_users: int, seed: int) -> Iterator[Feedback]:
+    """Batches of clicks, ten a second; users keep to a fiftieth of the items each."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, n, BATCH):
+        users = (n_users * rng.random(BATCH) ** 2).astype(int)
+        near = (users * 7_919 + (n_items // 50 * rng.random(BATCH) ** 2).astype(int)) % n_items
+        items = np.where(
+            rng.random(BATCH) < 0.7, near, (n_items * rng.random(BATCH) ** 3).astype(int)
+        )
+        yield Feedback(
+            offsets=np.arange(start, start + BATCH),
+            ts_ms=START_MS + 100 * np.arange(start, start + BATCH),
+            user_ids=[f"user-{user}" for user in users.tolist()],
+            item_ids=[f"item-{item}" for item in items.tolist()],
+            rewards=np.ones(BATCH, dtype=np.float32),
+            values=np.full(BATCH, np.nan),
+        )
+
+
+class Learning:
+    """A partition that learns with the models of a configuration, and a replica of it."""
+
+    def __init__(self, config: Config) -> None:
+        self.models = build_models(config)
+        compile_kernels(self.models, config)
+        self.practice = Practice(config)
+        shared = SharedState(self.models)
+        self.state = PartitionState(0, self.models, shared, bounds=bounds(config))
+        self.merged = MergedState(self.models)
+        self.n_bytes = self.n_cells = 0
+        self.cpu_s = 0.0
+
+    def take(self, batch: Feedback, share: float) -> None:
+        """Learn a batch, practising on a share of it."""
+        start, end = int(batch.offsets[0]), int(batch.offsets[-1]) + 1
+        for segment in admit(batch, self.state, from_offset=start, to_offset=end):
+            began_s = time.thread_time()
+            inputs = Inputs(feedback=segment.batch)
+            self.practice.learn(self.models, inputs, self.state, share)
+            change = self.state.collect()
+            self.cpu_s += time.thread_time() - began_s
+            self.n_bytes += change.n_bytes
+            self.n_cells += sum(len(rows) for rows in change.tables.values())
+            self.merged.apply(0, change)
+
+    def version(self) -> Version:
+        """What was learned, as a scorer sees it."""
+        at_ms = self.state.watermark_ms
+        tables = self.merged.publish(at_ms)
+        return Version.of("p0:1", at_ms, self.models, tables, before=None)
+
+
+def learned_us(learning: Learning, batches: list[Feedback], share: float) -> float:
+    """CPU µs an event, the median batch."""
+    found = []
+    for batch in batches:
+        before_s = learning.cpu_s
+        learning.take(batch, share)
+        found.append(1e6 * (learning.cpu_s - before_s) / len(batch))
+    return float(np.median(found))
+
+
+def asked_ms(ask: Callable[[int], object], n: int) -> dict[str, float]:
+    """CPU ms of a request."""
+    found = np.empty(n)
+    for i in range(n):
+        began_s = time.thread_time()
+        ask(i)
+        found[i] = 1000 * (time.thread_time() - began_s)
+    p50, p99 = np.percentile(found, [50, 99])
+    return {"cpu_p50_ms": round(p50, 3), "cpu_p99_ms": round(p99, 3)}
+
+
+def run(
+    config: Config, n_items: int, n_events: int, n_requests: int, seed: int
+) -> dict[str, object]:
+    """Everything for one number of items."""
+    learning, n_users = Learning(config), 20_000
+    batches = list(clicks(n_events + 60 * BATCH, n_items, n_users, seed))
+    measured = batches[-60:]
+    for i, batch in enumerate(batches[:-60]):
+        learning.take(batch, 0.02)
+        if i % 20 == 0:
+            print(f"\r{n_items:,} items: {i * BATCH:,} events learned", end="", flush=True)
+    learning.n_bytes = learning.n_cells = 0
+    plain_us = learned_us(learning, measured[:30], 0.0)
+    n_bytes, n_cells = learning.n_bytes / (30 * BATCH), learning.n_cells / (30 * BATCH)
+    practised_us = learned_us(learning, measured[30:], 0.25)
+    version, rng = learning.version(), np.random.default_rng(seed)
+    funnel, catalogue = Funnel(config), Catalogue(metrics=CatalogueMetrics(CollectorRegistry()))
+
+    def ask(user_id: str) -> None:
+        request = Request(request_id=user_id, user_id=user_id, ts=version.watermark_ms + 1_000)
+        assert funnel.recommend(request, version, catalogue).item_ids
+
+    known = rng.integers(0, n_users // 4, n_requests)
+    ask("user-0")
+    print()
+    return {
+        "n_items": len(version.items.ids.keys),
+        "learn_us": round(plain_us, 2),
+        "practise_us": round((practised_us - plain_us) / 0.25, 1),
+        "commit_bytes_an_event": round(n_bytes),
+        "commit_rows_and_cells_an_event": round(n_cells, 1),
+        "known_user": asked_ms(lambda i: ask(f"user-{known[i]}"), n_requests),
+        "new_user": asked_ms(lambda i: ask(f"new-{i}"), n_requests),
+    }
+
+
+def main() -> None:
+    options = parser(__doc__ or "")
+    options.add_argument("--items", type=int, nargs="+", default=[3_000, 100_000])
+    options.add_argument("--events", type=int, default=200_000, help="learned before measuring")
+    options.add_argument("--requests", type=int, default=500)
+    given = options.parse_args()
+    config = load_config(env={}, flags={"bandit.policy": "greedy"})
+    results = [
+        run(config, n_items, given.events, given.requests, given.seed) for n_items in given.items
+    ]
+    write(
+        {"benchmark": "funnel", "seed": given.seed, "results": results,
+         "environment": environment("numba", "numpy")},
+        given.json,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

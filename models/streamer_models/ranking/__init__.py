@@ -1,0 +1,1 @@
+"""Rankers: models that order candidates by what channels say of them."""

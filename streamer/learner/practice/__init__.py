@@ -1,0 +1,1 @@
+"""Practising: before an event is learned, what would have been recommended, and what was chosen."""

@@ -1,0 +1,171 @@
+"""A listwise step before an event is learned: from what would have been recommended to what was
+chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Final, TypeVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.config import Config
+from streamer.learner.practice.budget import PracticeBudget
+from streamer.learner.practice.own_tables import OwnTables
+from streamer.ranking.asked import met
+from streamer.ranking.candidates import Candidates
+from streamer.ranking.recall.blend import BlendChannel
+from streamer.ranking.recall.measuring import MeasuringChannel
+from streamer.ranking.recall.registry import channels_on
+from streamer.ranking.recall.union import union
+from streamer_models.counters.history import UserHistory
+from streamer_models.state.inputs import Batch, Inputs
+from streamer_models.state.model import Model, learn
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.seeding import stream
+from streamer_models.state.table import ITEM, Keys, Slots
+
+T = TypeVar("T")
+
+_PRACTISES: Final = np.uint64(0x7072616374697365)
+"""Sets these random draws apart from others with the same seed."""
+_SHARE_UNITS: Final = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Practised:
+    """The user of an event, just before it: what a scorer's request context is there."""
+
+    tables: OwnTables
+    user_row: int
+    at_ms: int
+    item_keys: Keys
+    _state: PartitionState
+    _history: UserHistory
+    _found: dict[Hashable, Any] = field(default_factory=dict)
+
+    def item_rows(self, keys: Keys) -> Slots:
+        """``(n,)`` rows of items, -1 where absent."""
+        return self._state.shared.item_map.find(keys)
+
+    def excluded(self) -> Keys:
+        """Keys of the items that the user has met of late."""
+        return met(self, self._history).keys
+
+    def once(self, key: Hashable, find: Callable[[], T]) -> T:
+        """Return what ``find`` returned when it was first called for ``key``."""
+        if key not in self._found:
+            self._found[key] = find()
+        found: T = self._found[key]
+        return found
+
+
+class Practice:
+    """Learns steps, and before some of their positive events takes a step of the blend.
+
+    Which events practise is a function of the seed, the partition and the offset, so a step that is
+    executed again practises on the same ones.
+
+    Parameters
+    ----------
+    config
+        Its channels that have measures bring and score the candidates.
+    budget
+        Says how many may practise; None: ``practice.share`` of them, however long it takes.
+    """
+
+    def __init__(self, config: Config, *, budget: PracticeBudget | None = None) -> None:
+        channels = channels_on(config)
+        self._blend = next((each for each in channels if isinstance(each, BlendChannel)), None)
+        self._channels = [each for each in channels if isinstance(each, MeasuringChannel)]
+        self._share_max = config.practice.share
+        self._budget = budget
+        self._seed = np.uint64(config.learner.seed & 0xFFFFFFFFFFFFFFFF) ^ _PRACTISES
+        self._history = UserHistory(length=config.mf.history)
+        self._allowed = np.ones(0, dtype=np.bool_)
+
+    def share(self, n_events: int) -> float:
+        """Return the share of the positive events of the next batch that are to practise."""
+        return self._share_max if self._budget is None else self._budget.share(n_events)
+
+    def learn(
+        self, models: Sequence[Model], inputs: Inputs, state: PartitionState, share: float
+    ) -> None:
+        """Learn a step with all models, and the blend from the events that practise.
+
+        Parameters
+        ----------
+        share
+            Of the positive events; to be recorded with the commit.
+        """
+        batch, units = inputs.feedback, round(share * _SHARE_UNITS)
+        if self._blend is None or self._blend.model is None or not units or not len(batch):
+            learn(models, inputs, state)
+            return
+        chosen = _chosen(
+            batch.offsets, batch.rewards, self._seed, np.uint64(state.partition), units
+        )
+        prepared = [model.prepare(inputs, state, state.shared) for model in models]
+        tables, start, begun_s = OwnTables(state), 0, perf_counter()
+        for stop in chosen.tolist():
+            for each in prepared:
+                each.run(start, stop)
+            self._practise(self._blend, batch, stop, tables, state)
+            start = stop
+        if self._budget is not None and len(chosen):
+            self._budget.spent(perf_counter() - begun_s, len(chosen))
+        for each in prepared:
+            each.run(start, len(batch))
+
+    def asked(
+        self, user_row: int, at_ms: int, tables: OwnTables, state: PartitionState
+    ) -> Practised:
+        """Return what channels are asked with for a user at a time."""
+        keys = state.shared.ids[ITEM].keys
+        return Practised(tables, user_row, at_ms, keys, state, self._history)
+
+    def candidates(self, asked: Practised) -> Candidates:
+        """Return what the channels would have brought."""
+        allowed = self._allowed
+        if len(allowed) < len(asked.item_keys):
+            allowed = self._allowed = np.ones(len(asked.item_keys), dtype=np.bool_)
+        ruled_out = asked.item_rows(asked.excluded())
+        ruled_out = ruled_out[ruled_out >= 0]
+        allowed[ruled_out] = False
+        found = [each.recall(asked, allowed, each.settings.candidates) for each in self._channels]
+        allowed[ruled_out] = True
+        return union(asked.item_keys, found)
+
+    def _practise(
+        self, blend: BlendChannel, batch: Batch, i: int, tables: OwnTables, state: PartitionState
+    ) -> None:
+        asked = self.asked(int(batch.user_slots[i]), int(batch.ts_ms[i]), tables, state)
+        candidates = self.candidates(asked)
+        at = np.flatnonzero(candidates.rows == batch.item_rows[i])
+        if not len(at):
+            return  # no choice among what is there could have been this one
+        columns = blend.measured(asked, candidates)
+        assert blend.model is not None
+        blend.model.step(columns, blend.who(asked), int(at[0]), state, state.shared)
+
+
+@numba.njit(cache=True, nogil=True)
+def _chosen(
+    offsets: NDArray[np.int64],
+    rewards: NDArray[np.float32],
+    seed: np.uint64,
+    partition: np.uint64,
+    share: int,
+) -> NDArray[np.int64]:
+    """Indices of the positive events that practise."""
+    found = np.empty(len(offsets), dtype=np.int64)
+    n = 0
+    for i in range(len(offsets)):
+        bits = stream(seed, partition, np.uint64(offsets[i])) >> np.uint64(32)
+        if rewards[i] > 0 and np.int64(bits) < share:
+            found[n] = i
+            n += 1
+    return found[:n]

@@ -1,0 +1,111 @@
+"""Who is recommended something, and what is known then: in a scorer, and in a learner that
+practises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer_models.counters.history import UserHistory
+from streamer_models.state.readable import ReadLists, ReadRows
+from streamer_models.state.table import Array, Keys, Slots, recent_keys
+from streamer_models.state.top_rows import Tops
+
+T = TypeVar("T")
+
+
+class RowReader(Protocol):
+    """Merged rows of one table."""
+
+    @property
+    def tops(self) -> Tops | None:
+        """The greatest rows, where they are declared to be ranked."""
+
+    def row(self, row: int) -> Array | None:
+        """``(width,)`` one row, None where it is absent; do not write into it."""
+
+    def take(self, rows: Slots) -> Array:
+        """``(n, width)`` copies of rows, zeros where absent."""
+
+
+class ListReader(Protocol):
+    """Neighbour lists of one table."""
+
+    def lists(self, keys: Keys) -> Array:
+        """``(n_partitions, n, width)`` lists of ids, zeros where a partition has none."""
+
+
+class TableReader(Protocol):
+    """Tables, asked for by what their models declare."""
+
+    @overload
+    def read(self, reading: ReadRows) -> RowReader: ...
+
+    @overload
+    def read(self, reading: ReadLists) -> ListReader: ...
+
+
+class Asked(Protocol):
+    """What channels that practise are given: nothing else may tell the two apart."""
+
+    @property
+    def tables(self) -> TableReader:
+        """What the models know."""
+
+    @property
+    def user_row(self) -> int:
+        """Row of the user, -1 where there is none."""
+
+    @property
+    def at_ms(self) -> int:
+        """Time that counts are read at."""
+
+    @property
+    def item_keys(self) -> Keys:
+        """Keys of items by row."""
+
+    def item_rows(self, keys: Keys) -> Slots:
+        """``(n,)`` rows of items, -1 where absent."""
+
+    def excluded(self) -> Keys:
+        """Keys of items that the user has met of late, or that the request excludes."""
+
+    def once(self, key: Hashable, find: Callable[[], T]) -> T:
+        """Return what ``find`` returned when it was first called for ``key``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """What a user has met.
+
+    Attributes
+    ----------
+    keys, ts_ms
+        Of the last items, the newest first: ``(n,)`` keys, and int64 event times.
+    n_events
+        Items met ever.
+    """
+
+    keys: Keys
+    ts_ms: NDArray[np.int64]
+    n_events: int
+
+
+_NOBODY = Met(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64), 0)
+
+
+def met(asked: Asked, history: UserHistory) -> Met:
+    """Return what the user who asks has met, as the history knows it."""
+    return asked.once("met", lambda: _met(asked, history))
+
+
+def _met(asked: Asked, history: UserHistory) -> Met:
+    ring = asked.tables.read(history.ring).row(asked.user_row)
+    times = asked.tables.read(history.times).row(asked.user_row)
+    if ring is None or times is None:
+        return _NOBODY
+    return Met(recent_keys(ring), recent_keys(times).astype(np.int64), int(ring[0]))

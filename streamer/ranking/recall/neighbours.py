@@ -1,0 +1,196 @@
+"""Items that go with the user's last ones: met by the same users, or next after them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final, TypeVar
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from streamer.config import Config
+from streamer.ranking.asked import Asked, Met, met
+from streamer.ranking.candidates import Candidates
+from streamer.ranking.recall.channel import Recalled, RecallSettings
+from streamer.ranking.recall.measuring import (
+    MeasureNames,
+    Measures,
+    MeasuringChannel,
+    unmeasured,
+)
+from streamer.ranking.recall.popular import items_known
+from streamer_models.counters.consumptions import ItemConsumptions
+from streamer_models.counters.history import UserHistory
+from streamer_models.counters.popularity import Popularity
+from streamer_models.counters.popularity_shares import ITEMS_MAX
+from streamer_models.neighbors.item_neighbours import ItemNeighbours
+from streamer_models.neighbors.item_transitions import ItemTransitions
+from streamer_models.neighbors.reached import best_allowed, kept_scores, looked_up
+from streamer_models.neighbors.scores import neighbour_scores
+from streamer_models.state.model import Model
+from streamer_models.state.readable import ReadLists
+from streamer_models.state.table import Keys, Slots
+
+Floats = NDArray[np.float64]
+
+_LAST: Final = 10
+"""Items of the user whose neighbours are looked at."""
+
+
+class NeighbourSettings(RecallSettings, frozen=True, kw_only=True):
+    """What a channel over neighbour lists is told."""
+
+    neighbours: Annotated[
+        int, Meta(ge=1, le=1_000, description="kept of an item and partition, at 16 B each")
+    ] = 100
+    window: Annotated[
+        int, Meta(ge=1, le=64, description="last items of a user that an event is paired with")
+    ] = 10
+
+
+S = TypeVar("S", bound=NeighbourSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """Items reached from the user's last ones.
+
+    Attributes
+    ----------
+    shares
+        How many times as likely each is as any item.
+    """
+
+    keys: Keys
+    rows: Slots
+    shares: Floats
+
+
+class NeighbourChannel(MeasuringChannel[S]):
+    """Base of the channels over neighbour lists.
+
+    A share is the item's part of all scores reached, times the items known.
+
+    Attributes
+    ----------
+    power
+        An item's score is divided by (users who met it + 3) to this power.
+    """
+
+    power: ClassVar[float] = 0.0
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._history = UserHistory(length=config.mf.history)
+        self._popularity = Popularity(half_lives_s=tuple(config.popularity.half_lives_s))
+        self._counted = ItemConsumptions()
+        self._lists: ReadLists = self.model().lists
+
+    @property
+    def window(self) -> int:
+        """Last items that an event is paired with: no more than are kept."""
+        return min(self.settings.window, self.config.mf.history)
+
+    @abstractmethod
+    def model(self) -> ItemNeighbours | ItemTransitions:
+        """Return the model of the lists that it reads."""
+
+    def models(self) -> Sequence[Model]:
+        """Return the model of its lists."""
+        return [self.model()]
+
+    @abstractmethod
+    def weights(self, last: Met, n_met: Floats, at_ms: int) -> Floats:
+        """Return ``(n,)`` weights of the user's last items, which ``n_met`` users have met."""
+
+    @property
+    def measures(self) -> MeasureNames:
+        """Its share."""
+        return MeasureNames(shares=(self.name,))
+
+    def recall(self, context: Asked, allowed: NDArray[np.bool_], n: int) -> Recalled:
+        reached = self._reached(context)
+        return Recalled(best_allowed(reached.rows, reached.keys, reached.shares, allowed, n))
+
+    def measure(self, asked: Asked, candidates: Candidates) -> Measures:
+        reached = self._reached(asked)
+        shares = looked_up(reached.keys, reached.shares, candidates.keys)
+        return Measures(shares[None, :], unmeasured(len(candidates)))
+
+    def _reached(self, asked: Asked) -> _Reached:
+        return asked.once(self.name, lambda: self._look_up(asked))
+
+    def _look_up(self, asked: Asked) -> _Reached:
+        before = met(asked, self._history)
+        last = Met(before.keys[:_LAST], before.ts_ms[:_LAST], before.n_events)
+        counted = asked.tables.read(self._counted.counts)
+        n_met = counted.take(asked.item_rows(last.keys))[:, 0].astype(np.float64)
+        lists = asked.tables.read(self._lists).lists(last.keys)
+        keys, sums = neighbour_scores(lists, self.weights(last, n_met, asked.at_ms))
+        rows = asked.item_rows(keys)
+        n_met_by = counted.take(rows)[:, 0]
+        kept, shares = kept_scores(rows, n_met_by, sums, keys, asked.excluded(), self.power)
+        known = min(items_known(asked, self._popularity), ITEMS_MAX)
+        return _Reached(keys[kept], rows[kept], shares * known)
+
+
+class SimilarSettings(NeighbourSettings, frozen=True, kw_only=True):
+    """Recall by what the same users met."""
+
+    candidates: Annotated[
+        int, Meta(ge=0, le=1_000, description="recalled by what the same users met")
+    ] = 50
+
+
+class SimilarChannel(NeighbourChannel[SimilarSettings]):
+    """Items that users met who met the user's last items."""
+
+    name = "similar"
+    reason = "similar to what you liked"
+    settings_type = SimilarSettings
+    power = 0.4
+
+    def model(self) -> ItemNeighbours:
+        """Return the neighbours of items by co-occurrence."""
+        return ItemNeighbours(list_length=self.settings.neighbours, window=self.window)
+
+    def weights(self, last: Met, n_met: Floats, at_ms: int) -> Floats:
+        """``(1 + k)^-.7 / (1 + age / 10^6 s) / (n + 3)^.5``."""
+        ages_s = np.maximum(at_ms - last.ts_ms, 0) / 1000
+        by_place = np.power(1.0 + np.arange(len(last.keys)), -0.7)
+        weights: Floats = by_place / (1 + ages_s / 1e6) / np.sqrt(n_met + 3)
+        return weights
+
+
+class NextSettings(NeighbourSettings, frozen=True, kw_only=True):
+    """Recall by what users met next."""
+
+    candidates: Annotated[
+        int, Meta(ge=0, le=1_000, description="recalled by what users met next")
+    ] = 50
+    neighbours: Annotated[
+        int, Meta(ge=1, le=1_000, description="kept of an item and partition, at 16 B each")
+    ] = 50
+    window: Annotated[
+        int, Meta(ge=1, le=64, description="last items of a user that an event is paired with")
+    ] = 5
+
+
+class NextChannel(NeighbourChannel[NextSettings]):
+    """Items that users met soon after the user's last items."""
+
+    name = "next"
+    reason = "often next"
+    settings_type = NextSettings
+
+    def model(self) -> ItemTransitions:
+        """Return the transitions between items."""
+        return ItemTransitions(list_length=self.settings.neighbours, window=self.window)
+
+    def weights(self, last: Met, n_met: Floats, at_ms: int) -> Floats:
+        """``(1 + k)^-.5 / (n + 10)``."""
+        weights: Floats = np.power(1.0 + np.arange(len(last.keys)), -0.5) / (n_met + 10)
+        return weights

@@ -1,0 +1,196 @@
+"""Practising: the learner sees what a scorer would, and where its steps end changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from streamer.config import Config, load_config
+from streamer.events import Event, Request
+from streamer.learner.practice.own_tables import OwnTables
+from streamer.learner.practice.practice import Practice
+from streamer.learner.topic_stream import TopicStream
+from streamer.protocols import MessageBatch
+from streamer.ranking.context import request_context
+from streamer.ranking.recall.blend import BlendChannel
+from streamer.ranking.recall.measuring import MeasuringChannel
+from streamer.ranking.recall.registry import channels_on
+from streamer.ranking.recall.union import union
+from streamer.simulation.live import LiveSystem
+from streamer.testing.contents import snapshot
+from streamer.verify.execution import learned_with
+from streamer.verify.parameters import verify_store
+from streamer_models.ranking.blend import ListwiseBlend
+from streamer_models.state.model import model_of
+from streamer_models.state.partition import PartitionState
+
+START_MS = 1_700_000_000_000
+N_USERS = 25
+
+
+def _config(**flags: object) -> Config:
+    small = {
+        "topics.partitions": 1,
+        "recall.popular.candidates": 8,
+        "recall.similar.candidates": 8,
+        "recall.similar.neighbours": 6,
+        "recall.next.candidates": 8,
+        "recall.next.neighbours": 4,
+        "recall.session.factors": 8,
+        "recall.blend.window": 8,
+        "mf.history": 12,
+    }
+    given = {name.replace("__", "."): value for name, value in flags.items()}
+    return load_config(env={}, flags={**small, **given})
+
+
+def _events(n: int, seed: int = 0) -> list[Event]:
+    rng = np.random.default_rng(seed)
+    types = rng.choice(["click", "like", "dislike"], n, p=[0.6, 0.3, 0.1])
+    at_ms = START_MS + np.cumsum(rng.integers(0, 600_000, n))
+    users, items = rng.integers(0, N_USERS, n), (60 * rng.random(n) ** 2).astype(int)
+    return [
+        Event(
+            event_id=f"e{i}",
+            type=str(types[i]),
+            user_id=f"u{users[i]}",
+            item_id=f"i{(items[i] + 20 * (users[i] % 3)) % 60}",
+            ts=int(at_ms[i]),
+        )
+        for i in range(n)
+    ]
+
+
+def _learned(
+    config: Config, events: Sequence[Event], cuts: Sequence[int], *, crashes: bool = False
+) -> LiveSystem:
+    live = LiveSystem(config, start_ms=START_MS, sync_interval_ms=0)
+    start = 0
+    for end in [*cuts, len(events)]:
+        live.publish(*events[start:end])
+        live.sync()
+        if crashes and end < len(events):
+            live.crash()
+        start = end
+    return live
+
+
+def _state(live: LiveSystem, partition: int = 0) -> PartitionState:
+    return live._learner._owned[partition].state
+
+
+class _Reader:
+    """Reads one partition of the broker in memory."""
+
+    def __init__(self, live: LiveSystem, topic: str, partition: int) -> None:
+        self._broker, self._where, self._offset = live.broker, (topic, partition), 0
+
+    def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
+        records = self._broker.read(self._where, self._offset, n_max)
+        offsets = self._offset + np.arange(len(records))
+        self._offset += len(records)
+        times = np.array([record.publish_ms for record in records], dtype=np.int64)
+        return [MessageBatch(*self._where, [record.value for record in records], offsets, times)]
+
+
+def _problems(live: LiveSystem) -> list[str]:
+    layout = live.store.layout()
+    assert layout is not None
+    return verify_store(
+        live.store,
+        learned_with=learned_with(layout),
+        stream=lambda topic, p: TopicStream(_Reader(live, topic, p), topic, p, timeout_s=5.0),
+    ).problems
+
+
+def _n_steps(live: LiveSystem, partition: int = 0) -> int:
+    state = _state(live, partition)
+    blend = model_of(live._models, ListwiseBlend)
+    assert blend is not None
+    return blend.n_steps(state)
+
+
+def test_where_steps_end_and_crashes_change_nothing() -> None:
+    config, events = _config(), _events(400)
+    whole = _learned(config, events, [])
+    assert _n_steps(whole) > 40
+    expected = snapshot(_state(whole))
+    for cuts, crashes in ((range(1, 400), False), ([37, 38, 200, 301], False), ([90, 91], True)):
+        found = snapshot(_state(_learned(config, events, cuts, crashes=crashes)))
+        assert found.keys() == expected.keys()
+        for name, rows in expected.items():
+            assert found[name] == rows, name
+
+
+@pytest.mark.parametrize("n_partitions", [1, 3])
+def test_the_learner_sees_what_the_scorer_would_to_the_bit(n_partitions: int) -> None:
+    config = _config(topics__partitions=n_partitions)
+    live = _learned(config, _events(500), [100, 333])
+    practice, channels = Practice(config), channels_on(config)
+    (blend,) = (each for each in channels if isinstance(each, BlendChannel))
+    measuring = [each for each in channels if isinstance(each, MeasuringChannel)]
+    version, n_compared = live.scorer.replica.current(), 0
+    for user in range(N_USERS):
+        for partition in range(n_partitions):
+            state = _state(live, partition)
+            slot = state.users.find(f"u{user}")
+            if slot < 0:
+                continue
+            at_ms = version.watermark_ms + 1_000_000 * user
+            asked = practice.asked(slot, at_ms, OwnTables(state), state)
+            mine = practice.candidates(asked)
+            request = Request(request_id="r", user_id=f"u{user}", ts=at_ms)
+            context = request_context(request, version, live.scorer.catalogue)
+            allowed = context.items.live.copy()
+            allowed[context.item_rows(context.excluded())] = False
+            brought = [
+                each.recall(context, allowed, each.settings.candidates) for each in measuring
+            ]
+            theirs = union(context.item_keys, brought)
+            np.testing.assert_array_equal(mine.keys, theirs.keys)
+            np.testing.assert_array_equal(mine.places, theirs.places)
+            np.testing.assert_array_equal(
+                blend.measured(asked, mine), blend.measured(context, theirs)
+            )
+            np.testing.assert_array_equal(blend.who(asked), blend.who(context))
+            n_compared += len(mine)
+    assert n_compared > 200
+
+
+def test_a_share_of_positive_events_practises() -> None:
+    events = _events(400)
+    n_positive = sum(event.type != "dislike" for event in events)
+    assert _n_steps(_learned(_config(practice__share=0.0), events, [])) == 0
+    some = _n_steps(_learned(_config(practice__share=0.3), events, []))
+    every = _n_steps(_learned(_config(), events, []))
+    assert 0.15 * every < some < 0.45 * every < 0.45 * n_positive
+
+
+def test_an_event_does_not_see_itself() -> None:
+    """The first event of all has no candidates, and an item nobody met before is none."""
+    live = _learned(_config(), _events(1), [])
+    assert _n_steps(live) == 0
+
+
+def test_without_the_blend_nothing_practises() -> None:
+    live = _learned(_config(recall__blend__weight=0.0), _events(50), [])
+    assert model_of(live._models, ListwiseBlend) is None
+
+
+def test_the_share_of_each_commit_is_recorded_and_executed_again() -> None:
+    """A learner whose share changes from batch to batch is verified commit by commit."""
+    config = _config(topics__partitions=2)
+    shares = iter([1.0, 0.25, 0.0, 0.5] * 100)
+    live = LiveSystem(config, start_ms=START_MS, sync_interval_ms=0)
+    practice = live._learner._practice
+    assert practice is not None
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(practice, "share", lambda n_events: next(shares))
+        for start in range(0, 400, 40):
+            live.publish(*_events(400)[start : start + 40])
+            live.sync()
+    recorded = {entry.practice_share for p in (0, 1) for entry in live.store.schedule(p)}
+    assert recorded == {1.0, 0.25, 0.0, 0.5}
+    assert _problems(live) == []
