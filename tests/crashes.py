@@ -85,7 +85,7 @@ def assert_same(left: Deployment, right: Deployment) -> None:
         problems = compare_contents(a, b)
         assert not problems, problems
         assert len(a.names["user"]) > 100
-        assert np.abs(a.tables["user_factors"][1]).max() > 0.01
+        assert np.abs(a.tables["session_users"][1]).max() > 0.01
 
 
 def assert_verified(deployment: Deployment, messages: list[Message]) -> None:

@@ -112,8 +112,9 @@ def _n_steps(live: LiveSystem, partition: int = 0) -> int:
     return blend.n_steps(state)
 
 
-def test_where_steps_end_and_crashes_change_nothing() -> None:
-    config, events = _config(), _events(400)
+@pytest.mark.parametrize("bounds", [{}, {"learner.items_max": 24, "learner.users_max": 15}])
+def test_where_steps_end_and_crashes_change_nothing(bounds: dict[str, int]) -> None:
+    config, events = _config(**bounds), _events(400)
     whole = _learned(config, events, [])
     assert _n_steps(whole) > 40
     expected = snapshot(_state(whole))

@@ -143,24 +143,21 @@ class SharedState:
 
     def taken(self, spec: TableSpec, rows: Slots) -> Array:
         """Return ``(n, width)`` copies of rows as a function of what is contributed, that of an
-        owned partition as it is now; zeros for negative rows."""
+        owned partition as it is now; zeros for negative rows and free ones."""
         known = rows >= 0
         if spec.merge is not Merge.DECAYED or spec.entity not in self.ids:
             values = self.tables[spec.name].values
             return values.take(rows, axis=0) if known.all() else _with_zeros(values, rows, known)
-        keys = np.where(known, self.ids[spec.entity].keys[rows], np.uint64(0))
+        ids = self.ids[spec.entity]
+        places = np.flatnonzero(known & ids.is_live(rows)).astype(np.int32)
         merged: Array = np.zeros((len(rows), spec.width), dtype=spec.dtype)
-        places = np.flatnonzero(known).astype(np.int32)
-        for contributed in self._lists[spec.name].read(keys):
-            fold(spec, merged, places, contributed[places])
+        for contributed in self._lists[spec.name].read(ids.keys[rows[places]]):
+            fold(spec, merged, places, contributed)
         return merged
 
     def _all_rows(self, spec: TableSpec) -> Array:
-        """Rows of a ranked table; zeros where nobody has the id."""
-        ids = self.ids[spec.entity]
-        rows = np.arange(ids.n_rows, dtype=np.int32)
-        live = ids.map.find(ids.keys[: ids.n_rows]) == rows
-        return self.taken(spec, np.where(live, rows, np.int32(-1)))
+        """Rows of a ranked table."""
+        return self.taken(spec, np.arange(self.ids[spec.entity].n_rows, dtype=np.int32))
 
     # --- neighbour lists ------------------------------------------------------------------------
 

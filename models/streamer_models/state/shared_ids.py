@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer_models.state.key_map import KeyMap
 from streamer_models.state.table import Keys, Slots
@@ -25,6 +26,11 @@ class SharedIds:
         self.n_rows = 0
         self._n_owners = np.zeros(0, dtype=np.int32)
         self._free: list[int] = []
+
+    def is_live(self, rows: Slots) -> NDArray[np.bool_]:
+        """Return for ``(n,)`` rows whether a partition has their id; a free row keeps its key."""
+        live: NDArray[np.bool_] = self._n_owners[rows] > 0
+        return live
 
     def acquire(self, keys: Keys) -> tuple[Slots, Slots]:
         """A partition admits ids: their ``(n,)`` rows, and those of them that are new."""

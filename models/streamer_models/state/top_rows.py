@@ -66,6 +66,8 @@ class TopRows:
         n_counters = width // self._cell
         self._rows: Slots = np.full((n_counters, 2 * ranked.length + 1), np.int32(-1))
         self._scores = np.zeros((n_counters, 2 * ranked.length + 1))
+        # As of when they were put in order: a row may have passed to another key since.
+        self._keys: Keys = np.zeros((n_counters, 2 * ranked.length + 1), dtype=np.uint64)
         self._n = np.zeros(n_counters, dtype=np.int64)
         self._complete = np.ones(n_counters, dtype=np.bool_)
         self._listed = np.zeros((0, n_counters), dtype=np.bool_)
@@ -93,8 +95,8 @@ class TopRows:
         self._tops = None
         self._n_above += _count_above(rows, values, self._cell, self._above)
         _put_in_order(
-            rows, values, keys, self._cell, self._rows, self._scores, self._n, self._complete,
-            self._listed,
+            rows, values, keys, self._cell, self._rows, self._scores, self._keys, self._n,
+            self._complete, self._listed,
         )  # fmt: skip
 
     def is_short(self) -> bool:
@@ -119,6 +121,7 @@ class TopRows:
             order = np.lexsort((keys[found], -scores[found]))[:n_max]
             n = self._n[c] = len(order)
             self._rows[c, :n], self._scores[c, :n] = found[order], scores[found[order]]
+            self._keys[c, :n] = keys[found[order]]
             self._rows[c, n:] = -1
             self._listed[found[order], c] = True
 
@@ -172,6 +175,7 @@ def _put_in_order(
     cell: int,
     tops: Slots,
     scores: NDArray[np.float64],
+    top_keys: Keys,
     lengths: NDArray[np.int64],
     complete: NDArray[np.bool_],
     listed: NDArray[np.bool_],
@@ -187,6 +191,7 @@ def _put_in_order(
                     at += 1
                 for j in range(at, n - 1):
                     tops[c, j], scores[c, j] = tops[c, j + 1], scores[c, j + 1]
+                    top_keys[c, j] = top_keys[c, j + 1]
                 n -= 1
                 tops[c, n] = -1
             score = _score(values[i], c, cell)
@@ -194,13 +199,15 @@ def _put_in_order(
                 at = n
                 while at > 0 and (
                     scores[c, at - 1] < score
-                    or (scores[c, at - 1] == score and keys[tops[c, at - 1]] > keys[row])
+                    or (scores[c, at - 1] == score and top_keys[c, at - 1] > keys[row])
                 ):
                     at -= 1
                 if at < n or complete[c]:
                     for j in range(n, at, -1):
                         tops[c, j], scores[c, j] = tops[c, j - 1], scores[c, j - 1]
-                    tops[c, at], scores[c, at], listed[row, c] = row, score, True
+                        top_keys[c, j] = top_keys[c, j - 1]
+                    tops[c, at], scores[c, at], top_keys[c, at] = row, score, keys[row]
+                    listed[row, c] = True
                     n += 1
                     if n > n_max:
                         n, complete[c] = n_max, False
