@@ -13,14 +13,24 @@ from streamer.kafka.sink import KafkaSink
 
 
 def recommendation(
-    request_id: str, user_id: str, n_items: int = 1, *, item_ids: Sequence[str] = ()
+    request_id: str,
+    user_id: str,
+    n_items: int = 1,
+    *,
+    item_ids: Sequence[str] = (),
+    preview: bool = False,
 ) -> Recommendation:
     items = [
         RecommendedItem(item_id=item_id, rank=rank, score=1.0, reason="test")
         for rank, item_id in enumerate(item_ids or [f"{user_id}-{i}" for i in range(n_items)])
     ]
     return Recommendation(
-        request_id=request_id, user_id=user_id, ts=1, items=items, model_version="1"
+        request_id=request_id,
+        user_id=user_id,
+        ts=1,
+        items=items,
+        model_version="1",
+        preview=preview,
     )
 
 
@@ -58,6 +68,7 @@ class EchoScorer:
                         request.user_id,
                         request.k or 1,
                         item_ids=self._item_ids,
+                        preview=request.preview,
                     )
                     key = request.user_id.encode()
                     self._sink.send(self._answers, key=key, value=encode(answer))

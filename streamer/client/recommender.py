@@ -70,6 +70,7 @@ class Recommender:
         context: Context | None = None,
         candidates: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
+        preview: bool = False,
     ) -> Recommendation:
         """Items for one user, best first.
 
@@ -81,6 +82,9 @@ class Recommender:
             Choose among these alone; by default among all items.
         exclude
             Never these.
+        preview
+            Only to look at: nobody is shown the items, so no decision is logged. Health checks and
+            people who try things out ask so.
 
         Raises
         ------
@@ -100,6 +104,7 @@ class Recommender:
                 context=None if context is None else dict(context),
                 candidates=None if candidates is None else list(candidates),
                 exclude=None if exclude is None else list(exclude),
+                preview=preview,
             )
         )
         return self._wait(answer, timeout_s, timeout_s)

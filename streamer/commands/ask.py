@@ -21,16 +21,20 @@ def request(
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=0.01, help="How long to wait, in seconds.")
     ] = 5.0,
+    decide: Annotated[
+        bool,
+        typer.Option("--decide", help="Log a decision: the user will be shown these items."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     config: ConfigOption = None,
     bootstrap_servers: BrokerOption = None,
 ) -> None:
-    """Ask for recommendations and print the answer."""
+    """Ask for recommendations and print the answer: a preview, unless you --decide."""
     from streamer.client import Recommender
     from streamer.events import encode
 
     with Recommender(config=configured(config, bootstrap_servers)) as recommender:
-        answer = recommender.recommend(user, k=k, timeout_s=timeout_s)
+        answer = recommender.recommend(user, k=k, timeout_s=timeout_s, preview=not decide)
     if json:
         sys.stdout.write(encode(answer).decode() + "\n")
         return

@@ -112,6 +112,9 @@ class Request(Message, frozen=True, kw_only=True):
     exclude: Annotated[
         Annotated[list[Id], Meta(max_length=10_000)] | None, Meta(description="never these")
     ] = None
+    preview: Annotated[
+        bool, Meta(description="only to look at: it makes no decision, so it teaches nothing")
+    ] = False
     v: Version = 1
 
 
@@ -132,6 +135,7 @@ class Recommendation(Message, frozen=True, kw_only=True):
     ts: Annotated[TsMs, Meta(description="time of answering, ms since 1970")]
     items: Annotated[list[RecommendedItem], Meta(max_length=500, description="best first")]
     model_version: Annotated[str, Meta(max_length=256, description="parameters scored with")]
+    preview: Annotated[bool, Meta(description="as asked for: there is no decision")] = False
     v: Version = 1
 
 

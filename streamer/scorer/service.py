@@ -11,6 +11,7 @@ from typing import Final
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
+from streamer.config.settings import TopicRole
 from streamer.dead_letters import key_and_letter
 from streamer.errors import BadMessage, KafkaError, StoreUnavailable
 from streamer.events import (
@@ -240,9 +241,10 @@ class ScorerService:
             self._reject(batch, place, f"scoring failed ({type(error).__name__}): {error}")
         else:
             self._metrics.requests.inc()
-            self._metrics.decisions.labels(slate.policy).inc()
-            self._metrics.slots.inc(len(slate.explored))
-            self._metrics.explored.inc(sum(slate.explored))
+            if not request.preview:
+                self._metrics.decisions.labels(slate.policy).inc()
+                self._metrics.slots.inc(len(slate.explored))
+                self._metrics.explored.inc(sum(slate.explored))
             self._metrics.request_seconds.observe(time.perf_counter() - began)
 
     def _check_age(self, request: Request, publish_ms: int) -> None:
@@ -257,17 +259,19 @@ class ScorerService:
 
     def _send(self, request: Request, slate: Slate, version: Version) -> None:
         ts = self._clock.now_ms()
-        recommendation = encode(_recommendation(request, slate, version, ts))
-        decision = encode(_decision(request, slate, version, ts))
-        for what, message in (("recommendation", recommendation), ("decision", decision)):
+        messages: dict[TopicRole, bytes] = {}
+        messages["recommendations"] = encode(_recommendation(request, slate, version, ts))
+        if not request.preview:
+            messages["decisions"] = encode(_decision(request, slate, version, ts))
+        for role, message in messages.items():
             if len(message) > MESSAGE_BYTES_MAX:
                 raise BadMessage(
-                    f"{what}: {len(message)} bytes are over the bound of {MESSAGE_BYTES_MAX};"
+                    f"{role[:-1]}: {len(message)} bytes are over the bound of {MESSAGE_BYTES_MAX};"
                     " lower k, or the candidates of [recall.NAME]"
                 )
         key = request.user_id.encode()
-        self._sink.send(self._topics.topic("recommendations"), key=key, value=recommendation)
-        self._sink.send(self._topics.topic("decisions"), key=key, value=decision)
+        for role, message in messages.items():
+            self._sink.send(self._topics.topic(role), key=key, value=message)
 
     def _reject(self, batch: MessageBatch, place: int, reason: str) -> None:
         key, letter = key_and_letter(batch, place, reason)
@@ -286,6 +290,7 @@ def _recommendation(request: Request, slate: Slate, version: Version, ts: int) -
             for rank, (item_id, score, reason) in enumerate(places)
         ],
         model_version=version.model_version,
+        preview=request.preview,
     )
 
 

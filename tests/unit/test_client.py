@@ -225,7 +225,9 @@ def test_a_signal_ends_an_iteration_from_its_handler(broker: str) -> None:
 def test_a_request_gets_its_own_answer(broker: str) -> None:
     with EchoScorer(broker, TopicsConfig()), Recommender(broker) as recommender:
         answer = recommender.recommend("ann", k=3, exclude=["tea"], context={"hour": 7})
+        looked = recommender.recommend("ann", preview=True)
     assert answer.user_id == "ann"
+    assert (answer.preview, looked.preview) == (False, True)
     assert [item.item_id for item in answer.items] == ["ann-0", "ann-1", "ann-2"]
 
 

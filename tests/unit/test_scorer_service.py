@@ -190,6 +190,22 @@ def test_a_request_gets_a_recommendation_and_a_decision_that_agree() -> None:
     assert scoring.counted("explored_total") == 0
 
 
+def test_a_preview_is_answered_and_decides_nothing() -> None:
+    scoring = Scoring()
+    scoring.learned.commit(0, [Click("bob", "a"), Click("bob", "b"), Click("eve", "b")])
+    scoring.begin()
+    scoring.ask("ann", "r1", preview=True)
+    scoring.ask("ann", "r2")
+    assert scoring.service.round() == 2
+    looked, decided = scoring.recommendations()
+    assert [item.item_id for item in looked.items] == ["b", "a"]
+    assert (looked.preview, decided.preview) == (True, False)
+    assert [decision.request_id for decision in scoring.decisions()] == ["r2"]
+    assert scoring.counted("requests_total") == 2
+    assert scoring.counted("decisions_total", policy="greedy") == 1
+    assert scoring.counted("slots_total") == 2
+
+
 def test_whoever_reads_a_decision_can_draw_its_slate_again() -> None:
     bandit = BanditConfig(policy="linear-thompson", noise_scale=5.0, uniform_share=0.3)
     scoring = Scoring(config=replace(CONFIG, bandit=bandit))

@@ -1,0 +1,192 @@
+"""Does the ranking get worse where nobody answers what was recommended?
+
+``python -m benchmarks.bench_unanswered --json OUT`` makes a world of users who each like two of
+ten categories, lets them click by themselves, and then has some of them ask for slates, again and
+again, by four kinds of client: one that reports nothing, one that reports clicks without the id of
+the request, one with it, and one that reports impressions too. What is counted is the share of a
+slate that lies in the categories that its user likes, before the first request and after the last,
+of slates that are published nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from benchmarks.environment import environment, parser, write
+from streamer.config import Config, load_config
+from streamer.events import Event, Request
+from streamer.simulation.live import Answer, LiveSystem
+
+START_MS: Final = 1_700_000_000_000
+SYNC_MS: Final = 10_000
+N_USERS: Final = 100
+N_ASKING: Final = 20
+"""Users who ask for slates; the others only browse before."""
+N_ITEMS: Final = 1_000
+N_CATEGORIES: Final = 10
+N_CLICKS: Final = 25
+"""Of a user before anybody asks."""
+K: Final = 10
+
+Report = Callable[["World", str, Answer, int], list[Event]]
+
+
+class World:
+    """Users, what they like, and the system that recommends to them."""
+
+    def __init__(self, config: Config, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.live = LiveSystem(config, start_ms=START_MS, sync_interval_ms=SYNC_MS)
+        self.users = [f"u{user}" for user in range(N_USERS)]
+        self.liked = {user: set(self._two_categories()) for user in self.users}
+        self.now_ms = START_MS
+        self._n_events = 0
+
+    def _two_categories(self) -> list[int]:
+        found: list[int] = self.rng.choice(N_CATEGORIES, 2, replace=False).tolist()
+        return found
+
+    def likes(self, user: str, item: str) -> bool:
+        """Whether an item lies in one of the categories that a user likes."""
+        return int(item[1:]) % N_CATEGORIES in self.liked[user]
+
+    def event(self, kind: str, user: str, item: str, request_id: str | None = None) -> Event:
+        """Return a new event of now."""
+        self._n_events += 1
+        return Event(
+            event_id=f"e{self._n_events}",
+            type=kind,
+            user_id=user,
+            item_id=item,
+            ts=self.now_ms,
+            request_id=request_id,
+        )
+
+    def let_time_pass(self, n_ms: int) -> None:
+        """Learn what was published, and have the scorer follow."""
+        self.now_ms += n_ms
+        self.live.advance(self.now_ms)
+
+    def browse(self) -> None:
+        """Every user clicks items by themselves, four in five of a category that they like."""
+        for _ in range(N_CLICKS):
+            for user in self.rng.permutation(self.users).tolist():
+                category = self.rng.integers(N_CATEGORIES)
+                if self.rng.random() < 0.8:
+                    category = self.rng.choice(sorted(self.liked[user]))
+                nth = int(N_ITEMS // N_CATEGORIES * self.rng.random() ** 1.5)
+                self.live.publish(self.event("click", user, f"i{nth * N_CATEGORIES + category}"))
+                self.let_time_pass(SYNC_MS // 20)
+
+    def share_liked(self) -> float:
+        """Share of the slates of those who ask that lies in categories that they like."""
+        version, catalogue = self.live.scorer.replica.current(), self.live.scorer.catalogue
+        n_liked = n_shown = 0
+        for user in self.users[:N_ASKING]:
+            request = Request(request_id=f"probe {user}", user_id=user, ts=self.now_ms, k=K)
+            slate = self.live.scorer.funnel.recommend(request, version, catalogue)
+            n_liked += sum(self.likes(user, item) for item in slate.item_ids)
+            n_shown += len(slate.item_ids)
+        return n_liked / n_shown
+
+    def ask(self, report: Report) -> None:
+        """Each of those who ask does so once, and reports in the way of a client."""
+        for user in self.rng.permutation(self.users[:N_ASKING]).tolist():
+            answer = self.live.request(user, k=K)
+            self.let_time_pass(SYNC_MS // 20)
+            self.live.publish(*report(self, user, answer, self._n_events))
+            self.let_time_pass(SYNC_MS // 4)
+
+
+def _clicked(world: World, user: str, answer: Answer) -> list[str]:
+    """At most one item of a slate: each that is liked has one chance in twenty."""
+    liked = [item for item in answer.item_ids if world.likes(user, item)]
+    taken = [item for item in liked if world.rng.random() < 0.05]
+    return taken[:1]
+
+
+def nothing(world: World, user: str, answer: Answer, n: int) -> list[Event]:
+    """Report nothing."""
+    return []
+
+
+def clicks(world: World, user: str, answer: Answer, n: int) -> list[Event]:
+    """Report clicks as if nothing had been recommended."""
+    return [world.event("click", user, item) for item in _clicked(world, user, answer)]
+
+
+def named_clicks(world: World, user: str, answer: Answer, n: int) -> list[Event]:
+    """Report clicks with the id of the request."""
+    request_id = answer.recommendation.request_id
+    return [world.event("click", user, item, request_id) for item in _clicked(world, user, answer)]
+
+
+def all_seen(world: World, user: str, answer: Answer, n: int) -> list[Event]:
+    """Report what was seen too: all of the slate."""
+    request_id = answer.recommendation.request_id
+    seen = [world.event("impression", user, item, request_id) for item in answer.item_ids]
+    return seen + named_clicks(world, user, answer, n)
+
+
+CLIENTS: Final[dict[str, Report]] = {
+    "reports nothing": nothing,
+    "clicks": clicks,
+    "clicks with request_id": named_clicks,
+    "impressions and clicks with request_id": all_seen,
+}
+
+
+def shares(config: Config, report: Report, n_requests: int, seed: int) -> tuple[float, float]:
+    """Share of liked categories before, and after so many requests of each user."""
+    world = World(config, seed)
+    joined_ms = int(1000 * config.join.window_s) + 2 * SYNC_MS
+    world.browse()
+    world.let_time_pass(joined_ms)
+    before = world.share_liked()
+    for _ in range(n_requests):
+        world.ask(report)
+    world.let_time_pass(joined_ms)
+    return before, world.share_liked()
+
+
+def summary(found: Sequence[tuple[float, float]]) -> dict[str, object]:
+    """Means over the seeds, and the change with its standard error."""
+    before, after = np.array(found).T
+    change = after - before
+    return {
+        "before": round(float(before.mean()), 3),
+        "after": round(float(after.mean()), 3),
+        "change": round(float(change.mean()), 3),
+        "change_se": round(float(change.std(ddof=1) / np.sqrt(len(change))), 3),
+        "least_change": round(float(change.min()), 3),
+    }
+
+
+def main() -> None:
+    options = parser(__doc__ or "")
+    options.add_argument("--requests", type=int, default=60, help="of each user")
+    options.add_argument("--seeds", type=int, default=5)
+    options.add_argument("--unanswered", choices=["teaches nothing", "counts"])
+    given = options.parse_args()
+    flags = {} if given.unanswered is None else {"join.unanswered": given.unanswered}
+    config = load_config(env={}, flags={"topics.partitions": 1, "store.url": "memory:"} | flags)
+    results = {}
+    for name, report in CLIENTS.items():
+        found = []
+        for seed in range(given.seed, given.seed + given.seeds):
+            found.append(shares(config, report, given.requests, seed))
+            print(f"{name}, seed {seed}: {found[-1][0]:.3f} before, {found[-1][1]:.3f} after")
+        results[name] = summary(found)
+    write(
+        {"benchmark": "unanswered", "seed": given.seed, "seeds": given.seeds,
+         "requests": given.requests, "unanswered": config.join.unanswered, "results": results,
+         "environment": environment("numba", "numpy")},
+        given.json,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
