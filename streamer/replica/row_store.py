@@ -114,7 +114,7 @@ class RowStore:
         self._spec = spec
         self._ranked = ranked
         self._tops: TopRows | None = None
-        self._noted: list[Slots] = []  # rows to be ranked anew
+        self._noted: list[Slots] | None = None  # rows to be ranked anew; None: all
         self._chunk_bits = chunk_bits
         self._chunk_rows = 1 << chunk_bits
         self._positions: Slots = np.zeros(0, dtype=np.int32)
@@ -214,17 +214,11 @@ class RowStore:
     def _order(self, ranked: Ranked, n_rows: int, keys: Keys) -> Tops:
         if self._tops is None:
             self._tops = TopRows(ranked, self._spec.width)
-            self._noted = [np.arange(n_rows, dtype=np.int32)]
-        if self._noted:
-            rows = np.unique(np.concatenate(self._noted))
-            self._noted.clear()
-            self._tops.update(rows, self.take(rows), keys)
-            if self._tops.is_short():
-                self._tops.remake(self.take(np.arange(n_rows, dtype=np.int32)), keys)
-        return self._tops.tops()
+        noted, self._noted = self._noted, []
+        return self._tops.current(noted, n_rows, self.take, keys)
 
     def _note(self, rows: Slots) -> None:
-        if self._ranked is not None:
+        if self._noted is not None:
             self._noted.append(rows)
 
     def _append(self, rows: Slots, write: Callable[[int, int, Array], None]) -> None:

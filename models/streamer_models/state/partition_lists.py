@@ -20,10 +20,12 @@ class PartitionLists:
         self.spec = spec
         self._owned: dict[int, tuple[Table, KeyMap]] = {}
         self._copies: dict[int, KeyedRows] = {}
+        self._partitions: list[int] = []
 
     def own(self, partition: int, table: Table, slots: KeyMap) -> None:
         """Read a partition's lists from its table, by the slots of its ids."""
         self._owned[partition] = table, slots
+        self._partitions = sorted({*self._owned, *self._copies})
 
     def load(self, partition: int, rows: Rows) -> None:
         """Take whole rows of the checkpoint of a partition that is not owned."""
@@ -41,9 +43,9 @@ class PartitionLists:
     def read(self, keys: Keys) -> Array:
         """Return ``(n_partitions, n, width)`` lists of ids, the partitions by rising number, zeros
         where a partition has no list."""
-        partitions = sorted({*self._owned, *self._copies})
-        found: Array = np.empty((len(partitions), len(keys), self.spec.width), self.spec.dtype)
-        for partition, lists in zip(partitions, found, strict=True):
+        n = len(self._partitions)
+        found: Array = np.empty((n, len(keys), self.spec.width), self.spec.dtype)
+        for partition, lists in zip(self._partitions, found, strict=True):
             if partition in self._owned:
                 table, slots = self._owned[partition]
                 slots.take(keys, table.values, lists)
@@ -53,4 +55,7 @@ class PartitionLists:
 
     def _copy(self, partition: int) -> KeyedRows:
         assert partition not in self._owned, f"partition {partition} is owned, not followed"
-        return self._copies.setdefault(partition, KeyedRows(self.spec))
+        if partition not in self._copies:
+            self._copies[partition] = KeyedRows(self.spec)
+            self._partitions = sorted({*self._owned, *self._copies})
+        return self._copies[partition]

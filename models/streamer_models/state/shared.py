@@ -127,19 +127,12 @@ class SharedState:
 
     def tops(self, spec: TableSpec) -> Tops:
         """Return the greatest rows of a table that is declared to be ranked, as it is now."""
-        table, keys = self.tables[spec.name], self.ids[spec.entity].keys
+        table, ids = self.tables[spec.name], self.ids[spec.entity]
         tops = self._tops.get(spec.name)
         if tops is None:
             tops = self._tops[spec.name] = TopRows(self._ranked[spec.name], spec.width)
-            tops.remake(self._all_rows(spec), keys)
-            table.noted = []
-        elif table.noted:
-            rows = np.unique(np.concatenate(table.noted))
-            table.noted.clear()
-            tops.update(rows, self.taken(spec, rows), keys)
-            if tops.is_short():
-                tops.remake(self._all_rows(spec), keys)
-        return tops.tops()
+        noted = table.take_noted()
+        return tops.current(noted, ids.n_rows, lambda rows: self.taken(spec, rows), ids.keys)
 
     def taken(self, spec: TableSpec, rows: Slots) -> Array:
         """Return ``(n, width)`` copies of rows as a function of what is contributed, that of an
@@ -149,15 +142,16 @@ class SharedState:
             values = self.tables[spec.name].values
             return values.take(rows, axis=0) if known.all() else _with_zeros(values, rows, known)
         ids = self.ids[spec.entity]
-        places = np.flatnonzero(known & ids.is_live(rows)).astype(np.int32)
+        live = known & ids.is_live(rows)
+        places = np.flatnonzero(live).astype(np.int32)
+        by_partition = self._lists[spec.name].read(ids.keys[rows[places]])
+        if len(by_partition) == 1 and len(places) == len(rows):
+            found: Array = by_partition[0]
+            return found
         merged: Array = np.zeros((len(rows), spec.width), dtype=spec.dtype)
-        for contributed in self._lists[spec.name].read(ids.keys[rows[places]]):
+        for contributed in by_partition:
             fold(spec, merged, places, contributed)
         return merged
-
-    def _all_rows(self, spec: TableSpec) -> Array:
-        """Rows of a ranked table."""
-        return self.taken(spec, np.arange(self.ids[spec.entity].n_rows, dtype=np.int32))
 
     # --- neighbour lists ------------------------------------------------------------------------
 

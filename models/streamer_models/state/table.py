@@ -66,6 +66,8 @@ class Merge(StrEnum):
     MAX = "max"
 
 
+_NOTED_MAX = 1 << 16
+"""Beyond so many changed rows all are ranked anew: who practises no more asks for none of them."""
 _CHANGE_WIDTHS = {Merge.RECENT: 1, Merge.NEIGHBOURS: 2}
 """Of the kinds whose changes are not rows: those that know no differences."""
 
@@ -237,7 +239,8 @@ class Table:
         self._before: Array = self.values
         self._touched = TouchedSlots()
         self._merged: list[tuple[Slots, Array]] = []
-        self.noted: list[Slots] | None = None
+        self._noted: list[Slots] | None = None
+        self._n_noted = 0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -273,10 +276,18 @@ class Table:
             _keep(self._before, self.values, touched.order, start, touched.n)
 
     def note(self, rows: Slots) -> None:
-        """Say that rows have other values now, where somebody ranks them (``noted``: the rows since
-        they were last ranked)."""
-        if self.noted is not None:
-            self.noted.append(rows)
+        """Say that rows have other values now, for those who rank them."""
+        if self._noted is not None:
+            self._noted.append(rows)
+            self._n_noted += len(rows)
+            if self._n_noted > _NOTED_MAX:
+                self._noted = None
+
+    def take_noted(self) -> list[Slots] | None:
+        """Return the rows noted since the last call; None where they are too many, or where nobody
+        asked before."""
+        noted, self._noted, self._n_noted = self._noted, [], 0
+        return noted
 
     def touched(self) -> Slots:
         """``(n,)`` rows touched since :meth:`settle`, in order of first touch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numba
@@ -13,6 +14,8 @@ from streamer_models.state.decayed_cells import CELLS_WIDTH, EPOCH_HALF_LIVES
 from streamer_models.state.table import Array, Keys, Slots, grown
 
 _NOTHING = -np.inf
+_FEW = 64
+"""Of so few rows it is quicker to look at some twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,43 @@ class TopRows:
         self._n_above = 0
         self._tops: Tops | None = None
 
+    def current(
+        self,
+        changed: Sequence[Slots] | None,
+        n_rows: int,
+        read: Callable[[Slots], Array],
+        keys: Keys,
+    ) -> Tops:
+        """Return the greatest rows now.
+
+        Parameters
+        ----------
+        changed
+            Rows that changed since the last call; None: look at all.
+        n_rows
+            How many there are.
+        read
+            Returns ``(n, width)`` rows as they are now.
+        keys
+            Of all rows, by row.
+        """
+        short = changed is None
+        if changed:
+            rows = np.concatenate(changed)
+            rows = np.unique(rows) if len(rows) > _FEW else rows
+            self.update(rows, read(rows), keys)
+            short = self.is_short()
+        if short:
+            self.remake(read(np.arange(n_rows, dtype=np.int32)), keys)
+        return self.tops()
+
     def update(self, rows: Slots, values: Array, keys: Keys) -> None:
         """Take rows as they are now.
 
         Parameters
         ----------
         rows
-            ``(n,)``, none twice.
+            ``(n,)``, better none twice.
         values
             ``(n, width)``.
         keys
@@ -93,15 +126,17 @@ class TopRows:
             n_rows = max(len(keys), 2 * len(self._above))
             self._above, self._listed = grown(self._above, n_rows), grown(self._listed, n_rows)
         self._tops = None
-        self._n_above += _count_above(rows, values, self._cell, self._above)
-        _put_in_order(
-            rows, values, keys, self._cell, self._rows, self._scores, self._keys, self._n,
-            self._complete, self._listed,
+        self._n_above += _put_in_order(
+            rows, values, keys, self._cell, self._above, self._rows, self._scores, self._keys,
+            self._n, self._complete, self._listed,
         )  # fmt: skip
 
     def is_short(self) -> bool:
         """Whether a list has become too short and all rows must be looked at."""
-        return bool(((self._n < self._length) & ~self._complete).any())
+        return any(
+            n < self._length and not complete
+            for n, complete in zip(self._n.tolist(), self._complete.tolist(), strict=True)
+        )
 
     def remake(self, values: Array, keys: Keys) -> None:
         """Look at all rows: ``(n_rows, width)`` and their keys."""
@@ -173,13 +208,15 @@ def _put_in_order(
     values: Array,
     keys: Keys,
     cell: int,
+    above: NDArray[np.bool_],
     tops: Slots,
     scores: NDArray[np.float64],
     top_keys: Keys,
     lengths: NDArray[np.int64],
     complete: NDArray[np.bool_],
     listed: NDArray[np.bool_],
-) -> None:
+) -> int:
+    """Move rows to where they belong in each order; how many more are above 0 than before."""
     n_max = tops.shape[1] - 1
     for c in range(len(tops)):
         for i in range(len(rows)):
@@ -214,3 +251,4 @@ def _put_in_order(
                         listed[tops[c, n_max], c] = False
                         tops[c, n_max] = -1
             lengths[c] = n
+    return _count_above(rows, values, cell, above)
