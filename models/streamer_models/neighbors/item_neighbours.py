@@ -35,7 +35,7 @@ class ItemNeighbours(StepwiseModel):
     Parameters
     ----------
     list_length
-        Neighbours an item and partition, 16 B each: 100 are 1.6 kB.
+        Neighbours an item and partition, 16 B each: 200 are 3.2 kB.
     window
         How many of the user's last items an item is paired with.
 
@@ -45,7 +45,7 @@ class ItemNeighbours(StepwiseModel):
         Its table as it is read.
     """
 
-    def __init__(self, *, list_length: int = 100, window: int = 10) -> None:
+    def __init__(self, *, list_length: int = 200, window: int = 20) -> None:
         places = 1.0 / np.sqrt(np.sqrt(np.arange(1.0, 1 + window)))
         self.pairs = PairLists("item_neighbours", list_length, places, aging=0.0, back=1.0)
         self.lists = self.pairs.reading

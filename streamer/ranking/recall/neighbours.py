@@ -40,15 +40,19 @@ _LAST: Final = 10
 """Items of the user whose neighbours are looked at."""
 
 
+Neighbours = Annotated[
+    int, Meta(ge=1, le=1_000, description="kept of an item and partition, at 16 B each")
+]
+Window = Annotated[
+    int, Meta(ge=1, le=64, description="last items of a user that an event is paired with")
+]
+
+
 class NeighbourSettings(RecallSettings, frozen=True, kw_only=True):
     """What a channel over neighbour lists is told."""
 
-    neighbours: Annotated[
-        int, Meta(ge=1, le=1_000, description="kept of an item and partition, at 16 B each")
-    ] = 100
-    window: Annotated[
-        int, Meta(ge=1, le=64, description="last items of a user that an event is paired with")
-    ] = 10
+    neighbours: Neighbours
+    window: Window
 
 
 S = TypeVar("S", bound=NeighbourSettings)
@@ -143,6 +147,8 @@ class SimilarSettings(NeighbourSettings, frozen=True, kw_only=True):
     candidates: Annotated[
         int, Meta(ge=0, le=1_000, description="recalled by what the same users met")
     ] = 50
+    neighbours: Neighbours = 200
+    window: Window = 20
 
 
 class SimilarChannel(NeighbourChannel[SimilarSettings]):
@@ -171,12 +177,8 @@ class NextSettings(NeighbourSettings, frozen=True, kw_only=True):
     candidates: Annotated[
         int, Meta(ge=0, le=1_000, description="recalled by what users met next")
     ] = 50
-    neighbours: Annotated[
-        int, Meta(ge=1, le=1_000, description="kept of an item and partition, at 16 B each")
-    ] = 50
-    window: Annotated[
-        int, Meta(ge=1, le=64, description="last items of a user that an event is paired with")
-    ] = 5
+    neighbours: Neighbours = 50
+    window: Window = 5
 
 
 class NextChannel(NeighbourChannel[NextSettings]):
