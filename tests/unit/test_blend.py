@@ -10,8 +10,8 @@ from streamer.testing.streams import LARGE, new_state
 from streamer_models.ranking.blend import ListwiseBlend
 from streamer_models.ranking.blend_kernels import (
     N_CONTEXTS,
+    NO_LIMIT,
     blend_columns,
-    blend_scores,
     shares_of_choice,
     slope,
     user_context,
@@ -55,15 +55,16 @@ def test_with_a_window_of_one_it_is_the_online_newton_step() -> None:
     blend = _blend()
     state = new_state([blend], bounds=LARGE)
     weights, a = blend.prior.reshape(-1).copy(), np.diag(blend.precisions.reshape(-1))
-    for columns, context, chosen in _choices(40):
+    for columns, raw_context, chosen in _choices(40):
+        context = np.clip(raw_context, *blend.weights(state).limits)
         by_context = weights.reshape(blend.prior.shape) @ context
         z = columns @ by_context
         shares = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
         g = np.outer(shares @ columns - columns[chosen], context).reshape(-1)
         a += np.outer(g, g)
         weights = weights - blend.rate * np.linalg.solve(a, g)
-        blend.step(columns, context, chosen, state, state.shared)
-    np.testing.assert_allclose(blend.weights(state).reshape(-1), weights, atol=2e-4)
+        blend.step(columns, raw_context, chosen, state, state.shared)
+    np.testing.assert_allclose(blend.weights(state).weights.reshape(-1), weights, atol=2e-4)
 
 
 def test_what_was_chosen_becomes_likelier() -> None:
@@ -72,7 +73,7 @@ def test_what_was_chosen_becomes_likelier() -> None:
     _learned(blend, state, 400)
     hits = 0
     for columns, context, chosen in _choices(100, seed=9):
-        hits += int(blend_scores(columns, blend.weights(state), context).argmax() == chosen)
+        hits += int(blend.weights(state).scores(columns, context).argmax() == chosen)
     assert hits > 70
 
 
@@ -93,13 +94,13 @@ def test_weights_stay_the_same_within_a_window() -> None:
     blend = _blend(window=5)
     state = new_state([blend], bounds=LARGE)
     _learned(blend, state, 4)
-    np.testing.assert_array_equal(blend.weights(state), blend.prior)
+    np.testing.assert_array_equal(blend.weights(state).weights, blend.prior)
     assert blend.n_steps(state) == 4
     _learned(blend, state, 1, seed=2)
-    np.testing.assert_array_equal(
-        blend.weights(state), blend.merged_weights(_sums(state.shared, blend))
-    )
-    assert not np.array_equal(blend.weights(state), blend.prior)
+    renewed, merged = blend.weights(state), blend.merged_weights(_sums(state.shared, blend))
+    np.testing.assert_array_equal(renewed.weights, merged.weights)
+    np.testing.assert_array_equal(renewed.limits, merged.limits)
+    assert not np.array_equal(renewed.weights, blend.prior)
 
 
 def test_columns_are_two_logarithms_of_each_share_and_raw_scores() -> None:
@@ -114,6 +115,26 @@ def test_who_asks_is_told_by_how_much_was_met_and_how_long_ago() -> None:
     expected = [1.0, np.log(4) / 2 - 1.2, 0.25, 1.0, np.log(345_601) / 5 - 1, 0.0, 0.0, 1.0]
     np.testing.assert_allclose(back, expected)
     assert user_context(3, -5)[5] == 1.0
+
+
+def test_contexts_count_within_two_deviations_of_those_it_learned_with() -> None:
+    blend = _blend(window=50)
+    state = new_state([blend], bounds=LARGE)
+    np.testing.assert_array_equal(np.abs(blend.weights(state).limits), NO_LIMIT)
+    _learned(blend, state, 50)
+    learned = blend.weights(state)
+    contexts = np.array([context for _, context, _ in _choices(50)])
+    for k in range(N_CONTEXTS):
+        mean, reach = contexts[:, k].mean(), 2 * contexts[:, k].std()
+        expected = (mean - reach, mean + reach) if k in (1, 4) else (-NO_LIMIT, NO_LIMIT)
+        np.testing.assert_allclose(learned.limits[:, k], expected, atol=1e-4)
+    columns = _choices(1)[0][0]
+    long_ago = user_context(5, 10**9)
+    at_limit, beyond = long_ago.copy(), long_ago.copy()
+    at_limit[4], beyond[4] = learned.limits[1, 4], 9.0
+    scores = [learned.scores(columns, context) for context in (at_limit, beyond)]
+    np.testing.assert_array_equal(*scores)
+    assert not np.array_equal(scores[0], learned.scores(columns, user_context(5, 0)))
 
 
 def test_a_slope_is_what_was_expected_less_what_was_chosen() -> None:

@@ -18,6 +18,11 @@ STATISTIC_BITS = 20
 """Sums are int64 in units of 2^-20: up to 2^43."""
 _UNITS = float(1 << STATISTIC_BITS)
 _GRADIENT_MAX = 64.0
+_UNBOUNDED = (1, 4)
+"""Contexts without a bound of their own: how much was met, and how long ago."""
+_DEVIATIONS = 2.0
+NO_LIMIT = 1e9
+"""Beyond every context."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -63,13 +68,14 @@ def blend_columns(shares: Floats, raw: Floats) -> Floats:
 
 
 @numba.njit(cache=True, nogil=True)
-def blend_scores(columns: Floats, weights: Floats, context: Floats) -> Floats:
-    """``(n,)`` logits ``sum over f, k of weights[f, k] context[k] columns[i, f]``."""
+def blend_scores(columns: Floats, weights: Floats, limits: Floats, context: Floats) -> Floats:
+    """``(n,)`` logits ``sum over f, k of weights[f, k] context[k] columns[i, f]``, with contexts
+    within their limits."""
     n_columns = columns.shape[1]
     crossed = np.zeros(n_columns)
     for f in range(n_columns):
         for k in range(len(context)):
-            crossed[f] += weights[f, k] * context[k]
+            crossed[f] += weights[f, k] * _within(context[k], limits, k)
     scores = np.zeros(len(columns))
     for i in range(len(columns)):
         for f in range(n_columns):
@@ -109,19 +115,37 @@ def slope(columns: Floats, shares: Floats, target: int) -> Floats:
 
 
 @numba.njit(cache=True, nogil=True)
+def _within(value: float, limits: Floats, k: int) -> float:
+    return min(max(value, limits[0, k]), limits[1, k])
+
+
+def statistics_width(n_columns: int) -> int:
+    """Return how many sums a blend has."""
+    d = n_columns * N_CONTEXTS
+    return d * (d + 1) // 2 + d + 2 * N_CONTEXTS
+
+
+@numba.njit(cache=True, nogil=True)
 def add_statistics(
-    sums: NDArray[np.int64], steps: Floats, n_columns: int, weights: Floats, rate: float
+    sums: NDArray[np.int64],
+    steps: Floats,
+    n_columns: int,
+    weights: Floats,
+    limits: Floats,
+    rate: float,
 ) -> None:
-    """Add ``sum of g gᵀ`` (upper triangle, row by row) and ``sum of g (g·W) - rate g``.
+    """Add ``sum of g gᵀ`` (upper triangle, row by row), ``sum of g (g·W) - rate g``, and those of
+    the contexts and of their squares.
 
     Parameters
     ----------
     sums
-        ``(d (d + 1) / 2 + d,)`` in units of 2^-20, d = n_columns * n_contexts.
+        :func:`statistics_width` of them, in units of 2^-20.
     steps
-        ``(n, n_columns + n_contexts)``: a slope and a context each; g is their outer product.
-    weights
-        ``(n_columns, n_contexts)`` that the slopes were taken at.
+        ``(n, n_columns + n_contexts)``: a slope and a context each; g is their outer product, the
+        context within its limits.
+    weights, limits
+        ``(n_columns, n_contexts)`` and ``(2, n_contexts)`` that the slopes were taken at.
     """
     n_contexts = steps.shape[1] - n_columns
     d = n_columns * n_contexts
@@ -131,7 +155,8 @@ def add_statistics(
         along = 0.0
         for f in range(n_columns):
             for k in range(n_contexts):
-                g[f * n_contexts + k] = steps[i, f] * steps[i, n_columns + k]
+                context = _within(steps[i, n_columns + k], limits, k)
+                g[f * n_contexts + k] = steps[i, f] * context
                 along += g[f * n_contexts + k] * weights[f, k]
         at = 0
         for a in range(d):
@@ -140,8 +165,30 @@ def add_statistics(
                 at += 1
         for a in range(d):
             added[at + a] += g[a] * along - rate * g[a]
+        for k in range(n_contexts):
+            context = steps[i, n_columns + k]
+            added[at + d + k] += context
+            added[at + d + n_contexts + k] += context * context
     for at in range(len(sums)):
         sums[at] += np.int64(np.rint(added[at] * _UNITS))
+
+
+@numba.njit(cache=True, nogil=True)
+def context_limits(sums: NDArray[np.int64], n_contexts: int) -> Floats:
+    """``(2, n_contexts)`` the least and the greatest context that weights are used with: two
+    deviations from the mean of those they were learned with. A straight line is not known to go on
+    beyond: users who were seen once a minute come back after a day."""
+    limits = np.empty((2, n_contexts))
+    limits[0], limits[1] = -NO_LIMIT, NO_LIMIT
+    first = len(sums) - 2 * n_contexts
+    n = sums[first] / _UNITS  # the first context is 1
+    if n > 0:
+        for k in _UNBOUNDED:
+            mean = sums[first + k] / _UNITS / n
+            square = sums[first + n_contexts + k] / _UNITS / n
+            reach = _DEVIATIONS * math.sqrt(max(square - mean * mean, 0.0))
+            limits[0, k], limits[1, k] = mean - reach, mean + reach
+    return limits
 
 
 @numba.njit(cache=True, nogil=True)

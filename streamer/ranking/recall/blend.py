@@ -16,11 +16,10 @@ from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import NOTHING, Channel, Recalled, Scores, WeighedSettings
 from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer_models.counters.history import UserHistory
-from streamer_models.ranking.blend import ListwiseBlend
+from streamer_models.ranking.blend import BlendWeights, ListwiseBlend
 from streamer_models.ranking.blend_kernels import (
     N_CONTEXTS,
     blend_columns,
-    blend_scores,
     user_context,
 )
 from streamer_models.state.model import Model
@@ -63,7 +62,7 @@ class BlendChannel(Channel[BlendSettings]):
         self._history = UserHistory(length=config.mf.history)
         self.measuring: list[MeasuringChannel[Any]] = []
         self._model: ListwiseBlend | None = None
-        self._solved: tuple[RowReader, Floats] | None = None
+        self._solved: tuple[RowReader, BlendWeights] | None = None
 
     def beside(self, channels: Sequence[Channel[Any]]) -> None:
         """Blend the measures of these channels."""
@@ -102,7 +101,7 @@ class BlendChannel(Channel[BlendSettings]):
             return candidates.zeros()
         columns = self.measured(context, candidates)
         weights = self._weights(self._model, context.tables.read(self._model.statistics))
-        return blend_scores(columns, weights, self.who(context)).astype(np.float32)
+        return weights.scores(columns, self.who(context)).astype(np.float32)
 
     def measured(self, asked: Asked, candidates: Candidates) -> Floats:
         """Return the ``(n_candidates, n_columns)`` columns that are blended."""
@@ -119,7 +118,7 @@ class BlendChannel(Channel[BlendSettings]):
         context: Floats = user_context(before.n_events, gap_ms)
         return context
 
-    def _weights(self, model: ListwiseBlend, statistics: RowReader) -> Floats:
+    def _weights(self, model: ListwiseBlend, statistics: RowReader) -> BlendWeights:
         """Solved once for all versions that share the statistics."""
         if self._solved is None or self._solved[0] is not statistics:
             self._solved = statistics, model.merged_weights(statistics.row(0))
