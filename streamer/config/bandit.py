@@ -59,9 +59,10 @@ class BanditSection(Section, frozen=True, kw_only=True):
     time_features: Annotated[
         bool,
         Meta(
-            description="rank by hour, day of the week, and how long ago the user's last event was"
+            description="weigh the channels by hour, day of the week, and how long ago the user's "
+            "last event was"
         ),
-    ] = True
+    ] = False
     drift_rate_boost: Annotated[
         float,
         Meta(

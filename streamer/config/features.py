@@ -115,8 +115,13 @@ DEFAULT_FEATURES: Final[Mapping[str, FeatureConfig]] = {
         smoothing=20.0,
     ),
     "item_recency": FeatureConfig(entity="item", numerator="click", measure="recency"),
-    "user_clicks_30m": FeatureConfig(entity="user", numerator="click", half_life="30m"),
-    "user_session_clicks": FeatureConfig(entity="user", numerator="click", session_gap="30m"),
+    # Crossed with the blend, they let a bandit weigh it anew from what it showed itself.
+    "user_clicks_30m": FeatureConfig(
+        entity="user", numerator="click", half_life="30m", ranks=False
+    ),
+    "user_session_clicks": FeatureConfig(
+        entity="user", numerator="click", session_gap="30m", ranks=False
+    ),
     "global_ctr_1h": FeatureConfig(
         entity="global",
         numerator="click",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from msgspec.structs import replace
 
 from streamer.config import load_config
 from streamer.events import Event, Item
@@ -88,7 +89,9 @@ def test_what_was_taken_up_last_is_recalled_first() -> None:
 
 
 def test_a_users_own_clicks_count_for_that_user_alone() -> None:
-    live = LiveSystem(CONFIG, start_ms=START_MS)
+    ranks = replace(CONFIG.features["user_clicks_30m"], ranks=True)
+    config = replace(CONFIG, features={**CONFIG.features, "user_clicks_30m": ranks})
+    live = LiveSystem(config, start_ms=START_MS)
     live.publish(*(Item(item_id=each) for each in "abc"))
     live.publish(*met("ann", "a", "click", 3, START_MS), *met("bob", "b", "click", 1, START_MS))
     live.advance(START_MS + 100)

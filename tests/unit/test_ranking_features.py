@@ -85,7 +85,7 @@ def test_a_feature_must_not_have_the_name_of_another_column() -> None:
 
 def test_too_many_columns_are_refused() -> None:
     clicks = FeatureConfig(numerator="click", window="1h")
-    many = {f"clicks_{n}": clicks for n in range(120)}
+    many = {f"clicks_{n}": clicks for n in range(125)}
     with pytest.raises(ConfigError, match="over the bound of 256; set ranks = false"):
         feature_names(replace(CONFIG, features=many))
     aside = {name: replace(clicks, ranks=False) for name in many}
@@ -211,7 +211,7 @@ def test_context_is_crossed_with_the_channels() -> None:
 
 @pytest.mark.parametrize("day", [14, 18, 19, 20])  # of November 2023: Tuesday, then a weekend
 def test_the_hour_and_the_day_of_the_week_are_crossed_with_the_channels(day: int) -> None:
-    shop = Shop()
+    shop = Shop(bandit=BanditConfig(time_features=True))
     two_tastes(shop)
     asked = datetime(2023, 11, day, 22, 30, tzinfo=UTC)
     slate = shop.ask("u3", ts=int(asked.timestamp() * 1000))
@@ -231,7 +231,7 @@ def test_the_hour_and_the_day_of_the_week_are_crossed_with_the_channels(day: int
 
 
 def test_the_recency_of_a_user_falls_from_one_with_the_hours_since_the_last_event() -> None:
-    shop = Shop()
+    shop = Shop(bandit=BanditConfig(time_features=True))
     two_tastes(shop)
     shop.click(Click("u3", "i1", START_MS + HOUR_MS))
     for hours, value in ((1, 1.0), (2, 0.5), (25, 0.04)):

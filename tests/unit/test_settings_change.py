@@ -59,7 +59,7 @@ def configured(**changes: object) -> Config:
 
 
 BEFORE = configured()
-OTHER_COLUMNS = configured(bandit__time_features=False)
+OTHER_COLUMNS = configured(bandit__time_features=True)
 OTHER_REWARDS = configured(events__click__weight=3.0, join__default_reward=-0.5)
 NO_FEATURES = configured(windows__default_features=False)
 

@@ -75,7 +75,7 @@ def test_what_is_counted_makes_it_another_model(tmp_path: Path, change: tuple[st
         ("[recall.session]\nfactors = 8", {"SessionFactors"}),
         ("[recall.blend]\nwindow = 8", {"ListwiseBlend"}),
         ("[bandit]\nhalf_life_s = 3600.0", {"Bandit"}),
-        ("[bandit]\ntime_features = false", {"Bandit"}),
+        ("[bandit]\ntime_features = true", {"Bandit"}),
         ('[bandit]\nform = "disjoint"', {"Bandit"}),
         ("[bandit]\nimpressions = 9", {"UserImpressions"}),
         ("[bandit]\nimpressions = 0", {"UserImpressions", "Bandit"}),
