@@ -1,10 +1,10 @@
-"""Recall channels as logged decisions show them, and how well each foresees what users take."""
+"""Rankings of the candidates that decisions log, and how well each foresees what users take."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,13 +43,23 @@ class Decisions:
         self._reader.close()
 
 
-def channel(decision: Decision, feature: str) -> list[str]:
-    """The candidates by one feature alone, best first.
+Ranking = Callable[[Decision], list[str]]
+"""Orders the candidates of a decision, best first."""
 
-    The best of a channel are among the candidates, so these are the channel's own best.
-    """
-    values = decision.feature_matrix()[:, decision.feature_names.index(feature)]
-    return [decision.candidates[row] for row in np.argsort(-values, kind="stable").tolist()]
+
+def by_column(feature: str) -> Ranking:
+    """Candidates by one column alone."""
+
+    def ranking(decision: Decision) -> list[str]:
+        values = decision.feature_matrix()[:, decision.feature_names.index(feature)]
+        return [decision.candidates[row] for row in np.argsort(-values, kind="stable").tolist()]
+
+    return ranking
+
+
+def by_count(counts: Mapping[str, int]) -> Ranking:
+    """Candidates by how often each was liked so far; the most popular are among them."""
+    return lambda decision: sorted(decision.candidates, key=lambda item: -counts.get(item, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +76,10 @@ class Mean:
 
 @dataclass(slots=True)
 class Recalls:
-    """Recall at several depths by channel, by user."""
+    """Recall at several depths by ranking, by user."""
 
     depths: tuple[int, ...]
-    features: Mapping[str, str]
+    rankings: Mapping[str, Ranking]
     n_asked: int = 0
     _samples: dict[tuple[str, int], dict[str, list[float]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
@@ -83,26 +93,26 @@ class Recalls:
         recommender: Recommender,
         decisions: Decisions,
     ) -> None:
-        """Ask for a user and see which of the items ``taken`` next each channel has foreseen."""
+        """Ask for a user and see which of the items ``taken`` next each ranking has foreseen."""
         answer = recommender.recommend(user_id, k=1, exclude=list(seen), timeout_s=TIMEOUT_S)
         decision = decisions.of(answer.request_id)
         self.n_asked += 1
-        for name, feature in self.features.items():
-            ranking = channel(decision, feature)
+        for name, rank in self.rankings.items():
+            ranking = rank(decision)
             for depth in self.depths:
                 share = len(set(ranking[:depth]) & set(taken)) / len(taken)
                 self._samples[name, depth][user_id].append(share)
 
     def mean(self, name: str, depth: int) -> Mean:
-        """Recall of a channel, each user weighing the same."""
+        """Recall of a ranking, each user weighing the same."""
         return _mean(self._by_user(name, depth))
 
     def gain(self, name: str, other: str, depth: int) -> Mean:
-        """By how much one channel is better than another, user by user."""
+        """By how much one ranking is better than another, user by user."""
         return _mean(self._by_user(name, depth) - self._by_user(other, depth))
 
     def __str__(self) -> str:
-        first, second = self.features
+        first, second = self.rankings
         return "\n".join(
             f"recall@{depth}: {first} {self.mean(first, depth)},"
             f" {second} {self.mean(second, depth)}, gain {self.gain(first, second, depth)}"

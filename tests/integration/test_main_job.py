@@ -7,7 +7,7 @@ MovieLens latest-small is published in the order of time but for its last fifth,
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,13 +22,12 @@ from streamer.config import load_config
 from streamer.events import Event
 from streamer_producers.datasets import open_log
 from tests.brokers import keys_apart, topics_apart
-from tests.channels import Decisions, Recalls
+from tests.channels import Decisions, Recalls, by_column, by_count
 
 DATA = Path(os.environ.get("STREAMER_DATA") or Path(__file__).parents[3] / "shared" / "data")
 LEARNED_SHARE = 0.8
 WARM_EVENTS = 20
 CHUNK = 200
-CHANNELS = {"factorization": "mf_score", "popularity": "log_count"}
 DEPTHS = (10, 50)
 POSITIVE = 4.0
 """Ratings from here on are something a user would want to have been recommended."""
@@ -138,14 +137,21 @@ def test_a_click_changes_the_list_of_who_clicked(running: Running) -> None:
     assert before.model_version != after.model_version
 
 
-def test_factorization_beats_popularity_on_next_items_of_warm_users(
+def test_the_blend_beats_popularity_on_next_items_of_warm_users(
     running: Running, record_property: Callable[[str, object], None]
 ) -> None:
     """Test, then learn: warm users of a chunk are asked for before any of it is published."""
     seen: dict[str, list[str]] = defaultdict(list)
-    for event in running.learned:
-        seen[event.user_id].append(event.item_id)
-    at_once, in_turn = (Recalls(DEPTHS, CHANNELS) for _ in range(2))
+    liked: Counter[str] = Counter()
+
+    def take(events: list[Event]) -> None:
+        for event in events:
+            seen[event.user_id].append(event.item_id)
+        liked.update(event.item_id for event in events if (event.value or 0) > 2.5)
+
+    take(running.learned)
+    rankings = {"blend": by_column("blend_z"), "popularity": by_count(liked)}
+    at_once, in_turn = (Recalls(DEPTHS, rankings) for _ in range(2))
     decisions = Decisions(running.system.config)
 
     def ask(recalls: Recalls, events: list[Event]) -> None:
@@ -161,8 +167,7 @@ def test_factorization_beats_popularity_on_next_items_of_warm_users(
         for start in range(0, len(running.held_out), CHUNK):
             chunk = running.held_out[start : start + CHUNK]
             ask(in_turn, chunk)
-            for event in chunk:
-                seen[event.user_id].append(event.item_id)
+            take(chunk)
             running.publish(chunk)
     finally:
         decisions.close()
@@ -170,5 +175,5 @@ def test_factorization_beats_popularity_on_next_items_of_warm_users(
         print(f"foreseeing {how}, {recalls.n_asked} lists:\n{recalls}")
         record_property(how, str(recalls))
     for depth in DEPTHS:
-        gain = in_turn.gain("factorization", "popularity", depth)
+        gain = in_turn.gain("blend", "popularity", depth)
         assert gain.value > gain.error, str(in_turn)

@@ -31,7 +31,12 @@ def test_the_configuration_alone_says_which_features_there_are() -> None:
     assert "ctr_3600s" in names
     assert 22 <= len(feature_names(Config())) <= 48
     without = replace(Config(), features={}, bandit=BanditConfig(time_features=False))
-    assert 20 <= len(feature_names(without)) <= 28
+    assert 12 <= len(feature_names(without)) <= 20
+    assert "blend_z" in feature_names(without)
+    blended = {"log_count", "known", "trending_3600s", "mf_score", "trending_z"}
+    assert not blended & {*feature_names(Config()), *names}
+    unblended = feature_names(replace(CONFIG, recall=recalling()))
+    assert {"log_count", "known", "trending_3600s", "trending_86400s"} <= {*unblended}
     assert all(feature.meaning for feature in ranking_columns(CONFIG))
 
 

@@ -1,4 +1,7 @@
-"""How much feedback an item had: ever, and decayed by each half-life."""
+"""How much feedback an item had: ever, and decayed by each half-life.
+
+The blend weighs that already: beside it there are no such columns.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from streamer.ranking.columns.family import Block, Column, Family, by_half_life
+from streamer.ranking.recall.blend import BlendChannel
 from streamer.ranking.scored import ScoredCandidates
 from streamer.replica.items import COUNT
 
@@ -15,6 +19,8 @@ class FeedbackColumns(Family):
     """Positive feedback ever, and whether the item has parameters."""
 
     def describe(self) -> Sequence[Column]:
+        if any(isinstance(each, BlendChannel) for each in self.channels):
+            return []
         return [
             Column("log_count", "ln(1 + positive feedback ever) / 4"),
             Column("known", "1 for an item that has parameters, 0 for one that nobody has met"),
@@ -31,6 +37,8 @@ class DecayedFeedbackColumns(Family):
     """Decayed positive feedback, one column a half-life."""
 
     def describe(self) -> Sequence[Column]:
+        if any(isinstance(each, BlendChannel) for each in self.channels):
+            return []
         return [
             Column(by_half_life("trending", each), "ln(1 + decayed positive feedback) / 4")
             for each in self.config.popularity.half_lives_s
