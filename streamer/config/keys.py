@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,7 +104,7 @@ class NamedTables:
             return None
         if field not in self.table.__struct_fields__:
             return None
-        hints = get_type_hints(self.table, include_extras=True)
+        hints = _hints(self.table)
         return Key(dotted, hints[field], getattr(self.default.get(name, self.table()), field))
 
     def shown(self, tables: Mapping[str, Section]) -> dict[str, object]:
@@ -170,8 +171,14 @@ def value_of(config: Config, dotted: str) -> object:
     return known_keys()[dotted].default
 
 
+@functools.cache
+def _hints(table: type[Section]) -> Mapping[str, Any]:
+    """Types of the settings; Python compiles each of some 200 annotations again when asked."""
+    return get_type_hints(table, include_extras=True)
+
+
 def _keys(path: str, section: Section) -> Iterator[Key]:
-    hints = get_type_hints(type(section), include_extras=True)
+    hints = _hints(type(section))
     for name in section.__struct_fields__:
         value = getattr(section, name)
         if isinstance(value, Section):

@@ -1,4 +1,4 @@
-"""Store transactions in order, one behind the other, while the next batch is learned."""
+"""Tasks in order, one behind the other, while their giver prepares the next: learning, commits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 Task = Callable[[], None]
 
 
-class CommitPipeline:
+class Pipeline:
     """Carries out tasks in the order given, in one thread of its own.
 
     After a task fails none of those behind it is carried out, since each may build on the one
@@ -20,10 +20,13 @@ class CommitPipeline:
     depth
         Tasks that may wait or run; :meth:`submit` waits while there are more. 0: no thread, tasks
         are carried out by :meth:`submit` itself.
+    name
+        Of the thread.
     """
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, *, name: str) -> None:
         self._depth = depth
+        self._name = name
         self._tasks: deque[Task] = deque()
         self._changed = threading.Condition()
         self._failure: Exception | None = None
@@ -35,7 +38,7 @@ class CommitPipeline:
             return task()
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="commits", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
             self._changed.wait_for(lambda: self._failure or len(self._tasks) < self._depth)
             self._raise_failure()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping
 
 import pytest
@@ -79,3 +80,34 @@ def test_a_clock_that_is_set_does_not_stop_the_rounds(step_ms: int, slept_s: lis
     service.run()
     assert learner.counts.n_messages == len(LOG)
     assert clock.slept_s == slept_s
+
+
+@pytest.mark.parametrize(("n_max", "ahead"), [(20, True), (21, False)])
+def test_only_a_large_round_is_learned_while_the_next_is_read(n_max: int, ahead: bool) -> None:
+    """A smaller one read early would make what comes soon after wait for two rounds."""
+    opened = threading.Event()
+
+    def rate_factor(n_events: int) -> float:
+        assert ahead is False or opened.wait(30)
+        return 1.0
+
+    learner = make_learner(
+        MemoryStore(), small_models(), SETTINGS, pipeline_depth=1, rate_factor=rate_factor
+    )
+
+    def open_source(*, on_assign: Assigned, on_revoke: Revoked) -> LogSource:
+        return LogSource(on_assign)
+
+    service = LearnerService(
+        learner=learner,
+        open_source=open_source,
+        sync_interval_s=0.02,
+        n_max=n_max,
+        clock=SteppedClock(1),
+    )
+    source = service.join()
+    service.round(source, timeout_s=0)
+    assert learner.counts.n_messages == (0 if ahead else 10)
+    opened.set()
+    learner.flush()
+    assert learner.counts.n_messages == 10

@@ -1,4 +1,4 @@
-"""Commits go one behind the other, and none goes after one that failed."""
+"""Tasks go one behind the other, and none goes after one that failed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 import pytest
 
 from streamer.errors import Fenced
-from streamer.learner.pipeline import CommitPipeline
+from streamer.learner.pipeline import Pipeline
 
 
 def fail() -> None:
@@ -18,7 +18,7 @@ def fail() -> None:
 @pytest.mark.parametrize("depth", [0, 1, 4])
 def test_tasks_are_carried_out_in_order(depth: int) -> None:
     done: list[int] = []
-    pipeline = CommitPipeline(depth)
+    pipeline = Pipeline(depth, name="tasks")
     for i in range(50):
         pipeline.submit(lambda i=i: done.append(i))  # type: ignore[misc]
     pipeline.flush()
@@ -28,7 +28,7 @@ def test_tasks_are_carried_out_in_order(depth: int) -> None:
 @pytest.mark.parametrize("depth", [0, 1, 4])
 def test_nothing_follows_a_failure_until_it_is_abandoned(depth: int) -> None:
     done: list[str] = []
-    pipeline = CommitPipeline(depth)
+    pipeline = Pipeline(depth, name="tasks")
     if depth:
         pipeline.submit(fail)
         with pytest.raises(Fenced, match="taken"):
@@ -52,7 +52,7 @@ def test_submit_waits_when_too_many_are_under_way() -> None:
         begun.set()
         go.wait(10)
 
-    pipeline = CommitPipeline(2)
+    pipeline = Pipeline(2, name="tasks")
     pipeline.submit(slow)
     pipeline.submit(lambda: None)
     assert begun.wait(10)
@@ -75,7 +75,7 @@ def test_abandon_drops_what_waits_and_lets_the_task_in_hand_end() -> None:
         go.wait(10)
         done.append("in hand")
 
-    pipeline = CommitPipeline(3)
+    pipeline = Pipeline(3, name="tasks")
     pipeline.submit(in_hand)
     pipeline.submit(lambda: done.append("waiting"))
     assert begun.wait(10)
