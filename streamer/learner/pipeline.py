@@ -77,7 +77,7 @@ class Pipeline:
                 task = self._tasks[0]
             try:
                 task()
-            except Exception as error:  # noqa: BLE001 - raised again in the learner's thread
+            except Exception as error:  # noqa: BLE001 - raised again in its giver's thread
                 with self._changed:
                     self._failure = error
                     self._changed.notify_all()

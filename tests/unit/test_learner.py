@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -162,68 +161,6 @@ def test_a_fenced_learner_commits_nothing() -> None:
     with pytest.raises(Fenced):
         former.learn([messages(LOG, 0, 100, 200)])
     assert_same(stored(store, MODELS, SETTINGS), before)
-
-
-# --- reading ahead ------------------------------------------------------------------------------
-
-
-class Gate:
-    """A factor of learning rates that is not told until it is opened: learning waits for it."""
-
-    def __init__(self) -> None:
-        self.asked = threading.Semaphore(0)
-        self.opened = threading.Semaphore(0)
-
-    def __call__(self, n_events: int) -> float:
-        self.asked.release()
-        assert self.opened.acquire(timeout=30)
-        return 1.0
-
-
-def test_one_lot_is_read_ahead_of_what_is_learned(undisturbed: list[Contents]) -> None:
-    gate, learned = Gate(), list[int]()
-    store = MemoryStore()
-    learner = make_learner(store, MODELS, SETTINGS, pipeline_depth=2, rate_factor=gate)
-    learner.assign([0])
-
-    def give(number: int, start: int, end: int) -> None:
-        learner.learn([messages(LOG, 0, start, end)], then=lambda: learned.append(number))
-
-    give(1, 0, 100)
-    assert gate.asked.acquire(timeout=30)
-    assert learned == []
-    third = threading.Thread(target=give, args=(2, 100, len(LOG)))
-    third.start()
-    third.join(0.05)
-    assert third.is_alive(), "the second lot waits for the first to be learned"
-    assert not gate.asked.acquire(blocking=False)
-    gate.opened.release(2)
-    third.join(30)
-    learner.flush()
-    assert learned == [1, 2]
-    assert_same(stored(store, MODELS, SETTINGS), undisturbed)
-
-
-def test_what_is_being_learned_at_a_reassignment_is_dropped(undisturbed: list[Contents]) -> None:
-    """Another learner has taken over meanwhile: it is fenced, and learns what that did not."""
-    gate = Gate()
-    store = MemoryStore()
-    learner = make_learner(store, MODELS, SETTINGS, pipeline_depth=2, rate_factor=gate)
-    learner.assign([0])
-    learner.learn([messages(LOG, 0, 0, 500)])
-    assert gate.asked.acquire(timeout=30)
-    other = make_learner(store, MODELS, SETTINGS, owner="other")
-    other.assign([0])
-    other.learn([messages(LOG, 0, 0, 200)])
-    gate.opened.release(100)
-    with pytest.raises(Fenced):
-        learner.flush()
-    with pytest.raises(Fenced):
-        learner.learn([messages(LOG, 0, 500, 600)])
-    at = learner.assign([0])[TOPIC, 0]
-    learner.learn([messages(LOG, 0, at, len(LOG))])
-    learner.flush()
-    assert_same(stored(store, MODELS, SETTINGS), undisturbed)
 
 
 # --- four partitions ----------------------------------------------------------------------------
