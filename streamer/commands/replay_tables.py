@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 
 def show_result(result: Result) -> None:
-    """Print the metrics of each model."""
+    """Print the metrics of each model, the best first."""
+    from streamer.replay.result import best_first, event_us
+
     configuration = result.configuration
     metrics = _shown_metrics(result)
-    table = Table("model", *metrics, "events/s", title=escape(result.log.name))
+    table = Table("model", *metrics, "µs/event", title=escape(result.log.name))
     table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "right", True
-    for model, values in result.metrics.items():
-        rate = f"{values['events_per_s'] or 0:,.0f}"
+    for model in best_first(result):
+        values = result.metrics[model]
         errors = result.standard_errors[model]
         # The first metric's error says enough of the size of chance, and the table fits.
         cells = [_cell(values, errors if name == metrics[0] else {}, name) for name in metrics]
-        table.add_row(escape(model), *cells, rate)
+        table.add_row(escape(model), *cells, event_us(values))
     output.print(table)
     output.print(
         f"{result.events_scored:,} events scored after {configuration.warmup:g} of the log as"
@@ -41,20 +43,20 @@ def show_result(result: Result) -> None:
 
 def show_sweep(sweep: Sweep) -> None:
     """Print the metrics of each model at each value of a knob."""
+    from streamer.replay.result import event_us
     from streamer.replay.sweep import change_text
 
     metrics = _shown_metrics(sweep.runs[0].result)
     change = f"{metrics[0]} against {sweep.runs[0].value}"
     title = escape(f"{sweep.knob} on {sweep.runs[0].result.log.name}")
-    table = Table(sweep.knob, "model", *metrics, change, "events/s", title=title)
+    table = Table(sweep.knob, "model", *metrics, change, "µs/event", title=title)
     for column in table.columns[2:]:
         column.justify = "right"
     for run in sweep.runs:
         for model, values in run.result.metrics.items():
             cells = [_cell(values, {}, name) for name in metrics]
             changed = change_text(sweep.change(run, model)) if run is not sweep.runs[0] else "–"
-            rate = f"{values['events_per_s'] or 0:,.0f}"
-            table.add_row(run.value, escape(model), *cells, changed, rate)
+            table.add_row(run.value, escape(model), *cells, changed, event_us(values))
     output.print(table)
     show_malformed(sweep.runs[0].result.log.n_malformed, sweep.runs[0].result.log.malformed)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import msgspec
@@ -53,7 +53,7 @@ class Outcome:
     user_ids
         By row of ``tally.by_user``.
     model_s
-        Seconds each model took, for predictions and learning.
+        Seconds of CPU each model took, in all threads, for predictions and learning.
     n_first_seen, n_repeated
         Targets whose item no model had met (scored, and missed), and those passed over because the
         user had consumed the item before.
@@ -229,9 +229,9 @@ class _Run:
         )
         for event in events:
             for at, model in self._delivered:
-                started_s = perf_counter()
+                started_s = process_time()
                 model.advance(event.ts)
-                self._learn_s[at] += perf_counter() - started_s
+                self._learn_s[at] += process_time() - started_s
             if self._is_target(event):
                 if self._n_targets >= self._n_warmup:
                     self._score(event)
@@ -306,9 +306,9 @@ class _Run:
             reward=reward,
         )
         for at, model in enumerate(self._models):
-            start_s = perf_counter()
+            start_s = process_time()
             model.learn(interaction)
-            self._learn_s[at] += perf_counter() - start_s
+            self._learn_s[at] += process_time() - start_s
         self._task.learned(event, user_row, item_row)
         self._n_of_user[user_row] += 1
         self._n_of_item[item_row] += 1

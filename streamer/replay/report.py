@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from html import escape
 
 from streamer.replay.charts import ChartSeries, bar_chart, line_chart
-from streamer.replay.result import LOWER_IS_BETTER, Calibration, Numbers, Result, main_metric
+from streamer.replay.result import (
+    LOWER_IS_BETTER,
+    Calibration,
+    Numbers,
+    Result,
+    best_first,
+    event_us,
+    main_metric,
+)
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #dfe4ea;
@@ -100,14 +108,13 @@ def _metrics_table(result: Result) -> str:
     # With one target an event, these say what recall and the reciprocal rank say.
     hidden = ("events_", "hit_rate@", "map@")
     metrics = [name for name in first if not name.startswith(hidden)]
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("model", *metrics, "events/s"))
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("model", *metrics, "µs/event"))
     best = {name: _best(result, name) for name in metrics}
     rows = []
-    for model, values in result.metrics.items():
-        errors = result.standard_errors[model]
+    for model in best_first(result):
+        values, errors = result.metrics[model], result.standard_errors[model]
         cells = "".join(_cell(values, errors, name, best[name]) for name in metrics)
-        rate = values["events_per_s"] or 0.0
-        rows.append(f"<tr><td>{escape(model)}</td>{cells}<td>{rate:,.0f}</td></tr>")
+        rows.append(f"<tr><td>{escape(model)}</td>{cells}<td>{event_us(values)}</td></tr>")
     return (
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"

@@ -74,7 +74,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     metrics
         By model: each metric, ``events_scored``, and ``events_per_s`` that the model would manage
-        alone.
+        alone on one core: CPU time counts, so other load on the machine changes little.
     standard_errors
         By model and metric, as if events were independent.
     elapsed_s, events_per_s
@@ -231,3 +231,20 @@ def read_result(path: Path) -> Result:
 def main_metric(metrics: Mapping[str, object]) -> str:
     """The metric that a table or a chart leads with."""
     return next(iter(metrics))
+
+
+def best_first(result: Result) -> list[str]:
+    """Names of the models by the metric that tables lead with; equal ones as they were given."""
+    lead = main_metric(next(iter(result.metrics.values())))
+    sign = 1 if lead in LOWER_IS_BETTER else -1
+
+    def place(name: str) -> float:
+        value = result.metrics[name][lead]
+        return math.inf if value is None else sign * value
+
+    return sorted(result.metrics, key=place)
+
+
+def event_us(numbers: Numbers) -> str:
+    """Microseconds of CPU that a model takes to rank and learn an event, as tables show them."""
+    return f"{1e6 / (numbers['events_per_s'] or math.inf):,.0f}"

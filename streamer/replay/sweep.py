@@ -11,7 +11,7 @@ from streamer.replay.charts import ChartSeries, line_chart
 from streamer.replay.compare import Comparison, compare
 from streamer.replay.knobs import KNOBS, Knobs, turned
 from streamer.replay.report import page
-from streamer.replay.result import Result, main_metric
+from streamer.replay.result import Result, event_us, main_metric
 
 _N_RESAMPLES = 1_000
 
@@ -109,7 +109,7 @@ def _table(sweep: Sweep) -> str:
         for name in sweep.runs[0].result.metrics[sweep.models[0]]
         if name not in ("events_scored", "events_per_s")
     ]
-    names = (sweep.knob, "model", *metrics, f"change of {sweep.metric}", "events/s")
+    names = (sweep.knob, "model", *metrics, f"change of {sweep.metric}", "µs/event")
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     rows = []
     for run in sweep.runs:
@@ -119,7 +119,7 @@ def _table(sweep: Sweep) -> str:
             change = change_text(sweep.change(run, model)) if run is not sweep.runs[0] else "–"
             rows.append(
                 f"<tr><td>{escape(run.value)}</td><td>{escape(model)}</td>{cells}"
-                f"<td>{escape(change)}</td><td>{values['events_per_s'] or 0.0:,.0f}</td></tr>"
+                f"<td>{escape(change)}</td><td>{event_us(values)}</td></tr>"
             )
     return (
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
