@@ -37,15 +37,22 @@ from streamer_models.state.shared import SharedState
 from streamer_models.state.table import Change
 
 
+def recall_models(config: Config) -> list[Model]:
+    """Models that recall channels read, in the order in which they learn a batch."""
+    return [
+        UserHistory(length=config.mf.history),
+        ItemConsumptions(),
+        Popularity(half_lives_s=tuple(config.popularity.half_lives_s)),
+        *(model for channel in channels_on(config) for model in channel.models()),
+    ]
+
+
 def build_models(config: Config) -> list[Model]:
     """Models in the order in which they learn a batch."""
     bandit, half_lives_s = config.bandit, tuple(config.popularity.half_lives_s)
     names = feature_names(config)
     models: list[Model] = [
-        UserHistory(length=config.mf.history),
-        ItemConsumptions(),
-        Popularity(half_lives_s=half_lives_s),
-        *(model for channel in channels_on(config) for model in channel.models()),
+        *recall_models(config),
         Bandit(
             n_features=len(names),
             half_lives_s=half_lives_s,

@@ -32,6 +32,12 @@ class Spec:
     name: str
     rest: str
 
+    @property
+    def inner(self) -> Spec:
+        """What its rest names: of ``nightly:ease,every=30d`` it is ``ease`` with ``every=30d``."""
+        name, _, rest = self.rest.partition(",")
+        return Spec(self.text, name.strip(), rest.strip())
+
     def parameters(self, converters: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
         """Its parameters, converted.
 

@@ -36,7 +36,7 @@ def funnel_keys(config: Config) -> list[str]:
 
 
 def funnel_config(
-    config: Config, given: Mapping[str, str], *, seed: int, n_partitions: int
+    config: Config, given: Mapping[str, object], *, seed: int, n_partitions: int
 ) -> Config:
     """A configuration with some keys changed, greedy unless a policy is among them.
 

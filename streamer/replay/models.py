@@ -16,6 +16,7 @@ from streamer.replay.baselines.item_cosine import ItemCosine
 from streamer.replay.baselines.popularity import PopularityBaseline
 from streamer.replay.baselines.river_model import RiverModel
 from streamer.replay.baselines.running_mean import RunningMean
+from streamer.replay.channel_alone import ChannelAlone, channel_config
 from streamer.replay.funnel_model import FunnelModel, funnel_config, funnel_keys
 from streamer.replay.interactions import OnlineModel, RatingModel, TopKModel
 from streamer.replay.knobs import Knobs
@@ -104,6 +105,8 @@ RIVER = "river"
 """``river:EXPRESSION``: a recommender or regressor of river."""
 FUNNEL = "funnel"
 """``funnel:KEY=VALUE``: the live system, some keys of its configuration changed."""
+CHANNEL = "channel"
+"""``channel:NAME,KEY=VALUE``: one of its recall channels alone."""
 DEFAULT_MODELS: dict[Task, str] = {
     "topk": FUNNEL,
     "rating": "running-mean,biased-mf",
@@ -139,8 +142,9 @@ def build_model(
     """
     knobs = knobs or Knobs()
     entry = MODELS.get(spec.name)
-    if entry is None and spec.name not in (RIVER, FUNNEL):
-        known = ", ".join((*MODELS, FUNNEL, f"{RIVER}:EXPRESSION"))
+    if entry is None and spec.name not in (RIVER, FUNNEL, CHANNEL):
+        families = f"{CHANNEL}:NAME", f"{RIVER}:EXPRESSION"
+        known = ", ".join((*MODELS, FUNNEL, *families))
         raise ConfigError(f"model {spec.text!r} is unknown; choose one of {known}")
     try:
         model: Any
@@ -148,6 +152,8 @@ def build_model(
             model = entry.make(seed=seed, **spec.parameters(entry.parameters))
         elif spec.name == RIVER:
             model = RiverModel(spec.rest, rates=task == "rating")
+        elif spec.name == CHANNEL:
+            model = _channel(spec.inner, config or Config(), seed=seed)
         else:
             model = _funnel(spec, config or Config(), knobs, seed=seed, k=k, served=served)
     except ValueError as error:
@@ -165,6 +171,11 @@ def build_model(
     if knobs.delays or isinstance(model, Synced):
         return Delivered(model, knobs, seed=seed)
     return model
+
+
+def _channel(spec: Spec, config: Config, *, seed: int) -> ChannelAlone:
+    given = spec.parameters(dict.fromkeys(funnel_keys(config), str))
+    return ChannelAlone(channel_config(config, spec.name, given, seed=seed), spec.name)
 
 
 def _funnel(

@@ -138,6 +138,17 @@ class Channel(ABC, Generic[S]):
         return settings.candidates > 0 or getattr(settings, "weight", 0.0) > 0
 
     @classmethod
+    def off(cls) -> dict[str, object]:
+        """Return the dotted keys, with the values, that switch it off.
+
+        >>> from streamer.ranking.recall.popular import PopularChannel
+        >>> PopularChannel.off()
+        {'recall.popular.candidates': 0}
+        """
+        fields = cls.settings_type.__struct_fields__
+        return {cls.key(name): 0 for name in ("candidates", "weight") if name in fields}
+
+    @classmethod
     def check(cls, config: Config) -> None:
         """Check what only several settings together show; nothing by default.
 

@@ -10,6 +10,7 @@ from streamer.config import Config
 from streamer.ranking.recall.blend import BlendChannel
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.factorization import FactorizationChannel
+from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.neighbours import NextChannel, SimilarChannel
 from streamer.ranking.recall.popular import PopularChannel
 from streamer.ranking.recall.random import RandomChannel
@@ -42,6 +43,11 @@ def channels_on(config: Config) -> list[Channel[Any]]:
     for channel in channels:
         channel.beside(channels)
     return channels
+
+
+def measuring_on(config: Config) -> list[str]:
+    """Return the names of the channels with measures that are on in a configuration."""
+    return [each.name for each in channels_on(config) if isinstance(each, MeasuringChannel)]
 
 
 @contextmanager

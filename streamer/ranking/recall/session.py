@@ -70,6 +70,11 @@ class SessionChannel(MeasuringChannel[SessionSettings]):
         """Whether factors are learned."""
         return cls.settings_of(config).factors > 0
 
+    @classmethod
+    def off(cls) -> dict[str, object]:
+        """Return the key, with the value, that switches it off."""
+        return {cls.key("factors"): 0}
+
     def models(self) -> Sequence[Model]:
         """Return the session factors."""
         return [self._model]
