@@ -102,6 +102,7 @@ HOMES = {
     "faust": "streamer.faust_worker",
     "datasketches": "streamer_models.windows.distinct",
     "river": "streamer_models.river_adapter",
+    "implicit": "streamer.replay.nightly.implicit_models",
 }
 
 # Models are pure: no I/O, no clock, no global randomness. Pickles run code when they are read.

@@ -21,6 +21,7 @@ from streamer.replay.funnel_model import FunnelModel, funnel_config, funnel_keys
 from streamer.replay.interactions import OnlineModel, RatingModel, TopKModel
 from streamer.replay.knobs import Knobs
 from streamer.replay.knobs_delivery import Delivered, Synced
+from streamer.replay.nightly.registry import build_nightly
 from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.factorization.mf import ImplicitMF
 
@@ -107,6 +108,8 @@ FUNNEL = "funnel"
 """``funnel:KEY=VALUE``: the live system, some keys of its configuration changed."""
 CHANNEL = "channel"
 """``channel:NAME,KEY=VALUE``: one of its recall channels alone."""
+NIGHTLY = "nightly"
+"""``nightly:NAME,KEY=VALUE``: a model that is trained every so often."""
 DEFAULT_MODELS: dict[Task, str] = {
     "topk": FUNNEL,
     "rating": "running-mean,biased-mf",
@@ -142,8 +145,8 @@ def build_model(
     """
     knobs = knobs or Knobs()
     entry = MODELS.get(spec.name)
-    if entry is None and spec.name not in (RIVER, FUNNEL, CHANNEL):
-        families = f"{CHANNEL}:NAME", f"{RIVER}:EXPRESSION"
+    if entry is None and spec.name not in (RIVER, FUNNEL, CHANNEL, NIGHTLY):
+        families = f"{CHANNEL}:NAME", f"{NIGHTLY}:NAME", f"{RIVER}:EXPRESSION"
         known = ", ".join((*MODELS, FUNNEL, *families))
         raise ConfigError(f"model {spec.text!r} is unknown; choose one of {known}")
     try:
@@ -152,6 +155,8 @@ def build_model(
             model = entry.make(seed=seed, **spec.parameters(entry.parameters))
         elif spec.name == RIVER:
             model = RiverModel(spec.rest, rates=task == "rating")
+        elif spec.name == NIGHTLY:
+            model = build_nightly(spec.inner, seed=seed)
         elif spec.name == CHANNEL:
             model = _channel(spec.inner, config or Config(), seed=seed)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -38,7 +40,7 @@ def test_off_switches_a_channel_off() -> None:
         assert not channel.is_on(changed), channel.name
 
 
-def recalled(context: RequestContext, channels: list[MeasuringChannel]) -> Candidates:
+def recalled(context: RequestContext, channels: list[MeasuringChannel[Any]]) -> Candidates:
     allowed = context.items.live.copy()
     allowed[context.item_rows(context.excluded())] = False
     found = [each.recall(context, allowed, each.settings.candidates) for each in channels]
