@@ -21,7 +21,10 @@ from streamer.replay.sweep import parse_sweep
 from tests.unit.replay_logs import DAY_MS, event, means, random_log, replayed
 
 SECOND_MS = 1_000
-MODELS = "popularity,popularity:half_life=7d,item-cosine,isgd,mf-softmax,biased-mf"
+MODELS = (
+    "popularity,popularity:half_life=7d,item-cosine,isgd,mf-softmax,biased-mf,channel:next,"
+    "nightly:ease"
+)
 
 
 class Heard:
