@@ -20,7 +20,7 @@ from streamer.commands.options import (
     configured,
 )
 from streamer.commands.replay_tables import show_result, show_sweep
-from streamer.commands.screen import rated_progress, write_file
+from streamer.commands.screen import errors, rated_progress, write_file
 from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ def replay(
     ] = "topk",
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", help="SPEC[,SPEC …], all in one pass: funnel, popularity, isgd …"),
+        typer.Option(
+            "--model",
+            help="SPEC[,SPEC …], in one pass: funnel, channel:next, isgd …; `all`: the league.",
+        ),
     ] = None,
     positives: Annotated[
         str | None,
@@ -128,6 +131,7 @@ def replay(
     from streamer.config.specs import parse_specs
     from streamer.replay.experiment import with_defaults
     from streamer.replay.knobs import knobs_of
+    from streamer.replay.league import models_of, not_installed
     from streamer.replay.log import Ties
     from streamer.replay.models import DEFAULT_MODELS, Task
     from streamer.replay.settings import FeedbackSeen, RankTies, Repeats, Settings
@@ -165,7 +169,10 @@ def replay(
     )
     settings = with_defaults(chosen, warmup=warmup)
     loaded = configured(config, bootstrap_servers)
-    specs = parse_specs(models or [DEFAULT_MODELS[settings.task]])
+    asked = parse_specs(models or [DEFAULT_MODELS[settings.task]])
+    if missing := not_installed(asked, settings.task):
+        errors.print(f"without {', '.join(missing)}: pip install 'streamer[nightly]'", markup=False)
+    specs = models_of(asked, loaded, settings.task)
     opened = _opened(log, loaded, mapping, event_type, items, strict)
     written = _Written(json, report, open_report)
     if sweep is None:
