@@ -166,7 +166,7 @@ def value_of(config: Config, dotted: str) -> object:
     """Return the value of a setting of :func:`known_keys` that is in effect.
 
     >>> value_of(Config(), "recall.mf.candidates")
-    200
+    0
     """
     table, _, rest = dotted.partition(".")
     if table not in REGISTRIES:
