@@ -7,7 +7,6 @@ import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -136,12 +135,6 @@ NAMED: Final[Mapping[str, NamedTables]] = {
     )
 }
 """By section."""
-
-
-@lru_cache(maxsize=256)
-def _hints(table: type) -> Mapping[str, Any]:
-    """Types of a section's fields, evaluated once: a replay asks for all keys many times."""
-    return get_type_hints(table, include_extras=True)
 
 
 def known_keys() -> dict[str, Key]:

@@ -18,7 +18,6 @@ from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.registry import channels_on, measuring_on, registered
 from streamer.replay.baselines.one_partition import OnePartition
 from streamer.replay.funnel_model import funnel_config
-from streamer_models.ranking.blend_kernels import blend_scores
 from streamer_models.state.table import ITEM
 
 
@@ -91,5 +90,5 @@ class ChannelAlone(OnePartition):
             assert blend.model is not None
             untaught = blend.model.merged_weights(None)
             columns = blend.measured(asked, candidates)
-            scores[candidates.rows] = blend_scores(columns, untaught, blend.who(asked))
+            scores[candidates.rows] = untaught.scores(columns, blend.who(asked))
         return scores[state.item_rows[:n_items]]

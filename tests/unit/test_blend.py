@@ -132,9 +132,9 @@ def test_contexts_count_within_two_deviations_of_those_it_learned_with() -> None
     long_ago = user_context(5, 10**9)
     at_limit, beyond = long_ago.copy(), long_ago.copy()
     at_limit[4], beyond[4] = learned.limits[1, 4], 9.0
-    scores = [learned.scores(columns, context) for context in (at_limit, beyond)]
-    np.testing.assert_array_equal(*scores)
-    assert not np.array_equal(scores[0], learned.scores(columns, user_context(5, 0)))
+    found = learned.scores(columns, beyond)
+    np.testing.assert_array_equal(found, learned.scores(columns, at_limit))
+    assert not np.array_equal(found, learned.scores(columns, user_context(5, 0)))
 
 
 def test_a_slope_is_what_was_expected_less_what_was_chosen() -> None:

@@ -116,7 +116,8 @@ def slope(columns: Floats, shares: Floats, target: int) -> Floats:
 
 @numba.njit(cache=True, nogil=True)
 def _within(value: float, limits: Floats, k: int) -> float:
-    return min(max(value, limits[0, k]), limits[1, k])
+    found: float = min(max(value, limits[0, k]), limits[1, k])
+    return found
 
 
 def statistics_width(n_columns: int) -> int:
