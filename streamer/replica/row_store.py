@@ -179,7 +179,7 @@ class RowStore:
     def pack(self, kept: Slots) -> None:
         """Renumber: row ``kept[i]`` becomes row ``i``, the others are gone (and were dropped)."""
         self._view = None
-        self._tops = None
+        self._tops = self._noted = None  # both know rows by their old numbers
         self._positions = self._positions[kept]
         numbers = np.arange(len(kept), dtype=np.int32)
         present = self._positions >= 0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from streamer.replica.row_store import CHUNK_ROWS, RowStore, RowView
 from streamer_models.state.table import Merge, TableSpec, fold, recent_keys
+from streamer_models.state.top_rows import Ranked
 
 PLAIN = TableSpec("plain", "user", Merge.REPLACE, "f4", 2)
 
@@ -121,3 +122,19 @@ def test_a_row_that_was_never_written_is_absent(row: int) -> None:
     store = RowStore(PLAIN)
     store.reserve(10)
     assert store.publish(10).row(row) is None
+
+
+def test_what_was_noted_before_packing_is_ranked_by_the_new_numbers() -> None:
+    counts = TableSpec("counts", "item", Merge.SUM, "i8", 1)
+    store, rows = RowStore(counts, ranked=Ranked(length=4)), np.arange(600, dtype=np.int32)
+    keys = np.arange(600, dtype=np.uint64)
+    store.put(rows, np.arange(1, 601, dtype=np.int64)[:, None])
+    store.publish(600, keys)
+    kept = rows[rows % 100 < 2]  # twelve
+    store.merge(rows, np.full((600, 1), 1_000, dtype=np.int64))
+    store.drop(rows[rows % 100 >= 2])
+    store.pack(kept)
+    tops = store.publish(len(kept), keys[kept]).tops
+    assert tops is not None
+    assert tops.rows.tolist() == [[11, 10, 9, 8]]
+    assert tops.n_above == len(kept)
