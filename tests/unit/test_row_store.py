@@ -128,6 +128,7 @@ def test_what_was_noted_before_packing_is_ranked_by_the_new_numbers() -> None:
     counts = TableSpec("counts", "item", Merge.SUM, "i8", 1)
     store, rows = RowStore(counts, ranked=Ranked(length=4)), np.arange(600, dtype=np.int32)
     keys = np.arange(600, dtype=np.uint64)
+    store.reserve(600)
     store.put(rows, np.arange(1, 601, dtype=np.int64)[:, None])
     store.publish(600, keys)
     kept = rows[rows % 100 < 2]  # twelve
