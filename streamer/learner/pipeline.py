@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 Task = Callable[[], None]
 
+_IDLE_S = 5.0
+"""A thread that has had nothing to do for so long ends; the next task starts another."""
+
 
 class Pipeline:
     """Carries out tasks in the order given, in one thread of its own.
@@ -70,13 +73,17 @@ class Pipeline:
         if self._failure is not None:
             raise self._failure
 
+    def _has_work(self) -> bool:
+        return bool(self._tasks) and self._failure is None
+
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._tasks and self._failure is None)
-                task = self._tasks[0]
+                if not self._changed.wait_for(self._has_work, _IDLE_S):
+                    self._thread = None
+                    return
             try:
-                task()
+                self._tasks[0]()  # by no name of ours: it would keep alive whatever it refers to
             except Exception as error:  # noqa: BLE001 - raised again in its giver's thread
                 with self._changed:
                     self._failure = error

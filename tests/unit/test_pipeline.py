@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -86,3 +87,28 @@ def test_abandon_drops_what_waits_and_lets_the_task_in_hand_end() -> None:
     abandoning.join(10)
     pipeline.flush()
     assert done == ["in hand"]
+
+
+def test_a_thread_without_work_ends_and_keeps_nothing_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streamer.learner.pipeline._IDLE_S", 0.05)
+    pipeline, done = Pipeline(2, name="idle"), list[int]()
+
+    class Work:
+        def do(self) -> None:
+            done.append(1)
+
+    work = Work()
+    alive = weakref.ref(work)
+    pipeline.submit(work.do)
+    pipeline.flush()
+    del work
+    deadline = time.monotonic() + 60.0
+    while "idle" in {thread.name for thread in threading.enumerate()}:
+        assert time.monotonic() < deadline, "the thread goes on"
+        time.sleep(0.01)
+    assert alive() is None
+    pipeline.submit(lambda: done.append(2))
+    pipeline.flush()
+    assert done == [1, 2]
