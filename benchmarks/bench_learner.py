@@ -16,7 +16,7 @@ then takes turns, several rounds of each, at
 Ratios are of events/s by the wall clock, medians over the rounds; ``cpu_us`` is the processor time
 of this process an event. Kafka and Redis run on the same cores, as they would not in production.
 ``stages_us`` and the profile are of one more round of ``lean`` under cProfile, which makes it
-slower, with all in one thread: so they say what each stage takes, not what waits for it.
+slower: the thread that learns, by the wall clock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import cProfile
 import gc
 import pstats
 import statistics
-import sys
 import tempfile
 import time
 import uuid
@@ -44,8 +43,8 @@ from benchmarks.environment import environment, parser, write
 from benchmarks.held_features import without_held
 from streamer.application.processes import (
     PIPELINE_DEPTH,
+    collect_garbage_rarely,
     configured_store,
-    tune_python,
 )
 from streamer.clock import SystemClock
 from streamer.config import Config, load_config
@@ -56,7 +55,7 @@ from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import Committed, Learner
 from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.practice import Practice
-from streamer.learner.service import LearnerService, dead_letters_to
+from streamer.learner.service import dead_letters_to
 from streamer.model_set import build_models, compile_kernels, store_layout
 from tests.brokers import kafka_service, redis_service
 from tests.scoring import TWO_CHANNELS
@@ -72,7 +71,7 @@ STAGES = {
     "learn counts": ("counters/popularity.py:learn", "counters/history.py:learn"),
     "learn held features": ("counters/decayed_features.py:learn",),
     "collect": ("state/partition.py:collect",),
-    "checkpoint": ("state/partition.py:take_checkpoint", "store/redis.py:checkpoint"),
+    "checkpoint": ("learner/learner.py:_checkpoint",),
 }
 """Stage → the functions it consists of."""
 WITHIN = {"reward and cut": ("decode", "duplicates")}
@@ -159,15 +158,11 @@ def run_river(config: Config, n: int) -> None:
 
 
 def run_learner(
-    config: Config,
-    n: int,
-    committed: Committed = lambda seconds, n_rows: None,
-    *,
-    pipeline_depth: int = PIPELINE_DEPTH,
+    config: Config, n: int, committed: Committed = lambda seconds, n_rows: None
 ) -> None:
     """The product: everything a learner process does, into a store of its own."""
-    thresholds, switch_interval_s = gc.get_threshold(), sys.getswitchinterval()
-    tune_python()
+    thresholds = gc.get_threshold()
+    collect_garbage_rarely()
     models = build_models(config)
     settings = learner_settings(config)
     store = configured_store(config)
@@ -185,24 +180,23 @@ def run_learner(
         clock=SystemClock(),
         dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),
         committed=committed,
-        pipeline_depth=pipeline_depth,
+        pipeline_depth=PIPELINE_DEPTH,
     )
-    service = LearnerService(
-        learner=learner,
-        open_source=lambda **callbacks: configured_source(config, None, ["events"], **callbacks),
-        sync_interval_s=config.learner.sync_interval_ms / 1000,
-        n_max=config.learner.batch_messages_max,
-        clock=SystemClock(),
+    source = configured_source(
+        config,
+        None,
+        ["events"],
+        on_assign=learner.assign,
+        on_revoke=lambda partitions: learner.release(),
     )
-    source = service.join()
     while learner.counts.n_messages < n:
-        service.round(source, timeout_s=0.05)
+        learner.learn(source.poll(n_max=config.learner.batch_messages_max, timeout_s=0.05))
+        learner.checkpoint_due()
     learner.flush()
     source.close()
     sink.close()
     store.close()
     gc.set_threshold(*thresholds)
-    sys.setswitchinterval(switch_interval_s)
 
 
 def with_own_store(config: Config, **flags: Any) -> Config:
@@ -232,8 +226,10 @@ def lean(config: Config, **flags: Any) -> Config:
 
 
 def profile(config: Config, n: int) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Where one round in one thread goes, in microseconds an event: by stage with all that it
-    calls, and by function, its callees left out. ``write`` is what commits take.
+    """Where one round of the thread that learns goes, in microseconds an event: by stage with all
+    that it calls, and by function, its callees left out.
+
+    ``write`` is of the thread that commits, by the wall clock.
     """
     write_s = 0.0
 
@@ -242,7 +238,7 @@ def profile(config: Config, n: int) -> tuple[dict[str, float], list[dict[str, An
         write_s += seconds
 
     profiler = cProfile.Profile()
-    profiler.runcall(run_learner, config, n, committed, pipeline_depth=0)
+    profiler.runcall(run_learner, config, n, committed)
     rows = []
     for (file, _, name), (_, calls, own_s, all_s, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
         where = "/".join(Path(file).parts[-2:])

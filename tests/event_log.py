@@ -14,10 +14,8 @@ from streamer.events import Event, encode
 from streamer.events.decoding import Rejected
 from streamer.events.types import IMPRESSION
 from streamer.learner.learner import Learner, RateFactor
-from streamer.learner.practice.practice import Practice
 from streamer.learner.rewards import Rewards
 from streamer.learner.settings import LearnerSettings
-from streamer.learner.step import DeadLetter
 from streamer.protocols import STORE_SCHEMA_VERSION, Layout, MessageBatch, ParameterStore
 from streamer.verify.parameters import Contents, image_contents
 from streamer_models.counters.decayed_counters import DecayedFeature
@@ -128,8 +126,7 @@ def make_learner(
     settings: LearnerSettings,
     *,
     owner: str = "a",
-    dead: DeadLetter | None = None,
-    practice: Practice | None = None,
+    dead: Dead | None = None,
     pipeline_depth: int = 0,
     rate_factor: RateFactor = lambda n_events: 1.0,
 ) -> Learner:
@@ -144,7 +141,6 @@ def make_learner(
         owner=owner,
         clock=SystemClock(),
         dead_letter=dead if dead is not None else Dead(),
-        practice=practice,
         pipeline_depth=pipeline_depth,
         rate_factor=rate_factor,
     )

@@ -7,7 +7,6 @@ import gc
 import logging
 import os
 import socket
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 
@@ -47,9 +46,8 @@ from streamer_models.evaluation.drift import RateBoost
 
 log = logging.getLogger(__name__)
 
-PIPELINE_DEPTH = 16
-"""Commits under way while the next batch is learned: a checkpoint takes as long as some five, and
-four partitions may have one at once. 16 * 2 MB = 32 MB."""
+PIPELINE_DEPTH = 4
+"""Commits under way while the next batch is learned: as many as partitions in a usual round."""
 _LOOK_TIMEOUT_S = 1.0
 """For a look in passing: a broker that is away must not hold up a scorer's following or its end."""
 
@@ -65,16 +63,13 @@ def configured_store(config: Config) -> ParameterStore:
     )
 
 
-def tune_python() -> None:
-    """Set Python up for threads that read, learn and commit.
+def collect_garbage_rarely() -> None:
+    """Let Python look for cycles once in 100,000 new objects, not once in 700.
 
-    It looks for cycles once in 100,000 new objects, not once in 700: messages hold none and live as
-    long as their batch, so every look is in vain (8 % of a learner's time). A thread that waits for
-    the interpreter's lock asks for it after 1 ms, not after 5: so the one that learns waits less
-    for the one that reads (5 %).
+    Messages hold none and live as long as their batch, so every look is in vain: it took 8 % of a
+    learner's time.
     """
     gc.set_threshold(100_000, 20, 100)
-    sys.setswitchinterval(0.001)
 
 
 def run_learner(config: Config, *, alone: bool = False) -> None:
@@ -86,7 +81,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
         Own all partitions without a consumer group: starts at once, but there may be one only.
     """
     require_broker(config)
-    tune_python()
+    collect_garbage_rarely()
     models = build_models(config)
     compile_kernels(models, config)
     compile_decoding(config.event_types, reward_function(config))

@@ -40,10 +40,6 @@ FETCH_OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "fetch.queue.backoff.ms": 1,
 }
 
-_CALL_MESSAGES_MAX: Final = 1_000
-"""A call makes its messages holding Python's lock: 1,000 take .4 ms, and 20,000 would keep a thread
-that learns waiting for 8."""
-
 # The embedded broker answers a fetch at once, or when its wait is over, never in between.
 _EMBEDDED_OPTIONS: Final[dict[str, str | int | float | bool]] = {"fetch.wait.max.ms": 5}
 
@@ -132,27 +128,16 @@ class Assignment:
             self.start(list(self.positions), self.positions, needed={})
             self._trimmed = False
         try:
-            messages = self._consumed(n_max)
+            messages = self.consumer.consume(n_max, 0)
             if not messages and wait_s > 0:
                 messages = self.consumer.consume(1, wait_s)
-                if messages:
-                    messages += self._consumed(n_max - 1)
+                if messages and n_max > 1:
+                    messages += self.consumer.consume(n_max - 1, 0)
         except ck.KafkaException as error:
             # What the client handed out before it failed has reached nobody: read it again.
             self._assign()
             self._raise(error, "consuming")
         self.outages.check()
-        return messages
-
-    def _consumed(self, n_max: int) -> list[ck.Message]:
-        """Return the messages that are here."""
-        messages: list[ck.Message] = []
-        while len(messages) < n_max:
-            n_asked = min(_CALL_MESSAGES_MAX, n_max - len(messages))
-            some = self.consumer.consume(n_asked, 0)
-            messages += some
-            if len(some) < n_asked:
-                break
         return messages
 
     def hold(self, held: Collection[TopicPartition]) -> None:

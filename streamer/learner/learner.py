@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from streamer.errors import LearningError, StoreUnavailable
 from streamer.learner.backlog import Backlog
 from streamer.learner.batch import RewardFunction
-from streamer.learner.decoder import Decoded, PartitionDecoder
 from streamer.learner.join.join import Join
-from streamer.learner.pipeline import Pipeline
+from streamer.learner.pipeline import CommitPipeline
 from streamer.learner.practice.practice import Practice
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.learner.step import DeadLetter, PartitionLearner, Step
@@ -65,10 +64,6 @@ class _Owned:
     def state(self) -> PartitionState:
         return self.learner.state
 
-    @property
-    def decoder(self) -> PartitionDecoder:
-        return self.learner.decoder
-
 
 Committed = Callable[[float, int], None]
 """Told of each commit: the seconds it took and the rows it changed."""
@@ -82,9 +77,6 @@ class Learner:
     All batches form one sequence and are committed in that order, so nothing committed has seen
     anything that was not. State in memory is ahead of the store by the batch in hand and the
     commits under way; on any error all of it is dropped and loaded afresh from the store.
-
-    One thread calls it and reads ahead; with a ``pipeline_depth`` a second learns, and a third
-    commits. What went wrong in those is raised by the next call.
 
     Parameters
     ----------
@@ -101,9 +93,8 @@ class Learner:
     rate_factor
         Asked once a batch. It may depend on anything: what it says is recorded with the commit.
     pipeline_depth
-        Commits that may be under way while the next batch is learned, always carried out in order,
-        as that is learned while the one after it is read; 0: all is committed when :meth:`learn`
-        returns, in the caller's thread.
+        Commits that may be under way while the next batch is learned, always carried out in order;
+        0: each is done before the next batch.
     """
 
     def __init__(
@@ -132,8 +123,7 @@ class Learner:
         self._practice = practice
         self._committed = committed
         self._rate_factor = rate_factor
-        self._learning = Pipeline(min(1, pipeline_depth), name="learning")
-        self._commits = Pipeline(pipeline_depth, name="commits")
+        self._pipeline = CommitPipeline(pipeline_depth)
         self._shared = SharedState(models)
         self._owned: dict[int, _Owned] = {}
         self._versions: dict[int, int] = {}
@@ -200,20 +190,14 @@ class Learner:
 
     def release(self) -> None:
         """Drop all state. Nothing is lost: what was not committed will be learned again."""
-        self._learning.abandon()
-        self._commits.abandon()
+        self._pipeline.abandon()
         self._owned.clear()
         self._versions.clear()
         self._shared = SharedState(self._models)
 
-    def finish_learning(self) -> None:
-        """Wait until everything given is learned, if not committed; raises as :meth:`learn`."""
-        self._learning.flush()
-
     def flush(self) -> None:
-        """Wait until everything given is learned and committed; raises as :meth:`learn`."""
-        self._learning.flush()
-        self._commits.flush()
+        """Wait until everything learned is committed; raises as :meth:`learn`."""
+        self._pipeline.flush()
 
     @property
     def offsets(self) -> dict[tuple[str, int], int]:
@@ -261,21 +245,14 @@ class Learner:
         batches: Sequence[MessageBatch],
         *,
         lag: Mapping[tuple[str, int], int] = MappingProxyType({}),
-        then: Callable[[], None] = lambda: None,
     ) -> None:
-        """Learn and commit batches, partition after partition, and write the checkpoints whose time
-        has come.
-
-        With a ``pipeline_depth`` it waits until the batches before these are learned, and returns:
-        at most one lot is read ahead.
+        """Learn and commit batches, partition after partition.
 
         Parameters
         ----------
         lag
             (topic, partition) → messages known to wait at the broker; absent: none. While there
             are more to read, what is ahead of them waits: see :class:`Backlog`.
-        then
-            Called when these are learned, in the thread that learns.
 
         Raises
         ------
@@ -288,41 +265,24 @@ class Learner:
         LearningError
             A parameter is no longer finite.
         """
-        self._commits.check()
-        known: list[tuple[_Owned, Decoded]] = []
+        self._pipeline.check()
+        self._follow()
         for batch in batches:
             owned = self._owned.get(batch.partition)
             if owned is not None and len(batch):
-                learned_before = owned.backlog.put(batch)
-                if learned_before is not None:
-                    decoded = owned.decoder.decode({batch.topic: learned_before})
-                    known.append((owned, decoded))
-        new: list[tuple[_Owned, Decoded]] = []
+                known = owned.backlog.put(batch)
+                if known is not None:
+                    owned.learner.reread(known)
         for partition, owned in self._owned.items():
             waiting = {topic: lag.get((topic, partition), 0) for topic in self._settings.topics}
             read = owned.backlog.ready(waiting)
             if read:
-                new.append((owned, owned.decoder.decode(read)))
-        self._learning.submit(lambda: self._learn(known, new, then))
-
-    def _learn(
-        self,
-        known: Sequence[tuple[_Owned, Decoded]],
-        new: Sequence[tuple[_Owned, Decoded]],
-        then: Callable[[], None],
-    ) -> None:
-        self._follow()
-        for owned, learned_before in known:
-            owned.learner.restore(learned_before)
-        for owned, decoded in new:
-            n_events = len(decoded.read.get(self._settings.topic, ()))
-            factor = self._rate_factor(n_events)
-            share = 0.0 if self._practice is None else self._practice.share(n_events)
-            steps = owned.learner.learn_decoded(decoded, rate_factor=factor, practice_share=share)
-            for step in steps:
-                self._commit(owned, decoded.read, step)
-        self._checkpoint_due()
-        then()
+                n_events = len(read.get(self._settings.topic, ()))
+                factor = self._rate_factor(n_events)
+                share = 0.0 if self._practice is None else self._practice.share(n_events)
+                steps = owned.learner.learn(read, rate_factor=factor, practice_share=share)
+                for step in steps:
+                    self._commit(owned, read, step)
 
     def _commit(self, owned: _Owned, read: Mapping[str, MessageBatch], step: Step) -> None:
         """Commit what a step changed.
@@ -358,7 +318,7 @@ class Learner:
             committed_ms=self._clock.now_ms(),
             n_events=len(events),
         )
-        self._commits.submit(lambda: self._store_entry(owned, entry))  # (3)
+        self._pipeline.submit(lambda: self._store_entry(owned, entry))  # (3)
         owned.version = self._versions[partition] = entry.version
         owned.generation = entry.schedule.generation
         self.counts.n_commits += 1
@@ -416,20 +376,18 @@ class Learner:
 
     # --- checkpoints -----------------------------------------------------------------------------
 
+    def checkpoint_due(self) -> None:
+        """Write the checkpoints whose time has come."""
+        for owned in self._owned.values():
+            if self._clock.now_ms() >= owned.checkpoint_due_ms and owned.state.n_dirty:
+                self._checkpoint(owned)
+
     def checkpoint_all(self) -> None:
         """Write a checkpoint of every partition, as before an orderly stop, and wait for it."""
-        self._learning.submit(lambda: self._checkpoint_changed(self._owned.values()))
-        self.flush()
-
-    def _checkpoint_due(self) -> None:
-        now_ms = self._clock.now_ms()
-        due = [owned for owned in self._owned.values() if now_ms >= owned.checkpoint_due_ms]
-        self._checkpoint_changed(due)
-
-    def _checkpoint_changed(self, some: Iterable[_Owned]) -> None:
-        for owned in some:
+        for owned in self._owned.values():
             if owned.state.n_dirty:
                 self._checkpoint(owned)
+        self._pipeline.flush()
 
     def _note_size(self, owned: _Owned, change: Change) -> None:
         """Remember how large the latest entries are."""
@@ -453,7 +411,7 @@ class Learner:
             generation=owned.generation,
         )
         owned.log_bytes = 0
-        self._commits.submit(
+        self._pipeline.submit(
             lambda: self._retried(lambda: self._store.checkpoint(checkpoint, owner=self._owner))
         )
         owned.checkpoint_due_ms = self._checkpoint_due_ms()

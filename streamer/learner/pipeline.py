@@ -1,4 +1,4 @@
-"""Tasks in order, one behind the other, while their giver prepares the next: learning, commits."""
+"""Store transactions in order, one behind the other, while the next batch is learned."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from collections.abc import Callable
 
 Task = Callable[[], None]
 
-_IDLE_S = 5.0
-"""A thread that has had nothing to do for so long ends; the next task starts another."""
 
-
-class Pipeline:
+class CommitPipeline:
     """Carries out tasks in the order given, in one thread of its own.
 
     After a task fails none of those behind it is carried out, since each may build on the one
@@ -23,13 +20,10 @@ class Pipeline:
     depth
         Tasks that may wait or run; :meth:`submit` waits while there are more. 0: no thread, tasks
         are carried out by :meth:`submit` itself.
-    name
-        Of the thread.
     """
 
-    def __init__(self, depth: int, *, name: str) -> None:
+    def __init__(self, depth: int) -> None:
         self._depth = depth
-        self._name = name
         self._tasks: deque[Task] = deque()
         self._changed = threading.Condition()
         self._failure: Exception | None = None
@@ -41,7 +35,7 @@ class Pipeline:
             return task()
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread = threading.Thread(target=self._run, name="commits", daemon=True)
                 self._thread.start()
             self._changed.wait_for(lambda: self._failure or len(self._tasks) < self._depth)
             self._raise_failure()
@@ -73,18 +67,14 @@ class Pipeline:
         if self._failure is not None:
             raise self._failure
 
-    def _has_work(self) -> bool:
-        return bool(self._tasks) and self._failure is None
-
     def _run(self) -> None:
         while True:
             with self._changed:
-                if not self._changed.wait_for(self._has_work, _IDLE_S):
-                    self._thread = None
-                    return
+                self._changed.wait_for(lambda: self._tasks and self._failure is None)
+                task = self._tasks[0]
             try:
-                self._tasks[0]()  # by no name of ours: it would keep alive whatever it refers to
-            except Exception as error:  # noqa: BLE001 - raised again in its giver's thread
+                task()
+            except Exception as error:  # noqa: BLE001 - raised again in the learner's thread
                 with self._changed:
                     self._failure = error
                     self._changed.notify_all()

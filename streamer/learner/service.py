@@ -41,8 +41,7 @@ class LearnerService:
         Time from one round of commits to the next when there is little to do; under load a round
         begins as soon as ``n_max`` messages are there.
     on_round
-        Called when what a round took is learned, with the lag behind it, in the thread that learns:
-        for metrics.
+        Called after each round with the lag behind what it took, for metrics.
     """
 
     def __init__(
@@ -95,23 +94,18 @@ class LearnerService:
         return self._open_source(on_assign=self._assigned, on_revoke=self._revoked)
 
     def round(self, source: Source, *, timeout_s: float) -> int:
-        """Learn and commit what is there, waiting ``timeout_s`` for the first; the number taken.
-
-        Only a large round is learned while the next is read: after a smaller one that would take
-        messages too early, and those that come soon after would wait for two rounds.
-        """
+        """Learn and commit what is there, waiting ``timeout_s`` for the first; the number taken."""
         batches = source.poll(n_max=self._n_max, timeout_s=timeout_s)
-        n_messages = sum(map(len, batches))
         lag = source.lag()
-        self._learner.learn(batches, lag=lag, then=lambda: self._on_round(lag))
-        if 2 * n_messages < self._n_max:
-            self._learner.finish_learning()
+        self._learner.learn(batches, lag=lag)
         source.hold(self._learner.waiting)
+        self._learner.checkpoint_due()
         offsets = self._learner.offsets
         if offsets and offsets != self._told:
             source.tell_applied(offsets)
             self._told = offsets
-        return n_messages
+        self._on_round(lag)
+        return sum(map(len, batches))
 
     def _rounds(self, source: Source) -> None:
         while not self._stop.is_set():

@@ -9,9 +9,9 @@ from itertools import zip_longest
 import numpy as np
 
 from streamer.events.decoding import Rejected
-from streamer.learner.batch import DecodedBatch, RewardFunction
-from streamer.learner.decoder import Decoded, PartitionDecoder, Read
-from streamer.learner.join.answers import DecidedBatch, FeedbackBatch
+from streamer.learner.batch import DecodedBatch, RewardFunction, decode_batch
+from streamer.learner.dedup import DedupWindow
+from streamer.learner.join.answers import DecidedBatch, FeedbackBatch, decode_decisions
 from streamer.learner.join.counts import JoinCounts
 from streamer.learner.join.join import Cursor, Join
 from streamer.learner.join.shown import Shown
@@ -35,6 +35,9 @@ from streamer_models.state.table import ARM
 
 DeadLetter = Callable[[MessageBatch, Sequence[Rejected]], None]
 """Puts rejected messages where they are kept; returns when they are safe."""
+
+Read = Mapping[str, MessageBatch]
+"""Topic → what was read of a partition of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +111,10 @@ class PartitionLearner:
     ) -> None:
         self.state = state
         self.next_offsets = {topic: next_offsets.get(topic, 0) for topic in settings.topics}
-        self.decoder = PartitionDecoder(settings, rewards)
+        self.dedup = DedupWindow(settings.dedup_window)
         self._models = models
         self._settings = settings
+        self._rewards = rewards
         self._counts = counts
         self._dead_letter = dead_letter
         self._practice = practice
@@ -137,32 +141,28 @@ class PartitionLearner:
             self._settings.join.topic: cursor.decisions_from,
         }
 
-    # --- learning --------------------------------------------------------------------------------
-
     def reread(self, batch: MessageBatch) -> None:
-        """Decode messages that are learned already, and restore the windows by them."""
-        self.restore(self.decoder.decode({batch.topic: batch}))
-
-    def restore(self, known: Decoded) -> None:
-        """Have the window of joins as it was after these messages, which are learned already."""
-        if self.join is None:
-            return
-        answered = None
-        if known.events is not None and known.events.answers is not None:
-            _, answered = known.events.answers.until(self._events_from)
-        self.join.counts = JoinCounts()  # what is counted here was counted before
-        self.join.take(None if known.decided is None else known.decided[0], answered)
-        self.join.counts = self._counts.join
+        """Take messages that are learned already, and restore the windows by them."""
+        answered, decided = None, None
+        if batch.topic == self._settings.topic:
+            decoded = decode_batch(
+                batch,
+                types=self._settings.event_types,
+                dedup=self.dedup,
+                rewards=self._rewards,
+                join=self._settings.join,
+            )
+            if decoded.answers is not None:
+                _, answered = decoded.answers.until(self._events_from)
+        elif self._settings.join is not None:
+            decided, _ = decode_decisions(batch, self._settings.join.feature_names)
+        if self.join is not None:
+            self.join.counts = JoinCounts()  # what is counted here was counted before
+            self.join.take(decided, answered)
+            self.join.counts = self._counts.join
 
     def learn(
         self, read: Read, *, rate_factor: float = 1.0, practice_share: float = 0.0
-    ) -> Iterator[Step]:
-        """Decode and learn new messages; see :meth:`learn_decoded`."""
-        decoded = self.decoder.decode(read)
-        return self.learn_decoded(decoded, rate_factor=rate_factor, practice_share=practice_share)
-
-    def learn_decoded(
-        self, decoded: Decoded, *, rate_factor: float = 1.0, practice_share: float = 0.0
     ) -> Iterator[Step]:
         """Learn new messages; after each step the caller collects what it changed.
 
@@ -176,10 +176,11 @@ class PartitionLearner:
         practice_share
             Share of the positive events that practise; to be recorded with the commit.
         """
-        topic, read = self._settings.topic, decoded.read
-        decided = self._decided(decoded)
+        topic = self._settings.topic
+        decided = self._decided(read)
+        decoded = self._decoded(read.get(topic))
         events_to = _end(read.get(topic), self.next_offsets[topic])
-        parts = self._events_parts(self._fresh(decoded), events_to, rate_factor)
+        parts = self._events_parts(decoded, events_to, rate_factor)
         for part, decisions in zip_longest(parts, self._decisions_parts(decided)):
             offsets = self._learn_step(part, decisions, practice_share)
             yield Step(offsets, rate_factor, practice_share)
@@ -243,23 +244,31 @@ class PartitionLearner:
             part, rest = rest.until(rest.to_offset if end is None else end)
             yield part
 
-    def _decided(self, decoded: Decoded) -> DecidedBatch | None:
-        if decoded.decided is None:
+    def _decided(self, read: Read) -> DecidedBatch | None:
+        join = self._settings.join
+        batch = None if join is None else read.get(join.topic)
+        if join is None or batch is None:
             return None
-        assert self._settings.join is not None
-        decided, rejected = decoded.decided
-        self._reject(decoded.read[self._settings.join.topic], rejected)
+        decided, rejected = decode_decisions(batch, join.feature_names)
+        self._reject(batch, rejected)
         return decided
 
-    def _fresh(self, decoded: Decoded) -> DecodedBatch:
-        if decoded.events is None:
+    def _decoded(self, batch: MessageBatch | None) -> DecodedBatch:
+        if batch is None:
             return _NOTHING
-        batch, found = decoded.read[self._settings.topic], decoded.events
-        self._reject(batch, found.rejected)
+        settings = self._settings
+        decoded = decode_batch(
+            batch,
+            types=settings.event_types,
+            dedup=self.dedup,
+            rewards=self._rewards,
+            join=settings.join,
+        )
+        self._reject(batch, decoded.rejected)
         self._counts.n_messages += len(batch)
-        self._counts.n_duplicates += found.n_duplicates
-        self._counts.n_unrewarded += found.n_unrewarded
-        return found
+        self._counts.n_duplicates += decoded.n_duplicates
+        self._counts.n_unrewarded += decoded.n_unrewarded
+        return decoded
 
     def _reject(self, batch: MessageBatch, rejected: Sequence[Rejected]) -> None:
         if rejected:

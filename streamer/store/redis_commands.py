@@ -32,7 +32,7 @@ def set_rows(name: bytes, fields: bytes, values: bytes, width: int) -> Iterator[
         8 bytes and ``width`` bytes a row, joined.
     """
     keys = np.frombuffer(fields, np.uint8).reshape(-1, _KEY_BYTES)
-    rows = np.frombuffer(values, np.uint8).reshape(len(keys), width)
+    rows = np.frombuffer(values, np.uint8).reshape(-1, width)
     between, after = b"\r\n$%d\r\n" % width, b"\r\n"
     for start in range(0, len(keys), ROWS_A_COMMAND):
         some = slice(start, start + ROWS_A_COMMAND)
@@ -49,13 +49,12 @@ def set_rows(name: bytes, fields: bytes, values: bytes, width: int) -> Iterator[
 
 
 def set_names(name: bytes, fields: bytes, names: tuple[bytes, ...]) -> Iterator[bytes]:
-    """Return commands that set fields of a hash to texts, those of one length together."""
-    keys = np.frombuffer(fields, np.uint64)
-    lengths = np.fromiter(map(len, names), np.int64, len(names))
-    for width in np.unique(lengths).tolist():
-        at = np.flatnonzero(lengths == width)
-        texts = b"".join([names[i] for i in at.tolist()])
-        yield from set_rows(name, keys[at].tobytes(), texts, width)
+    """Commands that set fields of a hash to texts of any length."""
+    for start in range(0, len(names), ROWS_A_COMMAND):
+        arguments = [b"HSET", name]
+        for i, text in enumerate(names[start : start + ROWS_A_COMMAND], start):
+            arguments += [fields[_KEY_BYTES * i : _KEY_BYTES * (i + 1)], text]
+        yield packed(*arguments)
 
 
 def drop(name: bytes, fields: bytes) -> Iterator[bytes]:

@@ -223,6 +223,8 @@ def taught(loop: Loop, log: Log) -> NDArray[np.int64]:
     for decision in first.values():
         x = decision.feature_matrix().astype(np.float64)
         rewarded = answered[decision.request_id]
+        if not rewarded and not seen[decision.request_id]:
+            continue  # nobody may have looked at it
         settled = bool(rewarded) or decision.ts + WINDOW_MS < now_ms
         visible = seen[decision.request_id] or decision.items
         for item_id in decision.items:

@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 
 from streamer.config import Config, load_config
-from streamer.events import Event, Request, encode
-from streamer.learner.configured import learner_settings
-from streamer.learner.learner import Learner
+from streamer.events import Event, Request
 from streamer.learner.practice.own_tables import OwnTables
 from streamer.learner.practice.practice import Practice
 from streamer.learner.topic_stream import TopicStream
-from streamer.model_set import build_models
 from streamer.protocols import MessageBatch
 from streamer.ranking.context import request_context
 from streamer.ranking.recall.blend import BlendChannel
@@ -22,14 +19,12 @@ from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.registry import channels_on
 from streamer.ranking.recall.union import union
 from streamer.simulation.live import LiveSystem
-from streamer.store.memory import MemoryStore
 from streamer.testing.contents import snapshot
 from streamer.verify.execution import learned_with
-from streamer.verify.parameters import Contents, compare_contents, verify_store
+from streamer.verify.parameters import verify_store
 from streamer_models.ranking.blend import ListwiseBlend
 from streamer_models.state.model import model_of
 from streamer_models.state.partition import PartitionState
-from tests.event_log import make_learner, messages, stored
 
 START_MS = 1_700_000_000_000
 N_USERS = 25
@@ -128,39 +123,6 @@ def test_where_steps_end_and_crashes_change_nothing(bounds: dict[str, int]) -> N
         assert found.keys() == expected.keys()
         for name, rows in expected.items():
             assert found[name] == rows, name
-
-
-def test_a_thread_that_learns_changes_nothing() -> None:
-    """With messages read ahead and commits under way, and with a crash in the middle of both."""
-    config, events = _config(**{"learner.items_max": 24, "learner.users_max": 15}), _events(400)
-    log, settings = [encode(event) for event in events], learner_settings(config)
-
-    def stored_by(pipeline_depth: int, crash_at: int | None = None) -> Contents:
-        store, models = MemoryStore(), build_models(config)
-
-        def started(owner: str) -> tuple[Learner, int]:
-            learner = make_learner(
-                store,
-                build_models(config),
-                settings,
-                owner=owner,
-                practice=Practice(config),
-                pipeline_depth=pipeline_depth,
-            )
-            return learner, learner.assign([0])[settings.topic, 0]
-
-        learner, at = started("first")
-        for start in range(0, len(log), 50):
-            if start == crash_at:
-                learner, at = started("second")
-            learner.learn([messages(log, 0, at, start + 50)])
-            at = start + 50
-        learner.flush()
-        return stored(store, models, settings)[0]
-
-    expected = stored_by(0)
-    assert compare_contents(stored_by(3), expected) == []
-    assert compare_contents(stored_by(3, crash_at=250), expected) == []
 
 
 @pytest.mark.parametrize("n_partitions", [1, 3])

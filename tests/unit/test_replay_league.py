@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from streamer.cli import app
+from streamer.commands.screen import output
 from streamer.config import Config
 from streamer.config.specs import parse_specs
 from streamer.errors import ConfigError
@@ -78,10 +79,11 @@ def test_one_command_prints_the_league_the_best_first(
     task: Task, words: list[str], lead: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(output, "width", 160)  # wherever it was made
     log = random_log(250, seed=1)
     (tmp_path / "log.jsonl").write_bytes(b"".join(encode(each) + b"\n" for each in log.events()))
     typed = ["replay", "log.jsonl", "--task", task, "--model", "all", *words, "--json", "out.json"]
-    done = CliRunner().invoke(app, typed, env={"COLUMNS": "160"})
+    done = CliRunner().invoke(app, typed)
     assert done.exit_code == 0, done.output
     lines = [line.split("│")[1:-1] for line in done.output.splitlines() if line.startswith("│")]
     rows = [[cell.strip() for cell in line] for line in lines]
