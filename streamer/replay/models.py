@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -21,28 +19,13 @@ from streamer.replay.funnel_model import FunnelModel, funnel_config, funnel_keys
 from streamer.replay.interactions import OnlineModel, RatingModel, TopKModel
 from streamer.replay.knobs import Knobs
 from streamer.replay.knobs_delivery import Delivered, Synced
+from streamer.replay.model_kind import ModelKind
 from streamer.replay.nightly.registry import build_nightly
 from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.factorization.mf import ImplicitMF
 
 Task = Literal["topk", "rating"]
 _PROTOCOLS: dict[Task, type] = {"topk": TopKModel, "rating": RatingModel}
-
-
-@dataclass(frozen=True, slots=True)
-class ModelKind:
-    """One kind of model.
-
-    Attributes
-    ----------
-    make
-        Called with the parameters and ``seed``.
-    parameters
-        Name → how its text becomes a value.
-    """
-
-    make: Callable[..., OnlineModel]
-    parameters: Mapping[str, Callable[[str], Any]]
 
 
 def _popularity(
@@ -91,7 +74,7 @@ _ISGD = {
     "regularization": float,
     "scale": float,
 }
-MODELS: dict[str, ModelKind] = {
+MODELS: dict[str, ModelKind[OnlineModel]] = {
     "popularity": ModelKind(_popularity, {"half_life_events": float, "half_life": duration_ms}),
     "item-cosine": ModelKind(_item_cosine, {"items_max": int}),
     "isgd": ModelKind(ISGD, _ISGD),

@@ -18,7 +18,8 @@ from streamer.events import Item
 from streamer.replay.experiment import Experiment, Outcome
 from streamer.replay.interactions import Interaction
 from streamer.replay.log import in_order, survey
-from streamer.replay.models import MODELS, ModelKind
+from streamer.replay.model_kind import ModelKind
+from streamer.replay.models import MODELS
 from streamer.replay.rating_task import RatingTask
 from streamer.replay.settings import Settings
 from streamer.replay.topk_task import TopKTask

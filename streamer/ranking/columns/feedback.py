@@ -6,20 +6,26 @@ The blend weighs that already: beside it there are no such columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from streamer.ranking.columns.family import Block, Column, Family, by_half_life
 from streamer.ranking.recall.blend import BlendChannel
+from streamer.ranking.recall.channel import Channel
 from streamer.ranking.scored import ScoredCandidates
 from streamer.replica.items import COUNT
+
+
+def _blended(channels: Sequence[Channel[Any]]) -> bool:
+    return any(isinstance(each, BlendChannel) for each in channels)
 
 
 class FeedbackColumns(Family):
     """Positive feedback ever, and whether the item has parameters."""
 
     def describe(self) -> Sequence[Column]:
-        if any(isinstance(each, BlendChannel) for each in self.channels):
+        if _blended(self.channels):
             return []
         return [
             Column("log_count", "ln(1 + positive feedback ever) / 4"),
@@ -37,7 +43,7 @@ class DecayedFeedbackColumns(Family):
     """Decayed positive feedback, one column a half-life."""
 
     def describe(self) -> Sequence[Column]:
-        if any(isinstance(each, BlendChannel) for each in self.channels):
+        if _blended(self.channels):
             return []
         return [
             Column(by_half_life("trending", each), "ln(1 + decayed positive feedback) / 4")

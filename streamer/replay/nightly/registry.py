@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Final, get_args
 
 from streamer.config.specs import Spec, duration_ms
 from streamer.errors import ConfigError
+from streamer.replay.model_kind import ModelKind
 from streamer.replay.nightly.ease import Ease
 from streamer.replay.nightly.implicit_models import ImplicitALS, ImplicitBPR
 from streamer.replay.nightly.schedule import HistoriesOf, Nightly, Trained
@@ -15,32 +15,16 @@ from streamer.replay.nightly.schedule import HistoriesOf, Nightly, Trained
 _DAY_MS: Final = 86_400_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """One kind of model.
-
-    Attributes
-    ----------
-    make
-        Called with the parameters and ``seed``.
-    parameters
-        Name → how its text becomes a value.
-    """
-
-    make: Callable[..., Trained]
-    parameters: Mapping[str, Callable[[str], Any]]
-
-
 def _ease(*, seed: int, **parameters: Any) -> Ease:
     return Ease(**parameters)  # solved, not sampled
 
 
-NIGHTLY: Final = {
-    "ease": _Kind(_ease, {"regularization": float, "items_max": int}),
-    "als": _Kind(
+NIGHTLY: Final[Mapping[str, ModelKind[Trained]]] = {
+    "ease": ModelKind(_ease, {"regularization": float, "items_max": int}),
+    "als": ModelKind(
         ImplicitALS, {"factors": int, "regularization": float, "alpha": float, "iterations": int}
     ),
-    "bpr": _Kind(
+    "bpr": ModelKind(
         ImplicitBPR,
         {"factors": int, "learning_rate": float, "regularization": float, "iterations": int},
     ),
