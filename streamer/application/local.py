@@ -33,6 +33,7 @@ from streamer.kafka.topics import create_topics
 _SCRAPE_TIMEOUT_S = 1.0
 _POLL_S = 0.02
 _TAKEN = "streamer_learner_events_total"
+_POSITION = "streamer_scorer_position"
 
 
 class LocalSystem:
@@ -76,14 +77,27 @@ class LocalSystem:
                 return
             time.sleep(_POLL_S)
 
-    def wait_until_taken(self, n_events: int, *, timeout_s: float) -> int:
-        """Wait until the learner has taken so many events; how many it lacks after ``timeout_s``.
+    def n_served(self) -> int:
+        """Messages of the events topic, from its start, that what is served now has learned."""
+        topic = self.config.topics.topic("events")
+        samples = _scraped(self._ports["scorer"])
+        return int(
+            sum(
+                value
+                for name, labels, value in samples
+                if name == _POSITION and labels["topic"] == topic
+            )
+        )
+
+    def wait_until_served(self, n_events: int, *, timeout_s: float) -> int:
+        """Wait until what is served has learned so many messages of the events topic; how many it
+        lacks after ``timeout_s``.
 
         Raises StreamerError when a process has ended.
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            n_lacking = max(0, n_events - int(self.metrics().get(_TAKEN, 0)))
+            n_lacking = max(0, n_events - self.n_served())
             if n_lacking == 0 or time.monotonic() > deadline:
                 return n_lacking
             self.check()
@@ -93,7 +107,8 @@ class LocalSystem:
         """Every sample both processes serve now, as ``name`` or ``name{label}``; lags summed."""
         samples: dict[str, float] = {}
         for port in self._ports.values():
-            for name, label, value in _scraped(port):
+            for name, labels, value in _scraped(port):
+                label = next(iter(labels.values()), "")
                 key = f"{name}{{{label}}}" if label and not name.endswith("_lag") else name
                 samples[key] = samples.get(key, 0.0) + value
         return samples
@@ -227,8 +242,8 @@ def environment_of(config: Config) -> dict[str, str]:
     return environment
 
 
-def _scraped(port: int) -> Iterator[tuple[str, str, float]]:
-    """(name, first label's value, value) of each sample; none while nobody listens yet."""
+def _scraped(port: int) -> Iterator[tuple[str, Mapping[str, str], float]]:
+    """(name, labels, value) of each sample; none while nobody listens yet."""
     try:
         with urllib.request.urlopen(
             f"http://127.0.0.1:{port}/metrics", timeout=_SCRAPE_TIMEOUT_S
@@ -238,7 +253,7 @@ def _scraped(port: int) -> Iterator[tuple[str, str, float]]:
         return
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            yield sample.name, next(iter(sample.labels.values()), ""), sample.value
+            yield sample.name, sample.labels, sample.value
 
 
 def _free_port() -> int:

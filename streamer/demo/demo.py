@@ -216,9 +216,9 @@ def _act(
 
 
 def _lost(running: _Running) -> int:
-    """Events that its learner has not taken, however long it is waited for."""
+    """Events that its scorer does not know of, however long it is waited for."""
     running.site.publisher.flush()
-    return running.system.wait_until_taken(running.site.n_events, timeout_s=_DRAIN_TIMEOUT_S)
+    return running.system.wait_until_served(running.site.n_events, timeout_s=_DRAIN_TIMEOUT_S)
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ class DemoResult:
     dead_letters
         Messages refused, each with its reason on the dead-letter topic.
     lost
-        Events published that a learner has not taken at the end.
+        Events published that what is served at the end has not learned.
     """
 
     events: int

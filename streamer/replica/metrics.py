@@ -18,6 +18,8 @@ class ReplicaMetrics:
         Versions put in place, and full loads because the delta log was trimmed.
     items, users
         Live rows.
+    position
+        By topic and partition: the first message that the version in place has not learned.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -27,6 +29,12 @@ class ReplicaMetrics:
         self.reloads = counter("reloads", "Full loads because the delta log was trimmed")
         self.items = gauge("items", "Items with parameters")
         self.users = gauge("users", "Users with parameters")
+        self.position = gauge(
+            "position",
+            "First message of a partition that the version served has not learned",
+            "topic",
+            "partition",
+        )
 
     def show_freshness(self, p50_ms: Callable[[], float], p99_ms: Callable[[], float]) -> None:
         """Serve quantiles of the time from an event's publication to a version that learned it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class _State:
 
     merged: MergedState
     versions: dict[int, int]
+    positions: dict[tuple[str, int], int] = field(default_factory=dict)
     watermark_ms: int = 0
 
 
@@ -70,7 +71,7 @@ class Replica:
             lambda: self.freshness.summary().p50_ms, lambda: self.freshness.summary().p99_ms
         )
         self._state = self._empty()
-        self._version = self._published(None)
+        self._put_in_place(None)
 
     def current(self) -> Version:
         """The newest version; before :meth:`load` an empty one."""
@@ -90,7 +91,7 @@ class Replica:
         for partition in range(self._n_partitions):
             _take_image(state, self._store.load(partition))
         self._state = state
-        self._version = self._published(None)
+        self._put_in_place(None)
 
     def follow(self, *, timeout_s: float) -> int:
         """Wait for commits and apply those that are there; the number applied.
@@ -118,7 +119,7 @@ class Replica:
             return
         for entry in entries:
             _take_entry(self._state, entry)
-        self._version = self._published(self._version)
+        self._put_in_place(self._version)
         now_ms = self._clock.now_ms()
         self.freshness.add(np.concatenate([now_ms - entry.publish_ms for entry in entries]))
 
@@ -130,10 +131,10 @@ class Replica:
             versions=dict.fromkeys(range(self._n_partitions), 0),
         )
 
-    def _published(self, before: Version | None) -> Version:
-        """A version of the state as it is now, after one of the same state."""
+    def _put_in_place(self, before: Version | None) -> None:
+        """Serve the state as it is now, after a version of the same state."""
         state = self._state
-        version = Version.of(
+        self._version = version = Version.of(
             version_name(state.versions),
             state.watermark_ms,
             self._models,
@@ -143,13 +144,16 @@ class Replica:
         self._metrics.versions.inc()
         self._metrics.items.set(version.items.ids.n_live)
         self._metrics.users.set(version.users.n_users)
-        return version
+        for (topic, partition), position in state.positions.items():
+            self._metrics.position.labels(topic, str(partition)).set(position)
 
 
 def _take_image(state: _State, image: PartitionImage) -> None:
     checkpoint = image.checkpoint
     state.merged.load(checkpoint.partition, checkpoint.names, checkpoint.tables)
     state.versions[checkpoint.partition] = checkpoint.version
+    for topic, position in checkpoint.offsets.items():
+        state.positions[topic, checkpoint.partition] = position
     state.watermark_ms = max(state.watermark_ms, checkpoint.watermark_ms)
     for entry in image.entries:
         _take_entry(state, entry)
@@ -160,4 +164,6 @@ def _take_entry(state: _State, entry: Entry) -> None:
     assert entry.version == expected, (entry.partition, entry.version, expected)
     state.merged.apply(entry.partition, entry.change)
     state.versions[entry.partition] = entry.version
+    for topic, (_, position) in entry.schedule.offsets.items():
+        state.positions[topic, entry.partition] = position
     state.watermark_ms = max(state.watermark_ms, entry.watermark_ms)

@@ -90,11 +90,11 @@ def test_publish_ask_and_read_the_answer(
 ) -> None:
     topic = system.config.topics.topic
     names = [f"{'murmur' if options else 'crc'}-{name}" for name in ("ann", "bob")]
-    before = int(system.metrics()["streamer_learner_events_total"])
+    before = system.n_served()
     items = ["tea", "milk", "cake"]
     events = [event(len(options) * 10 + n, names[0], item) for n, item in enumerate(items)]
     run("-P", "-t", topic("events"), "-K:", *options, stdin="".join(events))
-    assert system.wait_until_taken(before + 3, timeout_s=TIMEOUT_S) == 0
+    assert system.wait_until_served(before + 3, timeout_s=TIMEOUT_S) == 0
 
     for user in names:
         run("-P", "-t", topic("requests"), "-K:", *options, stdin=request(f"to-{user}", user))
@@ -107,10 +107,10 @@ def test_publish_ask_and_read_the_answer(
 
 
 def test_our_own_client_hears_of_what_kcat_published(run: Kcat, system: LocalSystem) -> None:
-    before = int(system.metrics()["streamer_learner_events_total"])
+    before = system.n_served()
     line = event(100, "mixed", "coffee")
     run("-P", "-t", system.config.topics.topic("events"), "-K:", *MURMUR2, stdin=line)
-    assert system.wait_until_taken(before + 1, timeout_s=TIMEOUT_S) == 0
+    assert system.wait_until_served(before + 1, timeout_s=TIMEOUT_S) == 0
     with Recommender(config=system.config) as recommender:
         first, second = (recommender.recommend(user, k=10).items for user in ("mixed", "other"))
     assert "coffee" not in [item.item_id for item in first]

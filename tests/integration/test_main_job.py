@@ -32,7 +32,7 @@ DEPTHS = (10, 50)
 POSITIVE = 4.0
 """Ratings from here on are something a user would want to have been recommended."""
 START_TIMEOUT_S = 120.0
-TAKEN_TIMEOUT_S = 180.0
+SERVED_TIMEOUT_S = 180.0
 
 
 @dataclass
@@ -47,12 +47,12 @@ class Running:
     n_published: int = 0
 
     def publish(self, events: list[Event]) -> None:
-        """Publish, and wait until all is learned."""
+        """Publish, and wait until all is learned and served."""
         self.publisher.publish_many(events)
         self.publisher.flush()
         self.n_published += len(events)
-        lacking = self.system.wait_until_taken(self.n_published, timeout_s=TAKEN_TIMEOUT_S)
-        assert lacking == 0, f"{lacking} of {self.n_published} events not learned"
+        lacking = self.system.wait_until_served(self.n_published, timeout_s=SERVED_TIMEOUT_S)
+        assert lacking == 0, f"{lacking} of {self.n_published} events not served"
 
 
 @pytest.fixture(scope="module")

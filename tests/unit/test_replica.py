@@ -28,13 +28,17 @@ from streamer_models.state.table import FIXED_POINT_UNIT, recent_keys
 from tests.scoring import HOUR_MS, START_MS, Click, Partitions
 
 
-def replica_of(learned: Partitions, clock: ManualClock | None = None) -> Replica:
+def replica_of(
+    learned: Partitions,
+    clock: ManualClock | None = None,
+    registry: CollectorRegistry | None = None,
+) -> Replica:
     return Replica(
         store=learned.store,
         models=learned.models,
         n_partitions=len(learned.states),
         clock=clock or ManualClock(START_MS),
-        metrics=ReplicaMetrics(CollectorRegistry()),
+        metrics=ReplicaMetrics(registry or CollectorRegistry()),
     )
 
 
@@ -110,6 +114,23 @@ def test_following_equals_loading_to_the_bit_through_evictions_and_checkpoints()
     assert contents(replica.current()) == contents(fresh.current())
     assert replica.current().model_version == fresh.current().model_version
     assert len(contents(fresh.current())["users"]) == sum(len(s.users) for s in learned.states)
+
+
+def test_the_position_says_what_is_served_whether_followed_or_loaded() -> None:
+    learned = Partitions(2)
+    followed_metrics, loaded_metrics = CollectorRegistry(), CollectorRegistry()
+    replica = replica_of(learned, registry=followed_metrics)
+    replica.load()
+    for n in (3, 4):
+        learned.commit(1, some_clicks(np.random.default_rng(n), 1, n))
+    followed(learned, replica)
+    replica_of(learned, registry=loaded_metrics).load()
+    (topic,) = learned.store.load(1).offsets
+    for registry in (followed_metrics, loaded_metrics):
+        labels = {"topic": topic, "partition": "1"}
+        assert registry.get_sample_value("streamer_scorer_position", labels) == 7
+        labels["partition"] = "0"
+        assert registry.get_sample_value("streamer_scorer_position", labels) is None
 
 
 def test_items_are_initial_values_plus_the_sum_of_contributions() -> None:
