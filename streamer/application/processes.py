@@ -24,6 +24,7 @@ from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.drift_boost import DriftBoost
 from streamer.learner.drift_watch import configured_watch
 from streamer.learner.learner import Learner
+from streamer.learner.match_watch import MatchWatch
 from streamer.learner.metrics import JoinMetrics, LearnerMetrics
 from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.practice import Practice
@@ -95,6 +96,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
         ),
         registry,
     )
+    matches = MatchWatch()
     practice = config.practice
     budget = PracticeBudget(practice.share, practice.time_share, registry)
     watch = configured_watch(bandit.drift_delta, registry, rose=boost.rise)
@@ -135,6 +137,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
             foreseen = joins.take_foreseen()
             if watch is not None:
                 watch.take(foreseen)
+            matches.take(learner.counts)
             show_lag(metrics.lag, lag)
 
         service = LearnerService(

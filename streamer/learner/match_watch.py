@@ -1,0 +1,55 @@
+"""A watch on whether feedback finds the decisions it answers: it says when next to none does."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from streamer.learner.settings import LearnerCounts
+
+log = logging.getLogger(__name__)
+
+DECISIONS_MIN: Final = 100
+EVENTS_MIN: Final = 1_000
+RATE_MIN: Final = 0.01
+_AGAIN: Final = 10
+"""It is said again when so many times the events have been learned."""
+
+_NO_IDS: Final = (
+    "copy the request_id of a recommendation into the events that answer it, or, where clients"
+    " can't, set join.match_without_request = true"
+)
+_WRONG_IDS: Final = (
+    "events name requests that nobody knows, users or items that they were not for, or come after"
+    " join.horizon_s: send the request_id, user_id and item_id of the recommendation as they are"
+)
+
+
+class MatchWatch:
+    """Logs ``feedback_not_matched`` when decisions are made and next to no event answers one.
+
+    The channels and the blend learn from plain events; what slates earn, the bandit learns from
+    answers alone. Whoever forgot the ``request_id`` would notice nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._events_min = EVENTS_MIN
+
+    def take(self, counts: LearnerCounts) -> None:
+        """Look at what a learner has counted since it started."""
+        joins = counts.join
+        if joins.n_decisions < DECISIONS_MIN or counts.n_learned < self._events_min:
+            return
+        self._events_min = _AGAIN * counts.n_learned
+        if joins.n_matched >= RATE_MIN * counts.n_learned:
+            return
+        n_astray = joins.n_unmatched + joins.n_late + joins.n_lost
+        log.warning(
+            "feedback_not_matched",
+            extra={
+                "decisions": joins.n_decisions,
+                "events": counts.n_learned,
+                "matched": joins.n_matched,
+                "remedy": _WRONG_IDS if n_astray > joins.n_matched else _NO_IDS,
+            },
+        )
