@@ -14,12 +14,12 @@ from streamer_producers.formats import (
     json_records,
     parquet_records,
     parquet_shape,
-    separated_records,
 )
 from streamer_producers.log import Catalogue, Log, Malformed
 from streamer_producers.log_file import COMPRESSED, LogFile, files_in
 from streamer_producers.mapping import FieldMapping, parse_mapping
 from streamer_producers.movielens import LAYOUTS, MAPPING, RATINGS_COLUMNS, layout_of
+from streamer_producers.separated import column_names, separated_records
 
 __all__ = ["Log", "Malformed", "open_log"]
 
@@ -163,9 +163,9 @@ def _table(path: Path, mapping: FieldMapping) -> tuple[Callable[[], Records], in
     def records() -> Records:
         return separated_records(file, delimiter=delimiter, columns=names)
 
-    first = next(records(), None)
-    if first is not None and not isinstance(first[1], BadMessage):
-        mapping.require(list(first[1]), str(path))
+    found = names or column_names(file, delimiter=delimiter)
+    if found:
+        mapping.require(found, str(path))
     return records, file.n_lines_estimated()
 
 

@@ -1,8 +1,7 @@
-"""Files → records, one at a time: JSON lines, separated values, Parquet."""
+"""Files → records, one at a time: JSON lines and Parquet; for separated values see `separated`."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -36,76 +35,6 @@ def json_records(file: LogFile) -> Records:
                 yield number, record
             else:
                 yield number, BadMessage(f"{_shown(line)} is not an object")
-
-
-def separated_records(
-    file: LogFile,
-    *,
-    delimiter: str,
-    columns: Sequence[str] | None = None,
-    quoted: bool = True,
-    fallback_encoding: str | None = None,
-) -> Records:
-    """Values between delimiters, a record a line.
-
-    Parameters
-    ----------
-    delimiter
-        One character, or several, which are then not quoted.
-    columns
-        Their names; None: the first line has them.
-    quoted
-        Whether values may stand in double quotes, and then hold delimiters and ends of lines.
-    fallback_encoding
-        Of lines that are not UTF-8; None: such a line is malformed where its text is used.
-    """
-    rows = _rows(file, delimiter, quoted, fallback_encoding)
-    for number, row in rows:
-        if isinstance(row, BadMessage):
-            yield number, row
-        elif not row:
-            continue
-        elif columns is None:
-            columns = row
-        elif len(row) != len(columns):
-            yield number, BadMessage(f"{len(row)} values where {len(columns)} columns are named")
-        else:
-            yield number, dict(zip(columns, row, strict=True))
-
-
-def _rows(
-    file: LogFile, delimiter: str, quoted: bool, fallback_encoding: str | None
-) -> Iterator[tuple[int, list[str] | BadMessage]]:
-    def text() -> Iterator[str]:
-        for number, line in file.lines():
-            yield _decoded(line, fallback_encoding).removeprefix("\ufeff" if number == 1 else "")
-
-    if len(delimiter) > 1:
-        for number, line in enumerate(text(), 1):
-            yield number, line.rstrip("\r\n").split(delimiter)
-        return
-    reader = csv.reader(
-        text(), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    )
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield reader.line_num, BadMessage(f"not a row of values ({error})")
-        else:
-            yield reader.line_num, row
-
-
-def _decoded(line: bytes, fallback_encoding: str | None) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        if fallback_encoding is not None:
-            return line.decode(fallback_encoding)
-        # Half surrogates in the place of the broken bytes: what uses them refuses them.
-        return line.decode(errors="surrogateescape")
 
 
 def parquet_records(path: Path, columns: Sequence[str]) -> Records:

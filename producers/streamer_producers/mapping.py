@@ -78,14 +78,20 @@ class FieldMapping:
         return {name: column for name, column in found.items() if column}
 
     def require(self, columns: Collection[str], log: str) -> None:
-        """Check that a table has the columns without which no row makes an event.
+        """Check that a table has the columns without which no row makes an event, each once.
 
         Raises
         ------
         ConfigError
-            Naming the missing column and those that are there.
+            Naming the missing column and those that are there, or the one that is there twice.
         """
         sources = self.sources()
+        for name, column in sources.items():
+            if (n_columns := list(columns).count(column)) > 1:
+                raise ConfigError(
+                    f"{log} has {n_columns} columns {column!r}, and the field {name!r} is in one;"
+                    " rename the others in the first line"
+                )
         needed = ["user_id", "item_id", "ts", *(["type"] if self.event_type is None else [])]
         for name in needed:
             if sources.get(name) not in columns:

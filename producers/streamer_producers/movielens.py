@@ -11,9 +11,10 @@ import msgspec
 
 from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
-from streamer_producers.formats import Records, separated_records
+from streamer_producers.formats import Records
 from streamer_producers.log_file import LogFile
 from streamer_producers.mapping import FieldMapping
+from streamer_producers.separated import separated_records
 
 MAPPING: Final = FieldMapping(
     columns={

@@ -22,8 +22,8 @@ from streamer.ope.bandit_log import (
     checked_propensity,
     no_propensities,
 )
-from streamer_producers.formats import separated_records
 from streamer_producers.log_file import LogFile
+from streamer_producers.separated import separated_records
 
 CATEGORIES_MAX: Final = 64
 """Values of a user feature that become features of their own; the others share none."""

@@ -1,0 +1,185 @@
+"""Values between delimiters → records, a row at a time; no row is lost to a quote of another."""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import count
+
+from streamer.errors import BadMessage, ConfigError
+from streamer_producers.formats import Records
+from streamer_producers.log_file import LINE_BYTES_MAX, LogFile
+
+VALUE_LINES_MAX = 1_000
+"""Lines of a quoted value at most: the lines after a quote that is never closed are rows."""
+
+Row = list[str] | BadMessage
+
+
+def separated_records(
+    file: LogFile,
+    *,
+    delimiter: str,
+    columns: Sequence[str] | None = None,
+    quoted: bool = True,
+    fallback_encoding: str | None = None,
+) -> Records:
+    """Values between delimiters, a record a row.
+
+    Parameters
+    ----------
+    delimiter
+        One character, or several, which are then not quoted.
+    columns
+        Their names; None: the first line has them.
+    quoted
+        Whether values may stand in double quotes, and then hold delimiters and ends of lines.
+    fallback_encoding
+        Of lines that are not UTF-8; None: such a line is malformed where its text is used.
+
+    Raises
+    ------
+    ConfigError
+        When the first line, which has the names, has a quote that is not closed.
+    """
+    for number, row in _rows(file, delimiter, quoted, fallback_encoding, columns):
+        if isinstance(row, BadMessage):
+            if columns is None:
+                raise ConfigError(f"{file}:{number}: the names of the columns: {row}")
+            yield number, row
+        elif columns is None:
+            columns = row
+        elif len(row) != len(columns):
+            yield number, BadMessage(f"{len(row)} values where {len(columns)} columns are named")
+        else:
+            yield number, dict(zip(columns, row, strict=True))
+
+
+def column_names(file: LogFile, *, delimiter: str) -> list[str]:
+    """Names in the first line that is not blank; none when there is no such line.
+
+    Raises
+    ------
+    ConfigError
+        When that line has a quote that is not closed.
+    """
+    for number, row in _rows(file, delimiter, True, None, None):
+        if isinstance(row, BadMessage):
+            raise ConfigError(f"{file}:{number}: the names of the columns: {row}")
+        return row
+    return []
+
+
+def _rows(
+    file: LogFile,
+    delimiter: str,
+    quoted: bool,
+    fallback_encoding: str | None,
+    columns: Sequence[str] | None,
+) -> Iterator[tuple[int, Row]]:
+    """Rows that are not blank, with the number of the last line of each."""
+    lines = _Lines(
+        _decoded(line, fallback_encoding).removeprefix("\ufeff" if number == 1 else "")
+        for number, line in file.lines()
+    )
+    n_columns = None if columns is None else len(columns)
+    while (line := lines.take()) is not None:
+        if not line.strip("\r\n"):
+            continue
+        row: Row
+        if quoted and '"' in line and len(delimiter) == 1:
+            row = _quoted_row(line, lines, delimiter, n_columns)
+        else:
+            row = line.rstrip("\r\n").split(delimiter)
+        if n_columns is None and not isinstance(row, BadMessage):
+            n_columns = len(row)
+        yield lines.number, row
+
+
+class _Lines:
+    """Lines of which the following ones can be read before they are taken."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.number = 0
+        """Of the line taken last, from 1."""
+        self._lines = lines
+        self._ahead: deque[str] = deque()
+
+    def take(self) -> str | None:
+        """The next line; None at the end."""
+        self.number += 1
+        return self._ahead.popleft() if self._ahead else next(self._lines, None)
+
+    def ahead(self) -> Iterator[str]:
+        """The lines that follow, which stay to be taken."""
+        for at in count():
+            if at == len(self._ahead):
+                line = next(self._lines, None)
+                if line is None:
+                    return
+                self._ahead.append(line)
+            yield self._ahead[at]
+
+
+def _quoted_row(first: str, lines: _Lines, delimiter: str, n_columns: int | None) -> Row:
+    """The row that begins with a line; further lines are taken only where a quoted value goes on.
+
+    A quote that is left open would make all rows up to the next quote a part of its value. So a
+    value goes on over lines only where none of them is a row of its own, and where the quote that
+    ends it is followed by a delimiter or the end of the line.
+    """
+    n_plain = len(first.split(delimiter))
+    n_columns = n_columns or n_plain
+    taken = [first]
+    open_at_end = False
+
+    def feed() -> Iterator[str]:
+        """The lines that may be of this row, as the reader asks for them."""
+        nonlocal open_at_end
+        yield first
+        n_characters = len(first)
+        for line in lines.ahead():
+            n_characters += len(line)
+            inner_is_row = len(taken) > 1 and _n_values(taken[-1], delimiter) == n_columns
+            if inner_is_row or len(taken) == VALUE_LINES_MAX or n_characters > LINE_BYTES_MAX:
+                break
+            taken.append(line)
+            yield line
+        open_at_end = True
+
+    try:
+        row = next(csv.reader(feed(), delimiter=delimiter))
+        if not open_at_end and len(taken) > 1:
+            # The last line may be a row too, where the first is one if its quote means nothing.
+            plain_row = n_columns in (n_plain, _n_values(first, delimiter))
+            open_at_end = plain_row and _n_values(taken[-1], delimiter) == n_columns
+            if not open_at_end:
+                row = next(csv.reader(taken, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        if len(taken) == 1:
+            return BadMessage(f"not a row of values ({error})")
+        open_at_end = True
+    if open_at_end:
+        return BadMessage(
+            "a quote opens a value that is not closed; close it, or write the value in quotes, with"
+            ' its own quotes twice: """Weird Al"'
+        )
+    for _ in taken[1:]:
+        lines.take()
+    return row
+
+
+def _n_values(line: str, delimiter: str) -> int:
+    """Values of a line as a row of its own, in which a quote may be left open."""
+    return len(next(csv.reader([line], delimiter=delimiter), []))
+
+
+def _decoded(line: bytes, fallback_encoding: str | None) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        if fallback_encoding is not None:
+            return line.decode(fallback_encoding)
+        # Half surrogates in the place of the broken bytes: what uses them refuses them.
+        return line.decode(errors="surrogateescape")

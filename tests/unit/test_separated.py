@@ -1,0 +1,89 @@
+"""Rows of separated values: none is lost to a quote or a name of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamer.errors import BadMessage, ConfigError
+from streamer_producers.datasets import open_log
+from streamer_producers.separated import VALUE_LINES_MAX
+
+COLUMNS = ("user_id", "item_id", "ts", "type", "artist")
+
+
+def _written(path: Path, artists: dict[int, str], n_rows: int, *, in_column: int = 4) -> Path:
+    """A log of ``n_rows`` clicks, some with an artist as it stands in the file."""
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    names = [name for name in COLUMNS if name != "artist"]
+    names.insert(in_column, "artist")
+    rows = [delimiter.join(names)]
+    for row in range(n_rows):
+        values = [f"u{row}", f"i{row}", str(1_760_000_000_000 + row), "click"]
+        values.insert(in_column, artists.get(row, "Blur"))
+        rows.append(delimiter.join(values))
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+@pytest.mark.parametrize("in_column", [0, 2, 4])
+@pytest.mark.parametrize(
+    ("artists", "n_lost"),
+    [
+        ({10: '"Weird Al'}, 1),
+        ({10: '"Weird Al', 11: '"Weird Al'}, 2),
+        ({10: '"Weird Al', 20: 'Love"'}, 1),
+        ({10: '"Weird Al', 11: 'Love"'}, 1),
+        ({10: '"Weird Al', 15: '"Earth, Wind & Fire"'}, 1),
+        ({999: '"Weird Al'}, 1),
+        ({10: 'Weird "Al', 20: "5'11\""}, 0),
+    ],
+)
+def test_a_lone_quote_costs_its_own_row_at_most(
+    tmp_path: Path, suffix: str, in_column: int, artists: dict[int, str], n_lost: int
+) -> None:
+    path = _written(tmp_path / f"log{suffix}", artists, 1_000, in_column=in_column)
+    log = open_log(path)
+    events = list(log.events())
+    assert (len(events), log.n_malformed) == (1_000 - n_lost, n_lost)
+    if n_lost:
+        assert "a quote opens a value that is not closed" in log.malformed[0].reason
+        assert log.malformed[0].line == min(artists) + 2
+        with pytest.raises(BadMessage, match=f":{min(artists) + 2}: a quote opens a value"):
+            list(open_log(path, strict=True).events())
+
+
+def test_a_quote_that_is_never_closed_is_not_looked_for_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    rows = ["user_id,item_id,ts,type", 'u,"i', *["u,i"] * 3 * VALUE_LINES_MAX, "u,i,1,click"]
+    path.write_text("\n".join(rows))
+    log = open_log(path)
+    assert len(list(log.events())) == 1
+    assert log.n_malformed == 3 * VALUE_LINES_MAX + 1
+
+
+def test_a_quoted_value_may_have_lines(tmp_path: Path) -> None:
+    text = '"He said:\n\n""a, b"" and\r\nleft"'
+    path = _written(tmp_path / "log.csv", {1: text, 3: '"two\nlines"'}, 5)
+    log = open_log(path, mapping="context.artist=artist")
+    found = [event.context["artist"] for event in log.events() if event.context]
+    assert found == ["Blur", 'He said:\n\n"a, b" and\r\nleft', "Blur", "two\nlines", "Blur"]
+    assert log.n_malformed == 0
+
+
+def test_a_quote_left_open_among_the_names_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text('user_id,item_id,ts,type,"artist\nu,i,1,click,Blur\nu,i,2,click,Pulp\n')
+    with pytest.raises(ConfigError, match=r"log\.csv:1: the names of the columns: a quote opens"):
+        open_log(path)
+
+
+def test_a_column_that_is_there_twice_is_refused_where_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id,ts,type,item_id,x,x\nann,tea,1,click,cup,1,2\n")
+    with pytest.raises(ConfigError, match="has 2 columns 'item_id', and the field 'item_id' is in"):
+        open_log(path)
+    path.write_text("user_id,item_id,ts,type,x,x\nann,tea,1,click,1,2\n")
+    assert [event.item_id for event in open_log(path).events()] == ["tea"]
