@@ -51,7 +51,7 @@ def open_log(
         :func:`streamer_producers.download.fetch`).
     mapping
         Where the fields of an event are, see :func:`streamer_producers.mapping.parse_mapping`;
-        None: under their own names, and times in ms. MovieLens needs none.
+        None: under their own names, and the unit of times is guessed. MovieLens needs none.
     event_type
         Makes all events of one type.
     types

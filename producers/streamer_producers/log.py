@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from streamer.errors import BadMessage
 from streamer.events import Event, Item
 from streamer_producers.formats import Records
 from streamer_producers.mapping import EventMapper, FieldMapping
 from streamer_producers.ordering import sorted_by_time
+from streamer_producers.times import SAMPLE_RECORDS, TimeGuess
 
 MALFORMED_KEPT = 20
 """Malformed lines that are remembered with their reasons; the others are counted."""
@@ -64,6 +66,8 @@ class Log:
         About how many events it holds; None: unknown.
     sort
         Whether events come in the order of their times instead of that of the file.
+    remarks
+        What was guessed of the log, in sentences for the user.
     """
 
     def __init__(
@@ -81,7 +85,13 @@ class Log:
         self.n_estimated = n_estimated
         self.sort = sort
         self._records = records
-        self._mapper = EventMapper(mapping)
+        guess = None
+        if mapping.time_unit is None:
+            column = mapping.sources().get("ts", "")
+            sample = islice(records(), SAMPLE_RECORDS)
+            guess = TimeGuess(each.get(column) for _, each in sample if isinstance(each, dict))
+        self.remarks = [guess.remark] if guess is not None and guess.remark is not None else []
+        self._mapper = EventMapper(mapping, guess)
         self._strict = strict
         self._catalogue = catalogue
         self._event_faults = _Faults(name, strict)

@@ -5,25 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, DecimalException
+from decimal import Decimal
 from hashlib import blake2b
-from typing import Final, Literal, TypeGuard, get_args
+from typing import Final
 
 import msgspec
 
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Event, EventTypes, decode_event
 from streamer.events.types import section_of
+from streamer_producers.times import (
+    NAME_THE_UNIT,
+    TIME_UNITS,
+    TimeGuess,
+    TimeUnit,
+    as_ms,
+    is_time_unit,
+)
 
-TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
-TIME_UNITS: Final[tuple[TimeUnit, ...]] = get_args(TimeUnit)
-_PER_MS: Final = {
-    "s": Decimal("0.001"),
-    "ms": Decimal(1),
-    "us": Decimal(1000),
-    "ns": Decimal(10**6),
-}
 _FIELDS: Final = tuple(Event.__struct_fields__)
 _IDS: Final = ("event_id", "user_id", "item_id", "request_id")
 _DEFAULT: Final = EventTypes()
@@ -41,7 +40,8 @@ class FieldMapping:
         that isn't named here is taken from the column of its own name, if there is one; an empty
         column leaves the field out.
     time_unit
-        Of ``ts``: since 1970 in s, ms, us or ns, or ISO 8601 (in UTC where no zone is given).
+        Of ``ts``: since 1970 in s, ms, us or ns, or dates (see :mod:`streamer_producers.times`);
+        None: guessed from the first times of a log.
     event_type
         Of every event, whatever the log says; None: the log says.
     types
@@ -49,7 +49,7 @@ class FieldMapping:
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
-    time_unit: TimeUnit = "ms"
+    time_unit: TimeUnit | None = None
     event_type: str | None = None
     types: EventTypes = field(default=_DEFAULT, repr=False)
 
@@ -103,10 +103,17 @@ class FieldMapping:
 
 
 class EventMapper:
-    """Makes events out of records as a :class:`FieldMapping` says."""
+    """Makes events out of records as a :class:`FieldMapping` says.
 
-    def __init__(self, mapping: FieldMapping) -> None:
+    Parameters
+    ----------
+    guess
+        Of the unit of times, where the mapping does not name it; None: they are in ms.
+    """
+
+    def __init__(self, mapping: FieldMapping, guess: TimeGuess | None = None) -> None:
         self._mapping = mapping
+        self._guess = guess or TimeGuess([])
         sources = mapping.sources()
         self._sources = [(name, column) for name, column in sources.items() if "." not in name]
         self._context = [
@@ -135,7 +142,7 @@ class EventMapper:
             if name in fields:
                 fields[name] = _as_id(fields[name])
         if "ts" in fields:
-            fields["ts"] = _as_ms(fields["ts"], self._mapping.time_unit)
+            fields["ts"] = self._time_ms(fields["ts"])
         for name in ("value", "position", "v"):
             if name in fields:
                 fields[name] = _as_number(fields[name])
@@ -153,15 +160,26 @@ class EventMapper:
             payload = _encoder.encode(fields)
         except (TypeError, OverflowError, UnicodeEncodeError) as error:
             raise BadMessage(f"{_shown(record)} can't be written as JSON: {error}") from error
-        return decode_event(payload, self._mapping.types)
+        try:
+            return decode_event(payload, self._mapping.types)
+        except BadMessage as error:
+            if str(error).startswith("field 'ts'") and "ts" in fields:
+                raise BadMessage(f"{error}; {NAME_THE_UNIT}") from error
+            raise
+
+    def _time_ms(self, value: object) -> object:
+        if self._mapping.time_unit is not None:
+            return as_ms(value, self._mapping.time_unit)
+        self._guess.check(value)
+        return as_ms(value, self._guess.unit)
 
 
 def parse_mapping(text: str, types: EventTypes = _DEFAULT) -> FieldMapping:
     """Read a mapping as people type it: ``FIELD=COLUMN,FIELD=COLUMN…``.
 
-    ``ts=COLUMN:UNIT`` states the unit of time; ``type=click``, with any event type in the place of
-    a column, makes all events of that type; ``position=`` leaves the field out. A column's name
-    can't hold a comma.
+    ``ts=COLUMN:UNIT`` states the unit of time, which is guessed otherwise; ``type=click``, with any
+    event type in the place of a column, makes all events of that type; ``position=`` leaves the
+    field out. A column's name can't hold a comma.
 
     Raises
     ------
@@ -174,7 +192,7 @@ def parse_mapping(text: str, types: EventTypes = _DEFAULT) -> FieldMapping:
     FieldMapping(columns={'user_id': 'userId', 'ts': 'at'}, time_unit='s', event_type='rating')
     """
     columns: dict[str, str] = {}
-    time_unit: TimeUnit = "ms"
+    time_unit: TimeUnit | None = None
     event_type: str | None = None
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, column = (each.strip() for each in part.partition("="))
@@ -190,7 +208,7 @@ def parse_mapping(text: str, types: EventTypes = _DEFAULT) -> FieldMapping:
             continue
         before, colon, unit = column.rpartition(":")
         if name == "ts" and colon:
-            if not _is_time_unit(unit):
+            if not is_time_unit(unit):
                 raise ConfigError(
                     f"mapping {part!r}: {unit!r} is not a unit of time; choose one of"
                     f" {', '.join(TIME_UNITS)}"
@@ -198,10 +216,6 @@ def parse_mapping(text: str, types: EventTypes = _DEFAULT) -> FieldMapping:
             time_unit, column = unit, before
         columns[name] = column
     return FieldMapping(columns=columns, time_unit=time_unit, event_type=event_type, types=types)
-
-
-def _is_time_unit(text: str) -> TypeGuard[TimeUnit]:
-    return text in TIME_UNITS
 
 
 def _as_id(value: object) -> object:
@@ -229,34 +243,6 @@ def _as_number(value: object) -> object:
         # A position may be written 3.0; beyond 2^53 a float is no count.
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
     return value
-
-
-def _as_ms(value: object, unit: TimeUnit) -> object:
-    if isinstance(value, str) and unit == "iso":
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return value
-    if isinstance(value, datetime):
-        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return (aware - _EPOCH) // timedelta(milliseconds=1)
-    if unit == "iso":
-        return value
-    if isinstance(value, float | str | Decimal):
-        try:
-            number = Decimal(value) / _PER_MS[unit]
-        except DecimalException:  # no number, or one whose exponent has no bounds
-            return value
-        # What is far out of bounds is refused as it is: 1e999999 has too many digits to write out.
-        fits = number.is_finite() and abs(number) < _TS_MS_WRITTEN_MAX
-        return math.floor(number) if fits else str(value)
-    if isinstance(value, int):
-        return value * 1000 if unit == "s" else value // int(_PER_MS[unit])
-    return value
-
-
-_TS_MS_WRITTEN_MAX = 10**18
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _derived_id(fields: Mapping[str, object], line: int) -> str:

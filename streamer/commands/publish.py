@@ -15,7 +15,7 @@ from streamer.commands.options import (
     configured,
     number_of,
 )
-from streamer.commands.screen import counted_progress, errors, output
+from streamer.commands.screen import counted_progress, errors, output, show_remarks
 
 
 def publish(
@@ -44,6 +44,7 @@ def publish(
     opened = open_log(
         log, mapping=mapping, event_type=event_type, types=settings.event_types, strict=strict
     )
+    show_remarks(opened.remarks)
     with (
         Publisher(config=settings) as publisher,
         counted_progress("publishing", opened.n_estimated) as (bar, task),

@@ -20,7 +20,7 @@ from streamer.commands.options import (
     configured,
 )
 from streamer.commands.replay_tables import show_result, show_sweep
-from streamer.commands.screen import errors, rated_progress, write_file
+from streamer.commands.screen import errors, rated_progress, show_remarks, write_file
 from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -299,7 +299,7 @@ def _opened(
     from streamer_producers.datasets import open_log
 
     if not log.startswith(PREFIX):
-        return open_log(
+        opened = open_log(
             log,
             mapping=mapping,
             event_type=event_type,
@@ -308,6 +308,8 @@ def _opened(
             sort=True,
             items=items,
         )
+        show_remarks(opened.remarks)
+        return opened
     if mapping is not None or event_type is not None or items is not None:
         raise ConfigError(f"--map, --type and --items are of files; {log} holds events already")
     return open_topic(config, log, strict=strict)

@@ -73,6 +73,12 @@ def show_malformed(n_malformed: int, first: Sequence[str]) -> None:
         errors.print(f"  {each}", style="yellow", highlight=False, markup=False)
 
 
+def show_remarks(remarks: Sequence[str]) -> None:
+    """Print what was guessed, a line each."""
+    for each in remarks:
+        errors.print(each, style="yellow", highlight=False, markup=False)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file that a flag names.
 
