@@ -5,7 +5,7 @@ Services depend on these protocols alone, so a replay runs the live services wit
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -108,9 +108,18 @@ class Sink(Protocol):
     """Where messages go: buffered, bounded, delivered in order a key."""
 
     def send(
-        self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        on_too_large: Callable[[], None] | None = None,
     ) -> None:
         """Queue one message; waits (bounded) while the buffer is full.
+
+        ``on_too_large`` is called, now or by a later call, where the topic refuses the message for
+        its size; without it such a message is a failure.
 
         Raises
         ------

@@ -282,15 +282,21 @@ def message_key(message: Event | Item | Request | Recommendation | Decision) -> 
 
 
 def dead_letter(
-    reason: str, *, topic: str, partition: int, offset: int, raw: bytes | None
+    reason: str,
+    *,
+    topic: str,
+    partition: int,
+    offset: int,
+    raw: bytes | None,
+    n_raw_max: int = RAW_BYTES_KEPT,
 ) -> DeadLetter:
-    """The dead letter of one message; ``raw`` is cut to ``RAW_BYTES_KEPT``."""
+    """The dead letter of one message; ``raw`` is cut to ``n_raw_max`` bytes."""
     return DeadLetter(
         reason=reason,
         topic=topic,
         partition=partition,
         offset=offset,
-        raw=None if raw is None else raw[:RAW_BYTES_KEPT],
+        raw=None if raw is None else raw[:n_raw_max],
         n_bytes=0 if raw is None else len(raw),
     )
 

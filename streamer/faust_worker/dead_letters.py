@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import faust
+from aiokafka.errors import MessageSizeTooLargeError
 
-from streamer.dead_letters import key_and_letter
+from streamer.dead_letters import letter_refused, letters_of
 from streamer.faust_worker.metrics import FeaturesMetrics
 from streamer.protocols import MessageBatch
 
@@ -17,7 +18,13 @@ class DeadLetters:
         self._metrics = metrics
 
     async def send(self, batch: MessageBatch, index: int, reason: str) -> None:
-        """One message of a batch, and why; returns when the broker has it."""
-        key, letter = key_and_letter(batch, index, reason)
-        await (await self._topic.send(key=key, value=letter))
+        """Send the longest letter for a message that the topic takes, and wait until it has it."""
+        for key, letter in letters_of(batch, index, reason):
+            try:
+                await (await self._topic.send(key=key, value=letter))
+            except MessageSizeTooLargeError:
+                continue
+            break
+        else:
+            letter_refused(self._topic.get_topic_name(), batch, index, reason)
         self._metrics.dead_letters.inc()

@@ -39,6 +39,10 @@ _REFUSED: Final = {
     ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED: "grant this user access to the cluster",
     ck.KafkaError.SASL_AUTHENTICATION_FAILED: "check sasl.* in [kafka.client]",
 }
+_TOO_LARGE_REMEDY: Final = (
+    "send a smaller message, or raise max.message.bytes of the topic (and message.max.bytes in"
+    " [kafka.client] above 1,000,000)"
+)
 
 _UNAVAILABLE: Final = frozenset(
     {
@@ -93,6 +97,8 @@ def translated(
     where = f"{doing}: {error.name()}, {error.str()}"
     if remedy := _REFUSED.get(code):
         return KafkaError(f"{where} (Kafka at {bootstrap_servers}); {remedy}")
+    if code == ck.KafkaError.MSG_SIZE_TOO_LARGE:
+        return KafkaError(f"{where} (Kafka at {bootstrap_servers}); {_TOO_LARGE_REMEDY}")
     if code in _NO_SUCH_TOPIC:
         return TopicMismatch(
             f"{where} (Kafka at {bootstrap_servers}); make the topics with "

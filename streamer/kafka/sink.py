@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, cast
 
 import confluent_kafka as ck
 
@@ -30,6 +32,7 @@ _OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "queue.buffering.max.kbytes": 65_536,
 }
 
+_TOO_LARGE: Final = ck.KafkaError.MSG_SIZE_TOO_LARGE
 _FULL_WAIT_S: Final = 0.05
 _SERVE_EVERY: Final = 256
 """Sends between two looks for failures."""
@@ -37,6 +40,10 @@ _SERVE_EVERY: Final = 256
 
 class KafkaSink:
     """A :class:`streamer.protocols.Sink` over one idempotent producer; for any number of threads.
+
+    A broker judges the size of a whole batch. The messages of a batch that it refuses for its size
+    are sent once more, each by itself, so that only those fail that are too large themselves. They
+    may come behind later messages of their key.
 
     Parameters
     ----------
@@ -71,8 +78,9 @@ class KafkaSink:
             "message.timeout.ms": max(1, round(1000 * timeout_s)),
         }
         options = connection_options(bootstrap_servers, own, client_options or {})
-        callbacks = {"error_cb": self.outages.note, "on_delivery": self._delivered}
-        self._producer = ck.Producer({**options, **callbacks}, logger=client_log)
+        self._options = {**options, "error_cb": self.outages.note}
+        self._producer = ck.Producer(self._options, logger=client_log)
+        self._alone: ck.Producer | None = None
         self._lock = threading.Lock()
         self._n_sent = 0
         self._n_failed = 0
@@ -83,12 +91,12 @@ class KafkaSink:
     def n_delivered(self) -> int:
         """Messages acknowledged; exact after a :meth:`flush`."""
         with self._lock:
-            return max(0, self._n_sent - self._n_failed - len(self._producer))
+            return max(0, self._n_sent - self._n_failed - self.n_queued)
 
     @property
     def n_queued(self) -> int:
         """Messages not yet acknowledged."""
-        return len(self._producer)
+        return len(self._producer) + (0 if self._alone is None else len(self._alone))
 
     @property
     def n_failed(self) -> int:
@@ -96,9 +104,21 @@ class KafkaSink:
         return self._n_failed
 
     def send(
-        self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        on_too_large: Callable[[], None] | None = None,
     ) -> None:
         """Queue one message; a null value deletes its key. Waits while the buffer is full.
+
+        Parameters
+        ----------
+        on_too_large
+            Called, in this call or a later one, where the topic refuses the message for its size;
+            such a message is a failure without. It may send.
 
         Raises
         ------
@@ -109,12 +129,15 @@ class KafkaSink:
         if self._closed:
             raise DeliveryFailed("the sink is closed; open another one")
         if self._n_sent % _SERVE_EVERY == 0:
-            self._producer.poll(0)
+            self._serve()
         self._raise_failure()
         deadline: float | None = None
+        delivered = functools.partial(self._delivered, on_too_large)
         while True:
             try:
-                self._producer.produce(topic, value, key, -1 if partition is None else partition)
+                self._producer.produce(
+                    topic, value, key, -1 if partition is None else partition, delivered
+                )
                 break
             except BufferError as error:
                 now = time.monotonic()
@@ -128,7 +151,10 @@ class KafkaSink:
                 self._producer.poll(_FULL_WAIT_S)
                 self._raise_failure()
             except ck.KafkaException as error:
-                raise self._refused(topic, error) from error
+                if on_too_large is None or error.args[0].code() != _TOO_LARGE:
+                    raise self._refused(topic, error) from error
+                on_too_large()
+                return
         with self._lock:
             self._n_sent += 1
 
@@ -140,8 +166,16 @@ class KafkaSink:
         DeliveryFailed
             When one was refused, or some are not acknowledged after ``timeout_s``.
         """
-        n_left = self._producer.flush(timeout_s)
-        self._raise_failure()
+        deadline = time.monotonic() + timeout_s
+        # What was refused is sent on from within: by itself, or as another message.
+        while True:
+            self._producer.flush(max(0.0, deadline - time.monotonic()))
+            if self._alone is not None:
+                self._alone.flush(max(0.0, deadline - time.monotonic()))
+            self._raise_failure()
+            n_left = self.n_queued
+            if not n_left or time.monotonic() >= deadline:
+                break
         if n_left:
             raise DeliveryFailed(
                 f"{n_left} messages are not acknowledged after {timeout_s:.0f} s by Kafka at "
@@ -151,7 +185,7 @@ class KafkaSink:
 
     def check(self) -> None:
         """Raise DeliveryFailed when a message was refused; does not wait."""
-        self._producer.poll(0)
+        self._serve()
         self._raise_failure()
 
     def close(self, *, timeout_s: float | None = None) -> None:
@@ -164,12 +198,58 @@ class KafkaSink:
         """
         if self._closed:
             return
-        self._closed = True
-        self.flush(self._timeout_s if timeout_s is None else timeout_s)
+        try:
+            self.flush(self._timeout_s if timeout_s is None else timeout_s)
+        finally:
+            self._closed = True
 
-    def _delivered(self, error: ck.KafkaError | None, message: ck.Message) -> None:
+    def _serve(self) -> None:
+        self._producer.poll(0)
+        if self._alone is not None:
+            self._alone.poll(0)
+
+    def _delivered(
+        self,
+        on_too_large: Callable[[], None] | None,
+        error: ck.KafkaError | None,
+        message: ck.Message,
+    ) -> None:
         if error is None:
             return
+        if error.code() != _TOO_LARGE:
+            self._note_failure(error, message)
+            return
+        with self._lock:
+            if self._alone is None:
+                options = {**self._options, "batch.num.messages": 1}
+                self._alone = ck.Producer(options, logger=client_log)
+        try:
+            self._alone.produce(
+                str(message.topic()),
+                message.value(),
+                message.key(),
+                cast("int", message.partition()),
+                functools.partial(self._delivered_alone, on_too_large),
+            )
+        except BufferError:
+            self._note_failure(error, message)
+
+    def _delivered_alone(
+        self,
+        on_too_large: Callable[[], None] | None,
+        error: ck.KafkaError | None,
+        message: ck.Message,
+    ) -> None:
+        if error is None:
+            return
+        if on_too_large is None or error.code() != _TOO_LARGE:
+            self._note_failure(error, message)
+            return
+        with self._lock:
+            self._n_failed += 1
+        on_too_large()
+
+    def _note_failure(self, error: ck.KafkaError, message: ck.Message) -> None:
         with self._lock:
             self._n_failed += 1
             if self._failure is None:

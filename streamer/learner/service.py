@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from streamer.dead_letters import key_and_letter
+from streamer.dead_letters import send_letter
 from streamer.errors import Fenced, LogTrimmed, StoreError
 from streamer.events.decoding import Rejected
 from streamer.learner.learner import Learner
@@ -135,8 +135,7 @@ def dead_letters_to(sink: Sink, topic: str) -> Callable[[MessageBatch, Sequence[
 
     def publish(batch: MessageBatch, rejected: Sequence[Rejected]) -> None:
         for bad in rejected:
-            key, letter = key_and_letter(batch, bad.index, bad.reason)
-            sink.send(topic, key=key, value=letter)
+            send_letter(sink, topic, batch, bad.index, bad.reason)
         sink.flush(_DEAD_LETTER_DEADLINE_S)
 
     return publish

@@ -11,26 +11,16 @@ from typing import Final
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
-from streamer.config.settings import TopicRole
-from streamer.dead_letters import key_and_letter
 from streamer.errors import BadMessage, KafkaError, StoreUnavailable
-from streamer.events import (
-    MESSAGE_BYTES_MAX,
-    Decision,
-    Recommendation,
-    RecommendedItem,
-    Request,
-    decode_request,
-    encode,
-    pack_features,
-)
+from streamer.events import Request, decode_request
 from streamer.protocols import Clock, ItemsReader, MessageBatch, ParameterStore, Sink, Source
 from streamer.ranking.columns import followed_definitions
 from streamer.replica.replica import Replica
 from streamer.replica.version import Version
-from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.funnel import Funnel
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.policy.policies import SlatePolicy
+from streamer.scorer.replies import Replies
 from streamer.scorer.warm_up import warm_up
 from streamer.telemetry import show_lag
 from streamer.windows.latest import FeaturesReader, LatestFeatures
@@ -51,7 +41,7 @@ _RETRY_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class ScorerService:
-    """Answers requests from a replica of the parameters that it keeps up to date.
+    """Replies requests from a replica of the parameters that it keeps up to date.
 
     Features are followed by the same thread as the parameters: a request is answered from what is
     known of them at its start.
@@ -107,13 +97,13 @@ class ScorerService:
         self.known = LatestFeatures(followed_definitions(config))
         self._config = config
         self._models = models
-        self._topics = config.topics
         self._poll_s = config.scorer.poll_ms / 1000
         self._source = source
         self._items = items
         self._features = features
         self._feature_metrics = feature_metrics
         self._sink = sink
+        self._replies = Replies(config.topics, sink=sink, clock=clock, metrics=metrics)
         self._clock = clock
         self._metrics = metrics
         self._lag_shown_ms = 0
@@ -184,7 +174,7 @@ class ScorerService:
 
     def _follow_items(self, timeout_s: float) -> None:
         self.catalogue.follow(
-            self._items, n_max=_ITEMS_A_ROUND, timeout_s=timeout_s, reject=self._reject
+            self._items, n_max=_ITEMS_A_ROUND, timeout_s=timeout_s, reject=self._replies.reject
         )
 
     # --- the following thread --------------------------------------------------------------------
@@ -231,14 +221,14 @@ class ScorerService:
             self._check_age(request, publish_ms)
             with self.known.lock:  # from start to end of a request nothing changes
                 slate = self.funnel.recommend(request, version, self.catalogue, known=self.known)
-            self._send(request, slate, version)
+            self._replies.send(batch, place, request, slate, version)
         except BadMessage as error:
-            self._reject(batch, place, str(error))
+            self._replies.reject(batch, place, str(error))
         except KafkaError:
             raise
         except Exception as error:
             log.exception("request_failed", extra={"offset": int(batch.offsets[place])})
-            self._reject(batch, place, f"scoring failed ({type(error).__name__}): {error}")
+            self._replies.reject(batch, place, f"scoring failed ({type(error).__name__}): {error}")
         else:
             self._metrics.requests.inc()
             if not request.preview:
@@ -256,62 +246,3 @@ class ScorerService:
                 f"request: published {age_ms} ms ago, over the bound of"
                 f" {1000 * REQUEST_AGE_MAX_S:.0f} ms; ask again (and see to the asker's clock)"
             )
-
-    def _send(self, request: Request, slate: Slate, version: Version) -> None:
-        ts = self._clock.now_ms()
-        messages: dict[TopicRole, bytes] = {}
-        messages["recommendations"] = encode(_recommendation(request, slate, version, ts))
-        if not request.preview:
-            messages["decisions"] = encode(_decision(request, slate, version, ts))
-        for role, message in messages.items():
-            if len(message) > MESSAGE_BYTES_MAX:
-                raise BadMessage(
-                    f"{role[:-1]}: {len(message)} bytes are over the bound of {MESSAGE_BYTES_MAX};"
-                    " lower k, or the candidates of [recall.NAME]"
-                )
-        key = request.user_id.encode()
-        for role, message in messages.items():
-            self._sink.send(self._topics.topic(role), key=key, value=message)
-
-    def _reject(self, batch: MessageBatch, place: int, reason: str) -> None:
-        key, letter = key_and_letter(batch, place, reason)
-        self._sink.send(self._topics.topic("dead_letters"), key=key, value=letter)
-        self._metrics.dead_letters.inc()
-
-
-def _recommendation(request: Request, slate: Slate, version: Version, ts: int) -> Recommendation:
-    places = zip(slate.item_ids, slate.expected, slate.reasons, strict=True)
-    return Recommendation(
-        request_id=request.request_id,
-        user_id=request.user_id,
-        ts=ts,
-        items=[
-            RecommendedItem(item_id=item_id, rank=rank, score=score, reason=reason)
-            for rank, (item_id, score, reason) in enumerate(places)
-        ],
-        model_version=version.model_version,
-        preview=request.preview,
-    )
-
-
-def _decision(request: Request, slate: Slate, version: Version, ts: int) -> Decision:
-    return Decision(
-        request_id=request.request_id,
-        user_id=request.user_id,
-        ts=ts,
-        items=slate.item_ids,
-        positions=list(range(len(slate.item_ids))),
-        propensities=slate.propensities,
-        policy=slate.policy,
-        policy_parameters=slate.policy_parameters,
-        seed=slate.seed,
-        model_version=version.model_version,
-        candidates=slate.candidates,
-        feature_names=list(slate.features.names),
-        features=pack_features(slate.features.values),
-        expected=slate.expected,
-        explored=slate.explored,
-        policy_state=slate.policy_state,
-        surface=request.surface,
-        context=request.context,
-    )

@@ -6,6 +6,7 @@ rise by one, a partition keeps its order, readers see what is there and nothing 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -294,15 +295,31 @@ class MemoryReader:
 
 
 class MemorySink:
-    """A :class:`streamer.protocols.Sink` whose messages are there as soon as they are sent."""
+    """A :class:`streamer.protocols.Sink` whose messages are there as soon as they are sent.
+
+    Attributes
+    ----------
+    bytes_max
+        Topic → size above which it refuses a message; any size by default.
+    """
 
     def __init__(self, broker: MemoryBroker, *, clock: Clock) -> None:
+        self.bytes_max: dict[str, int] = {}
         self._broker = broker
         self._clock = clock
 
     def send(
-        self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        on_too_large: Callable[[], None] | None = None,
     ) -> None:
+        if on_too_large is not None and len(value or b"") > self.bytes_max.get(topic, sys.maxsize):
+            on_too_large()
+            return
         record = Record(key, value, self._clock.now_ms())
         self._broker.append(topic, record, partition=partition)
 

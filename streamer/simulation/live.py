@@ -7,7 +7,7 @@ live, down to the bytes of their messages. So what happens here is a function of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -314,9 +314,15 @@ class _Answers(MemorySink):
         self.sent: list[tuple[str, bytes]] = []
 
     def send(
-        self, topic: str, *, key: bytes | None, value: bytes | None, partition: int | None = None
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        on_too_large: Callable[[], None] | None = None,
     ) -> None:
-        super().send(topic, key=key, value=value, partition=partition)
+        super().send(topic, key=key, value=value, partition=partition, on_too_large=on_too_large)
         assert value is not None, "a scorer deletes nothing"
         self.sent.append((topic, value))
 

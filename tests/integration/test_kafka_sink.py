@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamer.config import load_config
 from streamer.errors import DeliveryFailed
@@ -96,6 +97,35 @@ def test_a_message_that_is_too_large_is_refused_at_once(kafka_bootstrap: str, to
     with pytest.raises(DeliveryFailed, match=f"refused: sending to {topic}: MSG_SIZE_TOO_LARGE"):
         sink.send(topic, key=None, value=b"x" * 2_000_000)
     sink.send(topic, key=None, value=b"small")
+    sink.close()
+
+
+def test_only_what_is_too_large_itself_is_refused_by_a_topic(
+    kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    name = f"{topic_prefix}small"
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    new = NewTopic(name, num_partitions=1, config={"max.message.bytes": "5000"})
+    admin.create_topics([new])[name].result(20)
+    sink = KafkaSink(kafka_bootstrap, linger_s=0.05)
+    refused: list[int] = []
+
+    def too_large() -> None:
+        refused.append(0)
+        sink.send(name, key=b"k", value=b"instead")
+
+    # Together they are one batch of 13 kB, which the broker refuses as a whole.
+    for i in range(20):
+        sink.send(name, key=b"k", value=b"%02d" % i + b"x" * 198, on_too_large=too_large)
+    sink.send(name, key=b"k", value=b"y" * 9_000, on_too_large=too_large)
+    sink.flush(20.0)
+    assert (len(refused), sink.n_delivered, sink.n_failed, sink.n_queued) == (1, 21, 1, 0)
+    values = [value or b"" for value in read_all(kafka_bootstrap, name)[0]]
+    assert sorted(value[:2] for value in values) == [b"%02d" % i for i in range(20)] + [b"in"]
+    sink.send(name, key=b"k", value=b"y" * 9_000)
+    with pytest.raises(DeliveryFailed, match=r"MSG_SIZE_TOO_LARGE.*raise max.message.bytes"):
+        sink.flush(20.0)
+    sink.send(name, key=b"k", value=b"after")
     sink.close()
 
 

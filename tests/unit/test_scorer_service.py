@@ -427,6 +427,48 @@ def test_a_restart_goes_on_where_the_group_was_and_a_new_group_at_the_end() -> N
     assert [each.request_id for each in second.recommendations()] == ["one", "two"]
 
 
+@pytest.mark.parametrize("role", ["recommendations", "decisions"])
+def test_an_answer_that_its_topic_refuses_makes_a_dead_letter_and_the_scorer_goes_on(
+    role: str,
+) -> None:
+    clock, learned = ManualClock(START_MS), Partitions(2)
+    learned.commit(0, [Click("bob", f"i{item}") for item in range(20)])
+    scoring = Scoring(clock=clock, learned=learned)
+    scoring.begin()
+    scoring.ask("ann", request_id="zero")
+    scoring.service.round()
+    (taken,) = scoring.broker.records(f"t.{role}")
+    sink = scoring.service._sink
+    assert isinstance(sink, MemorySink)
+    assert taken.value is not None
+    sink.bytes_max[f"t.{role}"] = len(taken.value) - 100
+    for name in ("one", "two", "six"):
+        scoring.ask("ann", request_id=name)
+    scoring.ask("ann", request_id="few", k=1, candidates=["i0"])
+    assert scoring.service.round() == 4
+    letters = scoring.dead_letters()
+    assert [letter.offset for letter in letters] == [1, 2, 3]
+    for letter in letters:
+        assert f"more than topic t.{role} takes; raise max.message.bytes" in letter.reason
+    # Once a size is known to be refused, neither of the two messages is sent.
+    answered = [
+        [each.request_id for each in scoring.decisions()],
+        [each.request_id for each in scoring.recommendations()],
+    ]
+    assert all(ids[-1] == "few" for ids in answered)
+    assert min(map(len, answered)) == 2
+    assert max(map(len, answered)) < 2 + 3
+    # The topic's bound may be raised: the size is tried again.
+    sink.bytes_max.clear()
+    scoring.ask("ann", request_id="soon")
+    scoring.service.round()
+    assert len(scoring.dead_letters()) == 4
+    clock.sleep(61)
+    scoring.ask("ann", request_id="later", ts_ms=clock.now_ms())
+    scoring.service.round()
+    assert scoring.decisions()[-1].request_id == "later"
+
+
 class NotAcknowledged(MemorySink):
     def flush(self, timeout_s: float) -> None:
         raise DeliveryFailed("2 messages are not acknowledged")

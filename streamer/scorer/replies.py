@@ -1,0 +1,141 @@
+"""What the scorer sends: a recommendation and its decision, or a dead letter."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Final
+
+from streamer.config.settings import TopicRole, TopicsConfig
+from streamer.dead_letters import send_letter
+from streamer.errors import BadMessage
+from streamer.events import (
+    MESSAGE_BYTES_MAX,
+    Decision,
+    Recommendation,
+    RecommendedItem,
+    Request,
+    encode,
+    pack_features,
+)
+from streamer.protocols import Clock, MessageBatch, Sink
+from streamer.replica.version import Version
+from streamer.scorer.funnel import Slate
+from streamer.scorer.metrics import ScorerMetrics
+
+log = logging.getLogger(__name__)
+
+REFUSED_FOR_MS: Final = 60_000
+"""How long a size that a topic refused is not tried again: the topic's bound may be raised."""
+
+
+class Replies:
+    """Sends answers to requests, both messages of each or none.
+
+    A topic says only afterwards that a message is too large for it. The first request it says so of
+    has a dead letter, and perhaps one of its two messages; the next ones of that size have a letter
+    alone.
+    """
+
+    def __init__(
+        self, topics: TopicsConfig, *, sink: Sink, clock: Clock, metrics: ScorerMetrics
+    ) -> None:
+        self._topics = topics
+        self._sink = sink
+        self._clock = clock
+        self._metrics = metrics
+        self._refused: dict[TopicRole, tuple[int, int]] = {}  # bytes, until when
+
+    def send(
+        self, batch: MessageBatch, index: int, request: Request, slate: Slate, version: Version
+    ) -> None:
+        """Send the answer to message ``index`` of a batch.
+
+        Raises
+        ------
+        BadMessage
+            When one of its messages is too large; nothing is sent then.
+        """
+        ts = self._clock.now_ms()
+        messages: dict[TopicRole, bytes] = {}
+        messages["recommendations"] = encode(_recommendation(request, slate, version, ts))
+        if not request.preview:
+            messages["decisions"] = encode(_decision(request, slate, version, ts))
+        for role, message in messages.items():
+            n_bytes, until_ms = self._refused.get(role, (MESSAGE_BYTES_MAX + 1, ts))
+            if len(message) > MESSAGE_BYTES_MAX:
+                raise BadMessage(
+                    f"{role[:-1]}: {len(message)} bytes are over the bound of {MESSAGE_BYTES_MAX};"
+                    " lower k, or the candidates of [recall.NAME]"
+                )
+            if len(message) >= n_bytes and ts < until_ms:
+                raise BadMessage(self._reason(role, len(message)))
+        key = request.user_id.encode()
+        for role, message in messages.items():
+            self._sink.send(
+                self._topics.topic(role),
+                key=key,
+                value=message,
+                on_too_large=functools.partial(
+                    self._too_large, role, len(message), batch=batch, index=index
+                ),
+            )
+
+    def reject(self, batch: MessageBatch, index: int, reason: str) -> None:
+        """Send the dead letter of message ``index`` of a batch."""
+        send_letter(self._sink, self._topics.topic("dead_letters"), batch, index, reason)
+        self._metrics.dead_letters.inc()
+
+    def _too_large(self, role: TopicRole, n_bytes: int, *, batch: MessageBatch, index: int) -> None:
+        now_ms = self._clock.now_ms()
+        least, until_ms = self._refused.get(role, (n_bytes, now_ms))
+        if now_ms >= until_ms:
+            log.error("answer_refused: %s", self._reason(role, n_bytes))
+            least = n_bytes
+        self._refused[role] = min(least, n_bytes), now_ms + REFUSED_FOR_MS
+        self.reject(batch, index, self._reason(role, n_bytes))
+
+    def _reason(self, role: TopicRole, n_bytes: int) -> str:
+        topic = self._topics.topic(role)
+        return (
+            f"{role[:-1]}: its {n_bytes} bytes are more than topic {topic} takes;"
+            " raise max.message.bytes of the topic, or lower k or the candidates of [recall.NAME]"
+        )
+
+
+def _recommendation(request: Request, slate: Slate, version: Version, ts: int) -> Recommendation:
+    places = zip(slate.item_ids, slate.expected, slate.reasons, strict=True)
+    return Recommendation(
+        request_id=request.request_id,
+        user_id=request.user_id,
+        ts=ts,
+        items=[
+            RecommendedItem(item_id=item_id, rank=rank, score=score, reason=reason)
+            for rank, (item_id, score, reason) in enumerate(places)
+        ],
+        model_version=version.model_version,
+        preview=request.preview,
+    )
+
+
+def _decision(request: Request, slate: Slate, version: Version, ts: int) -> Decision:
+    return Decision(
+        request_id=request.request_id,
+        user_id=request.user_id,
+        ts=ts,
+        items=slate.item_ids,
+        positions=list(range(len(slate.item_ids))),
+        propensities=slate.propensities,
+        policy=slate.policy,
+        policy_parameters=slate.policy_parameters,
+        seed=slate.seed,
+        model_version=version.model_version,
+        candidates=slate.candidates,
+        feature_names=list(slate.features.names),
+        features=pack_features(slate.features.values),
+        expected=slate.expected,
+        explored=slate.explored,
+        policy_state=slate.policy_state,
+        surface=request.surface,
+        context=request.context,
+    )
