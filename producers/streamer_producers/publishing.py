@@ -11,6 +11,7 @@ import msgspec
 
 from streamer.errors import ConfigError
 from streamer.events import Event
+from streamer_producers.clipped_values import ClippedValues
 from streamer_producers.log import Log
 
 PROGRESS_EVERY = 1_000
@@ -101,6 +102,7 @@ def publish_log(
     on_progress: Callable[[Published], None] | None = None,
     pace: Pace | None = None,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    values: ClippedValues | None = None,
 ) -> Published:
     """Publish a log's items, then its events.
 
@@ -117,6 +119,8 @@ def publish_log(
         Replaces ``speed``, for a clock other than this machine's.
     now_ms
         The time that ``rebase`` gives.
+    values
+        Counts the values that rewards clip.
 
     Raises
     ------
@@ -143,6 +147,8 @@ def publish_log(
         waited_s = pace.wait(event.ts)
         sent = msgspec.structs.replace(event, ts=now_ms()) if rebase else event
         publisher.publish_event(sent)
+        if values is not None:
+            values.add(event)
         n_events += 1
         if n_events % PROGRESS_EVERY == 0 or waited_s > _LONG_WAIT_S:
             report()

@@ -15,7 +15,7 @@ from streamer.commands.options import (
     configured,
     number_of,
 )
-from streamer.commands.screen import counted_progress, errors, output, show_remarks
+from streamer.commands.screen import counted_progress, output, show_malformed, show_remarks
 
 
 def publish(
@@ -36,6 +36,8 @@ def publish(
 ) -> None:
     """Publish a log of events (and its items)."""
     from streamer.client import Publisher
+    from streamer.errors import ConfigError
+    from streamer_producers.clipped_values import ClippedValues
     from streamer_producers.datasets import open_log
     from streamer_producers.publishing import publish_log
 
@@ -49,17 +51,24 @@ def publish(
         Publisher(config=settings) as publisher,
         counted_progress("publishing", opened.n_estimated) as (bar, task),
     ):
+        values = ClippedValues(settings.events)
         done = publish_log(
             opened,
             publisher,
             speed=pace,
             rebase=rebase,
             on_progress=lambda sent: bar.update(task, completed=sent.n_events),
+            values=values,
         )
     rate = done.n_events / max(done.elapsed_s, 1e-9)
     output.print(
         f"{done.n_events:,} events and {done.n_items:,} items published in {done.elapsed_s:.1f} s"
         f" ({rate:,.0f} events/s), {done.n_malformed:,} malformed lines"
     )
-    for malformed in opened.malformed:
-        errors.print(f"  {malformed}", style="yellow", highlight=False, markup=False)
+    show_malformed(done.n_malformed, [str(each) for each in opened.malformed])
+    show_remarks([str(each) for each in values.found()])
+    if not done.n_events:
+        raise ConfigError(
+            f"{log}: no event was published; {done.n_malformed:,} lines were malformed, and there"
+            " were no others; see --map and --type"
+        )

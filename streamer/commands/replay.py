@@ -208,6 +208,7 @@ def _replay_once(
     result = _result(log, specs, settings, config, "replaying")
     written.write(result, lambda: report_page(result))
     show_result(result)
+    result.check_scored()
 
 
 def _replay_swept(
@@ -225,6 +226,7 @@ def _replay_swept(
     for value, knobs in values:
         turned = msgspec.structs.replace(settings, knobs=knobs)
         result = _result(log, specs, turned, config, f"{knob}={value}")
+        result.check_scored()
         runs.append(SweptRun(value=value, result=result))
     sweep = Sweep(knob=knob, runs=runs)
     written.write(sweep, lambda: sweep_page(sweep))

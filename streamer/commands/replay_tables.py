@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from streamer.commands.screen import output, show_malformed
+from streamer.commands.screen import errors, output, show_malformed, show_remarks
 
 if TYPE_CHECKING:
     from streamer.replay.result import Numbers, Result
@@ -27,9 +27,9 @@ def show_result(result: Result) -> None:
         column.justify, column.no_wrap = "right", True
     for model in best_first(result):
         values = result.metrics[model]
-        errors = result.standard_errors[model]
+        deviations = result.standard_errors[model]
         # The first metric's error says enough of the size of chance, and the table fits.
-        cells = [_cell(values, errors if name == metrics[0] else {}, name) for name in metrics]
+        cells = [_cell(values, deviations if name == metrics[0] else {}, name) for name in metrics]
         table.add_row(escape(model), *cells, event_us(values))
     output.print(table)
     output.print(
@@ -38,7 +38,7 @@ def show_result(result: Result) -> None:
         f" ({result.events_per_s:,.0f} events/s)",
         highlight=False,
     )
-    show_malformed(result.log.n_malformed, result.log.malformed)
+    _show_unused(result)
 
 
 def show_sweep(sweep: Sweep) -> None:
@@ -58,7 +58,20 @@ def show_sweep(sweep: Sweep) -> None:
             changed = change_text(sweep.change(run, model)) if run is not sweep.runs[0] else "–"
             table.add_row(run.value, escape(model), *cells, changed, event_us(values))
     output.print(table)
-    show_malformed(sweep.runs[0].result.log.n_malformed, sweep.runs[0].result.log.malformed)
+    _show_unused(sweep.runs[0].result)
+
+
+def _show_unused(result: Result) -> None:
+    """Print what was neither learned nor scored, and what counts for less than it says."""
+    if result.events_repeated:
+        errors.print(
+            f"{result.events_repeated:,} events not scored: their users had consumed the item"
+            " before; --repeats keep scores them",
+            style="yellow",
+            highlight=False,
+        )
+    show_malformed(result.log.n_malformed, result.log.malformed)
+    show_remarks([str(each) for each in result.log.clipped])
 
 
 def _shown_metrics(result: Result) -> Sequence[str]:

@@ -28,6 +28,7 @@ from streamer.replay.rating_task import RatingTask
 from streamer.replay.settings import Settings
 from streamer.replay.tally import BLOCK_EVENTS, Scored, Tally
 from streamer.replay.topk_task import TopKTask
+from streamer_producers.clipped_values import ClippedValues
 
 GROUPS = ("cold users", "warm users", "cold items", "warm items")
 
@@ -101,6 +102,7 @@ class Experiment:
         settings.check()
         self._log = log
         self._settings = settings
+        self._events = config.events
         self._rewards = Rewards(config.events)
         self._names = tuple(spec.text for spec in specs)
         self._models: list[Any] = [
@@ -158,7 +160,11 @@ class Experiment:
         LearningError
             When a model predicts NaN.
         """
-        found = survey(self._log, self._is_target, progress=surveying)
+        rewards_matter = self._settings.feedback == "all" or (
+            self._settings.task == "topk" and not self._settings.positives
+        )
+        values = ClippedValues(self._events) if rewards_matter else None
+        found = survey(self._log, self._is_target, progress=surveying, values=values)
         catalogue = LogCategories(self._log.items())
         progress = None if replaying is None else (lambda n: replaying(n, found.n_events))
         return _Run(

@@ -13,6 +13,7 @@ import numpy as np
 
 from streamer.errors import ConfigError
 from streamer.events import Event, Item
+from streamer_producers.clipped_values import Clipped, ClippedValues
 from streamer_producers.log import Malformed
 
 Ties = Literal["shuffle", "file"]
@@ -61,6 +62,8 @@ class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):
         Events that an experiment asks models about, its warm-up included.
     value_min, value_max
         Of the targets' values; None where none has one.
+    clipped
+        Values that rewards clip, where rewards say what is scored or learned.
     """
 
     name: str
@@ -73,12 +76,22 @@ class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):
     value_max: float | None
     n_malformed: int
     malformed: tuple[str, ...]
+    clipped: tuple[Clipped, ...] = ()
 
 
 def survey(
-    log: EventLog, is_target: Callable[[Event], bool], *, progress: Progress | None = None
+    log: EventLog,
+    is_target: Callable[[Event], bool],
+    *,
+    progress: Progress | None = None,
+    values: ClippedValues | None = None,
 ) -> LogSurvey:
     """Read a log to its end.
+
+    Parameters
+    ----------
+    values
+        Counts values that rewards clip; None: rewards do not matter.
 
     Raises
     ------
@@ -99,6 +112,8 @@ def survey(
         if last_ts is not None and event.ts < last_ts:
             raise ConfigError(f"{log.name} is not in the order of time; open it sorted")
         last_ts = event.ts
+        if values is not None:
+            values.add(event)
         if is_target(event):
             n_targets += 1
             if event.value is not None:
@@ -120,6 +135,7 @@ def survey(
         value_max=high if low <= high else None,
         n_malformed=log.n_malformed,
         malformed=tuple(map(str, log.malformed)),
+        clipped=() if values is None else values.found(),
     )
 
 

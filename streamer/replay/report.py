@@ -100,6 +100,7 @@ def _summary(result: Result) -> str:
         )
     if log.n_malformed:
         lines.append(f"{log.n_malformed:,} malformed lines were left out.")
+    lines += [f"{each}." for each in log.clipped]
     return "".join(f'<p class="soft">{escape(line)}</p>' for line in lines)
 
 

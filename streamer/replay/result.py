@@ -100,6 +100,29 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     users: UserSums
     calibration: Calibration | None = None
 
+    def check_scored(self) -> None:
+        """Refuse a result that says nothing.
+
+        Raises
+        ------
+        ConfigError
+            When no event was scored, saying why, and what would score some.
+        """
+        if self.events_scored:
+            return
+        n_targets = self.log.n_targets
+        n_warmup = n_targets - self.events_repeated
+        remedies = []
+        if self.events_repeated:
+            remedies.append("--repeats keep scores what a user consumes again")
+        if n_warmup:
+            remedies.append("a smaller --warmup leaves more to score")
+        raise ConfigError(
+            f"{self.log.name}: no event was scored; of {n_targets:,} that could be, {n_warmup:,}"
+            f" were warm-up and {self.events_repeated:,} repeated what their user had consumed"
+            f" before; {', and '.join(remedies)}"
+        )
+
 
 def result_of(outcome: Outcome) -> Result:
     """The result of an experiment."""

@@ -231,3 +231,37 @@ def test_models_are_compared_by_name_or_as_told(run: Run, log: Path) -> None:
         run("compare", "a.json", "b.json", "--model-b", "als")
     with pytest.raises(ConfigError, match="no sums of 'map@10'"):
         run("compare", "a.json", "b.json", "--metric", "map@10")
+
+
+def test_a_replay_that_scores_nothing_says_why_and_fails(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "song.csv"
+    rows = [f"u,x,{1_760_000_000_000 + at},click" for at in range(50)]
+    path.write_text("\n".join(["user_id,item_id,ts,type", *rows]))
+    complaint = (
+        r"song\.csv: no event was scored; of 50 that could be, 15 were warm-up and 35 repeated"
+        r" what their user had consumed before; --repeats keep scores"
+    )
+    with pytest.raises(ConfigError, match=complaint):
+        run("replay", "song.csv", "--model", "popularity")
+    with pytest.raises(ConfigError, match=complaint):
+        run("replay", "song.csv", "--model", "popularity", "--sweep", "drop=0,0.1")
+    kept = run("replay", "song.csv", "--model", "popularity", "--repeats", "keep")
+    assert "35 events scored" in kept
+
+
+def test_a_replay_says_what_it_did_not_score_and_which_values_are_clipped(
+    run: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "jokes.csv"
+    rows = [f"u{at % 9},i{at % 10},{1_760_000_000_000 + at},{at}" for at in range(100)]
+    path.write_text("\n".join(["user_id,item_id,ts,value", *rows]))
+    words = ["--model", "popularity", "--type", "rating", "--warmup", "0", "--json", "out.json"]
+    output = run("replay", "jokes.csv", *words, "--report", "out.html")
+    (clipped,) = result(tmp_path / "out.json")["log"]["clipped"]
+    assert (clipped["n_clipped"], clipped["n_values"], clipped["value_max"]) == (94, 100, 99.0)
+    assert "94 of 100 values of type rating (94%) are beyond 0 to 5" in output
+    assert "94 of 100 values of type rating" in (tmp_path / "out.html").read_text()
+    assert "events not scored: their users had consumed the item before" in output
+    # The value itself is the condition then, and no reward matters.
+    positives = run("replay", "jokes.csv", *words, "--positives", "value>=50")
+    assert "are beyond" not in positives

@@ -1,0 +1,75 @@
+"""``streamer publish``, as it is typed: it says what was not used, and fails if nothing was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from streamer.cli import app
+from streamer.errors import ConfigError, StreamerError
+from streamer.kafka.embedded import EmbeddedBroker
+
+Publish = Callable[..., str]
+CLICKS = "user_id,item_id,ts,type\nann,tea,1760000000000,click\nbob,tea,1760000000001,click\n"
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def publish(broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publish:
+    """The command in an empty folder; errors of ours are raised."""
+    monkeypatch.chdir(tmp_path)
+
+    def publish(*words: str, stdin: str | None = None) -> str:
+        servers = ["--bootstrap-servers", broker.bootstrap_servers]
+        env = {"COLUMNS": "250"}
+        result = CliRunner().invoke(app, ["publish", *words, *servers], env=env, input=stdin)
+        if isinstance(result.exception, StreamerError):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return publish
+
+
+@pytest.mark.parametrize(
+    ("text", "n_malformed"),
+    [
+        ("", 0),
+        ("user_id,item_id,ts,type\n", 0),
+        ("user_id,item_id,ts,type\nann,tea,1760000000000,view\nann,tea,never,click\n", 2),
+    ],
+)
+def test_a_log_of_which_nothing_is_used_is_a_failure(
+    publish: Publish, text: str, n_malformed: int
+) -> None:
+    Path("log.csv").write_text(text)
+    with pytest.raises(ConfigError, match=f"no event was published; {n_malformed} lines were malf"):
+        publish("log.csv")
+
+
+def test_what_was_not_used_and_what_was_guessed_is_said(publish: Publish) -> None:
+    Path("log.csv").write_text(CLICKS.replace("00000000", "00000") + "ann,tea,1760000009,view\n")
+    output = publish("log.csv")
+    assert "2 events and 0 items published" in output
+    assert "1 malformed lines left out" in output
+    assert "log.csv:4: field 'type': \"view\"" in output
+    assert "times are read in s since 1970" in output
+
+
+def test_values_that_rewards_clip_are_said_with_their_share(publish: Publish) -> None:
+    rows = [f"ann,i{value},{1_760_000_000_000 + value},{value}" for value in range(0, 101, 5)]
+    Path("log.csv").write_text("\n".join(["user_id,item_id,ts,value", *rows]))
+    said = (
+        "19 of 21 values of type rating (90%) are beyond 0 to 5 and count as the nearest of the"
+        " two; they are from 0 to 100: set value_range in [events.rating]"
+    )
+    assert said in publish("log.csv", "--type", "rating")
+    assert "are beyond" not in publish("log.csv", "--type", "purchase")
