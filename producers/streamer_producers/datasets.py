@@ -90,7 +90,7 @@ def open_log(
             path, fields or replace(MAPPING, types=types), event_type, strict, sort, catalogue
         )
     chosen = (fields or FieldMapping(types=types)).with_type(event_type)
-    records, n_estimated = _table(path, chosen)
+    records, n_estimated, is_text = _table(path, chosen)
     return Log(
         path.name,
         records,
@@ -98,6 +98,7 @@ def open_log(
         n_estimated=n_estimated,
         sort=bool(sort),
         strict=strict,
+        is_text=is_text,
         catalogue=catalogue,
     )
 
@@ -140,17 +141,17 @@ def _movielens(
     )
 
 
-def _table(path: Path, mapping: FieldMapping) -> tuple[Callable[[], Records], int | None]:
-    """How to read the records of a file, and about how many there are."""
+def _table(path: Path, mapping: FieldMapping) -> tuple[Callable[[], Records], int | None, bool]:
+    """How to read the records of a file, about how many there are, and whether all are text."""
     suffix = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
     if suffix == ".parquet":
         columns, n_rows = parquet_shape(path)
         mapping.require(columns, str(path))
         wanted = list(mapping.sources().values())
-        return lambda: parquet_records(path, wanted), n_rows
+        return lambda: parquet_records(path, wanted), n_rows, False
     file = LogFile(path)
     if suffix in _JSON:
-        return lambda: json_records(file), file.n_lines_estimated()
+        return lambda: json_records(file), file.n_lines_estimated(), False
     delimiter = _DELIMITERS.get(suffix)
     if delimiter is None:
         known = ", ".join((*_JSON, *_DELIMITERS, ".parquet", ".zip"))
@@ -166,7 +167,7 @@ def _table(path: Path, mapping: FieldMapping) -> tuple[Callable[[], Records], in
     found = names or column_names(file, delimiter=delimiter)
     if found:
         mapping.require(found, str(path))
-    return records, file.n_lines_estimated()
+    return records, file.n_lines_estimated(), True
 
 
 def _item_file(path: Path) -> tuple[str, Catalogue]:

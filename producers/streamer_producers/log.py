@@ -79,6 +79,7 @@ class Log:
         n_estimated: int | None,
         sort: bool,
         strict: bool,
+        is_text: bool = False,
         catalogue: tuple[str, Catalogue] | None = None,
     ) -> None:
         self.name = name
@@ -91,7 +92,7 @@ class Log:
             sample = islice(records(), SAMPLE_RECORDS)
             guess = TimeGuess(each.get(column) for _, each in sample if isinstance(each, dict))
         self.remarks = [guess.remark] if guess is not None and guess.remark is not None else []
-        self._mapper = EventMapper(mapping, guess)
+        self._mapper = EventMapper(mapping, guess, is_text=is_text)
         self._strict = strict
         self._catalogue = catalogue
         self._event_faults = _Faults(name, strict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -25,6 +26,10 @@ from streamer_producers.times import (
 
 _FIELDS: Final = tuple(Event.__struct_fields__)
 _IDS: Final = ("event_id", "user_id", "item_id", "request_id")
+_ABSENT: Final = frozenset(("NULL", "null", "\\N", "nan", "NaN", "None", "<NA>", "#N/A"))
+"""How databases, pandas and spreadsheets write an absent value into text."""
+_FLOAT_ID: Final = re.compile(r"-?(0|[1-9]\d{0,15})\.0")
+_ROUNDED: Final = re.compile(r"-?\d(\.\d+)?[eE]\+\d+")
 _DEFAULT: Final = EventTypes()
 _encoder = msgspec.json.Encoder()
 
@@ -109,10 +114,16 @@ class EventMapper:
     ----------
     guess
         Of the unit of times, where the mapping does not name it; None: they are in ms.
+    is_text
+        Whether records are of text alone, as of CSV: words for absent values are read as such then,
+        and whole numbers that a null made floats are the ids that they were.
     """
 
-    def __init__(self, mapping: FieldMapping, guess: TimeGuess | None = None) -> None:
+    def __init__(
+        self, mapping: FieldMapping, guess: TimeGuess | None = None, *, is_text: bool = False
+    ) -> None:
         self._mapping = mapping
+        self._is_text = is_text
         self._guess = guess or TimeGuess([])
         sources = mapping.sources()
         self._sources = [(name, column) for name, column in sources.items() if "." not in name]
@@ -138,9 +149,11 @@ class EventMapper:
             found = record.get(column)
             if found is not None and found != "":
                 fields[name] = found
+        if self._is_text:
+            _leave_out_absent(fields)
         for name in _IDS:
             if name in fields:
-                fields[name] = _as_id(fields[name])
+                fields[name] = _as_id(fields[name], is_text=self._is_text)
         if "ts" in fields:
             fields["ts"] = self._time_ms(fields["ts"])
         for name in ("value", "position", "v"):
@@ -152,7 +165,9 @@ class EventMapper:
             found_context = {name: record.get(column) for name, column in self._context}
             own = fields.get("context")
             fields["context"] = (own if isinstance(own, dict) else {}) | {
-                name: value for name, value in found_context.items() if value not in (None, "")
+                name: value
+                for name, value in found_context.items()
+                if value not in (None, "") and not (self._is_text and value in _ABSENT)
             }
         try:
             if "event_id" not in fields:
@@ -218,12 +233,26 @@ def parse_mapping(text: str, types: EventTypes = _DEFAULT) -> FieldMapping:
     return FieldMapping(columns=columns, time_unit=time_unit, event_type=event_type, types=types)
 
 
-def _as_id(value: object) -> object:
+def _leave_out_absent(fields: dict[str, object]) -> None:
+    """Leave out optional fields whose text stands for an absent value; refuse it as an id."""
+    for name, value in [*fields.items()]:
+        if value not in _ABSENT and not (value == "-" and name in ("value", "position")):
+            continue
+        if name in ("user_id", "item_id"):
+            raise BadMessage(f"field {name!r}: {value!r} is how an absent value is written")
+        del fields[name]
+
+
+def _as_id(value: object, *, is_text: bool) -> object:
     """Numbers become text, and columns of whole numbers that a null made floats lose their ``.0``.
 
-    What can't be an id stays as it is: the decoder says so.
+    What can't be an id stays as it is: the decoder says so. Beyond 2^53 a float is several ids.
     """
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, str) and is_text:
+        if _ROUNDED.fullmatch(value):
+            raise BadMessage(f"id {value!r} is a number that was rounded; write ids as text")
+        return value[:-2] if _FLOAT_ID.fullmatch(value) else value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
