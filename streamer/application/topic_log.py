@@ -128,9 +128,10 @@ class TopicLog:
     def _in_offset_order(self) -> Iterator[Event]:
         types = self._config.event_types
         for batch in self.batches():
-            for offset, value in zip(batch.offsets.tolist(), batch.values, strict=True):
+            columns = batch.offsets.tolist(), batch.values, batch.publish_ms.tolist()
+            for offset, value, publish_ms in zip(*columns, strict=True):
                 try:
-                    yield decode_event(value, types)
+                    yield decode_event(value, types, publish_ms=publish_ms)
                 except BadMessage as error:
                     self._add(batch, offset, error)
 

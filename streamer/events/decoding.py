@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from streamer.errors import BadMessage
 from streamer.events.messages import (
@@ -30,6 +32,7 @@ from streamer.events.rejection import reason, reason_for, unknown_type
 from streamer.events.types import EventTypes
 
 M = TypeVar("M", bound=Message)
+Timed = TypeVar("Timed", Event, Request, Decision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,13 @@ class Rejected:
 
 
 def decode_event(payload: bytes | None, types: EventTypes, *, publish_ms: int = -1) -> Event:
-    """One event of a known type; ``publish_ms``: when it was published, negative where unknown."""
+    """One event of a known type, at the time that counts (:func:`counted_ms`).
+
+    ``publish_ms``: when it was published, negative where unknown.
+    """
     event = _event(payload)
     _check_type(event, types)
-    _check_published(event.ts, publish_ms)
-    return event
+    return _at_counted_time(event, publish_ms)
 
 
 def decode_item(payload: bytes | None) -> Item:
@@ -57,10 +62,8 @@ def decode_item(payload: bytes | None) -> Item:
 
 
 def decode_request(payload: bytes | None, *, publish_ms: int = -1) -> Request:
-    """One request; ``publish_ms``: when it was published, negative where unknown."""
-    request = _request(payload)
-    _check_published(request.ts, publish_ms)
-    return request
+    """One request, at the time that counts; ``publish_ms`` as of :func:`decode_event`."""
+    return _at_counted_time(_request(payload), publish_ms)
 
 
 def decode_recommendation(payload: bytes | None) -> Recommendation:
@@ -68,10 +71,8 @@ def decode_recommendation(payload: bytes | None) -> Recommendation:
 
 
 def decode_decision(payload: bytes | None, *, publish_ms: int = -1) -> Decision:
-    """One decision, its lists of equal lengths and its features finite."""
-    decision = _decision(payload)
-    _check_published(decision.ts, publish_ms)
-    return decision
+    """One decision, its lists of equal lengths and its features finite; times as of an event."""
+    return _at_counted_time(_decision(payload), publish_ms)
 
 
 def decode_feature_value(payload: bytes | None) -> FeatureValue:
@@ -162,13 +163,36 @@ def _check_type(event: Event, types: EventTypes) -> None:
         raise BadMessage(unknown_type(event.type, types))
 
 
-def _check_published(ts_ms: int, publish_ms: int) -> None:
-    if publish_ms >= 0 and ts_ms - FUTURE_MS_MAX > publish_ms:
-        raise BadMessage(future_reason(ts_ms, publish_ms))
+def counted_ms(ts_ms: NDArray[np.int64], publish_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Event times that everything counts with: none lies after its publication.
+
+    One clock that runs ahead would move the watermark, and the weight of every decayed count, for
+    all users until then.
+
+    Parameters
+    ----------
+    publish_ms
+        Negative: unknown, and the event's own time counts.
+
+    Examples
+    --------
+    >>> counted_ms(np.array([50, 150, 150]), np.array([100, 100, -1])).tolist()
+    [50, 100, 150]
+    """
+    counted: NDArray[np.int64] = np.where(publish_ms >= 0, np.minimum(ts_ms, publish_ms), ts_ms)
+    return counted
+
+
+def _at_counted_time(message: Timed, publish_ms: int) -> Timed:
+    """A message at the time of :func:`counted_ms`, refused where its own is absurd."""
+    if publish_ms < 0 or message.ts <= publish_ms:
+        return message
+    if message.ts - FUTURE_MS_MAX > publish_ms:
+        raise BadMessage(future_reason(message.ts, publish_ms))
+    return replace(message, ts=publish_ms)
 
 
 def future_reason(ts_ms: int, publish_ms: int) -> str:
-    # Such a time would push the watermark, and every decayed count with it, into the future.
     problem = f"is over a day after its publish time {publish_ms}; send event time in ms since 1970"
     return reason("ts", ts_ms, problem)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import BadMessage
-from streamer.events.decoding import Rejected, decode_event, future_reason
+from streamer.events.decoding import Rejected, counted_ms, decode_event, future_reason
 from streamer.events.messages import FUTURE_MS_MAX, Event
 from streamer.events.plain_events import (
     EVENT_IDS,
@@ -47,7 +47,7 @@ class EventColumns(Columns):
     types
         ``(n,)`` int8 codes of :class:`streamer.events.EventTypes`.
     ts_ms
-        ``(n,)`` int64 event times.
+        ``(n,)`` int64 event times, none after its publication.
     values
         ``(n,)`` float64, NaN where absent.
     """
@@ -88,6 +88,7 @@ def decode_events(
             reason = future_reason(int(found.ts_ms[i]), int(publish_ms[i]))
             rejected.append(Rejected(i, reason))
         rejected.sort(key=lambda each: each.index)
+    found.ts_ms[:] = counted_ms(found.ts_ms, publish_ms)
     columns = _columns(found, read_only(data))
     return columns.take(np.flatnonzero(good & ~absurd)) if rejected else columns, rejected
 

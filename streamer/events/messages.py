@@ -26,7 +26,8 @@ MESSAGE_BYTES_MAX: Final = 1_000_000
 TS_MS_END: Final = 4_102_444_800_000
 """2100-01-01: a time beyond it was sent in microseconds or is absurd."""
 FUTURE_MS_MAX: Final = 86_400_000
-"""How far an event's time may lie after its publish time: clocks are a day off at worst."""
+"""How far an event's time may lie after its publish time, as of which it counts then: clocks are a
+day off at worst."""
 CONTEXT_KEYS_MAX: Final = 64
 RAW_BYTES_KEPT: Final = 524_288
 """Bytes of a bad message that its dead letter carries: 700 kB in base64, which a broker takes."""

@@ -85,7 +85,7 @@ def decode_batch(
         )
     return DecodedBatch(
         feedback,
-        _events(columns.take(fresh), offsets[fresh], batch.publish_ms),
+        _events(columns.take(fresh), offsets[fresh]),
         answering,
         rejected,
         len(fresh) - n_fresh,
@@ -93,15 +93,10 @@ def decode_batch(
     )
 
 
-def _events(
-    fresh: EventColumns, offsets: NDArray[np.int64], publish_ms: NDArray[np.int64]
-) -> Events:
-    """Events at their own time; at that of their publication where a clock ran ahead: what comes
-    from far ahead would outweigh everything until then."""
-    published = publish_ms[fresh.index]
+def _events(fresh: EventColumns, offsets: NDArray[np.int64]) -> Events:
     return Events(
         offsets=offsets,
-        ts_ms=np.where(published >= 0, np.minimum(fresh.ts_ms, published), fresh.ts_ms),
+        ts_ms=fresh.ts_ms,
         types=fresh.types,
         values=fresh.values,
         user_ids=fresh.user_ids,

@@ -41,7 +41,7 @@ _RETRY_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class ScorerService:
-    """Replies requests from a replica of the parameters that it keeps up to date.
+    """Answers requests from a replica of the parameters that it keeps up to date.
 
     Features are followed by the same thread as the parameters: a request is answered from what is
     known of them at its start.
