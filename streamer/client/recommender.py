@@ -17,6 +17,7 @@ from streamer.client.publisher import Context
 from streamer.config import Config
 from streamer.errors import BadMessage, DeliveryFailed, KafkaError, RequestTimeout, StreamerError
 from streamer.events import Recommendation, Request, decode_recommendation, message_key
+from streamer.events.messages import TIMEOUT_MS_MAX
 from streamer.kafka.configured import configured_reader, configured_sink
 from streamer.kafka.log_ends import LATEST
 
@@ -85,6 +86,8 @@ class Recommender:
         preview
             Only to look at: nobody is shown the items, so no decision is logged. Health checks and
             people who try things out ask so.
+        timeout_s
+            How long to wait. The request says it, so that the scorer drops what comes too late.
 
         Raises
         ------
@@ -105,6 +108,7 @@ class Recommender:
                 candidates=None if candidates is None else list(candidates),
                 exclude=None if exclude is None else list(exclude),
                 preview=preview,
+                timeout_ms=_timeout_ms(timeout_s),
             )
         )
         return self._wait(answer, timeout_s, timeout_s)
@@ -120,7 +124,13 @@ class Recommender:
         answers: list[Future[Recommendation]] = []
         try:
             for user_id in user_ids:
-                request = Request(request_id=self._new_id(), user_id=user_id, ts=now_ms(), k=k)
+                request = Request(
+                    request_id=self._new_id(),
+                    user_id=user_id,
+                    ts=now_ms(),
+                    k=k,
+                    timeout_ms=_timeout_ms(deadline - time.monotonic()),
+                )
                 answers.append(self._send(request))
             return [self._wait(each, deadline - time.monotonic(), timeout_s) for each in answers]
         finally:
@@ -247,3 +257,7 @@ class Recommender:
         for answer in waiting:
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(error)
+
+
+def _timeout_ms(timeout_s: float) -> int:
+    return round(min(max(1.0, 1000 * timeout_s), TIMEOUT_MS_MAX))

@@ -28,6 +28,8 @@ TS_MS_END: Final = 4_102_444_800_000
 FUTURE_MS_MAX: Final = 86_400_000
 """How far an event's time may lie after its publish time, as of which it counts then: clocks are a
 day off at worst."""
+TIMEOUT_MS_MAX: Final = 600_000
+"""How long a request may say that its answer is waited for."""
 CONTEXT_KEYS_MAX: Final = 64
 RAW_BYTES_KEPT: Final = 524_288
 """Bytes of a bad message that its dead letter carries: 700 kB in base64, which a broker takes."""
@@ -116,6 +118,10 @@ class Request(Message, frozen=True, kw_only=True):
     preview: Annotated[
         bool, Meta(description="only to look at: it makes no decision, so it teaches nothing")
     ] = False
+    timeout_ms: Annotated[
+        Annotated[int, Meta(ge=1, le=TIMEOUT_MS_MAX)] | None,
+        Meta(description="how long an answer is waited for; absent: a minute"),
+    ] = None
     v: Version = 1
 
 

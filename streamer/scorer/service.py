@@ -28,8 +28,9 @@ from streamer_models.state.model import Model
 
 log = logging.getLogger(__name__)
 
-REQUEST_AGE_MAX_S: Final = 60.0
-"""Whoever asked longer ago has stopped waiting, and a decision nobody saw would teach falsehood."""
+REQUEST_AGE_MAX_MS: Final = 60_000
+"""Age at which a request without ``timeout_ms`` is dropped: a decision that is not shown would add
+false negatives."""
 
 _REQUESTS_A_ROUND: Final = 256
 _ITEMS_A_ROUND: Final = 1_000  # some 5 ms of decoding between two rounds of requests
@@ -50,7 +51,9 @@ class ScorerService:
     acknowledged. The service is stateless otherwise, so its source starts at the group's committed
     offsets, and a new group at the end: ``on_assign`` names ``COMMITTED`` for every partition and
     ``on_revoke`` has nothing to do, since between polls everything taken is answered. Requests
-    older than a minute become dead letters. While the store is away it goes on with what it has.
+    whose answer is not waited for any more (``timeout_ms``, by default a minute) become dead
+    letters, and under overload the newest of a round is answered first. While the store is away it
+    goes on with what it has.
 
     Parameters
     ----------
@@ -156,9 +159,12 @@ class ScorerService:
         self._follow_items(0)
         batches = self._source.poll(n_max=_REQUESTS_A_ROUND, timeout_s=self._poll_s)
         version = self.replica.current()
-        for batch in batches:
-            for place in range(len(batch)):
-                self._answer(batch, place, version)
+        places = [(batch, place) for batch in batches for place in range(len(batch))]
+        if len(places) == _REQUESTS_A_ROUND:
+            # There are more than can be answered at once: those who asked last still wait.
+            places.sort(key=lambda at: int(at[0].publish_ms[at[1]]), reverse=True)
+        for batch, place in places:
+            self._answer(batch, place, version)
         if batches:
             self._sink.flush(_FLUSH_S)
             self._source.tell_applied(
@@ -170,7 +176,7 @@ class ScorerService:
             show_lag(self._metrics.lag, self._source.lag())
             if self._feature_metrics is not None:
                 self._feature_metrics.show(self.known, now_ms)
-        return sum(map(len, batches))
+        return len(places)
 
     def _follow_items(self, timeout_s: float) -> None:
         self.catalogue.follow(
@@ -240,9 +246,11 @@ class ScorerService:
     def _check_age(self, request: Request, publish_ms: int) -> None:
         asked_ms = publish_ms if publish_ms >= 0 else request.ts
         age_ms = self._clock.now_ms() - asked_ms
-        if age_ms > 1000 * REQUEST_AGE_MAX_S:
+        age_ms_max = request.timeout_ms or REQUEST_AGE_MAX_MS
+        if age_ms > age_ms_max:
             self._metrics.stale.inc()
             raise BadMessage(
-                f"request: published {age_ms} ms ago, over the bound of"
-                f" {1000 * REQUEST_AGE_MAX_S:.0f} ms; ask again (and see to the asker's clock)"
+                f"request: published {age_ms} ms ago, and its answer was waited for {age_ms_max} ms"
+                " (timeout_ms; a minute where it is absent): ask again, start more scorers, or set"
+                " the asker's clock"
             )

@@ -291,6 +291,57 @@ def test_requests_nobody_waits_for_any_more_become_dead_letters() -> None:
     assert scoring.counted("stale_total") == 1
 
 
+def test_a_request_says_how_long_its_asker_waits() -> None:
+    scoring = Scoring()
+    scoring.begin()
+    scoring.ask("ann", request_id="patient", timeout_ms=90_000)
+    scoring.ask("ann", request_id="left", timeout_ms=5_000)
+    scoring.clock.sleep(5)
+    scoring.ask("ann", request_id="waits", timeout_ms=5_000)
+    scoring.clock.sleep(0.5)
+    scoring.service.round()
+    assert [each.request_id for each in scoring.recommendations()] == ["patient", "waits"]
+    assert [each.request_id for each in scoring.decisions()] == ["patient", "waits"]
+    (letter,) = scoring.dead_letters()
+    assert "5500 ms ago, and its answer was waited for 5000 ms" in letter.reason
+    assert scoring.counted("stale_total") == 1
+
+
+class SlowPolicy(BanditPolicy):
+    """A policy that takes ten milliseconds of the test's clock."""
+
+    clock = ManualClock()
+
+    def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
+        self.clock.sleep(0.01)
+        return super().choose(features, knowledge, k, seed)
+
+
+def test_under_overload_the_newest_are_answered_and_the_others_say_that_they_were_late() -> None:
+    clock = SlowPolicy.clock = ManualClock(START_MS)
+    learned = Partitions(2)
+    learned.commit(0, [Click("bob", f"i{item}") for item in range(20)])
+    scoring = Scoring(clock=clock, learned=learned, policy=SlowPolicy(CONFIG))
+    scoring.begin()
+    for n in range(300):
+        scoring.ask(f"user{n}", request_id=f"{n}", timeout_ms=1_000)
+        clock.sleep(0.001)
+    assert scoring.service.round() == 256
+    decided = [int(each.request_id) for each in scoring.decisions()]
+    letters = scoring.dead_letters()
+    assert len(decided) + len(letters) == 256
+    assert 60 < len(decided) < 110  # a second's worth
+    assert min(decided) > 150
+    assert scoring.counted("stale_total") == len(letters)
+    # Where all can be answered, the order is that of the topic.
+    for name in ("a", "b"):
+        scoring.ask("ann", request_id=name, ts_ms=clock.now_ms())
+        clock.sleep(0.001)
+    scoring.service.round()
+    last = [each.request_id for each in scoring.decisions() if each.user_id == "ann"]
+    assert last == ["a", "b"]
+
+
 class NeedsTwo(BanditPolicy):
     """A policy that a colleague got wrong."""
 
@@ -348,6 +399,7 @@ def test_decisions_are_made_from_and_logged_with_what_the_features_topic_says() 
     scoring.ask("ann", request_id="r2")
     scoring.service.round()
     scoring.service.follow_features()
+    scoring.clock.sleep(3_600.001)
     scoring.ask("ann", request_id="r3", ts_ms=START_MS + 3_600_001)
     scoring.ask("ann", request_id="r4")
     scoring.service.round()
