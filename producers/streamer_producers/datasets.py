@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import EventTypes, Item, decode_item
 from streamer_producers.download import BASE_URL, DATASETS, fetch
-from streamer_producers.formats import (
-    Records,
-    json_records,
-    parquet_records,
-    parquet_shape,
-)
+from streamer_producers.formats import json_records
 from streamer_producers.log import Catalogue, Log, Malformed
-from streamer_producers.log_file import COMPRESSED, LogFile, files_in
+from streamer_producers.log_file import LogFile, files_in, spooled
 from streamer_producers.mapping import FieldMapping, parse_mapping
 from streamer_producers.movielens import LAYOUTS, MAPPING, RATINGS_COLUMNS, layout_of
-from streamer_producers.separated import column_names, separated_records
+from streamer_producers.tables import open_table
 
-__all__ = ["Log", "Malformed", "open_log"]
-
-_DELIMITERS = {".csv": ",", ".tsv": "\t", ".dat": "::"}
-_JSON = (".jsonl", ".ndjson", ".json")
+__all__ = ["Log", "Malformed", "open_items", "open_log"]
 
 
 def open_log(
@@ -36,6 +30,10 @@ def open_log(
     strict: bool = False,
     sort: bool | None = None,
     items: str | Path | None = None,
+    file_format: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    timeless: bool = False,
     cache: Path | None = None,
     base_url: str = BASE_URL,
     show_progress: bool = True,
@@ -45,10 +43,11 @@ def open_log(
     Parameters
     ----------
     path_or_name
-        A file: ``.jsonl``, ``.csv``, ``.tsv``, ``.dat`` with ``::`` between values (each also
-        with ``.gz`` or ``.zst``) or ``.parquet``; a folder or a zip archive of MovieLens, or its
-        file of ratings; or else the name of an official data set, which is fetched and kept (see
-        :func:`streamer_producers.download.fetch`).
+        A file: ``.jsonl``, ``.csv``, ``.tsv``, ``.inter``, ``.txt``, ``.dat`` with ``::`` between
+        values (each also with ``.gz`` or ``.zst``) or ``.parquet``; ``-`` or a pipe, which is read
+        to its end first; a folder or a zip archive of MovieLens, or its file of ratings;
+        or else the name of an official data set, which is fetched
+        and kept (see :func:`streamer_producers.download.fetch`).
     mapping
         Where the fields of an event are, see :func:`streamer_producers.mapping.parse_mapping`;
         None: under their own names, and the unit of times is guessed. MovieLens needs none.
@@ -63,6 +62,11 @@ def open_log(
         In the order of time. None: only MovieLens, whose files are in the order of the users.
     items
         A file of items, JSON lines as on the topic; None: MovieLens has its own.
+    file_format, delimiter, encoding
+        Of a file, where its suffix and its first line don't say them; see
+        :func:`streamer_producers.tables.open_table`.
+    timeless
+        Take records without a time, as events of 1970, to which a time is given later.
     cache, base_url, show_progress
         Of a data set that is fetched.
 
@@ -76,7 +80,7 @@ def open_log(
         fields = mapping
     elif mapping is not None:
         fields = parse_mapping(mapping, types)
-    path = Path(path_or_name)
+    path, name = spooled(path_or_name)
     if not path.exists():
         if str(path_or_name) not in DATASETS:
             raise ConfigError(
@@ -84,22 +88,46 @@ def open_log(
                 f" {', '.join(DATASETS)}"
             )
         path = fetch(str(path_or_name), cache=cache, base_url=base_url, show_progress=show_progress)
-    catalogue = None if items is None else _item_file(Path(items))
+    catalogue = None if items is None else _item_file(spooled(items)[0])
     if _is_movielens(path, fields):
         return _movielens(
             path, fields or replace(MAPPING, types=types), event_type, strict, sort, catalogue
         )
-    chosen = (fields or FieldMapping(types=types)).with_type(event_type)
-    records, n_estimated, is_text = _table(path, chosen)
+    chosen = replace(fields or FieldMapping(types=types), timeless=timeless).with_type(event_type)
+    table = open_table(
+        path, chosen, name=name, file_format=file_format, delimiter=delimiter, encoding=encoding
+    )
     return Log(
-        path.name,
-        records,
+        name,
+        table.records,
         chosen,
-        n_estimated=n_estimated,
+        n_estimated=table.n_estimated,
         sort=bool(sort),
         strict=strict,
-        is_text=is_text,
+        is_text=table.is_text,
         catalogue=catalogue,
+    )
+
+
+def open_items(path: str | Path, *, strict: bool = False) -> Log:
+    """Open a file of items, JSON as on the topic, as a log without events.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such file.
+    """
+    file, name = spooled(path)
+    if not file.is_file():
+        raise ConfigError(f"{path} is no file; name one of items, a JSON object a line")
+    return Log(
+        name,
+        lambda: iter(()),
+        FieldMapping(time_unit="ms"),
+        n_estimated=0,
+        sort=False,
+        strict=strict,
+        catalogue=_item_file(file),
     )
 
 
@@ -141,40 +169,14 @@ def _movielens(
     )
 
 
-def _table(path: Path, mapping: FieldMapping) -> tuple[Callable[[], Records], int | None, bool]:
-    """How to read the records of a file, about how many there are, and whether all are text."""
-    suffix = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
-    if suffix == ".parquet":
-        columns, n_rows = parquet_shape(path)
-        mapping.require(columns, str(path))
-        wanted = list(mapping.sources().values())
-        return lambda: parquet_records(path, wanted), n_rows, False
-    file = LogFile(path)
-    if suffix in _JSON:
-        return lambda: json_records(file), file.n_lines_estimated(), False
-    delimiter = _DELIMITERS.get(suffix)
-    if delimiter is None:
-        known = ", ".join((*_JSON, *_DELIMITERS, ".parquet", ".zip"))
-        raise ConfigError(f"{path}: format {suffix!r} is unknown; give the file one of {known}")
-
-    # MovieLens's own files, read with another mapping, have no line of names.
-    layout = layout_of({path.name: file})
-    names = None if layout is None or layout.has_header else RATINGS_COLUMNS
-
-    def records() -> Records:
-        return separated_records(file, delimiter=delimiter, columns=names)
-
-    found = names or column_names(file, delimiter=delimiter)
-    if found:
-        mapping.require(found, str(path))
-    return records, file.n_lines_estimated(), True
-
-
 def _item_file(path: Path) -> tuple[str, Catalogue]:
     def catalogue() -> Iterator[tuple[int, Item | BadMessage]]:
-        for line, payload in LogFile(path).lines():
+        for line, record in json_records(LogFile(path)):
+            if isinstance(record, BadMessage):
+                yield line, record
+                continue
             try:
-                yield line, decode_item(payload)
+                yield line, decode_item(msgspec.json.encode(record))
             except BadMessage as error:
                 yield line, error
 

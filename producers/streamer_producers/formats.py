@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import msgspec
 
 from streamer.errors import BadMessage, ConfigError
 from streamer_producers.arrow import import_pyarrow
-from streamer_producers.log_file import LogFile
+from streamer_producers.log_file import LINE_BYTES_MAX, LogFile
 
 Record = dict[str, object] | BadMessage
 """Column → value; or why the line holds none."""
@@ -18,12 +21,22 @@ Records = Iterator[tuple[int, Record]]
 
 PARQUET_ROWS = 8_192
 """Rows held in memory at a time, beside the row group that Parquet itself decompresses."""
+_BLOCK_CHARACTERS = 1 << 16
 
 
 def json_records(file: LogFile) -> Records:
-    """One JSON object a line; blank lines are passed over."""
+    """One JSON object a line; or objects over several lines, or one array of all of them.
+
+    Blank lines are passed over.
+    """
     decode = msgspec.json.decode
+    first = next((line for _, line in file.lines() if not line.isspace()), b"").strip()
+    if first == b"{" or first.removeprefix(BOM_UTF8).startswith(b"["):
+        yield from _json_values(file)
+        return
     for number, line in file.lines():
+        if number == 1:
+            line = line.removeprefix(BOM_UTF8)
         if line.isspace():
             continue
         try:
@@ -35,6 +48,47 @@ def json_records(file: LogFile) -> Records:
                 yield number, record
             else:
                 yield number, BadMessage(f"{_shown(line)} is not an object")
+
+
+def _json_values(file: LogFile) -> Records:
+    """Objects one after the other, wherever lines end, or the elements of one array.
+
+    Memory: one object of ``LINE_BYTES_MAX`` characters at most.
+    """
+    decoder = json.JSONDecoder()
+    with file.open_text() as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape")
+        buffer, line, at_end = "", 1, False
+        is_first = True
+        while True:
+            rest = buffer.lstrip(" \t\r\n," + "[" * is_first)
+            line += buffer.count("\n", 0, len(buffer) - len(rest))
+            buffer = rest
+            is_first = is_first and not buffer
+            try:
+                value, end = decoder.raw_decode(buffer)
+            except (ValueError, RecursionError) as error:
+                if not at_end and len(buffer) < LINE_BYTES_MAX:
+                    block = text.read(_BLOCK_CHARACTERS)
+                    buffer, at_end = buffer + block, not block
+                    continue
+                if at_end and buffer.rstrip() in ("", "]"):
+                    return
+                raise ConfigError(
+                    f"{file}:{line}: not JSON ({error}), and the rest can't be read; mend it, or"
+                    " write one object a line"
+                ) from error
+            if isinstance(value, dict):
+                yield line, value
+            else:
+                yield (
+                    line,
+                    BadMessage(
+                        f"{_shown(buffer[:end].encode(errors='surrogateescape'))} is not an object"
+                    ),
+                )
+            line += buffer.count("\n", 0, end)
+            buffer = buffer[end:]
 
 
 def parquet_records(path: Path, columns: Sequence[str]) -> Records:

@@ -12,8 +12,9 @@ from itertools import islice
 
 from streamer.errors import BadMessage
 from streamer.events import Event, Item
+from streamer_producers.event_mapper import EventMapper
 from streamer_producers.formats import Records
-from streamer_producers.mapping import EventMapper, FieldMapping
+from streamer_producers.mapping import FieldMapping
 from streamer_producers.ordering import sorted_by_time
 from streamer_producers.times import SAMPLE_RECORDS, TimeGuess
 

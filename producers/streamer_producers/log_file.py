@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import io
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import NamedTemporaryFile
 from typing import IO, cast
 
 from streamer.errors import ConfigError
 from streamer_producers.arrow import import_pyarrow
+from streamer_producers.encodings import in_utf8
 
 LINE_BYTES_MAX = 1_000_000
 """A line is cut here: a longer one is no message, and one without an end would fill the memory."""
@@ -25,10 +30,14 @@ _BUFFER_BYTES = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """One file; ``member`` names it inside of the zip archive ``path``."""
+    """One file; ``member`` names it inside of the zip archive ``path``.
+
+    ``encoding`` is that of its text; None: UTF-8, or UTF-16 where it begins so.
+    """
 
     path: Path
     member: str | None = None
+    encoding: str | None = None
 
     def __str__(self) -> str:
         return str(self.path) if self.member is None else f"{self.path}:{self.member}"
@@ -61,9 +70,26 @@ class LogFile:
                 f"{self} can't be read ({error}); if it is cut or damaged, get it again"
             ) from error
 
+    @contextmanager
+    def open_text(self) -> Iterator[IO[bytes]]:
+        """Its text in UTF-8 with line feeds, whatever its encoding and its ends of lines.
+
+        Raises
+        ------
+        ConfigError
+            When it can't be read, there or later.
+        """
+        with self.open() as stream:
+            try:
+                yield in_utf8(stream, self.encoding)
+            except (UnicodeError, LookupError) as error:
+                raise ConfigError(
+                    f"{self} can't be read as text ({error}); name its encoding with --encoding"
+                ) from error
+
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Its lines with their numbers, from 1; each is cut at ``LINE_BYTES_MAX``."""
-        with self.open() as stream:
+        with self.open_text() as stream:
             number = 0
             while line := stream.readline(LINE_BYTES_MAX):
                 number += 1
@@ -75,7 +101,7 @@ class LogFile:
         """Lines, from the size of the file and the length of the first ones; None if compressed."""
         if self.path.suffix in COMPRESSED:
             return None
-        with self.open() as stream:
+        with self.open_text() as stream:
             sample = stream.read(_SAMPLE_BYTES)
         n_sampled = sample.count(b"\n")
         if len(sample) < _SAMPLE_BYTES or not n_sampled:
@@ -87,6 +113,26 @@ class LogFile:
             return self.path.stat().st_size
         with zipfile.ZipFile(self.path) as archive:
             return archive.getinfo(self.member).file_size
+
+
+def spooled(path_or_name: str | Path) -> tuple[Path, str]:
+    """The file to read and its name; what can be read once only, ``-`` or a pipe, is copied first.
+
+    The copy lies among the temporary files until the process ends.
+    """
+    path = Path(path_or_name)
+    if str(path_or_name) == "-":
+        source: IO[bytes] = sys.stdin.buffer
+    elif path.is_fifo() or path.is_char_device():
+        source = path.open("rb")
+    else:
+        return path, path.name
+    with NamedTemporaryFile(prefix="streamer-", delete=False) as copy:
+        atexit.register(Path(copy.name).unlink, missing_ok=True)
+        copyfileobj(source, copy)
+    if source is not sys.stdin.buffer:
+        source.close()
+    return Path(copy.name), "stdin" if str(path_or_name) == "-" else path.name
 
 
 def files_in(path: Path) -> dict[str, LogFile]:

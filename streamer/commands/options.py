@@ -38,6 +38,16 @@ MapOption = Annotated[
 TypeOption = Annotated[
     str | None, typer.Option("--type", help="Type of all events, where the log has none.")
 ]
+FormatOption = Annotated[
+    str | None,
+    typer.Option("--format", help="Of the file, where its suffix doesn't say: jsonl, csv, tsv …"),
+]
+DelimiterOption = Annotated[
+    str | None, typer.Option("--delimiter", help="Between the values of a line; `tab` is one too.")
+]
+EncodingOption = Annotated[
+    str | None, typer.Option("--encoding", help="Of the file's text, as latin-1, cp1251, utf-16.")
+]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first malformed line.")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,9 @@ import typer
 from streamer.commands.options import (
     BrokerOption,
     ConfigOption,
+    DelimiterOption,
+    EncodingOption,
+    FormatOption,
     MapOption,
     StrictOption,
     TypeOption,
@@ -20,8 +24,11 @@ from streamer.commands.screen import counted_progress, output, show_malformed, s
 
 def publish(
     log: Annotated[
-        str, typer.Argument(help="JSON lines, CSV, TSV, Parquet, a MovieLens folder, or a name.")
-    ],
+        str | None,
+        typer.Argument(
+            help="JSON, CSV, TSV, Parquet, `-` for standard input, a MovieLens folder, or a name."
+        ),
+    ] = None,
     speed: Annotated[
         str, typer.Option("--speed", help="`max`, or seconds of the log a second: 1 is real time.")
     ] = "max",
@@ -30,22 +37,44 @@ def publish(
     rebase: Annotated[
         bool, typer.Option("--rebase", help="Give each event the time at which it is published.")
     ] = False,
+    items: Annotated[
+        Path | None,
+        typer.Option("--items", help="The catalogue, JSON as on the topic; with a log or alone."),
+    ] = None,
+    file_format: FormatOption = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
     strict: StrictOption = False,
     config: ConfigOption = None,
     bootstrap_servers: BrokerOption = None,
 ) -> None:
-    """Publish a log of events (and its items)."""
+    """Publish a log of events (and its items), or items alone."""
     from streamer.client import Publisher
     from streamer.errors import ConfigError
     from streamer_producers.clipped_values import ClippedValues
-    from streamer_producers.datasets import open_log
+    from streamer_producers.datasets import open_items, open_log
     from streamer_producers.publishing import publish_log
 
     pace = None if speed == "max" else number_of("--speed", speed)
     settings = configured(config, bootstrap_servers)
-    opened = open_log(
-        log, mapping=mapping, event_type=event_type, types=settings.event_types, strict=strict
-    )
+    if log is not None:
+        opened = open_log(
+            log,
+            mapping=mapping,
+            event_type=event_type,
+            types=settings.event_types,
+            strict=strict,
+            items=items,
+            file_format=file_format,
+            delimiter=delimiter,
+            encoding=encoding,
+            # At a pace of their own, events need their times.
+            timeless=rebase and pace is None,
+        )
+    elif items is not None:
+        opened = open_items(items, strict=strict)
+    else:
+        raise ConfigError("there is nothing to publish; name a log, or items with --items FILE")
     show_remarks(opened.remarks)
     with (
         Publisher(config=settings) as publisher,
@@ -67,8 +96,9 @@ def publish(
     )
     show_malformed(done.n_malformed, [str(each) for each in opened.malformed])
     show_remarks([str(each) for each in values.found()])
-    if not done.n_events:
+    what, n_used = ("event", done.n_events) if log is not None else ("item", done.n_items)
+    if not n_used:
         raise ConfigError(
-            f"{log}: no event was published; {done.n_malformed:,} lines were malformed, and there"
-            " were no others; see --map and --type"
+            f"{opened.name}: no {what} was published; {done.n_malformed:,} lines were malformed,"
+            " and there were no others; see --map and --type"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -14,6 +14,9 @@ import typer
 from streamer.commands.options import (
     BrokerOption,
     ConfigOption,
+    DelimiterOption,
+    EncodingOption,
+    FormatOption,
     MapOption,
     StrictOption,
     TypeOption,
@@ -114,6 +117,9 @@ def replay(
     items: Annotated[
         Path | None, typer.Option("--items", help="The catalogue, JSON lines as on the topic.")
     ] = None,
+    file_format: FormatOption = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
     strict: StrictOption = False,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the result here as JSON.")
@@ -173,7 +179,15 @@ def replay(
     if missing := not_installed(asked, settings.task):
         errors.print(f"without {', '.join(missing)}: pip install 'streamer[nightly]'", markup=False)
     specs = models_of(asked, loaded, settings.task)
-    opened = _opened(log, loaded, mapping, event_type, items, strict)
+    of_file: dict[str, Any] = {
+        "mapping": mapping,
+        "event_type": event_type,
+        "items": items,
+        "file_format": file_format,
+        "delimiter": delimiter,
+        "encoding": encoding,
+    }
+    opened = _opened(log, loaded, strict, of_file)
     written = _Written(json, report, open_report)
     if sweep is None:
         _replay_once(opened, specs, settings, loaded, written)
@@ -289,29 +303,18 @@ def _windows(text: str) -> dict[str, int]:
         raise ConfigError(f"--windows {text!r} is neither a number of windows: {error}") from None
 
 
-def _opened(
-    log: str,
-    config: Config,
-    mapping: str | None,
-    event_type: str | None,
-    items: Path | None,
-    strict: bool,
-) -> EventLog:
+def _opened(log: str, config: Config, strict: bool, of_file: Mapping[str, Any]) -> EventLog:
+    """Open a topic or a file, of which ``of_file`` has what was said of it."""
     from streamer.application.topic_log import PREFIX, open_topic
     from streamer_producers.datasets import open_log
 
     if not log.startswith(PREFIX):
-        opened = open_log(
-            log,
-            mapping=mapping,
-            event_type=event_type,
-            types=config.event_types,
-            strict=strict,
-            sort=True,
-            items=items,
-        )
+        opened = open_log(log, types=config.event_types, strict=strict, sort=True, **of_file)
         show_remarks(opened.remarks)
         return opened
-    if mapping is not None or event_type is not None or items is not None:
-        raise ConfigError(f"--map, --type and --items are of files; {log} holds events already")
+    if any(each is not None for each in of_file.values()):
+        raise ConfigError(
+            "--map, --type, --items, --format, --delimiter and --encoding are of files;"
+            f" {log} holds events already"
+        )
     return open_topic(config, log, strict=strict)

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Event, Item, encode
 from streamer_producers.datasets import open_log
+from streamer_producers.event_mapper import EventMapper
 from streamer_producers.formats import PARQUET_ROWS
 from streamer_producers.log_file import LINE_BYTES_MAX
-from streamer_producers.mapping import EventMapper, FieldMapping, parse_mapping
+from streamer_producers.mapping import FieldMapping, parse_mapping
 from streamer_producers.ordering import sorted_by_time
 from tests.unit.movielens import (
     HEADER,

@@ -73,3 +73,20 @@ def test_values_that_rewards_clip_are_said_with_their_share(publish: Publish) ->
     )
     assert said in publish("log.csv", "--type", "rating")
     assert "are beyond" not in publish("log.csv", "--type", "purchase")
+
+
+def test_standard_input_items_and_files_without_times_are_published(publish: Publish) -> None:
+    assert "2 events and 0 items published" in publish("-", stdin=CLICKS)
+    Path("items.jsonl").write_text('{"item_id":"tea","title":"Green tea"}\n')
+    assert "0 events and 1 items published" in publish("--items", "items.jsonl")
+    assert "2 events and 1 items published" in publish("-", "--items", "items.jsonl", stdin=CLICKS)
+    Path("r.csv").write_text("user_id,book_id,rating\n1,258,5\n")
+    words = ["r.csv", "--map", "item_id=book_id,value=rating", "--type", "rating", "--rebase"]
+    assert "1 events and 0 items published" in publish(*words)
+    with pytest.raises(ConfigError, match="no column 'ts'"):
+        publish(*words, "--speed", "1")
+    with pytest.raises(ConfigError, match="nothing to publish; name a log"):
+        publish()
+    Path("items.jsonl").write_text("{}\n")
+    with pytest.raises(ConfigError, match=r"items\.jsonl: no item was published; 1 lines were"):
+        publish("--items", "items.jsonl")

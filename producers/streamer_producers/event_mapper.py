@@ -1,0 +1,171 @@
+"""Records of a log → events, as a mapping says."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from streamer.errors import BadMessage
+from streamer.events import Event, decode_event
+from streamer_producers.mapping import FieldMapping
+from streamer_producers.times import NAME_THE_UNIT, TimeGuess, as_ms
+
+_IDS: Final = ("event_id", "user_id", "item_id", "request_id")
+_ABSENT: Final = frozenset(("NULL", "null", "\\N", "nan", "NaN", "None", "<NA>", "#N/A"))
+"""How databases, pandas and spreadsheets write an absent value into text."""
+_FLOAT_ID: Final = re.compile(r"-?(0|[1-9]\d{0,15})\.0")
+_ROUNDED: Final = re.compile(r"-?\d(\.\d+)?[eE]\+\d+")
+_encoder = msgspec.json.Encoder()
+
+
+class EventMapper:
+    """Makes events out of records as a :class:`FieldMapping` says.
+
+    Parameters
+    ----------
+    guess
+        Of the unit of times, where the mapping does not name it; None: they are in ms.
+    is_text
+        Whether records are of text alone, as of CSV: words for absent values are read as such then,
+        and whole numbers that a null made floats are the ids that they were.
+    """
+
+    def __init__(
+        self, mapping: FieldMapping, guess: TimeGuess | None = None, *, is_text: bool = False
+    ) -> None:
+        self._mapping = mapping
+        self._is_text = is_text
+        self._guess = guess or TimeGuess([])
+        sources = mapping.sources()
+        self._sources = [(name, column) for name, column in sources.items() if "." not in name]
+        self._context = [
+            (name.removeprefix("context."), column)
+            for name, column in sources.items()
+            if "." in name
+        ]
+
+    def event(self, record: Mapping[str, object], line: int) -> Event:
+        """The event of a record.
+
+        Without an id of its own it gets one derived from user, item, time, type and ``line``:
+        publishing the same log again makes the same ids, so repeats are known for what they are.
+
+        Raises
+        ------
+        BadMessage
+            Naming the field of the event that is missing or wrong, and its value.
+        """
+        fields: dict[str, object] = {}
+        for name, column in self._sources:
+            found = record.get(column)
+            if found is not None and found != "":
+                fields[name] = found
+        if self._is_text:
+            _leave_out_absent(fields)
+        for name in _IDS:
+            if name in fields:
+                fields[name] = _as_id(fields[name], is_text=self._is_text)
+        if "ts" in fields:
+            fields["ts"] = self._time_ms(fields["ts"])
+        elif self._mapping.timeless:
+            fields["ts"] = 0
+        for name in ("value", "position", "v"):
+            if name in fields:
+                fields[name] = _as_number(fields[name])
+        if self._mapping.event_type is not None:
+            fields["type"] = self._mapping.event_type
+        elif self._mapping.type_names:
+            named = fields.get("type")
+            fields["type"] = self._mapping.type_names.get(str(named), named)
+        if self._context:
+            found_context = {name: record.get(column) for name, column in self._context}
+            own = fields.get("context")
+            fields["context"] = (own if isinstance(own, dict) else {}) | {
+                name: value
+                for name, value in found_context.items()
+                if value not in (None, "") and not (self._is_text and value in _ABSENT)
+            }
+        try:
+            if "event_id" not in fields:
+                fields["event_id"] = _derived_id(fields, line)
+            payload = _encoder.encode(fields)
+        except UnicodeEncodeError as error:
+            raise BadMessage(
+                f"{_shown(record)} holds text that is not UTF-8; name the file's encoding, as with"
+                " --encoding latin-1"
+            ) from error
+        except (TypeError, OverflowError) as error:
+            raise BadMessage(f"{_shown(record)} can't be written as JSON: {error}") from error
+        try:
+            return decode_event(payload, self._mapping.types)
+        except BadMessage as error:
+            if str(error).startswith("field 'ts'") and "ts" in fields:
+                raise BadMessage(f"{error}; {NAME_THE_UNIT}") from error
+            if str(error).startswith("field 'type'") and "type" in fields:
+                raise BadMessage(f"{error}; or map it: --map type.VALUE=click") from error
+            raise
+
+    def _time_ms(self, value: object) -> object:
+        if self._mapping.time_unit is not None:
+            return as_ms(value, self._mapping.time_unit)
+        self._guess.check(value)
+        return as_ms(value, self._guess.unit)
+
+
+def _leave_out_absent(fields: dict[str, object]) -> None:
+    """Leave out optional fields whose text stands for an absent value; refuse it as an id."""
+    for name, value in [*fields.items()]:
+        if value not in _ABSENT and not (value == "-" and name in ("value", "position")):
+            continue
+        if name in ("user_id", "item_id"):
+            raise BadMessage(f"field {name!r}: {value!r} is how an absent value is written")
+        del fields[name]
+
+
+def _as_id(value: object, *, is_text: bool) -> object:
+    """Numbers become text, and columns of whole numbers that a null made floats lose their ``.0``.
+
+    What can't be an id stays as it is: the decoder says so. Beyond 2^53 a float is several ids.
+    """
+    if isinstance(value, str) and is_text:
+        if _ROUNDED.fullmatch(value):
+            raise BadMessage(f"id {value!r} is a number that was rounded; write ids as text")
+        return value[:-2] if _FLOAT_ID.fullmatch(value) else value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _as_number(value: object) -> object:
+    """NaN is how tables write an absent number; infinity is none, and stays text to be refused."""
+    if isinstance(value, str | Decimal):
+        try:
+            value = float(value)
+        except (ValueError, OverflowError):
+            return value
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        if math.isinf(value):
+            return str(value)
+        # A position may be written 3.0; beyond 2^53 a float is no count.
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    return value
+
+
+def _derived_id(fields: Mapping[str, object], line: int) -> str:
+    parts = [fields.get(name) for name in ("user_id", "item_id", "ts", "type")]
+    text = "\x1f".join(map(str, (*parts, line)))
+    # 96 bits: among 10^9 events two share an id with a chance of 10^-11.
+    return blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -1,0 +1,193 @@
+"""Files as the tools of others write them: layouts, encodings, standard input."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from streamer.errors import ConfigError
+from streamer.events import Event
+from streamer_producers.datasets import open_items, open_log
+from streamer_producers.log import Log
+from streamer_producers.mapping import parse_mapping
+
+AT = 1_760_000_000_000
+CLICKS = f"user_id,item_id,ts,type\nann,tea,{AT},click\nbob,cup,{AT + 1},click\n"
+FOUND = [("ann", "tea", AT), ("bob", "cup", AT + 1)]
+JSON = (
+    f'{{"user_id":"ann","item_id":"tea","ts":{AT},"type":"click"}}',
+    f'{{"user_id":"bob","item_id":"cup","ts":{AT + 1},"type":"click"}}',
+)
+
+
+def found(log: Log) -> list[tuple[str, str, int]]:
+    events = [(event.user_id, event.item_id, event.ts) for event in log.events()]
+    assert log.n_malformed == 0, log.malformed
+    return events
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt", "", ".dat"])
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|", "::"])
+def test_the_delimiter_is_that_which_makes_the_columns(
+    tmp_path: Path, suffix: str, delimiter: str
+) -> None:
+    path = tmp_path / f"log{suffix}"
+    path.write_text(CLICKS.replace(",", delimiter))
+    assert found(open_log(path)) == FOUND
+    assert found(open_log(path, delimiter={"\t": "tab"}.get(delimiter, delimiter))) == FOUND
+
+
+def test_a_delimiter_of_ones_own_and_book_crossing(tmp_path: Path) -> None:
+    path = tmp_path / "bx.csv"
+    path.write_text('"User-ID";"ISBN";"Book-Rating"\n"1";"034545104X";"5"\n')
+    mapping = "user_id=User-ID,item_id=ISBN,value=Book-Rating,type=rating"
+    (event,) = open_log(path, mapping=mapping, timeless=True).events()
+    assert (event.user_id, event.item_id, event.value) == ("1", "034545104X", 5)
+    path.write_text(CLICKS.replace(",", "^"))
+    with pytest.raises(ConfigError, match="or name what divides the columns with --delimiter"):
+        open_log(path)
+    assert found(open_log(path, delimiter="^")) == FOUND
+
+
+def test_columns_by_place_take_the_first_line_as_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "amazon.csv"
+    path.write_text("A1,0132793040,5.0,1365811200\nA2,0321732944,5.0,1341100800\n")
+    mapping = "user_id=#1,item_id=#2,value=#3,ts=#4,type=rating"
+    log = open_log(path, mapping=mapping)
+    assert found(log) == [
+        ("A1", "0132793040", 1_365_811_200_000),
+        ("A2", "0321732944", 1_341_100_800_000),
+    ]
+    with pytest.raises(ConfigError, match="user_id=#1 is the first column"):
+        open_log(path, event_type="rating")
+    with pytest.raises(ConfigError, match=r"no column '#5' .* columns are #1, #2, #3, #4; map"):
+        open_log(path, mapping="user_id=#5,item_id=#2,ts=#4,type=rating")
+
+
+def test_a_log_without_times_is_read_where_they_are_given_anew(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.txt"
+    path.write_text("user_id,book_id,rating\n1,258,5\n")
+    mapping = "item_id=book_id,value=rating,type=rating"
+    with pytest.raises(ConfigError, match=r"has no column 'ts' .* published with --rebase"):
+        open_log(path, mapping=mapping)
+    assert found(open_log(path, mapping=mapping, timeless=True)) == [("1", "258", 0)]
+
+
+def test_atomic_files_of_recbole(tmp_path: Path) -> None:
+    path = tmp_path / "ml-100k.inter"
+    path.write_text(
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n"
+    )
+    for mapping in (
+        "ts=timestamp,value=rating",
+        "user_id=user_id:token,item_id=item_id:token,ts=timestamp:float:s,value=rating:float",
+    ):
+        log = open_log(path, mapping=mapping, event_type="rating")
+        assert found(log) == [("196", "242", 881_250_949_000)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(JSON),
+        f"[{JSON[0]},{JSON[1]}]",
+        f"\ufeff[\n {JSON[0]},\n {JSON[1]}\n]\n",
+        "[\n" + ",\n".join(JSON).replace(",", ",\n  ").replace("{", "{\n  ") + "]",
+        "\n".join(JSON).replace(",", ",\n  ").replace("{", "{\n  ").replace("}", "\n}"),
+        f"\n \n[{JSON[0]}" + " " * 200_000 + f",{JSON[1]}]",
+    ],
+)
+@pytest.mark.parametrize("name", ["e.json", "e.jsonl.gz", "e.txt", "e"])
+def test_json_in_lines_in_an_array_or_over_lines(tmp_path: Path, text: str, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    assert found(open_log(path)) == FOUND
+
+
+def test_an_array_says_what_is_no_object_and_where_it_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "e.json"
+    path.write_text(f"[\n{JSON[0]},\n7,\n{{}},\n{JSON[1]}]")
+    log = open_log(path)
+    assert len(list(log.events())) == 2
+    assert [each.line for each in log.malformed] == [3, 4]
+    path.write_text(f"[\n{JSON[0]},\n{JSON[1][:30]}")
+    with pytest.raises(ConfigError, match=r"e\.json:3: not JSON .* the rest can't be read; mend"):
+        list(open_log(path).events())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("n_rows", [2, 30_000])
+def test_encodings_and_ends_of_lines(tmp_path: Path, encoding: str, ends: str, n_rows: int) -> None:
+    rows = [f"ann{row},té,{AT + row},click" for row in range(n_rows)]
+    text = ends.join(["user_id,item_id,ts,type", *rows, ""])
+    (tmp_path / "log.csv").write_bytes(text.encode(encoding))
+    log = open_log(tmp_path / "log.csv")
+    assert found(log) == [(f"ann{row}", "té", AT + row) for row in range(n_rows)]
+    assert log.n_estimated == pytest.approx(n_rows, rel=3.1)
+
+
+def test_an_encoding_that_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(CLICKS.replace("tea", "thé").encode("latin-1"))
+    assert next(open_log(path, encoding="latin-1").events()).item_id == "thé"
+    log = open_log(path)
+    assert len(list(log.events())) == 1
+    assert "--encoding" in log.malformed[0].reason
+    for wrong in ("ascii", "klingon"):
+        with pytest.raises(ConfigError, match=r"can't be read as text .* with --encoding"):
+            list(open_log(path, encoding=wrong).events())
+
+
+def test_the_format_can_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "log.export"
+    path.write_text(CLICKS)
+    with pytest.raises(ConfigError, match=r"format '\.export' is unknown; .* with --format, one"):
+        open_log(path)
+    assert found(open_log(path, file_format="csv")) == FOUND
+    with pytest.raises(ConfigError, match="--format 'xml' is none of jsonl, csv"):
+        open_log(path, file_format="xml")
+    columns = {"user_id": ["ann"], "item_id": ["tea"], "ts": [AT], "type": ["click"]}
+    pq.write_table(pa.table(columns), tmp_path / "log")
+    assert found(open_log(tmp_path / "log")) == FOUND[:1]
+
+
+def test_a_pipe_is_read_as_often_as_a_file(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, CLICKS.encode())
+    os.close(writing)
+    log = open_log(f"/dev/fd/{reading}")
+    os.close(reading)
+    assert found(log) == found(log) == FOUND
+
+
+def test_types_of_the_log_become_types_of_events(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text(
+        "timestamp,visitorid,event,itemid,transactionid\n1433221332117,1,view,2,\n"
+        "1433227005007,1,transaction,2,5\n1433227005008,1,addtocart,2,\n"
+    )
+    mapping = "ts=timestamp,user_id=visitorid,item_id=itemid,type=event,type.view=click"
+    log = open_log(path, mapping=f"{mapping},type.transaction=purchase")
+    events: list[Event] = list(log.events())
+    assert [event.type for event in events] == ["click", "purchase"]
+    assert log.n_malformed == 1
+    assert "map it: --map type.VALUE=click" in log.malformed[0].reason
+    with pytest.raises(ConfigError, match="'buy' is no event type; choose among impression, click"):
+        parse_mapping("type.transaction=buy")
+
+
+def test_items_alone_are_a_log_without_events(tmp_path: Path) -> None:
+    path = tmp_path / "items.json"
+    path.write_text('[{"item_id": "tea", "title": "Green tea"},\n {"title": "nothing"}]')
+    log = open_items(path)
+    assert [item.item_id for item in log.items()] == ["tea"]
+    assert list(log.events()) == []
+    assert [(each.file, each.line) for each in log.malformed] == [("items.json", 2)]
+    with pytest.raises(ConfigError, match="is no file; name one of items"):
+        open_items(tmp_path / "none.jsonl")
