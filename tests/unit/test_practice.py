@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -167,6 +168,13 @@ def test_a_share_of_positive_events_practises() -> None:
     some = _n_steps(_learned(_config(practice__share=0.3), events, []))
     every = _n_steps(_learned(_config(), events, []))
     assert 0.15 * every < some < 0.45 * every < 0.45 * n_positive
+
+
+def test_an_event_of_half_a_reward_practises_one_time_in_four() -> None:
+    full = [msgspec.structs.replace(each, type="rating", value=5.0) for each in _events(400)]
+    half = [msgspec.structs.replace(each, value=3.75) for each in full]
+    every, some = (_n_steps(_learned(_config(), events, [])) for events in (full, half))
+    assert 0.15 * every < some < 0.35 * every
 
 
 def test_an_event_does_not_see_itself() -> None:

@@ -21,6 +21,7 @@ from streamer.ranking.columns import feature_names, prior_mean
 from streamer.ranking.columns import registry as columns
 from streamer.ranking.columns.family import Family
 from streamer.ranking.recall.channel import Channel, WeighedSettings
+from streamer.ranking.recall.neighbours import NeighbourChannel
 from streamer.ranking.recall.registry import channels_on, registered, registered_for_now
 from streamer.ranking.recall.union import Recall
 from streamer.replay.funnel_model import funnel_config, funnel_keys
@@ -45,6 +46,19 @@ def newest() -> Iterator[type[Channel[Any]]]:
     channel = documented("streamer/ranking/recall/newest.py", "NewestChannel")
     with registered_for_now(channel):
         yield channel
+
+
+def test_partitions_share_the_length_of_neighbour_lists() -> None:
+    flags = {"recall.similar.neighbours": 100, "recall.next.neighbours": 7}
+    lengths = {}
+    for n_partitions in (1, 2, 4, 8):
+        config = load_config(env={}, flags={**flags, "topics.partitions": n_partitions})
+        lengths[n_partitions] = [
+            channel.model().lists.spec.width // 2
+            for channel in channels_on(config)
+            if isinstance(channel, NeighbourChannel)
+        ]
+    assert lengths == {1: [100, 7], 2: [100, 7], 4: [50, 4], 8: [25, 2]}
 
 
 @pytest.mark.usefixtures("newest")

@@ -66,8 +66,10 @@ class Practised:
 class Practice:
     """Learns steps, and before some of their positive events takes a step of the blend.
 
-    Which events practise is a function of the seed, the partition and the offset, so a step that is
-    executed again practises on the same ones.
+    Which events practise is a function of the seed, the partition, the offset and the reward, so a
+    step that is executed again practises on the same ones. An event that is worth less than 1
+    practises with the square of its reward as its chance: what is liked little says little about
+    what should be recommended, and takes as long.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ class Practice:
         self._allowed = np.ones(0, dtype=np.bool_)
 
     def share(self, n_events: int) -> float:
-        """Return the share of the positive events of the next batch that are to practise."""
+        """Return the share of the fully rewarded events of the next batch that are to practise."""
         return self._share_max if self._budget is None else self._budget.share(n_events)
 
     def learn(
@@ -99,7 +101,7 @@ class Practice:
         Parameters
         ----------
         share
-            Of the positive events; to be recorded with the commit.
+            Of the events with a reward of 1 or more; to be recorded with the commit.
         """
         batch, units = inputs.feedback, round(share * _SHARE_UNITS)
         if self._blend is None or self._blend.model is None or not units or not len(batch):
@@ -160,12 +162,14 @@ def _chosen(
     partition: np.uint64,
     share: int,
 ) -> NDArray[np.int64]:
-    """Indices of the positive events that practise."""
+    """Indices of the positive events that practise, ``share`` times the square of a reward up to
+    1 of them."""
     found = np.empty(len(offsets), dtype=np.int64)
     n = 0
     for i in range(len(offsets)):
         bits = stream(seed, partition, np.uint64(offsets[i])) >> np.uint64(32)
-        if rewards[i] > 0 and np.int64(bits) < share:
+        reward = min(max(np.float64(rewards[i]), 0.0), 1.0)
+        if np.float64(bits) < share * reward * reward:
             found[n] = i
             n += 1
     return found[:n]

@@ -41,7 +41,13 @@ _LAST: Final = 10
 
 
 Neighbours = Annotated[
-    int, Meta(ge=1, le=1_000, description="kept of an item and partition, at 16 B each")
+    int,
+    Meta(
+        ge=1,
+        le=1_000,
+        description="kept of an item at 16 B each; of several partitions, each keeps twice its"
+        " share, and no more than all",
+    ),
 ]
 Window = Annotated[
     int, Meta(ge=1, le=64, description="last items of a user that an event is paired with")
@@ -98,6 +104,15 @@ class NeighbourChannel(MeasuringChannel[S]):
         """Last items that an event is paired with: no more than are kept."""
         return min(self.settings.window, self.config.mf.history)
 
+    @property
+    def list_length(self) -> int:
+        """Neighbours that a partition keeps of an item.
+
+        Scores are summed over the partitions, each of which sees its share of the pairs.
+        """
+        n, n_partitions = self.settings.neighbours, self.config.topics.partitions
+        return min(n, -(-2 * n // n_partitions))
+
     @abstractmethod
     def model(self) -> ItemNeighbours | ItemTransitions:
         """Return the model of the lists that it reads."""
@@ -147,7 +162,7 @@ class SimilarSettings(NeighbourSettings, frozen=True, kw_only=True):
     candidates: Annotated[
         int, Meta(ge=0, le=1_000, description="recalled by what the same users met")
     ] = 50
-    neighbours: Neighbours = 200
+    neighbours: Neighbours = 400
     window: Window = 20
 
 
@@ -161,7 +176,7 @@ class SimilarChannel(NeighbourChannel[SimilarSettings]):
 
     def model(self) -> ItemNeighbours:
         """Return the neighbours of items by co-occurrence."""
-        return ItemNeighbours(list_length=self.settings.neighbours, window=self.window)
+        return ItemNeighbours(list_length=self.list_length, window=self.window)
 
     def weights(self, last: Met, n_met: Floats, at_ms: int) -> Floats:
         """``(1 + k)^-.7 / (1 + age / 10^6 s) / (n + 3)^.5``."""
@@ -177,7 +192,7 @@ class NextSettings(NeighbourSettings, frozen=True, kw_only=True):
     candidates: Annotated[
         int, Meta(ge=0, le=1_000, description="recalled by what users met next")
     ] = 50
-    neighbours: Neighbours = 50
+    neighbours: Neighbours = 200
     window: Window = 5
 
 
@@ -190,7 +205,7 @@ class NextChannel(NeighbourChannel[NextSettings]):
 
     def model(self) -> ItemTransitions:
         """Return the transitions between items."""
-        return ItemTransitions(list_length=self.settings.neighbours, window=self.window)
+        return ItemTransitions(list_length=self.list_length, window=self.window)
 
     def weights(self, last: Met, n_met: Floats, at_ms: int) -> Floats:
         """``(1 + k)^-.5 / (n + 10)``."""
