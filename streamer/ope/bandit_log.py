@@ -138,6 +138,10 @@ class BanditLog(ABC):
     def rows(self, *, features: bool) -> Iterator[LoggedRow]:
         """Its rows in the order of the file; malformed lines are passed over."""
 
+    def remarks(self) -> Iterator[str]:
+        """What a reader should know of what the survey found, in sentences."""
+        return iter(())
+
     def digest(self) -> str:
         """SHA-256 of the files' contents, decompressed."""
         found = hashlib.sha256()

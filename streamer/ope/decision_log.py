@@ -95,6 +95,17 @@ class DecisionLog(BanditLog):
             )
         return columns.survey(str(self._file), faults, list(self._actions))
 
+    def remarks(self) -> Iterator[str]:
+        """How many events answered no decision, and why."""
+        unused = self._rewards.unused
+        n_unused = unused.total()
+        if n_unused:
+            why = ", ".join(f"{n:,} {reason}" for reason, n in unused.most_common())
+            yield (
+                f"{n_unused:,} of {n_unused + self._rewards.n_matched:,} events that could be"
+                f" answers found no decision and count for nothing: {why}"
+            )
+
     def rows(self, *, features: bool) -> Iterator[LoggedRow]:
         for request, decision in enumerate(self._decisions(Faults(strict=False))):
             yield from self._rows_of(decision, request, features=features)

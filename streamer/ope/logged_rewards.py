@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,11 @@ from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import Faults
 from streamer_producers.log_file import LogFile
 
+UNNAMED: Final = "without a request_id"
+UNKNOWN: Final = "of a request that has no decision"
+OTHER_USER: Final = "of another user than the decision's"
+LATE: Final = "later than join.horizon_s"
+NOT_SHOWN: Final = "of an item that was not shown"
 _BATCH = 1_000
 _NO_FEATURES = np.empty((0, 0), dtype=np.float32)
 
@@ -27,7 +34,8 @@ class LoggedRewards:
     An event answers the item of its ``item_id`` in the decision of its ``request_id`` up to
     ``join.horizon_s`` after it; several are combined as ``join.combine`` says, an item without any
     has ``join.default_reward``. Where impressions were reported, an item without one and without
-    feedback was not seen and has no reward. An ``event_id`` that answers twice counts once.
+    feedback was not seen and has no reward. An ``event_id`` that answers twice counts once, and an
+    event of another user than the decision's is no answer.
 
     Memory: one small record a decision and a number a feedback.
     """
@@ -38,6 +46,8 @@ class LoggedRewards:
         self._join = join
         self._open: dict[str, Shown] = {}
         self._rewards: dict[str, NDArray[np.float64]] = {}
+        self.n_matched = 0
+        self.unused: Counter[str] = Counter()
 
     def expect(self, decision: Decision) -> None:
         """Wait for feedback on a decision."""
@@ -55,6 +65,7 @@ class LoggedRewards:
     def read(self, faults: Faults) -> None:
         """Read the events and settle all decisions that wait."""
         seen: set[str] = set()
+        self.n_matched, self.unused = 0, Counter()
         lines = ((number, line) for number, line in self._file.lines() if not line.isspace())
         while batch := list(islice(lines, _BATCH)):
             columns, rejected = decode_events(
@@ -66,11 +77,21 @@ class LoggedRewards:
                 faults.add(self._file, batch[bad.index][0], BadMessage(bad.reason))
             reward = self._reward(columns.types, columns.values)
             for i, request_id in enumerate(columns.request_ids):
-                shown, event_id = self._open.get(request_id), columns.event_ids[i]
-                if shown is None or event_id in seen:
+                is_impression = bool(columns.types[i] == IMPRESSION)
+                if np.isnan(reward[i]) and not is_impression:
+                    continue  # neither feedback nor a sign that an item was seen
+                event_id = columns.event_ids[i]
+                if event_id in seen:
                     continue
-                ts_ms = int(columns.ts_ms[i])
+                shown, ts_ms = self._open.get(request_id), int(columns.ts_ms[i])
+                if shown is None:
+                    self.unused[UNKNOWN if request_id else UNNAMED] += 1
+                    continue
+                if columns.user_ids[i] != shown.user_id:
+                    self.unused[OTHER_USER] += 1
+                    continue
                 if ts_ms - shown.ts_ms > self._join.horizon_s * 1_000:
+                    self.unused[LATE] += 1
                     continue
                 feedback = ItemFeedback(
                     offset=batch[columns.index[i]][0],
@@ -79,10 +100,13 @@ class LoggedRewards:
                     user_id=columns.user_ids[i],
                     item_id=columns.item_ids[i],
                     reward=float(reward[i]),
-                    seen=bool(columns.types[i] == IMPRESSION),
+                    seen=is_impression,
                 )
                 if shown.take(feedback):
                     seen.add(event_id)
+                    self.n_matched += 1
+                else:
+                    self.unused[NOT_SHOWN] += 1
         for request_id, shown in self._open.items():
             for _ in shown.settle(self._join.default_reward, self._join.combine, unanswered=True):
                 pass

@@ -60,19 +60,26 @@ class OpenBanditLog(BanditLog):
         self._categories: dict[tuple[str, str], int] = {}
         self._slots: dict[int, int] = {}
         self._n_actions = 0
+        self._items: dict[int, int] = {}
+        self._says_items = True
 
     def survey(self, progress: Progress | None = None) -> Survey:
         faults, columns = Faults(strict=self._strict), SurveyColumns()
-        # How many items there are: as many as have an affinity, where the log has these.
-        self._n_actions = self._n_affinities() or 1 + max(
-            (line.item for line in self._lines(Faults(strict=self._strict))), default=0
-        )
+        # Items are numbered by their affinities, where the log has these; else they are the shown.
+        if n_affinities := self._n_affinities():
+            self._items = {item: item for item in range(n_affinities)}
+            self._says_items = True
+        else:
+            shown = sorted({line.item for line in self._lines(Faults(strict=self._strict))})
+            self._items = {item: action for action, item in enumerate(shown)}
+            self._says_items = False
+        self._n_actions = len(self._items)
         self._categories = {}
         for number, line in enumerate(self._lines(faults)):
             columns.add(
                 request=number,
                 position=line.position,
-                chosen=line.item,
+                chosen=self._items[line.item],
                 reward=line.reward,
                 propensity=line.propensity,
                 n_candidates=self._n_actions,
@@ -81,11 +88,17 @@ class OpenBanditLog(BanditLog):
             if progress is not None:
                 progress(number + 1)
         self.feature_names = (*(f"{name}={value}" for name, value in self._categories), "affinity")
-        survey = columns.survey(
-            str(self._file), faults, [str(item) for item in range(self._n_actions)]
-        )
+        survey = columns.survey(str(self._file), faults, [str(item) for item in self._items])
         self._slots = {position: slot for slot, position in enumerate(survey.positions)}
         return survey
+
+    def remarks(self) -> Iterator[str]:
+        """Whose items they are, where the log does not say."""
+        if not self._says_items:
+            yield (
+                f"the log has no affinities, which would say what could be shown: its"
+                f" {self._n_actions:,} items are those that were"
+            )
 
     def rows(self, *, features: bool) -> Iterator[LoggedRow]:
         candidates = np.arange(self._n_actions)
@@ -98,7 +111,7 @@ class OpenBanditLog(BanditLog):
                 slot=self._slots[line.position],
                 ts_ms=line.ts_ms,
                 candidates=candidates,
-                chosen=line.item,
+                chosen=self._items[line.item],
                 reward=line.reward,
                 propensity=1 / self._n_actions if stated else line.propensity,
                 features=self._features(line) if features else no_features,
@@ -135,7 +148,7 @@ class OpenBanditLog(BanditLog):
             raise BadMessage(f"{error}; a number is needed") from None
         if not self._stated_uniform:
             checked_propensity(propensity, self._file, number)
-        if item < 0 or (0 < self._n_actions <= item):
+        if item < 0 or (self._items and item not in self._items):
             raise BadMessage(f"item_id={item} is none of the {self._n_actions} items")
         if not (np.isfinite(reward) and np.isfinite(affinities).all()):
             raise BadMessage(f"click={reward} or an affinity is not a finite number")
@@ -143,7 +156,7 @@ class OpenBanditLog(BanditLog):
         return _Line(item, position, reward, propensity, _ts_ms(record), user, affinities)
 
     def _n_affinities(self) -> int:
-        self._n_actions = 0
+        self._n_actions, self._items = 0, {}
         first = next(self._lines(Faults(strict=False)), None)
         return 0 if first is None else len(first.affinities)
 

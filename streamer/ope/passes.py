@@ -101,8 +101,10 @@ class RewardModel:
         self, log: BanditLog, survey: Survey, *, n_folds: int, seed: int, watch: Watch
     ) -> None:
         if not 2 <= n_folds <= survey.n_requests:
+            fewer = f"--folds {survey.n_requests}, or " if survey.n_requests >= 2 else ""
             raise ConfigError(
-                f"folds={n_folds} must be from 2 to the log's {survey.n_requests} requests"
+                f"folds={n_folds} must be from 2 to the log's {survey.n_requests} requests; take"
+                f" {fewer}--reward-model none, which goes without dm, dr and switch-dr"
             )
         self._model = CrossFittedRidge(
             len(survey.actions), len(log.feature_names), len(survey.positions), n_folds=n_folds

@@ -97,6 +97,7 @@ class OpeResult:
             f"{len(survey):,} rows of {len(survey.actions):,} items in"
             f" {evaluation.logged.n_requests:,} requests, {survey.n_malformed:,} malformed lines"
         )
+        yield from self.log.remarks()
         if evaluation.matched_share is not None:
             yield f"replay matched {100 * evaluation.matched_share:.2f} % of the rows it read"
         if evaluation.by_position and not self._shown():
