@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from streamer.errors import ConfigError
 
+LOOPBACK: Final = "127.0.0.1"
 LATENCY_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Upper edges of the buckets of a histogram of latencies."""
 
@@ -53,8 +54,8 @@ def show_lag(gauge: Gauge, lag: Mapping[tuple[str, int], int]) -> None:
 
 
 @contextmanager
-def serve_metrics(registry: CollectorRegistry, port: int) -> Iterator[int]:
-    """Serve ``/metrics`` on all addresses of the machine while entered; port 0: not at all.
+def serve_metrics(registry: CollectorRegistry, port: int, *, host: str = LOOPBACK) -> Iterator[int]:
+    """Serve ``/metrics`` on an address of the machine while entered; port 0: not at all.
 
     Yields
     ------
@@ -64,17 +65,17 @@ def serve_metrics(registry: CollectorRegistry, port: int) -> Iterator[int]:
     Raises
     ------
     ConfigError
-        When the port is taken.
+        When the port is taken, or the address is not one of this machine.
     """
     if port == 0:
         yield 0
         return
     try:
-        server, thread = start_http_server(port, registry=registry)
+        server, thread = start_http_server(port, addr=host, registry=registry)
     except OSError as error:
         raise ConfigError(
-            f"metrics.port = {port} can't be opened ({error.strerror}): choose a free one, or 0"
-            " for none"
+            f"metrics.port = {port} can't be opened on metrics.host = {host} ({error.strerror}):"
+            " choose a free one, or 0 for none, and an address of this machine"
         ) from error
     try:
         yield port

@@ -82,7 +82,7 @@ def run_features(config: Config) -> None:
         reader.start(dict.fromkeys(reader.partitions(config.topics.topic("items")), EARLIEST))
         categories = ItemCategories(reader)
         categories.load()
-        stack.enter_context(serve_metrics(registry, config.metrics.port))
+        stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
         folder, records = _folder_and_records(config, settings, stack)
         app = build_app(
             settings,

@@ -105,7 +105,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
         settings = learner_settings(config, generation=store.generation, entities=store.entities)
         sink = configured_sink(config)
         stack.callback(sink.close)
-        stack.enter_context(serve_metrics(registry, config.metrics.port))
+        stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
         learner = Learner(
             store=store,
             models=models,
@@ -167,7 +167,7 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
         store = StoreOfModels(_opened(config, stack), store_layout(config, models), learns=False)
         sink = configured_sink(config, linger_s=0.0)
         stack.callback(sink.close)
-        stack.enter_context(serve_metrics(registry, config.metrics.port))
+        stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
         reader = configured_reader(config)
         stack.callback(reader.close)
         reader.start(dict.fromkeys(reader.partitions(items), EARLIEST))

@@ -289,6 +289,13 @@ class WindowsConfig(Section, frozen=True, kw_only=True):
 class MetricsConfig(Section, frozen=True, kw_only=True):
     """What Prometheus sees."""
 
+    host: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="address to serve metrics on; `0.0.0.0`: for every other machine",
+        ),
+    ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535, description="to serve metrics on; 0: off")] = 0
 
 

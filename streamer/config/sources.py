@@ -27,7 +27,7 @@ def from_file(path: Path | str | None, keys: Mapping[str, Key]) -> Given:
     if path is None and not file.exists():
         return {}
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
             f"{file}: can't be read ({error.strerror}); give the path of a TOML file"

@@ -12,9 +12,10 @@ from streamer.kafka.batches import good_messages, to_batches
 from streamer.kafka.connection import (
     Options,
     Outages,
-    client_log,
+    cluster,
     connection_options,
     is_embedded,
+    new_client,
     translated,
 )
 from streamer.kafka.log_ends import COMMITTED, Ends, TopicPartition, log_ends, resolve_starts
@@ -91,9 +92,8 @@ class Assignment:
         if self._connected:
             return
         try:
-            found = self.consumer.list_topics(timeout=self._timeout_s)
+            found = cluster(self.consumer, self.outages, timeout_s=self._timeout_s)
         except ck.KafkaException as error:
-            self.outages.check()  # why, where it is known
             self._raise(error, f"connecting within {self._timeout_s:.0f} s")
         if is_embedded(found.cluster_id):
             self.consumer.close()
@@ -102,7 +102,7 @@ class Assignment:
 
     def _client(self, options: Options) -> ck.Consumer:
         options = connection_options(self.bootstrap_servers, {**self._own, **options}, self._given)
-        return ck.Consumer({**options, "error_cb": self.outages.note}, logger=client_log)
+        return new_client(ck.Consumer, options, self.outages)
 
     def start(
         self,

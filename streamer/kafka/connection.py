@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar
 
 import confluent_kafka as ck
 
-from streamer.errors import KafkaError, KafkaUnavailable, StreamerError, TopicMismatch
+from streamer.errors import (
+    ConfigError,
+    KafkaError,
+    KafkaUnavailable,
+    StreamerError,
+    TopicMismatch,
+)
 
 log = logging.getLogger(__name__)
 client_log = logging.getLogger("streamer.kafka.client")
@@ -17,6 +24,8 @@ that at every attempt, sixty lines a second in a scorer, and :class:`Outages` sa
 client_log.addFilter(lambda record: not record.getMessage().startswith("FAIL "))
 
 REQUEST_TIMEOUT_S: Final = 30.0
+_LOOK_S: Final = 0.5
+"""Between two looks for what an unanswered client has to say."""
 
 Options = Mapping[str, str | int | float | bool]
 """Raw librdkafka options."""
@@ -83,6 +92,64 @@ def connection_options(bootstrap_servers: str, own: Options, given: Options) -> 
             "no broker is named; set kafka.bootstrap_servers, or STREAMER_KAFKA__BOOTSTRAP_SERVERS"
         )
     return {**_BASE, "bootstrap.servers": bootstrap_servers, **own, **given}
+
+
+Client = TypeVar("Client", covariant=True)
+
+
+class _Makes(Protocol[Client]):
+    def __call__(self, config: dict[str, Any], /, *, logger: logging.Logger) -> Client: ...
+
+
+class _Asks(Protocol):
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any: ...
+
+    def poll(self, timeout: float, /) -> Any: ...
+
+
+def new_client(kind: _Makes[Client], options: Mapping[str, Any], outages: Outages) -> Client:
+    """Make a client of a kind that tells ``outages`` of its errors.
+
+    Raises
+    ------
+    ConfigError
+        When librdkafka does not know an option, or not its value.
+    """
+    try:
+        return kind({**options, "error_cb": outages.note}, logger=client_log)
+    except ck.KafkaException as error:
+        raise ConfigError(
+            f"kafka.client: {error.args[0].str()}; correct it in [kafka.client], or in"
+            " STREAMER_KAFKA__CLIENT__OPTION; librdkafka's CONFIGURATION.md has the options"
+        ) from error
+
+
+def cluster(client: _Asks, outages: Outages, *, topic: str | None = None, timeout_s: float) -> Any:
+    """Ask for the metadata of the cluster, or of one topic.
+
+    A client is asked again and again, as it says between two calls alone that its password or the
+    broker's certificate is refused, which waiting does not mend.
+
+    Raises
+    ------
+    KafkaError
+        The cause, where the client said one.
+    confluent_kafka.KafkaException
+        When no answer came within ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left_s = deadline - time.monotonic()
+        try:
+            return client.list_topics(topic, timeout=max(0.01, min(_LOOK_S, left_s)))
+        except ck.KafkaException as error:
+            client.poll(0)
+            outages.check()
+            if error.args[0].code() not in _NO_ANSWER or left_s <= _LOOK_S:
+                raise
+
+
+_NO_ANSWER: Final = frozenset({ck.KafkaError._TRANSPORT, ck.KafkaError._TIMED_OUT})
 
 
 def translated(

@@ -10,13 +10,13 @@ from typing import Final, cast
 
 import confluent_kafka as ck
 
-from streamer.errors import DeliveryFailed, StreamerError
+from streamer.errors import DeliveryFailed, KafkaError, StreamerError
 from streamer.kafka.connection import (
     REQUEST_TIMEOUT_S,
     Options,
     Outages,
-    client_log,
     connection_options,
+    new_client,
     translated,
 )
 
@@ -34,6 +34,8 @@ _OPTIONS: Final[dict[str, str | int | float | bool]] = {
 
 _TOO_LARGE: Final = ck.KafkaError.MSG_SIZE_TOO_LARGE
 _FULL_WAIT_S: Final = 0.05
+_LOOK_S: Final = 0.5
+"""Between two looks, while flushing, for what can't be delivered."""
 _SERVE_EVERY: Final = 256
 """Sends between two looks for failures."""
 
@@ -78,8 +80,8 @@ class KafkaSink:
             "message.timeout.ms": max(1, round(1000 * timeout_s)),
         }
         options = connection_options(bootstrap_servers, own, client_options or {})
-        self._options = {**options, "error_cb": self.outages.note}
-        self._producer = ck.Producer(self._options, logger=client_log)
+        self._options = options
+        self._producer = new_client(ck.Producer, options, self.outages)
         self._alone: ck.Producer | None = None
         self._lock = threading.Lock()
         self._n_sent = 0
@@ -167,11 +169,12 @@ class KafkaSink:
             When one was refused, or some are not acknowledged after ``timeout_s``.
         """
         deadline = time.monotonic() + timeout_s
-        # What was refused is sent on from within: by itself, or as another message.
+        # Again and again: what was refused is sent on from within, by itself or as another message,
+        # and a password that is refused is known between two calls.
         while True:
-            self._producer.flush(max(0.0, deadline - time.monotonic()))
+            self._producer.flush(max(0.0, min(_LOOK_S, deadline - time.monotonic())))
             if self._alone is not None:
-                self._alone.flush(max(0.0, deadline - time.monotonic()))
+                self._alone.flush(max(0.0, min(_LOOK_S, deadline - time.monotonic())))
             self._raise_failure()
             n_left = self.n_queued
             if not n_left or time.monotonic() >= deadline:
@@ -222,7 +225,7 @@ class KafkaSink:
         with self._lock:
             if self._alone is None:
                 options = {**self._options, "batch.num.messages": 1}
-                self._alone = ck.Producer(options, logger=client_log)
+                self._alone = new_client(ck.Producer, options, self.outages)
         try:
             self._alone.produce(
                 str(message.topic()),
@@ -262,6 +265,10 @@ class KafkaSink:
                 failure, self._failure = self._failure, None
             if failure is not None:
                 raise failure
+        try:
+            self.outages.check()
+        except KafkaError as error:
+            raise DeliveryFailed(f"messages can't be delivered: {error}") from error
 
     def _refused(self, topic: str, error: ck.KafkaException) -> DeliveryFailed:
         return DeliveryFailed(

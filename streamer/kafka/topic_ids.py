@@ -5,7 +5,13 @@ from __future__ import annotations
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient
 
-from streamer.kafka.connection import Options, client_log, connection_options, translated
+from streamer.kafka.connection import (
+    Options,
+    Outages,
+    connection_options,
+    new_client,
+    translated,
+)
 
 
 def topic_id(
@@ -26,7 +32,7 @@ def topic_id(
         When there is no such topic.
     """
     config = connection_options(bootstrap_servers, {}, client_options or {})
-    admin = AdminClient(dict(config), logger=client_log)
+    admin = new_client(AdminClient, config, Outages(bootstrap_servers))
     asked = admin.describe_topics(ck.TopicCollection([topic]), request_timeout=timeout_s)
     try:
         found = asked[topic].result().topic_id

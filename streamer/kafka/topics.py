@@ -15,9 +15,11 @@ from streamer.errors import KafkaError, KafkaUnavailable, StreamerError, TopicMi
 from streamer.kafka.connection import (
     REQUEST_TIMEOUT_S,
     Options,
-    client_log,
+    Outages,
+    cluster,
     connection_options,
     is_embedded,
+    new_client,
     no_answer,
     translated,
 )
@@ -73,7 +75,7 @@ def create_topics(
     Raises
     ------
     TopicMismatch
-        When a topic exists with another number of partitions, or one to be compacted is not.
+        When a topic exists with another number of partitions, or deletes what must be kept.
     KafkaUnavailable
     KafkaError
         When the broker refuses, with its reason.
@@ -229,7 +231,8 @@ def _check(
     there = {each.name: each for each in wanted if each.compacted and each.name in counts}
     if not admin.is_mock:
         for name, policy in admin.cleanup_policies(list(there)).items():
-            if "compact" not in policy:
+            deletes = "delete" in policy and "delete" not in there[name].cleanup
+            if "compact" not in policy or deletes:
                 cleanup = there[name].cleanup
                 raise TopicMismatch(
                     f"topic {name} has cleanup.policy={policy}, which deletes items that are still "
@@ -246,7 +249,8 @@ class _Admin:
         self.is_mock = False
         self._timeout_s = timeout_s
         config = connection_options(bootstrap_servers, {}, options)
-        self._client = AdminClient(dict(config), logger=client_log)
+        self._outages = Outages(bootstrap_servers)
+        self._client = new_client(AdminClient, config, self._outages)
 
     def counts(self) -> dict[str, int]:
         """Existing topic → number of partitions."""
@@ -254,7 +258,7 @@ class _Admin:
 
     def _list(self, *, led: bool) -> dict[str, int]:
         try:
-            found = self._client.list_topics(timeout=self._timeout_s)
+            found = cluster(self._client, self._outages, timeout_s=self._timeout_s)
         except ck.KafkaException as error:
             raise self._translated(error, "listing topics") from error
         self.is_mock = is_embedded(found.cluster_id)

@@ -76,9 +76,12 @@ def test_another_number_of_partitions_is_refused_before_anything_is_made(
         check_topics(kafka_bootstrap, topics)
 
 
-def test_items_that_would_expire_are_refused(kafka_bootstrap: str, topics: TopicsConfig) -> None:
-    make(kafka_bootstrap, topics.topic("items"), 1)
-    with pytest.raises(TopicMismatch, match=r"cleanup\.policy=delete.*wanted is compact"):
+@pytest.mark.parametrize("policy", ["delete", "compact,delete"])
+def test_items_that_would_expire_are_refused(
+    kafka_bootstrap: str, topics: TopicsConfig, policy: str
+) -> None:
+    make(kafka_bootstrap, topics.topic("items"), 1, **{"cleanup.policy": policy})
+    with pytest.raises(TopicMismatch, match=rf"cleanup\.policy={policy}, .*wanted is compact: "):
         create_topics(kafka_bootstrap, topics)
 
 

@@ -227,6 +227,12 @@ def test_settings_that_contradict_are_refused(path: Path, toml: str, said: str) 
     assert said in message
 
 
+def test_a_byte_order_mark_before_a_file_is_read_over(tmp_path: Path) -> None:
+    path = tmp_path / "streamer.toml"
+    path.write_bytes(b'\xef\xbb\xbf[kafka]\ngroup = "x"\n')
+    assert load_config(path, env={}).kafka.group == "x"
+
+
 def test_a_file_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml: can't be read"):
         load_config(tmp_path / "absent.toml", env={})

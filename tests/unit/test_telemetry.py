@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import socket
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -54,6 +55,18 @@ def test_a_port_that_is_taken_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"metrics.port = {port}.*choose a free one"):
             serve_metrics(CollectorRegistry(), port).__enter__()
+
+
+def test_metrics_are_for_this_machine_alone_unless_another_address_is_named() -> None:
+    port = free_port()
+    other = f"http://127.0.0.2:{port}/metrics"  # an address that the listener is not bound to
+    with serve_metrics(CollectorRegistry(), port), pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(other, timeout=5)
+    everywhere = serve_metrics(CollectorRegistry(), port, host="0.0.0.0")
+    with everywhere, urllib.request.urlopen(other, timeout=5) as answer:
+        assert answer.status == 200
+    with pytest.raises(ConfigError, match=r"metrics\.host = 192\.0\.2\.1 "):
+        serve_metrics(CollectorRegistry(), port, host="192.0.2.1").__enter__()
 
 
 def test_port_zero_serves_nothing() -> None:
