@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -20,6 +21,7 @@ from streamer_producers.ordering import sorted_by_time
 
 PREFIX = "kafka:"
 _MESSAGES_MAX = 5_000
+_LOOK_S = 0.5
 
 
 class TopicLog:
@@ -92,9 +94,14 @@ class TopicLog:
 
     def _to_end(self, reader: KafkaReader, where: TopicPartition) -> Iterator[MessageBatch]:
         end, timeout_s = self._ends[where], self._config.kafka.request_timeout_s
+        deadline = time.monotonic() + timeout_s
         while reader.positions[where] < end:
-            found = reader.poll(n_max=_MESSAGES_MAX, timeout_s=timeout_s)
-            if not found:
+            # A topic may end with offsets that hold no message, where a transaction ended: only the
+            # position says that they are passed.
+            found = reader.poll(n_max=_MESSAGES_MAX, timeout_s=min(timeout_s, _LOOK_S))
+            if found:
+                deadline = time.monotonic() + timeout_s
+            elif time.monotonic() > deadline and reader.positions[where] < end:
                 raise KafkaUnavailable(
                     f"{where[0]}[{where[1]}]: no message for {timeout_s} s at offset"
                     f" {reader.positions[where]} of {end}; is the broker up, and is the topic kept"

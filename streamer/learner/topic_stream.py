@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,17 @@ _N_MAX = 10_000
 
 
 class PartitionReader(Protocol):
-    """Reads one partition from its start, without a group."""
+    """Reads one partition from its start, without a group.
+
+    Attributes
+    ----------
+    positions
+        (topic, partition) → next offset; offsets that hold no message, as where transactions end,
+        are passed.
+    """
+
+    @property
+    def positions(self) -> Mapping[tuple[str, int], int]: ...
 
     def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]: ...
 
@@ -46,9 +57,9 @@ class TopicStream:
         """
         parts = [self._ahead]
         deadline = time.monotonic() + self._timeout_s
-        while not _reaches(parts[-1], to_offset - 1):
+        while not self._reaches(to_offset):
             parts += self._reader.poll(n_max=_N_MAX, timeout_s=0.5)
-            if time.monotonic() > deadline and not _reaches(parts[-1], to_offset - 1):
+            if time.monotonic() > deadline and not self._reaches(to_offset):
                 raise KafkaError(
                     f"{self._ahead.topic} partition {self._ahead.partition}: no message at offset"
                     f" {to_offset - 1} within {self._timeout_s:.0f} s; the store has learned it,"
@@ -59,6 +70,6 @@ class TopicStream:
         self._ahead = joined.slice(n, len(joined))
         return joined.slice(0, n)
 
-
-def _reaches(batch: MessageBatch, offset: int) -> bool:
-    return len(batch) > 0 and int(batch.offsets[-1]) >= offset
+    def _reaches(self, to_offset: int) -> bool:
+        where = self._ahead.topic, self._ahead.partition
+        return self._reader.positions.get(where, 0) >= to_offset

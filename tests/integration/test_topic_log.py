@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from streamer.application.record import record
@@ -17,7 +21,10 @@ from streamer.cli import app
 from streamer.config import Config, load_config
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Event, encode
+from streamer.kafka.configured import configured_reader
+from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.sink import KafkaSink
+from streamer.learner.topic_stream import TopicStream
 from streamer_producers.datasets import open_log
 from tests.unit.replay_logs import random_log
 
@@ -145,3 +152,30 @@ def test_a_topic_replays_as_its_record_does(
     assert of_topic["log"]["digest"] == of_file["log"]["digest"]
     assert of_topic["users"] == of_file["users"]
     assert of_topic["log"]["n_malformed"] == 2
+
+
+def test_a_topic_that_ends_with_a_transaction_is_read_to_its_end(
+    config: Config, kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    topic = f"{topic_prefix}transacted"
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(timeout=10)
+    producer = Producer({"bootstrap.servers": kafka_bootstrap, "transactional.id": topic})
+    producer.init_transactions(20)
+    for committed in (True, False):
+        producer.begin_transaction()
+        for event in events()[:3]:
+            producer.produce(topic, encode(event), event.user_id)
+        (producer.commit_transaction if committed else producer.abort_transaction)(20)
+    slow = replace(config, kafka=replace(config.kafka, request_timeout_s=600.0))
+    began = time.monotonic()
+    log = TopicLog(slow, topic)
+    assert sorted(each.event_id for each in log.events()) == sorted(
+        each.event_id for each in events()[:3]
+    )
+    where = (topic, 0)
+    with contextlib.closing(configured_reader(slow, {where: EARLIEST})) as reader:
+        (end,) = reader.end_offsets([where]).values()
+        assert end > 3
+        assert len(TopicStream(reader, *where, timeout_s=600.0).take(end)) == 3
+    assert time.monotonic() - began < 300  # neither waits for a message that does not come

@@ -88,6 +88,10 @@ class _Reader:
     def __init__(self, live: LiveSystem, topic: str, partition: int) -> None:
         self._broker, self._where, self._offset = live.broker, (topic, partition), 0
 
+    @property
+    def positions(self) -> dict[tuple[str, int], int]:
+        return {self._where: self._offset}
+
     def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
         records = self._broker.read(self._where, self._offset, n_max)
         offsets = self._offset + np.arange(len(records))
