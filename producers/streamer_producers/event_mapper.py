@@ -108,7 +108,7 @@ class EventMapper:
             if str(error).startswith("field 'ts'") and "ts" in fields:
                 raise BadMessage(f"{error}; {NAME_THE_UNIT}") from error
             if str(error).startswith("field 'type'") and "type" in fields:
-                raise BadMessage(f"{error}; or map it: --map type.VALUE=click") from error
+                raise BadMessage(f"{error}, with --map type.{fields['type']}=TYPE") from error
             raise
 
     def _time_ms(self, value: object) -> object:

@@ -24,6 +24,8 @@ LINE_BYTES_MAX = 1_000_000
 """A line is cut here: a longer one is no message, and one without an end would fill the memory."""
 COMPRESSED = (".gz", ".zst")
 """Suffixes of files that are decompressed as they are read."""
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+"""With what a compressed file begins, whose name does not say that it is one."""
 _SAMPLE_BYTES = 65_536
 _BUFFER_BYTES = 1 << 18
 
@@ -127,8 +129,11 @@ def spooled(path_or_name: str | Path) -> tuple[Path, str]:
         source = path.open("rb")
     else:
         return path, path.name
-    with NamedTemporaryFile(prefix="streamer-", delete=False) as copy:
+    head = source.read(len(_ZSTD))
+    suffix = ".zst" if head == _ZSTD else ".gz" if head.startswith(_GZIP) else ""
+    with NamedTemporaryFile(prefix="streamer-", suffix=suffix, delete=False) as copy:
         atexit.register(Path(copy.name).unlink, missing_ok=True)
+        copy.write(head)
         copyfileobj(source, copy)
     if source is not sys.stdin.buffer:
         source.close()

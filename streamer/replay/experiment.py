@@ -164,8 +164,9 @@ class Experiment:
             self._settings.task == "topk" and not self._settings.positives
         )
         values = ClippedValues(self._events) if rewards_matter else None
-        found = survey(self._log, self._is_target, progress=surveying, values=values)
+        # The catalogue first, so that the survey counts its malformed lines too.
         catalogue = LogCategories(self._log.items())
+        found = survey(self._log, self._is_target, progress=surveying, values=values)
         progress = None if replaying is None else (lambda n: replaying(n, found.n_events))
         return _Run(
             self._settings,

@@ -157,9 +157,11 @@ def test_the_format_can_be_named(tmp_path: Path) -> None:
     assert found(open_log(tmp_path / "log")) == FOUND[:1]
 
 
-def test_a_pipe_is_read_as_often_as_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", [None, "gzip", "zstd"])
+def test_a_pipe_is_read_as_often_as_a_file(tmp_path: Path, codec: str | None) -> None:
+    content = CLICKS.encode()
     reading, writing = os.pipe()
-    os.write(writing, CLICKS.encode())
+    os.write(writing, content if codec is None else pa.compress(content, codec, asbytes=True))
     os.close(writing)
     log = open_log(f"/dev/fd/{reading}")
     os.close(reading)
@@ -177,7 +179,7 @@ def test_types_of_the_log_become_types_of_events(tmp_path: Path) -> None:
     events: list[Event] = list(log.events())
     assert [event.type for event in events] == ["click", "purchase"]
     assert log.n_malformed == 1
-    assert "map it: --map type.VALUE=click" in log.malformed[0].reason
+    assert "with --map type.addtocart=TYPE" in log.malformed[0].reason
     with pytest.raises(ConfigError, match="'buy' is no event type; choose among impression, click"):
         parse_mapping("type.transaction=buy")
 
