@@ -33,6 +33,7 @@ from streamer.kafka.topics import create_topics
 _SCRAPE_TIMEOUT_S = 1.0
 _POLL_S = 0.02
 _TAKEN = "streamer_learner_events_total"
+_READY = "streamer_scorer_ready"
 _POSITION = "streamer_scorer_position"
 
 
@@ -67,14 +68,15 @@ class LocalSystem:
         deadline = time.monotonic() + timeout_s
         while True:
             self.check()
-            try:
-                recommender.recommend("nobody", k=1, timeout_s=1.0)
-            except RequestTimeout:
-                if time.monotonic() > deadline:
-                    raise
-                continue
-            if _TAKEN in self.metrics():
-                return
+            samples = self.metrics()
+            # What is asked before would be a dead letter by the time that somebody looks at it.
+            if (samples.get(_READY) and _TAKEN in samples) or time.monotonic() > deadline:
+                try:
+                    recommender.recommend("nobody", k=1, preview=True, timeout_s=1.0)
+                    return
+                except RequestTimeout:
+                    if time.monotonic() > deadline:
+                        raise
             time.sleep(_POLL_S)
 
     def n_served(self) -> int:

@@ -23,6 +23,8 @@ class ScorerMetrics:
         Slates by ``policy``, their slots, and the slots that chance filled.
     lag
         Requests waiting, by ``topic`` and ``partition``.
+    ready
+        1 from when requests are answered.
     replica, catalogue
         Of the rooms below.
     """
@@ -40,6 +42,7 @@ class ScorerMetrics:
             "request_seconds", "Time to score one request", LATENCY_S
         )
         self.lag = metrics.lag()
+        self.ready = metrics.gauge("ready", "1 when requests are answered, 0 before and after")
         self.replica = ReplicaMetrics(registry)
         self.catalogue = CatalogueMetrics(registry)
 

@@ -135,10 +135,12 @@ class ScorerService:
             while not (self._loaded.wait(_FOLLOW_S) or self._stop.is_set()):
                 pass
             self.load_catalogue()
+            self._metrics.ready.set(1)
             log.info("scorer_ready", extra={"version": self.replica.current().model_version})
             while not self._stop.is_set():
                 self.round()
         finally:
+            self._metrics.ready.set(0)
             self._stop.set()
             follower.join()
             self._source.close()

@@ -617,8 +617,11 @@ def test_running_it_follows_a_features_topic_that_is_made_later() -> None:
 def test_running_it_answers_follows_and_stops_with_nothing_left_half_done() -> None:
     learned = Partitions(2, bounds=Bounds(users_max=50, items_max=500))
     began_ms = SystemClock().now_ms()
-    with Running(clock=SystemClock(), learned=learned) as scoring:
+    scoring = Running(clock=SystemClock(), learned=learned)
+    assert scoring.counted("ready") == 0
+    with scoring:
         wait_for(lambda: "scorers" in scoring.broker.committed and scoring.source.lag() != {})
+        assert scoring.counted("ready") == 1
         for n in range(40):
             now_ms = scoring.clock.now_ms()
             learned.commit(n % 2, [Click(f"u{n % 2}", f"i{n}", now_ms)], published_ms=now_ms)
@@ -628,6 +631,7 @@ def test_running_it_answers_follows_and_stops_with_nothing_left_half_done() -> N
         scoring.ask("ann", request_id="last", k=50)
         wait_for(lambda: len(scoring.recommendations()) == 41)
     assert scoring.error is None
+    assert scoring.counted("ready") == 0
     told = scoring.recommendations()
     assert len(told[-1].items) == 40
     assert [each.request_id for each in told[:-1]] == [f"r{n}" for n in range(40)]
