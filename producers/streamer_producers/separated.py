@@ -41,7 +41,7 @@ def separated_records(
     Raises
     ------
     ConfigError
-        When the first line, which has the names, has a quote that is not closed.
+        When the first line, which has the names, has a quote that is not closed, or a name twice.
     """
     for number, row in _rows(file, delimiter, quoted, fallback_encoding, columns):
         if isinstance(row, BadMessage):
@@ -50,6 +50,11 @@ def separated_records(
             yield number, row
         elif columns is None:
             columns = row
+            if twice := sorted({name for name in row if name and row.count(name) > 1}):
+                raise ConfigError(
+                    f"{file}:{number}: {twice[0]!r} names {row.count(twice[0])} columns; rename all"
+                    " but one of them"
+                )
         elif len(row) != len(columns):
             yield number, BadMessage(f"{len(row)} values where {len(columns)} columns are named")
         else:

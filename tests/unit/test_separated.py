@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamer.errors import BadMessage, ConfigError
+from streamer.ope.obd_log import OpenBanditLog
 from streamer_producers.datasets import open_log
 from streamer_producers.separated import VALUE_LINES_MAX
 
@@ -78,6 +79,13 @@ def test_a_quote_left_open_among_the_names_is_refused(tmp_path: Path) -> None:
     path.write_text('user_id,item_id,ts,type,"artist\nu,i,1,click,Blur\nu,i,2,click,Pulp\n')
     with pytest.raises(ConfigError, match=r"log\.csv:1: the names of the columns: a quote opens"):
         open_log(path)
+
+
+def test_a_name_that_is_there_twice_is_refused_in_an_open_bandit_log(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("item_id,position,click,propensity_score,click,,\n1,1,0,0.5,1,,\n")
+    with pytest.raises(ConfigError, match=r"log\.csv:1: 'click' names 2 columns; rename all but"):
+        OpenBanditLog(path).survey()
 
 
 def test_a_column_that_is_there_twice_is_refused_where_it_is_read(tmp_path: Path) -> None:
