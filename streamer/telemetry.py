@@ -41,6 +41,10 @@ class NamedMetrics:
             f"streamer_{self.prefix}_{name}", meaning, buckets=buckets, registry=self.registry
         )
 
+    def lost(self) -> Counter:
+        """Make the counter of messages that a topic deleted before they were read."""
+        return self.counter("lost", "Messages deleted before they were read")
+
     def lag(self) -> Gauge:
         """Make the gauge of messages that wait for a service, by topic and partition."""
         return self.gauge("lag", "Messages waiting", "topic", "partition")

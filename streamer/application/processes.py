@@ -128,6 +128,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
                 on_assign=on_assign,
                 on_revoke=on_revoke,
                 needed=lambda: learner.offsets,
+                lost=metrics.lost.inc,
             )
 
         def on_round(lag: Mapping[tuple[str, int], int]) -> None:
@@ -179,6 +180,7 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
             ["requests"],
             on_assign=lambda partitions: {(requests, p): start for p in partitions},
             on_revoke=lambda partitions: None,
+            lost=metrics.lost.inc,
         )
         service = ScorerService(
             config,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,14 +81,11 @@ class Catalogue:
 
         A function of the seed and of the topic up to here.
         """
-        n_known = len(self._drawn_from)
-        if not n_known:
-            return []
-        start = np.uint64(stream(np.uint64(seed), _DOMAIN, np.uint64(0)))
-        places = [
-            scaled_below(np.uint64(random_bits(start, np.uint64(i))), n_known) for i in range(n)
-        ]
-        return [self._drawn_from[place] for place in dict.fromkeys(places)]
+        return _drawn(self._drawn_from, n, seed)
+
+    def drawn_among(self, item_ids: Sequence[str], n: int, seed: int) -> list[str]:
+        """At most ``n`` of some items, as :meth:`drawn`; those that are not known are left out."""
+        return _drawn([item_id for item_id in item_ids if item_id in self._items], n, seed)
 
     # --- following the topic ---------------------------------------------------------------------
 
@@ -170,3 +167,13 @@ class Catalogue:
         if key is not None:
             self._blocked_map.remove(np.array([key], dtype=np.uint64))
             self.revision += 1
+
+
+def _drawn(item_ids: Sequence[str], n: int, seed: int) -> list[str]:
+    if not item_ids:
+        return []
+    start = np.uint64(stream(np.uint64(seed), _DOMAIN, np.uint64(0)))
+    places = [
+        scaled_below(np.uint64(random_bits(start, np.uint64(i))), len(item_ids)) for i in range(n)
+    ]
+    return [item_ids[place] for place in dict.fromkeys(places)]

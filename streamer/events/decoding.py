@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -106,6 +106,7 @@ class _Decoder(Generic[M]):
         self, message: type[M], n_bytes_max: int, check: Callable[[M], None] | None = None
     ) -> None:
         self.decoder = msgspec.json.Decoder(message)
+        self._message = message
         self._n_bytes_max = n_bytes_max
         self._check = check
 
@@ -120,14 +121,52 @@ class _Decoder(Generic[M]):
         try:
             message = self.decoder.decode(payload)
         except _UNDECODABLE as error:
-            raise BadMessage(reason_for(payload, error)) from error
+            found = self._of_usual(payload)
+            if found is None:
+                raise BadMessage(reason_for(payload, error)) from error
+            message = found
         if len(payload) > ID_BYTES_MAX:
             _check_bytes(message)
         if self._check is not None:
             self._check(message)
         return message
 
+    def _of_usual(self, payload: bytes) -> M | None:
+        """Decode a message in another spelling; None where it has none, or is wrong in it too."""
+        try:
+            data = msgspec.json.decode(payload)
+            usual = _usual(data)
+            if msgspec.json.encode(usual) == msgspec.json.encode(data):
+                return None
+            return msgspec.convert(usual, self._message)
+        except _UNDECODABLE:
+            return None
 
+
+def _usual(data: Any) -> Any:
+    """A message in the usual spelling: JSON has one kind of number, so ``2.0`` is an integer, and
+    what is null in a flat object is absent."""
+    if not isinstance(data, dict):
+        return data
+    return {
+        name: {key: inner for key, inner in value.items() if inner is not None}
+        if isinstance(value, dict)
+        else _with_integers(value)
+        for name, value in data.items()
+    }
+
+
+def _with_integers(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < _FLOATS_EXACT:
+        return int(value)
+    if isinstance(value, list):
+        return [_with_integers(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _with_integers(inner) for key, inner in value.items()}
+    return value
+
+
+_FLOATS_EXACT = 2**53
 _UNDECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 

@@ -66,6 +66,7 @@ class Assignment:
         given: Options | None,
         timeout_s: float,
         keep_keys: bool = False,
+        lost: Callable[[int], None] = lambda n: None,
     ) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.outages = Outages(bootstrap_servers)
@@ -75,6 +76,7 @@ class Assignment:
         self._held: set[TopicPartition] = set()
         self._timeout_s = timeout_s
         self._keep_keys = keep_keys
+        self._lost = lost
         self._trimmed = False
         self._closed = False
         self._own = {**_OPTIONS, **FETCH_OPTIONS, **own}
@@ -120,6 +122,7 @@ class Assignment:
             starts, needed=needed, committed=self._committed(of_group), ends=self.ends(partitions)
         )
         self.skipped_offsets += n_skipped
+        self._lost(n_skipped)
         self._assign()
 
     def fetch(self, n_max: int, wait_s: float) -> list[ck.Message]:

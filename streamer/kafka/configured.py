@@ -19,6 +19,7 @@ def configured_source(
     on_assign: Assigned,
     on_revoke: Revoked,
     needed: Callable[[], Mapping[TopicPartition, int]] = dict,
+    lost: Callable[[int], None] = lambda n: None,
 ) -> KafkaSource:
     """A source of the topics in ``roles`` in the group ``{kafka.group}-{service}``.
 
@@ -33,6 +34,7 @@ def configured_source(
         needed=needed,
         client_options=config.kafka.client,
         timeout_s=config.kafka.request_timeout_s,
+        lost=lost,
     )
 
 

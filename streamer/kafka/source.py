@@ -60,6 +60,8 @@ class KafkaSource:
         Raw librdkafka options, added to ours.
     timeout_s
         How long the broker may take to answer.
+    lost
+        Told how many messages were deleted before they were read, when that is noticed.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class KafkaSource:
         needed: Callable[[], Mapping[TopicPartition, int]] = dict,
         client_options: Options | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
+        lost: Callable[[int], None] = lambda n: None,
     ) -> None:
         self._group = group
         self._topics = tuple(topics)
@@ -89,6 +92,7 @@ class KafkaSource:
             own={} if group is None else {"group.id": group, **_GROUP_OPTIONS},
             given=client_options,
             timeout_s=timeout_s,
+            lost=lost,
         )
 
     @property

@@ -28,6 +28,8 @@ class LearnerMetrics:
     ----------
     events, learned, duplicates, unrewarded, unadmitted, dead_letters
         Messages taken, and what became of them.
+    lost
+        Messages deleted before they were read.
     commits, checkpoints, commit_seconds, rows_a_commit
         Of the parameter store.
     evicted
@@ -45,6 +47,7 @@ class LearnerMetrics:
         self.unrewarded = counter("unrewarded", "Events of a type that is worth nothing")
         self.unadmitted = counter("unadmitted", "Events of ids without a row yet")
         self.dead_letters = counter("dead_letters", "Messages that could not be used")
+        self.lost = metrics.lost()
         self.commits = counter("commits", "Commits to the parameter store")
         self.checkpoints = counter("checkpoints", "Checkpoints of the parameter store")
         self.commit_seconds = metrics.histogram("commit_seconds", "Time one commit took", LATENCY_S)

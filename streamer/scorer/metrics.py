@@ -15,7 +15,7 @@ class ScorerMetrics:
 
     Attributes
     ----------
-    requests, dead_letters, stale
+    requests, dead_letters, stale, lost
         Requests answered; requests and items that could not be used; among them those too old.
     request_seconds
         Time to score one request.
@@ -34,6 +34,7 @@ class ScorerMetrics:
         counter = metrics.counter
         self.requests = counter("requests", "Requests answered")
         self.dead_letters = counter("dead_letters", "Messages that could not be used")
+        self.lost = metrics.lost()
         self.stale = counter("stale", "Requests too old to be answered")
         self.decisions = counter("decisions", "Slates drawn", "policy")
         self.slots = counter("slots", "Slots of the slates")

@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
+from prometheus_client import CollectorRegistry
 
 from deploy.kafka.node import KafkaNode
 from streamer.config import load_config
@@ -18,6 +19,7 @@ from streamer.kafka.log_ends import COMMITTED, LATEST
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.source import KafkaSource
 from streamer.kafka.topics import create_topics
+from streamer.learner.metrics import LearnerMetrics
 from streamer.protocols import MessageBatch
 
 N_PARTITIONS = 3  # with an even number other strategies than range would do by chance
@@ -264,12 +266,19 @@ def test_deleted_messages_are_said_to_be_lost(
     owner.poll_until(lambda: len(owner.values) == 6)
     assert owner.source.skipped_offsets == 0  # it asked for the earliest there is
     owner.source.close()
+    metrics = LearnerMetrics(CollectorRegistry())
     late = KafkaSource(
-        kafka_bootstrap, None, topics, on_assign=lambda _: {where: 1}, on_revoke=lambda _: None
+        kafka_bootstrap,
+        None,
+        topics,
+        on_assign=lambda _: {where: 1},
+        on_revoke=lambda _: None,
+        lost=metrics.lost.inc,
     )
     (batch,) = late.poll(n_max=100, timeout_s=TIMEOUT_S)
     assert batch.values == numbers(6, first=4)
     assert late.skipped_offsets == 3
+    assert metrics.lost._value.get() == 3
     assert "offsets 1 to 3 were deleted before they were read (3 messages)" in caplog.text
     late.close()
 

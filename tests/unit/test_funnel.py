@@ -85,6 +85,24 @@ def test_candidates_of_the_request_are_the_only_choice() -> None:
     assert (slate.item_ids, slate.reasons) == (["c", "fresh"], ["trending", "new"])
 
 
+def test_what_is_new_among_the_candidates_of_a_request_is_shown_sometimes() -> None:
+    shop = Shop(recalling(random={"candidates": 20}))
+    known, new = [f"known{n}" for n in range(10)], [f"new{n}" for n in range(10)]
+    for n, item_id in enumerate(known):
+        shop.click(*crowd(item_id, 20 - n))
+    for item_id in new:
+        shop.publish(item_id)
+    drawn: set[str] = set()
+    for n in range(40):
+        slate = shop.ask(f"q{n}", request_id=f"r{n}", candidates=[*known, *new, "unheard of"])
+        found = set(slate.candidates) & set(new)
+        assert 0 < len(found) <= 10
+        assert set(known) <= set(slate.candidates)
+        assert "unheard of" not in slate.candidates
+        drawn |= found
+    assert drawn == set(new)
+
+
 def test_new_users_get_what_trends() -> None:
     shop = Shop()
     shop.click(

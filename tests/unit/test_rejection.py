@@ -73,7 +73,10 @@ def refusal(payload: bytes | None) -> str:
         (event_with(value=7).replace(b"7}", b"-1e999}"), "value", "-1e999"),
         (event_with(value=10**400), "value", "1000"),
         (event_with(context=[1]), "context", "[1]"),
-        (event_with(context={"a": 1, "b": None}), "context.b", "null"),
+        (event_with(context={"a": [1], "b": None}), "context.a", "[1]"),
+        (event_with(position=2.5), "position", "2.5"),
+        (event_with(ts=1e300), "ts", "1e+300"),
+        (event_with(v=2.0), "v", "2.0"),
         (event_with(context={"a": {"deep": 1}}), "context.a", '{"deep": 1}'),
         (event_with(context={"a": 7}).replace(b"7}", b"1e999}"), "context.a", "1e999"),
         (event_with(context={"a": 10**400}), "context.a", "1000"),
@@ -140,6 +143,19 @@ def test_an_answer_whose_items_come_twice_is_refused() -> None:
     payload = b'{"request_id":"r","user_id":"u","ts":1,"items":[{},{"rank":-1}],"items":[]}'
     with pytest.raises(BadMessage, match=r"'items\[0\]\.item_id'"):
         decode_recommendation(payload)
+
+
+def test_whole_doubles_are_integers_and_null_in_a_flat_object_is_absent() -> None:
+    spelled = event_with(
+        ts=float(NOW_MS), position=2.0, v=1.0, value=3.0, context={"a": None, "n": 4.0}
+    )
+    event = decode_event(spelled.replace(b"1767225600000.0", b"1.7672256E12"))
+    assert (event.ts, event.position, event.v, event.value) == (NOW_MS, 2, 1, 3.0)
+    assert event.context == {"n": 4.0}
+    columns, rejected = decode_events([spelled], np.array([-1]))
+    assert (columns.ts_ms.tolist(), rejected) == ([NOW_MS], [])
+    request = decode_request(b'{"request_id":"r","user_id":"u","ts":1e3,"k":5.0}')
+    assert (request.ts, request.k) == (1_000, 5)
 
 
 def test_any_text_is_an_id() -> None:

@@ -9,7 +9,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from streamer.ranking.context import RequestContext
-from streamer.ranking.recall.channel import NOTHING, Channel, Recalled, RecallSettings
+from streamer.ranking.recall.channel import Channel, Recalled, RecallSettings
 
 
 class RandomSettings(RecallSettings, frozen=True, kw_only=True):
@@ -29,8 +29,8 @@ class RandomSettings(RecallSettings, frozen=True, kw_only=True):
 class RandomChannel(Channel[RandomSettings]):
     """Items of the catalogue, each as likely, whether anybody has met it or not.
 
-    Without them nothing would ever be shown but what had feedback before. A request that names its
-    candidates gets none.
+    Without them nothing would ever be shown but what had feedback before. Where a request names its
+    candidates, they are drawn from those of them that the catalogue knows.
     """
 
     name = "random"
@@ -41,6 +41,10 @@ class RandomChannel(Channel[RandomSettings]):
     needs_feedback = True
 
     def recall(self, context: RequestContext, allowed: NDArray[np.bool_], n: int) -> Recalled:
-        if context.request.candidates:
-            return NOTHING
-        return Recalled.of_ids(context, context.catalogue.drawn(n, context.seed), allowed)
+        catalogue, named = context.catalogue, context.request.candidates
+        ids = (
+            catalogue.drawn_among(named, n, context.seed)
+            if named
+            else catalogue.drawn(n, context.seed)
+        )
+        return Recalled.of_ids(context, ids, allowed)
