@@ -13,7 +13,7 @@ import confluent_kafka as ck
 from streamer.errors import TopicMismatch
 from streamer.kafka.assignment import Assignment
 from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options
-from streamer.kafka.log_ends import TopicPartition
+from streamer.kafka.log_ends import COMMITTED, TopicPartition
 from streamer.protocols import MessageBatch
 
 log = logging.getLogger(__name__)
@@ -215,6 +215,12 @@ class KafkaSource:
         self._owned = numbers
         self._assignment.start(partitions, starts, needed=self._needed())
         self._to_take = None
+        # A partition that nothing came of has no committed offset, and would begin at its end again
+        # after a restart: what came meanwhile would be passed over.
+        positions = self._assignment.positions
+        self.tell_applied(
+            {each: positions[each] for each in partitions if starts.get(each) == COMMITTED}
+        )
         log.info(
             "partitions_taken",
             extra={"partitions": numbers, "positions": self._assignment.positions},

@@ -479,3 +479,32 @@ def test_a_broker_that_is_not_there_is_named(topic_prefix: str) -> None:
     with pytest.raises(KafkaUnavailable, match=r"127\.0\.0\.1:1 did not answer; start the broker"):
         owner.poll()
     owner.source.close()
+
+
+def test_what_comes_to_a_quiet_partition_while_no_one_reads_is_not_passed_over(
+    kafka_bootstrap: str, topics: list[str], sink: KafkaSink
+) -> None:
+    store = {(topics[0], partition): COMMITTED for partition in range(N_PARTITIONS)}
+
+    def source() -> KafkaSource:
+        return KafkaSource(
+            kafka_bootstrap,
+            f"{topics[0]}-quiet",
+            topics[:1],
+            on_assign=lambda _: store,
+            on_revoke=lambda _: None,
+        )
+
+    first = source()
+    deadline = time.monotonic() + TIMEOUT_S
+    while not first.lag():
+        assert time.monotonic() < deadline, "no partition came"
+        first.poll(n_max=1, timeout_s=0.05)
+    first.close()
+    for partition in range(N_PARTITIONS):
+        send(sink, topics[0], numbers(2), partition)
+    second, values = source(), list[bytes | None]()
+    while len(values) < 2 * N_PARTITIONS and time.monotonic() < deadline:
+        values += [v for b in second.poll(n_max=100, timeout_s=0.2) for v in b.values]
+    second.close()
+    assert sorted(value or b"" for value in values) == sorted(numbers(2) * N_PARTITIONS)
