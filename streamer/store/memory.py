@@ -27,6 +27,7 @@ from streamer.store.refusals import (
     check_checkpoint,
     check_commit,
     check_followed,
+    check_image,
     check_layout,
     no_layout,
 )
@@ -98,7 +99,10 @@ class MemoryStore:
                 rows=lambda spec: _rows(stored, spec),
             )
             after = range(progress.version + 1, stored.progress.version + 1)
-            return PartitionImage(checkpoint, [decode_entry(stored.log[v]) for v in after])
+            entries = [decode_entry(stored.log[v]) for v in after if v in stored.log]
+            image = PartitionImage(checkpoint, entries)
+            check_image(image, stored.progress, address="memory:")
+            return image
 
     def commit(self, entry: Entry, *, owner: str) -> None:
         data = encode_entry(entry)

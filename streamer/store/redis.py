@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -50,6 +51,7 @@ from streamer.store.refusals import (
     check_checkpoint,
     check_commit,
     check_followed,
+    check_image,
     check_layout,
     no_layout,
 )
@@ -62,6 +64,18 @@ ROWS_A_SCAN: Final = 2_000
 STREAM_ENTRIES_A_READ: Final = 128
 LOAD_ATTEMPTS: Final = 8
 TRANSACTION_ATTEMPTS: Final = 8
+
+
+_OFFSET: Final = b"offset:"
+
+
+@dataclass(frozen=True, slots=True)
+class _Meta:
+    """A partition's meta hash: how far it is, its checkpoint, and a counter of checkpoints."""
+
+    progress: Progress
+    checkpoint: Progress
+    n_checkpoints: int
 
 
 class RedisStore:
@@ -130,10 +144,17 @@ class RedisStore:
 
     def load(self, partition: int) -> PartitionImage:
         for _ in range(LOAD_ATTEMPTS):
-            before = self._checkpoint_meta(partition)
-            image = self._load(partition, before[0])
+            before = self._meta(partition)
+            image = self._load(partition, before.checkpoint)
+            after = self._meta(partition)
             # A checkpoint meanwhile may have changed rows behind the scan and trimmed the log.
-            if self._checkpoint_meta(partition) == before:
+            if (after.checkpoint, after.n_checkpoints) == (before.checkpoint, before.n_checkpoints):
+                check_image(
+                    image,
+                    before.progress,
+                    address=self._redis.address,
+                    version_max=after.progress.version,
+                )
                 return image
         raise StoreUnavailable(
             f"partition {partition} of Redis at {self._redis.address} had a checkpoint during each"
@@ -268,12 +289,22 @@ class RedisStore:
 
     # --- loading -------------------------------------------------------------------------------
 
-    def _checkpoint_meta(self, partition: int) -> tuple[Progress, bytes | None]:
-        """The checkpoint's progress, and a counter of checkpoints."""
-        data, n_checkpoints = self._redis.call(
-            "HMGET", self._key(partition, "meta"), "checkpoint", "n_checkpoints"
+    def _meta(self, partition: int) -> _Meta:
+        found = self._redis.call("HGETALL", self._key(partition, "meta"))
+        checkpoint = found.get(b"checkpoint")
+        return _Meta(
+            Progress(
+                int(found.get(b"version", 0)),
+                {
+                    field[len(_OFFSET) :].decode(): int(offset)
+                    for field, offset in found.items()
+                    if field.startswith(_OFFSET)
+                },
+                int(found.get(b"watermark_ms", 0)),
+            ),
+            decode_progress(checkpoint) if checkpoint else Progress(),
+            int(found.get(b"n_checkpoints", 0)),
         )
-        return decode_progress(data) if data else Progress(), n_checkpoints
 
     def _load(self, partition: int, progress: Progress) -> PartitionImage:
         checkpoint = loaded_checkpoint(

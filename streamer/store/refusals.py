@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Final
 
 from streamer.errors import Fenced, LayoutMismatch, LogTrimmed, StoreError
-from streamer.protocols import Checkpoint, Entry, Layout
+from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage
 from streamer.store.layout import Progress
 from streamer_models.state.table import TableSpec
 
@@ -67,10 +67,9 @@ def fenced_by_offset(entry: Entry, topic: str, stored: int) -> Fenced:
 
 
 def ahead_of_version(entry: Entry, *, address: str) -> StoreError:
-    return StoreError(
+    return damaged(
         f"partition {entry.partition} of {address} is at version {entry.version - 1}, but its log"
-        " holds later entries; the store is damaged: restore it, or delete it and learn again from"
-        " the topics"
+        " holds later entries"
     )
 
 
@@ -104,6 +103,69 @@ def check_followed(partition: int, after: int, version: int, found: Sequence[int
             f"partition {partition}: the follower is at version {after}, the log starts at {first};"
             " load() it again, and keep more log entries (log_entries_kept) if this repeats"
         )
+    for expected, version_found in enumerate(found, after + 1):
+        if version_found != expected:
+            raise LogTrimmed(
+                f"partition {partition}: entry {expected} is missing from the log, which goes on"
+                f" with {version_found}; load() it again"
+            )
+
+
+def check_image(
+    image: PartitionImage, progress: Progress, *, address: str, version_max: int | None = None
+) -> None:
+    """Raise StoreError unless checkpoint and log are one unbroken record of ``progress``.
+
+    Parameters
+    ----------
+    progress
+        Of the partition, read before ``image``, which may hold later commits too.
+    version_max
+        Version of the partition, read after ``image``; None: nothing was committed meanwhile.
+    """
+    checkpoint = image.checkpoint
+    partition, at = checkpoint.partition, Progress.of(checkpoint)
+    reached = at if at.version == progress.version else None
+    for entry in image.entries:
+        if entry.version != at.version + 1:
+            raise damaged(
+                f"partition {partition} of {address}: entry {at.version + 1} is missing from the"
+                f" log, which goes on with entry {entry.version} after a checkpoint at version"
+                f" {checkpoint.version}"
+            )
+        at = at.after(entry)
+        if at.version == progress.version:
+            reached = at
+    if at.version < progress.version:
+        raise damaged(
+            f"partition {partition} of {address} is at version {progress.version}, but its"
+            f" checkpoint is at {checkpoint.version} and its log ends with entry {at.version}:"
+            f" entry {at.version + 1} is missing"
+        )
+    if reached is None or at.version > (progress.version if version_max is None else version_max):
+        raise damaged(
+            f"partition {partition} of {address} is at version {progress.version}, but its"
+            f" checkpoint is at {checkpoint.version} and its log ends with entry {at.version}"
+        )
+    # A topic that is read no longer is in the progress alone.
+    offsets = {topic: progress.offsets.get(topic, 0) for topic in reached.offsets}
+    for what, stored, recorded in (
+        ("position", offsets, reached.offsets),
+        ("watermark", progress.watermark_ms, reached.watermark_ms),
+    ):
+        if stored != recorded:
+            raise damaged(
+                f"partition {partition} of {address}: its {what} at version {progress.version}"
+                f" is {stored}, by its checkpoint and its log {recorded}"
+            )
+
+
+def damaged(what: str) -> StoreError:
+    """What was found, and the way out."""
+    return StoreError(
+        f"{what}. Something other than streamer changed the store: restore a copy of it, or use an"
+        " empty store (another store.url or store.key_prefix) and learn again from the topics"
+    )
 
 
 def check_layout(stored: Layout, asked: Layout, *, address: str) -> None:

@@ -28,6 +28,7 @@ from streamer.store.refusals import (
     check_checkpoint,
     check_commit,
     check_followed,
+    check_image,
     check_layout,
     no_layout,
 )
@@ -106,7 +107,7 @@ class SqliteStore:
         with self._file.read() as cursor:
             layout = read_layout(cursor)
             indices = {spec: index for index, spec in enumerate(layout.tables if layout else ())}
-            _, _, progress = read_partition(cursor, partition)
+            _, reached, progress = read_partition(cursor, partition)
             entries = cursor.execute(
                 "SELECT entry FROM entries WHERE partition = ? AND version > ? ORDER BY version",
                 [partition, progress.version],
@@ -118,7 +119,9 @@ class SqliteStore:
                 names=lambda entity: read_names(cursor, partition, entity),
                 rows=lambda spec: read_rows(cursor, partition, indices[spec], spec),
             )
-        return PartitionImage(checkpoint, [decode_entry(data) for (data,) in entries])
+        image = PartitionImage(checkpoint, [decode_entry(data) for (data,) in entries])
+        check_image(image, reached, address=self._address)
+        return image
 
     def commit(self, entry: Entry, *, owner: str) -> None:
         data = encode_entry(entry)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from streamer.learner.learner import load_image
 from streamer.learner.settings import LearnerSettings
 from streamer.protocols import Entry, ParameterStore, PartitionImage, Schedule
 from streamer.verify.execution import LearnedWith, MessageStream, Run
+from streamer.verify.schedules import coverage, needed
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.shared import SharedState
@@ -72,13 +73,18 @@ def verify_store(
     topics = dict.fromkeys(topic for each in learned_with for topic in each.settings.topics)
     # Read after the images, so that it holds whatever their last entries had seen.
     schedules = {p: list(store.schedule(p)) for p in images}
+    # Read last, so that it is not behind any schedule.
+    latest = store.versions()
+    versions = {p: image.version for p, image in images.items()}
     result = Verification()
+    until, result.problems = needed(
+        schedules, versions, latest, topics=tuple(topics), n_generations=len(learned_with)
+    )
     for partition, schedule in schedules.items():
         for topic in topics:
-            result.problems += _coverage(partition, schedule, images[partition], topic)
+            result.problems += coverage(partition, schedule, images[partition], topic)
     if result.problems:
         return result
-    until = _needed(schedules, {p: image.version for p, image in images.items()})
     runs = {p: Run(p, until[p], learned_with, stream) for p in images}
     for p in [p for p, image in images.items() if image.version == 0]:
         result.problems += _differences(runs[p], images[p], given_up)
@@ -123,60 +129,6 @@ def _entry(schedule: Schedule, state: PartitionState, change: Change) -> Entry:
         committed_ms=0,
         n_events=0,
     )
-
-
-def _needed(
-    schedules: Mapping[int, Sequence[Schedule]], versions: dict[int, int]
-) -> dict[int, int]:
-    """Versions to execute up to: those loaded, and what entries up to there have seen.
-
-    A partition that was loaded late may have seen what one loaded early had not yet committed.
-    """
-    until = dict(versions)
-    looked_at = dict.fromkeys(until, 0)
-    while behind := [p for p in until if looked_at[p] < until[p]]:
-        for p in behind:
-            for entry in schedules[p][looked_at[p] : until[p]]:
-                for q, version in (*entry.seen.items(), *entry.merged.items()):
-                    until[q] = max(until[q], version)
-            looked_at[p] = until[p]
-    return until
-
-
-def _coverage(
-    partition: int, schedule: Sequence[Schedule], image: PartitionImage, topic: str
-) -> list[str]:
-    """Whether versions and offsets follow each other without a gap or an overlap, from 0."""
-    if not schedule:
-        return [f"partition {partition}: no schedule kept"] if image.version else []
-    first = schedule[0]
-    if first.version != 1:
-        return [
-            (
-                f"partition {partition}: the schedule starts at version {first.version}, older"
-                " entries were trimmed; raise store.schedule_entries_max to keep them"
-            )
-        ]
-    at = 0
-    for expected, entry in enumerate(schedule, start=1):
-        start, end = entry.offsets.get(topic, (at, at))
-        empty = all(first == last for first, last in entry.offsets.values())
-        if entry.version != expected or start != at or end < start or empty:
-            return [
-                (
-                    f"partition {partition}: entry {entry.version} takes offsets [{start}, {end})"
-                    f" of {topic}, but entry {expected} should start at {at}"
-                )
-            ]
-        at = end
-        if entry.version == image.version and at != image.offsets.get(topic, at):
-            return [
-                (
-                    f"partition {partition}: the schedule ends at offset {at} of {topic}, the store"
-                    f" says {image.offsets[topic]}"
-                )
-            ]
-    return []
 
 
 def _is_runnable(

@@ -537,7 +537,7 @@ def test_the_next_checkpoint_drops_the_rows_of_a_table_that_was_given_up(
     )
     store.commit(entry, owner="a")
     assert store.load(0).generation == 1
-    made = Checkpoint(0, 7, {}, 0, {}, {}, {OTHER.name: rows}, generation=1)
+    made = Checkpoint(0, 7, {}, worlds[0].watermark_ms, {}, {}, {OTHER.name: rows}, generation=1)
     store.checkpoint(made, owner="a")
     loaded = store.load(0).checkpoint
     assert (loaded.version, loaded.generation) == (7, 1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from streamer.errors import Fenced
 from streamer.learner.learner import Learner
 from streamer.protocols import Entry, ParameterStore, PartitionImage
@@ -95,3 +97,24 @@ def test_two_owners_at_once_are_noticed() -> None:
     assert verified(store).problems == []
     learn(former, 100, 200)
     assert any("should start at 200" in problem for problem in verified(store).problems)
+
+
+# --- what is missing ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_lost", [1, 100])
+def test_schedules_that_end_too_early_are_said(n_lost: int) -> None:
+    store = MemoryStore()
+    learner = make_learner(store, MODELS, SETTINGS)
+    learner.assign(range(N_PARTITIONS))
+    learn(learner, 0, 100)
+    schedule = store._partition(1).schedule
+    for _ in range(min(n_lost, len(schedule))):
+        schedule.pop()
+    assert any("partition 1: the schedule" in problem for problem in verified(store).problems)
+
+
+def test_an_empty_store_is_not_verified() -> None:
+    (problem,) = verified(MemoryStore()).problems
+    assert "the store holds no commit" in problem
+    assert "store.url" in problem
