@@ -77,8 +77,8 @@ class StoreConfig(Section, frozen=True, kw_only=True):
     url: Annotated[
         str,
         Meta(
-            pattern=r"^(rediss?://.+|sqlite:.+|memory:)$",
-            description="redis://host:port/db, rediss://… (TLS), sqlite:PATH or memory:",
+            pattern=r"^((rediss?|redis\+cluster)://.+|sqlite:.+|memory:)$",
+            description="redis://host:port/db, rediss: (TLS), redis+cluster:, sqlite:PATH, memory:",
         ),
     ] = "sqlite:streamer.db"
     key_prefix: Annotated[

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import Any, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -15,12 +16,14 @@ from redis.cluster import RedisCluster
 from redis.exceptions import MovedError, RedisClusterException, RedisError
 from redis.retry import Retry
 
-from streamer.errors import StoreUnavailable
+from streamer.errors import ConfigError, StoreError, StoreUnavailable
 
 Argument: TypeAlias = bytes | str | int
 Command: TypeAlias = tuple[Argument, ...] | bytes
 """Arguments, or a command as it goes over the wire."""
 
+DEFAULT_PORT = 6379
+_DATABASE = re.compile(r"(/\d*)?")
 CLUSTER_PREFIX = "redis+cluster:"
 CLUSTER_ATTEMPTS = 3
 """A cluster client learns by a failed attempt that a slot has moved."""
@@ -41,8 +44,7 @@ class RedisConnection:
     """
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        parts = urlsplit(url)
-        self.address = f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
+        self.address = _address(url)
         self.cluster = url.startswith(CLUSTER_PREFIX)
         self.timeout_s = timeout_s
         self._url = url
@@ -128,25 +130,68 @@ class RedisConnection:
             make = RedisCluster.from_url
             url = "redis:" + url.removeprefix(CLUSTER_PREFIX)
             retry = Retry(ExponentialBackoff(cap=0.2, base=0.02), CLUSTER_ATTEMPTS)
-        return make(
-            url,
-            socket_timeout=self.timeout_s,
-            socket_connect_timeout=self.timeout_s,
-            retry=retry,
-            protocol=2,
-            decode_responses=False,
-        )
+        try:
+            client = make(
+                url,
+                socket_timeout=self.timeout_s,
+                socket_connect_timeout=self.timeout_s,
+                retry=retry,
+                protocol=2,
+                decode_responses=False,
+            )
+            if isinstance(client, redis.Redis):
+                client.connection_pool.make_connection()  # made, not opened: refuses its options
+            return client
+        except (ValueError, TypeError) as error:  # an option after the question mark
+            raise ConfigError(f"store.url of {self.address} can't be used ({error})") from error
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (RedisError, RedisClusterException) as error:
-            raise StoreUnavailable(
-                f"Redis at {self.address} did not answer within {self.timeout_s} s"
-                f" ({type(error).__name__}: {error}); try again, and see that it runs, can be"
-                " reached from here, and has memory left"
+        except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+            raise StoreError(
+                f"Redis at {self.address} refuses this user or password ({error}): see the user and"
+                " the password in store.url, and what the user may do"
             ) from error
+        except redis.ResponseError as error:
+            if "DB index" not in str(error):
+                raise self._unavailable(error) from error
+            raise StoreError(
+                f"Redis at {self.address} does not have the database in store.url ({error}): name"
+                " another one, or none"
+            ) from error
+        except (RedisError, RedisClusterException) as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"Redis at {self.address} did not answer within {self.timeout_s} s"
+            f" ({type(error).__name__}: {error}); try again, and see that it runs, can be"
+            " reached from here, and has memory left"
+        )
+
+
+def _address(url: str) -> str:
+    """Scheme, host and port, without what is secret.
+
+    Raises
+    ------
+    ConfigError
+        Where the URL can't be read; it is not in the message, which may hold a password.
+    """
+    parts = urlsplit("")
+    port = 0
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        port = parts.port or DEFAULT_PORT
+    if not port or not parts.hostname or parts.fragment or not _DATABASE.fullmatch(parts.path):
+        raise ConfigError(
+            "store.url can't be read: it is redis://USER:PASSWORD@HOST:PORT/DATABASE with numbers"
+            " for port and database; in a password write %23 for #, %2F for /, %3F for ?, %40 for"
+            " @, %5B for [ and %25 for %"
+        )
+    return f"{parts.scheme}://{parts.hostname}:{port}"
 
 
 def _transaction(

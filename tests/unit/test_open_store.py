@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from streamer.config import load_config
 from streamer.errors import ConfigError, LayoutMismatch, StoreError, StoreUnavailable
 from streamer.protocols import STORE_SCHEMA_VERSION
 from streamer.store import open_store
@@ -31,6 +32,34 @@ def test_an_unknown_url_names_the_ones_allowed(url: str) -> None:
         open_store(url)
     assert "sqlite:PATH, redis://HOST:PORT, rediss://HOST:PORT" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        ":s3cret#1@h:6379/0",
+        ":s3cret/1@h:6379/0",
+        ":s3cret@h:abc/0",
+        ":s3cret@h:1/db",
+        ":12#s3cret@h",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster"])
+def test_a_url_that_cannot_be_read_names_the_key_and_no_secret(scheme: str, rest: str) -> None:
+    with pytest.raises(ConfigError, match=r"store\.url can't be read.*%23 for #") as caught:
+        open_store(f"{scheme}://{rest}")
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_an_unknown_option_of_a_url_is_an_error_of_the_key() -> None:
+    with pytest.raises(ConfigError, match=r"store\.url of redis://h:6379 can't be used .*'foo'"):
+        open_store("redis://:s3cret@h?foo=1").layout()
+
+
+def test_a_cluster_may_be_configured() -> None:
+    url = "redis+cluster://cache:7000"
+    assert load_config(None, flags={"store.url": url}, env={}).store.url == url
 
 
 @pytest.mark.parametrize("name", ["log_entries_kept", "schedule_entries_max"])
