@@ -10,6 +10,7 @@ from typing import TypeVar
 from streamer.errors import LayoutMismatch, LogTrimmed
 from streamer.protocols import Checkpoint, Entry, Layout, ParameterStore, PartitionImage, Schedule
 from streamer.store.agreement import agree, differences
+from streamer.store.layout import encode_layout
 from streamer_models.state.table import Change
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ class StoreOfModels:
         self._store = store
         self._asked = asked
         self._learns = learns
-        layout = agree(store, asked, may_change=learns)
+        self._layout = layout = agree(store, asked, may_change=learns)
         self.generation = layout.newest
         self.entities = tuple(dict.fromkeys(spec.entity for spec in layout.tables))
         self._names = TableNames.of(layout, layout.newest, asked)
@@ -143,9 +144,9 @@ class StoreOfModels:
         LayoutMismatch
             Where another learner has changed the settings since.
         """
-        layout = self._store.layout()
-        if layout is None or layout.newest != self.generation:
-            changed = differences(layout, self._asked) if layout is not None else []
+        layout = self._present()
+        if encode_layout(layout) != encode_layout(self._layout):
+            changed = differences(layout, self._asked)
             raise LayoutMismatch(
                 "another learner has changed the settings that the store is learned with:"
                 f" {'; '.join(map(str, changed)) or 'and changed them back'}. Start this one again"
@@ -185,9 +186,20 @@ class StoreOfModels:
     def close(self) -> None:
         self._store.close()
 
+    def _present(self) -> Layout:
+        """Return the store's layout; a store that was emptied since has the one it had, so that no
+        other settings can claim what is learned into it again."""
+        layout = self._store.layout()
+        if layout is not None:
+            return layout
+        if self._store.replace_layout(self._layout, expected=None):
+            log.warning("store_was_emptied", extra={"layout": "written again"})
+        return self._store.layout() or self._layout
+
     def _renew(self) -> list[str]:
         """Find the tables of the newest generation; return those that have to be loaded."""
-        layout = agree(self._store, self._asked, may_change=False)
+        self._present()
+        self._layout = layout = agree(self._store, self._asked, may_change=False)
         if layout.newest == self.generation:
             return []
         self.generation = layout.newest

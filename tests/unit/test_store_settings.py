@@ -12,6 +12,8 @@ from streamer.errors import LayoutMismatch
 from streamer.model_set import build_models, recorded_config, store_layout
 from streamer.protocols import Layout
 from streamer.store.agreement import differences
+from streamer.store.memory import MemoryStore
+from streamer.store.of_models import StoreOfModels
 
 TOML = """
 [recall.mf]
@@ -126,6 +128,24 @@ def test_models_are_made_again_of_what_is_recorded(tmp_path: Path, change: str) 
     recorded = layout(tmp_path / "streamer.toml", ("[windows]", f"{change}\n[windows]"))
     config = recorded_config(recorded, 0)
     assert store_layout(config, build_models(config)) == recorded
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_store_emptied_under_a_process_keeps_its_settings(tmp_path: Path, learns: bool) -> None:
+    path = tmp_path / "streamer.toml"
+    first, asked = layout(path), layout(path, ('"5m"', '"6m"'))
+    kept = MemoryStore()
+    StoreOfModels(kept, first, learns=True)
+    store = StoreOfModels(kept, asked, learns=True)
+    before = kept.layout()
+    reader = store if learns else StoreOfModels(kept, first, learns=False)
+    kept.__init__()  # type: ignore[misc]
+    reader.acquire(0, "a") if learns else reader.load(0)
+    assert kept.layout() == before
+    store.acquire(0, "a")
+    kept.replace_layout(first, expected=before)
+    with pytest.raises(LayoutMismatch, match="another learner has changed the settings"):
+        store.acquire(0, "a")
 
 
 def test_what_another_version_recorded_is_not_made_again(tmp_path: Path) -> None:
