@@ -14,7 +14,8 @@ byte of it: a third of the server's time, with entries of 2 MB.)::
 
 What survives is what Redis keeps: with ``appendonly yes`` and ``appendfsync everysec`` a crash of
 the server loses at most the last second of commits, each as a whole and with its offsets, so they
-are learned again from the topics. ``maxmemory-policy`` must be ``noeviction`` (the default).
+are learned again from the topics. A server that may evict any key (``maxmemory-policy
+allkeys-…``) is refused.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from streamer.store.refusals import (
     ahead_of_version,
     check_checkpoint,
     check_commit,
+    check_eviction,
     check_followed,
     check_image,
     check_layout,
@@ -140,6 +142,11 @@ class RedisStore:
         return self._redis.transact([key], [("GET", key)], commands) and written
 
     def acquire(self, partition: int, owner: str) -> None:
+        for memory in self._redis.memory():
+            # Keys without expiry, as ours are, stay under the policies called volatile-….
+            check_eviction(
+                memory["maxmemory_policy"], memory["maxmemory"], address=self._redis.address
+            )
         self._redis.call("HSET", self._key(partition, "meta"), "owner", owner)
 
     def load(self, partition: int) -> PartitionImage:

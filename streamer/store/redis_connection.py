@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import Any, TypeAlias, cast
@@ -63,6 +63,17 @@ class RedisConnection:
             for command in commands:
                 pipeline.execute_command(*command)
             return list(pipeline.execute())
+
+    def memory(self) -> list[Mapping[str, Any]]:
+        """``INFO memory`` of the server, or of each primary of the cluster; nothing where that may
+        not be asked."""
+        nodes = {"target_nodes": RedisCluster.PRIMARIES} if self.cluster else {}
+        with self._errors():
+            try:
+                found = self._connected().execute_command("INFO", "memory", **nodes)
+            except redis.ResponseError:  # no permission, or renamed by who hosts it
+                return []
+        return [found] if "maxmemory" in found else list(found.values())
 
     def transact(
         self,

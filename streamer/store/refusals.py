@@ -66,6 +66,16 @@ def fenced_by_offset(entry: Entry, topic: str, stored: int) -> Fenced:
     )
 
 
+def check_eviction(policy: str, bytes_max: int, *, address: str) -> None:
+    """Raise StoreError where a server drops parameters to make room for others."""
+    if policy.startswith("allkeys") and bytes_max:
+        raise StoreError(
+            f"Redis at {address} drops any key when it holds {bytes_max} bytes (maxmemory-policy"
+            f" {policy}), so parameters would be lost without a word: set maxmemory-policy"
+            " noeviction, or give the store a server of its own"
+        )
+
+
 def ahead_of_version(entry: Entry, *, address: str) -> StoreError:
     return damaged(
         f"partition {entry.partition} of {address} is at version {entry.version - 1}, but its log"

@@ -154,6 +154,35 @@ def test_a_full_server_refuses_a_commit_as_a_whole(
     assert state_of(store.load(0)) == world.state
 
 
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random"])
+def test_a_server_that_drops_keys_is_refused_before_anything_is_learned(
+    redis_server: RedisServer, policy: str
+) -> None:
+    store = open_store(redis_server.url, timeout_s=2.0)
+    store.ensure_layout(LAYOUT)
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.config_set("maxmemory-policy", policy)
+        store.acquire(0, "a")  # nothing is dropped while there is no bound
+        client.config_set("maxmemory", 14_000_000)
+        with pytest.raises(StoreError, match=rf"14000000 bytes \(maxmemory-policy {policy}\)"):
+            store.acquire(0, "b")
+        client.config_set("maxmemory-policy", "volatile-lru")
+        store.acquire(0, "b")
+    store.close()
+
+
+def test_who_may_not_ask_for_the_policy_is_not_refused(redis_server: RedisServer) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.config_set("maxmemory", 14_000_000)
+        rights = {"keys": ["*"], "commands": ["+@all", "-info"]}
+        client.acl_setuser("someone", enabled=True, passwords=["+secret"], **rights)
+    store = open_store(redis_server.url.replace("://", "://someone:secret@"), timeout_s=2.0)
+    store.ensure_layout(LAYOUT)
+    store.acquire(0, "a")
+    store.close()
+
+
 def test_nothing_is_written_where_another_came_between_check_and_write(
     redis_server: RedisServer,
 ) -> None:
