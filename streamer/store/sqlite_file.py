@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -18,6 +19,8 @@ WAL_BYTES_KEPT = 64 << 20
 """The write-ahead log is cut to this after a burst; within one it grows with the largest
 transaction and the longest reader."""
 OPEN_RETRY_INTERVAL_S = 0.02
+_REFUSED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
+"""Trying again does not help."""
 
 
 class SqliteFile:
@@ -43,6 +46,7 @@ class SqliteFile:
         self._by_thread = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
+        self._identity: tuple[int, int] | None = None  # device and inode of the file in use
 
     @contextmanager
     def read(self) -> Iterator[Cursor]:
@@ -59,7 +63,9 @@ class SqliteFile:
     def data_version(self) -> int:
         """A number that is another one once anybody else (another thread too) has written."""
         with self._errors():
-            return int(self._connection().execute("PRAGMA data_version").fetchone()[0])
+            connection = self._connection()
+            self._check_in_place()
+            return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
         with self._lock:
@@ -73,6 +79,7 @@ class SqliteFile:
             connection = self._connection()
             connection.execute(begin)
             try:
+                self._check_in_place()
                 yield connection.cursor()
                 connection.execute("COMMIT")
             except BaseException:
@@ -100,7 +107,25 @@ class SqliteFile:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
         self._ensure_schema(connection)
+        with self._lock:
+            self._identity = self._identity or self._on_disk()
         return connection
+
+    def _on_disk(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_in_place(self) -> None:
+        """What is written to a file that has lost its name is gone with the last process."""
+        if self._on_disk() != self._identity:
+            raise StoreError(
+                f"SQLite file {self._path} was deleted or replaced while it was in use; nothing"
+                " more is written to it: put back the file of this store, or start again with"
+                " what is there, and what it lacks is learned again from the topics"
+            )
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
         """Turning WAL on needs the file alone, and SQLite does not wait for that by itself."""
@@ -133,13 +158,28 @@ class SqliteFile:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
-            raise StoreUnavailable(
-                f"SQLite file {self._path} did not answer within {self._timeout_s} s ({error});"
-                " try again, or end whatever else writes to it, and see that its disk has room"
-            ) from error
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"SQLite file {self._path} can't be used ({error}): name a file that streamer may"
-                " write and that no other program made"
-            ) from error
+            raise self._said(error) from error
+
+    def _said(self, error: Exception) -> StoreError:
+        """An error of the file, with its remedy."""
+        file, code = f"SQLite file {self._path}", getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_CORRUPT:
+            return StoreError(
+                f"{file} is damaged ({error}): restore a copy of it, or use an empty store and"
+                " learn again from the topics"
+            )
+        if code in _REFUSED or isinstance(error, PermissionError):
+            return StoreError(
+                f"{file} can't be opened or written ({error}): name a file in a folder that"
+                " streamer may write"
+            )
+        if isinstance(error, sqlite3.OperationalError):
+            return StoreUnavailable(
+                f"{file} did not answer within {self._timeout_s} s ({error}); try again, or end"
+                " whatever else writes to it, and see that its disk has room"
+            )
+        return StoreError(
+            f"{file} can't be used ({error}): name a file that streamer may write and that no other"
+            " program made"
+        )

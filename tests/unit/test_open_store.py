@@ -162,3 +162,49 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     store = open_store(f"sqlite:{tmp_path / 'file' / 'store.db'}")
     with pytest.raises(StoreError, match="can't be used"):
         store.layout()
+
+
+def test_a_path_that_cannot_be_opened_is_said_at_once(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:{tmp_path}", timeout_s=60.0)
+    with pytest.raises(StoreError, match=r"can't be opened or written .*folder") as caught:
+        store.layout()
+    assert not isinstance(caught.value, StoreUnavailable)  # which is tried again
+
+
+def test_a_file_that_was_deleted_or_replaced_in_use_takes_nothing_more(tmp_path: Path) -> None:
+    path, world = tmp_path / "store.db", World()
+    store, follower = (open_store(f"sqlite:{path}") for _ in range(2))
+    store.ensure_layout(LAYOUT)
+    store.acquire(0, "a")
+    store.commit(world.next_entry(), owner="a")
+    assert len(follower.follow({0: 0}, timeout_s=0)) == 1
+    path.rename(tmp_path / "kept.db")
+    gone = r"store.db was deleted or replaced while it was in use.*put back"
+    with pytest.raises(StoreError, match=gone):
+        store.commit(world.next_entry(), owner="a")
+    with pytest.raises(StoreError, match=gone):
+        follower.follow({0: 1}, timeout_s=0)
+    path.write_bytes(b"")  # something else by that name
+    with pytest.raises(StoreError, match=gone):
+        store.versions()
+    (tmp_path / "kept.db").rename(path)
+    assert store.versions() == follower.versions() == {0: 1}
+    store.close()
+    follower.close()
+
+
+def test_a_damaged_file_is_not_called_one_of_another_program(tmp_path: Path) -> None:
+    path, world = tmp_path / "store.db", World()
+    store = open_store(f"sqlite:{path}")
+    store.ensure_layout(LAYOUT)
+    store.acquire(0, "a")
+    for _ in range(20):
+        store.commit(world.next_entry(), owner="a")
+    store.close()
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)
+    path.write_bytes(data)
+    other = open_store(f"sqlite:{path}")
+    with pytest.raises(StoreError, match=r"is damaged .*restore a copy"):
+        other.load(0)
+    other.close()
