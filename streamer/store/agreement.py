@@ -11,6 +11,7 @@ import msgspec
 
 from streamer.errors import LayoutMismatch, StoreError
 from streamer.protocols import Generation, Layout, ModelSettings, ParameterStore
+from streamer.store.refusals import damaged
 from streamer_models.state.table import TableSpec
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,12 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.key} is {_text(self.stored)}, asked for {_text(self.asked)}"
+
+
+def _has_commits(store: ParameterStore) -> bool:
+    """Whether a store without a layout is more than empty. One that got its layout since is not
+    without: somebody else has begun."""
+    return bool(store.versions()) and store.layout() is None
 
 
 def agree(store: ParameterStore, asked: Layout, *, may_change: bool) -> Layout:
@@ -50,9 +57,16 @@ def agree(store: ParameterStore, asked: Layout, *, may_change: bool) -> Layout:
     LayoutMismatch
         Where the store can't go on under these settings: with each key, the stored and the asked
         value, and the remedy.
+    StoreError
+        Where a store without settings holds commits.
     """
     for _ in range(_ATTEMPTS):
         stored = store.layout()
+        if stored is None and _has_commits(store):
+            raise damaged(
+                f"the store has commits of partitions {sorted(store.versions())}, but not the"
+                " settings that they were learned with"
+            )
         layout = asked if stored is None else _continued(stored, asked)
         if stored is not None and (layout == stored or not may_change):
             return stored

@@ -59,6 +59,8 @@ from streamer.store.refusals import (
 )
 from streamer_models.state.table import Keys, Rows, TableSpec
 
+PARTITIONS_LOOKED_FOR: Final = 256
+"""Where no layout says how many there are."""
 CLUSTER_POLL_INTERVAL_S: Final = 0.005
 """One XREAD can't wait for streams of several slots, so followers of a cluster ask again."""
 ROWS_A_SCAN: Final = 2_000
@@ -281,7 +283,7 @@ class RedisStore:
 
     def versions(self) -> dict[int, int]:
         layout = self.layout()
-        partitions = range(layout.n_partitions if layout else 0)
+        partitions = range(layout.n_partitions if layout else PARTITIONS_LOOKED_FOR)
         stored = self._redis.call_all(
             [("HGET", self._key(p, "meta"), "version") for p in partitions]
         )

@@ -12,6 +12,7 @@ import redis
 
 from streamer.errors import LogTrimmed, StoreError
 from streamer.protocols import ParameterStore
+from streamer.store.agreement import agree
 from streamer.store.layout import encode_progress
 from streamer.store.sqlite_tables import read_partition
 from tests.contract.conftest import StoreUnderTest
@@ -40,6 +41,13 @@ class Damage:
             self.redis("XDEL", f"{{0}}:{name}", f"{version}-0")
         else:
             self.sql(f"DELETE FROM {table} WHERE partition = 0 AND version = {version}")
+
+    def drop_settings(self) -> None:
+        """Delete the layout."""
+        if self.in_redis:
+            self.redis("DEL", "layout")
+        else:
+            self.sql("DELETE FROM layout")
 
     def set_progress(self, **changes: int) -> None:
         """Change version, watermark_ms or the offset of the events topic."""
@@ -102,6 +110,17 @@ def refused(store: ParameterStore, *said: str) -> None:
         store.load(0)
     for words in (*said, "partition 0", "learn again from the topics"):
         assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("may_change", [True, False])
+def test_commits_without_their_settings_take_no_others(
+    store: ParameterStore, stored: StoreUnderTest, may_change: bool
+) -> None:
+    assert agree(store, LAYOUT, may_change=may_change) == LAYOUT
+    Damage(stored).drop_settings()
+    with pytest.raises(StoreError, match=r"commits of partitions \[0\], but not the settings"):
+        agree(store, LAYOUT, may_change=may_change)
+    assert store.layout() is None
 
 
 @pytest.mark.parametrize("missing", [3, 4])
