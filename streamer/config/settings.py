@@ -197,8 +197,14 @@ class ScorerConfig(Section, frozen=True, kw_only=True):
         10
     )
     poll_ms: Annotated[
-        int, Meta(ge=1, le=10_000, description="how long to wait for requests and for deltas")
-    ] = 5
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="how long to wait for a request before new items are looked for; one that"
+            " comes is taken at once",
+        ),
+    ] = 100
 
 
 class JoinConfig(Section, frozen=True, kw_only=True):

@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 _DEAD_LETTER_DEADLINE_S = 30.0
 _REJOIN_PAUSE_S = 1.0
+_IDLE_S = 0.1
+"""Longest wait for a first message, which is taken at once, before what others committed and what
+is due are looked at."""
 
 Assigned = Callable[[Sequence[int]], Mapping[tuple[str, int], int]]
 Revoked = Callable[[Sequence[int]], None]
@@ -110,7 +113,7 @@ class LearnerService:
     def _rounds(self, source: Source) -> None:
         while not self._stop.is_set():
             began_ms = self._clock.now_ms()
-            n_messages = self.round(source, timeout_s=self._sync_interval_ms / 1000)
+            n_messages = self.round(source, timeout_s=max(_IDLE_S, self._sync_interval_ms / 1000))
             # A wall clock that was set back must not make the wait longer.
             spent_ms = max(0, self._clock.now_ms() - began_ms)
             spare_ms = self._sync_interval_ms - spent_ms

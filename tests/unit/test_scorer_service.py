@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from streamer.clock import SystemClock
-from streamer.config import BanditConfig, Config, PopularityConfig, TopicsConfig
+from streamer.config import BanditConfig, Config, PopularityConfig, ScorerConfig, TopicsConfig
 from streamer.config.features import DEFAULT_FEATURES
 from streamer.errors import DeliveryFailed, LayoutMismatch, StoreUnavailable, TopicMismatch
 from streamer.events import (
@@ -55,6 +55,7 @@ CONFIG = Config(
     popularity=PopularityConfig(half_lives_s=(3_600.0, 86_400.0)),
     recall=recalling(random={"candidates": 20}),
     bandit=BanditConfig(policy="greedy"),
+    scorer=ScorerConfig(poll_ms=5),  # a round with nothing to do takes as long on the test's clock
     features={"item_ctr_1h": DEFAULT_FEATURES["item_ctr_1h"]},
 )
 N_PARTITIONS = {
