@@ -32,6 +32,8 @@ class LearnerMetrics:
         Messages deleted before they were read.
     commits, checkpoints, commit_seconds, rows_a_commit
         Of the parameter store.
+    rejoins
+        Times that another learner took a partition, or that others' logs ran ahead.
     evicted
         Ids dropped, by ``entity``.
     lag
@@ -50,6 +52,7 @@ class LearnerMetrics:
         self.lost = metrics.lost()
         self.commits = counter("commits", "Commits to the parameter store")
         self.checkpoints = counter("checkpoints", "Checkpoints of the parameter store")
+        self.rejoins = counter("rejoins", "Times that all state was dropped and loaded again")
         self.commit_seconds = metrics.histogram("commit_seconds", "Time one commit took", LATENCY_S)
         self.rows_a_commit = metrics.histogram(
             "rows_a_commit", "Rows that one commit changed", _ROWS
@@ -74,6 +77,7 @@ class LearnerMetrics:
             (self.dead_letters, "dead_letters", counts.n_rejected),
             (self.commits, "commits", counts.n_commits),
             (self.checkpoints, "checkpoints", counts.n_checkpoints),
+            (self.rejoins, "rejoins", counts.n_rejoins),
             *(
                 (self.evicted.labels(entity), f"evicted {entity}", count)
                 for entity, count in counts.n_evicted.items()

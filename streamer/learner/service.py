@@ -44,7 +44,8 @@ class LearnerService:
         Time from one round of commits to the next when there is little to do; under load a round
         begins as soon as ``n_max`` messages are there.
     on_round
-        Called after each round with the lag behind what it took, for metrics.
+        Called after each round with the lag behind what it took, and with none after partitions
+        were lost, for metrics.
     """
 
     def __init__(
@@ -84,6 +85,8 @@ class LearnerService:
                 self._learner.checkpoint_all()
             except (Fenced, LogTrimmed) as error:
                 log.warning("rejoining", extra={"reason": str(error)})
+                self._learner.counts.n_rejoins += 1
+                self._on_round({})
                 rejoin_in_s = _REJOIN_PAUSE_S
             finally:
                 self._learner.release()

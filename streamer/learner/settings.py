@@ -72,5 +72,6 @@ class LearnerCounts:
     n_rejected: int = 0
     n_commits: int = 0
     n_checkpoints: int = 0
+    n_rejoins: int = 0
     n_evicted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ID_ENTITIES, 0))
     join: JoinCounts = field(default_factory=JoinCounts)

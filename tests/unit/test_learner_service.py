@@ -79,3 +79,28 @@ def test_a_clock_that_is_set_does_not_stop_the_rounds(step_ms: int, slept_s: lis
     service.run()
     assert learner.counts.n_messages == len(LOG)
     assert clock.slept_s == slept_s
+
+
+def test_joining_afresh_is_counted_and_told_at_once() -> None:
+    store = MemoryStore()
+    learner = make_learner(store, small_models(), SETTINGS)
+    told: list[tuple[int, int]] = []
+
+    def on_round(lag: Mapping[tuple[str, int], int]) -> None:
+        told.append((learner.counts.n_rejoins, len(lag)))
+        if len(told) == 1:
+            store.acquire(0, "another learner")
+        if learner.offsets.get((TOPIC, 0)) == len(LOG):
+            service.stop()
+
+    service = LearnerService(
+        learner=learner,
+        open_source=lambda *, on_assign, on_revoke: LogSource(on_assign),
+        sync_interval_s=0.02,
+        n_max=1_000,
+        clock=SteppedClock(3_600_000),
+        on_round=on_round,
+    )
+    service.run()
+    assert told[:2] == [(0, 1), (1, 0)]
+    assert set(told[2:]) == {(1, 1)}
