@@ -105,6 +105,8 @@ def test_what_a_worker_counts_is_in_the_decisions(
         worker = deployment.start_features()
         with Publisher(config=config) as publisher:
             for event in some_clicks():
+                # Ahead of its publication it would count as of that.
+                time.sleep(max(0.0, event.ts / 1000 - time.time()))
                 publisher.publish_event(event)
         wait_until(lambda: "scorer_ready" in scorer.log, "the scorer is ready")
         wait_until(deployment.caught_up, "the clicks are learned")
