@@ -17,6 +17,7 @@ from typing import Self
 
 from streamer.application.processes import configured_store
 from streamer.config import known_keys, load_config
+from streamer.config.keys import named_key
 from streamer.config.masking import toml_text
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.topics import create_topics
@@ -51,6 +52,13 @@ def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = P
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
         time.sleep(0.02)
+
+
+def _variable(name: str, value: object) -> tuple[str, str]:
+    """A setting as an environment variable: its name and the text that stands for the value."""
+    key = known_keys().get(name) or named_key(name)
+    assert key is not None, f"there is no setting {name}"
+    return key.variable, str(value) if key.takes_text else toml_text(value)
 
 
 class StreamerProcess:
@@ -132,11 +140,7 @@ class Deployment:
         self.config = load_config(env={}, flags=given)
         self._settings = learner_settings(self.config)
         self._folder = folder
-        self._environment = {
-            key.variable: str(given[name]) if key.takes_text else toml_text(given[name])
-            for name, key in known_keys().items()
-            if name in given
-        }
+        self._environment = dict(_variable(name, value) for name, value in given.items())
         create_topics(self.config.kafka.bootstrap_servers, self.config.topics)
         self._models = build_models(self.config)
         # In this process, once for all tests: a learner that is killed early, one life after
