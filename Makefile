@@ -22,10 +22,12 @@ test: $(DEV)  ## Run all tests (WORKERS=2 at once), those on a real Kafka and a 
 	deploy/test-services.sh
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-check: $(DEV)  ## Lint, check the formatting and the types
+check: $(DEV)  ## Lint, check formatting and types, look for secrets and vulnerable dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m deploy.check_dependencies
+	deploy/check-secrets.sh $(BIN)/detect-secrets-hook
 
 bench: $(DEV)  ## Run the benchmarks, one after the other, beside their peers
 	$(BIN)/python -m pip install --quiet -e '.[bench]' -c constraints.txt
