@@ -12,8 +12,8 @@ from streamer.config import Config, load_config
 from streamer.events import Event
 from streamer.ranking.columns import prior_mean
 from streamer.ranking.features import Features
+from streamer.scorer.policy.choice import Choice, Parameters
 from streamer.scorer.policy.knowledge import Knowledge
-from streamer.scorer.policy.policies import Choice, Parameters
 from streamer.simulation.live import LiveSystem
 from streamer_producers.baselines import PopularitySlates, RandomSlates, Slates
 from streamer_producers.simulator import Simulator, SimulatorConfig

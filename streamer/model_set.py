@@ -49,22 +49,28 @@ def recall_models(config: Config) -> list[Model]:
 
 def build_models(config: Config) -> list[Model]:
     """Models in the order in which they learn a batch."""
-    bandit, half_lives_s = config.bandit, tuple(config.popularity.half_lives_s)
-    names = feature_names(config)
+    models = recall_models(config)
+    if config.funnel.ranker == "bandit":
+        models += bandit_models(config)
+    if features := decayed_features(config):
+        models.append(DecayedFeatures(features, type_names=config.event_types.names))
+    return models
+
+
+def bandit_models(config: Config) -> list[Model]:
+    """Models of what became of slates, which the bandit alone reads."""
+    bandit, names = config.bandit, feature_names(config)
     models: list[Model] = [
-        *recall_models(config),
         Bandit(
             n_features=len(names),
-            half_lives_s=half_lives_s,
+            half_lives_s=tuple(config.popularity.half_lives_s),
             half_life_s=bandit.half_life_s,
             per_arm=bandit.form == "disjoint",
             feature_names=names,
-        ),
+        )
     ]
     if bandit.impressions:
         models.append(UserImpressions(event_type=IMPRESSION, length=bandit.impressions))
-    if features := decayed_features(config):
-        models.append(DecayedFeatures(features, type_names=config.event_types.names))
     return models
 
 
@@ -121,7 +127,9 @@ _FIXED: Final = (
 """Keys without which no store goes on: what came first depends on them for ever."""
 _LEARNED_FROM: Final = ("events", "join")
 """Sections that may change from one commit to the next."""
-_MODELS_FROM: Final = ("learner", "mf", "popularity", "recall", "bandit", "windows", "features")
+_MODELS_FROM: Final = (
+    "learner", "mf", "popularity", "recall", "funnel", "bandit", "windows", "features",
+)  # fmt: skip
 """Sections that models are made from; whether one has changed is said by its settings."""
 _NOT_LEARNED: Final = (
     "learner.sync_interval_ms",

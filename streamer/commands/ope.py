@@ -46,7 +46,7 @@ def ope(
         str,
         typer.Option(
             "--policy",
-            help="uniform, best-fixed, fixed:ITEM, bts:FILE, logged:FILE, or a policy that learns"
+            help="uniform, best-fixed, fixed:ITEM, bts:FILE, logged:FILE, blend, or one that learns"
             " on the way, any of bandit.policy: linucb:alpha=0.05.",
         ),
     ],

@@ -190,6 +190,20 @@ class PracticeConfig(Section, frozen=True, kw_only=True):
     ] = 0.25
 
 
+class FunnelConfig(Section, frozen=True, kw_only=True):
+    """How candidates are put in order."""
+
+    ranker: Annotated[
+        Literal["bandit", "blend"],
+        Meta(
+            description="what orders them: the bandit over the blend, or the blend alone, which "
+            "explores nothing and learns nothing of a bandit. A model of river ranks in a process "
+            "of its own only (`streamer replay --model river:EXPRESSION`, `RiverRanker`): it can't "
+            "be committed, merged or verified"
+        ),
+    ] = "bandit"
+
+
 class ScorerConfig(Section, frozen=True, kw_only=True):
     """How requests are answered."""
 
@@ -325,6 +339,7 @@ class Config(Section, frozen=True, kw_only=True):
     mf: MFConfig = MFConfig()
     popularity: PopularityConfig = PopularityConfig()
     practice: PracticeConfig = PracticeConfig()
+    funnel: FunnelConfig = FunnelConfig()
     scorer: ScorerConfig = ScorerConfig()
     recall: dict[str, Section] = field(default_factory=dict)
     join: JoinConfig = JoinConfig()

@@ -67,6 +67,26 @@ class SlotPolicy(Unchanging):
         return chosen
 
 
+class ColumnPolicy(Unchanging):
+    """The candidate with the greatest value of a column, the first of equal ones.
+
+    Parameters
+    ----------
+    column
+        Its place among the features of the log.
+    """
+
+    needs_features = True
+
+    def __init__(self, column: int) -> None:
+        self._column = column
+
+    def probabilities(self, row: LoggedRow) -> Floats:
+        chosen: Floats = np.zeros(len(row.candidates))
+        chosen[int(row.features[:, self._column].argmax())] = 1.0
+        return chosen
+
+
 class LoggedPolicy(Unchanging):
     """What another log shows for the same request in the same slot.
 

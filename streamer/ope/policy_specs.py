@@ -15,6 +15,7 @@ from streamer.ope.bandit_log import BanditLog, Survey
 from streamer.ope.beta_priors import read_beta_prior
 from streamer.ope.decision_log import LoggedSlates
 from streamer.ope.evaluation_policies import (
+    ColumnPolicy,
     EvaluationPolicy,
     FixedPolicy,
     LoggedPolicy,
@@ -23,6 +24,7 @@ from streamer.ope.evaluation_policies import (
 )
 from streamer.ope.learning_policies import open_learner
 from streamer.ope.obd_log import OpenBanditLog
+from streamer.ranking.recall.blend import BlendChannel
 from streamer_models.bandits.policies import POLICIES
 
 
@@ -107,6 +109,17 @@ def _bts(spec: Spec, log: BanditLog, survey: Survey, seed: int) -> EvaluationPol
     return SlotPolicy(prior.drawn_slot_probabilities(n_slots, n_draws=n_draws, seed=seed))
 
 
+def _blend(spec: Spec, log: BanditLog, survey: Survey, seed: int) -> EvaluationPolicy:
+    spec.parameters({})
+    column = BlendChannel.column("z")
+    if column not in log.feature_names:
+        raise ConfigError(
+            f"policy {spec.text!r} needs the column {column}, which decisions have where"
+            f" {BlendChannel.key('weight')} is above 0; this log has none"
+        )
+    return ColumnPolicy(log.feature_names.index(column))
+
+
 def _logged(spec: Spec, log: BanditLog, survey: Survey, seed: int) -> EvaluationPolicy:
     if log.format != "decisions":
         raise ConfigError(
@@ -121,5 +134,6 @@ _OTHERS: Final[dict[str, Callable[[Spec, BanditLog, Survey, int], EvaluationPoli
     "best-fixed": _best_fixed,
     "fixed": _fixed,
     "bts": _bts,
+    "blend": _blend,
     "logged": _logged,
 }

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from streamer.config import Config
-from streamer.ranking.candidates import Candidates
 from streamer.ranking.columns.registry import families
-from streamer.ranking.context import RequestContext
 from streamer.ranking.features import Features
 from streamer.ranking.recall.channel import Channel
-from streamer.ranking.scored import scored
+from streamer.ranking.scored import ScoredCandidates
 from streamer_models.bandits.linear_statistics import FEATURE_MAX
 
 
@@ -32,7 +30,6 @@ class RankingMatrix:
     """
 
     def __init__(self, config: Config, channels: Sequence[Channel[Any]]) -> None:
-        self._channels = channels
         self._blocks = []
         start = 0
         for family in families(config, channels):
@@ -42,17 +39,17 @@ class RankingMatrix:
         self.names = tuple(column.name for column in columns)
         self._from_topic = [i for i, column in enumerate(columns) if column.from_topic]
 
-    def make(self, context: RequestContext, candidates: Candidates) -> Features:
+    def make(self, known: ScoredCandidates) -> Features:
         """Return one row a candidate, in their order.
 
         Of a decision that is made again, columns that come from the features topic are taken as
         they were logged, if it had as many candidates.
         """
-        known = scored(context, candidates, self._channels)
+        candidates = known.candidates
         by_column = np.empty((len(self.names), len(candidates)), dtype=np.float32)
         for family, rows in self._blocks:
             family.fill(by_column[rows], known)
-        logged = context.logged
+        logged = known.context.logged
         if logged is not None and len(logged.candidates) == len(candidates):
             for i in self._from_topic:
                 by_column[i] = logged.features.column(self.names[i])

@@ -15,13 +15,15 @@ from streamer.config.keys import EVENTS, NAMED
 from streamer.events import Event, Request
 from streamer.ranking.features import Features
 from streamer.replay.interactions import UNKNOWN, Interaction
+from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge
-from streamer.scorer.policy.policies import BanditPolicy, Choice, Parameters
+from streamer.scorer.policy.policies import slate_policy
 from streamer.simulation.live import LiveSystem
 from streamer_models.bandits.policies.greedy import Greedy
 
 _SECTIONS: Final = (
-    "learner", "mf", "popularity", "practice", "events", "scorer", "recall", "join", "bandit",
+    "learner", "mf", "popularity", "practice", "events", "funnel", "scorer", "recall", "join",
+    "bandit",
 )  # fmt: skip
 _UNSYNCED_MAX: Final = 2_000
 """Events that may wait in the topic until somebody asks: 2,000 * 500 B = 1 MB."""
@@ -90,7 +92,7 @@ class FunnelModel:
         self._k = k
         self._served = served
         self._crash_every = crash_every
-        self._policy = _Watched(BanditPolicy(config))
+        self._policy = _Watched(slate_policy(config))
         self._live: LiveSystem | None = None
         self._waiting: list[Event] = []
         self._n_learned = self._n_unsynced = self._n_since_crash = 0
@@ -181,7 +183,7 @@ class _Watched:
     """A policy whose latest choice can be looked at: a slate tells what is expected of its own
     items alone."""
 
-    def __init__(self, policy: BanditPolicy) -> None:
+    def __init__(self, policy: SlatePolicy) -> None:
         self._policy = policy
         self.name: str = policy.name
         self.parameters: Parameters = policy.parameters

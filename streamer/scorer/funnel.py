@@ -14,10 +14,12 @@ from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.matrix import RankingMatrix
 from streamer.ranking.recall.reasons import reasons
 from streamer.ranking.recall.union import Recall
+from streamer.ranking.scored import scored
 from streamer.replica.items import ItemView
 from streamer.replica.version import Version
+from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge
-from streamer.scorer.policy.policies import BanditPolicy, Choice, Parameters, SlatePolicy
+from streamer.scorer.policy.policies import slate_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Funnel:
         self._k_default = config.scorer.k_default
         self._recall = Recall(config)
         self._matrix = RankingMatrix(config, self._recall.channels)
-        self._policy: SlatePolicy = policy or BanditPolicy(config)
+        self._policy: SlatePolicy = policy or slate_policy(config)
 
     def recommend(
         self,
@@ -94,8 +96,9 @@ class Funnel:
         k = request.k or self._k_default
         context = request_context(request, version, catalogue, known=known, logged=logged)
         candidates = self._recall(context, k)
-        features = self._matrix.make(context, candidates)
-        knowledge = Knowledge(version.bandit, candidates.keys, context.at_ms)
+        known_of = scored(context, candidates, self._recall.channels)
+        features = self._matrix.make(known_of)
+        knowledge = Knowledge(version.bandit, candidates.keys, context.at_ms, known_of.scores)
         choice = self._policy.choose(features, knowledge, k, context.seed)
         return self._slate(version.items, candidates, features, choice, context.seed)
 

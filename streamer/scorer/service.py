@@ -19,7 +19,7 @@ from streamer.replica.replica import Replica
 from streamer.replica.version import Version
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
-from streamer.scorer.policy.policies import SlatePolicy
+from streamer.scorer.policy.choice import SlatePolicy
 from streamer.scorer.replies import Replies
 from streamer.scorer.warm_up import warm_up
 from streamer.telemetry import show_lag

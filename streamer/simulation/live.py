@@ -36,7 +36,7 @@ from streamer.model_set import build_models, store_layout
 from streamer.protocols import Source
 from streamer.ranking.columns import followed_definitions
 from streamer.scorer.metrics import ScorerMetrics
-from streamer.scorer.policy.policies import SlatePolicy
+from streamer.scorer.policy.choice import SlatePolicy
 from streamer.scorer.service import ScorerService
 from streamer.simulation.broker import (
     ManualClock,

@@ -10,8 +10,8 @@ from streamer.errors import ConfigError
 from streamer.ranking.features import Features
 from streamer.replica.version import Version
 from streamer.scorer.funnel import Funnel
+from streamer.scorer.policy.choice import Choice, Parameters
 from streamer.scorer.policy.knowledge import Knowledge
-from streamer.scorer.policy.policies import Choice, Parameters
 from streamer_models.factorization.mf import item_scores
 from streamer_models.state.id_table import keys_of
 from streamer_models.state.partition import Bounds

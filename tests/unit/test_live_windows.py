@@ -19,19 +19,18 @@ from streamer.events import (
     Event,
     decode_decision,
     decode_item,
-    decode_request,
     pack_features,
 )
 from streamer.kafka.partitioner import partition_of
 from streamer.ranking.columns import followed_definitions
 from streamer.simulation.live import LiveSystem
-from streamer.verify.decisions import SlatesVerification, verify_slates
 from streamer.windows.engine import FeatureEngine, FeatureResult
 from streamer.windows.entities import WHOLE, contributions
 from streamer_producers.simulator import Simulator, SimulatorConfig
 from tests.default_types import TYPES, decode_event
 from tests.scoring import TWO_CHANNELS
 from tests.unit.windowed_logs import columns
+from tests.verified_slates import verified_again
 
 START_MS = 1_700_000_000_000
 STEP_MS, SYNC_MS = 500, 1_000
@@ -197,24 +196,6 @@ def test_every_decision_is_made_again_with_what_the_topic_said(
     assert verified_again(live, of_topic).n_different > len(decisions) / 4
     assert verified_again(live, of_version).n_different == sum(
         len(d.candidates) > 0 for d in decisions
-    )
-
-
-def verified_again(live: LiveSystem, decisions: Sequence[Decision]) -> SlatesVerification:
-    partitions = range(live.config.topics.partitions)
-    entries = live.store.follow(dict.fromkeys(partitions, 0), timeout_s=0.0)
-    return verify_slates(
-        live.config,
-        entries={(each.partition, each.version): each for each in entries},
-        requests={
-            each.request_id: each
-            for each in (
-                decode_request(record.value, publish_ms=record.publish_ms)
-                for record in live.broker.records("requests")
-            )
-        },
-        decisions=decisions,
-        catalogue=live.scorer.catalogue,
     )
 
 

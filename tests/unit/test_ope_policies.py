@@ -264,3 +264,20 @@ def test_a_parameter_changes_a_setting_of_the_configuration(tmp_path: Path) -> N
         (row, *_) = log.rows(features=True)
         drawn = {int(policy.probabilities(row).argmax()) for _ in range(50)}
         assert len(drawn) == n_drawn
+
+
+def test_the_blend_by_itself_takes_what_it_places_first(tmp_path: Path) -> None:
+    config = Config()
+    log = logged_decisions(tmp_path, config)
+    policy = open_policy("blend", log, log.survey(), config=config)()
+    column = feature_names(config).index("blend_z")
+    picks = []
+    for row in log.rows(features=True):
+        probabilities = policy.probabilities(row)
+        assert probabilities.sum() == 1.0
+        picks.append(int(probabilities.argmax()))
+        assert picks[-1] == row.features[:, column].argmax()
+    assert len(set(picks)) == 3
+    other = OpenBanditLog(write_obd(tmp_path / "all", [obd_line()]))
+    with pytest.raises(ConfigError, match="needs the column blend_z"):
+        open_policy("blend", other, other.survey())

@@ -35,8 +35,9 @@ from streamer.protocols import Clock, Entry
 from streamer.ranking.features import Features
 from streamer.scorer.awaited_features import LOOK_EVERY_S, AwaitedFeatures
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
+from streamer.scorer.policy.choice import Choice, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge
-from streamer.scorer.policy.policies import BanditPolicy, Choice, SlatePolicy, redraw
+from streamer.scorer.policy.policies import BanditPolicy, redraw
 from streamer.scorer.service import ScorerService
 from streamer.simulation.broker import (
     ManualClock,

@@ -22,6 +22,8 @@ class OutcomeColumns(Family):
     """Counts of slots shown come from what the bandit has learned."""
 
     def describe(self) -> Sequence[Column]:
+        if self.config.funnel.ranker != "bandit":
+            return []
         kinds = (
             ("exposures", "ln(1 + decayed times shown) / 4"),
             (

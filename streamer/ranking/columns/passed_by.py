@@ -14,7 +14,7 @@ class PassedByColumn(Family):
     """How often the user was shown an item; what was taken up is no candidate."""
 
     def describe(self) -> Sequence[Column]:
-        if not self.config.bandit.impressions:
+        if not self.config.bandit.impressions or self.config.funnel.ranker != "bandit":
             return []
         meaning = "ln(1 + times shown to the user among the last items shown)"
         return [Column("passed_by", meaning)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
 from streamer.config import Config
+from streamer.config.extensions import RECALL, extensions
+from streamer.config.feature_definition import Refused
 from streamer.ranking.asked import Asked, RowReader, met
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
@@ -83,6 +85,20 @@ class BlendChannel(Channel[BlendSettings]):
             precision=self.settings.precision,
             window=self.settings.window,
         )
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        if config.funnel.ranker != cls.name:
+            return
+        if not cls.is_on(config):
+            problem = "0: what is to rank is switched off; give it a weight, or let the bandit rank"
+            raise Refused(problem, cls.key("weight"), "funnel.ranker")
+        channels = cast(Sequence[type[Channel[Any]]], extensions(RECALL))
+        measuring = [each for each in channels if issubclass(each, MeasuringChannel)]
+        if not any(each.is_on(config) for each in measuring):
+            names = ", ".join(each.name for each in measuring)
+            problem = f"no channel that the blend weighs is on; switch on one of {names}"
+            raise Refused(problem, "funnel.ranker")
 
     @property
     def model(self) -> ListwiseBlend | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.errors import ConfigError
 from streamer.ranking.columns import feature_names
+from streamer.ranking.recall.channel import Scores
 from streamer.replica.arms import FADED, POSITIVE, REWARD, SHOWN, BanditView
 from streamer_models.bandits.arm_counts import Counts
 from streamer_models.bandits.arm_estimates import arm_estimates
@@ -30,11 +32,24 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What a policy is given beside the features: the bandit's state, and the candidates' keys."""
+    """What a policy is given beside the features.
+
+    Attributes
+    ----------
+    bandit
+        State of the bandit.
+    keys
+        ``(n,)`` of the candidates.
+    at_ms
+        Time that counts are read at.
+    scores
+        Channel's name → ``(n,)`` scores as it returned them.
+    """
 
     bandit: BanditView
     keys: Keys
     at_ms: int
+    scores: Mapping[str, Scores] = field(default_factory=dict)
 
 
 class LiveLinear(LinearLearned):

@@ -2,67 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.events import Decision
 from streamer.ranking.columns import prior_mean
 from streamer.ranking.features import Features
+from streamer.scorer.policy.blend import BlendPolicy
+from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge, LiveCounts, LiveLinear
 from streamer_models.bandits.estimates import RewardEstimate
 from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.base import ContextColumns, Policy
 from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.settings import settings_from
-
-Parameters = dict[str, str | int | float | bool]
-"""Settings of a policy, as decisions log them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A slate, and all that is needed to draw it again and to evaluate it.
-
-    Attributes
-    ----------
-    order
-        Candidates in the order shown, at most k.
-    propensities
-        Of each slot: the probability, in (0, 1], that it got its item given the slots before.
-    explored
-        Whether each slot got another item than the best that remained.
-    expected
-        ``(n_candidates,)`` rewards the policy expects, finite.
-    state
-        Its estimate, as :meth:`streamer_models.bandits.estimates.RewardEstimate.packed`.
-    """
-
-    order: NDArray[np.intp]
-    propensities: NDArray[np.float64]
-    explored: NDArray[np.bool_]
-    expected: NDArray[np.float64]
-    state: bytes
-
-
-class SlatePolicy(Protocol):
-    """Ranks candidates and draws the slate; what a scorer is given to decide with.
-
-    Attributes
-    ----------
-    name, parameters
-        As decisions log them.
-    """
-
-    name: str
-    parameters: Parameters
-
-    def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
-        """Choose at most ``k`` of the candidates; a function of the arguments alone."""
 
 
 class BanditPolicy:
@@ -90,6 +44,17 @@ class BanditPolicy:
         return _drawn(self.policy, estimate, min(k, len(features)), seed)
 
 
+def slate_policy(config: Config) -> SlatePolicy:
+    """Return what orders the candidates under a configuration (``funnel.ranker``).
+
+    Raises
+    ------
+    ConfigError
+        Where the policy lacks something it counts with.
+    """
+    return BlendPolicy() if config.funnel.ranker == BlendPolicy.name else BanditPolicy(config)
+
+
 def configured_policy(config: Config) -> Policy[Any]:
     """Return the policy of ``[bandit]`` for the columns of a configuration."""
     kind = POLICIES[config.bandit.policy]
@@ -106,11 +71,14 @@ def redraw(decision: Decision) -> Choice:
     BadMessage
         When the decision does not come from one of these policies or does not hold together.
     """
+    if decision.policy == BlendPolicy.name:
+        return BlendPolicy.redraw(decision)
     x, name = decision.feature_matrix(), decision.policy
     if name not in POLICIES or decision.policy_state is None:
+        known = ", ".join((*POLICIES, BlendPolicy.name))
         raise BadMessage(
             f"decision: policy {name!r} with{'out' if decision.policy_state is None else ''} a"
-            f" policy_state can't be drawn again; known are {', '.join(POLICIES)}, with one"
+            f" policy_state can't be drawn again; known are {known}, with one"
         )
     try:
         kind = POLICIES[name]
