@@ -6,6 +6,7 @@ they mean.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +16,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from streamer.errors import ConfigError
 
+log = logging.getLogger(__name__)
+
 LOOPBACK: Final = "127.0.0.1"
 LATENCY_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Upper edges of the buckets of a histogram of latencies."""
+
+
+RAISE_RETENTION: Final = "raise topics.retention_hours, or start more readers"
+"""Remedy where messages are deleted before they are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,23 @@ class NamedMetrics:
     def lag(self) -> Gauge:
         """Make the gauge of messages that wait for a service, by topic and partition."""
         return self.gauge("lag", "Messages waiting", "topic", "partition")
+
+
+def report_lost(
+    topic: str, partition: int, *, wanted: int, low: int, remedy: str = RAISE_RETENTION
+) -> None:
+    """Say in one line that the messages from ``wanted`` to ``low`` were deleted unread."""
+    log.error(
+        "messages_lost %s[%d]: offsets %d to %d were deleted before they were read (%d messages);"
+        " %s",
+        topic,
+        partition,
+        wanted,
+        low - 1,
+        low - wanted,
+        remedy,
+        extra={"topic": topic, "partition": partition, "wanted": wanted, "low": low},
+    )
 
 
 def show_lag(gauge: Gauge, lag: Mapping[tuple[str, int], int]) -> None:

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from streamer.application.processes import configured_store, require_broker
+from streamer.application.processes import (
+    PUBLISH_ITEMS_AGAIN,
+    configured_store,
+    require_broker,
+)
 from streamer.clock import SystemClock
 from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.errors import ConfigError, KafkaUnavailable
@@ -77,7 +81,8 @@ def run_features(config: Config) -> None:
     )
     registry = CollectorRegistry()
     with contextlib.ExitStack() as stack:
-        reader = configured_reader(config)
+        metrics = FeaturesMetrics(registry)
+        reader = configured_reader(config, lost=metrics.lost.inc, remedy=PUBLISH_ITEMS_AGAIN)
         stack.callback(reader.close)
         reader.start(dict.fromkeys(reader.partitions(config.topics.topic("items")), EARLIEST))
         categories = ItemCategories(reader)
@@ -89,7 +94,7 @@ def run_features(config: Config) -> None:
             categories=categories,
             reread=_reread(config),
             clock=SystemClock(),
-            metrics=FeaturesMetrics(registry),
+            metrics=metrics,
             folder=folder,
             records=records,
             credentials=broker_credentials(config.kafka.client),
@@ -200,9 +205,11 @@ def _reread(config: Config) -> Callable[[str, int, int, int], Iterator[MessageBa
     timeout_s = config.kafka.request_timeout_s
 
     def reread(topic: str, partition: int, start: int, end: int) -> Iterator[MessageBatch]:
-        reader = configured_reader(config, {(topic, partition): start})
+        reader = configured_reader(config)
         deadline = time.monotonic() + timeout_s
         try:
+            # Whoever reads again does without what is gone, and has counted it where it is a loss.
+            reader.start({(topic, partition): start}, needed={(topic, partition): end})
             while (at := reader.positions.get((topic, partition), start)) < end:
                 for batch in reader.poll(n_max=min(_N_REREAD, end - at), timeout_s=0.5):
                     deadline = time.monotonic() + timeout_s

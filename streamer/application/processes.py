@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 PIPELINE_DEPTH = 4
 """Commits under way while the next batch is learned: as many as partitions in a usual round."""
+PUBLISH_ITEMS_AGAIN = "publish those items again: a compacted topic deletes none by itself"
+"""Remedy where items are deleted before they are read."""
 _LOOK_TIMEOUT_S = 1.0
 """For a look in passing: a broker that is away must not hold up a scorer's following or its end."""
 
@@ -169,10 +171,10 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
         sink = configured_sink(config, linger_s=0.0)
         stack.callback(sink.close)
         stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
-        reader = configured_reader(config)
+        reader = configured_reader(config, lost=metrics.lost.inc, remedy=PUBLISH_ITEMS_AGAIN)
         stack.callback(reader.close)
         reader.start(dict.fromkeys(reader.partitions(items), EARLIEST))
-        features = stack.enter_context(_features_reader(config))
+        features = stack.enter_context(_features_reader(config, lost=metrics.lost.inc))
         start = EARLIEST if alone else COMMITTED
         source = configured_source(
             config,
@@ -200,12 +202,15 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def _features_reader(config: Config) -> Iterator[FeaturesReader | None]:
+def _features_reader(
+    config: Config, *, lost: Callable[[int], None]
+) -> Iterator[FeaturesReader | None]:
     """Of the whole features topic, which may come later; None where nothing of it is needed."""
     if not followed_definitions(config):
         yield None
         return
-    with contextlib.closing(configured_reader(config)) as reader:
+    remedy = "their entities lack those features until the next of their windows ends"
+    with contextlib.closing(configured_reader(config, lost=lost, remedy=remedy)) as reader:
         topic = config.topics.topic("features")
 
         def opened(timeout_s: float | None = None) -> FeaturesReader:

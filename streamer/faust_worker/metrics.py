@@ -18,6 +18,8 @@ class FeaturesMetrics:
     ----------
     events, duplicates, dead_letters
         Messages of the events topic, and what became of them.
+    lost
+        Events, contributions and items that their topics deleted before they were read.
     published, left
         Values published, and entities that left a window.
     late, refused
@@ -35,6 +37,7 @@ class FeaturesMetrics:
         self.events = counter("events", "Messages taken from the events topic")
         self.duplicates = counter("duplicates", "Events dropped for a repeated event_id")
         self.dead_letters = counter("dead_letters", "Messages that could not be used")
+        self.lost = metrics.lost()
         self.published = counter("published", "Values published")
         self.left = counter("left", "Entities that left a window")
         self.late = gauge("late", "Contributions that came too late", "partition")

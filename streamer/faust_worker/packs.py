@@ -58,11 +58,15 @@ class PackingConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self.done: dict[TP, int] = {}
 
-    async def first_offset(self, tp: TP) -> int:
-        """Where the group goes on with a partition, by what the broker says."""
+    async def committed_offset(self, tp: TP) -> int | None:
+        """Where the group goes on with a partition, by what the broker says; None: not known."""
         thread = self._thread
-        committed = await thread.call_thread(thread._ensure_consumer().committed, tp)
-        return max((await self.earliest_offsets(tp))[tp], committed or 0)
+        committed: int | None = await thread.call_thread(thread._ensure_consumer().committed, tp)
+        return committed
+
+    async def earliest_offset(self, tp: TP) -> int:
+        """The offset of the oldest message that a partition keeps."""
+        return (await self.earliest_offsets(tp))[tp]
 
     async def end_offset(self, tp: TP) -> int:
         """The offset that the next message of a partition will get."""

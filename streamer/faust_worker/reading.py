@@ -18,6 +18,7 @@ import numpy as np
 from faust.types import TP
 
 from streamer.protocols import MessageBatch
+from streamer.telemetry import report_lost
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,9 @@ class SeekableConsumer(Protocol):
 
     done: dict[TP, int]
 
-    async def first_offset(self, tp: TP) -> int: ...
+    async def committed_offset(self, tp: TP) -> int | None: ...
+
+    async def earliest_offset(self, tp: TP) -> int: ...
 
     async def end_offset(self, tp: TP) -> int: ...
 
@@ -51,6 +54,8 @@ class Reading:
     stopped
         Whether nothing may be taken any more. Faust can hand messages on while a worker stops
         that had been asked to in a rebalance, and by then they may be another worker's.
+    lost
+        Told how many messages were deleted before they came, when that is noticed.
     """
 
     def __init__(
@@ -59,10 +64,12 @@ class Reading:
         reread: Reread,
         *,
         stopped: Callable[[], bool] = lambda: False,
+        lost: Callable[[int], None] = lambda n: None,
     ) -> None:
         self._consumer = consumer
         self._reread = reread
         self._stopped = stopped
+        self._lost = lost
         self._next: dict[TP, int] = {}
         self._sought: dict[TP, int] = {}
         self._seen: dict[TP, int] = {}
@@ -82,9 +89,10 @@ class Reading:
         due = await self._due(tp)
         first, end = int(batch.offsets[0]), int(batch.offsets[-1]) + 1
         if first > due:
+            due = await self._kept_from(tp, due)
             if self._sought.get(tp, _NOWHERE) == due:
                 return None  # fetched before; what was asked for is on its way
-            if await self._is_hole(tp, due, first):
+            if first > due and await self._is_hole(tp, due, first):
                 await self._seek(tp, due)
                 return None
         if self._n_forgotten != n_forgotten or self._stopped() or end <= due:
@@ -109,7 +117,9 @@ class Reading:
             return True
         if self._seen.get(tp, _NOWHERE) != due:
             self._seen[tp] = due
-        elif await self._is_hole(tp, due, end):
+            return False
+        due = await self._kept_from(tp, due)
+        if await self._is_hole(tp, due, end):
             await self._seek(tp, due)
         elif self._n_forgotten == n_forgotten and self._next[tp] == due:
             self._next[tp] = end
@@ -120,10 +130,28 @@ class Reading:
         """The first offset that has not come yet."""
         while tp not in self._next:
             n_forgotten = self._n_forgotten
-            first = await self._consumer().first_offset(tp)
-            if self._n_forgotten == n_forgotten:
-                self._next.setdefault(tp, first)
+            committed = await self._consumer().committed_offset(tp)
+            low = await self._consumer().earliest_offset(tp)
+            if self._n_forgotten == n_forgotten and tp not in self._next:
+                self._next[tp] = low if committed is None else committed
+                self._pass_deleted(tp, low)
         return self._next[tp]
+
+    async def _kept_from(self, tp: TP, due: int) -> int:
+        """The first offset from ``due`` on that the topic may still hold."""
+        n_forgotten = self._n_forgotten
+        low = await self._consumer().earliest_offset(tp)
+        if self._n_forgotten == n_forgotten and self._next[tp] == due:
+            self._pass_deleted(tp, low)
+        return max(due, low)
+
+    def _pass_deleted(self, tp: TP, low: int) -> None:
+        """Go on with the oldest message kept, and count what was deleted before it came."""
+        due = self._next[tp]
+        if low > due:
+            report_lost(tp.topic, tp.partition, wanted=due, low=low)
+            self._lost(low - due)
+            self._next[tp] = low
 
     async def _is_hole(self, tp: TP, start: int, end: int) -> bool:
         """Whether there are messages from ``start`` to ``end``: compaction and the ends of

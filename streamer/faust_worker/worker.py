@@ -62,7 +62,12 @@ class Worker:
         table = app.Table(TABLE, partitions=n, key_type=bytes, value_type=bytes, records=records)
         assert isinstance(table, AcknowledgedTable), "it is the app's kind of table"
         dead_letters = DeadLetters(app.topic(settings.dead_letters_topic, **_RAW), metrics)
-        self._reading = Reading(self._consumer, reread, stopped=lambda: bool(app.should_stop))
+        self._reading = Reading(
+            self._consumer,
+            reread,
+            stopped=lambda: bool(app.should_stop),
+            lost=metrics.lost.inc,
+        )
         self._events = EventsAgent(
             settings,
             self._contributions_topic,

@@ -21,6 +21,7 @@ from streamer.kafka.connection import (
 from streamer.kafka.log_ends import COMMITTED, Ends, TopicPartition, log_ends, resolve_starts
 from streamer.kafka.topics import partition_counts
 from streamer.protocols import MessageBatch
+from streamer.telemetry import RAISE_RETENTION
 
 _OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "group.id": "streamer-without-group",  # the client wants one, even where none is joined
@@ -67,6 +68,7 @@ class Assignment:
         timeout_s: float,
         keep_keys: bool = False,
         lost: Callable[[int], None] = lambda n: None,
+        remedy: str = RAISE_RETENTION,
     ) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.outages = Outages(bootstrap_servers)
@@ -77,6 +79,7 @@ class Assignment:
         self._timeout_s = timeout_s
         self._keep_keys = keep_keys
         self._lost = lost
+        self._remedy = remedy
         self._trimmed = False
         self._closed = False
         self._own = {**_OPTIONS, **FETCH_OPTIONS, **own}
@@ -119,7 +122,11 @@ class Assignment:
         """
         of_group = [where for where in partitions if starts.get(where) == COMMITTED]
         self.positions, n_skipped = resolve_starts(
-            starts, needed=needed, committed=self._committed(of_group), ends=self.ends(partitions)
+            starts,
+            needed=needed,
+            committed=self._committed(of_group),
+            ends=self.ends(partitions),
+            remedy=self._remedy,
         )
         self.skipped_offsets += n_skipped
         self._lost(n_skipped)

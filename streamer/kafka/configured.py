@@ -9,6 +9,7 @@ from streamer.kafka.log_ends import TopicPartition
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.source import Assigned, KafkaSource, Revoked
+from streamer.telemetry import RAISE_RETENTION
 
 
 def configured_source(
@@ -39,13 +40,19 @@ def configured_source(
 
 
 def configured_reader(
-    config: Config, starts: Mapping[TopicPartition, int] | None = None
+    config: Config,
+    starts: Mapping[TopicPartition, int] | None = None,
+    *,
+    lost: Callable[[int], None] = lambda n: None,
+    remedy: str = RAISE_RETENTION,
 ) -> KafkaReader:
     return KafkaReader(
         config.kafka.bootstrap_servers,
         starts,
         client_options=config.kafka.client,
         timeout_s=config.kafka.request_timeout_s,
+        lost=lost,
+        remedy=remedy,
     )
 
 

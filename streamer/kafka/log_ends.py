@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -11,8 +10,7 @@ import confluent_kafka as ck
 
 from streamer.errors import KafkaError
 from streamer.kafka.connection import no_answer, translated
-
-log = logging.getLogger(__name__)
+from streamer.telemetry import RAISE_RETENTION, report_lost
 
 EARLIEST: Final = ck.OFFSET_BEGINNING
 """-2: start at the oldest message kept."""
@@ -76,6 +74,7 @@ def resolve_starts(
     needed: Mapping[TopicPartition, int],
     committed: Mapping[TopicPartition, int],
     ends: Mapping[TopicPartition, Ends],
+    remedy: str = RAISE_RETENTION,
 ) -> tuple[dict[TopicPartition, int], int]:
     """Turn the wished starts into offsets inside the logs.
 
@@ -88,6 +87,8 @@ def resolve_starts(
         between the start and this may have been deleted without loss.
     committed
         Partition → offset the group has committed.
+    remedy
+        What the line about lost messages advises.
 
     Returns
     -------
@@ -120,21 +121,6 @@ def resolve_starts(
             )
         if must_have < low:
             n_skipped += low - must_have
-            report_loss(where, wanted=must_have, low=low)
+            report_lost(*where, wanted=must_have, low=low, remedy=remedy)
         resolved[where] = max(start, low)
     return resolved, n_skipped
-
-
-def report_loss(where: TopicPartition, *, wanted: int, low: int) -> None:
-    """Say loudly that messages were deleted before they were read."""
-    topic, partition = where
-    log.error(
-        "messages_lost %s[%d]: offsets %d to %d were deleted before they were read (%d messages); "
-        "raise topics.retention_hours, or start more readers",
-        topic,
-        partition,
-        wanted,
-        low - 1,
-        low - wanted,
-        extra={"topic": topic, "partition": partition, "wanted": wanted, "low": low},
-    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from streamer.kafka.assignment import Assignment
 from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options
 from streamer.kafka.log_ends import TopicPartition
 from streamer.protocols import MessageBatch
+from streamer.telemetry import RAISE_RETENTION
 
 
 class KafkaReader:
@@ -28,6 +29,10 @@ class KafkaReader:
         Raw librdkafka options, added to ours.
     timeout_s
         How long the broker may take to answer.
+    lost
+        Told how many messages were deleted before they were read, when that is noticed.
+    remedy
+        What the line about them in the log advises.
     """
 
     def __init__(
@@ -37,9 +42,17 @@ class KafkaReader:
         *,
         client_options: Options | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
+        lost: Callable[[int], None] = lambda n: None,
+        remedy: str = RAISE_RETENTION,
     ) -> None:
         self._assignment = Assignment(
-            bootstrap_servers, own={}, given=client_options, timeout_s=timeout_s, keep_keys=True
+            bootstrap_servers,
+            own={},
+            given=client_options,
+            timeout_s=timeout_s,
+            keep_keys=True,
+            lost=lost,
+            remedy=remedy,
         )
         self._to_start = starts
 
@@ -63,8 +76,18 @@ class KafkaReader:
         """
         return self._assignment.all_partitions(topics, timeout_s=timeout_s)
 
-    def start(self, starts: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def start(
+        self,
+        starts: Mapping[TopicPartition, int],
+        *,
+        needed: Mapping[TopicPartition, int] | None = None,
+    ) -> dict[TopicPartition, int]:
         """Read exactly these from now on; returns the offsets, ``LATEST`` being the end now.
+
+        Parameters
+        ----------
+        needed
+            Partition → the first offset that must still be in the log; by default its start.
 
         Raises
         ------
@@ -72,7 +95,7 @@ class KafkaReader:
             When an offset lies beyond the end of its log.
         """
         self._to_start = None
-        self._assignment.start(list(starts), starts, needed={})
+        self._assignment.start(list(starts), starts, needed=needed or {})
         return self.positions
 
     def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:

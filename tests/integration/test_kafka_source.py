@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -16,11 +17,13 @@ from deploy.kafka.node import KafkaNode
 from streamer.config import load_config
 from streamer.errors import KafkaError, KafkaUnavailable, TopicMismatch
 from streamer.kafka.log_ends import COMMITTED, LATEST
+from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.source import KafkaSource
 from streamer.kafka.topics import create_topics
 from streamer.learner.metrics import LearnerMetrics
 from streamer.protocols import MessageBatch
+from streamer.scorer.metrics import ScorerMetrics
 
 N_PARTITIONS = 3  # with an even number other strategies than range would do by chance
 ALL = list(range(N_PARTITIONS))
@@ -281,6 +284,23 @@ def test_deleted_messages_are_said_to_be_lost(
     assert metrics.lost._value.get() == 3
     assert "offsets 1 to 3 were deleted before they were read (3 messages)" in caplog.text
     late.close()
+
+
+def test_a_reader_without_a_group_counts_them_too_where_they_are_needed(
+    kafka_bootstrap: str, topics: list[str], sink: KafkaSink, caplog: pytest.LogCaptureFixture
+) -> None:
+    send(sink, topics[0], numbers(10))
+    delete_before(kafka_bootstrap, topics[0], 4)
+    where = topics[0], 0
+    metrics = ScorerMetrics(CollectorRegistry())
+    reader = KafkaReader(kafka_bootstrap, lost=metrics.lost.inc, remedy="publish them again")
+    with contextlib.closing(reader):
+        assert reader.start({where: 1}, needed={where: 9}) == {where: 4}
+        assert metrics.lost._value.get() == 0
+        assert caplog.text == ""
+        assert reader.start({where: 1}) == {where: 4}
+    assert metrics.lost._value.get() == 3
+    assert "deleted before they were read (3 messages); publish them again" in caplog.text
 
 
 def test_a_log_trimmed_under_the_reader_is_said_too(

@@ -43,7 +43,10 @@ class Broker:
         self.bundles.append(decode_bundle(value))
         return asyncio.ensure_future(self.well.wait())
 
-    async def first_offset(self, tp: TP) -> int:
+    async def committed_offset(self, tp: TP) -> int | None:
+        return None
+
+    async def earliest_offset(self, tp: TP) -> int:
         return 0
 
     async def end_offset(self, tp: TP) -> int:

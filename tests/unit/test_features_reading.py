@@ -28,7 +28,13 @@ class Log:
 
     def __init__(self, end: int, *, without: frozenset[int] = frozenset()) -> None:
         self.end = end
+        self.low = 0
         self.offsets = [each for each in range(end) if each not in without]
+
+    def trim(self, low: int) -> None:
+        """Delete what is older, as retention does."""
+        self.low = low
+        self.offsets = [each for each in self.offsets if each >= low]
 
     def batch(self, first: int, n: int) -> MessageBatch | None:
         offsets = [each for each in self.offsets if each >= first][:n]
@@ -57,8 +63,11 @@ class Consumer:
         self.reads = True
         self.sought: list[int] = []
 
-    async def first_offset(self, tp: TP) -> int:
-        return max(self.first, self.done.get(tp, 0))
+    async def committed_offset(self, tp: TP) -> int | None:
+        return max(self.first, self.done.get(tp, 0)) or None
+
+    async def earliest_offset(self, tp: TP) -> int:
+        return self.log.low
 
     async def end_offset(self, tp: TP) -> int:
         return self.log.end
@@ -150,6 +159,49 @@ def test_a_partition_that_is_not_read_any_more_is_read_again() -> None:
         assert consumer.sought == [15]
         assert offsets_of(await reading.take(consumer.fetch(15))) == [15, 16, 17, 18, 19]  # type: ignore[arg-type]
         assert await reading.has_come(WHERE)
+
+    asyncio.run(scenario())
+
+
+def test_what_was_deleted_while_no_worker_ran_is_counted_and_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario() -> None:
+        consumer, lost = Consumer(Log(100), first=10), list[int]()
+        consumer.log.trim(40)
+        reading = Reading(lambda: consumer, consumer.log.read, lost=lost.append)
+        assert offsets_of(await reading.take(consumer.log.batch(40, 3))) == [40, 41, 42]  # type: ignore[arg-type]
+        assert lost == [30]
+        assert "events[1]: offsets 10 to 39 were deleted before they were read" in caplog.text
+        assert "raise topics.retention_hours" in caplog.text
+
+    asyncio.run(scenario())
+
+
+def test_a_group_that_never_read_has_lost_nothing() -> None:
+    async def scenario() -> None:
+        consumer, lost = Consumer(Log(100)), list[int]()
+        consumer.log.trim(40)
+        reading = Reading(lambda: consumer, consumer.log.read, lost=lost.append)
+        assert offsets_of(await reading.take(consumer.log.batch(40, 3))) == [40, 41, 42]  # type: ignore[arg-type]
+        assert lost == []
+
+    asyncio.run(scenario())
+
+
+def test_a_hole_that_is_deleted_before_it_comes_is_counted_and_passed() -> None:
+    async def scenario() -> None:
+        consumer, lost = Consumer(Log(100)), list[int]()
+        reading = Reading(lambda: consumer, consumer.log.read, lost=lost.append)
+        await reading.take(consumer.log.batch(0, 10))  # type: ignore[arg-type]
+        assert await reading.take(consumer.log.batch(20, 5)) is None  # type: ignore[arg-type]
+        assert consumer.sought == [10]
+        consumer.log.trim(30)
+        assert offsets_of(await reading.take(consumer.log.batch(30, 5))) == list(range(30, 35))  # type: ignore[arg-type]
+        assert lost == [20]
+        consumer.log.trim(100)  # all of it
+        assert [await reading.has_come(WHERE) for _ in range(2)] == [False, True]
+        assert lost == [20, 65]
 
     asyncio.run(scenario())
 
