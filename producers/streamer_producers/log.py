@@ -67,6 +67,8 @@ class Log:
         About how many events it holds; None: unknown.
     sort
         Whether events come in the order of their times instead of that of the file.
+    strict
+        Whether the first event or item that can't be used is an error.
     remarks
         What was guessed of the log, in sentences for the user.
     """
@@ -94,7 +96,7 @@ class Log:
             guess = TimeGuess(each.get(column) for _, each in sample if isinstance(each, dict))
         self.remarks = [guess.remark] if guess is not None and guess.remark is not None else []
         self._mapper = EventMapper(mapping, guess, is_text=is_text)
-        self._strict = strict
+        self.strict = strict
         self._catalogue = catalogue
         self._event_faults = _Faults(name, strict)
         self._item_faults = _Faults(catalogue[0] if catalogue else name, strict)
@@ -109,7 +111,7 @@ class Log:
         ConfigError
             When the file can't be read.
         """
-        self._event_faults = _Faults(self.name, self._strict)
+        self._event_faults = _Faults(self.name, self.strict)
         found = self._in_file_order(self._event_faults)
         return sorted_by_time(found) if self.sort else found
 
@@ -129,7 +131,7 @@ class Log:
         if self._catalogue is None:
             return
         file, catalogue = self._catalogue
-        faults = self._item_faults = _Faults(file, self._strict)
+        faults = self._item_faults = _Faults(file, self.strict)
         for line, item in catalogue():
             if isinstance(item, Item):
                 yield item

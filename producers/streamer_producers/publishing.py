@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
 from streamer.errors import ConfigError
-from streamer.events import Event
+from streamer.events import AHEAD_MS_MIN, FUTURE_MS_MAX, Event
 from streamer_producers.clipped_values import ClippedValues
 from streamer_producers.log import Log
 
@@ -36,12 +36,32 @@ class LogSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What has been published so far, and how many lines were malformed."""
+    """What has been published so far, and how many lines were malformed.
+
+    Attributes
+    ----------
+    n_ahead, n_refused
+        Published events whose time lay a second or more after their publication, as of which they
+        count; events that were left out, since they were more than a day after it.
+    """
 
     n_events: int = 0
     n_items: int = 0
     n_malformed: int = 0
     elapsed_s: float = 0.0
+    n_ahead: int = 0
+    n_refused: int = 0
+
+    def remarks(self) -> Iterator[str]:
+        """Say how many events have wrong times, and what to do."""
+        if n_wrong := self.n_ahead + self.n_refused:
+            n = self.n_events + self.n_refused
+            yield (
+                f"{n_wrong:,} of {n:,} events ({n_wrong / n:.0%}) have times after their"
+                f" publication: {self.n_ahead:,} count as of that, {self.n_refused:,} more than a"
+                " day after it were left out; name the unit of the times with --map"
+                " ts=COLUMN:UNIT, mend the clock, or give new times with --rebase"
+            )
 
 
 class Pace:
@@ -131,10 +151,12 @@ def publish_log(
     """
     pace = pace or Pace(speed)
     start_s = pace.now_s()
-    n_events = n_items = 0
+    n_events = n_items = n_ahead = n_refused = 0
 
     def report() -> Published:
-        done = Published(n_events, n_items, log.n_malformed, pace.now_s() - start_s)
+        done = Published(
+            n_events, n_items, log.n_malformed, pace.now_s() - start_s, n_ahead, n_refused
+        )
         if on_progress is not None:
             on_progress(done)
         return done
@@ -145,7 +167,12 @@ def publish_log(
     report()
     for event in log.events():
         waited_s = pace.wait(event.ts)
-        sent = msgspec.structs.replace(event, ts=now_ms()) if rebase else event
+        published_ms = now_ms()
+        sent = msgspec.structs.replace(event, ts=published_ms) if rebase else event
+        if sent.ts - FUTURE_MS_MAX > published_ms and not log.strict:
+            n_refused += 1
+            continue
+        n_ahead += sent.ts - AHEAD_MS_MIN >= published_ms
         publisher.publish_event(sent)
         if values is not None:
             values.add(event)

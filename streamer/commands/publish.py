@@ -95,7 +95,7 @@ def publish(
         f" ({rate:,.0f} events/s), {done.n_malformed:,} malformed lines"
     )
     show_malformed(done.n_malformed, [str(each) for each in opened.malformed])
-    show_remarks([str(each) for each in values.found()])
+    show_remarks([*done.remarks(), *map(str, values.found())])
     what, n_used = ("event", done.n_events) if log is not None else ("item", done.n_items)
     if not n_used:
         raise ConfigError(

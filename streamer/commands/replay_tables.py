@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -71,7 +73,19 @@ def _show_unused(result: Result) -> None:
             highlight=False,
         )
     show_malformed(result.log.n_malformed, result.log.malformed)
-    show_remarks([str(each) for each in result.log.clipped])
+    show_remarks([*_future(result), *map(str, result.log.clipped)])
+
+
+def _future(result: Result) -> Iterator[str]:
+    """Say that a log goes on after today."""
+    last_ts = result.log.last_ts
+    if last_ts is not None and last_ts > time.time() * 1000:
+        last = datetime.fromtimestamp(last_ts / 1000, UTC)
+        yield (
+            f"the log's last event is of {last:%Y-%m-%d %H:%M} UTC, which is still to come: name"
+            " the unit of the times with --map ts=COLUMN:UNIT, or mend the clock; live, an event"
+            " counts as of its publication at the latest"
+        )
 
 
 def _shown_metrics(result: Result) -> Sequence[str]:

@@ -17,6 +17,7 @@ from streamer.events.decoding import (
     encode_checked,
 )
 from streamer.events.messages import (
+    AHEAD_MS_MIN,
     CONTEXT_KEYS_MAX,
     EVENT_BYTES_MAX,
     FUTURE_MS_MAX,
@@ -44,6 +45,7 @@ from streamer.events.messages import (
 from streamer.events.types import DEFAULT_TYPES, EventTypes
 
 __all__ = [
+    "AHEAD_MS_MIN",
     "CONTEXT_KEYS_MAX",
     "DEFAULT_TYPES",
     "EVENT_BYTES_MAX",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import BadMessage
 from streamer.events.decoding import Rejected, counted_ms, decode_event, future_reason
-from streamer.events.messages import FUTURE_MS_MAX, Event
+from streamer.events.messages import AHEAD_MS_MIN, FUTURE_MS_MAX, Event
 from streamer.events.plain_events import (
     EVENT_IDS,
     ITEM_IDS,
@@ -48,6 +48,8 @@ class EventColumns(Columns):
         ``(n,)`` int8 codes of :class:`streamer.events.EventTypes`.
     ts_ms
         ``(n,)`` int64 event times, none after its publication.
+    ahead
+        ``(n,)`` whether an event's own time lay ``AHEAD_MS_MIN`` or more after its publication.
     values
         ``(n,)`` float64, NaN where absent.
     """
@@ -60,6 +62,7 @@ class EventColumns(Columns):
     surfaces: IdColumn
     types: NDArray[np.int8]
     ts_ms: NDArray[np.int64]
+    ahead: NDArray[np.bool_]
     values: NDArray[np.float64]
 
 
@@ -88,8 +91,9 @@ def decode_events(
             reason = future_reason(int(found.ts_ms[i]), int(publish_ms[i]))
             rejected.append(Rejected(i, reason))
         rejected.sort(key=lambda each: each.index)
+    ahead = (publish_ms >= 0) & (found.ts_ms - AHEAD_MS_MIN >= publish_ms)
     found.ts_ms[:] = counted_ms(found.ts_ms, publish_ms)
-    columns = _columns(found, read_only(data))
+    columns = _columns(found, ahead, read_only(data))
     return columns.take(np.flatnonzero(good & ~absurd)) if rejected else columns, rejected
 
 
@@ -133,7 +137,7 @@ def _ids(event: Event) -> tuple[str, ...]:
     )
 
 
-def _columns(found: PlainEvents, data: Bytes) -> EventColumns:
+def _columns(found: PlainEvents, ahead: NDArray[np.bool_], data: Bytes) -> EventColumns:
     ids = [
         IdColumn(data, found.starts[row], found.ends[row], found.hashes[row])
         for row in range(N_IDS)
@@ -147,6 +151,7 @@ def _columns(found: PlainEvents, data: Bytes) -> EventColumns:
         surfaces=ids[SURFACES],
         types=found.types,
         ts_ms=found.ts_ms,
+        ahead=ahead,
         values=found.values,
     )
 

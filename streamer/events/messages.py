@@ -28,6 +28,9 @@ TS_MS_END: Final = 4_102_444_800_000
 FUTURE_MS_MAX: Final = 86_400_000
 """How far an event's time may lie after its publish time, as of which it counts then: clocks are a
 day off at worst."""
+AHEAD_MS_MIN: Final = 1_000
+"""From how far after its publish time on an event is counted as ahead: clocks in step differ by
+less."""
 TIMEOUT_MS_MAX: Final = 600_000
 """How long a request may say that its answer is waited for."""
 CONTEXT_KEYS_MAX: Final = 64

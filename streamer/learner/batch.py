@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,15 @@ from streamer_models.state.inputs import Events
 
 _SURFACE_MAX = 256
 
-RewardFunction = Callable[[NDArray[np.int8], NDArray[np.float64]], NDArray[np.float32]]
-"""Event types (codes) and values, both ``(n,)`` → rewards ``(n,)``; NaN is no feedback."""
+
+class RewardFunction(Protocol):
+    """Rewards of events by type (codes) and value, both ``(n,)``."""
+
+    def __call__(self, types: NDArray[np.int8], values: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return ``(n,)`` rewards; NaN is no feedback."""
+
+    def clipped(self, types: NDArray[np.int8], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return ``(n,)`` whether a reward would be the same at the nearest bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,10 @@ class DecodedBatch:
         Bad messages; ``index`` is the position in the batch.
     n_duplicates, n_unrewarded
         Events that give no feedback: repeated ids, and types without a reward (impressions).
+    n_ahead
+        Events but for repeated ones whose own time lay after their publication.
+    n_clipped
+        The same whose values are clipped by the ``value_range`` of their type, by its name.
     """
 
     feedback: Feedback
@@ -47,6 +59,8 @@ class DecodedBatch:
     rejected: list[Rejected]
     n_duplicates: int
     n_unrewarded: int
+    n_ahead: int = 0
+    n_clipped: Counter[str] = field(default_factory=Counter)
 
 
 def decode_batch(
@@ -65,6 +79,7 @@ def decode_batch(
     n_fresh = int(fresh.sum())
     taught = fresh & ~np.isnan(reward)
     kept = columns.take(taught)
+    clipped = columns.types[fresh & rewards.clipped(columns.types, columns.values)]
     feedback = Feedback(
         offsets=offsets[taught],
         ts_ms=kept.ts_ms,
@@ -90,6 +105,8 @@ def decode_batch(
         rejected,
         len(fresh) - n_fresh,
         n_fresh - len(feedback),
+        int((columns.ahead & fresh).sum()),
+        Counter(types.names[code] for code in clipped.tolist()),
     )
 
 

@@ -28,6 +28,9 @@ class LearnerMetrics:
     ----------
     events, learned, duplicates, unrewarded, unadmitted, dead_letters
         Messages taken, and what became of them.
+    ahead, clipped
+        Events whose own time lay after their publication; events whose values are clipped, by
+        ``type``.
     lost
         Messages deleted before they were read.
     commits, checkpoints, commit_seconds, rows_a_commit
@@ -49,6 +52,8 @@ class LearnerMetrics:
         self.unrewarded = counter("unrewarded", "Events of a type that is worth nothing")
         self.unadmitted = counter("unadmitted", "Events of ids without a row yet")
         self.dead_letters = counter("dead_letters", "Messages that could not be used")
+        self.ahead = counter("ahead", "Events with a time after their publication")
+        self.clipped = counter("clipped", "Events with a value beyond its value_range", "type")
         self.lost = metrics.lost()
         self.commits = counter("commits", "Commits to the parameter store")
         self.checkpoints = counter("checkpoints", "Checkpoints of the parameter store")
@@ -75,12 +80,17 @@ class LearnerMetrics:
             (self.unrewarded, "unrewarded", counts.n_unrewarded),
             (self.unadmitted, "unadmitted", counts.n_unadmitted),
             (self.dead_letters, "dead_letters", counts.n_rejected),
+            (self.ahead, "ahead", counts.n_ahead),
             (self.commits, "commits", counts.n_commits),
             (self.checkpoints, "checkpoints", counts.n_checkpoints),
             (self.rejoins, "rejoins", counts.n_rejoins),
             *(
                 (self.evicted.labels(entity), f"evicted {entity}", count)
                 for entity, count in counts.n_evicted.items()
+            ),
+            *(
+                (self.clipped.labels(name), f"clipped {name}", count)
+                for name, count in counts.n_clipped.items()
             ),
         ):
             counter.inc(count - self._shown.get(name, 0))

@@ -49,6 +49,12 @@ class Rewards:
         ranges = np.array([each.value_range or (np.nan, np.nan) for each in by_type])
         self._zero, self._span = ranges[:, 0], ranges[:, 1] - ranges[:, 0]
 
+    def clipped(self, types: NDArray[np.int8], values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return ``(n,)`` whether a value is beyond those that its type's rewards tell apart."""
+        beyond = np.abs(self._shares(types, values)) > 1.0
+        clipped: NDArray[np.bool_] = beyond & (self._weight[types] != 0)
+        return clipped
+
     def __call__(self, types: NDArray[np.int8], values: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return ``(n,)`` rewards; NaN for events of a type without a weight: no feedback.
 
@@ -63,9 +69,15 @@ class Rewards:
             ``(n,)``, NaN where an event has none: its reward is the weight, as is that of any event
             of a type without a ``value_range``.
         """
-        share = (values - self._zero[types]) / self._span[types]
+        share = self._shares(types, values)
         share = np.where(np.isnan(share), 1.0, np.clip(share, -1.0, 1.0))
         weight = self._weight[types]
         reward: NDArray[np.float32] = (weight * share).astype(np.float32)
         reward[weight == 0] = np.nan
         return reward
+
+    def _shares(self, types: NDArray[np.int8], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where each value lies in the range of its type; NaN without a value or a range."""
+        with np.errstate(over="ignore"):  # the share of 1e308 may be infinite, and is clipped
+            shares: NDArray[np.float64] = (values - self._zero[types]) / self._span[types]
+        return shares

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from streamer.events import EventTypes
@@ -69,6 +70,8 @@ class LearnerCounts:
     n_duplicates: int = 0
     n_unrewarded: int = 0
     n_unadmitted: int = 0
+    n_ahead: int = 0
+    n_clipped: Counter[str] = field(default_factory=Counter)
     n_rejected: int = 0
     n_commits: int = 0
     n_checkpoints: int = 0

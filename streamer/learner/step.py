@@ -268,6 +268,8 @@ class PartitionLearner:
         self._counts.n_messages += len(batch)
         self._counts.n_duplicates += decoded.n_duplicates
         self._counts.n_unrewarded += decoded.n_unrewarded
+        self._counts.n_ahead += decoded.n_ahead
+        self._counts.n_clipped.update(decoded.n_clipped)
         return decoded
 
     def _reject(self, batch: MessageBatch, rejected: Sequence[Rejected]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from streamer.cli import app
-from streamer.errors import ConfigError, StreamerError
+from streamer.errors import BadMessage, ConfigError, StreamerError
 from streamer.kafka.embedded import EmbeddedBroker
 
 Publish = Callable[..., str]
+HOUR_MS = 3_600_000
 CLICKS = "user_id,item_id,ts,type\nann,tea,1760000000000,click\nbob,tea,1760000000001,click\n"
 
 
@@ -72,6 +74,23 @@ def test_values_that_rewards_clip_are_said_with_their_share(publish: Publish) ->
     )
     assert said in publish("log.csv", "--type", "rating")
     assert "are beyond" not in publish("log.csv", "--type", "purchase")
+
+
+def test_times_after_the_publication_are_said_with_their_share(publish: Publish) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    times = [now_ms - HOUR_MS, now_ms + HOUR_MS, now_ms + 20 * HOUR_MS, now_ms + 48 * HOUR_MS]
+    rows = [f"ann,i{ts},{ts},click" for ts in times]
+    Path("log.csv").write_text("\n".join(["user_id,item_id,ts,type", *rows]))
+    output = publish("log.csv")
+    said = (
+        "3 of 4 events (75%) have times after their publication: 2 count as of that, 1 more than a"
+        " day after it were left out; name the unit of the times with --map ts=COLUMN:UNIT"
+    )
+    assert "3 events and 0 items published" in output
+    assert said in output
+    assert "after their publication" not in publish("log.csv", "--rebase")
+    with pytest.raises(BadMessage, match="over a day after its publish time"):
+        publish("log.csv", "--strict")
 
 
 def test_standard_input_items_and_files_without_times_are_published(publish: Publish) -> None:

@@ -257,6 +257,18 @@ def test_a_replay_that_scores_nothing_says_why_and_fails(run: Run, tmp_path: Pat
     assert "35 events scored" in kept
 
 
+def test_a_replay_says_that_a_log_goes_on_after_today(run: Run, tmp_path: Path) -> None:
+    rows = [f"u{at % 9},i{at % 10},{4_000_000_000_000 + at},click" for at in range(40)]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,ts,type", *rows]))
+    words = ["--model", "popularity", "--warmup", "0"]
+    assert "last event is of 2096-10-02 07:06 UTC, which is still to come" in run(
+        "replay", "log.csv", *words
+    )
+    past = (tmp_path / "log.csv").read_text().replace(",4000", ",1700")
+    (tmp_path / "log.csv").write_text(past)
+    assert "still to come" not in run("replay", "log.csv", *words)
+
+
 def test_a_replay_says_what_it_did_not_score_and_which_values_are_clipped(
     run: Run, tmp_path: Path
 ) -> None:

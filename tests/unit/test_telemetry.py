@@ -96,6 +96,21 @@ def test_learner_and_scorer_share_a_registry_without_a_clash() -> None:
     assert registry.get_sample_value("streamer_scorer_dead_letters_total") == 2
 
 
+def test_wrong_times_and_clipped_values_are_counted() -> None:
+    registry, counts = CollectorRegistry(), LearnerCounts()
+    metrics = LearnerMetrics(registry)
+    for n_ahead, n_clipped in ((3, {"rating": 2}), (4, {"rating": 1, "watch": 5})):
+        counts.n_ahead += n_ahead
+        counts.n_clipped.update(n_clipped)
+        metrics.show(counts)
+    assert registry.get_sample_value("streamer_learner_ahead_total") == 7
+    shown = [
+        registry.get_sample_value("streamer_learner_clipped_total", {"type": name})
+        for name in ("rating", "watch", "click")
+    ]
+    assert shown == [3, 5, None]
+
+
 def test_arms_that_were_dropped_are_counted_by_themselves() -> None:
     registry, counts = CollectorRegistry(), LearnerCounts()
     metrics = LearnerMetrics(registry)
