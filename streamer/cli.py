@@ -40,12 +40,12 @@ store_app.command("verify")(store_verify)
 
 
 def main() -> int:
-    """Run the command line; an error of ours is one sentence and exit status 1."""
+    """Run the command line; an error of ours is one sentence and its exit status."""
     try:
         app()
     except StreamerError as error:
         errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        return 1
+        return error.exit_status
     except KeyboardInterrupt:
         return 130
     return 0

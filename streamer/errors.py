@@ -16,6 +16,7 @@
     │   ├── TopicMismatch      topics are missing or have other partition counts
     │   └── DeliveryFailed     a message was not acknowledged
     ├── RequestTimeout         (retriable) no recommendation came in time
+    ├── NotChecked             a store could not be held against its record: nothing is said of it
     └── LearningError          a parameter is not finite or out of range: stop, commit nothing
 """
 
@@ -23,9 +24,11 @@ from __future__ import annotations
 
 
 class StreamerError(Exception):
-    """Base of all. ``retriable``: the same call may work later, unchanged."""
+    """Base of all. ``retriable``: the same call may work later, unchanged. ``exit_status``: of a
+    command that ends with it."""
 
     retriable = False
+    exit_status = 1
 
 
 class ConfigError(StreamerError):
@@ -78,6 +81,10 @@ class DeliveryFailed(KafkaError):
 
 class RequestTimeout(StreamerError):
     retriable = True
+
+
+class NotChecked(StreamerError):
+    exit_status = 3
 
 
 class LearningError(StreamerError):

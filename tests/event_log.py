@@ -97,16 +97,24 @@ def messages(log: Sequence[bytes | None], partition: int, start: int, end: int) 
 
 
 class LogStream:
-    """A partition of such a topic, for verification."""
+    """A partition of such a topic from an offset on, for verification.
 
-    def __init__(self, log: Sequence[bytes | None], partition: int) -> None:
+    Parameters
+    ----------
+    low
+        First offset that is still there.
+    """
+
+    def __init__(
+        self, log: Sequence[bytes | None], partition: int, at: int = 0, *, low: int = 0
+    ) -> None:
         self._log = log
         self._partition = partition
-        self._at = 0
+        self._at = max(at, low)
 
     def take(self, to_offset: int) -> MessageBatch:
         batch = messages(self._log, self._partition, self._at, to_offset)
-        self._at = to_offset
+        self._at = max(self._at, to_offset)
         return batch
 
 

@@ -40,6 +40,7 @@ from streamer.store import open_store
 from streamer.store.agreement import agree
 from streamer.store.of_models import StoreOfModels, TableNames
 from streamer.telemetry import serve_metrics, show_lag
+from streamer.verify.checkpoints import verify_from_checkpoints
 from streamer.verify.execution import learned_with
 from streamer.verify.parameters import Verification, verify_store
 from streamer.windows.latest import FeaturesReader
@@ -235,11 +236,18 @@ def verify_configured(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
     executed: Callable[[Entry], None] = lambda entry: None,
+    from_checkpoints: bool = False,
 ) -> Verification:
     """Execute the configured store's schedule again over the topics; see :func:`verify_store`.
 
     Each commit is executed under the settings recorded for it. ``executed`` is told of those tables
     that the models of the configuration have, by their own names.
+
+    Parameters
+    ----------
+    from_checkpoints
+        Execute what was committed since the last checkpoints alone, of which ``executed`` is not
+        told; see :func:`verify_from_checkpoints`.
     """
     require_broker(config)
     with contextlib.ExitStack() as stack:
@@ -247,17 +255,28 @@ def verify_configured(
         asked = store_layout(config, build_models(config))
         layout = agree(store, asked, may_change=False)
         names = TableNames.of(layout, layout.newest, asked)
+        generations = learned_with(layout)
+        topics = dict.fromkeys(topic for each in generations for topic in each.settings.topics)
+        looking = configured_reader(config)
+        stack.callback(looking.close)
+        ends = looking.ends(looking.partitions(*topics))
 
-        def stream(topic: str, partition: int) -> TopicStream:
-            reader = configured_reader(config, {(topic, partition): EARLIEST})
+        def stream(topic: str, partition: int, offset: int) -> TopicStream:
+            at = max(offset, ends[topic, partition].low)
+            reader = configured_reader(config, {(topic, partition): at})
             stack.callback(reader.close)
             timeout_s = config.kafka.request_timeout_s
             return TopicStream(reader, topic, partition, timeout_s=timeout_s)
 
+        if from_checkpoints:
+            return verify_from_checkpoints(
+                store, learned_with=generations, stream=stream, ends=ends, progress=progress
+            )
         result = verify_store(
             store,
-            learned_with=learned_with(layout),
+            learned_with=generations,
             stream=stream,
+            ends=ends,
             progress=progress,
             executed=lambda entry: executed(names.own_entry(entry)),
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -10,7 +12,18 @@ from rich.table import Table
 
 from streamer.commands.options import BrokerOption, ConfigOption, StoreOption, configured
 from streamer.commands.screen import counted_progress, errors, output
-from streamer.errors import StreamerError
+from streamer.errors import (
+    ConfigError,
+    KafkaError,
+    LayoutMismatch,
+    NotChecked,
+    StoreUnavailable,
+    StreamerError,
+)
+
+if TYPE_CHECKING:
+    from streamer.verify.decisions import SlatesVerification
+    from streamer.verify.parameters import Verification
 
 
 def show_config(
@@ -54,21 +67,28 @@ def store_verify(
         bool,
         typer.Option("--decisions", help="Make every logged slate again too, from the parameters."),
     ] = False,
+    from_checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--from-checkpoint",
+            help="Take the last checkpoints as given, and execute what was committed since: for"
+            " topics whose start was deleted.",
+        ),
+    ] = False,
 ) -> None:
-    """Execute the recorded schedule again over the topics and compare the store bit for bit."""
-    from streamer.application.processes import verify_configured
-    from streamer.application.recorded import verify_run
+    """Execute the recorded schedule again over the topics and compare the store bit for bit.
 
-    settings = configured(config, bootstrap_servers, store)
-    with counted_progress("executing again", None) as (bar, task):
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        if decisions:
-            result, slates = verify_run(settings, progress=progress)
-        else:
-            result, slates = verify_configured(settings, progress=progress), None
+    Exit status: 0, it is the same; 1, it differs, or the store is damaged; 3, it could not be
+    checked, or not all of it.
+    """
+    if decisions and from_checkpoint:
+        raise typer.BadParameter(
+            "--decisions needs every commit from the first on, so not --from-checkpoint"
+        )
+    try:
+        result, slates = _verified(config, bootstrap_servers, store, decisions, from_checkpoint)
+    except (ConfigError, KafkaError, StoreUnavailable, LayoutMismatch) as error:
+        raise NotChecked(str(error)) from error
     output.print(f"{result.n_entries:,} commits, {result.n_messages:,} messages executed again")
     if slates is not None:
         output.print(
@@ -77,11 +97,52 @@ def store_verify(
             f" {slates.n_without_version:,} without their commits,"
             f" {slates.n_other_settings:,} made under other settings"
         )
-    for problem in (*result.problems, *(slates.problems if slates is not None else ())):
-        errors.print(f"  {problem}", style="red", highlight=False, markup=False)
-    if result.problems or (slates is not None and slates.n_different):
+    _show(result.remarks)
+    _show(result.unchecked, style="yellow")
+    _show((*result.problems, *(slates.problems if slates is not None else ())), style="red")
+    if result.problems or (slates is not None and slates.n_different and not result.unchecked):
         raise StreamerError(
             "the store, or a slate, is not what the record says: was it written by another version,"
             " or with other settings? `streamer config` shows those in effect"
         )
-    output.print("the store is what its schedule says, bit for bit", style="green")
+    if result.unchecked:
+        remedy = (
+            "what is left to be said is above"
+            if from_checkpoint
+            else "`streamer store verify --from-checkpoint` checks what was committed since the"
+            " last checkpoints, with what the topics still have"
+        )
+        raise NotChecked(f"not all of the store could be checked: {remedy}")
+    if from_checkpoint:
+        said = "since its checkpoints, the store is what its schedule says, bit for bit"
+    else:
+        said = "the store is what its schedule says, bit for bit"
+    output.print(said, style="green")
+
+
+def _verified(
+    path: Path | None,
+    bootstrap_servers: str | None,
+    store: str | None,
+    decisions: bool,
+    from_checkpoint: bool,
+) -> tuple[Verification, SlatesVerification | None]:
+    """Execute what was asked for under a progress bar."""
+    from streamer.application.processes import verify_configured
+    from streamer.application.recorded import verify_run
+
+    settings = configured(path, bootstrap_servers, store)
+    with counted_progress("executing again", None) as (bar, task):
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if decisions:
+            return verify_run(settings, progress=progress)
+        result = verify_configured(settings, progress=progress, from_checkpoints=from_checkpoint)
+        return result, None
+
+
+def _show(lines: Sequence[str], style: str | None = None) -> None:
+    for each in lines:
+        errors.print(f"  {each}", style=style, highlight=False, markup=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from streamer.kafka.assignment import Assignment
 from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options
-from streamer.kafka.log_ends import TopicPartition
+from streamer.kafka.log_ends import Ends, TopicPartition
 from streamer.protocols import MessageBatch
 from streamer.telemetry import RAISE_RETENTION
 
@@ -125,8 +125,12 @@ class KafkaReader:
             By default those that are read.
         """
         asked = list(self._to_start or self._assignment.positions)
-        ends = self._assignment.ends(asked if partitions is None else partitions)
+        ends = self.ends(asked if partitions is None else partitions)
         return {where: each.high for where, each in ends.items()}
+
+    def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Ends]:
+        """Offset of the oldest message kept, and that of the next one, asked for now."""
+        return self._assignment.ends(partitions)
 
     def offsets_at(
         self, partitions: Sequence[TopicPartition], ts_ms: int

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 
 from streamer.learner.batch import RewardFunction
 from streamer.learner.configured import learner_settings, reward_function
+from streamer.learner.learner import load_image
 from streamer.learner.practice.practice import Practice
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.learner.step import PartitionLearner
 from streamer.model_set import build_models, recorded_config, store_layout
-from streamer.protocols import Layout, MessageBatch, Schedule
+from streamer.protocols import Checkpoint, Layout, MessageBatch, PartitionImage, Schedule
 from streamer.store.of_models import SAME_NAMES, TableNames
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
@@ -23,7 +25,7 @@ from streamer_models.state.table import ID_ENTITIES, Change, Keys, Rows
 
 
 class MessageStream(Protocol):
-    """One partition of a topic, from its first offset."""
+    """One partition of a topic, from an offset on."""
 
     def take(self, to_offset: int) -> MessageBatch:
         """All messages below ``to_offset`` not taken yet (waits for them, bounded)."""
@@ -71,6 +73,26 @@ def learned_with(layout: Layout) -> list[LearnedWith]:
     return found
 
 
+Stream = Callable[[str, int, int], MessageStream]
+"""Topic, partition and offset → the messages from there on, as far as the topic still has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is not executed again, but taken from the store.
+
+    Attributes
+    ----------
+    image
+        The partition's own checkpoint, and its entries before the first to be executed.
+    others
+        Checkpoints of the other partitions; the first entry to be executed has seen each of them.
+    """
+
+    image: PartitionImage
+    others: Sequence[Checkpoint]
+
+
 class Run:
     """Re-execution of one partition.
 
@@ -79,32 +101,64 @@ class Run:
 
     Parameters
     ----------
-    n_entries
-        How many will be executed.
+    version_max
+        Version to execute up to.
     generations
         What each generation was learned with.
+    stream
+        Where messages come from.
+    given
+        What the store has of the time before the first entry; by default nothing was before it.
+    began_at
+        Partition → version with which it began; absent: 0. See
+        :func:`streamer.verify.schedules.began_at`.
     """
 
     def __init__(
         self,
         partition: int,
-        n_entries: int,
+        version_max: int,
         generations: Sequence[LearnedWith],
-        stream: Callable[[str, int], MessageStream],
+        stream: Stream,
+        *,
+        given: Given | None = None,
+        began_at: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         self.n_messages = 0
-        self.applied: dict[int, int] = {}
-        self.finished = n_entries == 0
-        self.generation = 0
+        self.applied = dict(began_at)
+        self.version = began_at.get(partition, 0) if given is None else given.image.version
+        self.generation = 0 if given is None else given.image.generation
         self._partition = partition
-        self._n_entries = n_entries
+        self._version_max = version_max
         self._generations = generations
         self._stream = stream
-        self._shared = {g: SharedState(each.models) for g, each in enumerate(generations)}
-        topics = dict.fromkeys(topic for each in generations for topic in each.settings.topics)
-        self._streams = {topic: stream(topic, partition) for topic in topics if n_entries}
+        self._shared = {
+            generation: SharedState(each.models)
+            for generation, each in enumerate(generations)
+            if generation >= self.generation
+        }
+        self._streams: dict[str, MessageStream] = {}
+        if given is not None:
+            for checkpoint in given.others:
+                self._take_given(checkpoint)
         self.state = self._new_state()
-        self._learner = self._new_learner({})
+        if given is None:
+            self._learner = self._new_learner({})
+        else:
+            load_image(self.state, self.learned_with.names.own_image(given.image))
+            self._learner = self._new_learner(given.image.offsets)
+            if not self.finished:
+                self._reread()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all entries are executed."""
+        return self.version >= self._version_max
+
+    @property
+    def reread_from(self) -> dict[str, int]:
+        """Topic → first offset that the windows of duplicates and of joins are made from."""
+        return self._learner.reread_from()
 
     @property
     def learned_with(self) -> LearnedWith:
@@ -118,7 +172,7 @@ class Run:
             self._enter(entry.generation)
         inputs = {}
         for topic, (start, end) in entry.offsets.items():
-            batch = self._streams[topic].take(end) if end > start else None
+            batch = self._next(topic, start, end) if end > start else None
             if batch is not None and len(batch):
                 inputs[topic] = batch
                 self.n_messages += len(batch)
@@ -140,8 +194,20 @@ class Run:
                 model.rescale(self.state.shared, seen)
         change = names.change_in_store(self.state.collect())
         self._apply(others)
-        self.finished = entry.version == self._n_entries
+        self.version = entry.version
         return change
+
+    def _next(self, topic: str, start: int, end: int) -> MessageBatch:
+        if topic not in self._streams:
+            self._streams[topic] = self._stream(topic, self._partition, start)
+        return self._streams[topic].take(end)
+
+    def _take_given(self, checkpoint: Checkpoint) -> None:
+        """Add what another partition has contributed up to its checkpoint."""
+        q, names, tables = checkpoint.partition, checkpoint.names, checkpoint.tables
+        for generation, shared in self._shared.items():
+            shared.load(q, names, self._generations[generation].names.own(tables))
+        self.applied[q] = checkpoint.version
 
     def catch_up(
         self, entry: Schedule, done: Mapping[int, int], changes: dict[tuple[int, int], Change]
@@ -183,12 +249,16 @@ class Run:
         self.state.load(names, self.learned_with.names.own(tables))
         self.state.watermark_ms = before.watermark_ms
         self._learner = self._new_learner(next_offsets, begins_anew=True)
+        self._reread()
+
+    def _reread(self) -> None:
+        """Make the windows of duplicates and of joins again, as a learner does at its start."""
         for topic, start in self._learner.reread_from().items():
-            stream = self._stream(topic, self._partition)
-            stream.take(start)
-            batch = stream.take(self._learner.next_offsets[topic])
-            if len(batch):
-                self._learner.reread(batch)
+            end = self._learner.next_offsets[topic]
+            if start < end:
+                batch = self._stream(topic, self._partition, start).take(end)
+                if len(batch):
+                    self._learner.reread(batch)
 
     def _new_state(self) -> PartitionState:
         settings = self.learned_with.settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from streamer.learner.learner import load_image
 from streamer.learner.settings import LearnerSettings
 from streamer.protocols import Entry, ParameterStore, PartitionImage, Schedule
-from streamer.verify.execution import LearnedWith, MessageStream, Run
-from streamer.verify.schedules import coverage, needed
+from streamer.verify.execution import LearnedWith, Run, Stream
+from streamer.verify.runs import execute_all
+from streamer.verify.schedules import began_at, coverage, needed
+from streamer.verify.topics import LogEnds, missing
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.shared import SharedState
@@ -22,10 +25,16 @@ from streamer_models.state.table import Change, Keys, Merge
 
 @dataclass(slots=True)
 class Verification:
-    """What came out: ``problems`` is empty exactly when the store is what its schedule says.
+    """What came out: the store is what its schedule says when ``problems`` and ``unchecked`` are
+    empty.
 
     Attributes
     ----------
+    unchecked
+        What could not be checked, and why; differences too that may come of what topics no longer
+        have.
+    remarks
+        What else there is to know of the outcome.
     alike
         Generations of the store whose models are those of the configuration.
     """
@@ -33,14 +42,27 @@ class Verification:
     n_entries: int = 0
     n_messages: int = 0
     problems: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     alike: set[int] = field(default_factory=set)
+
+    def take(self, differences: Sequence[str], doubt: str | None) -> None:
+        """Take differences of a partition; in doubt they may come of what topics lack."""
+        if doubt is None:
+            self.problems += differences
+        else:
+            self.unchecked += [
+                f"{each}; but {doubt}, and what was deleted can't be told from what differs"
+                for each in differences
+            ]
 
 
 def verify_store(
     store: ParameterStore,
     *,
     learned_with: Sequence[LearnedWith],
-    stream: Callable[[str, int], MessageStream],
+    stream: Stream,
+    ends: LogEnds = MappingProxyType({}),
     progress: Callable[[int, int], None] = lambda done, total: None,
     executed: Callable[[Entry], None] = lambda entry: None,
 ) -> Verification:
@@ -55,12 +77,18 @@ def verify_store(
     Where settings changed, the run goes on under the new ones from the entry that says so, as the
     learner did: it takes over what goes on, and begins anew what does not.
 
+    Where a topic no longer has its start, partitions are executed from what is left of it: a store
+    that was begun then is what comes out. A difference may come of what was deleted since, and is
+    ``unchecked``, as are partitions whose first commit can't be executed at all.
+
     Parameters
     ----------
     learned_with
         Models and settings by generation: see :func:`streamer.verify.execution.learned_with`.
     stream
-        Topic and partition → its messages.
+        Topic, partition and offset → its messages from there on.
+    ends
+        What the topics have.
     progress
         Called with (entries done, entries in all).
     executed
@@ -76,46 +104,66 @@ def verify_store(
     # Read last, so that it is not behind any schedule.
     latest = store.versions()
     versions = {p: image.version for p, image in images.items()}
+    began = {p: began_at(schedules[p], image) for p, image in images.items()}
     result = Verification()
     until, result.problems = needed(
-        schedules, versions, latest, topics=tuple(topics), n_generations=len(learned_with)
+        schedules,
+        versions,
+        latest,
+        began=began,
+        topics=tuple(topics),
+        n_generations=len(learned_with),
     )
-    for partition, schedule in schedules.items():
+    for p, schedule in schedules.items():
         for topic in topics:
-            result.problems += coverage(partition, schedule, images[partition], topic)
+            result.problems += coverage(p, schedule, images[p], topic, began=began[p])
     if result.problems:
         return result
-    runs = {p: Run(p, until[p], learned_with, stream) for p in images}
-    for p in [p for p, image in images.items() if image.version == 0]:
-        result.problems += _differences(runs[p], images[p], given_up)
-    done: dict[int, int] = dict.fromkeys(images, 0)
-    changes: dict[tuple[int, int], Change] = {}
-    total = sum(until.values())
-    while runnable := [p for p in runs if _is_runnable(schedules[p], done, p, until[p])]:
-        for p in runnable:
-            version = done[p] + 1
-            outcome = runs[p].execute(schedules[p][version - 1], changes)
-            if isinstance(outcome, str):
-                result.problems.append(outcome)
-                return result
-            changes[p, version] = outcome
-            executed(_entry(schedules[p][version - 1], runs[p].state, outcome))
-            done[p] = version
-            if version == images[p].version:
-                result.problems += _differences(runs[p], images[p], given_up)
-            result.n_entries += 1
-            progress(result.n_entries, total)
-        for p, run in runs.items():
-            if done[p] < until[p]:
-                run.catch_up(schedules[p][done[p]], done, changes)
-        _forget(changes, runs)
+    executable = {p: schedule[: until[p] - began[p]] for p, schedule in schedules.items()}
+    lacking = missing(executable, ends, began=began)
+    result.unchecked = [
+        f"partition {p} can't be executed again: {why}" for p, why in sorted(lacking.gone.items())
+    ]
+    runs = {
+        p: Run(p, until[p], learned_with, stream, began_at=began)
+        for p in images
+        if p not in lacking.gone
+    }
+    for p, run in runs.items():
+        if images[p].version == began[p]:
+            result.take(differences(run, images[p], given_up), lacking.doubtful.get(p))
+    total = sum(until[p] - began[p] for p in runs)
+    failed: set[int] = set()
+    for p, entry, outcome in execute_all(runs, executable, {}):
+        doubt = lacking.doubtful.get(p)
+        if isinstance(outcome, str):
+            result.take([outcome], doubt)
+            failed.add(p)
+            continue
+        executed(_entry(entry, runs[p].state, outcome))
+        result.n_entries += 1
+        if entry.version == images[p].version:
+            found = differences(runs[p], images[p], given_up)
+            result.take(found, doubt)
+            if doubt and not found:
+                result.remarks.append(
+                    f"partition {p}: {doubt}; what is left gives the store bit for bit"
+                )
+        progress(result.n_entries, total)
     result.n_messages = sum(run.n_messages for run in runs.values())
-    for p, image in images.items():
-        if done[p] < image.version:
-            result.problems.append(
-                f"partition {p}: entry {done[p] + 1} is not in the schedule, or has seen entries"
-                " that are not"
-            )
+    behind = {p for p, run in runs.items() if run.version < images[p].version}
+    if failed:
+        result.unchecked += [
+            f"partition {p} was executed again up to version {runs[p].version} of"
+            f" {images[p].version}: what follows has seen more of partitions {sorted(failed)}"
+            for p in sorted(behind - failed)
+        ]
+    else:
+        result.problems += [
+            f"partition {p}: entry {runs[p].version + 1} is not in the schedule, or has seen"
+            " entries that are not"
+            for p in sorted(behind)
+        ]
     return result
 
 
@@ -129,24 +177,6 @@ def _entry(schedule: Schedule, state: PartitionState, change: Change) -> Entry:
         committed_ms=0,
         n_events=0,
     )
-
-
-def _is_runnable(
-    schedule: Sequence[Schedule], done: dict[int, int], partition: int, version_max: int
-) -> bool:
-    at = done[partition]
-    if at >= min(version_max, len(schedule)):
-        return False
-    entry = schedule[at]
-    return all(done[q] >= v for q, v in (*entry.seen.items(), *entry.merged.items()))
-
-
-def _forget(changes: dict[tuple[int, int], Change], runs: dict[int, Run]) -> None:
-    """Drop changes that every run has applied."""
-    unfinished = [(p, run) for p, run in runs.items() if not run.finished]
-    for q, version in list(changes):
-        if all(run.applied.get(q, 0) >= version for p, run in unfinished if p != q):
-            del changes[q, version]
 
 
 # --- comparing --------------------------------------------------------------------------------
@@ -220,7 +250,7 @@ def image_contents(
     return contents(state)
 
 
-def _differences(run: Run, image: PartitionImage, given_up: frozenset[str]) -> list[str]:
+def differences(run: Run, image: PartitionImage, given_up: frozenset[str]) -> list[str]:
     """What differs between an executed partition and the stored one; rows that a store no longer
     keeps, because their model began anew since, are not compared."""
     learned = run.learned_with

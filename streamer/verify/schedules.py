@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from streamer.protocols import PartitionImage, Schedule
+
+NOTHING_COMMITTED: Final = (
+    "the store holds no commit, so there is nothing to verify: see that store.url and"
+    " store.key_prefix name the store that was learned into"
+)
+
+
+def began_at(schedule: Sequence[Schedule], image: PartitionImage) -> int:
+    """Return the version with which a partition began: 0, or where it was rebuilt.
+
+    A rebuilt partition goes on counting versions, and takes every topic from its first offset.
+    """
+    if not schedule:
+        return 0 if image.offsets else image.version
+    first = schedule[0]
+    return first.version - 1 if all(start == 0 for start, _ in first.offsets.values()) else 0
 
 
 def needed(
@@ -12,6 +29,7 @@ def needed(
     versions: Mapping[int, int],
     latest: Mapping[int, int],
     *,
+    began: Mapping[int, int],
     topics: Sequence[str],
     n_generations: int,
 ) -> tuple[dict[int, int], list[str]]:
@@ -26,13 +44,11 @@ def needed(
         Partition → version loaded.
     latest
         Partition → version of the store, read after the schedules.
+    began
+        Partition → version with which it began.
     """
     if not any(schedules.values()) and not any(versions.values()):
-        nothing = (
-            "the store holds no commit, so there is nothing to verify: see that store.url and"
-            " store.key_prefix name the store that was learned into"
-        )
-        return dict(versions), [nothing]
+        return dict(versions), [NOTHING_COMMITTED]
     problems = []
     for p, schedule in schedules.items():
         for entry in schedule:
@@ -48,21 +64,23 @@ def needed(
     until = dict(versions)
     if problems:
         return until, problems
-    looked_at = dict.fromkeys(until, 0)
+    looked_at = dict(began)
     while behind := [p for p in until if looked_at[p] < until[p]]:
         for p in behind:
-            for entry in schedules[p][looked_at[p] : until[p]]:
+            for entry in schedules[p][looked_at[p] - began[p] : until[p] - began[p]]:
                 for q, version in (*entry.seen.items(), *entry.merged.items()):
                     until[q] = max(until[q], version)
             looked_at[p] = until[p]
     for p, schedule in schedules.items():
-        problems += _length(p, schedule, needed=until[p], latest=latest.get(p, 0))
+        last = schedule[-1].version if schedule else began[p]
+        problems += _length(p, schedule, last, needed=until[p], latest=latest.get(p, 0))
     return until, problems
 
 
-def _length(partition: int, schedule: Sequence[Schedule], *, needed: int, latest: int) -> list[str]:
+def _length(
+    partition: int, schedule: Sequence[Schedule], last: int, *, needed: int, latest: int
+) -> list[str]:
     """What the schedule lacks of the store's entries, or the store of the schedule's."""
-    last = schedule[-1].version if schedule else 0
     if last < needed:
         kept = f"ends with entry {last}" if schedule else "is empty"
         return [
@@ -82,10 +100,10 @@ def _length(partition: int, schedule: Sequence[Schedule], *, needed: int, latest
 
 
 def coverage(
-    partition: int, schedule: Sequence[Schedule], image: PartitionImage, topic: str
+    partition: int, schedule: Sequence[Schedule], image: PartitionImage, topic: str, *, began: int
 ) -> list[str]:
     """Whether versions and offsets follow each other without a gap or an overlap, from 0."""
-    if schedule and (first := schedule[0]).version != 1:
+    if schedule and (first := schedule[0]).version != began + 1:
         return [
             (
                 f"partition {partition}: the schedule starts at version {first.version}, older"
@@ -93,7 +111,7 @@ def coverage(
             )
         ]
     at = 0
-    for expected, entry in enumerate(schedule, start=1):
+    for expected, entry in enumerate(schedule, start=began + 1):
         start, end = entry.offsets.get(topic, (at, at))
         empty = all(first == last for first, last in entry.offsets.values())
         if entry.version != expected or start != at or end < start or empty:

@@ -63,7 +63,7 @@ def problems(store: MemoryStore) -> list[str]:
     return verify_store(
         store,
         learned_with=[LearnedWith(MODELS, SETTINGS, default_rewards)],
-        stream=lambda topic, p: LogStream(LOGS[p], p),
+        stream=lambda topic, p, at: LogStream(LOGS[p], p, at),
     ).problems
 
 

@@ -207,7 +207,7 @@ def verify(store: ParameterStore, settings: LearnerSettings = FOUR) -> list[str]
     return verify_store(
         store,
         learned_with=[LearnedWith(MODELS, settings, default_rewards)],
-        stream=lambda topic, p: LogStream(LOGS[p], p),
+        stream=lambda topic, p, at: LogStream(LOGS[p], p, at),
     ).problems
 
 

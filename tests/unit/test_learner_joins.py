@@ -126,11 +126,11 @@ def test_arms_that_fall_out_at_the_bound_are_the_same_wherever_batches_end() -> 
 
 
 class LogStream:
-    """One partition of one topic, for verification."""
+    """One partition of one topic from an offset on, for verification."""
 
-    def __init__(self, log: TwoTopics, topic: str, partition: int) -> None:
+    def __init__(self, log: TwoTopics, topic: str, partition: int, at: int) -> None:
         self._log, self._topic, self._partition = log, topic, partition
-        self._at = 0
+        self._at = at
 
     def take(self, to_offset: int) -> MessageBatch:
         start, self._at = self._at, to_offset
@@ -143,7 +143,7 @@ def verified(store: MemoryStore) -> list[str]:
         learned_with=[
             LearnedWith(MODELS, replace(SETTINGS, n_partitions=len(LOGS)), default_rewards)
         ],
-        stream=lambda topic, p: LogStream(LOGS[p], topic, p),
+        stream=lambda topic, p, at: LogStream(LOGS[p], topic, p, at),
     ).problems
 
 

@@ -85,8 +85,8 @@ def _state(live: LiveSystem, partition: int = 0) -> PartitionState:
 class _Reader:
     """Reads one partition of the broker in memory."""
 
-    def __init__(self, live: LiveSystem, topic: str, partition: int) -> None:
-        self._broker, self._where, self._offset = live.broker, (topic, partition), 0
+    def __init__(self, live: LiveSystem, topic: str, partition: int, offset: int) -> None:
+        self._broker, self._where, self._offset = live.broker, (topic, partition), offset
 
     @property
     def positions(self) -> dict[tuple[str, int], int]:
@@ -106,7 +106,9 @@ def _problems(live: LiveSystem) -> list[str]:
     return verify_store(
         live.store,
         learned_with=learned_with(layout),
-        stream=lambda topic, p: TopicStream(_Reader(live, topic, p), topic, p, timeout_s=5.0),
+        stream=lambda topic, p, at: TopicStream(
+            _Reader(live, topic, p, at), topic, p, timeout_s=5.0
+        ),
     ).problems
 
 

@@ -95,15 +95,15 @@ class Topics:
             np.array([record.publish_ms for record in records], dtype=np.int64),
         )
 
-    def stream(self, topic: str, partition: int) -> TopicStream:
-        return TopicStream(self, (topic, partition))
+    def stream(self, topic: str, partition: int, at: int) -> TopicStream:
+        return TopicStream(self, (topic, partition), at)
 
 
 class TopicStream:
-    """One partition from its first offset, for verification."""
+    """One partition from an offset on, for verification."""
 
-    def __init__(self, topics: Topics, where: Reads) -> None:
-        self._topics, self._where, self._at = topics, where, 0
+    def __init__(self, topics: Topics, where: Reads, at: int) -> None:
+        self._topics, self._where, self._at = topics, where, at
 
     def take(self, to_offset: int) -> MessageBatch:
         batch = self._topics.read(self._where, self._at, to_offset)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from streamer.errors import Fenced
 from streamer.learner.learner import Learner
 from streamer.protocols import Entry, ParameterStore, PartitionImage
-from streamer.store.layout import encode_schedule
+from streamer.store.layout import decode_entry, encode_entry, encode_schedule
 from streamer.store.memory import MemoryStore
-from streamer.verify.execution import LearnedWith
+from streamer.verify.checkpoints import verify_from_checkpoints
+from streamer.verify.execution import LearnedWith, Stream
 from streamer.verify.parameters import Verification, verify_store
+from streamer_models.state.table import Rows
 from tests.event_log import (
     TOPIC,
     LogStream,
@@ -28,13 +31,14 @@ N_PARTITIONS = 3
 SETTINGS = with_settings(n_partitions=N_PARTITIONS)
 MODELS = small_models()
 LOGS = [make_log(600, seed=30 + p) for p in range(N_PARTITIONS)]
+LEARNED_WITH = [LearnedWith(MODELS, SETTINGS, default_rewards)]
 
 
 def verified(store: ParameterStore) -> Verification:
     return verify_store(
         store,
-        learned_with=[LearnedWith(MODELS, SETTINGS, default_rewards)],
-        stream=lambda topic, p: LogStream(LOGS[p], p),
+        learned_with=LEARNED_WITH,
+        stream=lambda topic, p, at: LogStream(LOGS[p], p, at),
     )
 
 
@@ -118,3 +122,148 @@ def test_an_empty_store_is_not_verified() -> None:
     (problem,) = verified(MemoryStore()).problems
     assert "the store holds no commit" in problem
     assert "store.url" in problem
+
+
+# --- topics whose start is gone -------------------------------------------------------------------
+
+
+def trimmed_to(
+    *lows: int, highs: Sequence[int] = (600,) * N_PARTITIONS
+) -> tuple[dict[tuple[str, int], tuple[int, int]], Stream]:
+    """Ends of the topics, and what is left of them."""
+    ends = {(TOPIC, p): (low, high) for p, (low, high) in enumerate(zip(lows, highs, strict=True))}
+    return ends, lambda topic, p, at: LogStream(LOGS[p], p, at, low=lows[p])
+
+
+def verified_after(store: ParameterStore, *lows: int, **highs: Sequence[int]) -> Verification:
+    ends, stream = trimmed_to(*lows, **highs)
+    return verify_store(store, learned_with=LEARNED_WITH, stream=stream, ends=ends)
+
+
+def learned(*, at: int = 0, n_checkpoints: int = 0) -> ParameterStore:
+    """Learn up to offset 400 of every partition, with checkpoints after the first rounds."""
+    store = MemoryStore()
+    learner = make_learner(store, MODELS, SETTINGS)
+    learner.assign(range(N_PARTITIONS))
+    for start in range(at, 400, 50):
+        learn(learner, start, min(400, start + 50))
+        if n_checkpoints * 50 > start - at:
+            learner.checkpoint_all()
+    return store
+
+
+def test_a_store_that_began_on_a_trimmed_topic_is_what_is_left_of_it() -> None:
+    store = learned(at=20)
+    found = verified_after(store, 20, 20, 20)
+    assert found.problems == found.unchecked == []
+    assert len(found.remarks) == N_PARTITIONS
+    assert "begins at offset 20, the schedule needs it from 0 on; what is left" in found.remarks[0]
+
+
+def test_what_was_deleted_since_is_told_from_what_differs_where_it_can_be() -> None:
+    found = verified_after(learned(), 0, 20, 0)
+    assert found.problems == []
+    said = " ".join(found.unchecked)
+    assert "partition 1" in said
+    assert "topic events begins at offset 20, the schedule needs it from 0 on" in said
+    assert "partition 0 was executed again up to version" in said
+    assert "what follows has seen more of partitions [1]" in said
+
+
+def test_a_partition_whose_first_commit_is_gone_is_not_executed() -> None:
+    found = verified_after(learned(), 50, 0, 0)
+    assert (found.problems, found.n_entries) == ([], 0)
+    gone, *others = found.unchecked
+    assert gone == (
+        "partition 0 can't be executed again: topic events begins at offset 50, the schedule needs"
+        " it from 0 on"
+    )
+    assert others == [
+        f"partition {p} can't be executed again: it was learned from what partition 0 contributed"
+        for p in (1, 2)
+    ]
+
+
+def test_what_others_have_not_seen_is_checked_all_the_same() -> None:
+    store = MemoryStore()
+    for p in range(N_PARTITIONS):  # none has seen those after it
+        learner = make_learner(store, MODELS, SETTINGS, owner=str(p))
+        learner.assign([p])
+        learner.learn([messages(LOGS[p], p, 0, 50)])
+    found = verified_after(store, 0, 0, 50)
+    assert (len(found.unchecked), found.n_entries) == (1, len(list(store.schedule(0))) * 2)
+    assert found.problems == []
+
+
+def test_a_topic_that_ends_too_early_is_said_at_once() -> None:
+    found = verified_after(learned(), 0, 0, 0, highs=(600, 600, 120))
+    assert found.unchecked[2] == (
+        "partition 2 can't be executed again: topic events ends at offset 120, but the store has"
+        " learned it up to 400: it was made anew, or is not the one that was learned"
+    )
+
+
+# --- from checkpoints -----------------------------------------------------------------------------
+
+
+def verified_from_checkpoints(store: ParameterStore, low: int = 0) -> Verification:
+    ends, stream = trimmed_to(low, low, low)
+    return verify_from_checkpoints(store, learned_with=LEARNED_WITH, stream=stream, ends=ends)
+
+
+@pytest.mark.parametrize("low", [0, 100])
+def test_what_came_after_the_checkpoints_is_executed_again(low: int) -> None:
+    found = verified_from_checkpoints(learned(n_checkpoints=4), low)
+    assert found.problems == found.unchecked == []
+    assert found.n_messages == N_PARTITIONS * 200
+    assert len(found.remarks) == N_PARTITIONS
+    assert "partition 0: taken as given up to version" in found.remarks[0]
+
+
+def test_entries_that_had_not_seen_the_checkpoints_of_others_are_given() -> None:
+    store = MemoryStore()
+    learner = make_learner(store, MODELS, SETTINGS)
+    learner.assign(range(N_PARTITIONS))
+    learn(learner, 0, 100)
+    learner._checkpoint(learner._owned[0])
+    learn(learner, 100, 200)
+    learner._checkpoint(learner._owned[2])
+    learn(learner, 200, 300)
+    found = verified_from_checkpoints(store)
+    assert found.problems == found.unchecked == []
+    assert found.n_messages == N_PARTITIONS * 100
+    assert "version 0 (checkpoint 0)" not in " ".join(found.remarks)
+
+
+def test_a_change_after_a_checkpoint_is_found() -> None:
+    store = learned(n_checkpoints=4)
+    assert isinstance(store, MemoryStore)
+    stored = store._partition(1)
+    last = decode_entry(stored.log[stored.progress.version])
+    name, rows = next((n, t) for n, t in last.change.tables.items() if t.values.dtype.kind == "f")
+    tables = last.change.tables | {name: Rows(rows.keys, rows.values + 1)}
+    change = replace(last.change, tables=tables)
+    stored.log[last.version] = encode_entry(replace(last, change=change))
+    problems = verified_from_checkpoints(store).problems
+    assert problems
+    assert all("partition 1, executed again against stored: table" in each for each in problems)
+
+
+@pytest.mark.parametrize(("low", "said"), [(390, "begins at offset 390"), (180, "windows")])
+def test_topics_that_lack_what_came_after_the_checkpoints_are_said(low: int, said: str) -> None:
+    found = verified_from_checkpoints(learned(n_checkpoints=4), low)
+    assert found.problems == []
+    assert (not found.unchecked) == (low == 180)
+    assert low == 180 or all(said in each for each in found.unchecked)
+
+
+def test_a_checkpoint_of_everything_leaves_nothing_to_check() -> None:
+    found = verified_from_checkpoints(learned(n_checkpoints=100))
+    assert found.problems == []
+    assert len(found.unchecked) == N_PARTITIONS
+    assert "none of its" in found.unchecked[0]
+
+
+def test_an_empty_store_has_no_checkpoints_to_begin_at() -> None:
+    (problem,) = verified_from_checkpoints(MemoryStore()).problems
+    assert "the store holds no commit" in problem
