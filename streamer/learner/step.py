@@ -18,6 +18,7 @@ from streamer.learner.join.shown import Shown
 from streamer.learner.practice.practice import Practice
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.protocols import MessageBatch
+from streamer_models.state.id_column import IdColumn
 from streamer_models.state.ingest import Feedback, Segment, event_parts
 from streamer_models.state.inputs import (
     NO_EVENTS,
@@ -238,10 +239,11 @@ class PartitionLearner:
     def _decisions_parts(self, decided: DecidedBatch | None) -> Iterator[DecidedBatch]:
         """Decisions in parts between which ids are evicted."""
         rest = decided
+        ahead = NOTHING_SHOWN if decided is None else _items(decided.decisions)
         while rest is not None:
-            ahead = Inputs(shown=_items(rest.decisions))
-            end = make_room(self._models, ahead, self.state)
+            end = make_room(self._models, Inputs(shown=ahead), self.state)
             part, rest = rest.until(rest.to_offset if end is None else end)
+            ahead = ahead.slice(int(np.searchsorted(ahead.offsets, part.to_offset)), len(ahead))
             yield part
 
     def _decided(self, read: Read) -> DecidedBatch | None:
@@ -295,7 +297,7 @@ def _items(decisions: Sequence[Shown]) -> ShownItems:
     return ShownItems(
         offsets=np.repeat(np.array([shown.offset for shown in decisions], np.int64), n_items),
         ts_ms=np.repeat(np.array([shown.ts_ms for shown in decisions], np.int64), n_items),
-        item_ids=[item_id for shown in decisions for item_id in shown.item_ids],
+        item_ids=IdColumn.of([item_id for shown in decisions for item_id in shown.item_ids]),
     )
 
 

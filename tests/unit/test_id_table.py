@@ -153,6 +153,18 @@ def test_batches_and_reloads_change_nothing(batches: list[list[str]], sightings_
         assert table.n_slots == tables[0].n_slots
 
 
+@pytest.mark.parametrize("n_names", [40, 58, 5_000])
+def test_a_full_table_plans_many_ids_as_it_does_one_by_one(n_names: int) -> None:
+    """Whether all of them stay, a few come anew, or nearly all do."""
+    drawn = np.random.default_rng(1).integers(0, n_names, 3_000)
+    names = [f"id-{name}" for name in drawn]
+    at_once, one_by_one = (IdTable("user", rows_max=50) for _ in range(2))
+    slots = _admit(at_once, names)
+    assert slots == [_admit(one_by_one, [name], offset=i)[0] for i, name in enumerate(names)]
+    assert at_once.n_evicted == one_by_one.n_evicted
+    assert (at_once.n_evicted > 0) == (n_names > 50)
+
+
 def test_recorded_changes_are_restored_at_their_slots() -> None:
     table, follower = IdTable("user", rows_max=9), IdTable("user", rows_max=9)
     for names, evicted in ((["a", "b", "c", "d"], [0, 2]), (["e"], [1]), (["f", "g", "h"], [])):

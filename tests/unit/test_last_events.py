@@ -185,11 +185,11 @@ def test_with_evictions_it_is_what_partitions_hold_whoever_was_read_first(
 
 def test_at_the_bound_those_go_whose_last_event_is_the_oldest() -> None:
     rng = np.random.default_rng(12)
-    state = new_state(ALONE, bounds=replace(LARGE, feature_rows_max=20))
+    state = new_state(ALONE, bounds=replace(LARGE, feature_rows_max=15))
     ages_ms = rng.permutation(np.concatenate([np.arange(20), YEAR_MS * np.arange(1, 20)]))
     log = [(ITEMS[n], CLICK, NOW_MS - int(age_ms)) for n, age_ms in enumerate(ages_ms)]
-    count(ALONE, counted(log[:20]), state)
-    for at in range(20, len(log)):  # one goes for each that comes
+    count(ALONE, counted(log[:15]), state)
+    for at in range(15, len(log)):  # one goes for each that comes
         held = state.ids[FEATURE_ITEM].map.find(KEYS) >= 0
         oldest = max(np.flatnonzero(held).tolist(), key=lambda n: int(ages_ms[n]))
         newcomer = replace(counted([log[at]]), offsets=np.array([at]))

@@ -14,7 +14,7 @@ from tests.learning import learn as learned
 from tests.learning import new_state, stream
 
 MANY_AT_ONCE = Bounds(users_max=1_000, items_max=640)
-"""Ten items are evicted at a time: one that comes back soon may get the row of another."""
+"""Eighty items are evicted at a time: one that comes back soon may get the row of another."""
 AT_MS = 1_700_200_000_000
 
 
@@ -31,7 +31,7 @@ def _expected(state: PartitionState, popularity: Popularity, counter: int) -> li
 @pytest.mark.parametrize("seed", range(3))
 def test_rows_that_pass_from_one_item_to_another_are_ranked_as_their_items(seed: int) -> None:
     popularity = Popularity(half_lives_s=(6 * 3_600, 4 * 86_400))
-    events = stream(6_000, seed=seed, n_items=900)
+    events = stream(6_000, seed=seed, n_items=4_000)
     state = new_state([popularity], bounds=MANY_AT_ONCE)
     n_looked, cuts = 0, np.random.default_rng(seed)
     start, n_events = 0, len(events)

@@ -12,7 +12,7 @@ from streamer_models.counters.decayed_counters import WHOLE
 from streamer_models.counters.decayed_layout import ID_ENTITY_OF, DecayedLayout, Remembered
 from streamer_models.counters.last_events import keep_latest
 from streamer_models.state.id_column import IdColumn
-from streamer_models.state.id_table import EVICTED_SHARE
+from streamer_models.state.id_table import n_evicted_at
 from streamer_models.state.inputs import Events
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.table import Slots, Table
@@ -26,8 +26,12 @@ def make_room(layout: DecayedLayout, events: Events, state: PartitionState) -> i
     """
     if not len(events):
         return None
-    each = [_EntityEvents(layout, entity, events, state) for entity in layout.entities]
-    at = min([of.make_room() for of in each], default=len(events))
+    near = [
+        _EntityEvents(layout, entity, events, state)
+        for entity in layout.entities
+        if state.ids[ID_ENTITY_OF[entity]].n_free < len(events)
+    ]
+    at = min([of.make_room() for of in near], default=len(events))
     return int(events.offsets[at]) if at < len(events) else None
 
 
@@ -101,7 +105,7 @@ class _EntityEvents:
     def make_room(self) -> int:
         """Index of the first event that needs an eviction, the next one's already done."""
         places = self.places
-        while len(self._ids) + len(places) > self._ids.rows_max:
+        while self._ids.n_free < len(places):
             n_ready = self._ids.plan(self._names).n_ready
             if n_ready == len(places):
                 break
@@ -111,7 +115,7 @@ class _EntityEvents:
         return len(self._events)
 
     def _weakest(self) -> Slots:
-        """The 1/64 of all rows (at least one) of which the least is remembered, rising."""
+        """The rows of which the least is remembered, as many as go at once, rising."""
         live = self._ids.live_slots()
         nothing = self._layout.nothing(self.entity, len(live))
         cells = self._state.contributions.get(self._layout.table(self.entity))
@@ -120,7 +124,7 @@ class _EntityEvents:
             nothing.cells if cells is None else cells.values[live],
             nothing.last_ms if last is None else last.values[live],
         )
-        n = max(1, self._ids.rows_max // EVICTED_SHARE)
+        n = n_evicted_at(self._ids.rows_max)
         weakest: Slots = live[self._layout.weakest(self.entity, rows, n)]
         return weakest
 

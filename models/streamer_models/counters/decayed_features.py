@@ -24,7 +24,7 @@ class DecayedFeatures(DecayedLayout, Model):
     (:mod:`streamer_models.state.decayed_cells`), and the last event is the latest that any
     partition knows (:mod:`streamer_models.counters.last_events`), so order, lateness and the number
     of partitions change no bit. An id is admitted at its first event that counts; at the bound
-    those go of whom the least is remembered, 1/64 of all at once.
+    those of whom the least is remembered go, many at once.
 
     Parameters
     ----------

@@ -170,8 +170,12 @@ class DecayedLayout:
             at_ms = newest * EPOCH_HALF_LIVES * counter.half_life_ms
             sums = decayed_values(own, np.array([counter.half_life_ms]), at_ms)
             np.maximum(left, np.abs(sums[:, 0]), out=left)
-        order = np.lexsort((rows.last_ms.max(axis=1, initial=0), left))
-        return np.sort(order[:n])
+        if n < len(left):  # putting all of 200,000 in order takes three times as long
+            near = np.flatnonzero(left <= np.partition(left, n - 1)[n - 1])
+        else:
+            near = np.arange(len(left))
+        order = np.lexsort((rows.last_ms[near].max(axis=1, initial=0), left[near]))
+        return np.sort(near[order[:n]])
 
     def values(
         self, entity: str, names: Sequence[str], rows: Remembered, whole: Remembered, at_ms: int

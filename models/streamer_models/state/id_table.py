@@ -24,8 +24,18 @@ META_SLOT, META_LAST_OFFSET, META_LAST_TS, META_FIRST_OFFSET = range(4)
 SIGHTING_BUCKETS = 1 << 16
 """Counters of ids not yet admitted: 65,536 * 8 B = 512 kB a partition and entity, at most."""
 
-EVICTED_SHARE = 64
-"""A full table drops 1/64 of its rows at once, so that eviction costs nothing on average."""
+_PLANNED_MIN = 256
+"""Ids planned at least; more than twice the free slots are planned only where most have a slot."""
+
+
+def n_evicted_at(rows_max: int) -> int:
+    """Return how many ids a table full at ``rows_max`` drops at once, at least one: 1/64 of them,
+    and of small tables up to 1/8 or 1,000.
+
+    Each time costs a scan of the table, and a commit, which takes as long as some 300 events. So a
+    flood of new ids is learned about as fast at a bound of 8,000 as at one of 64,000.
+    """
+    return max(1, rows_max // 64, min(rows_max // 8, 1_000))
 
 
 @functools.lru_cache(maxsize=1 << 14)  # an id is often admitted to several tables, one by one
@@ -45,6 +55,8 @@ class Resolution:
 
     Attributes
     ----------
+    ids
+        The n first ids of the run: all of them, or more than ``n_ready``.
     slots
         ``(n,)`` int32: -1 where the id is not (yet) admitted.
     n_ready
@@ -125,6 +137,11 @@ class IdTable:
     def __len__(self) -> int:
         return len(self._names)
 
+    @property
+    def n_free(self) -> int:
+        """Ids that can be admitted before one must be evicted."""
+        return self.rows_max - len(self)
+
     def find(self, name: str) -> int:
         """Return the slot of an id, -1 where absent. Changes nothing."""
         return int(self.slots_of([name])[0])
@@ -163,8 +180,21 @@ class IdTable:
     # --- admission: plan, then apply -----------------------------------------------------------
 
     def plan(self, ids: Sequence[str]) -> Resolution:
-        """Find the slots of ids in order, admitting as it goes, without changing anything yet."""
+        """Find the slots of ids in order, admitting as it goes, without changing anything yet.
+
+        Of many ids and few free slots only the first are looked at: all up to the one that needs an
+        eviction, after which the rest is planned anew.
+        """
         ids = IdColumn.of(ids)
+        n = max(_PLANNED_MIN, 2 * self.n_free)
+        while n < len(ids):
+            plan = self._plan(ids.slice(0, n))
+            if plan.n_ready < n:
+                return plan
+            n *= 4
+        return self._plan(ids)
+
+    def _plan(self, ids: IdColumn) -> Resolution:
         slots = self._names.find(ids)
         missing = np.flatnonzero(slots < 0)
         if len(missing) == 0:
@@ -245,10 +275,14 @@ class IdTable:
     # --- eviction ------------------------------------------------------------------------------
 
     def evictable(self) -> Slots:
-        """The 1/64 of live slots (at least one) whose last event is oldest, rising."""
+        """The live slots whose last event is oldest, as many as go at once, rising."""
         live = self.live_slots()
-        n = max(1, self.rows_max // EVICTED_SHARE)
-        oldest = np.argsort(self.meta.values[live, META_LAST_OFFSET], kind="stable")[:n]
+        n = n_evicted_at(self.rows_max)
+        last = self.meta.values[live, META_LAST_OFFSET]
+        if n < len(live):  # so that few are put in order
+            old = last <= np.partition(last, n - 1)[n - 1]
+            live, last = live[old], last[old]
+        oldest = np.argsort(last, kind="stable")[:n]
         return np.sort(live[oldest])
 
     def idle(self, before_ts_ms: int) -> Slots:
