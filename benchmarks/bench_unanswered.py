@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.bench_unanswered --json OUT`` makes a world of users who each like two of
 ten categories, lets them click by themselves, and then has some of them ask for slates, again and
-again, by four kinds of client: one that reports nothing, one that reports clicks without the id of
-the request, one with it, and one that reports impressions too. What is counted is the share of a
+again, by five kinds of client: one that reports nothing, one that reports clicks without the id of
+the request, one with it, one that reports impressions too, and one whose clicks lack what its
+impressions have. What is counted is the share of a
 slate that lies in the categories that its user likes, before the first request and after the last,
 of slates that are published nowhere.
 """
@@ -131,11 +132,18 @@ def all_seen(world: World, user: str, answer: Answer, n: int) -> list[Event]:
     return seen + named_clicks(world, user, answer, n)
 
 
+def seen_by_name(world: World, user: str, answer: Answer, n: int) -> list[Event]:
+    """Report what was seen with the id of the request, and clicks without."""
+    seen = all_seen(world, user, answer, n)[: len(answer.item_ids)]
+    return seen + clicks(world, user, answer, n)
+
+
 CLIENTS: Final[dict[str, Report]] = {
     "reports nothing": nothing,
     "clicks": clicks,
     "clicks with request_id": named_clicks,
     "impressions and clicks with request_id": all_seen,
+    "impressions with request_id and clicks without": seen_by_name,
 }
 
 
@@ -169,20 +177,23 @@ def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--requests", type=int, default=60, help="of each user")
     options.add_argument("--seeds", type=int, default=5)
-    options.add_argument("--unanswered", choices=["teaches nothing", "counts"])
+    options.add_argument("--clients", default=",".join(CLIENTS), help="by name, with commas")
+    options.add_argument(
+        "--set", action="append", default=[], help="KEY=VALUE of the configuration", metavar="KEY"
+    )
     given = options.parse_args()
-    flags = {} if given.unanswered is None else {"join.unanswered": given.unanswered}
+    flags = dict(each.split("=", 1) for each in given.set)
     config = load_config(env={}, flags={"topics.partitions": 1, "store.url": "memory:"} | flags)
     results = {}
-    for name, report in CLIENTS.items():
-        found = []
+    for name in given.clients.split(","):
+        report, found = CLIENTS[name], []
         for seed in range(given.seed, given.seed + given.seeds):
             found.append(shares(config, report, given.requests, seed))
             print(f"{name}, seed {seed}: {found[-1][0]:.3f} before, {found[-1][1]:.3f} after")
         results[name] = summary(found)
     write(
         {"benchmark": "unanswered", "seed": given.seed, "seeds": given.seeds,
-         "requests": given.requests, "unanswered": config.join.unanswered, "results": results,
+         "requests": given.requests, "set": flags, "results": results,
          "environment": environment("numba", "numpy")},
         given.json,
     )  # fmt: skip

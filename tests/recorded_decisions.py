@@ -19,7 +19,8 @@ SETTINGS: dict[str, object] = {
     "join.window_s": 5.0,
     "join.horizon_s": 60.0,
     "join.lateness_s": 10.0,
-    "join.match_without_request": True,
+    "join.match_without_request": "always",
+    "join.feedback_max": 1_000_000,  # ids are evicted between decisions, so these are read late
     "join.unanswered": "counts",
     "bandit.form": "disjoint",
     "bandit.arms_max": 350,

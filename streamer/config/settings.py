@@ -252,13 +252,23 @@ class JoinConfig(Section, frozen=True, kw_only=True):
         Meta(description="reward of an item with several events, e.g. a click and a purchase"),
     ] = "sum"
     match_without_request: Annotated[
-        bool, Meta(description="match events without request_id by user, item and time")
-    ] = False
+        Literal["never", "reported", "always"],
+        Meta(
+            description="whether an event without request_id answers the one slate that showed its "
+            "user the item, at most window_s before: only one of which something was reported by "
+            "request_id, or any"
+        ),
+    ] = "reported"
     decisions_max: Annotated[
         int, Meta(ge=1, le=10_000_000, description="decisions a partition that wait for feedback")
     ] = 20_000
     feedback_max: Annotated[
-        int, Meta(ge=1, le=10_000_000, description="events a partition that wait for a decision")
+        int,
+        Meta(
+            ge=1,
+            le=10_000_000,
+            description="events a partition that wait for a decision; without request_id a tenth",
+        ),
     ] = 100_000
     ahead_max_s: Annotated[
         PositiveS,

@@ -96,7 +96,7 @@ def decode_batch(
             fresh,
             reward,
             to_offset=int(batch.offsets[-1]) + 1,
-            match_without_request=join.match_without_request,
+            match_without_request=join.match_without_request != "never",
         )
     return DecodedBatch(
         feedback,

@@ -17,7 +17,7 @@ _AGAIN: Final = 10
 
 _NO_IDS: Final = (
     "copy the request_id of a recommendation into the events that answer it, or, where clients"
-    " can't, set join.match_without_request = true"
+    ' can\'t, set join.match_without_request = "always"'
 )
 _WRONG_IDS: Final = (
     "events name requests that nobody knows, users or items that they were not for, or come after"

@@ -107,7 +107,7 @@ class JoinMetrics:
     decisions
         By ``fate``: ``joined``, ``repeated``, ``foreign``.
     feedback
-        By ``fate``: ``matched``, ``unmatched``, ``late``, ``lost``.
+        By ``fate``: ``matched``, ``unmatched``, ``ambiguous``, ``late``, ``lost``.
     delay_seconds
         Event time from a decision to feedback on it.
     amended, closed_early, unadmitted
@@ -152,6 +152,7 @@ class JoinMetrics:
             "n_foreign": self.decisions.labels("foreign"),
             "n_matched": self.feedback.labels("matched"),
             "n_unmatched": self.feedback.labels("unmatched"),
+            "n_ambiguous": self.feedback.labels("ambiguous"),
             "n_late": self.feedback.labels("late"),
             "n_lost": self.feedback.labels("lost"),
             "n_amended": self.amended,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streamer.learner.join.join import Join
-from streamer.learner.join.shown import Combine, Shown
+from streamer.learner.join.shown import Combine, Matching, Shown
 from tests.joins import (
     SETTINGS,
     START_MS,
@@ -141,23 +141,87 @@ def test_a_repeated_decision_is_known_as_one() -> None:
     assert (join.counts.n_decisions, join.counts.n_repeated) == (1, 1)
 
 
-def test_events_without_a_request_go_to_the_latest_decision_that_shows_the_item() -> None:
-    settings = replace(SETTINGS, match_without_request=True)
+UNNAMED = replace(SETTINGS, match_without_request="always")
+
+
+def test_an_event_without_a_request_answers_the_one_slate_that_showed_its_user_the_item() -> None:
+    before = START_MS - WINDOW_MS - 1
     decisions = [
-        decided("old", START_MS),
+        decided("passed", before),
         decided("new", START_MS + 100),
         decided("others", START_MS + 200, items="xyz"),
+        decided("of another", START_MS + 210, user_id="w"),
         decided("after", START_MS + 400),
     ]
     log = [Answer(START_MS + 300), Answer(START_MS + 350, user_id="v")]
-    for steps in ([(4, 2)], [(0, 2), (4, 0)], [(1, 1), (3, 0), (0, 1)], [(3, 2), (1, 0)]):
-        outcomes, join = learned(decisions, log, steps, settings)
-        assert outcomes == {(1, "a"): 1.0, (1, "b"): 0.0, (1, "c"): 0.0}, steps
-        assert join.counts.n_unmatched == 1, steps
+    for steps in ([(5, 2)], [(0, 2), (5, 0)], [(1, 1), (4, 0), (0, 1)], [(4, 2), (1, 0)]):
+        outcomes, join = learned(decisions, log, steps, UNNAMED)
+        of_new = {key: value for key, value in outcomes.items() if key[0] == 1}
+        assert of_new == {(1, "a"): 1.0, (1, "b"): 0.0, (1, "c"): 0.0}, steps
+        assert not any(value for (at, _), value in outcomes.items() if at != 1), steps
+        counts = join.counts
+        # Most events answer nothing that was recommended: that is no fault of their names.
+        assert (counts.n_matched, counts.n_unmatched, counts.n_ambiguous) == (1, 0, 0), steps
+
+
+def test_where_two_slates_could_be_meant_neither_is() -> None:
+    decisions = [decided("old"), decided("new", START_MS + 100), decided("x", START_MS + 999)]
+    for steps in ([(3, 1)], [(0, 1), (3, 0)], [(1, 1), (2, 0)]):
+        outcomes, join = learned(decisions, [Answer(START_MS + 300)], steps, UNNAMED)
+        assert outcomes == {}, steps
+        assert (join.counts.n_matched, join.counts.n_ambiguous) == (0, 1), steps
+
+
+@pytest.mark.parametrize("combine", ["sum", "max", "first"])
+def test_a_slot_has_one_reward_where_no_event_names_it_and_only_the_named_ones_else(
+    combine: Combine,
+) -> None:
+    settings = replace(UNNAMED, combine=combine)
+    decisions = [decided("r"), decided("z", START_MS + 999, user_id="z")]
+    guesses = [Answer(START_MS + 30, reward=0.5), Answer(START_MS + 20, reward=2.0)]
+    named = [Answer(START_MS + 40, "r", reward=0.25)]
+    for log, reward in ((guesses, 0.5), (guesses + named, 0.25), (named + guesses, 0.25)):
+        n = len(log)
+        for steps in ([(2, n)], [(0, n), (2, 0)], [(2, 0), *[(0, 1)] * n], [(1, 1), (1, n)]):
+            outcomes, join = learned(decisions, log, steps, settings)
+            assert outcomes == {(0, "a"): reward, (0, "b"): 0.0, (0, "c"): 0.0}, (log, steps)
+            assert join.counts.n_matched == n
+
+
+def test_a_click_without_a_request_is_no_miss_of_a_slate_that_reports_what_was_seen() -> None:
+    """A client that sends ids with impressions alone, or none at all."""
+    seen = [Answer(START_MS + 5, "r", item_id=i, reward=np.nan, seen=True) for i in "ab"]
+    log = [*seen, Answer(START_MS + 9, item_id="b"), tick(WINDOW_MS + 1)]
+    decisions = [decided("r"), decided("z", START_MS + 999, user_id="z", items=())]
+    reported = replace(UNNAMED, match_without_request="reported", unanswered=False)
+    for settings in (UNNAMED, reported):
+        for steps in ([(2, 4)], [(0, 4), (2, 0)], [(1, 0), *[(0, 1)] * 3, (1, 1)]):
+            outcomes, join = learned(decisions, log, steps, settings)
+            assert outcomes == {(0, "a"): 0.0, (0, "b"): 1.0}
+            assert join.counts.n_matched == 3
+    # Of a slate that no event names nobody knows who saw it, or where.
+    outcomes, join = learned(decisions, log[2:], [(2, 2)], reported)
+    assert (outcomes, join.counts.n_matched, join.counts.n_unmatched) == ({}, 0, 0)
+
+
+def test_what_names_no_request_waits_in_a_tenth_of_the_bound() -> None:
+    settings = replace(UNNAMED, feedback_max=20_000)
+    log = [Answer(START_MS + i, None if i % 2 else f"r{i}") for i in range(30_000)]
+    _, join = learned([], log, [(0, 1_000)] * 30, settings)
+    assert join.n_early == 20_000 // 2 + 2_000 // 2
+    assert join.counts.n_lost == 5_000  # of those that name one
+    assert len(join._early._unnamed) < 2 * 1_000 + 1_500
+    outcomes, _ = learned(
+        [decided("z", START_MS + 29_000, items="a"), decided("y", START_MS + 40_000, user_id="z")],
+        log,
+        [*[(0, 1_000)] * 30, (2, 0)],
+        settings,
+    )
+    assert outcomes == {(0, "a"): 1.0}
 
 
 def test_a_decision_that_comes_after_its_time_does_not_take_what_was_matched_before() -> None:
-    settings = replace(SETTINGS, match_without_request=True)
+    settings = UNNAMED
     decisions = [
         decided("old", START_MS),
         decided("beyond", START_MS + 400, items="xyz"),  # by now all up to 300 should be known
@@ -264,15 +328,16 @@ def walk(seed: int, n_decisions: int, n_events: int, largest: int) -> list[tuple
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("unnamed", [False, True])
-def test_any_interleaving_and_any_restart_teach_the_same(seed: int, unnamed: bool) -> None:
-    settings = replace(SETTINGS, match_without_request=unnamed)
+@pytest.mark.parametrize("matching", ["never", "reported", "always"])
+def test_any_interleaving_and_any_restart_teach_the_same(seed: int, matching: Matching) -> None:
+    settings = replace(SETTINGS, match_without_request=matching)
     decisions, log = made_up(seed)
-    if not unnamed:
+    if matching == "never":
         log = [each if each and each.request_id else None for each in log]
     at_once, whole = learned(decisions, log, [(len(decisions), len(log))], settings)
     counts = whole.counts
     assert min(counts.n_matched, counts.n_late, counts.n_unmatched, counts.n_repeated) > 3
+    assert (counts.n_ambiguous > 3) == (matching != "never")
     for walked, largest in ((1, 4), (2, 40), (3, 400)):
         steps = walk(10 * seed + walked, len(decisions), len(log), largest)
         assert learned(decisions, log, steps, settings)[0] == at_once

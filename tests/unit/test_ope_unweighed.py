@@ -14,6 +14,7 @@ from streamer.config import Config, JoinConfig
 from streamer.errors import ConfigError, StreamerError
 from streamer.events import Event
 from streamer.learner.configured import reward_function
+from streamer.learner.join.shown import Matching
 from streamer.ope.decision_log import DecisionLog
 from streamer.ope.obd_log import OpenBanditLog
 from tests.unit.ope_files import START_MS, decision, event, obd_line, write_decisions, write_obd
@@ -50,12 +51,34 @@ def test_feedback_of_another_user_counts_for_nothing_and_what_is_left_out_is_sai
     assert log.survey().rewards.tolist() == [1.0, 0.0, 0.0]  # only b of s was seen
     said = (
         "6 of 8 events that could be answers found no decision and count for nothing: 2 of another"
-        " user than the decision's, 1 of an item that was not shown, 1 without a request_id, 1 of a"
-        " request that has no decision, 1 later than join.horizon_s"
+        " user than the decision's, 1 of an item that was not shown, 1 without a request_id, of"
+        " an item in several slates, 1 of a request that has no decision, 1 later than"
+        " join.horizon_s"
     )
     log.survey()
     assert list(log.remarks()) == [said]
     assert said in run(str(path), "--format", "decisions", "--policy", "uniform", *FEW)
+
+
+@pytest.mark.parametrize(
+    ("matches", "reward"), [("always", 1.0), ("reported", 0.0), ("never", 0.0)]
+)
+def test_an_event_without_a_request_counts_where_the_learner_would_match_it(
+    tmp_path: Path, matches: Matching, reward: float
+) -> None:
+    slates = [decision("r", ["a", "b"]), decision("s", ["c"])]
+    late = START_MS + round(1_000 * JoinConfig().window_s) + 1
+    events = [event(None, "b"), event(None, "b"), event(None, "a", ts=late), event("s", "c")]
+    path = write_decisions(tmp_path, slates, events)
+    join = JoinConfig(match_without_request=matches)
+    log = DecisionLog(path, rewards=reward_function(Config()), join=join)
+    assert log.survey().rewards.tolist() == [0.0, reward, 1.0]
+    (said,) = log.remarks()
+    assert f"{3 if matches == 'never' else 1} without a request_id" in said
+    seen = [event("r", "a", "impression"), event("r", "b", "impression")]
+    path = write_decisions(tmp_path / "seen", slates, [*seen, *events])
+    log = DecisionLog(path, rewards=reward_function(Config()), join=join)
+    assert log.survey().rewards.tolist() == [0.0, float(matches != "never"), 1.0]
 
 
 def test_the_same_events_of_another_user_are_worth_nothing(tmp_path: Path) -> None:

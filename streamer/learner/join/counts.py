@@ -34,9 +34,10 @@ class JoinCounts:
     n_decisions, n_repeated, n_foreign
         Decisions joined; those that repeat a request still open; those whose features are others
         than the learner's.
-    n_matched, n_unmatched, n_late, n_lost
+    n_matched, n_unmatched, n_ambiguous, n_late, n_lost
         Feedback that found its decision; that named one nobody knows, or an item that was not
-        shown; that came after the horizon; that was dropped at the bound while it waited.
+        shown; that names none and could answer several; that came after the horizon; that was
+        dropped at the bound while it waited.
     n_closed_early
         Decisions closed before their window's end, at the bound.
     n_outcomes, n_positive, reward_sum
@@ -54,6 +55,7 @@ class JoinCounts:
     n_foreign: int = 0
     n_matched: int = 0
     n_unmatched: int = 0
+    n_ambiguous: int = 0
     n_late: int = 0
     n_lost: int = 0
     n_closed_early: int = 0

@@ -5,9 +5,13 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from itertools import takewhile
+from typing import Final
 
 from streamer.learner.join.shown import ItemFeedback
 
+_SPARE: Final = 1_000
+"""Feedback that was dropped and may stay in the heap."""
 Place = tuple[int, int]
 """An offset, and the greatest event time before it."""
 
@@ -25,6 +29,7 @@ class EarlyFeedback:
         self._lateness_ms = lateness_ms
         self._named: defaultdict[str, list[ItemFeedback]] = defaultdict(list)
         self._unnamed: list[tuple[int, int, ItemFeedback]] = []
+        self._unnamed_order: deque[int] = deque()  # offsets, rising
         self._by_ts: list[tuple[int, int, str]] = []
         self._waiting: dict[int, ItemFeedback] = {}  # by offset, rising
         self._request_of: dict[int, str] = {}
@@ -44,6 +49,7 @@ class EarlyFeedback:
         self._waiting[feedback.offset] = feedback
         if request_id is None:
             heapq.heappush(self._unnamed, (feedback.ts_ms, feedback.offset, feedback))
+            self._unnamed_order.append(feedback.offset)
             return
         self._named[request_id].append(feedback)
         self._request_of[feedback.offset] = request_id
@@ -71,18 +77,18 @@ class EarlyFeedback:
             if offset in self._request_of:
                 yield self._drop(offset)
 
-    def bound(self, before_offset: int) -> int:
-        """Drop feedback from before an offset; how much."""
-        dropped: deque[int] = deque()
-        for offset in self._waiting:
-            if offset >= before_offset:
-                break
-            dropped.append(offset)
+    def bound(self, named_from: int, unnamed_from: int) -> int:
+        """Drop feedback from before an offset, and earlier what names no request; return how much
+        of the former."""
+        while self._unnamed_order and self._unnamed_order[0] < unnamed_from:
+            self._waiting.pop(self._unnamed_order.popleft(), None)
+        n_unnamed = len(self._waiting) - len(self._request_of)
+        if len(self._unnamed) > 2 * n_unnamed + _SPARE:  # most of it was dropped
+            self._unnamed = [each for each in self._unnamed if each[1] in self._waiting]
+            heapq.heapify(self._unnamed)
+        dropped = list(takewhile(lambda offset: offset < named_from, self._waiting))
         for offset in dropped:
-            if offset in self._request_of:
-                self._drop(offset)
-            else:
-                del self._waiting[offset]
+            self._drop(offset)
         return len(dropped)
 
     def _drop(self, offset: int) -> str:

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from streamer_models.bandits.linear_statistics import REWARD_MAX
 
 Combine = Literal["sum", "max", "first"]
+Matching = Literal["never", "reported", "always"]
+"""Which slates an event that names no request may answer: those alone of which an event by name
+reported something, or all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class ItemFeedback:
         NaN where its type is worth nothing.
     seen
         Whether it reports that the item was really seen (an impression).
+    named
+        Whether it names the request; otherwise user, item and time say which one it answers.
     """
 
     offset: int
@@ -38,6 +43,7 @@ class ItemFeedback:
     item_id: str
     reward: float
     seen: bool
+    named: bool = True
 
 
 @dataclass(slots=True)
@@ -61,6 +67,9 @@ class Shown:
         Whether its window has passed.
     rewards
         Position → (offset, reward) of its feedback, in order of offsets, however it came.
+    guessed
+        Position → (offset, reward) of the first feedback that names no request; it counts where
+        there is none that does.
     applied
         ``(k,)`` rewards as they were learned; NaN: not learned.
     """
@@ -77,6 +86,7 @@ class Shown:
     closed: bool = False
     answered_from: int = 1 << 62
     rewards: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
+    guessed: dict[int, tuple[int, float]] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
     applied: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
@@ -86,6 +96,11 @@ class Shown:
     def expected_of(self, position: int) -> float | None:
         return None if self.expected is None else float(self.expected[position])
 
+    @property
+    def is_reported(self) -> bool:
+        """Whether an event that names it has come."""
+        return bool(self.rewards or self.seen)
+
     def take(self, feedback: ItemFeedback) -> bool:
         """Note feedback, in any order; False where the item was not among those shown."""
         if feedback.item_id not in self.item_ids:
@@ -94,11 +109,20 @@ class Shown:
         if feedback.seen:
             self.seen.add(position)
         if feedback.reward == feedback.reward:  # not NaN
-            bisect.insort(self.rewards.setdefault(position, []), (feedback.offset, feedback.reward))
+            noted = feedback.offset, feedback.reward
+            if feedback.named:
+                bisect.insort(self.rewards.setdefault(position, []), noted)
+            else:
+                self.guessed[position] = min(noted, self.guessed.get(position, noted))
         return True
 
     def settle(
-        self, default_reward: float, combine: Combine, *, unanswered: bool
+        self,
+        default_reward: float,
+        combine: Combine,
+        *,
+        unanswered: bool,
+        matching: Matching = "reported",
     ) -> Iterator[tuple[int, float, float]]:
         """Bring ``applied`` up to what is known; (position, before, after) of what changes.
 
@@ -109,11 +133,15 @@ class Shown:
         which nothing was reported at all may never have been on a screen: it is no evidence against
         its items, unless it is ``unanswered`` that counts.
         """
-        settled = bool(self.rewards) or (self.closed and (unanswered or bool(self.seen)))
+        guessed = self.guessed if self.is_reported or matching == "always" else {}
+        answered = bool(self.rewards or guessed)
+        settled = answered or (self.closed and (unanswered or bool(self.seen)))
         for position, before in enumerate(self.applied.tolist()):
             after = np.nan
             if position in self.rewards:
                 after = _combined(self.rewards[position], combine)
+            elif position in guessed:
+                after = _combined([guessed[position]], combine)
             elif settled and (not self.seen or position in self.seen):
                 after = default_reward
             if after != before and not (after != after and before != before):
