@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import confluent_kafka as ck
 
-from streamer.errors import KafkaError
+from streamer.errors import KafkaError, TopicMismatch
 from streamer.kafka.connection import no_answer, translated
 from streamer.telemetry import RAISE_RETENTION, report_lost
 
@@ -22,6 +22,8 @@ COMMITTED: Final = ck.OFFSET_STORED
 TopicPartition = tuple[str, int]
 
 _LOOK_AGAIN_S: Final = 0.05
+_UNKNOWN_S: Final = 5.0
+"""How long a partition may be unknown: a broker that has just started learns of its own."""
 
 
 class Ends(NamedTuple):
@@ -46,7 +48,8 @@ def log_ends(
     TopicMismatch
         When a partition does not exist.
     """
-    deadline = time.monotonic() + timeout_s
+    began = time.monotonic()
+    deadline, known_by = began + timeout_s, began + min(timeout_s, _UNKNOWN_S)
     ends = {}
     for topic, partition in partitions:
         doing = f"asking for the offsets of {topic}[{partition}]"
@@ -58,7 +61,10 @@ def log_ends(
             except ck.KafkaException as error:
                 translation = translated(error, doing=doing, bootstrap_servers=bootstrap_servers)
                 # A partition between two leaders, or without one yet, has one in a moment.
-                if not translation.retriable or time.monotonic() > deadline:
+                unknown = isinstance(translation, TopicMismatch)
+                if not (translation.retriable or unknown):
+                    raise translation from error
+                if time.monotonic() > (known_by if unknown else deadline):
                     raise translation from error
                 time.sleep(_LOOK_AGAIN_S)
                 continue

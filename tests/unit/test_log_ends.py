@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import confluent_kafka as ck
 import pytest
 
-from streamer.errors import KafkaError
-from streamer.kafka.log_ends import COMMITTED, EARLIEST, LATEST, Ends, resolve_starts
+from streamer.errors import KafkaError, TopicMismatch
+from streamer.kafka.log_ends import COMMITTED, EARLIEST, LATEST, Ends, log_ends, resolve_starts
 
 WHERE = ("events", 0)
 LOG = {WHERE: Ends(100, 200)}
@@ -60,3 +63,32 @@ def test_a_store_ahead_of_its_topic_is_refused(
 ) -> None:
     with pytest.raises(KafkaError, match=r"ahead of the topic by 5 messages.*recreated"):
         resolve_starts(starts, needed=needed, committed={}, ends=LOG)
+
+
+class Restarting:
+    """A client of a broker that knows no topic at the first ``n_unknown`` questions."""
+
+    def __init__(self, n_unknown: float) -> None:
+        self.n_unknown = n_unknown
+
+    def get_watermark_offsets(
+        self, asked: ck.TopicPartition, *, timeout: float, cached: bool
+    ) -> tuple[int, int]:
+        self.n_unknown -= 1
+        if self.n_unknown >= 0:
+            raise ck.KafkaException(ck.KafkaError(ck.KafkaError._UNKNOWN_PARTITION))
+        return 3, 7
+
+
+def asked(client: Restarting) -> dict[tuple[str, int], Ends]:
+    consumer = cast("ck.Consumer", client)
+    return log_ends(consumer, [WHERE], timeout_s=0.3, bootstrap_servers="broker:1")
+
+
+def test_a_broker_that_has_just_started_may_not_know_its_topics_yet() -> None:
+    assert asked(Restarting(2)) == {WHERE: Ends(3, 7)}
+
+
+def test_a_topic_that_stays_unknown_is_said_to_be_missing() -> None:
+    with pytest.raises(TopicMismatch, match="make the topics"):
+        asked(Restarting(float("inf")))
