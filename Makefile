@@ -7,8 +7,11 @@ DEV := $(VENV)/.dev-installed
 REDIS_PORT ?= 6379
 KAFKA_PORT ?= 9092
 WORKERS ?= 2
+MINUTES ?= 5
+SEED ?= 0
+JSON ?= .cache/torture.json
 
-.PHONY: help setup demo test check bench docs kafka redis clean
+.PHONY: help setup demo test torture check bench docs kafka redis clean
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +24,11 @@ demo: $(RUNTIME)  ## Run the whole system for a minute: broker, learner, scorer,
 test: $(DEV)  ## Run all tests (WORKERS=2 at once), those on a real Kafka and a real Redis too
 	deploy/test-services.sh
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+torture: $(DEV)  ## Kill, pause and restart everything at once for MINUTES=5 from SEED=0, then count every message
+	deploy/test-services.sh
+	@mkdir -p $(dir $(JSON))
+	$(BIN)/python -m tests.torture --minutes $(MINUTES) --seed $(SEED) --json $(JSON)
 
 check: $(DEV)  ## Lint, check formatting and types, look for secrets and vulnerable dependencies
 	$(BIN)/ruff check .

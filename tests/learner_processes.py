@@ -80,6 +80,11 @@ class StreamerProcess:
         return self._process.poll() is None
 
     @property
+    def status(self) -> int | None:
+        """Its exit status, the negative number of a signal that ended it; None while it runs."""
+        return self._process.poll()
+
+    @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
@@ -97,10 +102,14 @@ class StreamerProcess:
         """Let it go on where it was."""
         self._process.send_signal(signal.SIGCONT)
 
+    def ask_to_stop(self) -> None:
+        """SIGTERM it."""
+        self._process.terminate()
+
     def stop(self) -> None:
         """SIGTERM it, and see it end in order."""
         assert self.running, f"it has ended by itself:\n{self.log}"
-        self._process.terminate()
+        self.ask_to_stop()
         assert self._process.wait(PATIENCE_S) == 0, self.log
         assert "_stopped" in self.log
 
@@ -158,9 +167,10 @@ class Deployment:
         self._processes.append(learner)
         return learner
 
-    def start_scorer(self) -> StreamerProcess:
-        """Start a scorer without a group: it answers again whatever is younger than a minute."""
-        scorer = StreamerProcess(["score", "--alone"], self._environment, self._new_log())
+    def start_scorer(self, *, alone: bool = True) -> StreamerProcess:
+        """Start a scorer; without a group it answers again whatever is younger than a minute."""
+        arguments = ["score", *(["--alone"] if alone else [])]
+        scorer = StreamerProcess(arguments, self._environment, self._new_log())
         self._processes.append(scorer)
         return scorer
 
@@ -173,20 +183,30 @@ class Deployment:
     def _new_log(self) -> Path:
         return self._folder / f"process-{len(self._processes)}.log"
 
-    def learn_all(self) -> None:
-        """Learn whatever is in the topic, undisturbed, and stop in order."""
+    def learn_all(
+        self, *, timeout_s: float = PATIENCE_S, at_end: Callable[[], None] = lambda: None
+    ) -> None:
+        """Learn whatever is in the topic, undisturbed, and stop in order.
+
+        Parameters
+        ----------
+        at_end
+            Called when all is learned, while the learner runs.
+        """
         learner = self.start(alone=True)
-        wait_until(self.caught_up, "the undisturbed learner has learned everything")
+        what = "the undisturbed learner has learned everything"
+        wait_until(self.caught_up, what, timeout_s=timeout_s)
+        at_end()
         learner.stop()
 
-    def verify(self) -> str:
+    def verify(self, *options: str, timeout_s: float = PATIENCE_S) -> str:
         """What ``streamer store verify`` says when it is content."""
         done = subprocess.run(
-            [*COMMAND, "store", "verify"],
+            [*COMMAND, "store", "verify", *options],
             env={**os.environ, **self._environment},
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=timeout_s,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

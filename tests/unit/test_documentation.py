@@ -76,3 +76,14 @@ def test_the_schemas_are_schemas() -> None:
     for path in (DOCS / "messages").iterdir():
         schema = json.loads(path.read_text(encoding="utf-8"))
         jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    tests = "\n".join(
+        path.read_text(encoding="utf-8") for path in (DOCS.parent / "tests").rglob("test_*.py")
+    )
+    defined = set(re.findall(r"def (test_\w+)\(", tests))
+    page = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 80
+    assert not named - defined
