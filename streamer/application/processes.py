@@ -52,6 +52,8 @@ PIPELINE_DEPTH = 4
 """Commits under way while the next batch is learned: as many as partitions in a usual round."""
 PUBLISH_ITEMS_AGAIN = "publish those items again: a compacted topic deletes none by itself"
 """Remedy where items are deleted before they are read."""
+_SELDOM_READ_MS = 100
+"""How long items and features may lie at an embedded broker: no request waits for the latest."""
 _LOOK_TIMEOUT_S = 1.0
 """For a look in passing: a broker that is away must not hold up a scorer's following or its end."""
 
@@ -132,6 +134,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
                 on_revoke=on_revoke,
                 needed=lambda: learner.offsets,
                 lost=metrics.lost.inc,
+                embedded_wait_ms=min(max(1, config.learner.sync_interval_ms // 2), _SELDOM_READ_MS),
             )
 
         def on_round(lag: Mapping[tuple[str, int], int]) -> None:
@@ -172,7 +175,12 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
         sink = configured_sink(config, linger_s=0.0)
         stack.callback(sink.close)
         stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
-        reader = configured_reader(config, lost=metrics.lost.inc, remedy=PUBLISH_ITEMS_AGAIN)
+        reader = configured_reader(
+            config,
+            lost=metrics.lost.inc,
+            remedy=PUBLISH_ITEMS_AGAIN,
+            embedded_wait_ms=_SELDOM_READ_MS,
+        )
         stack.callback(reader.close)
         reader.start(dict.fromkeys(reader.partitions(items), EARLIEST))
         features = stack.enter_context(_features_reader(config, lost=metrics.lost.inc))
@@ -211,7 +219,8 @@ def _features_reader(
         yield None
         return
     remedy = "their entities lack those features until the next of their windows ends"
-    with contextlib.closing(configured_reader(config, lost=lost, remedy=remedy)) as reader:
+    opening = configured_reader(config, lost=lost, remedy=remedy, embedded_wait_ms=_SELDOM_READ_MS)
+    with contextlib.closing(opening) as reader:
         topic = config.topics.topic("features")
 
         def opened(timeout_s: float | None = None) -> FeaturesReader:

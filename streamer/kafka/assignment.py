@@ -42,8 +42,10 @@ FETCH_OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "fetch.queue.backoff.ms": 1,
 }
 
-# The embedded broker answers a fetch at once, or when its wait is over, never in between.
-_EMBEDDED_OPTIONS: Final[dict[str, str | int | float | bool]] = {"fetch.wait.max.ms": 5}
+EMBEDDED_WAIT_MS: Final = 5
+"""Wait of a fetch from the embedded broker, which answers at once, or when the wait is over, never
+in between: so long may a message lie, and so often are client and broker woken where none comes.
+200 times a second takes 1 to 2 % of a core."""
 
 
 class Assignment:
@@ -69,6 +71,7 @@ class Assignment:
         keep_keys: bool = False,
         lost: Callable[[int], None] = lambda n: None,
         remedy: str = RAISE_RETENTION,
+        embedded_wait_ms: int = EMBEDDED_WAIT_MS,
     ) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.outages = Outages(bootstrap_servers)
@@ -80,6 +83,7 @@ class Assignment:
         self._keep_keys = keep_keys
         self._lost = lost
         self._remedy = remedy
+        self._embedded_wait_ms = embedded_wait_ms
         self._trimmed = False
         self._closed = False
         self._own = {**_OPTIONS, **FETCH_OPTIONS, **own}
@@ -102,7 +106,7 @@ class Assignment:
             self._raise(error, f"connecting within {self._timeout_s:.0f} s")
         if is_embedded(found.cluster_id):
             self.consumer.close()
-            self.consumer = self._client(_EMBEDDED_OPTIONS)
+            self.consumer = self._client({"fetch.wait.max.ms": self._embedded_wait_ms})
         self._connected = True
 
     def _client(self, options: Options) -> ck.Consumer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from streamer.config import Config, TopicRole
+from streamer.kafka.assignment import EMBEDDED_WAIT_MS
 from streamer.kafka.log_ends import TopicPartition
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
@@ -21,6 +22,7 @@ def configured_source(
     on_revoke: Revoked,
     needed: Callable[[], Mapping[TopicPartition, int]] = dict,
     lost: Callable[[int], None] = lambda n: None,
+    embedded_wait_ms: int = EMBEDDED_WAIT_MS,
 ) -> KafkaSource:
     """A source of the topics in ``roles`` in the group ``{kafka.group}-{service}``.
 
@@ -36,6 +38,7 @@ def configured_source(
         client_options=config.kafka.client,
         timeout_s=config.kafka.request_timeout_s,
         lost=lost,
+        embedded_wait_ms=embedded_wait_ms,
     )
 
 
@@ -45,6 +48,7 @@ def configured_reader(
     *,
     lost: Callable[[int], None] = lambda n: None,
     remedy: str = RAISE_RETENTION,
+    embedded_wait_ms: int = EMBEDDED_WAIT_MS,
 ) -> KafkaReader:
     return KafkaReader(
         config.kafka.bootstrap_servers,
@@ -53,6 +57,7 @@ def configured_reader(
         timeout_s=config.kafka.request_timeout_s,
         lost=lost,
         remedy=remedy,
+        embedded_wait_ms=embedded_wait_ms,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from streamer.kafka.assignment import Assignment
+from streamer.kafka.assignment import EMBEDDED_WAIT_MS, Assignment
 from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options
 from streamer.kafka.log_ends import Ends, TopicPartition
 from streamer.protocols import MessageBatch
@@ -33,6 +33,8 @@ class KafkaReader:
         Told how many messages were deleted before they were read, when that is noticed.
     remedy
         What the line about them in the log advises.
+    embedded_wait_ms
+        How long a message may lie at an embedded broker; other brokers hand it over at once.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class KafkaReader:
         timeout_s: float = REQUEST_TIMEOUT_S,
         lost: Callable[[int], None] = lambda n: None,
         remedy: str = RAISE_RETENTION,
+        embedded_wait_ms: int = EMBEDDED_WAIT_MS,
     ) -> None:
         self._assignment = Assignment(
             bootstrap_servers,
@@ -53,6 +56,7 @@ class KafkaReader:
             keep_keys=True,
             lost=lost,
             remedy=remedy,
+            embedded_wait_ms=embedded_wait_ms,
         )
         self._to_start = starts
 

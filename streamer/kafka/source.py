@@ -11,7 +11,7 @@ from typing import Final
 import confluent_kafka as ck
 
 from streamer.errors import TopicMismatch
-from streamer.kafka.assignment import Assignment
+from streamer.kafka.assignment import EMBEDDED_WAIT_MS, Assignment
 from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options
 from streamer.kafka.log_ends import COMMITTED, TopicPartition
 from streamer.protocols import MessageBatch
@@ -62,6 +62,8 @@ class KafkaSource:
         How long the broker may take to answer.
     lost
         Told how many messages were deleted before they were read, when that is noticed.
+    embedded_wait_ms
+        How long a message may lie at an embedded broker; other brokers hand it over at once.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class KafkaSource:
         client_options: Options | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
         lost: Callable[[int], None] = lambda n: None,
+        embedded_wait_ms: int = EMBEDDED_WAIT_MS,
     ) -> None:
         self._group = group
         self._topics = tuple(topics)
@@ -93,6 +96,7 @@ class KafkaSource:
             given=client_options,
             timeout_s=timeout_s,
             lost=lost,
+            embedded_wait_ms=embedded_wait_ms,
         )
 
     @property

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 _DEAD_LETTER_DEADLINE_S = 30.0
 _REJOIN_PAUSE_S = 1.0
-_IDLE_S = 0.1
+_IDLE_S = 0.25
 """Longest wait for a first message, which is taken at once, before what others committed and what
 is due are looked at."""
 

@@ -1,0 +1,51 @@
+"""How often a follower looks at a SQLite file: seldom while nothing comes, often again after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import streamer.store.sqlite
+from streamer.store.sqlite import POLL_S_MAX, POLL_S_MIN, SqliteStore
+from tests.event_log import SETTINGS, make_learner, make_log, messages, small_models
+
+
+class Waited:
+    """A clock that passes only in sleep, and keeps how long each took."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.waits_s: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.waits_s.append(seconds)
+
+
+def test_an_idle_follower_looks_seldom_and_a_busy_one_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Waited()
+    monkeypatch.setattr(streamer.store.sqlite, "time", clock)
+    path = tmp_path / "store.db"
+    learner = make_learner(SqliteStore(path), small_models(), SETTINGS)
+    learner.assign([0])
+    follower, log = SqliteStore(path), make_log(200, seed=1)
+    learner.learn([messages(log, 0, 0, 100)])
+    assert follower.follow({0: 0}, timeout_s=1.0)
+    version = learner.counts.n_commits
+    assert follower.follow({0: version}, timeout_s=60.0) == []
+    first_s = [wait for n, wait in enumerate(clock.waits_s) if sum(clock.waits_s[:n]) < 0.75]
+    assert max(first_s) <= 0.01, "a commit a second is seen as soon as under load"
+    assert clock.waits_s[0] == POLL_S_MIN
+    assert max(clock.waits_s) == POLL_S_MAX
+    assert len(clock.waits_s) < 1_600, "at 2 ms it were 30,000"
+    learner.learn([messages(log, 0, 100, 200)])
+    assert follower.follow({0: version}, timeout_s=1.0)
+    clock.waits_s.clear()
+    assert follower.follow({0: learner.counts.n_commits}, timeout_s=0.1) == []
+    assert clock.waits_s[0] == POLL_S_MIN
