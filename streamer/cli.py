@@ -5,7 +5,12 @@ from __future__ import annotations
 import typer
 from rich.markup import escape
 
-from streamer.commands.administration import show_config, store_verify, topics_create
+from streamer.commands.administration import (
+    show_config,
+    store_rebuild,
+    store_verify,
+    topics_create,
+)
 from streamer.commands.ask import request, subscribe
 from streamer.commands.compare import compare
 from streamer.commands.features import features_run, features_show
@@ -37,6 +42,7 @@ features_app.command("run")(features_run)
 features_app.command("show")(features_show)
 topics_app.command("create")(topics_create)
 store_app.command("verify")(store_verify)
+store_app.command("rebuild")(store_rebuild)
 
 
 def main() -> int:

@@ -207,6 +207,9 @@ class Layout:
         Key of the configuration → value, of what no store can go on without.
     generations
         Oldest first; an entry's schedule says of which it is.
+    topic_ids
+        Topic → id that the broker gave it, of those whose id is known: a topic that was deleted
+        and made anew has the same name and another id.
     """
 
     schema_version: int
@@ -214,6 +217,7 @@ class Layout:
     tables: tuple[TableSpec, ...]
     fixed: dict[str, Any] = field(default_factory=dict)
     generations: tuple[Generation, ...] = (Generation(),)
+    topic_ids: dict[str, str] = field(default_factory=dict)
 
     @property
     def newest(self) -> int:
@@ -396,6 +400,19 @@ class ParameterStore(Protocol):
         ------
         Fenced
             As :meth:`commit`, or when ``checkpoint.version`` is beyond the stored version.
+        """
+
+    def forget(self, partition: int, *, owner: str) -> None:
+        """In one transaction: check the owner, and drop all that was learned of a partition: names,
+        rows, log, schedule, offsets, whatever there is, damaged or not.
+
+        The version rises by one, to that of an empty checkpoint: followers load the partition
+        again, and the next entry is the one after it.
+
+        Raises
+        ------
+        Fenced
+            When ``owner`` doesn't hold the partition.
         """
 
     def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:

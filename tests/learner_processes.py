@@ -113,6 +113,10 @@ class StreamerProcess:
         assert self._process.wait(PATIENCE_S) == 0, self.log
         assert "_stopped" in self.log
 
+    def wait(self) -> int:
+        """Wait for it to end by itself; its exit status."""
+        return self._process.wait(PATIENCE_S)
+
     def end(self) -> None:
         """Let nothing of it remain."""
         if self.running:
@@ -201,15 +205,20 @@ class Deployment:
 
     def verify(self, *options: str, timeout_s: float = PATIENCE_S) -> str:
         """What ``streamer store verify`` says when it is content."""
+        status, said = self.command("store", "verify", *options, timeout_s=timeout_s)
+        assert status == 0, said
+        return said
+
+    def command(self, *arguments: str, timeout_s: float = PATIENCE_S) -> tuple[int, str]:
+        """Exit status of a command, and what it says, in one line."""
         done = subprocess.run(
-            [*COMMAND, "store", "verify", *options],
+            [*COMMAND, *arguments],
             env={**os.environ, **self._environment},
             capture_output=True,
             text=True,
             timeout=timeout_s,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
 
     # --- what is there ---------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
@@ -18,6 +19,7 @@ from streamer.config import Config
 from streamer.errors import ConfigError, TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.log_ends import COMMITTED, EARLIEST
+from streamer.kafka.topic_ids import topic_ids
 from streamer.kafka.topics import check_topics
 from streamer.learner.batch import compile_decoding
 from streamer.learner.configured import learner_settings, reward_function
@@ -31,7 +33,7 @@ from streamer.learner.practice.practice import Practice
 from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
 from streamer.learner.topic_stream import TopicStream
 from streamer.model_set import build_models, compile_kernels, store_layout
-from streamer.protocols import Entry, ParameterStore, Source
+from streamer.protocols import Entry, Layout, ParameterStore, Source
 from streamer.ranking.columns import followed_definitions
 from streamer.scorer.awaited_features import AwaitedFeatures
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
@@ -45,6 +47,7 @@ from streamer.verify.execution import learned_with
 from streamer.verify.parameters import Verification, verify_store
 from streamer.windows.latest import FeaturesReader
 from streamer_models.evaluation.drift import RateBoost
+from streamer_models.state.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +109,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     budget = PracticeBudget(practice.share, practice.time_share, registry)
     watch = configured_watch(bandit.drift_delta, registry, rose=boost.rise)
     with contextlib.ExitStack() as stack:
-        store = StoreOfModels(_opened(config, stack), store_layout(config, models), learns=True)
+        store = StoreOfModels(_opened(config, stack), asked_layout(config, models), learns=True)
         settings = learner_settings(config, generation=store.generation, entities=store.entities)
         sink = configured_sink(config)
         stack.callback(sink.close)
@@ -261,7 +264,7 @@ def verify_configured(
     require_broker(config)
     with contextlib.ExitStack() as stack:
         store = _opened(config, stack)
-        asked = store_layout(config, build_models(config))
+        asked = asked_layout(config, build_models(config))
         layout = agree(store, asked, may_change=False)
         names = TableNames.of(layout, layout.newest, asked)
         generations = learned_with(layout)
@@ -297,6 +300,17 @@ def verify_configured(
             and TableNames.of(layout, generation, asked).stored == names.stored
         }
         return result
+
+
+def asked_layout(config: Config, models: Sequence[Model]) -> Layout:
+    """Return the layout that a learner asks for, with the ids that its topics have."""
+    ids = topic_ids(
+        config.kafka.bootstrap_servers,
+        learner_settings(config).topics,
+        client_options=config.kafka.client,
+        timeout_s=config.kafka.request_timeout_s,
+    )
+    return replace(store_layout(config, models), topic_ids=ids)
 
 
 def _opened(config: Config, stack: contextlib.ExitStack) -> ParameterStore:

@@ -66,6 +66,7 @@ def verify_run(
         decisions=decisions,
         catalogue=_catalogue(config),
         alike=parameters.alike,
+        began=parameters.began,
     )
     return parameters, slates
 

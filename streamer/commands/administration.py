@@ -1,10 +1,10 @@
-"""The commands ``streamer config``, ``topics create`` and ``store verify``."""
+"""The commands ``streamer config``, ``topics create``, ``store verify`` and ``store rebuild``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.markup import escape
@@ -24,6 +24,12 @@ from streamer.errors import (
 if TYPE_CHECKING:
     from streamer.verify.decisions import SlatesVerification
     from streamer.verify.parameters import Verification
+
+_OTHERS_STAY: Final = (
+    "the other partitions keep what they learned from its former contributions: of what they have"
+    " committed up to now, `streamer store verify` can execute nothing again (--from-checkpoint"
+    " begins after it)"
+)
 
 
 def show_config(
@@ -118,6 +124,36 @@ def store_verify(
     else:
         said = "the store is what its schedule says, bit for bit"
     output.print(said, style="green")
+
+
+def store_rebuild(
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+    store: StoreOption = None,
+    partition: Annotated[
+        int | None, typer.Option("--partition", help="Forget this one alone; by default all.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it; without this, only say what would be forgotten.")
+    ] = False,
+) -> None:
+    """Forget what was learned, damaged or not, so that a learner learns it again from the topics.
+
+    A learner that runs is fenced off, and learns again with its next event.
+    """
+    from streamer.application.rebuild import rebuild, to_forget
+
+    settings = configured(config, bootstrap_servers, store)
+    _show([str(each) for each in to_forget(settings, partition)])
+    if partition is not None and settings.topics.partitions > 1:
+        _show([_OTHERS_STAY], style="yellow")
+    if not yes:
+        raise StreamerError("nothing was changed: say --yes to forget this")
+    rebuild(settings, partition)
+    output.print(
+        "forgotten: `streamer learn` learns it again (one that runs, with its next event)",
+        style="green",
+    )
 
 
 def _verified(

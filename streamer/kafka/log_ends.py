@@ -123,7 +123,7 @@ def resolve_starts(
                 f"{max(start, must_have) - high} messages (it wants offset "
                 f"{max(start, must_have)}, the log ends at {high}): was the topic recreated? "
                 "Point kafka.bootstrap_servers and [topics] at the topic the store was learned "
-                "from, or begin with an empty store"
+                "from, or forget what was learned with `streamer store rebuild`"
             )
         if must_have < low:
             n_skipped += low - must_have

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -50,6 +51,8 @@ class Replica:
         Whose tables the store holds; they say what new item rows start from.
     n_partitions
         Partitions to follow, from 0.
+    began_at
+        Partition → version with which it began empty, if that is not 0.
     """
 
     def __init__(
@@ -60,11 +63,13 @@ class Replica:
         n_partitions: int,
         clock: Clock,
         metrics: ReplicaMetrics,
+        began_at: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         self.freshness = FreshnessWindow()
         self._store = store
         self._models = models
         self._n_partitions = n_partitions
+        self._began_at = began_at
         self._clock = clock
         self._metrics = metrics
         metrics.show_freshness(
@@ -128,7 +133,7 @@ class Replica:
     def _empty(self) -> _State:
         return _State(
             merged=MergedState(self._models),
-            versions=dict.fromkeys(range(self._n_partitions), 0),
+            versions={p: self._began_at.get(p, 0) for p in range(self._n_partitions)},
         )
 
     def _put_in_place(self, before: Version | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streamer.errors import LayoutMismatch, StoreError
+from streamer.errors import LayoutMismatch, StoreError, TopicMismatch
 from streamer.protocols import Generation, Layout, ModelSettings, ParameterStore
 from streamer.store.refusals import damaged
 from streamer_models.state.table import TableSpec
@@ -57,6 +57,9 @@ def agree(store: ParameterStore, asked: Layout, *, may_change: bool) -> Layout:
     LayoutMismatch
         Where the store can't go on under these settings: with each key, the stored and the asked
         value, and the remedy.
+    TopicMismatch
+        Where a topic was made anew since it was learned. A store that has no id of a topic takes
+        the one asked for.
     StoreError
         Where a store without settings holds commits.
     """
@@ -71,7 +74,7 @@ def agree(store: ParameterStore, asked: Layout, *, may_change: bool) -> Layout:
         if stored is not None and (layout == stored or not may_change):
             return stored
         if store.replace_layout(layout, expected=stored):
-            if stored is not None:
+            if stored is not None and layout.newest > stored.newest:
                 changes = [str(each) for each in differences(stored, asked)]
                 began = [
                     name
@@ -104,6 +107,14 @@ def differences(stored: Layout, asked: Layout) -> list[Difference]:
     return found
 
 
+def goes_on(stored: Layout | None, asked: Layout) -> bool:
+    """Return whether a store goes on under the asked settings as it is."""
+    try:
+        return stored is not None and _continued(stored, asked) == stored
+    except (LayoutMismatch, TopicMismatch):
+        return False
+
+
 def _continued(stored: Layout, asked: Layout) -> Layout:
     """The stored layout, with one more generation where the asked settings are not the newest."""
     fixed = list(_differing("", stored.fixed, asked.fixed))
@@ -113,8 +124,10 @@ def _continued(stored: Layout, asked: Layout) -> Layout:
         raise LayoutMismatch(
             f"the store can't go on with other settings of this kind: {'; '.join(map(str, fixed))}."
             f" Set {', '.join(each.key for each in fixed)} back, or use an empty store (another"
-            " store.url or store.key_prefix) and learn again from the topics"
+            " store.url or store.key_prefix), or empty this one with `streamer store rebuild`, and"
+            " learn again from the topics"
         )
+    topic_ids = _same_topics(stored.topic_ids, asked.topic_ids)
     before, after = stored.generations[-1], asked.generations[-1]
     since = len(stored.generations)
     models = {
@@ -122,7 +135,7 @@ def _continued(stored: Layout, asked: Layout) -> Layout:
         for name, model in after.models.items()
     }
     if models == before.models and after.learner == before.learner:
-        return stored
+        return stored if topic_ids == stored.topic_ids else replace(stored, topic_ids=topic_ids)
     generation = replace(after, models=models)
     wanted = (*asked.tables[: len(asked.tables) - _n_tables(after)], *generation.stored_tables)
     known = {spec.name for spec in stored.tables}
@@ -131,7 +144,23 @@ def _continued(stored: Layout, asked: Layout) -> Layout:
         stored,
         tables=(*stored.tables, *new),
         generations=(*stored.generations, generation),
+        topic_ids=topic_ids,
     )
+
+
+def _same_topics(stored: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, str]:
+    """Return all ids that are known, where no topic has another one than the store was learned
+    from."""
+    for topic, found in asked.items():
+        if stored.get(topic, found) != found:
+            raise TopicMismatch(
+                f"topic {topic} was deleted and made anew since the store was learned from it (its"
+                f" id is {found}, it was {stored[topic]}), so the offsets in the store are of other"
+                " messages: `streamer store rebuild` forgets what was learned, to learn the new"
+                " topic from its first message; or name the broker and the topic that the store was"
+                " learned from"
+            )
+    return {**stored, **asked}
 
 
 def _since(before: ModelSettings | None, asked: ModelSettings, newest: int) -> int:

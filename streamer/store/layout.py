@@ -223,7 +223,8 @@ def unpack_rows(spec: TableSpec, keys: bytes, values: bytes) -> Rows:
     if len(values) != len(keys) // 8 * spec.row_bytes:
         raise StoreError(
             f"table {spec.name}: {len(values)} bytes for {len(keys) // 8} rows of {spec.row_bytes};"
-            " the store is damaged: restore it, or delete it and learn again from the topics"
+            " the store is damaged: restore it, or forget what it has with `streamer store rebuild`"
+            " and learn again from the topics"
         )
     rows = np.frombuffer(values, "<" + spec.dtype).reshape(-1, spec.width)
     return Rows(unique.astype(np.uint64, copy=False), rows[at])
@@ -376,6 +377,6 @@ def _other_schema(what: str, schema_version: int) -> LayoutMismatch:
 
 def _damaged(what: str, data: bytes, error: Exception) -> StoreError:
     return StoreError(
-        f"{what} of {len(data)} bytes can't be read ({error}); the store is damaged: restore it,"
-        " or delete it and learn again from the topics"
+        f"{what} of {len(data)} bytes can't be read ({error}); the store is damaged: restore it, or"
+        " forget what it has with `streamer store rebuild` and learn again from the topics"
     )

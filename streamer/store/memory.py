@@ -29,6 +29,7 @@ from streamer.store.refusals import (
     check_followed,
     check_image,
     check_layout,
+    check_owner,
     no_layout,
 )
 from streamer_models.state.table import Keys, Rows, TableSpec
@@ -147,6 +148,16 @@ class MemoryStore:
                 stored.rows.pop(name, None)
             stored.checkpoint = Progress.of(checkpoint)
             self._trim(stored, min(self._log_entries_kept, checkpoint.log_entries_max))
+
+    def forget(self, partition: int, *, owner: str) -> None:
+        with self._changed:
+            stored = self._partition(partition)
+            check_owner(partition, owner=owner, stored_owner=stored.owner)
+            del self._partitions[partition]
+            empty = self._partition(partition)
+            empty.owner = owner
+            empty.progress = empty.checkpoint = Progress(stored.progress.version + 1)
+            self._changed.notify_all()
 
     def _trim(self, stored: _Partition, n_kept: int) -> None:
         trimmed = min(stored.checkpoint.version, stored.progress.version - n_kept)

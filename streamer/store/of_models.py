@@ -167,6 +167,9 @@ class StoreOfModels:
         tables = self._names.in_store(checkpoint.tables)
         self._store.checkpoint(replace(checkpoint, tables=tables), owner=owner)
 
+    def forget(self, partition: int, *, owner: str) -> None:
+        self._store.forget(partition, owner=owner)
+
     def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
         entries = self._store.follow(after, timeout_s=timeout_s)
         newest = max((entry.schedule.generation for entry in entries), default=0)

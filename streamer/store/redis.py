@@ -55,6 +55,7 @@ from streamer.store.refusals import (
     check_followed,
     check_image,
     check_layout,
+    check_owner,
     no_layout,
 )
 from streamer_models.state.table import Keys, Rows, TableSpec
@@ -132,13 +133,13 @@ class RedisStore:
         return decode_layout(data) if data else None
 
     def replace_layout(self, layout: Layout, *, expected: Layout | None) -> bool:
-        before = b"" if expected is None else encode_layout(expected)
         key = f"{self._key_prefix}:layout"
         written = False
 
         def commands(found: list[Any]) -> list[Command]:
             nonlocal written
-            written = (found[0] or b"") == before
+            # Compared as it is read: one that a former version wrote may lack what has a default.
+            written = (decode_layout(found[0]) if found[0] else None) == expected
             return [("SET", key, encode_layout(layout))] if written else []
 
         return self._redis.transact([key], [("GET", key)], commands) and written
@@ -236,6 +237,35 @@ class RedisStore:
         self._transact(partition, [meta], reads, commands, writing="a checkpoint")
         for name in layout.given_up:  # what is not done of it will be by the next one
             self._redis.call("UNLINK", self._key(partition, f"rows:{name}"))
+
+    def forget(self, partition: int, *, owner: str) -> None:
+        meta, log, schedule = (self._key(partition, name) for name in ("meta", "log", "schedule"))
+        # Found by name: what a damaged store has may be in no layout. Nothing comes after the
+        # look, since the owner is checked.
+        others = self._redis.keys(self._key(partition, "")) - {meta.encode()}
+        unlink: list[Argument] = ["UNLINK", *sorted(others)]
+
+        def commands(found: list[Any]) -> list[Command]:
+            (held_by, version, n_checkpoints), *last = found
+            check_owner(partition, owner=owner, stored_owner=_text(held_by))
+            logged = [_versioned(entries[0])[0] for entries in last if entries]
+            empty = Progress(max([int(version or 0), *logged]) + 1)
+            return [
+                tuple(unlink) if others else ("DEL", meta),
+                ("DEL", meta),
+                ("HSET", meta, "owner", owner, "version", empty.version),
+                ("HSET", meta, "checkpoint_version", empty.version),
+                ("HSET", meta, "checkpoint", encode_progress(empty)),
+                ("HSET", meta, "n_checkpoints", int(n_checkpoints or 0) + 1),
+            ]
+
+        reads: list[Command] = [
+            ("HMGET", meta, "owner", "version", "n_checkpoints"),
+            ("XREVRANGE", log, "+", "-", "COUNT", 1),
+            ("XREVRANGE", schedule, "+", "-", "COUNT", 1),
+        ]
+        watched = [meta, log, schedule]
+        self._transact(partition, watched, reads, commands, writing="that it is forgotten")
 
     def _transact(
         self,

@@ -25,6 +25,7 @@ Command: TypeAlias = tuple[Argument, ...] | bytes
 DEFAULT_PORT = 6379
 _DATABASE = re.compile(r"(/\d*)?")
 CLUSTER_PREFIX = "redis+cluster:"
+_KEYS_A_SCAN = 1_000
 CLUSTER_ATTEMPTS = 3
 """A cluster client learns by a failed attempt that a slot has moved."""
 
@@ -63,6 +64,12 @@ class RedisConnection:
             for command in commands:
                 pipeline.execute_command(*command)
             return list(pipeline.execute())
+
+    def keys(self, prefix: str) -> set[bytes]:
+        """Names of all keys that begin with ``prefix``, of all nodes of a cluster."""
+        pattern = re.sub(r"([][*?\\^])", r"\\\1", prefix) + "*"
+        with self._errors():
+            return set(self._connected().scan_iter(match=pattern, count=_KEYS_A_SCAN))
 
     def memory(self) -> list[Mapping[str, Any]]:
         """``INFO memory`` of the server, or of each primary of the cluster; nothing where that may

@@ -173,8 +173,8 @@ def check_image(
 def damaged(what: str) -> StoreError:
     """What was found, and the way out."""
     return StoreError(
-        f"{what}. Something other than streamer changed the store: restore a copy of it, or use an"
-        " empty store (another store.url or store.key_prefix) and learn again from the topics"
+        f"{what}. Something other than streamer changed the store: restore a copy of it, or forget"
+        " what it has with `streamer store rebuild` and learn again from the topics"
     )
 
 
@@ -183,7 +183,8 @@ def check_layout(stored: Layout, asked: Layout, *, address: str) -> None:
     differences = [
         f"{field.name} is {getattr(stored, field.name)!r}, asked for {getattr(asked, field.name)!r}"
         for field in fields(Layout)
-        if field.name != "tables" and getattr(stored, field.name) != getattr(asked, field.name)
+        if field.name not in ("tables", "topic_ids")
+        and getattr(stored, field.name) != getattr(asked, field.name)
     ]
     differences += _table_differences(
         {spec.name: spec for spec in stored.tables}, {spec.name: spec for spec in asked.tables}

@@ -30,15 +30,18 @@ from streamer.store.refusals import (
     check_followed,
     check_image,
     check_layout,
+    check_owner,
     no_layout,
 )
 from streamer.store.sqlite_file import SqliteFile
 from streamer.store.sqlite_tables import (
     SCHEMA,
+    drop_partition,
     read_layout,
     read_names,
     read_partition,
     read_rows,
+    read_version,
     write_tables,
 )
 
@@ -178,6 +181,17 @@ class SqliteStore:
             cursor.execute(
                 "DELETE FROM entries WHERE partition = ? AND version <= ?",
                 [partition, min(checkpoint.version, progress.version - n_kept)],
+            )
+
+    def forget(self, partition: int, *, owner: str) -> None:
+        with self._file.write() as cursor:
+            stored_owner, version = read_version(cursor, partition)
+            check_owner(partition, owner=owner, stored_owner=stored_owner)
+            drop_partition(cursor, partition)
+            empty = encode_progress(Progress(version + 1))
+            cursor.execute(
+                "UPDATE partitions SET version = ?1, progress = ?2, checkpoint = ?2 WHERE id = ?3",
+                [version + 1, empty, partition],
             )
 
     def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:

@@ -51,6 +51,25 @@ def read_partition(cursor: Cursor, partition: int) -> tuple[str | None, Progress
     return row[0], decode_progress(row[1]), decode_progress(row[2])
 
 
+def read_version(cursor: Cursor, partition: int) -> tuple[str | None, int]:
+    """Owner and greatest version that a partition ever had, where records of it are damaged too."""
+    owner, version = cursor.execute(
+        "SELECT owner, version FROM partitions WHERE id = ?", [partition]
+    ).fetchone() or (None, 0)
+    for table in ("entries", "schedules"):
+        (last,) = cursor.execute(
+            f"SELECT MAX(version) FROM {table} WHERE partition = ?", [partition]
+        ).fetchone()
+        version = max(version, last or 0)
+    return owner, version
+
+
+def drop_partition(cursor: Cursor, partition: int) -> None:
+    """Drop every record of a partition but the one that says how far it is."""
+    for table in ("entries", "schedules", "names", "rows"):
+        cursor.execute(f"DELETE FROM {table} WHERE partition = ?", [partition])
+
+
 def read_layout(cursor: Cursor) -> Layout | None:
     row = cursor.execute("SELECT layout FROM layout").fetchone()
     if row is None:

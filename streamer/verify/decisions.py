@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -61,6 +62,7 @@ def verify_slates(
     decisions: Iterable[Decision],
     catalogue: Catalogue,
     alike: Collection[int] = (0,),
+    began: Mapping[int, int] = MappingProxyType({}),
 ) -> SlatesVerification:
     """Ask the funnel each request again, of a replica that holds what the decision was made from.
 
@@ -85,24 +87,31 @@ def verify_slates(
         As it was throughout: decisions do not say how much of the items topic they had seen.
     alike
         Generations of the store whose models are those of the configuration.
+    began
+        Partition → version with which it began, if that is not 0.
     """
     found = SlatesVerification()
     funnel, names = Funnel(config), feature_names(config)
     named: list[tuple[Decision, dict[int, int]]] = []
     for decision in decisions:
         versions = _versions(decision.model_version)
-        if versions is None or any(v and (p, v) not in entries for p, v in versions.items()):
+        if versions is None or any(
+            v != began.get(p, 0) and (p, v) not in entries for p, v in versions.items()
+        ):
             found.n_without_version += 1
-        elif any(v and entries[p, v].schedule.generation not in alike for p, v in versions.items()):
+        elif any(
+            (p, v) in entries and entries[p, v].schedule.generation not in alike
+            for p, v in versions.items()
+        ):
             found.n_other_settings += 1
         elif decision.request_id not in requests:
             found.n_without_request += 1
         else:
             named.append((decision, versions))
-    following = _Following(config, entries)
+    following = _Following(config, entries, began)
     for decision, versions in sorted(named, key=lambda each: sum(each[1].values())):
         if not following.can_reach(versions):  # another scorer saw commits in another order
-            following = _Following(config, entries)
+            following = _Following(config, entries, began)
         following.advance(versions)
         version = following.replica.current()
         assert version.model_version == decision.model_version
@@ -132,9 +141,14 @@ def _logged(decision: Decision, names: tuple[str, ...]) -> Logged | None:
 class _Following:
     """A replica that is moved to the versions that decisions were made from."""
 
-    def __init__(self, config: Config, entries: Mapping[tuple[int, int], Entry]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        entries: Mapping[tuple[int, int], Entry],
+        began: Mapping[int, int],
+    ) -> None:
         self._entries = entries
-        self._at = dict.fromkeys(range(config.topics.partitions), 0)
+        self._at = {p: began.get(p, 0) for p in range(config.topics.partitions)}
         models = build_models(config)
         self.replica = Replica(
             store=StoreOfModels(MemoryStore(), store_layout(config, models), learns=False),
@@ -142,6 +156,7 @@ class _Following:
             n_partitions=config.topics.partitions,
             clock=ManualClock(),
             metrics=ReplicaMetrics(CollectorRegistry()),
+            began_at=began,
         )
 
     def can_reach(self, versions: Mapping[int, int]) -> bool:

@@ -37,6 +37,8 @@ class Verification:
         What else there is to know of the outcome.
     alike
         Generations of the store whose models are those of the configuration.
+    began
+        Partition → version with which it began.
     """
 
     n_entries: int = 0
@@ -45,6 +47,7 @@ class Verification:
     unchecked: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     alike: set[int] = field(default_factory=set)
+    began: dict[int, int] = field(default_factory=dict)
 
     def take(self, differences: Sequence[str], doubt: str | None) -> None:
         """Take differences of a partition; in doubt they may come of what topics lack."""
@@ -105,7 +108,7 @@ def verify_store(
     latest = store.versions()
     versions = {p: image.version for p, image in images.items()}
     began = {p: began_at(schedules[p], image) for p, image in images.items()}
-    result = Verification()
+    result = Verification(began=began)
     until, result.problems = needed(
         schedules,
         versions,

@@ -9,9 +9,10 @@ import pytest
 
 from streamer.errors import Fenced
 from streamer.learner.learner import Learner
-from streamer.protocols import Entry, ParameterStore, PartitionImage
+from streamer.protocols import Entry, Layout, ParameterStore, PartitionImage
 from streamer.store.layout import decode_entry, encode_entry, encode_schedule
 from streamer.store.memory import MemoryStore
+from streamer.store.rebuild import forget_all, forget_partition
 from streamer.verify.checkpoints import verify_from_checkpoints
 from streamer.verify.execution import LearnedWith, Stream
 from streamer.verify.parameters import Verification, verify_store
@@ -201,6 +202,59 @@ def test_a_topic_that_ends_too_early_is_said_at_once() -> None:
         "partition 2 can't be executed again: topic events ends at offset 120, but the store has"
         " learned it up to 400: it was made anew, or is not the one that was learned"
     )
+
+
+# --- rebuilt --------------------------------------------------------------------------------------
+
+
+def layout_of(store: ParameterStore) -> Layout:
+    layout = store.layout()
+    assert layout is not None
+    return layout
+
+
+def test_what_is_learned_after_all_was_forgotten_is_verified() -> None:
+    store = learned(n_checkpoints=4)
+    versions = store.versions()
+    forget_all(store, layout_of(store), owner="rebuild")
+    assert verified(store).n_entries == 0
+    learner = make_learner(store, MODELS, SETTINGS)
+    assert set(learner.assign(range(N_PARTITIONS)).values()) == {0}
+    learn(learner, 0, 300)
+    found = verified(store)
+    assert found.problems == found.unchecked == []
+    assert found.n_messages == N_PARTITIONS * 300
+    assert found.began == {p: version + 1 for p, version in versions.items()}
+
+
+def test_a_learner_that_runs_is_fenced_and_learns_again() -> None:
+    store = MemoryStore()
+    learner = make_learner(store, MODELS, SETTINGS)
+    learner.assign(range(N_PARTITIONS))
+    learn(learner, 0, 200)
+    forget_all(store, layout_of(store), owner="rebuild")
+    with pytest.raises(Fenced, match="acquire"):
+        learn(learner, 200, 250)
+    assert set(learner.assign(range(N_PARTITIONS)).values()) == {0}
+    learn(learner, 0, 250)
+    assert verified(store).problems == []
+
+
+def test_what_others_learned_from_a_forgotten_partition_is_said_and_checked_from_then_on() -> None:
+    store = learned(n_checkpoints=4)
+    forget_partition(store, 1, layout_of(store), owner="rebuild")
+    learner = make_learner(store, MODELS, SETTINGS)
+    learner.assign(range(N_PARTITIONS))
+    learner.learn([messages(LOGS[1], 1, 0, 400)])
+    learner.checkpoint_all()
+    learn(learner, 400, 600)
+    found = verified(store)
+    assert found.problems == []
+    assert "of partition 1, which was rebuilt since" in found.unchecked[0]
+    assert len(found.unchecked) == N_PARTITIONS
+    found = verified_from_checkpoints(store)
+    assert found.problems == found.unchecked == []
+    assert found.n_messages >= N_PARTITIONS * 150
 
 
 # --- from checkpoints -----------------------------------------------------------------------------
