@@ -147,6 +147,7 @@ def _open_log(
         events=events,
         rewards=reward_function(config),
         join=config.join,
+        dedup_window=config.learner.dedup_window,
         uniform=uniform,
         strict=strict,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamer.config import Config
+from streamer.config import Config, JoinConfig
 from streamer.learner.join.join import JoinSettings
 from streamer.learner.rewards import Rewards
 from streamer.learner.settings import LearnerSettings
@@ -40,10 +40,17 @@ def learner_settings(
 
 def join_settings(config: Config) -> JoinSettings:
     """How feedback finds its decision, as configured."""
-    join = config.join
+    topic = config.topics.topic("decisions")
+    return join_settings_of(config.join, topic=topic, feature_names=feature_names(config))
+
+
+def join_settings_of(
+    join: JoinConfig, *, topic: str, feature_names: tuple[str, ...]
+) -> JoinSettings:
+    """How feedback finds its decision, by one section of a configuration."""
     return JoinSettings(
-        topic=config.topics.topic("decisions"),
-        feature_names=feature_names(config),
+        topic=topic,
+        feature_names=feature_names,
         window_ms=round(1000 * join.window_s),
         horizon_ms=round(1000 * join.horizon_s),
         lateness_ms=round(1000 * join.lateness_s),

@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.config import JoinConfig
+from streamer.config import Config, JoinConfig
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision
+from streamer.learner.join.counts import ASTRAY
 from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import (
     BanditLog,
@@ -27,6 +28,7 @@ from streamer.ope.bandit_log import (
 from streamer.ope.logged_rewards import LoggedRewards
 from streamer_producers.log_file import LogFile
 
+DEDUP_WINDOW = Config().learner.dedup_window
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
@@ -42,6 +44,8 @@ class DecisionLog(BanditLog):
     ----------
     path
         The decisions, or a folder with ``decisions.jsonl`` and ``events.jsonl`` (or ``.gz``).
+    dedup_window
+        Events within which an ``event_id`` counts once.
     events
         The events; None: those of the folder.
     """
@@ -54,6 +58,7 @@ class DecisionLog(BanditLog):
         *,
         rewards: Rewards,
         join: JoinConfig,
+        dedup_window: int = DEDUP_WINDOW,
         events: Path | None = None,
         uniform: bool = False,
         strict: bool = False,
@@ -65,7 +70,7 @@ class DecisionLog(BanditLog):
             )
         events_file = LogFile(_file_in(path if events is None else events, "events"))
         super().__init__([self._file, events_file], uniform=uniform, strict=strict)
-        self._rewards = LoggedRewards(events_file, rewards, join)
+        self._rewards = LoggedRewards(events_file, rewards, join, dedup_window=dedup_window)
         self._actions: dict[str, int] = {}
         self._slots: dict[int, int] = {}
         self.feature_names: tuple[str, ...] = ()
@@ -96,15 +101,28 @@ class DecisionLog(BanditLog):
         return columns.survey(str(self._file), faults, list(self._actions))
 
     def remarks(self) -> Iterator[str]:
-        """How many events answered no decision, and why."""
+        """How many events answered no decision and why, and which slates nothing answers."""
         unused = self._rewards.unused
         n_unused = unused.total()
         if n_unused:
-            why = ", ".join(f"{n:,} {reason}" for reason, n in unused.most_common())
+            reasons = sorted(ASTRAY, key=lambda reason: -unused[reason])
+            why = ", ".join(f"{unused[reason]:,} {reason}" for reason in reasons if unused[reason])
             yield (
                 f"{n_unused:,} of {n_unused + self._rewards.n_matched:,} events that could be"
                 f" answers found no decision and count for nothing: {why}"
             )
+        if n_unanswered := self._rewards.n_unanswered:
+            slates = f"{n_unanswered:,} slates without any feedback or impression"
+            if self._rewards.reports_impressions:
+                yield (
+                    f"{slates} were left out, as the learner leaves them out"
+                    ' (join.unanswered = "counts" counts them as seen and not taken)'
+                )
+            else:
+                yield (
+                    f"{slates} count as seen and not taken, since the log reports no impressions;"
+                    ' the learner learns nothing of them unless join.unanswered = "counts"'
+                )
 
     def rows(self, *, features: bool) -> Iterator[LoggedRow]:
         for request, decision in enumerate(self._decisions(Faults(strict=False))):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -12,44 +13,58 @@ from numpy.typing import NDArray
 from streamer.config import JoinConfig
 from streamer.errors import BadMessage
 from streamer.events import Decision
-from streamer.events.event_columns import decode_events
-from streamer.events.types import IMPRESSION
-from streamer.learner.join.shown import ItemFeedback, Shown
+from streamer.events.event_columns import EventColumns, decode_events
+from streamer.learner.configured import join_settings_of
+from streamer.learner.dedup import DedupWindow
+from streamer.learner.join.answers import DecidedBatch, FeedbackBatch, answers
+from streamer.learner.join.counts import UNNAMED, UNREPORTED
+from streamer.learner.join.join import Join
+from streamer.learner.join.shown import Shown
 from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import Faults
 from streamer_producers.log_file import LogFile
 
-UNNAMED: Final = "without a request_id"
-AMBIGUOUS: Final = "without a request_id, of an item in several slates"
-UNKNOWN: Final = "of a request that has no decision"
-OTHER_USER: Final = "of another user than the decision's"
-LATE: Final = "later than join.horizon_s"
-NOT_SHOWN: Final = "of an item that was not shown"
-_BATCH = 1_000
-_NO_FEATURES = np.empty((0, 0), dtype=np.float32)
+_BATCH: Final = 1_000
+_NO_BOUND: Final = 1 << 62
+_NO_FEATURES: Final = np.empty((0, 0), dtype=np.float32)
 
 
 class LoggedRewards:
     """Rewards by request and item, as the learner's join has them once all is known.
 
-    An event answers the item of its ``item_id`` in the decision of its ``request_id`` up to
-    ``join.horizon_s`` after it; several are combined as ``join.combine`` says, an item without any
-    has ``join.default_reward``. Where impressions were reported, an item without one and without
-    feedback was not seen and has no reward. An event that names no request answers the one slate
-    that can be meant, as far as ``join.match_without_request`` says. An ``event_id`` that answers
-    twice counts once, and an event of another user than the decision's is no answer.
+    The join is the learner's own, without the bounds of its memory: all decisions are read first,
+    then the events, each file in its order, and what is later or further out of order than
+    ``[join]`` allows answers nothing. A slate of which nothing was reported was not seen, where
+    the log reports impressions and ``join.unanswered`` says so; where it reports none, it was.
 
-    Memory: one small record a decision and a number a feedback.
+    Memory: one record a decision.
+
+    Attributes
+    ----------
+    n_matched, unused
+        Events that answer a decision; those that could and don't, by the reason.
+    n_unanswered
+        Slates of which the learner learns nothing, since nothing was reported of them.
+    reports_impressions
+        Whether the log says what was seen: those slates have no rewards then.
     """
 
-    def __init__(self, file: LogFile, rewards: Rewards, join: JoinConfig) -> None:
+    def __init__(
+        self, file: LogFile, rewards: Rewards, join: JoinConfig, *, dedup_window: int
+    ) -> None:
         self._file = file
         self._reward = rewards
-        self._join = join
-        self._open: dict[str, Shown] = {}
-        self._of_user: defaultdict[str, list[Shown]] = defaultdict(list)
+        self._default_reward = join.default_reward
+        self._settings = replace(
+            join_settings_of(join, topic="", feature_names=()),
+            decisions_max=_NO_BOUND,
+            feedback_max=_NO_BOUND,
+        )
+        self._dedup_window = dedup_window
+        self._expected: list[Shown] = []
         self._rewards: dict[str, NDArray[np.float64]] = {}
-        self.n_matched = 0
+        self.n_matched = self.n_unanswered = 0
+        self.reports_impressions = False
         self.unused: Counter[str] = Counter()
 
     def expect(self, decision: Decision) -> None:
@@ -57,20 +72,22 @@ class LoggedRewards:
         shown = Shown(
             request_id=decision.request_id,
             user_id=decision.user_id,
-            offset=0,
+            offset=len(self._expected),
             ts_ms=decision.ts,
             item_ids=decision.items,
-            features=_NO_FEATURES,
+            features=np.empty((len(decision.items), 0), dtype=np.float32),
             expected=None,
-            closed=True,
         )
-        self._open[shown.request_id] = shown
-        self._of_user[shown.user_id].append(shown)
+        self._expected.append(shown)
+        self._rewards[decision.request_id] = shown.applied
 
     def read(self, faults: Faults) -> None:
         """Read the events and settle all decisions that wait."""
-        seen: set[str] = set()
-        self.n_matched, self.unused = 0, Counter()
+        decided, self._expected = self._expected, []
+        last_ms = max((shown.ts_ms for shown in decided), default=0)
+        join, dedup = Join(self._settings), DedupWindow(self._dedup_window)
+        join.take(DecidedBatch(decided, len(decided)), None)
+        self.unused, self.reports_impressions = Counter(), False
         lines = ((number, line) for number, line in self._file.lines() if not line.isspace())
         while batch := list(islice(lines, _BATCH)):
             columns, rejected = decode_events(
@@ -80,66 +97,48 @@ class LoggedRewards:
             )
             for bad in rejected:
                 faults.add(self._file, batch[bad.index][0], BadMessage(bad.reason))
-            reward = self._reward(columns.types, columns.values)
-            for i, request_id in enumerate(columns.request_ids):
-                is_impression = bool(columns.types[i] == IMPRESSION)
-                if np.isnan(reward[i]) and not is_impression:
-                    continue  # neither feedback nor a sign that an item was seen
-                event_id = columns.event_ids[i]
-                if event_id in seen:
-                    continue
-                shown, ts_ms = self._open.get(request_id), int(columns.ts_ms[i])
-                if not request_id and not np.isnan(reward[i]):
-                    meant = self._meant(columns.user_ids[i], columns.item_ids[i], ts_ms)
-                    if len(meant) > 1:
-                        self.unused[AMBIGUOUS] += 1
-                        continue
-                    shown = meant[0] if meant else None
-                if shown is None:
-                    self.unused[UNKNOWN if request_id else UNNAMED] += 1
-                    continue
-                if columns.user_ids[i] != shown.user_id:
-                    self.unused[OTHER_USER] += 1
-                    continue
-                if ts_ms - shown.ts_ms > self._join.horizon_s * 1_000:
-                    self.unused[LATE] += 1
-                    continue
-                feedback = ItemFeedback(
-                    offset=batch[columns.index[i]][0],
-                    ts_ms=ts_ms,
-                    watermark_ms=0,
-                    user_id=columns.user_ids[i],
-                    item_id=columns.item_ids[i],
-                    reward=float(reward[i]),
-                    seen=is_impression,
-                    named=bool(request_id),
-                )
-                if shown.take(feedback):
-                    seen.add(event_id)
-                    self.n_matched += 1
-                else:
-                    self.unused[NOT_SHOWN] += 1
-        for request_id, shown in self._open.items():
-            for _ in shown.settle(
-                self._join.default_reward,
-                self._join.combine,
-                unanswered=True,
-                matching=self._join.match_without_request,
-            ):
-                pass
-            self._rewards[request_id] = shown.applied
-        self._open, self._of_user = {}, defaultdict(list)
+            if len(columns):
+                last_ms = max(last_ms, int(columns.ts_ms.max()))
+                numbers = np.array([batch[i][0] for i in columns.index.tolist()], dtype=np.int64)
+                join.take(None, self._answers(columns, numbers, dedup))
+        self._end(join, decided, last_ms)
 
-    def _meant(self, user_id: str, item_id: str, ts_ms: int) -> list[Shown]:
-        """Slates that an event without a request_id could answer."""
-        if self._join.match_without_request == "never":
-            return []
-        window_ms = self._join.window_s * 1_000
-        return [
-            shown
-            for shown in self._of_user.get(user_id, ())
-            if 0 <= ts_ms - shown.ts_ms <= window_ms and item_id in shown.item_ids
-        ]
+    def _answers(
+        self, columns: EventColumns, numbers: NDArray[np.int64], dedup: DedupWindow
+    ) -> FeedbackBatch:
+        """The events that may answer a decision, at the numbers of their lines."""
+        fresh = dedup.fresh(columns.event_ids, numbers)
+        reward = self._reward(columns.types, columns.values)
+        found = answers(
+            columns,
+            numbers,
+            fresh,
+            reward,
+            to_offset=int(numbers[-1]) + 1,
+            match_without_request=self._settings.match_without_request != "never",
+        )
+        self.reports_impressions |= bool(found.answers.seen.any())
+        if self._settings.match_without_request == "never":
+            unnamed = ~np.isnan(reward) & (columns.request_ids.n_bytes == 0)
+            self.unused[UNNAMED] += int(unnamed.sum())
+        return found
+
+    def _end(self, join: Join, decided: list[Shown], last_ms: int) -> None:
+        """Let the time pass that feedback waits for decisions, and windows for feedback."""
+        n_decided = len(decided)
+        end_ms = last_ms + self._settings.window_ms + self._settings.lateness_ms + 1
+        end = Shown("", "", n_decided, end_ms, [], _NO_FEATURES, expected=None)
+        join.take(DecidedBatch([end], n_decided + 1), None)
+        self.n_matched = join.counts.n_matched
+        self.unused.update(join.counts.astray)
+        if self._settings.match_without_request == "reported":
+            of_unreported = (len(each.guessed) for each in decided if not each.is_reported)
+            self.unused[UNREPORTED] += sum(of_unreported)
+        unanswered = [each for each in self._rewards.values() if np.isnan(each).all()]
+        self.n_unanswered = len(unanswered)
+        if not self.reports_impressions:
+            for each in unanswered:
+                each[:] = self._default_reward
 
     def of(self, decision: Decision) -> NDArray[np.float64]:
         """``(k,)`` rewards of its items in the order shown; NaN: not seen."""

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+from collections.abc import Sequence
+from dataclasses import replace as replace_settings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from streamer.cli import app
 from streamer.config import Config, JoinConfig
 from streamer.errors import ConfigError, StreamerError
-from streamer.events import Event
-from streamer.learner.configured import reward_function
+from streamer.events import Decision, Event, encode
+from streamer.learner.batch import decode_batch
+from streamer.learner.configured import join_settings, reward_function
+from streamer.learner.dedup import DedupWindow
+from streamer.learner.join.answers import decode_decisions
+from streamer.learner.join.join import Join
 from streamer.learner.join.shown import Matching
 from streamer.ope.decision_log import DecisionLog
 from streamer.ope.obd_log import OpenBanditLog
-from tests.unit.ope_files import START_MS, decision, event, obd_line, write_decisions, write_obd
+from streamer.protocols import MessageBatch
+from tests.unit.ope_files import (
+    ITEMS,
+    START_MS,
+    decision,
+    event,
+    obd_line,
+    write_decisions,
+    write_obd,
+)
 
 HORIZON_MS = round(JoinConfig().horizon_s * 1_000)
 FEW = ["--ci", "normal", "--estimators", "ips,snips"]
@@ -73,7 +92,7 @@ def test_an_event_without_a_request_counts_where_the_learner_would_match_it(
     join = JoinConfig(match_without_request=matches)
     log = DecisionLog(path, rewards=reward_function(Config()), join=join)
     assert log.survey().rewards.tolist() == [0.0, reward, 1.0]
-    (said,) = log.remarks()
+    said, *_ = log.remarks()
     assert f"{3 if matches == 'never' else 1} without a request_id" in said
     seen = [event("r", "a", "impression"), event("r", "b", "impression")]
     path = write_decisions(tmp_path / "seen", slates, [*seen, *events])
@@ -92,6 +111,139 @@ def test_the_same_events_of_another_user_are_worth_nothing(tmp_path: Path) -> No
         log = DecisionLog(path, rewards=reward_function(config), join=config.join)
         values.append(log.survey().rewards.sum())
     assert values == [20.0, 0.0]
+
+
+def remarks_and_rewards(
+    folder: Path, slates: list[Decision], events: list[Event], **join: Any
+) -> tuple[list[str], list[float]]:
+    path = write_decisions(folder, slates, events)
+    log = DecisionLog(path, rewards=reward_function(Config()), join=JoinConfig(**join))
+    rewards = log.survey().rewards.tolist()
+    return list(log.remarks()), rewards
+
+
+def test_feedback_without_a_request_is_matched_where_the_learner_matches_it(tmp_path: Path) -> None:
+    slates = [decision("r", ["a", "b"]), decision("s", ["b", "c"], ts=START_MS + 2_000)]
+    events = [
+        event(None, "b", ts=START_MS + 3_000),  # shown twice
+        event(None, "a", "like", ts=START_MS + 4_000),
+        event(None, "c", "like", ts=START_MS + 60_000),  # after join.window_s
+        event(None, "x", ts=START_MS + 3_000),
+    ]
+    found: dict[Matching, tuple[list[str], list[float]]] = {
+        matching: remarks_and_rewards(
+            tmp_path / matching, slates, events, match_without_request=matching, window_s=30.0
+        )
+        for matching in ("never", "reported", "always")
+    }
+    assert {matching: rewards for matching, (_, rewards) in found.items()} == {
+        "never": [0.0, 0.0, 0.0, 0.0],
+        "reported": [0.0, 0.0, 0.0, 0.0],
+        "always": [2.0, 0.0, 0.0, 0.0],
+    }
+    why = {
+        matching: remarks[0].partition("nothing: ")[2] for matching, (remarks, _) in found.items()
+    }
+    several = "1 without a request_id, of an item in several slates"
+    assert why == {
+        "never": "4 without a request_id",
+        "reported": f"2 without a request_id, {several}, 1 without a request_id, of a slate of"
+        " which nothing else was reported",
+        "always": f"2 without a request_id, {several}",
+    }
+
+
+def test_feedback_that_comes_too_far_out_of_order_counts_for_nothing(tmp_path: Path) -> None:
+    slates = [decision("r", ["a", "b"])]
+    later = START_MS + HORIZON_MS + 60_001  # join.lateness_s after the horizon
+    events = [event("r", "a"), event("none", "a", ts=later), event("r", "b")]
+    remarks, rewards = remarks_and_rewards(tmp_path / "as", slates, events)
+    assert rewards == [1.0, 0.0]
+    assert "1 out of order by more than join.lateness_s" in remarks[0]
+    remarks, rewards = remarks_and_rewards(tmp_path / "late", slates, events, lateness_s=61.0)
+    assert rewards == [1.0, 1.0]
+    assert "out of order" not in remarks[0]
+
+
+def test_slates_of_which_nothing_was_reported_are_left_out_or_said_to_count(
+    tmp_path: Path,
+) -> None:
+    slates = [decision(each, ["a", "b"]) for each in ("r", "s", "t")]
+    clicked, seen = [event("r", "a")], [event("s", "b", "impression")]
+    remarks, rewards = remarks_and_rewards(tmp_path / "clicks", slates, clicked)
+    assert rewards == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert "2 slates without any feedback or impression count as seen and not taken" in remarks[0]
+    remarks, rewards = remarks_and_rewards(tmp_path / "both", slates, clicked + seen)
+    assert rewards == [1.0, 0.0, 0.0]  # of s what was seen, and nothing of t
+    assert "1 slates without any feedback or impression were left out" in remarks[0]
+    counts = remarks_and_rewards(tmp_path / "all", slates, clicked + seen, unanswered="counts")
+    assert counts == ([], [1.0, 0.0, 0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("matching", ["reported", "always"])
+@pytest.mark.parametrize("seed", range(5))
+def test_rewards_are_those_of_a_join_that_reads_both_topics_as_they_come(
+    tmp_path: Path, seed: int, matching: Matching
+) -> None:
+    rng = random.Random(seed)
+    slates = [
+        decision(f"r{at}", rng.sample(ITEMS, 2), user_id=f"u{at % 3}", ts=START_MS + at * 500)
+        for at in range(60)
+    ]
+    events = [
+        event(
+            rng.choice([f"r{at // 3}", f"r{at // 3}", f"r{rng.randrange(70)}", None]),
+            rng.choice(ITEMS),
+            rng.choice(["click", "like", "impression"]),
+            event_id=f"e{rng.randrange(150)}",
+            user_id=f"u{rng.choice([at // 3 % 3, rng.randrange(3)])}",
+            ts=START_MS + at * 167 + rng.randrange(-3_000, 9_000),
+        )
+        for at in range(189)
+    ]
+    limits: dict[str, Any] = {
+        "match_without_request": matching,
+        "unanswered": "counts",
+        "window_s": 4.0,
+        "horizon_s": 6.0,
+        "lateness_s": 1.0,
+    }
+    _, rewards = remarks_and_rewards(tmp_path / "log", slates, events, **limits)
+    config = replace(Config(), join=JoinConfig(**limits))
+    settings = replace_settings(join_settings(config), feature_names=("one", "number"))
+    join, dedup = Join(settings), DedupWindow(1_000)
+    learned: dict[tuple[int, str], float] = {}
+    end = decision("end", ["a"], ts=START_MS + 10**8)  # so that time passes
+    for first in range(0, 61, 3):
+        batch = batch_of("decisions", [*slates, end], first, 3)
+        decided, _ = decode_decisions(batch, ("one", "number"))
+        several = batch_of("events", events, 3 * first, 9)
+        answered = decode_batch(
+            several,
+            types=config.event_types,
+            dedup=dedup,
+            rewards=reward_function(config),
+            join=settings,
+        ).answers
+        examples = join.take(decided, answered).examples
+        for offset, item, after in zip(
+            examples.offsets.tolist(), examples.arm_ids, examples.after.tolist(), strict=True
+        ):
+            learned[offset, item] = after
+    expected = [
+        learned[at, item]
+        for at, each in enumerate(slates)
+        for item in each.items
+        if not math.isnan(learned.get((at, item), math.nan))
+    ]
+    assert rewards == expected
+    assert sum(reward > 0 for reward in expected) > 1
+
+
+def batch_of(topic: str, messages: Sequence[Decision | Event], first: int, n: int) -> MessageBatch:
+    payloads: list[bytes | None] = [encode(each) for each in messages[first : first + n]]
+    offsets = np.arange(first, first + len(payloads), dtype=np.int64)
+    return MessageBatch(topic, 0, payloads, offsets, np.full(len(payloads), -1))
 
 
 @pytest.mark.parametrize("ids", [list(range(1, 11)), [1001, 2005, 30010, *range(7, 14)]])

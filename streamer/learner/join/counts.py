@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,6 +12,19 @@ from numpy.typing import NDArray
 CALIBRATION_EDGES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 """Expected rewards are put into bins between these."""
 _SAMPLES_MAX = 10_000
+
+UNNAMED: Final = "without a request_id"
+AMBIGUOUS: Final = "without a request_id, of an item in several slates"
+UNREPORTED: Final = "without a request_id, of a slate of which nothing else was reported"
+UNKNOWN: Final = "of a request that has no decision"
+OTHER_USER: Final = "of another user than the decision's"
+NOT_SHOWN: Final = "of an item that was not shown"
+LATE: Final = "later than join.horizon_s"
+DISORDERED: Final = "out of order by more than join.lateness_s"
+ASTRAY: Final = (
+    *(OTHER_USER, NOT_SHOWN, UNNAMED, AMBIGUOUS, UNREPORTED, UNKNOWN, LATE, DISORDERED),
+)
+"""Why feedback finds no decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,8 @@ class JoinCounts:
         Feedback that found its decision; that named one nobody knows, or an item that was not
         shown; that names none and could answer several; that came after the horizon; that was
         dropped at the bound while it waited.
+    astray
+        Feedback by the reason why it found no decision, and what names no request and answers none.
     n_closed_early
         Decisions closed before their window's end, at the bound.
     n_outcomes, n_positive, reward_sum
@@ -58,6 +74,7 @@ class JoinCounts:
     n_ambiguous: int = 0
     n_late: int = 0
     n_lost: int = 0
+    astray: Counter[str] = field(default_factory=Counter)
     n_closed_early: int = 0
     n_outcomes: int = 0
     n_positive: int = 0
@@ -81,6 +98,16 @@ class JoinCounts:
         self.n_matched += 1
         if len(self._delays_ms) < _SAMPLES_MAX:
             self._delays_ms.append(delay_ms)
+
+    def unmatched(self, why: str) -> None:
+        """Feedback found no decision that it answers."""
+        self.n_unmatched += 1
+        self.astray[why] += 1
+
+    def late(self, why: str) -> None:
+        """Feedback came when it could change nothing any more."""
+        self.n_late += 1
+        self.astray[why] += 1
 
     def learned(self, expected: float | None, before: float, after: float) -> None:
         """An outcome went from ``before`` to ``after``; NaN: not known."""

@@ -20,7 +20,16 @@ from typing import Final
 import numpy as np
 
 from streamer.learner.join.answers import DecidedBatch, FeedbackBatch
-from streamer.learner.join.counts import JoinCounts
+from streamer.learner.join.counts import (
+    AMBIGUOUS,
+    DISORDERED,
+    LATE,
+    NOT_SHOWN,
+    OTHER_USER,
+    UNKNOWN,
+    UNNAMED,
+    JoinCounts,
+)
 from streamer.learner.join.early import EarlyFeedback
 from streamer.learner.join.shown import Combine, ItemFeedback, Matching, Shown
 from streamer_models.state.inputs import Examples
@@ -207,30 +216,36 @@ class Join:
             map(bool, answers.request_ids),
             strict=True,
         )
+        n_unnamed = 0
         for request_id, values in zip(answers.request_ids, columns, strict=True):
             if not request_id:
                 _, ts_ms, _, user_id, *_ = values
                 if ts_ms > self._decisions_ms or user_id in self._by_user:
                     self._early.put(None, ItemFeedback(*values))
+                else:
+                    n_unnamed += 1
                 continue
             shown, feedback = self._open.get(request_id), ItemFeedback(*values)
             if shown is None:
                 self._early.put(request_id, feedback)
             else:
                 self._match(shown, feedback)
+        self.counts.astray[UNNAMED] += n_unnamed
 
     def _match(self, shown: Shown, feedback: ItemFeedback) -> None:
         """Give feedback to a decision; whichever of the two came first, the outcome is the same."""
         late_ms = shown.ts_ms + self._settings.horizon_ms
         lateness_ms = self._settings.lateness_ms
-        if feedback.ts_ms > late_ms or feedback.watermark_ms > late_ms + lateness_ms:
-            self.counts.n_late += 1
-        elif (
-            feedback.ts_ms + lateness_ms < shown.watermark_ms  # such a one would not have waited
-            or feedback.user_id != shown.user_id
-            or not shown.take(feedback)
-        ):
-            self.counts.n_unmatched += 1
+        if feedback.ts_ms > late_ms:
+            self.counts.late(LATE)
+        elif feedback.watermark_ms > late_ms + lateness_ms:
+            self.counts.late(DISORDERED)
+        elif feedback.ts_ms + lateness_ms < shown.watermark_ms:  # it would not have waited
+            self.counts.unmatched(DISORDERED)
+        elif feedback.user_id != shown.user_id:
+            self.counts.unmatched(OTHER_USER)
+        elif not shown.take(feedback):
+            self.counts.unmatched(NOT_SHOWN)
         else:
             if (
                 feedback.named
@@ -261,6 +276,9 @@ class Join:
                 self._match(found[0], feedback)
             elif found:
                 self.counts.n_ambiguous += 1
+                self.counts.astray[AMBIGUOUS] += 1
+            else:
+                self.counts.astray[UNNAMED] += 1
 
     # --- time passes -----------------------------------------------------------------------------
 
@@ -331,9 +349,9 @@ class Join:
             self._forget(shown)
         for request_id in self._early.expire(self._decisions_ms):
             if request_id in self._gone:
-                self.counts.n_late += 1
+                self.counts.late(LATE)
             else:
-                self.counts.n_unmatched += 1
+                self.counts.unmatched(UNKNOWN)
         feedback_max = self._settings.feedback_max
         self.counts.n_lost += self._early.bound(
             self._events_next - feedback_max, self._events_next - feedback_max // UNNAMED_SHARE
