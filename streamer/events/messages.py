@@ -37,6 +37,9 @@ CONTEXT_KEYS_MAX: Final = 64
 RAW_BYTES_KEPT: Final = 524_288
 """Bytes of a bad message that its dead letter carries: 700 kB in base64, which a broker takes."""
 
+NUMBER_MAX: Final = 1e18
+"""Of numbers that are added up: a billion of them are still a number, in float32 too."""
+
 Id = Annotated[str, Meta(min_length=1, max_length=ID_BYTES_MAX)]
 """An external id: 1 to 256 bytes of UTF-8 (the bound on bytes is checked on decode)."""
 Label = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -44,6 +47,7 @@ TypeName = Annotated[str, Meta(min_length=1, max_length=TYPE_NAME_MAX)]
 TsMs = Annotated[int, Meta(ge=0, lt=TS_MS_END)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Position = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Number = Annotated[float, Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
 FeatureId = Annotated[str, Meta(min_length=1, max_length=4_096)]
 """An id, or a user's id and a category in one JSON array."""
 FeatureEntity = Literal["user", "item", "category", "user_category", "surface", "global"]
@@ -172,7 +176,7 @@ class Decision(Message, frozen=True, kw_only=True):
         Meta(description="base64 of little-endian float32, candidates x feature_names, row by row"),
     ]
     expected: Annotated[
-        Annotated[list[float], Meta(max_length=500)] | None,
+        Annotated[list[Number], Meta(max_length=500)] | None,
         Meta(description="reward that the policy expected of each item"),
     ] = None
     explored: Annotated[
@@ -205,7 +209,7 @@ class FeatureValue(Message, frozen=True, kw_only=True):
         Meta(description="of a user and a category: both, as a JSON array; of the whole: `*`"),
     ]
     name: Annotated[Label, Meta(description="of the feature, as configured")]
-    value: Annotated[float, Meta(description="finite: a count, a sum or a ratio")]
+    value: Annotated[Number, Meta(description="a count, a sum or a ratio")]
     window_start: Annotated[TsMs, Meta(description="event time, ms since 1970")]
     window_end: Annotated[TsMs, Meta(description="first ms after the window")]
     computed_ts: Annotated[TsMs, Meta(description="when it was computed, ms since 1970")]

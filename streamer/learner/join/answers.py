@@ -16,7 +16,7 @@ from streamer.events.event_columns import EventColumns
 from streamer.events.types import IMPRESSION
 from streamer.learner.join.shown import Shown
 from streamer.protocols import MessageBatch
-from streamer_models.bandits.linear_statistics import FEATURE_MAX
+from streamer_models.bandits.linear_statistics import FEATURE_MAX, REWARD_MAX
 from streamer_models.state.columns import Columns
 
 
@@ -148,7 +148,8 @@ def _shown(decision: Decision, offset: int) -> Shown:
         ts_ms=decision.ts,
         item_ids=decision.items,
         features=features,
-        expected=None if expected is None else np.array(expected, dtype=np.float64),
+        # No reward is beyond the bound; one expected far beyond it would drown all others in a sum.
+        expected=None if expected is None else np.clip(expected, -REWARD_MAX, REWARD_MAX),
     )
 
 
