@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import numpy as np
@@ -18,22 +18,26 @@ from numpy.typing import NDArray
 
 from streamer.errors import BadMessage
 from streamer.events import DEFAULT_TYPES, EventTypes, FeatureEntity
+from streamer.events.messages import TS_MS_END, Count, TsMs
 from streamer.windows.entities import Contributions
 from streamer_models.state.columns import Columns
 
 BYTES_MAX: Final = 500_000
 """Of the ids in a bundle: with the numbers it stays below the 1 MB that a broker takes."""
 _NUMBERS_BYTES: Final = 32
+_NO_BOUND: Final = 1 << 62
+_Source = Annotated[int, msgspec.Meta(ge=0)]
+_KnownMs = Annotated[int, msgspec.Meta(ge=-1, lt=TS_MS_END)]
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Contributions to entities of one kind, in the order of their offsets."""
 
     entity: FeatureEntity
-    offsets: list[int]
+    offsets: list[Count]
     ids: list[str]
     types: list[int]
-    ts_ms: list[int]
+    ts_ms: list[TsMs]
     values: list[float | None]
     user_ids: list[str]
 
@@ -56,11 +60,11 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True, gc=False):
         configured one after the other.
     """
 
-    source: int
-    latest_ms: int
+    source: _Source
+    latest_ms: _KnownMs
     idle: bool
     parts: list[Part]
-    at_ms: int = 0
+    at_ms: _KnownMs = 0
     added_types: tuple[str, ...] = ()
 
 
@@ -96,12 +100,17 @@ def encode_bundle(bundle: Bundle) -> bytes:
     return _encoder.encode(bundle)
 
 
-def decode_bundle(payload: bytes | None) -> Bundle:
+def decode_bundle(payload: bytes | None, *, n_partitions: int = _NO_BOUND) -> Bundle:
     """Raise BadMessage for what is none: another program writes to the topic."""
     try:
         bundle = _decoder.decode(payload or b"")
     except msgspec.MsgspecError as error:
         raise BadMessage(f"message: is no bundle of contributions ({error})") from error
+    if bundle.source >= n_partitions:
+        raise BadMessage(
+            f"message: source {bundle.source} is none of the {n_partitions} partitions of the"
+            " events; run all workers with the same topics.partitions"
+        )
     n_types = len(DEFAULT_TYPES) + len(bundle.added_types)
     for part in bundle.parts:
         lengths = {

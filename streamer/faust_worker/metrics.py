@@ -20,8 +20,10 @@ class FeaturesMetrics:
         Messages of the events topic, and what became of them.
     lost
         Events, contributions and items that their topics deleted before they were read.
-    published, left
-        Values published, and entities that left a window.
+    published, left, too_large
+        Values published, entities that left a window, and values that their topic refused.
+    unreadable
+        Records of the changelog topic that are none, and were deleted.
     late, refused
         Contributions that were not counted, by ``partition`` of the state.
     watermark_age_s
@@ -39,6 +41,8 @@ class FeaturesMetrics:
         self.dead_letters = counter("dead_letters", "Messages that could not be used")
         self.lost = metrics.lost()
         self.published = counter("published", "Values published")
+        self.too_large = counter("too_large", "Values that the features topic refused")
+        self.unreadable = counter("unreadable", "Records of the changelog topic that are none")
         self.left = counter("left", "Entities that left a window")
         self.late = gauge("late", "Contributions that came too late", "partition")
         self.refused = gauge("refused", "Contributions beyond windows.cells_max", "partition")

@@ -13,6 +13,7 @@ stopped. A record is deleted only when its windows are closed, and then what com
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, MutableMapping, Sequence
 from typing import Final
 
@@ -29,6 +30,8 @@ from streamer.windows.series import Series
 from streamer.windows.watermark import Watermark
 from streamer_models.windows.distinct import Sketch
 from streamer_models.windows.sessions import Sessions
+
+log = logging.getLogger(__name__)
 
 Table = MutableMapping[bytes, bytes]
 _Cell = tuple[str, int]
@@ -208,26 +211,58 @@ class Shard:
 
     # --- coming back -----------------------------------------------------------------------------
 
-    def restore(self, kept: Sequence[bytes]) -> None:
-        """Take up records of this partition, by their keys; those of no series are deleted."""
+    def restore(self, kept: Sequence[bytes]) -> int:
+        """Take up records of this partition, by their keys; those of no series are deleted.
+
+        Returns
+        -------
+        int
+            How many were deleted since they are no records: another program writes to their topic.
+        """
+        n_unreadable = 0
         watermark = self._table.get(_encoder.encode(_Key(self.partition, _WATERMARK)))
         if watermark is not None:
-            self._watermark.at_ms = _decode_watermark(watermark)
+            try:
+                self._watermark.at_ms = _decode_watermark(watermark)
+            except msgspec.MsgspecError as error:
+                n_unreadable += self._delete_unreadable(_Key(self.partition, _WATERMARK), error)
             self.engine.close(self.watermark_ms)  # what was closed stays closed
         for raw_key in kept:
             key = _decode_key(raw_key)
             series = self._series.get(key.series)
             if series is not None:
-                _restore(series, key, _decode_record(self._table[raw_key]))
+                try:
+                    _restore(series, key, _decode_record(self._table[raw_key]))
+                except (msgspec.MsgspecError, ValueError, OverflowError, IndexError) as error:
+                    n_unreadable += self._delete_unreadable(key, error)
             elif key.series != _WATERMARK:
                 del self._table[raw_key]
+        return n_unreadable
+
+    def _delete_unreadable(self, key: _Key, error: Exception) -> int:
+        """Delete what is no record, and say so; its sum begins anew."""
+        log.error(
+            "record_unreadable %s of %r is no record (%s) and begins anew: does another program"
+            " write to the changelog topic?",
+            key.series,
+            key.id,
+            error,
+            extra={"partition": key.partition, "pane": key.pane},
+        )
+        del self._table[_encoder.encode(key)]
+        return 1
 
 
 def keys_by_partition(table: Iterable[bytes]) -> dict[int, list[bytes]]:
-    """The keys of a table's records, by partition of the state."""
+    """The keys of a table's records, by partition of the state; what is no key is passed over."""
     found: dict[int, list[bytes]] = {}
     for raw_key in table:
-        found.setdefault(_decode_key(raw_key).partition, []).append(raw_key)
+        try:
+            partition = _decode_key(raw_key).partition
+        except msgspec.MsgspecError:
+            log.error("record_unreadable %r is no key of a record", raw_key[:256])
+            continue
+        found.setdefault(partition, []).append(raw_key)
     return found
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import faust
+from aiokafka.errors import MessageSizeTooLargeError
 from faust.types import TP
 
 from streamer.errors import BadMessage
@@ -88,9 +89,10 @@ class WindowsAgent:
     async def _take(self, batch: MessageBatch) -> None:
         """Bundles that were fetched together."""
         bundles = []
+        n_partitions = self._settings.n_partitions
         for i, payload in enumerate(batch.values):
             try:
-                bundles.append(decode_bundle(payload))
+                bundles.append(decode_bundle(payload, n_partitions=n_partitions))
             except BadMessage as bad:
                 await self._dead_letters.send(batch, i, str(bad))
         shard = self._shard(batch.partition)
@@ -113,28 +115,52 @@ class WindowsAgent:
                 table=self._table,
             )
             kept = self._kept.pop(partition, [])
-            shard.restore(kept)
+            n_unreadable = shard.restore(kept)
+            self._metrics.unreadable.inc(n_unreadable)
             log.info("features_restored", extra={"partition": partition, "n_records": len(kept)})
         return shard
 
     async def _close(self, shard: Shard) -> None:
         ended = shard.close()
         if ended.results or ended.dropped or ended.sessions:
-            sent = [await self._publish(each) for each in ended.results]
-            await asyncio.gather(*sent)
+            await self._publish_all(ended.results)
             shard.forget(ended)
             await self._table.acknowledged()
         self._show(shard)
 
-    async def _publish(self, result: FeatureResult) -> Awaitable[object]:
+    async def _publish_all(self, results: Sequence[FeatureResult]) -> None:
+        """Publish values; what the topic refuses for its size is counted and said."""
         now_ms = self._clock.now_ms()
-        key, payload = message_of(result, computed_ms=now_ms)
-        if payload is not None:
-            self._metrics.published.inc()
-            self._metrics.staleness_s.observe((now_ms - result.window_end_ms) / 1000)
-        else:
-            self._metrics.left.inc()
-        return await self._features.send(key=key, value=payload)
+        messages = [message_of(each, computed_ms=now_ms) for each in results]
+        sent = [await self._features.send(key=key, value=value) for key, value in messages]
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+        for result, (key, value), answer in zip(results, messages, answers, strict=True):
+            if isinstance(answer, MessageSizeTooLargeError):
+                # Of a batch that is too large, all messages are refused.
+                if not await self._publish_alone(key, value):
+                    continue
+            elif isinstance(answer, BaseException):
+                raise answer
+            if value is not None:
+                self._metrics.published.inc()
+                self._metrics.staleness_s.observe((now_ms - result.window_end_ms) / 1000)
+            else:
+                self._metrics.left.inc()
+
+    async def _publish_alone(self, key: bytes, value: bytes | None) -> bool:
+        """Publish a value that was refused in a batch; False where it is refused by itself."""
+        try:
+            await (await self._features.send(key=key, value=value))
+        except MessageSizeTooLargeError:
+            self._metrics.too_large.inc()
+            log.error(
+                "feature_refused %s takes no %d bytes: raise its max.message.bytes",
+                self._features.get_topic_name(),
+                len(key) + len(value or b""),
+                extra={"key": key.decode(errors="replace")},
+            )
+            return False
+        return True
 
     def _show(self, shard: Shard) -> None:
         label = str(shard.partition)

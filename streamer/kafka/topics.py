@@ -38,12 +38,18 @@ class TopicReport:
     created: bool
 
 
+INTERNAL_BYTES: Final = 1_000_012
+"""More than any message of ours is; what Kafka's brokers take by default, older ones too."""
+_SETTINGS: Final = ("cleanup.policy", "max.message.bytes")
+
+
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     name: str
     n_partitions: int
     counts: bool  # whether another number of partitions will not do
     cleanup: str  # its cleanup.policy
+    message_bytes: int = 0  # that it must take; 0: as the broker has it
 
     @property
     def compacted(self) -> bool:
@@ -51,8 +57,12 @@ class _Wanted:
 
     def config(self, retention_hours: int) -> dict[str, str]:
         """Settings of the topic on the broker."""
-        kept = {"retention.ms": str(retention_hours * _MS_PER_HOUR)}
-        return {"cleanup.policy": self.cleanup} | (kept if "delete" in self.cleanup else {})
+        config = {"cleanup.policy": self.cleanup}
+        if "delete" in self.cleanup:
+            config["retention.ms"] = str(retention_hours * _MS_PER_HOUR)
+        if self.message_bytes:
+            config["max.message.bytes"] = str(self.message_bytes)
+        return config
 
 
 class _Lister(Protocol):
@@ -106,6 +116,9 @@ def create_internal_topics(
 ) -> None:
     """Make topics of a service's own where they are missing, ``topics.partitions`` each.
 
+    They take messages of ``INTERNAL_BYTES``, whatever the broker takes elsewhere: what a service
+    tells itself can't be a dead letter.
+
     Parameters
     ----------
     cleanup
@@ -114,13 +127,16 @@ def create_internal_topics(
     Raises
     ------
     TopicMismatch
-        When one exists with another number of partitions.
+        When one exists with another number of partitions, or takes only smaller messages.
     KafkaError
         On the embedded broker, which makes no topic when asked.
     KafkaUnavailable
     """
     admin = _Admin(bootstrap_servers, client_options or {}, timeout_s)
-    wanted = [_Wanted(name, topics.partitions, True, policy) for name, policy in cleanup.items()]
+    wanted = [
+        _Wanted(name, topics.partitions, True, policy, INTERNAL_BYTES)
+        for name, policy in cleanup.items()
+    ]
     existing = admin.counts()
     if admin.is_mock:
         raise KafkaError(
@@ -228,17 +244,30 @@ def _check(
                 f"topic {each.name} has {has} partitions, topics.partitions wants "
                 f"{each.n_partitions}; {remedy}"
             )
-    there = {each.name: each for each in wanted if each.compacted and each.name in counts}
+    there = {
+        each.name: each
+        for each in wanted
+        if (each.compacted or each.message_bytes) and each.name in counts
+    }
     if not admin.is_mock:
-        for name, policy in admin.cleanup_policies(list(there)).items():
-            deletes = "delete" in policy and "delete" not in there[name].cleanup
-            if "compact" not in policy or deletes:
-                cleanup = there[name].cleanup
-                raise TopicMismatch(
-                    f"topic {name} has cleanup.policy={policy}, which deletes items that are still "
-                    f"valid; wanted is {cleanup}: kafka-configs.sh --alter --entity-type topics "
-                    f"--entity-name {name} --add-config cleanup.policy=[{cleanup}]"
-                )
+        for name, settings in admin.settings(list(there)).items():
+            _check_settings(there[name], settings)
+
+
+def _check_settings(wanted: _Wanted, settings: Mapping[str, str]) -> None:
+    name, cleanup, policy = wanted.name, wanted.cleanup, settings["cleanup.policy"]
+    alter = f"kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config"
+    deletes = "delete" in policy and "delete" not in cleanup
+    if wanted.compacted and ("compact" not in policy or deletes):
+        raise TopicMismatch(
+            f"topic {name} has cleanup.policy={policy}, which deletes items that are still "
+            f"valid; wanted is {cleanup}: {alter} cleanup.policy=[{cleanup}]"
+        )
+    if int(settings["max.message.bytes"]) < wanted.message_bytes:
+        raise TopicMismatch(
+            f"topic {name} has max.message.bytes={settings['max.message.bytes']}, and what is kept"
+            f" there may be larger: {alter} max.message.bytes={wanted.message_bytes}"
+        )
 
 
 class _Admin:
@@ -305,21 +334,23 @@ class _Admin:
                 raise self._late(f"waiting for leaders of {', '.join(sorted(missing))}")
             time.sleep(_LOOK_AGAIN_S)
 
-    def cleanup_policies(self, names: list[str]) -> dict[str, str]:
+    def settings(self, names: list[str]) -> dict[str, dict[str, str]]:
+        """Settings of topics on the broker that matter here, by topic."""
         if not names:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         answers = self._client.describe_configs(resources, request_timeout=self._timeout_s)
-        policies = {}
+        found = {}
         for resource, answer in answers.items():
             doing = f"asking for the settings of topic {resource.name}"
             try:
-                policies[resource.name] = answer.result(self._timeout_s)["cleanup.policy"].value
+                entries = answer.result(self._timeout_s)
             except ck.KafkaException as error:
                 raise self._translated(error, doing) from error
             except TimeoutError as error:
                 raise self._late(doing) from error
-        return policies
+            found[resource.name] = {name: entries[name].value for name in _SETTINGS}
+        return found
 
     def _translated(self, error: Exception, doing: str) -> StreamerError:
         return translated(error, doing=doing, bootstrap_servers=self.bootstrap_servers)

@@ -13,7 +13,13 @@ from streamer.errors import KafkaError, KafkaUnavailable, TopicMismatch
 from streamer.kafka.log_ends import EARLIEST, LATEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
-from streamer.kafka.topics import TopicReport, check_topics, create_topics
+from streamer.kafka.topics import (
+    INTERNAL_BYTES,
+    TopicReport,
+    check_topics,
+    create_internal_topics,
+    create_topics,
+)
 
 TIMEOUT_S = 120.0
 
@@ -83,6 +89,20 @@ def test_items_that_would_expire_are_refused(
     make(kafka_bootstrap, topics.topic("items"), 1, **{"cleanup.policy": policy})
     with pytest.raises(TopicMismatch, match=rf"cleanup\.policy={policy}, .*wanted is compact: "):
         create_topics(kafka_bootstrap, topics)
+
+
+def test_topics_of_a_service_itself_take_what_it_tells_itself(
+    kafka_bootstrap: str, topics: TopicsConfig
+) -> None:
+    made, small = f"{topics.prefix}made", f"{topics.prefix}small"
+    create_internal_topics(kafka_bootstrap, {made: "compact"}, topics)
+    assert settings_of(kafka_bootstrap, made)["max.message.bytes"] == str(INTERNAL_BYTES)
+    make(kafka_bootstrap, small, topics.partitions, **{"max.message.bytes": "5000"})
+    with pytest.raises(
+        TopicMismatch,
+        match=rf"small has max\.message\.bytes=5000, .*max\.message\.bytes={INTERNAL_BYTES}$",
+    ):
+        create_internal_topics(kafka_bootstrap, {made: "compact", small: "delete"}, topics)
 
 
 def test_what_the_broker_refuses_comes_with_its_reason(

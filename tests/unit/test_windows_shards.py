@@ -345,8 +345,29 @@ def test_large_bundles_are_split_in_the_order_of_offsets() -> None:
         b"",
         b"nonsense",
         encode_bundle(Bundle(0, 1, False, [Part("item", [1], [], [], [], [], [])])),
+        encode_bundle(Bundle(0, 1, False, [Part("item", [2**63], ["i"], [0], [1], [None], ["u"])])),
+        encode_bundle(Bundle(0, 1, False, [Part("item", [1], ["i"], [0], [2**62], [None], ["u"])])),
+        encode_bundle(Bundle(-1, 1, False, [])),
+        encode_bundle(Bundle(N, 1, False, [])),
+        encode_bundle(Bundle(0, 2**62, False, [])),
     ],
 )
 def test_what_is_no_bundle_is_refused(payload: bytes | None) -> None:
     with pytest.raises(BadMessage, match="message: "):
-        decode_bundle(payload)
+        decode_bundle(payload, n_partitions=N)
+
+
+def test_records_that_are_none_begin_anew_and_the_others_stay(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    table: dict[bytes, bytes] = {}
+    one = shard(0, table)
+    one.take(*(decode_bundle(each) for to, each in bundles(some_events(60), 20) if to == 0))
+    one.forget(one.close())
+    good = dict(table)
+    broken = sorted(good)[:3]
+    table |= dict.fromkeys(broken, b"\xc1") | {b"\xff no key": b"", b"": b"\x90"}
+    shard(0, table)
+    assert table.keys() == (good.keys() - set(broken)) | {b"\xff no key", b""}
+    assert all(table[key] == good[key] for key in good.keys() - set(broken))
+    assert caplog.text.count("record_unreadable") == len(broken) + 2
