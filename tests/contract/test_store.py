@@ -19,6 +19,7 @@ from streamer.protocols import (
     Generation,
     ModelSettings,
     ParameterStore,
+    PartitionImage,
     Schedule,
 )
 from streamer.store.layout import encode_entry
@@ -325,6 +326,14 @@ def test_what_is_loaded_during_checkpoints_is_of_one_moment(stored: StoreUnderTe
     world, n_versions = World(), 90
     states: dict[int, State] = {}
     done = threading.Event()
+    loaded: list[PartitionImage] = []
+
+    def wait_for_a_load() -> None:
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            if any(image.version == world.version for image in loaded):
+                return
+            time.sleep(0.001)
 
     def learn() -> None:
         for _ in range(n_versions):
@@ -332,11 +341,11 @@ def test_what_is_loaded_during_checkpoints_is_of_one_moment(stored: StoreUnderTe
             states[world.version] = copy.deepcopy(world.state)
             if world.version % 3 == 0:
                 store.checkpoint(world.checkpoint(), owner="a")
-                time.sleep(0.01)  # a load in between gets through, on a busy machine too
+            if world.version % 20 == 0:
+                wait_for_a_load()  # in between one gets through, on a busy machine too
         done.set()
 
     other = stored.open()
-    loaded = []
     thread = threading.Thread(target=learn)
     thread.start()
     while not done.is_set():

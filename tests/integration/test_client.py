@@ -39,7 +39,7 @@ def test_ask_answer_and_listen(config: Config) -> None:
         assert sorted(next(listening).user_id for _ in users) == sorted(users)
         assert seen == ["user-7"]
     # Typically 1 to 2 ms. A wait for a full fetch on the way would cost 500 ms, every time.
-    assert min(waits_s) < 0.1
+    assert min(waits_s) < 0.4
 
 
 def test_events_of_users_are_delivered(config: Config) -> None:

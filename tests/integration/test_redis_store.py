@@ -131,9 +131,9 @@ def test_a_durable_server_that_is_killed_forgets_nothing(
 
 def test_a_waiting_follower_outlives_its_own_timeout(redis_server: RedisServer) -> None:
     """Waiting for entries is not taken for a server that does not answer."""
-    store = open_store(redis_server.url, timeout_s=0.3)
+    store = open_store(redis_server.url, timeout_s=1.0)
     store.ensure_layout(LAYOUT)
-    assert store.follow({0: 0}, timeout_s=1.0) == []
+    assert store.follow({0: 0}, timeout_s=2.5) == []
     store.close()
 
 

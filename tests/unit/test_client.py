@@ -32,6 +32,10 @@ from streamer.kafka.topics import create_topics
 from tests.default_types import decode_event
 from tests.echo_scorer import EchoScorer, recommendation
 
+TIMEOUT_S = 60.0
+QUIET_S = 5.0
+"""Without a message for so long, all have come: on a machine that is busy, too."""
+
 
 @pytest.fixture
 def broker() -> Iterator[str]:
@@ -173,21 +177,21 @@ def publish_recommendations(broker: str, *user_ids: str) -> None:
 
 def test_a_subscriber_sees_what_comes_after_it_was_opened(broker: str) -> None:
     publish_recommendations(broker, "early")
-    with Subscriber(broker, timeout_s=1.0) as subscriber:
+    with Subscriber(broker, timeout_s=QUIET_S) as subscriber:
         publish_recommendations(broker, "ann", "bob")
         assert {found.user_id for found in subscriber} == {"ann", "bob"}
 
 
 def test_a_subscriber_may_begin_with_the_earliest(broker: str) -> None:
     publish_recommendations(broker, "ann", "bob", "cem")
-    with Subscriber(broker, start="earliest", timeout_s=1.0) as subscriber:
+    with Subscriber(broker, start="earliest", timeout_s=QUIET_S) as subscriber:
         assert {found.user_id for found in subscriber} == {"ann", "bob", "cem"}
 
 
 def test_a_subscriber_to_one_user_sees_no_other(broker: str) -> None:
     others = [f"user-{i}" for i in range(40)]  # ten on every partition, ann's too
     publish_recommendations(broker, *others, "ann", *others, "ann")
-    with Subscriber(broker, user_id="ann", start="earliest", timeout_s=1.0) as subscriber:
+    with Subscriber(broker, user_id="ann", start="earliest", timeout_s=QUIET_S) as subscriber:
         assert [found.user_id for found in subscriber] == ["ann", "ann"]
 
 
@@ -197,7 +201,7 @@ def test_what_is_no_recommendation_is_passed_over_and_counted(broker: str) -> No
     sink.send("recommendations", key=b"ann", value=None)
     sink.close()
     publish_recommendations(broker, "ann")
-    with Subscriber(broker, start="earliest", timeout_s=1.0) as subscriber:
+    with Subscriber(broker, start="earliest", timeout_s=QUIET_S) as subscriber:
         assert [found.user_id for found in subscriber] == ["ann"]
         assert subscriber.n_rejected == 2
 
@@ -208,7 +212,7 @@ def test_closing_a_subscriber_ends_its_iteration_in_another_thread(broker: str) 
         time.sleep(0.1)
         assert not iteration.done()
         subscriber.close()
-        assert iteration.result(timeout=5) == []
+        assert iteration.result(timeout=TIMEOUT_S) == []
 
 
 def test_a_signal_ends_an_iteration_from_its_handler(broker: str) -> None:
@@ -282,6 +286,6 @@ def test_closing_a_recommender_fails_what_still_waits(broker: str) -> None:
             time.sleep(0.02)
         recommender.close()
         with pytest.raises(KafkaError, match="closed before the answer"):
-            answer.result(timeout=5)
+            answer.result(timeout=TIMEOUT_S)
     with pytest.raises(KafkaError, match="open another one"):
         recommender.recommend("ann")

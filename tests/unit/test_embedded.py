@@ -119,10 +119,12 @@ def test_a_source_without_a_group_starts_at_once_with_all(broker: str) -> None:
         on_revoke=lambda partitions: calls.append(("revoke", list(partitions))),
     )
     read: list[int] = []
-    for _ in range(50):
-        read += [b.partition for b in source.poll(n_max=10, timeout_s=0.05)]
-        if len(read) == N_PARTITIONS:  # 2.5 s at most, less than a group takes to form here
-            break
+
+    def have_read_all() -> bool:
+        read.extend(b.partition for b in source.poll(n_max=10, timeout_s=0.05))
+        return len(read) >= N_PARTITIONS
+
+    wait_until(have_read_all, "a source without a group reads all partitions")
     assert sorted(read) == list(range(N_PARTITIONS))
     source.close()
     everything = list(range(N_PARTITIONS))

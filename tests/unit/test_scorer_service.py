@@ -153,7 +153,7 @@ class Scoring:
         return self.registry.get_sample_value(f"streamer_scorer_{name}", labels)
 
 
-def wait_for(condition: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], *, timeout_s: float = 120.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "nothing came in time"

@@ -41,7 +41,7 @@ def test_metrics_are_served_while_entered_and_the_port_is_free_afterwards() -> N
     port = free_port()
     with serve_metrics(registry, port) as served:
         assert served == port
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             text = answer.read().decode()
     assert "streamer_learner_events_total 3.0" in text.splitlines()
     with serve_metrics(registry, port):
@@ -61,9 +61,9 @@ def test_metrics_are_for_this_machine_alone_unless_another_address_is_named() ->
     port = free_port()
     other = f"http://127.0.0.2:{port}/metrics"  # an address that the listener is not bound to
     with serve_metrics(CollectorRegistry(), port), pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(other, timeout=5)
+        urllib.request.urlopen(other, timeout=60)
     everywhere = serve_metrics(CollectorRegistry(), port, host="0.0.0.0")
-    with everywhere, urllib.request.urlopen(other, timeout=5) as answer:
+    with everywhere, urllib.request.urlopen(other, timeout=60) as answer:
         assert answer.status == 200
     with pytest.raises(ConfigError, match=r"metrics\.host = 192\.0\.2\.1 "):
         serve_metrics(CollectorRegistry(), port, host="192.0.2.1").__enter__()
