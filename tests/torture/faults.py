@@ -16,6 +16,9 @@ from tests.torture.world import Worker
 
 T = TypeVar("T")
 
+AT_WORK = 0.5
+"""Share of faults that wait until all is at work: on a busy machine nothing would ever be."""
+
 ROLES = {"learner": 2, "scorer": 2, "features": 1, "guest": 1}
 """Processes, and how many of each; a guest is a learner that comes and goes."""
 
@@ -28,6 +31,8 @@ class Fault(Generic[T]):
     ----------
     seconds
         How long it lasts, at least and at most.
+    comes_to_work
+        Whether it lasts until what it happens to has come to work, too.
     share
         How often it happens, for once of the others.
     """
@@ -38,6 +43,7 @@ class Fault(Generic[T]):
     heal: Callable[[T], None]
     seconds: tuple[float, float] = (0.0, 0.0)
     share: float = 1.0
+    comes_to_work: bool = False
 
 
 def _nothing(target: object) -> None:
@@ -52,7 +58,14 @@ FAULTS: tuple[Fault[Any], ...] = (
     Fault("learner paused", "learner", Worker.pause, Worker.go_on, (11.0, 15.0)),
     Fault("scorer paused", "scorer", Worker.pause, Worker.go_on, (11.0, 15.0)),
     Fault("features worker paused", "features", Worker.pause, Worker.go_on, (11.0, 15.0), 0.3),
-    Fault("learner joins and leaves", "guest", Worker.start, Worker.leave, (5.0, 15.0)),
+    Fault(
+        "learner joins and leaves",
+        "guest",
+        Worker.start,
+        Worker.leave,
+        (5.0, 15.0),
+        comes_to_work=True,
+    ),
     Fault("broker killed", "kafka", KafkaNode.kill, KafkaNode.start, (0.0, 2.0)),
     Fault("broker restarted", "kafka", KafkaNode.stop, KafkaNode.start, (0.0, 2.0), 0.2),
     Fault("Redis killed", "redis", RedisServer.kill, RedisServer.start, (0.0, 2.0)),
@@ -64,10 +77,17 @@ FAULTS: tuple[Fault[Any], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A fault, when it is due and how long it lasts."""
+    """A fault, when it is due and how long it lasts.
+
+    Attributes
+    ----------
+    at_work
+        Whether it waits until all is at work; the others hit what starts, loads or joins, too.
+    """
 
     at_s: float
     seconds: float
+    at_work: bool
     fault: Fault[Any]
 
 
@@ -78,6 +98,8 @@ def plan(n_each: float, total_s: float, *, seed: int) -> list[Planned]:
     times = np.sort(rng.uniform(0.0, total_s, len(drawn))).tolist()
     order = rng.permutation(len(drawn)).tolist()
     return [
-        Planned(at_s, float(rng.uniform(*drawn[place].seconds)), drawn[place])
+        Planned(
+            at_s, float(rng.uniform(*drawn[place].seconds)), rng.random() < AT_WORK, drawn[place]
+        )
         for at_s, place in zip(times, order, strict=True)
     ]

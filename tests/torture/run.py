@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -136,6 +135,8 @@ def torture(
         )
         traffic.publish_items()
         run = _Run(what, deployment, kafka, redis, traffic, Outcome(ledger), say)
+        stack.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        signal.signal(signal.SIGTERM, lambda number, frame: run.enough())
         run.start()
         run.wait_until("scorers have taken their partitions", run.scorers_have_partitions)
         traffic.start()
@@ -178,8 +179,8 @@ class _Run:
         self._workers = [Worker(role, new[role]) for role in new for _ in range(ROLES[role])]
         self._free: list[tuple[str, Any]] = [(each.role, each) for each in self._workers]
         self._free += [("kafka", kafka), ("redis", redis), ("traffic", traffic)]
-        self._ends: list[tuple[float, int, Fault[Any], Any]] = []
-        self._order = itertools.count()
+        self._ends: list[tuple[float, Fault[Any], Any]] = []
+        self._enough = False
         self._began = time.monotonic()
         self._said_at = 0.0
 
@@ -202,7 +203,7 @@ class _Run:
     def scorers_have_partitions(self) -> bool:
         """A group that never was begins at the ends of its topics: before, nothing is asked."""
         scorers = [worker for worker in self._workers if worker.role == "scorer"]
-        return all("partitions_taken" in worker.log for worker in scorers)
+        return all(worker.at_work for worker in scorers)
 
     def all_work(self) -> bool:
         return bool(self._traffic.answered) and all(self._deployment.versions().values())
@@ -212,10 +213,12 @@ class _Run:
         waiting = planned.copy()
         while waiting or self._ends:
             for each in [each for each in waiting if each.at_s <= self._seconds]:
-                target = self._take(each.fault.role)
+                target = self._take(each)
                 if target is not None:
                     waiting.remove(each)
                     self._inject(each, target)
+            if self._enough:
+                waiting.clear()
             self._look()
             self._say_now_and_then(self._progress())
             if self._traffic.failure is not None:
@@ -246,25 +249,42 @@ class _Run:
     def _seconds(self) -> float:
         return time.monotonic() - self._began
 
-    def _take(self, role: str) -> Any:
-        """Something of a role that suffers from nothing; None: there is none now."""
+    def enough(self) -> None:
+        """Let no more faults happen."""
+        self._enough = True
+
+    def _take(self, planned: Planned) -> Any:
+        """Something that a fault may happen to now, which suffers from nothing; None: nothing."""
+        role = planned.fault.role
+        if planned.at_work and role in ("kafka", "redis") and not self._a_learner_and_a_scorer_work:
+            return None
         for place, (of, target) in enumerate(self._free):
-            if of == role and not (role == "guest" and not target.has_left):
-                del self._free[place]
-                return target
+            if of != role or (role == "guest" and not target.has_left):
+                continue
+            if planned.at_work and role in ("learner", "scorer", "features") and not target.at_work:
+                continue
+            del self._free[place]
+            return target
         return None
+
+    @property
+    def _a_learner_and_a_scorer_work(self) -> bool:
+        at_work = {role for role, target in self._free if role in ROLES and target.at_work}
+        return {"learner", "scorer"} <= at_work
 
     def _inject(self, planned: Planned, target: Any) -> None:
         fault = planned.fault
         fault.inject(target)
         self.outcome.faults[fault.name] += 1
-        end = self._seconds + planned.seconds
-        heapq.heappush(self._ends, (end, next(self._order), fault, target))
+        self._ends.append((self._seconds + planned.seconds, fault, target))
 
     def _look(self) -> None:
         """End what is over, and start again what has ended by itself."""
-        while self._ends and self._ends[0][0] <= self._seconds:
-            _, _, fault, target = heapq.heappop(self._ends)
+        for end in [end for end in self._ends if end[0] <= self._seconds]:
+            _, fault, target = end
+            if fault.comes_to_work and not (target.at_work or self._enough):
+                continue
+            self._ends.remove(end)
             _heal(fault, target)
             self._free.append((fault.role, target))  # behind the others: they take turns
         for worker in self._workers:

@@ -31,9 +31,10 @@ class Worker:
         self._new = new
         self._process: StreamerProcess | None = None
         self._leaving: list[StreamerProcess] = []
+        self._at_work = False
 
     def start(self) -> None:
-        self._process = self._new()
+        self._process, self._at_work = self._new(), False
 
     def kill(self) -> None:
         """SIGKILL, in the midst of whatever it does."""
@@ -58,9 +59,12 @@ class Worker:
             self._leaving.append(process)
 
     @property
-    def log(self) -> str:
-        """Of its present life."""
-        return "" if self._process is None else self._process.log
+    def at_work(self) -> bool:
+        """Whether it has taken partitions in its present life."""
+        if not self._at_work and self._process is not None:
+            log = self._process.log
+            self._at_work = "partitions_taken" in log or "features_restored" in log
+        return self._at_work
 
     @property
     def has_left(self) -> bool:
