@@ -104,7 +104,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
         ),
         registry,
     )
-    matches = MatchWatch()
+    matches = MatchWatch(config.funnel.ranker)
     practice = config.practice
     budget = PracticeBudget(practice.share, practice.time_share, registry)
     watch = configured_watch(bandit.drift_delta, registry, rose=boost.rise)

@@ -30,15 +30,25 @@ class MatchWatch:
 
     The channels and the blend learn from plain events; what slates earn, the bandit learns from
     answers alone. Whoever forgot the ``request_id`` would notice nothing else.
+
+    Parameters
+    ----------
+    ranker
+        ``funnel.ranker``; one that learns nothing from answers misses none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ranker: str = "bandit") -> None:
         self._events_min = EVENTS_MIN
+        self._is_of_use = ranker == "bandit"
 
     def take(self, counts: LearnerCounts) -> None:
         """Look at what a learner has counted since it started."""
         joins = counts.join
-        if joins.n_decisions < DECISIONS_MIN or counts.n_learned < self._events_min:
+        if (
+            not self._is_of_use
+            or joins.n_decisions < DECISIONS_MIN
+            or counts.n_learned < self._events_min
+        ):
             return
         self._events_min = _AGAIN * counts.n_learned
         if joins.n_matched >= RATE_MIN * counts.n_learned:
