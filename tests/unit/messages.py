@@ -31,6 +31,7 @@ from streamer.events import (
     encode,
     pack_features,
 )
+from streamer.events.messages import NUMBER_MAX
 from tests.default_types import decode_event
 
 DECODERS: dict[type[Message], Callable[[bytes | None], Message]] = {
@@ -50,6 +51,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=64)
 ids = texts.filter(bool)
 times = st.integers(0, 4_102_444_800_000 - 1)
 floats = st.floats(allow_nan=False, allow_infinity=False)
+bounded = st.floats(-NUMBER_MAX, NUMBER_MAX)
 flats = st.dictionaries(texts, texts | st.booleans() | floats | st.integers(), max_size=64)
 maybe = st.none()
 events = st.builds(
@@ -124,7 +126,7 @@ def decisions(draw: st.DrawFn) -> Decision:
         candidates=some(ids, n_candidates),
         feature_names=some(ids, n_features),
         features=pack_features(np.array(features, np.float32).reshape(n_candidates, n_features)),
-        expected=draw(maybe | st.just(some(floats, n_items))),
+        expected=draw(maybe | st.just(some(bounded, n_items))),
         explored=draw(maybe | st.just(some(st.booleans(), n_items))),
         policy_state=draw(maybe | st.just(np.array(some(floats, 3), "<f8").tobytes())),
         surface=draw(maybe | ids),
@@ -145,7 +147,7 @@ feature_values = st.builds(
     entity=st.sampled_from(get_args(FeatureEntity)),
     id=ids,
     name=ids,
-    value=floats,
+    value=bounded,
     window_start=times,
     window_end=times,
     computed_ts=times,
