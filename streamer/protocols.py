@@ -313,6 +313,9 @@ class Checkpoint:
         ``log_entries_kept`` would be too many.
     generation
         Of the last entry up to there.
+    sizes
+        Table → rows that the store has of it after this checkpoint, and ``names:`` of an entity →
+        names; what is absent is not known.
     """
 
     partition: int
@@ -324,6 +327,7 @@ class Checkpoint:
     tables: dict[str, Rows]
     log_entries_max: int = 1 << 31
     generation: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -409,6 +409,7 @@ class Learner:
             tables=tables,
             log_entries_max=_n_fitting(owned.entry_bytes, self._settings.log_bytes_max // 2),
             generation=owned.generation,
+            sizes=owned.state.stored_sizes(),
         )
         owned.log_bytes = 0
         self._pipeline.submit(

@@ -44,12 +44,15 @@ class Progress(msgspec.Struct, frozen=True):
     ----------
     offsets
         Next offset to take, by topic.
+    sizes
+        Of the tables, as a checkpoint left them.
     """
 
     version: int = 0
     offsets: dict[str, int] = {}
     watermark_ms: int = 0
     generation: int = 0
+    sizes: dict[str, int] = {}
 
     def after(self, entry: Entry) -> Progress:
         """Progress once ``entry`` is committed."""
@@ -61,7 +64,11 @@ class Progress(msgspec.Struct, frozen=True):
     def of(cls, checkpoint: Checkpoint) -> Progress:
         """Progress that a checkpoint holds."""
         return cls(
-            checkpoint.version, checkpoint.offsets, checkpoint.watermark_ms, checkpoint.generation
+            checkpoint.version,
+            checkpoint.offsets,
+            checkpoint.watermark_ms,
+            checkpoint.generation,
+            checkpoint.sizes,
         )
 
 
@@ -192,8 +199,8 @@ def decode_layout(data: bytes) -> Layout:
 
 
 def encode_progress(progress: Progress) -> bytes:
-    offsets = dict(_items(progress.offsets))
-    return _record(msgspec.structs.replace(progress, offsets=offsets), ())
+    offsets, sizes = dict(_items(progress.offsets)), dict(_items(progress.sizes))
+    return _record(msgspec.structs.replace(progress, offsets=offsets, sizes=sizes), ())
 
 
 def decode_progress(data: bytes) -> Progress:
@@ -256,6 +263,12 @@ def loaded_checkpoint(
         removed={},
         tables={spec.name: rows(spec) for spec in specs},
         generation=progress.generation,
+        # A learner of former settings may have written what later ones gave up.
+        sizes={
+            name: n
+            for name, n in progress.sizes.items()
+            if layout is None or name not in layout.given_up
+        },
     )
 
 

@@ -165,7 +165,8 @@ class StoreOfModels:
 
     def checkpoint(self, checkpoint: Checkpoint, *, owner: str) -> None:
         tables = self._names.in_store(checkpoint.tables)
-        self._store.checkpoint(replace(checkpoint, tables=tables), owner=owner)
+        sizes = self._names.in_store(checkpoint.sizes)
+        self._store.checkpoint(replace(checkpoint, tables=tables, sizes=sizes), owner=owner)
 
     def forget(self, partition: int, *, owner: str) -> None:
         self._store.forget(partition, owner=owner)

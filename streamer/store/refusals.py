@@ -134,6 +134,7 @@ def check_image(
         Version of the partition, read after ``image``; None: nothing was committed meanwhile.
     """
     checkpoint = image.checkpoint
+    check_sizes(checkpoint, address=address)
     partition, at = checkpoint.partition, Progress.of(checkpoint)
     reached = at if at.version == progress.version else None
     for entry in image.entries:
@@ -167,6 +168,19 @@ def check_image(
             raise damaged(
                 f"partition {partition} of {address}: its {what} at version {progress.version}"
                 f" is {stored}, by its checkpoint and its log {recorded}"
+            )
+
+
+def check_sizes(checkpoint: Checkpoint, *, address: str) -> None:
+    """Raise StoreError unless a loaded checkpoint has all rows and names that were written."""
+    found = {f"names:{entity}": len(keys) for entity, (keys, _) in checkpoint.names.items()}
+    found |= {name: len(rows) for name, rows in checkpoint.tables.items()}
+    for name, n in checkpoint.sizes.items():
+        if found.get(name, 0) != n:
+            what = name if name.startswith("names:") else f"rows:{name}"
+            raise damaged(
+                f"partition {checkpoint.partition} of {address}: {what} has {found.get(name, 0):,}"
+                f" of {n:,} entries that its checkpoint at version {checkpoint.version} left"
             )
 
 

@@ -123,6 +123,11 @@ class Stored:
         for name, part in tables.items():
             stored = self.rows.setdefault(name, {})
             stored.update(zip(part.keys.tolist(), part.values.copy(), strict=True))
+        sizes = {name: len(rows) for name, rows in self.rows.items()}
+        sizes |= {f"names:{entity}": len(known) for entity, known in self.names.items()}
+        assert {name: n for name, n in state.stored_sizes().items() if n} == {
+            name: n for name, n in sizes.items() if n
+        }, "a store would miss rows that are there, or take others for there"
         self.watermark_ms = state.watermark_ms
 
     def load(self, state: PartitionState) -> PartitionState:

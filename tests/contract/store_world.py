@@ -152,6 +152,10 @@ class World:
                 entity: np.array(sorted(keys), np.uint64) for entity, keys in self._removed.items()
             },
             tables={spec.name: self._changed_rows(spec) for spec in TABLES},
+            sizes={
+                **{name: len(rows) for name, rows in self.state.rows.items()},
+                **{f"names:{entity}": len(named) for entity, named in self.state.names.items()},
+            },
         )
         for remembered in (self._fresh, self._removed, self._touched):
             for of_one in remembered.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,6 +43,22 @@ class Damage:
         else:
             self.sql(f"DELETE FROM {table} WHERE partition = 0 AND version = {version}")
 
+    def drop_rows(self, table: str, *, n: int | None = None) -> None:
+        """Delete some of a table's rows, or all of them; ``names:…`` are tables of names."""
+        is_names = table.startswith("names:")
+        if self.in_redis:
+            key = f"{{0}}:{table}" if is_names else f"{{0}}:rows:{table}"
+            fields = self.redis("HKEYS", key)
+            self.redis("DEL", key) if n is None else self.redis("HDEL", key, *fields[:n])
+            return
+        if is_names:
+            place, of = "names", f"entity = '{table.removeprefix('names:')}'"
+        else:
+            index = [spec.name for spec in LAYOUT.tables].index(table)
+            place, of = "rows", f"table_index = {index}"
+        chosen = f"SELECT key FROM {place} WHERE {of} LIMIT {-1 if n is None else n}"
+        self.sql(f"DELETE FROM {place} WHERE partition = 0 AND {of} AND key IN ({chosen})")
+
     def drop_settings(self) -> None:
         """Delete the layout."""
         if self.in_redis:
@@ -73,10 +90,10 @@ class Damage:
         with closing(sqlite3.connect(self._path)) as connection, connection:
             connection.execute(statement)
 
-    def redis(self, command: str, key: str, *arguments: object) -> None:
+    def redis(self, command: str, key: str, *arguments: object) -> Any:
         client: Any = redis.Redis.from_url(self._stored.url)
         with closing(client):
-            client.execute_command(command, f"{self._stored.key_prefix}:{key}", *arguments)
+            return client.execute_command(command, f"{self._stored.key_prefix}:{key}", *arguments)
 
     @property
     def _path(self) -> str:
@@ -163,6 +180,27 @@ def test_a_position_that_the_log_contradicts_is_refused(
 ) -> None:
     Damage(stored).set_progress(**changes)
     refused(store, said)
+
+
+@pytest.mark.parametrize("table", ["user_meta", "recent_items", "names:item"])
+@pytest.mark.parametrize("n", [None, 1])
+def test_rows_that_are_missing_are_noticed_and_named(
+    store: ParameterStore, stored: StoreUnderTest, table: str, n: int | None
+) -> None:
+    key = table if table.startswith("names:") else f"rows:{table}"
+    there = len(store.load(0).checkpoint.tables.get(table, ())) or "some"
+    Damage(stored).drop_rows(table, n=n)
+    left = "has 0 of" if n is None or there == 1 else f"{key} has "
+    refused(store, key, left, "entries that its checkpoint at version 2 left", "store rebuild")
+
+
+def test_a_checkpoint_from_before_sizes_were_kept_is_loaded(
+    store: ParameterStore, stored: StoreUnderTest
+) -> None:
+    checkpoint = store.load(0).checkpoint
+    store.checkpoint(replace(checkpoint, sizes={}), owner="a")
+    Damage(stored).drop_rows("user_meta")
+    assert store.load(0).version == 6
 
 
 def test_what_is_whole_is_loaded(store: ParameterStore) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import threading
 import time
 from dataclasses import replace
@@ -260,7 +259,10 @@ def test_removed_ids_lose_their_rows_in_every_table(store: ParameterStore) -> No
     store.checkpoint(world.checkpoint(), owner="a")
     keys = np.array(sorted(world.state.names["item"]), np.uint64)
     empty = replace(
-        world.checkpoint(), removed={"item": keys, "user": np.zeros(0, np.uint64)}, tables={}
+        world.checkpoint(),
+        removed={"item": keys, "user": np.zeros(0, np.uint64)},
+        tables={},
+        sizes={"names:item": 0, "item_factors": 0},
     )
     before = store.load(0).checkpoint
     store.checkpoint(empty, owner="a")
@@ -309,6 +311,7 @@ def test_a_large_checkpoint_goes_in_at_once(store: ParameterStore) -> None:
         names={"item": (keys, names)},
         removed={},
         tables={"item_factors": Rows(keys, values)},
+        sizes={"item_factors": n, "names:item": n},
     )
     store.checkpoint(large, owner="a")
     loaded = store.load(0).checkpoint
@@ -316,7 +319,8 @@ def test_a_large_checkpoint_goes_in_at_once(store: ParameterStore) -> None:
     assert np.array_equal(loaded.tables["item_factors"].values, values)
     assert np.array_equal(loaded.names["item"][0], keys)
     assert loaded.names["item"][1] == names
-    store.checkpoint(replace(large, removed={"item": keys}, names={}, tables={}), owner="a")
+    gone = replace(large, removed={"item": keys}, names={}, tables={}, sizes={"item_factors": 0})
+    store.checkpoint(gone, owner="a")
     assert len(store.load(0).checkpoint.tables["item_factors"]) == 0
 
 
@@ -474,7 +478,8 @@ def test_names_may_be_any_bytes(store: ParameterStore) -> None:
     store.acquire(0, "ö\n'\"")
     names = ("ünïcode 🎬".encode(), b"", b"\x00\xff\n", b"x" * 256)
     keys = np.array([2**64 - 1, 0, 2**63, 7], np.uint64)
-    checkpoint = replace(World().checkpoint(), names={"user": (keys, names)})
+    sizes = {"names:user": len(keys)}
+    checkpoint = replace(World().checkpoint(), names={"user": (keys, names)}, sizes=sizes)
     store.checkpoint(checkpoint, owner="ö\n'\"")
     loaded_keys, loaded = store.load(0).checkpoint.names["user"]
     assert loaded_keys.tolist() == sorted(keys.tolist())
@@ -490,7 +495,8 @@ def test_extreme_values_survive(store: ParameterStore) -> None:
     assert isinstance(spec, TableSpec)
     values = np.array([[np.nan, -0.0, np.inf, 1e-45, -1.5]], np.float32)
     rows = Rows(np.array([2**64 - 1], np.uint64), values)
-    store.checkpoint(dataclasses.replace(World().checkpoint(), tables={spec.name: rows}), owner="a")
+    written = replace(World().checkpoint(), tables={spec.name: rows}, sizes={spec.name: 1})
+    store.checkpoint(written, owner="a")
     loaded = store.load(0).checkpoint.tables[spec.name]
     assert loaded.values.tobytes() == values.tobytes()
     assert loaded.keys.tolist() == [2**64 - 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from streamer_models.state.id_table import IdTable
 from streamer_models.state.protocols import TableOwner
 from streamer_models.state.shared import SharedState
+from streamer_models.state.stored_rows import StoredRows
 from streamer_models.state.table import (
     ARM,
     FEATURE_ENTITIES,
@@ -129,6 +130,8 @@ class PartitionState:
         }
         self._withdrawn: dict[str, list[Rows]] = {}
         self._dirty = {name: TouchedSlots() for name in (*self.own, *self.contributions)}
+        self._stored = {name: StoredRows() for name in self._dirty}
+        self._evicted: dict[str, list[Slots]] = {entity: [] for entity in self.ids}
         self._names_since: dict[str, dict[int, bytes]] = {entity: {} for entity in self.ids}
         self._removed_since: dict[str, dict[int, None]] = {entity: {} for entity in self.ids}
 
@@ -190,6 +193,7 @@ class PartitionState:
             self.shared.release(entity, keys)
             self._shared_rows[entity][slots] = -1
         ids.evict(slots)
+        self._evicted[entity].append(slots)
 
     def _withdraw(self, table: Table, keys: Keys, slots: Slots) -> None:
         values = table.values[slots]
@@ -264,6 +268,11 @@ class PartitionState:
         self._dirty[name].add(slots)
 
     def _note_ids(self, entity: str, change: IdChange) -> None:
+        for slots in self._evicted[entity]:
+            for name, table in self._tables():
+                if table.spec.entity == entity:
+                    self._stored[name].drop(slots)
+        self._evicted[entity].clear()
         names, removed = self._names_since[entity], self._removed_since[entity]
         for key in change.removed.tolist():
             names.pop(key, None)
@@ -288,6 +297,7 @@ class PartitionState:
             self._dirty[name].clear()
             if len(slots):
                 tables[name] = Rows(self._keys(table.spec, slots), table.values.take(slots, axis=0))
+                self._stored[name].add(slots)
         names = {
             entity: (np.array(list(since), dtype=np.uint64), tuple(since.values()))
             for entity, since in self._names_since.items()
@@ -299,6 +309,17 @@ class PartitionState:
         self._names_since = {entity: {} for entity in self.ids}
         self._removed_since = {entity: {} for entity in self.ids}
         return names, removed, tables
+
+    def stored_sizes(self) -> dict[str, int]:
+        """Rows that each table has in the store once all checkpoints taken are written, and
+        ``names:`` of each entity, as many as it has rows of ids."""
+        sizes = {name: stored.n for name, stored in self._stored.items()}
+        names = {f"names:{e}": sizes[ids.meta.spec.name] for e, ids in self.ids.items()}
+        return sizes | names
+
+    def _tables(self) -> Iterator[tuple[str, Table]]:
+        yield from self.own.items()
+        yield from self.contributions.items()
 
     def _live(self, spec: TableSpec, slots: Slots) -> Slots:
         if spec.entity not in self.ids:
@@ -313,6 +334,8 @@ class PartitionState:
         for entity, ids in self.ids.items():
             keys, id_names = names.get(entity, (np.zeros(0, np.uint64), ()))
             ids.load(keys, id_names, _aligned(keys, tables.get(ids.meta.spec.name), ids.meta))
+            if ids.meta.spec.name in tables:
+                self._stored[ids.meta.spec.name].add(ids.map.find(keys))
         self.reserve()
         metas = [ids.meta for ids in self.ids.values()]
         for table in (*self.own.values(), *self.contributions.values()):
@@ -320,6 +343,7 @@ class PartitionState:
             if rows is not None and table not in metas:
                 slots = self._slots(table, rows.keys)  # may make the table larger
                 table.values[slots] = rows.values
+                self._stored[table.spec.name].add(slots)
         self.shared.add({name: tables[name] for name in self.contributions if name in tables})
 
     def apply(self, change: Change) -> None:
