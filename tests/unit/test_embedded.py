@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
@@ -16,6 +17,7 @@ from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.source import KafkaSource
+from streamer.kafka.topic_ids import topic_ids
 from streamer.kafka.topics import check_topics, create_internal_topics, create_topics
 from tests.learner_processes import wait_until
 
@@ -181,6 +183,13 @@ def test_a_broker_is_gone_after_its_block() -> None:
     with pytest.raises(KafkaUnavailable):
         reader.poll(n_max=1, timeout_s=0.0)
     reader.close()
+
+
+def test_its_topics_have_no_ids_and_that_is_found_at_once(broker: str) -> None:
+    create_topics(broker, TopicsConfig())
+    began = time.monotonic()
+    assert topic_ids(broker, ["events", "decisions"], timeout_s=60.0) == {}
+    assert time.monotonic() - began < 30.0
 
 
 def test_topics_of_a_service_are_refused_at_once(broker: str) -> None:
