@@ -31,6 +31,7 @@ from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
 from streamer_models.state.ingest import Feedback, admit
 from streamer_models.state.inputs import Events, Examples, Inputs, ShownItems
+from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import Bounds, PartitionState, all_specs
 from streamer_models.state.shared import SharedState
@@ -128,7 +129,7 @@ _FIXED: Final = (
 _LEARNED_FROM: Final = ("events", "join")
 """Sections that may change from one commit to the next."""
 _MODELS_FROM: Final = (
-    "learner", "mf", "popularity", "recall", "funnel", "bandit", "windows", "features",
+    "learner", "mf", "popularity", "catalogue", "recall", "funnel", "bandit", "windows", "features",
 )  # fmt: skip
 """Sections that models are made from; whether one has changed is said by its settings."""
 _NOT_LEARNED: Final = (
@@ -217,6 +218,9 @@ def made_up_changes(models: Sequence[Model], config: Config) -> list[Change]:
     """Return what a partition would commit of a few made-up events, of every kind of input."""
     state = PartitionState(0, models, SharedState(models), bounds=Bounds(users_max=4, items_max=2))
     n = len(DEFAULT_TYPES)
+    tokens = ItemTokens()
+    for item_id in MADE_UP_IDS:
+        tokens.put(item_id, [0], [1.0])
     offsets = np.arange(n, dtype=np.int64)
     ts_ms = np.full(n, MADE_UP_MS, dtype=np.int64)
     ids, nan = [MADE_UP_IDS[i % len(MADE_UP_IDS)] for i in range(n)], np.full(n, np.nan)
@@ -229,7 +233,7 @@ def made_up_changes(models: Sequence[Model], config: Config) -> list[Change]:
     make_room(models, Inputs(events=events, shown=shown), state)
     changes = []
     for segment in admit(feedback, state, from_offset=0, to_offset=n):
-        learn(models, Inputs(feedback=segment.batch), state)
+        learn(models, Inputs(feedback=segment.batch, item_tokens=tokens), state)
         changes.append(state.collect())
     learn(models, Inputs(events=events, shown=shown, examples=outcomes), state)
     changes.append(state.collect())

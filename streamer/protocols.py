@@ -255,6 +255,8 @@ class Schedule:
         Index of the settings in the store's layout; it never falls.
     practice_share
         Share of the positive events that the ranking practised on.
+    catalogue
+        Partition of the items topic → next offset of what the catalogue said then; absent: nothing.
     """
 
     version: int
@@ -264,6 +266,7 @@ class Schedule:
     rate_factor: float = 1.0
     generation: int = 0
     practice_share: float = 1.0
+    catalogue: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
 
+from streamer.errors import BadMessage
+from streamer.events import Item, decode_event, encode
+from streamer.kafka.configured import configured_sink
 from streamer.verify.parameters import compare_contents
 from tests.learner_processes import Deployment, LearnerProcess, wait_until
 from tests.recorded_stream import Message, Stream
@@ -40,11 +46,32 @@ def undisturbed(folder: Path, topic: dict[str, object]) -> Deployment:
     return deployment
 
 
-def kill_learners(deployment: Deployment, messages: list[Message], *, seed: int) -> None:
-    """Publish a log and SIGKILL ``N_KILLS`` learners, each at a random moment of its life."""
+def publish_catalogue(deployment: Deployment, messages: list[Message], *, n_kinds: int) -> None:
+    """Publish each item of a log, in one of ``n_kinds`` kinds."""
+    config, item_ids = deployment.config, set()
+    for message in messages:
+        with contextlib.suppress(BadMessage):
+            item_ids.add(decode_event(message.value, config.event_types).item_id)
+    with contextlib.closing(configured_sink(config)) as sink:
+        for item_id in sorted(item_ids):
+            item = Item(item_id=item_id, categories=[f"kind {crc32(item_id.encode()) % n_kinds}"])
+            sink.send(config.topics.topic("items"), key=item_id.encode(), value=encode(item))
+        sink.flush(30)
+
+
+def kill_learners(
+    deployment: Deployment,
+    messages: list[Message],
+    *,
+    seed: int,
+    before: Callable[[int], None] = lambda n: None,
+) -> None:
+    """Publish a log and SIGKILL ``N_KILLS`` learners, each at a random moment of its life; what
+    comes before a part of the log is told its number."""
     rng = np.random.default_rng(seed)
     with Stream(deployment.config, messages, n_parts=N_KILLS + 1, rate=RATE) as stream:
         for n in range(N_KILLS):
+            before(n)
             learner = deployment.start(alone=True)
             stream.send_part()
             if n % 4 < 3:  # while it fetches, learns, commits or writes a checkpoint

@@ -265,7 +265,9 @@ class Shop:
         )
         self.learned = learned or Partitions(1, models=models)
         metrics = ScorerMetrics(CollectorRegistry())
-        self.catalogue = Catalogue(metrics=metrics.catalogue)
+        self.catalogue = Catalogue(
+            metrics=metrics.catalogue, token_fields=self.config.catalogue.fields
+        )
         self.replica = Replica(
             store=self.learned.store,
             models=self.learned.models,

@@ -73,7 +73,8 @@ ALLOWED: dict[str, set[str]] = {
     "client": {*CONTRACT, "kafka"},
     "package": {"client", "errors", "events", "config"},
     "producers": {"client", "errors", "events", "config", "package"},
-    "learner": SERVICES,
+    # What is known of items beside events is learned too.
+    "learner": {*SERVICES, "catalogue"},
     # What windows mean and what is known of their values, without whatever computes them live.
     "windows": CONTRACT,
     # Repeated events are told from new ones as the learner does.

@@ -19,9 +19,11 @@ from streamer.config import Config
 from streamer.errors import ConfigError, TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.log_ends import COMMITTED, EARLIEST
+from streamer.kafka.reader import KafkaReader
 from streamer.kafka.topic_ids import topic_ids
 from streamer.kafka.topics import check_topics
 from streamer.learner.batch import compile_decoding
+from streamer.learner.catalogue import LearnedCatalogue
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.drift_boost import DriftBoost
 from streamer.learner.drift_watch import configured_watch
@@ -114,12 +116,17 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
         sink = configured_sink(config)
         stack.callback(sink.close)
         stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
+        catalogue = LearnedCatalogue(
+            config.catalogue.fields, _items_reader(config, stack, lost=metrics.lost.inc)
+        )
+        catalogue.load()
         learner = Learner(
             store=store,
             models=models,
             settings=settings,
             rewards=reward_function(config),
             practice=Practice(config, budget=budget if practice.time_share < 1 else None),
+            catalogue=catalogue,
             owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
             clock=SystemClock(),
             dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),
@@ -170,7 +177,6 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
     models = build_models(config)
     _check_topics(config)
     requests = config.topics.topic("requests")
-    items = config.topics.topic("items")
     registry = CollectorRegistry()
     metrics = ScorerMetrics(registry)
     with contextlib.ExitStack() as stack:
@@ -178,14 +184,7 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
         sink = configured_sink(config, linger_s=0.0)
         stack.callback(sink.close)
         stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
-        reader = configured_reader(
-            config,
-            lost=metrics.lost.inc,
-            remedy=PUBLISH_ITEMS_AGAIN,
-            embedded_wait_ms=_SELDOM_READ_MS,
-        )
-        stack.callback(reader.close)
-        reader.start(dict.fromkeys(reader.partitions(items), EARLIEST))
+        items = _items_reader(config, stack, lost=metrics.lost.inc)
         features = stack.enter_context(_features_reader(config, lost=metrics.lost.inc))
         start = EARLIEST if alone else COMMITTED
         source = configured_source(
@@ -201,7 +200,7 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
             models=models,
             store=store,
             source=source,
-            items=reader,
+            items=items,
             sink=sink,
             clock=SystemClock(),
             metrics=metrics,
@@ -211,6 +210,18 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
         with stopped_by_signals(service.stop):
             service.run()
             log.info("scorer_stopped")
+
+
+def _items_reader(
+    config: Config, stack: contextlib.ExitStack, *, lost: Callable[[int], None]
+) -> KafkaReader:
+    """Of the whole items topic."""
+    reader = configured_reader(
+        config, lost=lost, remedy=PUBLISH_ITEMS_AGAIN, embedded_wait_ms=_SELDOM_READ_MS
+    )
+    stack.callback(reader.close)
+    reader.start(dict.fromkeys(reader.partitions(config.topics.topic("items")), EARLIEST))
+    return reader
 
 
 @contextlib.contextmanager
@@ -267,11 +278,12 @@ def verify_configured(
         asked = asked_layout(config, build_models(config))
         layout = agree(store, asked, may_change=False)
         names = TableNames.of(layout, layout.newest, asked)
-        generations = learned_with(layout)
+        items = config.topics.topic("items")
+        generations = learned_with(layout, items=items)
         topics = dict.fromkeys(topic for each in generations for topic in each.settings.topics)
         looking = configured_reader(config)
         stack.callback(looking.close)
-        ends = looking.ends(looking.partitions(*topics))
+        ends = looking.ends(looking.partitions(*topics, items))
 
         def stream(topic: str, partition: int, offset: int) -> TopicStream:
             at = max(offset, ends[topic, partition].low)

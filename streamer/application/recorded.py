@@ -93,7 +93,9 @@ def _decoded(batch: MessageBatch, decode: Callable[[bytes | None, int], T]) -> I
 
 
 def _catalogue(config: Config) -> Catalogue:
-    catalogue = Catalogue(metrics=CatalogueMetrics(CollectorRegistry()))
+    catalogue = Catalogue(
+        metrics=CatalogueMetrics(CollectorRegistry()), token_fields=config.catalogue.fields
+    )
     for batch in _messages(config, "items"):
         for key, value in zip(batch.keys, batch.values, strict=True):
             with contextlib.suppress(BadMessage):

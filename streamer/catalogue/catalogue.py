@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from streamer.catalogue.item_facts import ItemFacts
 from streamer.catalogue.metrics import CatalogueMetrics
+from streamer.catalogue.tokens import CatalogueTokens
 from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
 from streamer.protocols import ItemsReader, MessageBatch
@@ -37,16 +38,31 @@ class Catalogue:
     At ``items_max`` the item published longest ago is forgotten, and read as unknown; likewise at
     most ``items_max`` ids are blocked. What is forgotten is counted.
 
+    Parameters
+    ----------
+    token_fields
+        Fields that :func:`streamer.catalogue.tokens.item_tokens` takes tokens from.
+
     Attributes
     ----------
+    tokens
+        What is learned of the known items.
     revision
         Rises whenever an id becomes blocked or is allowed again.
     facts
         What ranking needs of the known items, by key.
     """
 
-    def __init__(self, *, metrics: CatalogueMetrics, items_max: int = ITEMS_MAX) -> None:
+    def __init__(
+        self,
+        *,
+        metrics: CatalogueMetrics,
+        token_fields: Sequence[str] = (),
+        items_max: int = ITEMS_MAX,
+    ) -> None:
         self.revision = 0
+        self._said = CatalogueTokens(token_fields)
+        self.tokens = self._said.tokens
         self.facts = ItemFacts()
         self._metrics = metrics
         self._items_max = items_max
@@ -136,6 +152,7 @@ class Catalogue:
             self._places[item_id] = len(self._drawn_from)
             self._drawn_from.append(item_id)
         self.facts.put(item)
+        self._said.put(item)
         if len(self._items) > self._items_max:
             forgotten = next(iter(self._items))
             del self._items[forgotten]
@@ -145,6 +162,7 @@ class Catalogue:
 
     def _forget(self, item_id: str) -> None:
         self.facts.remove(item_id)
+        self.tokens.remove(item_id)
         last = self._drawn_from.pop()
         place = self._places.pop(item_id)
         if last != item_id:

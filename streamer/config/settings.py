@@ -190,6 +190,24 @@ class PracticeConfig(Section, frozen=True, kw_only=True):
     ] = 0.25
 
 
+class CatalogueConfig(Section, frozen=True, kw_only=True):
+    """What is learned of items from what the catalogue says of them."""
+
+    fields: Annotated[
+        tuple[
+            Annotated[
+                str, Meta(min_length=1, max_length=256, examples=["categories", "tags", "brand"])
+            ],
+            ...,
+        ],
+        Meta(
+            max_length=16,
+            description="fields whose values items share: `categories`, `tags`, or names of"
+            " attributes (of numbers, near ones are the same); []: none",
+        ),
+    ] = ("categories", "tags", "brand", "year")
+
+
 class FunnelConfig(Section, frozen=True, kw_only=True):
     """How candidates are put in order."""
 
@@ -349,6 +367,7 @@ class Config(Section, frozen=True, kw_only=True):
     mf: MFConfig = MFConfig()
     popularity: PopularityConfig = PopularityConfig()
     practice: PracticeConfig = PracticeConfig()
+    catalogue: CatalogueConfig = CatalogueConfig()
     funnel: FunnelConfig = FunnelConfig()
     scorer: ScorerConfig = ScorerConfig()
     recall: dict[str, Section] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from streamer.errors import LearningError, StoreUnavailable
 from streamer.learner.backlog import Backlog
 from streamer.learner.batch import RewardFunction
+from streamer.learner.catalogue import LearnedCatalogue
 from streamer.learner.join.join import Join
 from streamer.learner.pipeline import CommitPipeline
 from streamer.learner.practice.practice import Practice
@@ -88,6 +89,8 @@ class Learner:
         Called with bad messages before the offsets behind them are committed.
     practice
         Learns each step; None: the blend practises on no event.
+    catalogue
+        What is known of items beside events; None: nothing.
     committed
         Called after each commit, for metrics, in the thread that commits.
     rate_factor
@@ -108,6 +111,7 @@ class Learner:
         clock: Clock,
         dead_letter: DeadLetter,
         practice: Practice | None = None,
+        catalogue: LearnedCatalogue | None = None,
         committed: Committed = lambda seconds, n_rows: None,
         rate_factor: RateFactor = lambda n_events: 1.0,
         pipeline_depth: int = 0,
@@ -121,6 +125,7 @@ class Learner:
         self._clock = clock
         self._dead_letter = dead_letter
         self._practice = practice
+        self._catalogue = catalogue or LearnedCatalogue.empty()
         self._committed = committed
         self._rate_factor = rate_factor
         self._pipeline = CommitPipeline(pipeline_depth)
@@ -172,6 +177,7 @@ class Learner:
             counts=self.counts,
             dead_letter=self._dead_letter,
             practice=self._practice,
+            item_tokens=self._catalogue.tokens,
             begins_anew=image.version > 0 and image.generation != settings.generation,
         )
         ahead_max_ms = 0 if settings.join is None else settings.join.ahead_max_ms
@@ -267,6 +273,7 @@ class Learner:
         """
         self._pipeline.check()
         self._follow()
+        self._catalogue.follow()
         for batch in batches:
             owned = self._owned.get(batch.partition)
             if owned is not None and len(batch):
@@ -311,6 +318,7 @@ class Learner:
                 rate_factor=step.rate_factor,
                 generation=self._settings.generation,
                 practice_share=step.practice_share,
+                catalogue=self._catalogue.offsets,
             ),
             change=change,
             watermark_ms=owned.state.watermark_ms,

@@ -30,6 +30,7 @@ from streamer_models.state.inputs import (
     Inputs,
     ShownItems,
 )
+from streamer_models.state.item_tokens import NO_TOKENS, ItemTokens
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.table import ARM
@@ -95,6 +96,8 @@ class PartitionLearner:
         Told of bad messages before anything behind them is learned.
     practice
         Learns each step; None: nothing practises.
+    item_tokens
+        What the catalogue says; whoever calls :meth:`learn` keeps it as of what is recorded.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class PartitionLearner:
         counts: LearnerCounts,
         dead_letter: DeadLetter,
         practice: Practice | None = None,
+        item_tokens: ItemTokens = NO_TOKENS,
         begins_anew: bool = False,
     ) -> None:
         self.state = state
@@ -119,6 +123,7 @@ class PartitionLearner:
         self._counts = counts
         self._dead_letter = dead_letter
         self._practice = practice
+        self._item_tokens = item_tokens
         self._cursor = Cursor(*state.cursor)
         if begins_anew and settings.join is not None:
             # Kept with the first step: what is not committed must not get into a checkpoint.
@@ -207,7 +212,13 @@ class PartitionLearner:
                 offsets[topic] = self.next_offsets[topic], decided.to_offset
         arms = self.state.ids.get(ARM)
         n_refused = 0 if arms is None else arms.n_refused
-        inputs = Inputs(feedback=feedback, events=events, shown=shown, examples=examples)
+        inputs = Inputs(
+            feedback=feedback,
+            events=events,
+            shown=shown,
+            examples=examples,
+            item_tokens=self._item_tokens,
+        )
         if self._practice is None:
             learn(self._models, inputs, self.state)
         else:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.counters.history import UserHistory
+from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.readable import ReadLists, ReadRows
 from streamer_models.state.table import Array, Keys, Slots, recent_keys
 from streamer_models.state.top_rows import Tops
@@ -67,6 +68,10 @@ class Asked(Protocol):
     @property
     def item_keys(self) -> Keys:
         """Keys of items by row."""
+
+    @property
+    def item_tokens(self) -> ItemTokens:
+        """What the catalogue says of items."""
 
     def item_rows(self, keys: Keys) -> Slots:
         """``(n,)`` rows of items, -1 where absent."""

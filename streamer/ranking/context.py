@@ -17,6 +17,7 @@ from streamer.replica.items import ItemView
 from streamer.replica.tables import Tables
 from streamer.replica.version import Version
 from streamer_models.state.id_table import id_key, keys_of
+from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.table import Keys, Slots
 
 T = TypeVar("T")
@@ -60,6 +61,11 @@ class RequestContext:
     def item_keys(self) -> Keys:
         """Keys of items by row."""
         return self.items.keys
+
+    @property
+    def item_tokens(self) -> ItemTokens:
+        """What the catalogue says of items."""
+        return self.catalogue.tokens
 
     def item_rows(self, keys: Keys) -> Slots:
         """``(n,)`` rows of items, -1 where absent."""

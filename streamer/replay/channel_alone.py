@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.catalogue.tokens import CatalogueTokens
 from streamer.config import Config
 from streamer.errors import ConfigError
 from streamer.learner.practice.own_tables import OwnTables
@@ -18,6 +20,7 @@ from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.registry import channels_on, measuring_on, registered
 from streamer.replay.baselines.one_partition import OnePartition
 from streamer.replay.funnel_model import funnel_config
+from streamer.replay.interactions import Interaction
 from streamer_models.state.table import ITEM
 
 
@@ -74,7 +77,15 @@ class ChannelAlone(OnePartition):
         self._blend = BlendChannel(config)
         self._blend.beside([channel])
         self._tables = OwnTables(self.state)
+        self._catalogue = CatalogueTokens(config.catalogue.fields)
+        self._inputs = replace(self._inputs, item_tokens=self._catalogue.tokens)
         self._scores: NDArray[np.float64] = np.zeros(1_024)
+
+    def learn(self, interaction: Interaction) -> None:
+        """Learn one event, and before it what the catalogue says of its item."""
+        if interaction.item is not None and interaction.item_row >= self.state.items.n_slots:
+            self._catalogue.put(interaction.item)
+        super().learn(interaction)
 
     def score(self, user_row: int, ts_ms: int, n_items: int) -> NDArray[np.floating[Any]]:
         """Logits of the candidates; -inf for an item that is none."""
@@ -84,7 +95,7 @@ class ChannelAlone(OnePartition):
             self._scores = np.zeros(2 * n_rows)
         scores = self._scores
         scores[:n_rows] = -np.inf
-        asked = self._practice.asked(user_row, ts_ms, self._tables, state)
+        asked = self._practice.asked(user_row, ts_ms, self._tables, state, self._catalogue.tokens)
         candidates = self._practice.candidates(asked)
         if len(candidates):
             assert blend.model is not None

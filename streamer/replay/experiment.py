@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter, process_time
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.config.specs import Spec
 from streamer.errors import ConfigError
-from streamer.events import Event
+from streamer.events import Event, Item
 from streamer.learner.rewards import Rewards
 from streamer.replay.catalogue import LogCategories
 from streamer.replay.interactions import UNKNOWN, Interaction
@@ -165,7 +165,8 @@ class Experiment:
         )
         values = ClippedValues(self._events) if rewards_matter else None
         # The catalogue first, so that the survey counts its malformed lines too.
-        catalogue = LogCategories(self._log.items())
+        items = {item.item_id: item for item in self._log.items()}
+        catalogue = LogCategories(items.values())
         found = survey(self._log, self._is_target, progress=surveying, values=values)
         progress = None if replaying is None else (lambda n: replaying(n, found.n_events))
         return _Run(
@@ -176,6 +177,7 @@ class Experiment:
             self._task(found, catalogue if len(catalogue) else None),
             self._is_target,
             self._worth,
+            items,
         ).replay(self._log, progress)
 
     def _task(self, found: LogSurvey, catalogue: LogCategories | None) -> TopKTask | RatingTask:
@@ -201,6 +203,7 @@ class _Run:
         task: TopKTask | RatingTask,
         is_target: Callable[[Event], bool],
         worth: Callable[[str, float | None], float],
+        catalogue: Mapping[str, Item],
     ) -> None:
         self._settings = settings
         self._survey = found
@@ -209,6 +212,7 @@ class _Run:
         self._task = task
         self._is_target = is_target
         self._worth = worth
+        self._catalogue = catalogue
         self._users: dict[str, int] = {}
         self._items: dict[str, int] = {}
         self._n_of_user: list[int] = []
@@ -311,6 +315,7 @@ class _Run:
             user_row=user_row,
             item_row=item_row,
             reward=reward,
+            item=self._catalogue.get(event.item_id),
         )
         for at, model in enumerate(self._models):
             start_s = process_time()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamer.config import Config, known_keys, load_config, value_of
 from streamer.config.keys import EVENTS, NAMED
-from streamer.events import Event, Request
+from streamer.events import Event, Item, Request
 from streamer.ranking.features import Features
 from streamer.replay.interactions import UNKNOWN, Interaction
 from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
@@ -22,7 +22,8 @@ from streamer.simulation.live import LiveSystem
 from streamer_models.bandits.policies.greedy import Greedy
 
 _SECTIONS: Final = (
-    "learner", "mf", "popularity", "practice", "events", "funnel", "scorer", "recall", "join",
+    "learner", "mf", "popularity", "practice", "catalogue", "events", "funnel", "scorer", "recall",
+    "join",
     "bandit",
 )  # fmt: skip
 _UNSYNCED_MAX: Final = 2_000
@@ -94,7 +95,7 @@ class FunnelModel:
         self._crash_every = crash_every
         self._policy = _Watched(slate_policy(config))
         self._live: LiveSystem | None = None
-        self._waiting: list[Event] = []
+        self._waiting: list[Event | Item] = []
         self._n_learned = self._n_unsynced = self._n_since_crash = 0
         self._user_ids: list[str] = []
         self._item_rows: dict[str, int] = {}
@@ -118,7 +119,10 @@ class FunnelModel:
             )
         if interaction.user_row == len(self._user_ids):
             self._user_ids.append(event.user_id)
-        self._item_rows.setdefault(event.item_id, interaction.item_row)
+        if event.item_id not in self._item_rows:
+            self._item_rows[event.item_id] = interaction.item_row
+            if interaction.item is not None:  # what a catalogue says before anybody can meet it
+                self._waiting.append(interaction.item)
         self._waiting.append(event)
         self._n_learned += 1
 
@@ -127,8 +131,8 @@ class FunnelModel:
         if self._live is None:
             return
         self._live.clock.set(at_ms)
-        for event in self._waiting:
-            self._live.publish(event)
+        for message in self._waiting:
+            self._live.publish(message)
         self._n_unsynced += len(self._waiting)
         self._n_since_crash += len(self._waiting)
         self._waiting.clear()

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.events import Event
+from streamer.events import Event, Item
 
 UNKNOWN = -1
 """The row of a user or an item that no model has met."""
@@ -23,6 +23,8 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         Of the event among those that are learned, from 0.
     reward
         1 for a positive; else what the configuration says that the event is worth.
+    item
+        What the catalogue says of the item; None: nothing.
     """
 
     number: int
@@ -30,6 +32,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     user_row: int
     item_row: int
     reward: float
+    item: Item | None = None
 
 
 class OnlineModel(Protocol):

@@ -95,7 +95,7 @@ class ScorerService:
             clock=clock,
             metrics=metrics.replica,
         )
-        self.catalogue = Catalogue(metrics=metrics.catalogue)
+        self.catalogue = Catalogue(metrics=metrics.catalogue, token_fields=config.catalogue.fields)
         self.funnel = Funnel(config, policy=policy)
         self.known = LatestFeatures(followed_definitions(config))
         self._config = config

@@ -29,7 +29,9 @@ def warm_up(config: Config, models: Sequence[Model], known: FeatureSource) -> No
         merged.apply(0, change)
     tables = merged.publish(MADE_UP_MS)
     version = Version.of("p0:1", MADE_UP_MS, models, tables, before=None)
-    catalogue = Catalogue(metrics=CatalogueMetrics(CollectorRegistry()))
+    catalogue = Catalogue(
+        metrics=CatalogueMetrics(CollectorRegistry()), token_fields=config.catalogue.fields
+    )
     for item_id in (*MADE_UP_IDS, "unmet"):
         item = Item(item_id=item_id, categories=["made up"], created_ts=MADE_UP_MS)
         catalogue.apply(item_id.encode(), encode(item))

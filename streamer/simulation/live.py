@@ -27,6 +27,7 @@ from streamer.events import (
     encode,
     message_key,
 )
+from streamer.learner.catalogue import LearnedCatalogue
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import Learner
 from streamer.learner.practice.practice import Practice
@@ -253,6 +254,9 @@ class LiveSystem:
         config = self.config
         self._n_learners += 1
         self._n_max = config.learner.batch_messages_max
+        items = MemoryReader(self.broker, [config.topics.topic("items")], clock=self.clock)
+        catalogue = LearnedCatalogue(config.catalogue.fields, items)
+        catalogue.load()
         self._learner = Learner(
             store=self._written,
             models=self._models,
@@ -261,6 +265,7 @@ class LiveSystem:
             ),
             rewards=reward_function(config),
             practice=Practice(config),
+            catalogue=catalogue,
             owner=f"learner {self._n_learners}",
             clock=self.clock,
             dead_letter=dead_letters_to(self._sink, config.topics.topic("dead_letters")),

@@ -91,7 +91,8 @@ class _IdsHead(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _ScheduleHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A :class:`Schedule`; a factor or share of 1 and a generation of 0 take no bytes."""
+    """A :class:`Schedule`; a factor or share of 1, a generation of 0 and no catalogue take no
+    bytes."""
 
     version: int
     offsets: dict[str, tuple[int, int]]
@@ -100,6 +101,7 @@ class _ScheduleHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate_factor: float | msgspec.UnsetType = msgspec.UNSET
     generation: int | msgspec.UnsetType = msgspec.UNSET
     practice_share: float | msgspec.UnsetType = msgspec.UNSET
+    catalogue: dict[int, int] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _EntryHead(msgspec.Struct, frozen=True, array_like=True):
@@ -349,6 +351,7 @@ def _schedule_head(schedule: Schedule) -> _ScheduleHead:
         rate_factor=msgspec.UNSET if schedule.rate_factor == 1 else schedule.rate_factor,
         generation=schedule.generation or msgspec.UNSET,
         practice_share=msgspec.UNSET if schedule.practice_share == 1 else schedule.practice_share,
+        catalogue=dict(_items(schedule.catalogue)) or msgspec.UNSET,
     )
 
 
@@ -356,7 +359,16 @@ def _schedule(head: _ScheduleHead) -> Schedule:
     factor = 1.0 if head.rate_factor is msgspec.UNSET else head.rate_factor
     generation = 0 if head.generation is msgspec.UNSET else head.generation
     share = 1.0 if head.practice_share is msgspec.UNSET else head.practice_share
-    return Schedule(head.version, head.offsets, head.seen, head.merged, factor, generation, share)
+    return Schedule(
+        version=head.version,
+        offsets=head.offsets,
+        seen=head.seen,
+        merged=head.merged,
+        rate_factor=factor,
+        generation=generation,
+        practice_share=share,
+        catalogue={} if head.catalogue is msgspec.UNSET else head.catalogue,
+    )
 
 
 def _record(head: object, buffers: Iterable[_Buffer]) -> bytes:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamer.events.types import DEFAULT_TYPES, IMPRESSION
 from streamer_models.state.ingest import Feedback, event_parts
 from streamer_models.state.inputs import Events, Examples, Inputs, ShownItems
+from streamer_models.state.item_tokens import ItemTokens, token_of
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import Bounds, PartitionState
 from streamer_models.state.shared import SharedState
@@ -44,6 +45,8 @@ class Stream:
         What became of them.
     known_from
         ``(n_examples,)`` offset of the decision with which each example becomes known, rising.
+    item_tokens
+        What a catalogue says of two in three items.
     """
 
     feedback: Feedback
@@ -51,6 +54,7 @@ class Stream:
     shown: ShownItems
     examples: Examples
     known_from: NDArray[np.int64]
+    item_tokens: ItemTokens
 
     def __len__(self) -> int:
         return len(self.events)
@@ -105,7 +109,16 @@ def made_up(
     )
     shown = _shown(rng, max(1, n // _SLATES_SHARE), n_items)
     examples, known_from = _examples(rng, shown, n_features)
-    return Stream(feedback, events, shown, examples, known_from)
+    return Stream(feedback, events, shown, examples, known_from, _tokens(n_items))
+
+
+def _tokens(n_items: int) -> ItemTokens:
+    tokens = ItemTokens()
+    for item in range(n_items):
+        if item % 3:
+            kinds = [token_of(f"kind={item % 4}"), token_of(f"kind={4 + item % 5}")]
+            tokens.put(f"item-{item}", [*kinds, token_of(f"decade={item % 7}")], [0.5, 0.5, 0.7])
+    return tokens
 
 
 def _items(rng: np.random.Generator, n: int, n_items: int) -> list[str]:
@@ -192,7 +205,7 @@ def learn_stream(
         inputs = Inputs() if part is None else Inputs(feedback=part[0].batch, events=part[1])
         if outcome is not None:
             inputs = replace(inputs, shown=outcome[0], examples=outcome[1])
-        learn(models, inputs, state)
+        learn(models, replace(inputs, item_tokens=stream.item_tokens), state)
         changes.append(state.collect())
     return changes
 

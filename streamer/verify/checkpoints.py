@@ -61,9 +61,10 @@ def verify_from_checkpoints(
         )
         others = [each.checkpoint for q, each in images.items() if q != p]
         run = Run(p, entries[-1].version, learned_with, stream, given=Given(given, others))
-        doubt = lacking.doubtful.get(p) or _short_windows(run, p, ends)
+        short = lacking.doubtful.get(p) or _short_windows(run, p, ends)
         for entry in entries:
             outcome = run.execute(entry.schedule, changes)
+            doubt = short or run.lacks
             if isinstance(outcome, str):
                 result.take([outcome], doubt)
                 break

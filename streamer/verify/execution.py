@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from streamer.catalogue.tokens import CatalogueTokens
 from streamer.learner.batch import RewardFunction
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import load_image
@@ -39,6 +40,8 @@ class LearnedWith:
     ----------
     names
         Names of the models' tables in the store.
+    items, token_fields
+        The topic of items, and what was learned of them.
     """
 
     models: Sequence[Model]
@@ -46,10 +49,17 @@ class LearnedWith:
     rewards: RewardFunction
     practice: Practice | None = None
     names: TableNames = SAME_NAMES
+    items: str = ""
+    token_fields: tuple[str, ...] = ()
 
 
-def learned_with(layout: Layout) -> list[LearnedWith]:
+def learned_with(layout: Layout, *, items: str) -> list[LearnedWith]:
     """Return what each generation of a store was learned with, as recorded.
+
+    Parameters
+    ----------
+    items
+        The topic of items: a store does not say it.
 
     Raises
     ------
@@ -68,6 +78,8 @@ def learned_with(layout: Layout) -> list[LearnedWith]:
                 reward_function(config),
                 Practice(config),
                 TableNames.of(layout, generation, store_layout(config, models)),
+                items,
+                config.catalogue.fields,
             )
         )
     return found
@@ -132,6 +144,9 @@ class Run:
         self._version_max = version_max
         self._generations = generations
         self._stream = stream
+        self._n_items_gone = 0
+        self._item_streams: dict[int, MessageStream] = {}
+        self._catalogue = CatalogueTokens(self.learned_with.token_fields)
         self._shared = {
             generation: SharedState(each.models)
             for generation, each in enumerate(generations)
@@ -161,6 +176,16 @@ class Run:
         return self._learner.reread_from()
 
     @property
+    def lacks(self) -> str | None:
+        """What was known of the catalogue when it was learned, and is no longer."""
+        if not self._n_items_gone:
+            return None
+        return (
+            f"topic {self.learned_with.items} no longer has {self._n_items_gone:,} of the messages"
+            " that were read of it (it is compacted)"
+        )
+
+    @property
     def learned_with(self) -> LearnedWith:
         """What the last entry was learned with."""
         return self._generations[self.generation]
@@ -170,6 +195,7 @@ class Run:
         self._apply(self._advance(entry.seen, changes))
         if entry.generation != self.generation:
             self._enter(entry.generation)
+        self._see(entry.catalogue)
         inputs = {}
         for topic, (start, end) in entry.offsets.items():
             batch = self._next(topic, start, end) if end > start else None
@@ -231,6 +257,20 @@ class Run:
             for generation, shared in self._shared.items():
                 shared.apply(q, self._generations[generation].names.own_change(change))
 
+    def _see(self, offsets: Mapping[int, int]) -> None:
+        """Know what the catalogue said up to some offsets."""
+        for partition, to in offsets.items():
+            start = self._catalogue.offsets.get(partition, 0)
+            if to > start:
+                if partition not in self._item_streams:
+                    self._item_streams[partition] = self._stream(
+                        self.learned_with.items, partition, 0
+                    )
+                batch = self._item_streams[partition].take(to)
+                self._catalogue.apply(batch)
+                self._catalogue.offsets[partition] = to
+                self._n_items_gone += to - start - len(batch)
+
     # --- from one generation to the next ---------------------------------------------------------
 
     def _enter(self, generation: int) -> None:
@@ -239,6 +279,9 @@ class Run:
         tables = self.learned_with.names.in_store(_rows(before))
         next_offsets = self._learner.next_offsets
         self.generation = generation
+        self._catalogue = CatalogueTokens(self.learned_with.token_fields)
+        self._item_streams.clear()
+        self._n_items_gone = 0
         for passed in [g for g in self._shared if g < generation]:
             del self._shared[passed]
         self.state = self._new_state()
@@ -282,6 +325,7 @@ class Run:
             counts=LearnerCounts(),
             dead_letter=lambda batch, rejected: None,  # they have had their letters
             practice=self.learned_with.practice,
+            item_tokens=self._catalogue.tokens,
             begins_anew=begins_anew,
         )
 

@@ -138,7 +138,7 @@ def verify_store(
     total = sum(until[p] - began[p] for p in runs)
     failed: set[int] = set()
     for p, entry, outcome in execute_all(runs, executable, {}):
-        doubt = lacking.doubtful.get(p)
+        doubt = lacking.doubtful.get(p) or runs[p].lacks
         if isinstance(outcome, str):
             result.take([outcome], doubt)
             failed.add(p)

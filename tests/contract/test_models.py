@@ -23,6 +23,7 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
+from streamer_models.counters.token_counts import TokenCounts
 from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.factorization.mf import ImplicitMF, item_scores
 from streamer_models.factorization.session import SessionFactors
@@ -51,6 +52,10 @@ def _mf(loss: str, *, regularization: float = 0.0) -> ImplicitMF:
         recent_share=0.5,
         n_recent_items=16,
     )
+
+
+def _token_counts() -> TokenCounts:
+    return TokenCounts()
 
 
 def _session() -> SessionFactors:
@@ -129,6 +134,7 @@ MODELS: dict[str, NewModels] = {
     "logistic": lambda: _mf("logistic", regularization=0.01),
     "softmax": lambda: _mf("softmax"),
     "session": lambda: [UserHistory(length=5), _session()],
+    "token_counts": _token_counts,
     "blend": _blend,
     "biased_mf": lambda: BiasedMF(n_factors=5),
     "bandit": _bandit,
@@ -143,6 +149,7 @@ MODELS: dict[str, NewModels] = {
         Popularity(half_lives_s=(60, 3_600)),
         _mf("bpr"),
         _session(),
+        _token_counts(),
         _blend(),
         BiasedMF(n_factors=5),
         _bandit(),

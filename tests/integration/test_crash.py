@@ -21,6 +21,7 @@ from tests.crashes import (
     assert_verified,
     finish,
     kill_learners,
+    publish_catalogue,
     redis_settings,
     send_and_wait,
     share,
@@ -65,11 +66,14 @@ def test_a_learner_killed_ten_times_ends_as_an_undisturbed_one(
         else {"store.url": f"sqlite:{tmp_path / 'killed.db'}"}
     )
     with Deployment(tmp_path / "killed", topic | store) as killed:
+        publish_catalogue(killed, whole_log, n_kinds=20)
         kill_learners(killed, whole_log, seed=1)
         finish(killed)
         assert_verified(killed, whole_log)
         with undisturbed(tmp_path / "undisturbed", topic) as other:
             assert_same(killed, other)
+            (contents,) = killed.contents()
+            assert contents.tables["token_counts"][1].any()
 
 
 def test_four_partitions_of_a_learner_killed_ten_times_are_what_their_schedule_says(
@@ -81,7 +85,12 @@ def test_four_partitions_of_a_learner_killed_ten_times_are_what_their_schedule_s
 ) -> None:
     topic = topic_settings(kafka_bootstrap, topic_prefix, 4)
     with Deployment(tmp_path, topic | redis_settings(request)) as killed:
-        kill_learners(killed, whole_log, seed=2)
+
+        def say_it_anew(n: int) -> None:
+            if n in (0, 3, 7):
+                publish_catalogue(killed, whole_log, n_kinds=20 + n)
+
+        kill_learners(killed, whole_log, seed=2, before=say_it_anew)
         finish(killed)
         assert min(killed.versions().values()) > 10
         assert_verified(killed, whole_log)

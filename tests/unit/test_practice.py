@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import msgspec
 import numpy as np
 import pytest
 
 from streamer.config import Config, load_config
-from streamer.events import Event, Request
+from streamer.events import Event, Item, Request
 from streamer.learner.practice.own_tables import OwnTables
 from streamer.learner.practice.practice import Practice
 from streamer.learner.topic_stream import TopicStream
@@ -22,8 +22,9 @@ from streamer.ranking.recall.union import union
 from streamer.simulation.live import LiveSystem
 from streamer.testing.contents import snapshot
 from streamer.verify.execution import learned_with
-from streamer.verify.parameters import verify_store
+from streamer.verify.parameters import Verification, verify_store
 from streamer_models.ranking.blend import ListwiseBlend
+from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.model import model_of
 from streamer_models.state.partition import PartitionState
 
@@ -64,10 +65,24 @@ def _events(n: int, seed: int = 0) -> list[Event]:
     ]
 
 
+def _catalogue(shift: int = 0) -> list[Item]:
+    """Kinds and years of two in three items."""
+    return [
+        Item(
+            item_id=f"i{n}",
+            categories=[f"kind {(n + shift) % 20}", f"kind {(n + shift) % 7}"],
+            attributes={"year": 1950 + (n + shift) % 60},
+        )
+        for n in range(60)
+        if n % 3
+    ]
+
+
 def _learned(
     config: Config, events: Sequence[Event], cuts: Sequence[int], *, crashes: bool = False
 ) -> LiveSystem:
     live = LiveSystem(config, start_ms=START_MS, sync_interval_ms=0)
+    live.publish(*_catalogue())
     start = 0
     for end in [*cuts, len(events)]:
         live.publish(*events[start:end])
@@ -85,8 +100,16 @@ def _state(live: LiveSystem, partition: int = 0) -> PartitionState:
 class _Reader:
     """Reads one partition of the broker in memory."""
 
-    def __init__(self, live: LiveSystem, topic: str, partition: int, offset: int) -> None:
+    def __init__(
+        self,
+        live: LiveSystem,
+        topic: str,
+        partition: int,
+        offset: int,
+        without: Set[tuple[str, int]],
+    ) -> None:
         self._broker, self._where, self._offset = live.broker, (topic, partition), offset
+        self._without = without
 
     @property
     def positions(self) -> dict[tuple[str, int], int]:
@@ -97,19 +120,29 @@ class _Reader:
         offsets = self._offset + np.arange(len(records))
         self._offset += len(records)
         times = np.array([record.publish_ms for record in records], dtype=np.int64)
-        return [MessageBatch(*self._where, [record.value for record in records], offsets, times)]
+        keys = [record.key for record in records]
+        values = [record.value for record in records]
+        topic, partition = self._where
+        batch = MessageBatch(topic, partition, values, offsets, times, keys)
+        kept = [at for at in range(len(batch)) if (topic, int(offsets[at])) not in self._without]
+        return [batch.take(np.array(kept))] if kept else []
 
 
-def _problems(live: LiveSystem) -> list[str]:
+def _verified(live: LiveSystem, *, without: Set[tuple[str, int]] = frozenset()) -> Verification:
     layout = live.store.layout()
     assert layout is not None
     return verify_store(
         live.store,
-        learned_with=learned_with(layout),
+        learned_with=learned_with(layout, items="items"),
         stream=lambda topic, p, at: TopicStream(
-            _Reader(live, topic, p, at), topic, p, timeout_s=5.0
+            _Reader(live, topic, p, at, without), topic, p, timeout_s=5.0
         ),
-    ).problems
+    )
+
+
+def _problems(live: LiveSystem) -> list[str]:
+    found = _verified(live)
+    return found.problems + found.unchecked
 
 
 def _n_steps(live: LiveSystem, partition: int = 0) -> int:
@@ -140,6 +173,8 @@ def test_the_learner_sees_what_the_scorer_would_to_the_bit(n_partitions: int) ->
     (blend,) = (each for each in channels if isinstance(each, BlendChannel))
     measuring = [each for each in channels if isinstance(each, MeasuringChannel)]
     version, n_compared = live.scorer.replica.current(), 0
+    tokens = live._learner._catalogue.tokens
+    assert len(tokens) == 40
     for user in range(N_USERS):
         for partition in range(n_partitions):
             state = _state(live, partition)
@@ -147,7 +182,7 @@ def test_the_learner_sees_what_the_scorer_would_to_the_bit(n_partitions: int) ->
             if slot < 0:
                 continue
             at_ms = version.watermark_ms + 1_000_000 * user
-            asked = practice.asked(slot, at_ms, OwnTables(state), state)
+            asked = practice.asked(slot, at_ms, OwnTables(state), state, tokens)
             mine = practice.candidates(asked)
             request = Request(request_id="r", user_id=f"u{user}", ts=at_ms)
             context = request_context(request, version, live.scorer.catalogue)
@@ -209,3 +244,35 @@ def test_the_share_of_each_commit_is_recorded_and_executed_again() -> None:
     recorded = {entry.practice_share for p in (0, 1) for entry in live.store.schedule(p)}
     assert recorded == {1.0, 0.25, 0.0, 0.5}
     assert _problems(live) == []
+
+
+def test_the_catalogue_of_each_commit_is_recorded_and_executed_again() -> None:
+    """What the catalogue says changes between the steps that learn from it."""
+    config, events = _config(topics__partitions=2), _events(400)
+    live = _learned(config, events[:100], [50])
+    for number, start in enumerate(range(100, 400, 100), 1):
+        live.publish(*_catalogue(number))
+        live.publish(*events[start : start + 100])
+        live.sync()
+    recorded = {entry.catalogue.get(0) for p in (0, 1) for entry in live.store.schedule(p)}
+    assert recorded == {40, 80, 120, 160}
+    assert _problems(live) == []
+    tables = _state(live).shared.tables
+    assert tables["session_tokens"].values.any()
+    assert tables["token_counts"].values.any()
+    # What is executed with another catalogue gives other parameters.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ItemTokens, "put", lambda *arguments: None)
+        assert _verified(live).problems
+
+
+def test_what_a_compacted_catalogue_no_longer_says_is_not_taken_for_damage() -> None:
+    config, events = _config(topics__partitions=2), _events(200)
+    live = _learned(config, events[:100], [50])
+    live.publish(*_catalogue(1))
+    live.publish(*events[100:])
+    live.sync()
+    gone = _verified(live, without={("items", at) for at in range(40)})
+    assert gone.problems == []
+    assert len(gone.unchecked) >= 2
+    assert all("items no longer has 40 of the messages" in each for each in gone.unchecked)

@@ -8,6 +8,7 @@ from streamer.testing.streams import LARGE, new_state
 from streamer_models.counters.history import UserHistory
 from streamer_models.factorization.session import SessionFactors
 from streamer_models.factorization.session_step import recency_weights, session_scores
+from streamer_models.state.fixed_point import as_floats
 from streamer_models.state.ingest import Feedback, learn_feedback
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
@@ -44,7 +45,7 @@ def _scores(state: PartitionState, recent: list[int], user: int | None) -> list[
         row = state.own["session_users"].values[state.users.find(f"u{user}")]
     last = items[[rows[item] for item in recent]]
     found: list[float] = session_scores(
-        row, last, recency_weights(len(recent)), items[rows]
+        row, as_floats(last), recency_weights(len(recent)), as_floats(items[rows])
     ).tolist()
     return found
 

@@ -169,7 +169,7 @@ def learn(
 
 
 def verified(store: ParameterStore, topics: Topics) -> list[str]:
-    generations = learned_with(layout_of(store))
+    generations = learned_with(layout_of(store), items="items")
     return verify_store(store, learned_with=generations, stream=topics.stream).problems
 
 

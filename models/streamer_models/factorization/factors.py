@@ -55,7 +55,7 @@ def keep_adagrad(
     squares: str,
     widths: Sequence[int],
 ) -> None:
-    """Scale this learner's change of each item by √(G_own / G_all), AdaGrad's rule kept.
+    """Scale this learner's change of each row by √(G_own / G_all), AdaGrad's rule kept.
 
     G_own is the accumulator with this learner's own batch, G_all with what others added too. Call
     it before others' changes are applied: they must not be scaled along.
@@ -63,7 +63,7 @@ def keep_adagrad(
     Parameters
     ----------
     factors, squares
-        Tables of items: what was stepped, and its accumulators.
+        Tables of one entity: what was stepped, and its accumulators.
     widths
         Columns of ``factors`` that each accumulator is of.
     """
@@ -74,7 +74,7 @@ def keep_adagrad(
     for change in others:
         if squares not in change.tables:
             continue
-        at = _positions(rows, shared.item_map.find(change.tables[squares].keys))
+        at = _positions(rows, shared.rows(accumulators.spec, change.tables[squares].keys))
         known = at >= 0
         np.add.at(added, at[known], change.tables[squares].values[known])
     moved = np.flatnonzero((added > 0).any(axis=1))

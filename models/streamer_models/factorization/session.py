@@ -14,7 +14,9 @@ from streamer_models.factorization.factors import keep_adagrad
 from streamer_models.factorization.mf_step import all_finite, candidate_rows
 from streamer_models.factorization.negatives import NegativeSampler
 from streamer_models.factorization.session_step import learn_session, recency_weights
+from streamer_models.factorization.session_tokens import TokenArrays, known_tokens
 from streamer_models.state.inputs import Batch, Inputs
+from streamer_models.state.item_tokens import NO_TOKENS, TOKENS, ItemTokens
 from streamer_models.state.model import NothingPrepared, Prepared, StepwiseModel
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.readable import Readable, ReadRows
@@ -31,6 +33,11 @@ class SessionFactors(StepwiseModel):
     by sampled softmax with logQ correction (Bengio & Senécal 2008; Yi et al. 2019), one AdaGrad
     step an event. A negative reward is one logistic step away from the item.
 
+    Where a catalogue says tokens of items (categories, tags), q, v and b of an item are its own
+    plus those of its tokens by their weights, so that a new item begins as its kind (feature
+    vectors as in SVDFeature, Chen et al. 2012; LightFM, Kula 2015). A token is one of 4,096 by its
+    hash.
+
     It learns beside a :class:`UserHistory <streamer_models.counters.history.UserHistory>` at least
     as long as ``length``.
 
@@ -46,13 +53,16 @@ class SessionFactors(StepwiseModel):
         See :class:`streamer_models.factorization.negatives.NegativeSampler`.
     init_scale
         Standard deviation of new item factors.
+    catalogue_rate
+        AdaGrad's rate of tokens, which begin at 0; 0: no tokens.
     seed
         Of initial factors and negatives.
 
     Attributes
     ----------
-    users, items
-        Its tables as they are read: p_u, and an accumulator; q, v and bias in units of 2^-24.
+    users, items, tokens
+        Its tables as they are read: p_u, and an accumulator; q, v and bias in units of 2^-24, of
+        items and of tokens by their number.
     """
 
     def __init__(
@@ -66,6 +76,7 @@ class SessionFactors(StepwiseModel):
         recent_share: float = 0.95,
         n_recent_items: int = 8_192,
         init_scale: float = 0.2,
+        catalogue_rate: float = 0.05,
         seed: int = 0,
     ) -> None:
         shrink = learning_rate * regularization
@@ -75,11 +86,14 @@ class SessionFactors(StepwiseModel):
                 f" learning_rate={learning_rate} above 0, and regularization={regularization} times"
                 " that at least 0 and below 1"
             )
+        if not catalogue_rate >= 0:
+            raise ValueError(f"catalogue_rate={catalogue_rate} must be at least 0")
         self.n_factors = n_factors
         self.length = length
         self.learning_rate = learning_rate
         self.regularization = regularization
         self.init_scale = init_scale
+        self.catalogue_rate = catalogue_rate
         self.seed = seed
         self.sampler = NegativeSampler(
             n_negatives=n_negatives,
@@ -95,6 +109,11 @@ class SessionFactors(StepwiseModel):
             TableSpec("session_items", ITEM, Merge.SUM, "i4", 2 * n_factors + 1), many_at_once=True
         )
         self._squares = TableSpec("session_squares", ITEM, Merge.SUM, "i8", 3)
+        width = 2 * n_factors + 1
+        self.tokens = ReadRows(
+            TableSpec("session_tokens", "slot", Merge.SUM, "i4", width), many_at_once=True
+        )
+        self._token_squares = TableSpec("session_token_squares", "slot", Merge.SUM, "i8", 3)
 
     def settings(self) -> Mapping[str, Any]:
         return {
@@ -106,14 +125,20 @@ class SessionFactors(StepwiseModel):
             "recent_share": self.sampler.recent_share,
             "n_recent_items": self.sampler.n_recent_items,
             "init_scale": self.init_scale,
+            "catalogue_rate": self.catalogue_rate,
             "seed": self.seed,
         }
 
     def tables(self) -> Sequence[TableSpec]:
-        return self.users.spec, self.items.spec, self._squares, self.sampler.table()
+        of_tokens = (self.tokens.spec, self._token_squares) if self.catalogue_rate else ()
+        return self.users.spec, self.items.spec, self._squares, self.sampler.table(), *of_tokens
 
     def readable(self) -> Sequence[Readable]:
-        return self.users, self.items
+        return (
+            (self.users, self.items, self.tokens)
+            if self.catalogue_rate
+            else (self.users, self.items)
+        )
 
     def initial(self, table: str, keys: Keys) -> NDArray[np.int32] | None:
         """Small random factors and a bias of zero."""
@@ -146,16 +171,34 @@ class SessionFactors(StepwiseModel):
         for table in (items, squares):
             table.touch(candidates[learned].reshape(-1))
             table.touch(before[learned].reshape(-1))
+        tokens = self._step_tokens(inputs.item_tokens, candidates[learned], before[learned], shared)
         return _Steps(
-            self, batch, users.values, items.values, squares.values, candidates,
+            self, batch, users.values, items.values, squares.values, tokens, candidates,
             negatives.log_expected, before,
         )  # fmt: skip
+
+    def _step_tokens(
+        self, of_items: ItemTokens, candidates: Slots, before: Slots, shared: SharedState
+    ) -> TokenArrays:
+        """Touch the tokens of a step's items."""
+        if not self.catalogue_rate:
+            return _no_tokens(2 * self.n_factors + 1)
+        known, met = known_tokens(of_items, candidates, before, shared.ids[ITEM].keys)
+        vectors, squares = (
+            shared.tables[spec.name] for spec in (self.tokens.spec, self._token_squares)
+        )
+        for table in (vectors, squares):
+            table.reserve(TOKENS)
+            table.touch(met)
+        return TokenArrays(known, of_items.tokens, of_items.weights, vectors.values, squares.values)
 
     def rescale(self, shared: SharedState, others: Sequence[Change]) -> None:
         """Keep AdaGrad's rule across learners; see
         :func:`streamer_models.factorization.factors.keep_adagrad`."""
         widths = (self.n_factors, self.n_factors, 1)
         keep_adagrad(shared, others, self.items.spec.name, self._squares.name, widths)
+        if self.catalogue_rate:
+            keep_adagrad(shared, others, self.tokens.spec.name, self._token_squares.name, widths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +208,7 @@ class _Steps:
     users: Array
     items: Array
     squares: Array
+    tokens: TokenArrays
     candidates: Slots
     log_expected: NDArray[np.float32]
     recent: Slots
@@ -175,6 +219,7 @@ class _Steps:
             self.users,
             self.items,
             self.squares,
+            self.tokens,
             batch.user_slots,
             self.candidates,
             self.log_expected,
@@ -182,7 +227,14 @@ class _Steps:
             self.recent,
             model.weights,
             model.learning_rate * batch.rate_factor,
+            model.catalogue_rate * batch.rate_factor,
             model.regularization / batch.rate_factor,  # a drift is no reason to forget more
             start,
             stop,
         )
+
+
+def _no_tokens(width: int) -> TokenArrays:
+    none, no_rows = NO_TOKENS, np.zeros(0, dtype=np.int32)
+    vectors, squares = np.zeros((0, width), np.int32), np.zeros((0, 3), np.int64)
+    return TokenArrays(no_rows, none.tokens, none.weights, vectors, squares)

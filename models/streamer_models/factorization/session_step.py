@@ -9,6 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.factorization.mf_step import SOFTMAX, SQUARE_BITS, drawn, slopes, squared_units
+from streamer_models.factorization.session_tokens import (
+    TokenArrays,
+    add_vectors,
+    known_at,
+    meet,
+    no_steps,
+    step_tokens,
+)
 from streamer_models.state.fixed_point import UNIT, clipped, dots, padded, stepped
 from streamer_models.state.table import Slots
 
@@ -41,9 +49,10 @@ def shares_of(weights: NDArray[np.float32], rows: Slots, shares: NDArray[np.floa
 
 
 @numba.njit(cache=True, nogil=True)
-def session_vector(
+def _session_vector(
     user: NDArray[np.float32],
     items: NDArray[np.int32],
+    tokens: TokenArrays,
     rows: Slots,
     shares: NDArray[np.float32],
     n: int,
@@ -55,8 +64,8 @@ def session_vector(
     ----------
     user
         ``(k,)`` or more: p_u.
-    items
-        ``(n_rows, 2 k + 1)`` fixed point: q, v and bias.
+    items, tokens
+        ``(n_rows, 2 k + 1)`` fixed point: q, v and bias; and what their tokens add.
     rows, shares
         ``(length,)``; places from ``n`` on are not looked at.
     out
@@ -69,14 +78,17 @@ def session_vector(
         if rows[age] >= 0:
             for f in range(k):
                 out[f] += shares[age] * (np.float32(items[rows[age], k + f]) * UNIT)
+            at = known_at(tokens, rows[age])
+            if at >= 0:
+                add_vectors(tokens, at, k, k, shares[age], out)
 
 
 @numba.njit(cache=True, nogil=True)
 def session_scores(
     user: NDArray[np.float32],
-    recent: NDArray[np.int32],
+    recent: NDArray[np.float32],
     weights: NDArray[np.float32],
-    candidates: NDArray[np.int32],
+    candidates: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """``(n,)`` scores ``c · q_i + b_i`` of candidates.
 
@@ -85,26 +97,29 @@ def session_scores(
     user
         ``(k + 1,)`` row of the user; zeros where there is none.
     recent
-        ``(length, 2 k + 1)`` rows of the last items that are known, the newest first.
+        ``(length, 2 k + 1)`` q, v and bias of the last items that are known, the newest first.
     weights
         ``(length,)`` :func:`recency_weights` of their places.
     candidates
-        ``(n, 2 k + 1)`` rows.
+        ``(n, 2 k + 1)``.
     """
     k, n = len(user) - 1, len(candidates)
     rows = np.arange(len(recent)).astype(np.int32)
     shares = np.empty(len(recent), dtype=np.float32)
     n_recent = shares_of(weights, rows, shares)
     c = np.zeros(padded(k), dtype=np.float32)
-    session_vector(user, recent, rows, shares, n_recent, c)
+    for f in range(k):
+        c[f] = USER_SHARE * user[f]
+    for age in range(n_recent):
+        for f in range(k):
+            c[f] += shares[age] * recent[age, k + f]
     q = np.zeros((n, padded(k)), dtype=np.float32)
     for i in range(n):
-        for f in range(k):
-            q[i, f] = np.float32(candidates[i, f]) * UNIT
+        q[i, :k] = candidates[i, :k]
     scores = np.empty(n, dtype=np.float32)
     dots(c, q, n, scores)
     for i in range(n):
-        scores[i] += np.float32(candidates[i, 2 * k]) * UNIT
+        scores[i] += candidates[i, 2 * k]
     return scores
 
 
@@ -118,6 +133,7 @@ def learn_session(
     users: NDArray[np.float32],
     items: NDArray[np.int32],
     squares: NDArray[np.int64],
+    tokens: TokenArrays,
     user_slots: Slots,
     candidates: Slots,
     log_expected: NDArray[np.float32],
@@ -125,6 +141,7 @@ def learn_session(
     recent: Slots,
     weights: NDArray[np.float32],
     learning_rate: float,
+    token_rate: float,
     regularization: float,
     start: int,
     stop: int,
@@ -140,6 +157,8 @@ def learn_session(
         ``(n_rows, 2 k + 1)``: q, v and bias, fixed point.
     squares
         ``(n_rows, 3)``: AdaGrad accumulators of q, v and bias, fixed point.
+    tokens
+        What the items' tokens add to them.
     candidates
         ``(n, 1 + n_negatives)`` rows of ``items``: the event's item, then negatives (-1: none).
     log_expected
@@ -152,6 +171,8 @@ def learn_session(
     k = users.shape[1] - 1
     n_candidates, length = candidates.shape[1], recent.shape[1]
     q = np.zeros((n_candidates, padded(k)), dtype=np.float32)
+    own, bias = np.zeros_like(q), np.zeros(1, dtype=np.float32)
+    biases, steps = np.empty(n_candidates, np.float32), no_steps(n_candidates + length)
     c, pull = np.zeros((1, padded(k)), np.float32), np.zeros((1, padded(k)), np.float32)
     rows, slope = np.empty(n_candidates, np.int32), np.empty(n_candidates, np.float32)
     scores, shift = np.empty(n_candidates, np.float32), np.empty(n_candidates, np.float32)
@@ -162,21 +183,40 @@ def learn_session(
             continue
         n = drawn(candidates, log_expected, i, rewards[i], rows, shift)
         n_recent = shares_of(weights, recent[i], shares)
-        session_vector(users[user_slots[i]], items, recent[i], shares, n_recent, c[0])
+        _session_vector(users[user_slots[i]], items, tokens, recent[i], shares, n_recent, c[0])
         for at in range(n):
             for f in range(k):
-                q[at, f] = np.float32(items[rows[at], f]) * UNIT
+                own[at, f] = np.float32(items[rows[at], f]) * UNIT
+            q[at] = own[at]
+            bias[0] = np.float32(items[rows[at], 2 * k]) * UNIT - shift[at]
+            known = known_at(tokens, rows[at])
+            if known >= 0:
+                add_vectors(tokens, known, 0, k, 1.0, q[at])
+                add_vectors(tokens, known, 2 * k, 1, 1.0, bias)
+            biases[at] = bias[0]
         dots(c[0], q, n, scores)
         for at in range(n):
-            scores[at] += np.float32(items[rows[at], 2 * k]) * UNIT - shift[at]
+            scores[at] += biases[at]
         slopes(scores, n, rewards[i], SOFTMAX, slope)
         pull[:] = 0
         for at in range(n):
             for f in range(k):
                 pull[0, f] += slope[at] * q[at, f]
         dots(c[0], c, 1, square)
-        _step_items(items, squares, rows, slope, n, c[0], square[0] / k, q, learning_rate, decay)
+        c_square = square[0] / k
+        _step_items(items, squares, rows, slope, n, c[0], c_square, own, learning_rate, decay)
         dots(pull[0], pull, 1, square)
+        if len(tokens.known):
+            n_met = 0
+            for at in range(n):
+                known = known_at(tokens, rows[at])
+                if known >= 0:
+                    n_met = meet(tokens, known, slope[at], 0.0, steps, n_met)
+            for age in range(n_recent):
+                known = known_at(tokens, recent[i, age]) if recent[i, age] >= 0 else -1
+                if known >= 0:
+                    n_met = meet(tokens, known, 0.0, shares[age], steps, n_met)
+            step_tokens(tokens, steps, n_met, c[0], c_square, pull[0], square[0] / k, token_rate)
         _step_context(
             items, squares, recent[i], shares, n_recent, pull[0], square[0] / k, learning_rate,
             decay,

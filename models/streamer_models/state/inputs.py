@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.columns import Columns
+from streamer_models.state.item_tokens import NO_TOKENS, ItemTokens
 from streamer_models.state.table import Slots
 
 
@@ -158,12 +159,15 @@ class Inputs:
         Items of the decisions.
     examples
         Outcomes of items shown, in this step or before, that became known or were amended.
+    item_tokens
+        What the catalogue says of items, as of this step.
     """
 
     feedback: Batch = NO_FEEDBACK
     events: Events = NO_EVENTS
     shown: ShownItems = NOTHING_SHOWN
     examples: Examples = NO_EXAMPLES
+    item_tokens: ItemTokens = NO_TOKENS
 
 
 NOTHING = Inputs()

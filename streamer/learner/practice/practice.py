@@ -22,7 +22,8 @@ from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.registry import channels_on
 from streamer.ranking.recall.union import union
 from streamer_models.counters.history import UserHistory
-from streamer_models.state.inputs import Batch, Inputs
+from streamer_models.state.inputs import Inputs
+from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.model import Model, learn
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.seeding import stream
@@ -43,6 +44,7 @@ class Practised:
     user_row: int
     at_ms: int
     item_keys: Keys
+    item_tokens: ItemTokens
     _state: PartitionState
     _history: UserHistory
     _found: dict[Hashable, Any] = field(default_factory=dict)
@@ -115,7 +117,7 @@ class Practice:
         for stop in chosen.tolist():
             for each in prepared:
                 each.run(start, stop)
-            self._practise(self._blend, batch, stop, tables, state)
+            self._practise(self._blend, inputs, stop, tables, state)
             start = stop
         if self._budget is not None and len(chosen):
             self._budget.spent(perf_counter() - begun_s, len(chosen))
@@ -123,11 +125,16 @@ class Practice:
             each.run(start, len(batch))
 
     def asked(
-        self, user_row: int, at_ms: int, tables: OwnTables, state: PartitionState
+        self,
+        user_row: int,
+        at_ms: int,
+        tables: OwnTables,
+        state: PartitionState,
+        item_tokens: ItemTokens,
     ) -> Practised:
         """Return what channels are asked with for a user at a time."""
         keys = state.shared.ids[ITEM].keys
-        return Practised(tables, user_row, at_ms, keys, state, self._history)
+        return Practised(tables, user_row, at_ms, keys, item_tokens, state, self._history)
 
     def candidates(self, asked: Practised) -> Candidates:
         """Return what the channels would have brought."""
@@ -142,9 +149,11 @@ class Practice:
         return union(asked.item_keys, found)
 
     def _practise(
-        self, blend: BlendChannel, batch: Batch, i: int, tables: OwnTables, state: PartitionState
+        self, blend: BlendChannel, inputs: Inputs, i: int, tables: OwnTables, state: PartitionState
     ) -> None:
-        asked = self.asked(int(batch.user_slots[i]), int(batch.ts_ms[i]), tables, state)
+        batch = inputs.feedback
+        user, at_ms = int(batch.user_slots[i]), int(batch.ts_ms[i])
+        asked = self.asked(user, at_ms, tables, state, inputs.item_tokens)
         candidates = self.candidates(asked)
         at = np.flatnonzero(candidates.rows == batch.item_rows[i])
         if not len(at):

@@ -15,6 +15,7 @@ from streamer.ranking.recall.neighbours import NextChannel, SimilarChannel
 from streamer.ranking.recall.popular import PopularChannel
 from streamer.ranking.recall.random import RandomChannel
 from streamer.ranking.recall.session import SessionChannel
+from streamer.ranking.recall.taste import TasteChannel
 from streamer.ranking.recall.trending import TrendingChannel
 from streamer.ranking.recall.trending_feature import TrendingFeatureChannel
 
@@ -23,6 +24,7 @@ _CHANNELS: Final[list[type[Channel[Any]]]] = [
     NextChannel,
     PopularChannel,
     SessionChannel,
+    TasteChannel,
     BlendChannel,
     FactorizationChannel,
     TrendingChannel,

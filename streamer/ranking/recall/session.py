@@ -23,7 +23,10 @@ from streamer_models.counters.consumptions import ItemConsumptions
 from streamer_models.counters.history import UserHistory
 from streamer_models.factorization.session import SessionFactors
 from streamer_models.factorization.session_step import session_scores
+from streamer_models.factorization.session_tokens import different_tokens, with_tokens
+from streamer_models.state.fixed_point import as_floats
 from streamer_models.state.model import Model
+from streamer_models.state.table import Keys, Slots
 
 
 class SessionSettings(RecallSettings, frozen=True, kw_only=True):
@@ -43,6 +46,10 @@ class SessionSettings(RecallSettings, frozen=True, kw_only=True):
     regularization: Annotated[
         float, Meta(ge=0, le=1, description="decay of touched rows, in units of the rate")
     ] = 0.01
+    catalogue_rate: Annotated[
+        float,
+        Meta(ge=0, le=10, description="AdaGrad's, of `catalogue.fields`; 0: they are not learned"),
+    ] = 0.05
 
 
 class SessionChannel(MeasuringChannel[SessionSettings]):
@@ -62,6 +69,7 @@ class SessionChannel(MeasuringChannel[SessionSettings]):
             n_negatives=self.settings.negatives,
             learning_rate=self.settings.learning_rate,
             regularization=self.settings.regularization,
+            catalogue_rate=self.settings.catalogue_rate if config.catalogue.fields else 0.0,
             seed=config.learner.seed,
         )
 
@@ -95,9 +103,20 @@ class SessionChannel(MeasuringChannel[SessionSettings]):
         rows = asked.item_rows(met(asked, self._history).keys[: model.length])
         # An item may have a row before its first event of this step is learned: not yet there.
         known = np.flatnonzero(tables.read(self._counted.counts).take(rows)[:, 0] > 0)
-        items = tables.read(model.items)
-        scores = np.zeros((1, len(candidates)))
-        scores[0, : len(candidates.rows)] = session_scores(
-            user, items.take(rows[known]), model.weights[known], items.take(candidates.rows)
-        )
-        return Measures(unmeasured(len(candidates)), scores)
+        last = self._vectors(asked, rows[known], asked.item_keys[rows[known]])
+        new = np.full(len(candidates) - len(candidates.rows), -1, dtype=np.int32)
+        found = self._vectors(asked, np.concatenate([candidates.rows, new]), candidates.keys)
+        scores = session_scores(user, last, model.weights[known], found)
+        return Measures(unmeasured(len(candidates)), scores[None, :].astype(np.float64))
+
+    def _vectors(self, asked: Asked, rows: Slots, keys: Keys) -> NDArray[np.float32]:
+        """``(n, 2 k + 1)`` q, v and bias of items with the shares of their tokens, which are all
+        that is known of an item without a row."""
+        model = self._model
+        items = asked.tables.read(model.items).take(rows)
+        if not model.catalogue_rate or not len(asked.item_tokens) or not len(rows):
+            return as_floats(items)
+        tokens, weights = asked.item_tokens.of(keys)
+        different, places = different_tokens(tokens)
+        vectors = asked.tables.read(model.tokens).take(different)
+        return with_tokens(items, places, weights, vectors)

@@ -1,0 +1,134 @@
+"""How often items with each token were met: what a user's taste is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer_models.state.inputs import Inputs
+from streamer_models.state.item_tokens import TOKENS, UNITS, Tokens, Weights
+from streamer_models.state.model import NothingPrepared, Prepared, StepwiseModel
+from streamer_models.state.partition import PartitionState
+from streamer_models.state.readable import Readable, ReadRows
+from streamer_models.state.shared import SharedState
+from streamer_models.state.table import Array, Merge, TableSpec
+
+EVENTS: Final = TOKENS
+"""The row behind those of tokens: events whose item has any, each counted as a weight of 1."""
+
+
+class TokenCounts(StepwiseModel):
+    """Weights of the tokens of all items met, liked or not, in units of 2^-16.
+
+    Attributes
+    ----------
+    counts
+        Its table as it is read: a row a token, and one for the events.
+    """
+
+    def __init__(self) -> None:
+        self.counts = ReadRows(
+            TableSpec("token_counts", "slot", Merge.SUM, "i8", 1), many_at_once=True
+        )
+
+    def settings(self) -> Mapping[str, Any]:
+        return {}
+
+    def tables(self) -> Sequence[TableSpec]:
+        return (self.counts.spec,)
+
+    def readable(self) -> Sequence[Readable]:
+        return (self.counts,)
+
+    def prepare(self, inputs: Inputs, state: PartitionState, shared: SharedState) -> Prepared:
+        """Look up the tokens of the step's items, and touch them in the merged rows."""
+        counts = shared.tables[self.counts.spec.name]
+        counts.reserve(TOKENS + 1)
+        if not len(inputs.item_tokens) or not len(inputs.feedback):
+            return NothingPrepared()
+        keys = state.items.keys[inputs.feedback.item_slots]
+        tokens, weights = inputs.item_tokens.of(keys)
+        counts.touch(tokens.reshape(-1))
+        if (tokens[:, 0] >= 0).any():
+            counts.touch(np.array([EVENTS], dtype=np.int32))
+        return _CountedTokens(counts.values, tokens, weights)
+
+
+@dataclass(frozen=True, slots=True)
+class _CountedTokens:
+    counts: Array
+    tokens: Tokens
+    weights: Weights
+
+    def run(self, start: int, stop: int) -> None:
+        _count(self.counts, self.tokens[start:stop], self.weights[start:stop])
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(counts: NDArray[np.int64], tokens: Tokens, weights: Weights) -> None:
+    for i in range(len(tokens)):
+        if tokens[i, 0] >= 0:
+            counts[EVENTS, 0] += UNITS
+        for t in range(tokens.shape[1]):
+            if tokens[i, t] < 0:
+                break
+            counts[tokens[i, t], 0] += np.int64(np.rint(weights[i, t] * UNITS))
+
+
+@numba.njit(cache=True, nogil=True)
+def taste_scores(
+    met: Tokens,
+    met_weights: Weights,
+    candidates: Tokens,
+    weights: Weights,
+    counts: NDArray[np.int64],
+    prior: float,
+    fading: float,
+) -> NDArray[np.float64]:
+    """``(n,)`` for each candidate the mean over its tokens of ``ln((c + m p) / (n + m) / p)``.
+
+    p is the share of a token among all events, c what it weighs among the user's n last items, and
+    m the prior; where items fade, the k-th last counts as ``fading^k``.
+
+    Parameters
+    ----------
+    met, met_weights
+        ``(length, TOKENS_MAX)`` of the user's last items, the newest first.
+    candidates, weights
+        ``(n, TOKENS_MAX)``; without tokens the score is 0.
+    counts
+        ``(TOKENS + 1, 1)`` of :class:`TokenCounts`.
+    """
+    weighed = np.zeros(TOKENS)
+    n_met, share = 0.0, 1.0
+    for i in range(len(met)):
+        if met[i, 0] < 0:
+            continue
+        for t in range(met.shape[1]):
+            if met[i, t] < 0:
+                break
+            weighed[met[i, t]] += share * met_weights[i, t]
+        n_met += share
+        share *= fading
+    scores = np.zeros(len(candidates))
+    if counts[EVENTS, 0] == 0:
+        return scores
+    for i in range(len(candidates)):
+        total = 0.0
+        for t in range(candidates.shape[1]):
+            token = candidates[i, t]
+            if token < 0:
+                break
+            p = counts[token, 0] / counts[EVENTS, 0]
+            if p > 0:
+                ratio = (weighed[token] + prior * p) / ((n_met + prior) * p)
+                scores[i] += weights[i, t] * np.log(ratio)
+            total += weights[i, t]
+        if total > 0:
+            scores[i] /= total
+    return scores

@@ -1,0 +1,124 @@
+"""What the catalogue says of items in tokens, and how it is followed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from streamer.errors import BadMessage
+from streamer.events import Item, decode_item
+from streamer.protocols import ItemsReader, MessageBatch
+from streamer_models.state.item_tokens import ItemTokens, token_of
+
+_OF_A_FIELD: Final = 8
+"""Values of one field that count, the first ones it names."""
+_NUMBER_WEIGHT: Final = 0.7
+_YEARS: Final = range(1_000, 3_000)
+_YEARS_TOGETHER: Final = 5
+_ITEMS_A_ROUND: Final = 1_000
+_POLL_S: Final = 0.1
+
+
+def item_tokens(item: Item, fields: Sequence[str]) -> tuple[list[int], list[float]]:
+    """Return the tokens of an item and their weights.
+
+    A field's values share a weight of 1. Numbers weigh .7 and are tokens by bucket: years by five,
+    others by half powers of two.
+
+    Parameters
+    ----------
+    fields
+        ``categories``, ``tags``, or names of attributes.
+    """
+    tokens: list[int] = []
+    weights: list[float] = []
+    for field in fields:
+        values = _values(item, field)
+        share = _NUMBER_WEIGHT if _is_number(values) else 1.0
+        tokens += [token_of(f"{field}={value}") for value in map(_said, values)]
+        weights += [share / len(values) for _ in values]
+    return tokens, weights
+
+
+def _values(item: Item, field: str) -> Sequence[object]:
+    if field == "categories":
+        return [*dict.fromkeys(item.categories or ())][:_OF_A_FIELD]
+    if field == "tags":
+        return [*dict.fromkeys(item.tags or ())][:_OF_A_FIELD]
+    value = (item.attributes or {}).get(field)
+    return [] if value is None else [value]
+
+
+def _is_number(values: Sequence[object]) -> bool:
+    return any(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
+
+
+def _said(value: object) -> str:
+    """Return what a value says; near numbers say the same.
+
+    >>> _said("Drama"), _said(1994), _said(1999.0), _said(9.99), _said(-9.99), _said(True)
+    ('Drama', 'year 1990', 'year 1995', '7', '-7', 'True')
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if value in _YEARS:
+        return f"year {int(value) // _YEARS_TOGETHER * _YEARS_TOGETHER}"
+    bucket = round(2 * math.log2(1 + abs(value)))
+    return str(-bucket if value < 0 else bucket)
+
+
+class CatalogueTokens:
+    """Tokens of the items, as the items topic says them up to some offsets.
+
+    What can't be read of the topic is passed over: whoever serves the catalogue refuses it with a
+    letter.
+
+    Parameters
+    ----------
+    fields
+        See :func:`item_tokens`; none: the catalogue is not followed.
+
+    Attributes
+    ----------
+    tokens
+        By key.
+    offsets
+        Partition of the items topic → next offset to take; absent: nothing of it was taken.
+    """
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        self.tokens = ItemTokens()
+        self.offsets: dict[int, int] = {}
+        self._fields = tuple(fields)
+
+    def load(self, reader: ItemsReader) -> None:
+        """Take the topic up to its present end."""
+        ends = reader.end_offsets()
+        while any(reader.positions.get(where, 0) < end for where, end in ends.items()):
+            self._take(reader.poll(n_max=_ITEMS_A_ROUND, timeout_s=_POLL_S))
+
+    def follow(self, reader: ItemsReader) -> None:
+        """Take all that is there."""
+        while batches := reader.poll(n_max=_ITEMS_A_ROUND, timeout_s=0.0):
+            self._take(batches)
+
+    def apply(self, batch: MessageBatch) -> None:
+        """Take messages of one partition."""
+        for key, value in zip(batch.keys, batch.values, strict=True):
+            with contextlib.suppress(BadMessage, UnicodeDecodeError):
+                if value is None:
+                    self.tokens.remove((key or b"").decode())
+                else:
+                    self.put(decode_item(value))
+        if len(batch):
+            self.offsets[batch.partition] = int(batch.offsets[-1]) + 1
+
+    def put(self, item: Item) -> None:
+        """Take what is said of one item, in place of what was said before."""
+        self.tokens.put(item.item_id, *item_tokens(item, self._fields))
+
+    def _take(self, batches: Sequence[MessageBatch]) -> None:
+        for batch in batches:
+            self.apply(batch)

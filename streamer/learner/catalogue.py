@@ -1,0 +1,71 @@
+"""The catalogue as a learner knows it: up to offsets that are recorded with each commit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Self
+
+from streamer.catalogue.tokens import CatalogueTokens
+from streamer.errors import KafkaError
+from streamer.protocols import ItemsReader
+from streamer_models.state.item_tokens import ItemTokens
+
+log = logging.getLogger(__name__)
+
+
+class LearnedCatalogue:
+    """Follows the items topic between the steps of a learner.
+
+    While the broker does not answer, it goes on with what it has.
+
+    Parameters
+    ----------
+    fields
+        See :func:`streamer.catalogue.tokens.item_tokens`.
+    reader
+        Of the items topic; None: nothing is ever said.
+    """
+
+    def __init__(self, fields: Sequence[str], reader: ItemsReader | None) -> None:
+        self._catalogue = CatalogueTokens(fields)
+        self._reader = reader if fields else None
+        self._fails = False
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return one that nothing is said of."""
+        return cls((), None)
+
+    @property
+    def tokens(self) -> ItemTokens:
+        """What is known now."""
+        return self._catalogue.tokens
+
+    @property
+    def offsets(self) -> dict[int, int]:
+        """Partition of the topic → next offset, of what is known now."""
+        return dict(self._catalogue.offsets)
+
+    def load(self) -> None:
+        """Take the topic up to its present end.
+
+        Raises
+        ------
+        KafkaError
+            When the broker does not answer.
+        """
+        if self._reader is not None:
+            self._catalogue.load(self._reader)
+
+    def follow(self) -> None:
+        """Take all that came since."""
+        if self._reader is None:
+            return
+        try:
+            self._catalogue.follow(self._reader)
+            self._fails = False
+        except KafkaError as error:
+            if not self._fails:
+                log.warning("items_unavailable", extra={"reason": str(error)})
+            self._fails = True

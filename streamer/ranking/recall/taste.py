@@ -1,0 +1,87 @@
+"""Taste: candidates of the kinds that the user's last items are of; it brings none itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from streamer.config import Config
+from streamer.ranking.asked import Asked, met
+from streamer.ranking.candidates import Candidates
+from streamer.ranking.recall.channel import NOTHING, Recalled, RecallSettings
+from streamer.ranking.recall.measuring import (
+    MeasureNames,
+    Measures,
+    MeasuringChannel,
+    unmeasured,
+)
+from streamer_models.counters.history import UserHistory
+from streamer_models.counters.token_counts import TokenCounts, taste_scores
+from streamer_models.state.item_tokens import TOKENS
+from streamer_models.state.model import Model
+
+_LONG: Final = (10.0, 1.0)
+_SHORT: Final = (3.0, 0.8)
+"""Events that everybody's taste is worth, and by how much each earlier item of the user counts
+less."""
+_ALL: Final = np.arange(TOKENS + 1, dtype=np.int32)
+
+
+class TasteSettings(RecallSettings, frozen=True, kw_only=True):
+    """How often the user's last items have what the catalogue says of a candidate."""
+
+    candidates: Annotated[
+        int, Meta(ge=0, le=0, description="none: it scores those of other channels")
+    ] = 0
+    on: Annotated[bool, Meta(description="whether tokens of `[catalogue]` are counted")] = True
+
+
+class TasteChannel(MeasuringChannel[TasteSettings]):
+    """Scores candidates by their tokens among the user's last items, against everybody's: over all
+    that are kept, and with the newest first."""
+
+    name = "taste"
+    reason = "for you"
+    settings_type = TasteSettings
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._history = UserHistory(length=config.mf.history)
+        self._model = TokenCounts()
+
+    @classmethod
+    def is_on(cls, config: Config) -> bool:
+        """Whether the catalogue has tokens, and they are counted."""
+        return cls.settings_of(config).on and bool(config.catalogue.fields)
+
+    @classmethod
+    def off(cls) -> dict[str, object]:
+        """Return the key, with the value, that switches it off."""
+        return {cls.key("on"): False}
+
+    def models(self) -> Sequence[Model]:
+        """Return the counts of tokens."""
+        return [self._model]
+
+    @property
+    def measures(self) -> MeasureNames:
+        """Two scores."""
+        return MeasureNames(raw=("taste_long", "taste_short"))
+
+    def recall(self, context: Asked, allowed: NDArray[np.bool_], n: int) -> Recalled:
+        return NOTHING
+
+    def measure(self, asked: Asked, candidates: Candidates) -> Measures:
+        of_items = asked.item_tokens
+        scores = np.zeros((2, len(candidates)))
+        if len(of_items) and len(candidates):
+            counts = asked.tables.read(self._model.counts).take(_ALL)
+            last = of_items.of(met(asked, self._history).keys)
+            found = of_items.of(candidates.keys)
+            for row, (prior, fading) in zip(scores, (_LONG, _SHORT), strict=True):
+                row[:] = taste_scores(*last, *found, counts, prior, fading)
+        return Measures(unmeasured(len(candidates)), scores)

@@ -1,0 +1,101 @@
+"""What the catalogue says counts: for users by what they met, for items by their kind."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamer.config import load_config
+from streamer.events import Event, Item, Request
+from streamer.ranking.candidates import Candidates
+from streamer.ranking.context import request_context
+from streamer.ranking.recall.measuring import MeasuringChannel
+from streamer.ranking.recall.registry import channels_on
+from streamer.simulation.live import LiveSystem
+from streamer_models.counters.token_counts import EVENTS
+from streamer_models.state.id_table import keys_of
+
+START_MS = 1_700_000_000_000
+N_KINDS, N_ITEMS, N_USERS = 4, 40, 60
+
+
+def _shop(n: int = 3_000) -> LiveSystem:
+    """Users who meet items of one kind, that of their own number, but for one in ten."""
+    live = LiveSystem(load_config(env={}, flags={}), start_ms=START_MS, sync_interval_ms=0)
+    live.publish(
+        *(Item(item_id=f"i{n}", categories=[f"kind {n % N_KINDS}"]) for n in range(N_ITEMS))
+    )
+    live.publish(*(Item(item_id=f"new{kind}", categories=[f"kind {kind}"]) for kind in range(4)))
+    rng = np.random.default_rng(0)
+    users = rng.integers(0, N_USERS, n)
+    kinds = np.where(rng.random(n) < 0.9, users % N_KINDS, rng.integers(0, N_KINDS, n))
+    items = rng.integers(0, N_ITEMS // N_KINDS, n) * N_KINDS + kinds
+    for i in range(n):
+        live.publish(
+            Event(
+                event_id=f"e{i}",
+                type="click",
+                user_id=f"u{users[i]}",
+                item_id=f"i{items[i]}",
+                ts=START_MS - 1_000 * (n - i),
+            )
+        )
+    live.sync()
+    return live
+
+
+def _scores(live: LiveSystem, channel: str, user_id: str, item_ids: list[str]) -> np.ndarray:
+    (asked,) = (each for each in channels_on(live.config) if each.name == channel)
+    assert isinstance(asked, MeasuringChannel)
+    request = Request(request_id="r", user_id=user_id, ts=START_MS)
+    context = request_context(request, live.scorer.replica.current(), live.scorer.catalogue)
+    keys = keys_of(item_ids)
+    rows = context.item_rows(keys)
+    known = [at for at, row in enumerate(rows.tolist()) if row >= 0]
+    new = [at for at, row in enumerate(rows.tolist()) if row < 0]
+    candidates = Candidates(
+        rows=rows[known],
+        new_ids=[item_ids[at] for at in new],
+        keys=keys[known + new],
+        places=np.full((1, len(keys)), -1, dtype=np.int32),
+    )
+    scores = np.zeros((len(asked.measures.raw), len(keys)))
+    scores[:, known + new] = asked.measure(context, candidates).raw
+    return scores
+
+
+def test_items_of_a_users_kind_score_above_all_others_of_a_new_user_none() -> None:
+    live = _shop()
+    item_ids = [f"i{n}" for n in range(N_ITEMS)]
+    for user in (0, 1, 2):
+        for scores in _scores(live, "taste", f"u{user}", item_ids):
+            own = scores[user::N_KINDS]
+            others = np.delete(scores.reshape(-1, N_KINDS), user, axis=1)
+            assert own.min() > 0.3 > -0.3 > others.max()
+    assert not _scores(live, "taste", "nobody", item_ids).round(12).any()
+
+
+def test_an_item_that_nobody_met_is_scored_by_its_kind() -> None:
+    live, new = _shop(), [f"new{kind}" for kind in range(N_KINDS)]
+    for channel in ("taste", "session"):
+        for user in (0, 1, 2, 3):
+            for scores in _scores(live, channel, f"u{user}", new):
+                assert scores.argmax() == user
+                assert scores.max() > np.sort(scores)[-2] + 0.2
+
+
+def test_an_empty_catalogue_teaches_nothing_of_tokens() -> None:
+    live = LiveSystem(load_config(env={}, flags={}), start_ms=START_MS, sync_interval_ms=0)
+    live.publish(Event(event_id="e", type="click", user_id="u", item_id="i", ts=START_MS))
+    live.sync()
+    tables = live._learner._shared.tables
+    assert not tables["token_counts"].values.any()
+    assert not tables["session_tokens"].values.any()
+    assert all(entry.catalogue == {} for p in range(4) for entry in live.store.schedule(p))
+
+
+def test_events_of_items_with_tokens_are_counted_once_each() -> None:
+    live = _shop(500)
+    counts = live._learner._shared.tables["token_counts"].values[:, 0] / (1 << 16)
+    assert counts[EVENTS] == 500
+    assert counts[:EVENTS].sum() == 500
+    assert np.count_nonzero(counts[:EVENTS]) == N_KINDS
