@@ -37,8 +37,7 @@ from streamer.store.memory import MemoryStore
 from streamer.store.of_models import StoreOfModels
 
 TOPIC_MS: Final = 1_700_000_000_000
-FILLED: Final = 20_000
-FILLED_FAR: Final = 40_100
+FILLED: Final = 40_100
 """More than two batches: tables double at the third, and have room for the measured events."""
 BOUNDS: Final = {
     "users": "learner.users_max",
@@ -126,7 +125,7 @@ def run(flags: dict[str, Any], n: int, timing: Timing) -> None:
     """One round: fill the tables, then measure."""
     config = load_config(env={}, flags={"topics.partitions": 1, **flags})
     flood = Flood(config)
-    flood.publish(FILLED if flags else FILLED_FAR)
+    flood.publish(FILLED)
     flood.learn()
     flood.publish(n)
     counts = flood.learner.counts
