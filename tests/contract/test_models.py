@@ -175,7 +175,7 @@ def test_every_model_of_a_learner_is_in_the_suite() -> None:
     }
     learned = [type(model) for model in _all()]
     assert all(any(issubclass(each, kind) for each in learned) for kind in configured)
-    assert len(configured) == 12
+    assert len(configured) == 13
 
 
 def test_streams_evict_ids_of_every_entity() -> None:

@@ -156,6 +156,7 @@ def test_in_replay_it_ranks_as_the_prior_of_the_bandit_does() -> None:
                 "recall.similar.candidates": 0,
                 "recall.next.candidates": 0,
                 "recall.session.factors": 0,
+                "recall.taste.on": False,
             },
             "no channel that the blend weighs is on; switch on one of similar, next, popular",
         ),

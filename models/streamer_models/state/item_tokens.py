@@ -30,7 +30,7 @@ def token_of(text: str) -> int:
     """Return the token, in ``range(TOKENS)``, of what a catalogue says.
 
     >>> token_of("categories=Drama")
-    3434
+    1534
     """
     return id_key(text.encode()) % TOKENS
 
