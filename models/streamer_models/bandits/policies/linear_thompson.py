@@ -20,7 +20,7 @@ class LinearThompsonSettings(LinearSettings, SampledSettings):
     """Settings of :class:`LinearThompson`."""
 
     noise_scale: float = setting(
-        0.1,
+        0.03,
         "1 is the posterior itself; 0.5 explores half of all slots at first",
         ge=0,
         le=100,
