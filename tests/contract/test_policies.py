@@ -390,7 +390,11 @@ LIVE: list[dict[str, Any]] = [
 @pytest.mark.parametrize("settings", LIVE, ids=[" ".join(map(str, s.values())) for s in LIVE])
 def test_both_drivers_draw_the_same_slates(settings: dict[str, Any]) -> None:
     """Live from the replica's tables, and in memory as evaluations do, from the same outcomes."""
-    shop = Shop(bandit=BanditConfig(prior_strength=10.0, uniform_share=SHARE, **settings))
+    shop = Shop(
+        bandit=BanditConfig(
+            prior_strength=10.0, blend_strength=10.0, uniform_share=SHARE, **settings
+        )
+    )
     half_life_s = shop.config.bandit.half_life_s
     names = feature_names(shop.config)
     memory = InMemoryBandit(configured_policy(shop.config), half_life_s=half_life_s)

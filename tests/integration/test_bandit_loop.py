@@ -282,7 +282,7 @@ def test_what_is_served_is_what_is_stored(loop: Loop) -> None:
         wanted = LinearPosterior.of(
             stored,
             prior_mean=prior_mean(config),
-            prior_strength=config.bandit.prior_strength,
+            prior_strength=config.bandit.blend_strength,
             standardize=True,
         )
         time.sleep(FOLLOW_S)

@@ -21,7 +21,7 @@ from tests.unit.linear_examples import (
 D = 8
 
 
-PRIOR = LinearPrior(mean=np.zeros(D), strength=1.0, reward=1.0)
+PRIOR = LinearPrior(mean=np.zeros(D), strength=1.0, reward=1.0, arm_strength=1.0)
 
 
 def _rows(*, refresh_every: int, prior: LinearPrior = PRIOR) -> LinearRows:
@@ -55,7 +55,9 @@ def _drift(rows: LinearRows) -> float:
 def test_steps_follow_outcomes_that_come_change_and_go(prior_mean: float) -> None:
     changes = with_amendments(first_outcomes(300, D))
     m0 = np.full(D, prior_mean)
-    rows = _rows(refresh_every=10**9, prior=LinearPrior(mean=m0, strength=1.0, reward=1.0))
+    rows = _rows(
+        refresh_every=10**9, prior=LinearPrior(mean=m0, strength=1.0, reward=1.0, arm_strength=1.0)
+    )
     _learn(rows, changes)
     kept = settled(changes)
     a, residual = ridge(kept._replace(after=kept.after - kept.contexts @ m0))

@@ -26,7 +26,9 @@ ALPHA = 0.7
 
 
 def linucb(form: str, n_features: int = D, **settings: Any) -> InMemoryBandit:
-    return published_bandit("linucb", n_features, form=form, **{"alpha": ALPHA, **settings})
+    strength = settings.get("prior_strength", 1.0)
+    given = {"alpha": ALPHA, "blend_strength": strength, **settings}
+    return published_bandit("linucb", n_features, form=form, **given)
 
 
 def memory(policy: InMemoryBandit) -> LinearMemory:

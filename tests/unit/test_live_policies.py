@@ -199,7 +199,7 @@ def live_posterior(shop: Shop) -> LinearPosterior:
 
 
 def test_the_shared_model_is_the_posterior_of_what_all_partitions_learned() -> None:
-    shop = experienced(BanditConfig(prior_strength=10.0))
+    shop = experienced(BanditConfig(blend_strength=10.0))
     bandit = shop.version().bandit
     assert bandit.statistics is not None
     posterior = live_posterior(shop)
@@ -228,7 +228,7 @@ def test_old_evidence_decays() -> None:
     day_ms = 86_400_000
     means = []
     for half_life_s in (0.0, 86_400.0):
-        shop = Shop(bandit=BanditConfig(half_life_s=half_life_s, prior_strength=1.0))
+        shop = Shop(bandit=BanditConfig(half_life_s=half_life_s, blend_strength=1.0))
         shop.show(*[Shown("a", 1.0)] * 200)
         shop.show(*[Shown("a", 0.0, ts_ms=START_MS + 6 * day_ms)] * 200)
         means.append(live_posterior(shop).mean[0])
@@ -236,7 +236,7 @@ def test_old_evidence_decays() -> None:
 
 
 def test_an_items_own_model_is_its_posterior_around_the_shared_one() -> None:
-    shop = experienced(BanditConfig(form="disjoint", prior_strength=10.0))
+    shop = experienced(BanditConfig(form="disjoint", prior_strength=10.0, blend_strength=10.0))
     bandit = shop.version().bandit
     rng = np.random.default_rng(1)
     d = len(feature_names(shop.config))
@@ -264,7 +264,7 @@ def bias_only(shop: Shop, n: int) -> Features:
 
 @pytest.mark.parametrize("form", ["shared", "disjoint"])
 def test_an_items_own_model_knows_what_the_shared_one_cannot(form: str) -> None:
-    bandit = BanditConfig(policy="greedy", prior_strength=5.0)
+    bandit = BanditConfig(policy="greedy", prior_strength=5.0, blend_strength=5.0)
     shop = Shop(bandit=replace(bandit, form=form))
     shop.show(*[Shown("good", 1.0)] * 50, *[Shown("bad", 0.0)] * 50)
     features = bias_only(shop, 3)
@@ -356,7 +356,7 @@ def test_the_softmax_follows_expected_rewards() -> None:
 def test_a_wider_posterior_explores_more() -> None:
     shares = []
     for scale in (0.0, 0.5, 5.0):
-        shop = experienced(BanditConfig(noise_scale=scale, uniform_share=0.0))
+        shop = experienced(BanditConfig(noise_scale=scale, uniform_share=0.0, blend_strength=100.0))
         asked = [shop.ask("u3", request_id=f"r{n}", k=5).explored for n in range(40)]
         shares.append(float(np.mean(asked)))
     assert shares[0] == 0.0

@@ -122,6 +122,7 @@ def test_the_result_has_the_settings_in_effect(tmp_path: Path) -> None:
         "form": "disjoint",
         "pooled": False,
         "prior_strength": 1.0,
+        "blend_strength": 1.0,
         "prior_reward": 1.0,
         "uniform_share": 0.0,
         "explore_slots": [],

@@ -225,7 +225,9 @@ def logged_decisions(folder: Path, config: Config, n: int = 200) -> DecisionLog:
 @pytest.mark.parametrize("name", POLICIES)
 def test_on_own_decisions_a_policy_is_the_live_one(tmp_path: Path, name: str) -> None:
     """Settings of ``[bandit]``, over the blend: what a scorer would choose from nothing."""
-    bandit = BanditConfig(policy=name, prior_strength=7.0, alpha=0.4, uniform_share=0.0)
+    bandit = BanditConfig(
+        policy=name, prior_strength=7.0, blend_strength=7.0, alpha=0.4, uniform_share=0.0
+    )
     config = Config(bandit=bandit)
     log = logged_decisions(tmp_path, config)
     survey = log.survey()

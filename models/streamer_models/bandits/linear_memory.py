@@ -76,6 +76,7 @@ class LinearMemory(LinearLearned):
                 d,
                 half_life_s=half_life_s,
                 kept=None if pooled else prior,
+                of_arms=True,
                 refresh_every=refresh_every,
             )
 
@@ -99,7 +100,7 @@ class LinearMemory(LinearLearned):
             known,
             self.own.values[rows[known]],
             prior_mean=mean,
-            prior_precisions=prior.precisions(self.shared.statistics(0)),
+            prior_precisions=prior.arm_precisions(self.shared.statistics(0)),
             half_life_ms=self.own.half_life_ms,
             at_ms=self.shared.newest_ms,
         )

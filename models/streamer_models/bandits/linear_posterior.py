@@ -190,10 +190,12 @@ class LinearPrior:
     mean
         ``(d,)`` m₀.
     strength
-        s, in examples.
+        s of the model of all arms, in examples.
     reward
         Deviation of rewards from the model before anything is learned; ``strength`` examples weigh
         this guess against what shows. With a wider one, exploration would drown the prior's mean.
+    arm_strength
+        s of each arm's own model.
     standardized
         Whether D is the variance of each feature, of which the first must be a constant 1.
     """
@@ -201,13 +203,14 @@ class LinearPrior:
     mean: NDArray[np.float64]
     strength: float
     reward: float
+    arm_strength: float
     standardized: bool = False
 
-    def precisions(self, statistics: LinearStatistics) -> NDArray[np.float64]:
-        """Return ``(d,)`` ``s D``."""
+    def arm_precisions(self, statistics: LinearStatistics) -> NDArray[np.float64]:
+        """Return ``(d,)`` ``s D`` of arms, given the statistics of all."""
         if not self.standardized:
-            return np.full(len(self.mean), self.strength)
-        return self.strength * feature_variances(statistics)
+            return np.full(len(self.mean), self.arm_strength)
+        return self.arm_strength * feature_variances(statistics)
 
     def posterior(self, statistics: LinearStatistics) -> LinearPosterior:
         """Return the posterior that statistics give."""

@@ -47,6 +47,8 @@ class LinearRows:
         In event time; 0: evidence does not decay.
     kept
         Prior of the posteriors that are kept; None: none are.
+    of_arms
+        Whether a row is an arm's own model, and not that of all arms.
     refresh_every
         Examples of a row between two solutions.
 
@@ -67,6 +69,7 @@ class LinearRows:
         *,
         half_life_s: float = 0.0,
         kept: LinearPrior | None = None,
+        of_arms: bool = False,
         refresh_every: int = 10_000,
     ) -> None:
         if n_features < 1 or refresh_every < 1:
@@ -91,7 +94,9 @@ class LinearRows:
         self.kept = None if self.half_life_ms or (kept and kept.standardized) else kept
         if self.kept is not None:
             self._mean = np.array(self.kept.mean)
-            self._precisions = np.full(n_features, float(self.kept.strength))
+            self._precisions = np.full(
+                n_features, self.kept.arm_strength if of_arms else self.kept.strength
+            )
 
     def reserve(self, n_rows: int) -> None:
         """Have at least ``n_rows`` rows, of models that know nothing."""

@@ -99,7 +99,7 @@ class LiveLinear(LinearLearned):
         if solved is None or not solved.is_of(bandit, at_ms, prior):
             seen = self._read(bandit.statistics, at_ms)
             solved = _Solved(
-                bandit.statistics, at_ms, prior, prior.posterior(seen), prior.precisions(seen)
+                bandit.statistics, at_ms, prior, prior.posterior(seen), prior.arm_precisions(seen)
             )
             self._solved = solved
         return solved

@@ -34,6 +34,7 @@ class LinearPolicy(Policy[L]):
         "form": "disjoint",
         "pooled": False,
         "prior_strength": 1.0,
+        "blend_strength": 1.0,
         "prior_reward": 1.0,
         "uniform_share": 0.0,
     }
@@ -45,8 +46,9 @@ class LinearPolicy(Policy[L]):
 
         return LinearPrior(
             mean=self.columns.prior_mean,
-            strength=self.settings.prior_strength,
+            strength=self.settings.blend_strength,
             reward=self.settings.prior_reward,
+            arm_strength=self.settings.prior_strength,
             standardized=self.columns.standardized,
         )
 

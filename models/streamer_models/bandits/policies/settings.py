@@ -175,7 +175,7 @@ class LearnedSettings(PolicySettings):
         estimates=True,
     )
     prior_strength: float = setting(
-        100.0, "items shown that the prior (the blend) is worth", gt=0, le=1e6, estimates=True
+        100.0, "outcomes of one item that its prior is worth", gt=0, le=1e6, estimates=True
     )
     prior_reward: float = setting(
         0.05,
@@ -192,6 +192,13 @@ class LinearSettings(LearnedSettings):
 
     form: Literal["shared", "disjoint"] = setting(
         "shared", "one linear model, or one more for each item"
+    )
+    blend_strength: float = setting(
+        1_000.0,
+        "items shown that the prior (the blend) is worth, where one model is learned of all items",
+        gt=0,
+        le=1e6,
+        estimates=True,
     )
 
 
