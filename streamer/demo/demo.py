@@ -33,7 +33,7 @@ from streamer.demo.result import DemoResult, measured, n_dead_letters, tables
 from streamer.errors import StreamerError
 from streamer_producers.datasets import open_log
 
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 600.0  # the first time kernels are compiled, by two systems at once
 _DRAIN_TIMEOUT_S = 15.0
 _TABLE_EVERY_S = 0.25
 _YEAR_S = 31_536_000.0

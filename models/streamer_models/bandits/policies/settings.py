@@ -194,7 +194,7 @@ class LinearSettings(LearnedSettings):
         "shared", "one linear model, or one more for each item"
     )
     blend_strength: float = setting(
-        1_000.0,
+        100.0,
         "items shown that the prior (the blend) is worth, where one model is learned of all items",
         gt=0,
         le=1e6,
