@@ -8,9 +8,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.factorization.mf_step import SOFTMAX, SQUARE_BITS, drawn, slopes, squared_units
+from streamer_models.factorization.mf_step import SOFTMAX, drawn, slopes, squared_units
 from streamer_models.factorization.session_tokens import (
+    BIAS_SQUARE_START,
+    SQUARE_START,
     TokenArrays,
+    adagrad_rate,
     add_vectors,
     known_at,
     meet,
@@ -22,9 +25,6 @@ from streamer_models.state.table import Slots
 
 USER_SHARE = np.float32(0.3)
 """Weight of the user's own vector beside the mean of those of the last items."""
-_SQUARE_UNIT = 2.0**-SQUARE_BITS
-_SQUARE_START = 0.01
-_BIAS_SQUARE_START = 0.1
 
 
 def recency_weights(length: int) -> NDArray[np.float32]:
@@ -121,11 +121,6 @@ def session_scores(
     for i in range(n):
         scores[i] += candidates[i, 2 * k]
     return scores
-
-
-@numba.njit(cache=True, nogil=True)
-def _rate(square: np.int64, start: float, learning_rate: float) -> np.float32:
-    return np.float32(learning_rate / math.sqrt(square * _SQUARE_UNIT + start))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -244,11 +239,11 @@ def _step_items(
         square = slope[at] * slope[at]
         squares[row, 0] += squared_units(square * c_square)
         squares[row, 2] += squared_units(square)
-        rate = _rate(squares[row, 0], _SQUARE_START, learning_rate)
+        rate = adagrad_rate(squares[row, 0], SQUARE_START, learning_rate)
         for f in range(k):
             step = rate * (slope[at] * c[f] - decay * q[at, f])
             items[row, f] = stepped(items[row, f], step)
-        rate = _rate(squares[row, 2], _BIAS_SQUARE_START, learning_rate)
+        rate = adagrad_rate(squares[row, 2], BIAS_SQUARE_START, learning_rate)
         bias = np.float32(items[row, 2 * k]) * UNIT
         items[row, 2 * k] = stepped(items[row, 2 * k], rate * (slope[at] - decay * bias))
 
@@ -272,7 +267,7 @@ def _step_context(
         if row < 0:
             continue
         squares[row, 1] += squared_units(shares[age] * shares[age] * pull_square)
-        rate = _rate(squares[row, 1], _SQUARE_START, learning_rate)
+        rate = adagrad_rate(squares[row, 1], SQUARE_START, learning_rate)
         for f in range(k):
             v = np.float32(items[row, k + f]) * UNIT
             step = rate * (shares[age] * pull[f] - decay * v)
@@ -289,6 +284,6 @@ def _step_user(
 ) -> None:
     k = len(user) - 1
     user[k] += np.float32(min(float(USER_SHARE * USER_SHARE * pull_square), 1e3))
-    rate = np.float32(learning_rate / math.sqrt(user[k] + _SQUARE_START))
+    rate = np.float32(learning_rate / math.sqrt(user[k] + SQUARE_START))
     for f in range(k):
         user[f] = clipped(user[f] + rate * (USER_SHARE * pull[f] - decay * user[f]))

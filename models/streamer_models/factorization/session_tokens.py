@@ -16,8 +16,9 @@ from streamer_models.state.key_map import find_slot
 from streamer_models.state.table import Keys, Slots
 
 _SQUARE_UNIT: Final = 2.0**-SQUARE_BITS
-_SQUARE_START: Final = 0.01
-_BIAS_SQUARE_START: Final = 0.1
+SQUARE_START: Final = 0.01
+BIAS_SQUARE_START: Final = 0.1
+"""What AdaGrad's accumulators of vectors and of biases begin from, of items as of tokens."""
 _UNKNOWN: Final = -1
 _NOT_LOOKED_UP: Final = -2
 
@@ -192,20 +193,21 @@ def step_tokens(
         if slope != 0:
             square[0] += squared_units(slope * slope * c_square)
             square[2] += squared_units(slope * slope)
-            rate = _rate(square[0], _SQUARE_START, learning_rate)
+            rate = adagrad_rate(square[0], SQUARE_START, learning_rate)
             for f in range(k):
                 vector[f] = stepped(vector[f], rate * (slope * c[f]))
-            rate = _rate(square[2], _BIAS_SQUARE_START, learning_rate)
+            rate = adagrad_rate(square[2], BIAS_SQUARE_START, learning_rate)
             vector[2 * k] = stepped(vector[2 * k], rate * slope)
         if share != 0:
             square[1] += squared_units(share * share * pull_square)
-            rate = _rate(square[1], _SQUARE_START, learning_rate)
+            rate = adagrad_rate(square[1], SQUARE_START, learning_rate)
             for f in range(k):
                 vector[k + f] = stepped(vector[k + f], rate * (share * pull[f]))
 
 
 @numba.njit(cache=True, nogil=True)
-def _rate(square: np.int64, start: float, learning_rate: float) -> np.float32:
+def adagrad_rate(square: np.int64, start: float, learning_rate: float) -> np.float32:
+    """Rate of a row whose accumulator, in fixed point, has come to ``square``."""
     return np.float32(learning_rate / math.sqrt(square * _SQUARE_UNIT + start))
 
 
