@@ -60,6 +60,7 @@ def run_features(config: Config) -> None:
     try:
         from streamer.faust_worker.app import build_app, run_app
         from streamer.faust_worker.credentials import broker_credentials
+        from streamer.faust_worker.stopping import end_process
 
         if settings.store_folder is not None:
             importlib.import_module("streamer.faust_worker.local_records")
@@ -100,8 +101,10 @@ def run_features(config: Config) -> None:
             credentials=broker_credentials(config.kafka.client),
         )
         log.info("features_ready", extra={"n_features": len(settings.definitions)})
-        run_app(app)
+        in_order = run_app(app)
         log.info("features_stopped")
+    if not in_order:
+        end_process()
 
 
 def _folder_and_records(

@@ -31,6 +31,7 @@ try:
     from streamer.faust_worker.packs import PackingTransport
     from streamer.faust_worker.patience import NotAgain
     from streamer.faust_worker.reading import Reread
+    from streamer.faust_worker.stopping import StoppableWorker
     from streamer.faust_worker.worker import Worker
 except ImportError as error:
     raise ImportError(
@@ -107,8 +108,14 @@ def build_app(
     return app
 
 
-def run_app(app: faust.App) -> None:
-    """Run until SIGTERM or SIGINT.
+def run_app(app: faust.App) -> bool:
+    """Run until SIGTERM or SIGINT, and then for a bounded time, also where the broker is away.
+
+    Returns
+    -------
+    bool
+        Whether all came to its end. Otherwise threads are left that wait for the broker, and the
+        process must be ended by :func:`streamer.faust_worker.stopping.end_process`.
 
     Raises
     ------
@@ -119,8 +126,7 @@ def run_app(app: faust.App) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.addFilter(NotAgain(*_CHATTY))
-    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
-    worker.spinner = None
+    worker = StoppableWorker(app)
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
@@ -129,3 +135,4 @@ def run_app(app: faust.App) -> None:
                 f"the worker of the windowed features stopped with status {ended.code}; its log"
                 " says why. Start it again: it goes on where it stopped"
             ) from ended
+    return not worker.cut_short

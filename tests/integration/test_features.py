@@ -388,6 +388,29 @@ def test_a_worker_gets_over_an_outage_without_much_ado(
     assert len((tmp_path / "w.log").read_text().splitlines()) < 150
 
 
+@pytest.mark.parametrize("under_way", [0, 2_000], ids=["idle", "with messages under way"])
+def test_a_worker_ends_when_asked_while_its_broker_is_dead(
+    kafka_broker: KafkaNode, tmp_path: Path, under_way: int
+) -> None:
+    config = configured(kafka_broker.bootstrap_servers, tmp_path)
+    events = some_events(500 + under_way)
+    publish_items(config)
+    with worker(config, tmp_path) as process:
+        publish(config, events[:500])
+        wait_for(config, expected(config, events[:450]))
+        publish(config, events[500:])
+        kafka_broker.kill()
+        assert stop(process) == 0
+    log = (tmp_path / "w.log").read_text()
+    assert "features_stop_cut_short" in log
+    assert "features_stopped" in log
+    kafka_broker.start()
+    with worker(config, tmp_path, "next"):
+        wanted = expected(config, events)
+        found = wait_for(config, wanted)
+    assert found == wanted
+
+
 @pytest.mark.parametrize("store", ["rocksdb"])
 def test_records_that_were_left_behind_on_a_disk_do_not_win(config: Config, tmp_path: Path) -> None:
     events = some_events(1_500)
