@@ -21,6 +21,7 @@ from streamer.config.masking import masked
 from streamer.errors import StreamerError
 from streamer.events import json_schemas
 from streamer.ranking.columns import ranking_columns
+from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.reasons import NEW
 from streamer.ranking.recall.registry import registered
 from streamer_models.bandits.policies import POLICIES
@@ -96,11 +97,16 @@ def _features() -> str:
 
 def _reasons() -> str:
     rows = [
-        (f"`{each.reason}`", f"`{each.name}`: {str(each.__doc__).splitlines()[0]}")
+        (_reason(each), f"`{each.name}`: {str(each.__doc__).splitlines()[0]}")
         for each in registered()
     ]
     rows.append((f"`{NEW}`", "no positive feedback on it yet, by whichever of these channels"))
     return _table(("reason", "channel that placed the item highest"), rows)
+
+
+def _reason(channel: type[Channel[Any]]) -> str:
+    named = channel.reason_with.format("TITLE")
+    return f"`{channel.reason}`" if not named else f"`{named}`, `{channel.reason}`"
 
 
 def _policies() -> str:

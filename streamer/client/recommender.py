@@ -71,6 +71,7 @@ class Recommender:
         context: Context | None = None,
         candidates: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
+        seed_items: Sequence[str] | None = None,
         preview: bool = False,
     ) -> Recommendation:
         """Items for one user, best first.
@@ -83,6 +84,10 @@ class Recommender:
             Choose among these alone; by default among all items.
         exclude
             Never these.
+        seed_items
+            What goes with these, the most important one first ("more like this", a basket), and not
+            with what the user met last. A ``user_id`` that nobody knows asks for what goes with
+            them for everybody.
         preview
             Only to look at: nobody is shown the items, so no decision is logged. Health checks and
             people who try things out ask so.
@@ -107,6 +112,7 @@ class Recommender:
                 context=None if context is None else dict(context),
                 candidates=None if candidates is None else list(candidates),
                 exclude=None if exclude is None else list(exclude),
+                seed_items=None if seed_items is None else list(seed_items),
                 preview=preview,
                 timeout_ms=_timeout_ms(timeout_s),
             )

@@ -21,6 +21,12 @@ def request(
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=0.01, help="How long to wait, in seconds.")
     ] = 5.0,
+    seed_items: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--like", help="What goes with this item, not with what the user met; may be repeated."
+        ),
+    ] = None,
     decide: Annotated[
         bool,
         typer.Option("--decide", help="Log a decision: the user will be shown these items."),
@@ -34,7 +40,9 @@ def request(
     from streamer.events import encode
 
     with Recommender(config=configured(config, bootstrap_servers)) as recommender:
-        answer = recommender.recommend(user, k=k, timeout_s=timeout_s, preview=not decide)
+        answer = recommender.recommend(
+            user, k=k, timeout_s=timeout_s, seed_items=seed_items, preview=not decide
+        )
     if json:
         sys.stdout.write(encode(answer).decode() + "\n")
         return

@@ -122,6 +122,13 @@ class Request(Message, frozen=True, kw_only=True):
     exclude: Annotated[
         Annotated[list[Id], Meta(max_length=10_000)] | None, Meta(description="never these")
     ] = None
+    seed_items: Annotated[
+        Annotated[list[Id], Meta(max_length=64)] | None,
+        Meta(
+            description="what goes with these, the most important one first, and not with what the"
+            " user met last: more like this, a basket"
+        ),
+    ] = None
     preview: Annotated[
         bool, Meta(description="only to look at: it makes no decision, so it teaches nothing")
     ] = False
@@ -138,7 +145,12 @@ class RecommendedItem(Message, frozen=True, kw_only=True):
     item_id: Id
     rank: Annotated[Position, Meta(description="place in the list, from 0")]
     score: Annotated[float, Meta(description="reward expected of the item")]
-    reason: Annotated[str, Meta(max_length=256, description="the channel that brought it")]
+    reason: Annotated[
+        str, Meta(max_length=256, description="why: the channel that brought it, in words")
+    ]
+    because: Annotated[
+        Id | None, Meta(description="the item, of the user or of `seed_items`, that speaks for it")
+    ] = None
 
 
 class Recommendation(Message, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, overload
+from typing import Final, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,10 @@ class Asked(Protocol):
     def excluded(self) -> Keys:
         """Keys of items that the user has met of late, or that the request excludes."""
 
+    def seeds(self) -> Keys | None:
+        """Keys of the items that a slate is to go with, the most important one first; None: with
+        what the user met last."""
+
     def once(self, key: Hashable, find: Callable[[], T]) -> T:
         """Return what ``find`` returned when it was first called for ``key``."""
 
@@ -103,12 +107,20 @@ class Met:
 _NOBODY = Met(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64), 0)
 
 
+_SEEDS_AGE_MS: Final = 1_000
+"""How long ago seeds count as met: a moment, but not the very one."""
+
+
 def met(asked: Asked, history: UserHistory) -> Met:
-    """Return what the user who asks has met, as the history knows it."""
+    """Return what the user who asks has met, as the history knows it; of a request with seeds,
+    these, as met just now by somebody who has met nothing else."""
     return asked.once("met", lambda: _met(asked, history))
 
 
 def _met(asked: Asked, history: UserHistory) -> Met:
+    seeds = asked.seeds()
+    if seeds is not None:
+        return Met(seeds, np.full(len(seeds), asked.at_ms - _SEEDS_AGE_MS), len(seeds))
     ring = asked.tables.read(history.ring).row(asked.user_row)
     times = asked.tables.read(history.times).row(asked.user_row)
     if ring is None or times is None:

@@ -83,9 +83,20 @@ class RequestContext:
         found: T = self._found[key]
         return found
 
+    def seeds(self) -> Keys | None:
+        """Keys of the items that the slate is to go with; None: with what the user met last."""
+        asked = self.request.seed_items
+        return keys_of(list(dict.fromkeys(asked))) if asked else None
+
+    def last(self) -> Keys:
+        """Keys of what the slate goes with: the seeds, or what the user met last."""
+        seeds = self.seeds()
+        return self.seen if seeds is None else seeds
+
     def excluded(self) -> Keys:
-        """Return keys of items that the user has met of late, or that the request excludes."""
-        asked = self.request.exclude
+        """Return keys of items that the user has met of late, that the slate is to go with, or
+        that the request excludes."""
+        asked = [*(self.request.exclude or ()), *(self.request.seed_items or ())]
         return np.concatenate([self.seen, keys_of(asked)]) if asked else self.seen
 
     def has_no_row(self, item_id: str) -> bool:

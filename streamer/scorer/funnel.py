@@ -8,14 +8,13 @@ from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
 from streamer.events import Request
 from streamer.ranking.candidates import Candidates
-from streamer.ranking.context import request_context
+from streamer.ranking.context import RequestContext, request_context
 from streamer.ranking.features import Features, Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.matrix import RankingMatrix
 from streamer.ranking.recall.reasons import reasons
 from streamer.ranking.recall.union import Recall
 from streamer.ranking.scored import scored
-from streamer.replica.items import ItemView
 from streamer.replica.version import Version
 from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge
@@ -30,6 +29,8 @@ class Slate:
     ----------
     item_ids, expected, reasons, propensities, explored
         Of each place, best first; ``expected`` are rewards.
+    because
+        Of each place the id of the item that speaks for it, None where no single one does.
     candidates, features
         Ids the slate was drawn from and what was known of them, row by row.
     policy, policy_parameters, policy_state, seed
@@ -39,6 +40,7 @@ class Slate:
     item_ids: list[str]
     expected: list[float]
     reasons: list[str]
+    because: list[str | None]
     propensities: list[float]
     explored: list[bool]
     candidates: list[str]
@@ -100,21 +102,22 @@ class Funnel:
         features = self._matrix.make(known_of)
         knowledge = Knowledge(version.bandit, candidates.keys, context.at_ms, known_of.scores)
         choice = self._policy.choose(features, knowledge, k, context.seed)
-        return self._slate(version.items, candidates, features, choice, context.seed)
+        return self._slate(context, candidates, features, choice)
 
     def _slate(
         self,
-        items: ItemView,
+        context: RequestContext,
         candidates: Candidates,
         features: Features,
         choice: Choice,
-        seed: int,
     ) -> Slate:
-        ids = candidates.ids(items)
+        ids = candidates.ids(context.items)
+        why = reasons(context, candidates, choice.order, self._recall.channels)
         return Slate(
             item_ids=[ids[place] for place in choice.order.tolist()],
             expected=choice.expected[choice.order].tolist(),
-            reasons=reasons(items, candidates, choice.order, self._recall.channels),
+            reasons=[each.text for each in why],
+            because=[each.because for each in why],
             propensities=choice.propensities.tolist(),
             explored=choice.explored.tolist(),
             candidates=ids,
@@ -122,5 +125,5 @@ class Funnel:
             policy=self._policy.name,
             policy_parameters=self._policy.parameters,
             policy_state=choice.state,
-            seed=seed,
+            seed=context.seed,
         )

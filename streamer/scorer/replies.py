@@ -104,14 +104,14 @@ class Replies:
 
 
 def _recommendation(request: Request, slate: Slate, version: Version, ts: int) -> Recommendation:
-    places = zip(slate.item_ids, slate.expected, slate.reasons, strict=True)
+    places = zip(slate.item_ids, slate.expected, slate.reasons, slate.because, strict=True)
     return Recommendation(
         request_id=request.request_id,
         user_id=request.user_id,
         ts=ts,
         items=[
-            RecommendedItem(item_id=item_id, rank=rank, score=score, reason=reason)
-            for rank, (item_id, score, reason) in enumerate(places)
+            RecommendedItem(item_id=item_id, rank=rank, score=score, reason=reason, because=because)
+            for rank, (item_id, score, reason, because) in enumerate(places)
         ],
         model_version=version.model_version,
         preview=request.preview,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.neighbour_lists import n_neighbours
-from streamer_models.state.table import FIXED_POINT_UNIT, Array, Keys
+from streamer_models.state.table import FIXED_POINT_UNIT, Array, Keys, Slots
 
 
 @numba.njit(cache=True, nogil=True)
@@ -62,3 +62,31 @@ def neighbour_scores(
                     n += 1
                 sums[buckets[bucket]] += weights[i] * (FIXED_POINT_UNIT * row[length + j])
     return keys[:n], sums[:n]
+
+
+@numba.njit(cache=True, nogil=True)
+def strongest_lists(lists: Array, weights: NDArray[np.float64], wanted: Keys) -> Slots:
+    """``(len(wanted),)`` which of the ids says most of each neighbour, the first of equal ones; -1
+    where none has it on a list.
+
+    Parameters
+    ----------
+    lists, weights
+        As for :func:`neighbour_scores`.
+    """
+    n_partitions, n_ids, width = lists.shape
+    length = width // 2
+    found = np.full(len(wanted), np.int32(-1))
+    greatest = np.zeros(len(wanted))
+    for i in range(n_ids):
+        said = np.zeros(len(wanted))
+        for p in range(n_partitions):
+            row = lists[p, i]
+            for j in range(n_neighbours(row[length:])):
+                for w in range(len(wanted)):
+                    if row[j] == wanted[w]:
+                        said[w] += weights[i] * (FIXED_POINT_UNIT * row[length + j])
+        for w in range(len(wanted)):
+            if said[w] > greatest[w]:
+                greatest[w], found[w] = said[w], i
+    return found

@@ -57,6 +57,9 @@ class Practised:
         """Keys of the items that the user has met of late."""
         return met(self, self._history).keys
 
+    def seeds(self) -> None:
+        """None: who practises goes with what the user met."""
+
     def once(self, key: Hashable, find: Callable[[], T]) -> T:
         """Return what ``find`` returned when it was first called for ``key``."""
         if key not in self._found:

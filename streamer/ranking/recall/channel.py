@@ -18,7 +18,7 @@ from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
 from streamer_models.state.id_table import keys_of
 from streamer_models.state.model import Model
-from streamer_models.state.table import Slots
+from streamer_models.state.table import Keys, Slots
 
 Kind = Literal["score", "rank", "z"]
 """A channel's columns: its score, its order, its score standardized over the candidates."""
@@ -94,6 +94,8 @@ class Channel(ABC, Generic[S]):
         Of its section, and of its columns ``NAME_score``, ``NAME_rank`` and ``NAME_z``.
     reason
         Why an item is recommended that this channel placed highest.
+    reason_with
+        The same where :meth:`because` names an item, whose title takes the place of ``{}``.
     settings_type
         Its section; the docstring and the descriptions are its documentation.
     score_meaning
@@ -107,16 +109,21 @@ class Channel(ABC, Generic[S]):
         no ordered channel brought.
     needs_feedback
         Whether its reason is true only of items with positive feedback.
+    related
+        Whether what it brings goes with the user's last items: it is asked first for what goes with
+        the seeds of a request.
     """
 
     name: ClassVar[str]
     reason: ClassVar[str]
+    reason_with: ClassVar[str] = ""
     settings_type: type[S]
     score_meaning: ClassVar[str] = "its score"
     columns: ClassVar[tuple[Kind, ...]] = ("score", "rank", "z")
     crossed: ClassVar[bool] = False
     ordered: ClassVar[bool] = True
     needs_feedback: ClassVar[bool] = False
+    related: ClassVar[bool] = False
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -216,6 +223,10 @@ class Channel(ABC, Generic[S]):
         allowed
             ``(n_rows,)`` rows that may be in the slate.
         """
+
+    def because(self, context: RequestContext, keys: Keys) -> Keys:
+        """Return ``(n,)`` for each of some items the item that speaks for it most; 0: none."""
+        return np.zeros_like(keys)
 
     def score(self, context: RequestContext, candidates: Candidates) -> Scores:
         """Return ``(n_candidates,)`` scores of candidates of any channel; 0 where unknown."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.ranking.asked import Asked, Met, met
 from streamer.ranking.candidates import Candidates
+from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import Recalled, RecallSettings
 from streamer.ranking.recall.measuring import (
     MeasureNames,
@@ -29,10 +30,10 @@ from streamer_models.counters.popularity_shares import ITEMS_MAX
 from streamer_models.neighbors.item_neighbours import ItemNeighbours
 from streamer_models.neighbors.item_transitions import ItemTransitions
 from streamer_models.neighbors.reached import best_allowed, kept_scores, looked_up
-from streamer_models.neighbors.scores import neighbour_scores
+from streamer_models.neighbors.scores import neighbour_scores, strongest_lists
 from streamer_models.state.model import Model
 from streamer_models.state.readable import ReadLists
-from streamer_models.state.table import Keys, Slots
+from streamer_models.state.table import Array, Keys, Slots
 
 Floats = NDArray[np.float64]
 
@@ -70,13 +71,18 @@ class _Reached:
 
     Attributes
     ----------
-    shares
-        How many times as likely each is as any item.
+    keys, rows, shares
+        Of the items reached; how many times as likely each is as any item.
+    last, lists, weights
+        ``(n,)`` keys of the items they are reached from, their lists and weights.
     """
 
     keys: Keys
     rows: Slots
     shares: Floats
+    last: Keys
+    lists: Array
+    weights: Floats
 
 
 class NeighbourChannel(MeasuringChannel[S]):
@@ -91,6 +97,7 @@ class NeighbourChannel(MeasuringChannel[S]):
     """
 
     power: ClassVar[float] = 0.0
+    related = True
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -139,6 +146,12 @@ class NeighbourChannel(MeasuringChannel[S]):
         shares = looked_up(reached.keys, reached.shares, candidates.keys)
         return Measures(shares[None, :], unmeasured(len(candidates)))
 
+    def because(self, context: RequestContext, keys: Keys) -> Keys:
+        reached = self._reached(context)
+        at = strongest_lists(reached.lists, reached.weights, keys)
+        found: Keys = np.where(at >= 0, reached.last[at], np.uint64(0))
+        return found
+
     def _reached(self, asked: Asked) -> _Reached:
         return asked.once(self.name, lambda: self._look_up(asked))
 
@@ -148,12 +161,13 @@ class NeighbourChannel(MeasuringChannel[S]):
         counted = asked.tables.read(self._counted.counts)
         n_met = counted.take(asked.item_rows(last.keys))[:, 0].astype(np.float64)
         lists = asked.tables.read(self._lists).lists(last.keys)
-        keys, sums = neighbour_scores(lists, self.weights(last, n_met, asked.at_ms))
+        weights = self.weights(last, n_met, asked.at_ms)
+        keys, sums = neighbour_scores(lists, weights)
         rows = asked.item_rows(keys)
         n_met_by = counted.take(rows)[:, 0]
         kept, shares = kept_scores(rows, n_met_by, sums, keys, asked.excluded(), self.power)
         known = min(items_known(asked, self._popularity), ITEMS_MAX)
-        return _Reached(keys[kept], rows[kept], shares * known)
+        return _Reached(keys[kept], rows[kept], shares * known, last.keys, lists, weights)
 
 
 class SimilarSettings(NeighbourSettings, frozen=True, kw_only=True):
@@ -171,6 +185,7 @@ class SimilarChannel(NeighbourChannel[SimilarSettings]):
 
     name = "similar"
     reason = "similar to what you liked"
+    reason_with = "similar to {}"
     settings_type = SimilarSettings
     power = 0.4
 
@@ -201,6 +216,7 @@ class NextChannel(NeighbourChannel[NextSettings]):
 
     name = "next"
     reason = "often next"
+    reason_with = "often next after {}"
     settings_type = NextSettings
 
     def model(self) -> ItemTransitions:

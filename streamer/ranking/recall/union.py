@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numba
 import numpy as np
@@ -14,7 +14,7 @@ from streamer.errors import ConfigError
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.allowed import Allowed
-from streamer.ranking.recall.channel import Recalled
+from streamer.ranking.recall.channel import Channel, Recalled
 from streamer.ranking.recall.filling import filling
 from streamer.ranking.recall.registry import channels_on
 from streamer_models.state.id_table import keys_of
@@ -41,6 +41,7 @@ class Recall:
 
     def __init__(self, config: Config) -> None:
         self.channels = channels_on(config)
+        self._related = [each for each in self.channels if each.related]
         self._allowed = Allowed()
         bounds = {each.key("candidates"): each.candidates_max for each in self.channels}
         if (n := sum(bounds.values())) > CANDIDATES_MAX - K_MAX:
@@ -50,21 +51,39 @@ class Recall:
             )
 
     def __call__(self, context: RequestContext, k: int) -> Candidates:
-        """Return at least ``k`` candidates, where there are so many items that may be shown."""
+        """Return at least ``k`` candidates, where there are so many items that may be shown.
+
+        Of a request with seeds they are those that go with them, if these are enough.
+        """
         allowed = self._allowed(context)
-        found: list[Recalled] = []
-        n_ordered = 0
-        for channel in self.channels:
-            n = channel.settings.candidates
-            if n and channel.ordered and not n_ordered:
-                n = max(n, k)  # the others may bring nothing either
-            found.append(channel.recall(context, allowed, n) if n else Recalled(_NO_ROWS))
-            n_ordered += len(found[-1].rows) if channel.ordered else 0
+        has_seeds = context.seeds() is not None
+        found = self._recalled(context, allowed, k, self._related if has_seeds else self.channels)
         candidates = union(context.item_keys, found)
+        if has_seeds and len(candidates) < k:
+            found = self._recalled(context, allowed, k, self.channels)
+            candidates = union(context.item_keys, found)
         if len(candidates) < k:
             found.append(filling(context, allowed, k - len(candidates), candidates))
             candidates = union(context.item_keys, found, n_channels=len(self.channels))
         return candidates
+
+    def _recalled(
+        self,
+        context: RequestContext,
+        allowed: NDArray[np.bool_],
+        k: int,
+        asked: Sequence[Channel[Any]],
+    ) -> list[Recalled]:
+        """Return what each channel brings, nothing of those that are not asked."""
+        found: list[Recalled] = []
+        n_ordered = 0
+        for channel in self.channels:
+            n = channel.settings.candidates if channel in asked else 0
+            if n and channel.ordered and not n_ordered:
+                n = max(n, k)  # the others may bring nothing either
+            found.append(channel.recall(context, allowed, n) if n else Recalled(_NO_ROWS))
+            n_ordered += len(found[-1].rows) if channel.ordered else 0
+        return found
 
 
 _NO_ROWS: Final = np.zeros(0, dtype=np.int32)

@@ -1,0 +1,153 @@
+"""What goes with given items, and reasons that name one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamer.config import load_config
+from streamer.events import Event, Item, Recommendation, Request
+from streamer.model_set import build_models
+from streamer.ranking.known_features import NOTHING_KNOWN
+from streamer.scorer.warm_up import warm_up
+from streamer.simulation.live import Answer, LiveSystem
+from streamer_models.neighbors.scores import neighbour_scores, strongest_lists
+from streamer_models.state.id_table import id_key
+
+START_MS = 1_700_000_000_000
+N_KINDS, N_ITEMS, N_USERS = 4, 120, 60
+
+
+@pytest.fixture(scope="module")
+def shop() -> LiveSystem:
+    """Users who meet items of one kind (number modulo 4) but for one in ten; nothing is said of
+    the kinds, and items have titles."""
+    live = LiveSystem(load_config(env={}, flags={}), start_ms=START_MS, sync_interval_ms=0)
+    live.publish(*(Item(item_id=f"i{n}", title=f"Title {n}") for n in range(N_ITEMS)))
+    live.publish(Item(item_id="unmet", title="Nobody met it"))
+    rng = np.random.default_rng(0)
+    n = 2_000
+    users = rng.integers(0, N_USERS, n)
+    kinds = np.where(rng.random(n) < 0.9, users % N_KINDS, rng.integers(0, N_KINDS, n))
+    items = rng.integers(0, N_ITEMS // N_KINDS, n) * N_KINDS + kinds
+    live.publish(
+        *(
+            Event(
+                event_id=f"e{i}",
+                type="click",
+                user_id=f"u{users[i]}",
+                item_id=f"i{items[i]}",
+                ts=START_MS - 1_000 * (n - i),
+            )
+            for i in range(n)
+        )
+    )
+    live.sync()
+    return live
+
+
+def _ask(shop: LiveSystem, user_id: str, *seeds: str, k: int = 5) -> Answer:
+    request = Request(
+        request_id=f"{user_id} {' '.join(seeds)}",
+        user_id=user_id,
+        ts=START_MS,
+        k=k,
+        seed_items=list(seeds) or None,
+    )
+    return shop.answer([request])[0]
+
+
+def _kinds(answer: Recommendation) -> list[int]:
+    return [int(item.item_id[1:]) % N_KINDS for item in answer.items]
+
+
+@pytest.mark.parametrize("user", ["nobody", "u3"])
+def test_what_goes_with_a_seed_is_of_its_kind_whoever_asks(shop: LiveSystem, user: str) -> None:
+    for seed in (4, 9, 14):
+        answer = _ask(shop, user, f"i{seed}").recommendation
+        kinds = _kinds(answer)
+        assert np.mean(np.array(kinds) == seed % N_KINDS) >= 0.8
+        assert f"i{seed}" not in [item.item_id for item in answer.items]
+
+
+def test_a_request_without_seeds_goes_with_what_the_user_met(shop: LiveSystem) -> None:
+    assert np.mean(np.array(_kinds(_ask(shop, "u3").recommendation)) == 3) >= 0.8
+
+
+def test_what_the_user_met_is_left_out_beside_seeds(shop: LiveSystem) -> None:
+    met = shop.scorer.replica.current()
+    seen = set(met.users.history(met.users.map.find_one(_key("u3"))).tolist())
+    slate = _ask(shop, "u3", "i4", k=20).item_ids
+    assert not seen & {_key(item_id) for item_id in slate}
+
+
+def test_the_first_of_two_seeds_counts_most(shop: LiveSystem) -> None:
+    kinds = _kinds(_ask(shop, "nobody", "i5", "i6", k=10).recommendation)
+    assert set(kinds[:6]) <= {1, 2}
+    swapped = _kinds(_ask(shop, "nobody", "i6", "i5", k=10).recommendation)
+    assert kinds.count(1) > swapped.count(1)
+
+
+def test_a_reason_names_the_seed_by_its_title(shop: LiveSystem) -> None:
+    for item in _ask(shop, "nobody", "i8", k=3).recommendation.items:
+        assert (item.because, item.reason) in (
+            ("i8", "similar to Title 8"),
+            ("i8", "often next after Title 8"),
+        )
+
+
+def test_a_reason_names_an_item_that_the_user_met(shop: LiveSystem) -> None:
+    version = shop.scorer.replica.current()
+    met = version.users.history(version.users.map.find_one(_key("u3")))[:10].tolist()
+    items = _ask(shop, "u3", k=5).recommendation.items
+    named = [item for item in items if item.because is not None]
+    assert named
+    for item in named:
+        assert item.because is not None
+        assert _key(item.because) in met
+        assert item.reason.endswith(f"Title {item.because[1:]}")
+
+
+def test_a_seed_that_nobody_met_is_answered_with_what_all_channels_bring(shop: LiveSystem) -> None:
+    answer = _ask(shop, "nobody", "unmet", k=10).recommendation
+    assert len(answer.items) == 10
+    assert "unmet" not in [item.item_id for item in answer.items]
+    assert {item.because for item in answer.items} == {None}
+
+
+def test_a_decision_with_seeds_is_made_from_what_goes_with_them_alone(shop: LiveSystem) -> None:
+    candidates = _ask(shop, "nobody", "i8").decision.candidates
+    everything = _ask(shop, "nobody").decision.candidates
+    assert 5 <= len(candidates) < len(everything)
+
+
+def test_the_strongest_list_is_the_one_whose_part_of_the_sum_is_greatest() -> None:
+    rng = np.random.default_rng(4)
+    n_partitions, n_ids, length = 3, 6, 8
+    lists = np.zeros((n_partitions, n_ids, 2 * length), dtype=np.uint64)
+    for p in range(n_partitions):
+        for i in range(n_ids):
+            n = int(rng.integers(0, length + 1))
+            lists[p, i, :n] = rng.choice(12, n, replace=False) + 1
+            lists[p, i, length : length + n] = rng.integers(1, 1 << 24, n)
+    weights = rng.random(n_ids)
+    wanted = np.arange(1, 16, dtype=np.uint64)
+    parts = np.zeros((n_ids, len(wanted)))
+    for i in range(n_ids):
+        alone = np.where(np.arange(n_ids) == i, weights, 0.0)
+        keys, sums = neighbour_scores(lists, alone)
+        for key, value in zip(keys.tolist(), sums.tolist(), strict=True):
+            parts[i, key - 1] = value
+    expected = np.where(parts.max(axis=0) > 0, parts.argmax(axis=0), -1)
+    assert strongest_lists(lists, weights, wanted).tolist() == expected.tolist()
+    assert -1 in expected.tolist()
+
+
+def test_a_warm_scorer_has_compiled_what_names_an_item() -> None:
+    config = load_config(env={}, flags={})
+    warm_up(config, build_models(config), NOTHING_KNOWN)
+    assert strongest_lists.signatures
+
+
+def _key(text: str) -> int:
+    return id_key(text.encode())
