@@ -279,7 +279,9 @@ class Asking:
     def recall(self) -> None:
         version = self._replica.current()
         user_row = int(self._rng.integers(self._n_users))
-        context = RequestContext(_REQUEST, version, self._catalogue, user_row, _NONE, NOW_MS, 0)
+        context = RequestContext(
+            _REQUEST, version, self._catalogue, user_row, _NONE, _NONE, NOW_MS, 0
+        )
         for channel in self._channels:
             found = channel.recall(context, version.items.live, channel.settings.candidates)
             assert len(found.rows) == channel.settings.candidates

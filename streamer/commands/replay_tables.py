@@ -68,7 +68,8 @@ def _show_unused(result: Result) -> None:
     if result.events_repeated:
         errors.print(
             f"{result.events_repeated:,} events not scored: their users had consumed the item"
-            " before; --repeats keep scores them",
+            " before; --repeats keep scores them, and recall.again.candidates = 50 recommends what"
+            " was met before",
             style="yellow",
             highlight=False,
         )

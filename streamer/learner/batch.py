@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamer.events import Event, EventTypes, encode
 from streamer.events.decoding import Rejected
 from streamer.events.event_columns import EventColumns, decode_events
+from streamer.events.types import IMPRESSION
 from streamer.learner.dedup import DedupWindow
 from streamer.learner.join.answers import FeedbackBatch, answers
 from streamer.learner.join.join import JoinSettings
@@ -46,7 +47,7 @@ class DecodedBatch:
     rejected
         Bad messages; ``index`` is the position in the batch.
     n_duplicates, n_unrewarded
-        Events that give no feedback: repeated ids, and types without a reward (impressions).
+        Events that give no feedback: repeated ids, impressions, and types without a reward.
     n_ahead
         Events but for repeated ones whose own time lay after their publication.
     n_clipped
@@ -77,7 +78,8 @@ def decode_batch(
     fresh = dedup.fresh(columns.event_ids, offsets)
     reward = rewards(columns.types, columns.values)
     n_fresh = int(fresh.sum())
-    taught = fresh & ~np.isnan(reward)
+    # To be shown an item is not to meet it, whatever it is worth to the slate.
+    taught = fresh & ~np.isnan(reward) & (columns.types != IMPRESSION)
     kept = columns.take(taught)
     clipped = columns.types[fresh & rewards.clipped(columns.types, columns.values)]
     feedback = Feedback(

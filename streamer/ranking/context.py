@@ -11,6 +11,7 @@ import numpy as np
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.events import Request
+from streamer.ranking.asked import barred
 from streamer.ranking.features import Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.replica.items import ItemView
@@ -31,6 +32,8 @@ class RequestContext:
     ----------
     user_row, seen
         Row of the user, -1 where there is none, and the items last met, the newest first.
+    barred
+        Keys of those of them that are not to be recommended again.
     at_ms
         Time that counts are read at.
     seed
@@ -46,6 +49,7 @@ class RequestContext:
     catalogue: Catalogue
     user_row: int
     seen: Keys
+    barred: Keys
     at_ms: int
     seed: int
     known: FeatureSource = NOTHING_KNOWN
@@ -94,10 +98,10 @@ class RequestContext:
         return self.seen if seeds is None else seeds
 
     def excluded(self) -> Keys:
-        """Return keys of items that the user has met of late, that the slate is to go with, or
-        that the request excludes."""
+        """Return keys of items that are barred to the user, that the slate is to go with, or that
+        the request excludes."""
         asked = [*(self.request.exclude or ()), *(self.request.seed_items or ())]
-        return np.concatenate([self.seen, keys_of(asked)]) if asked else self.seen
+        return np.concatenate([self.barred, keys_of(asked)]) if asked else self.barred
 
     def has_no_row(self, item_id: str) -> bool:
         """Whether an item has no parameters yet."""
@@ -121,17 +125,27 @@ def request_context(
     *,
     known: FeatureSource = NOTHING_KNOWN,
     logged: Logged | None = None,
+    again_after_ms: int | None = None,
 ) -> RequestContext:
-    """Return the context of a request that is answered from ``version``."""
+    """Return the context of a request that is answered from ``version``.
+
+    Parameters
+    ----------
+    again_after_ms
+        How long ago an item must have been met to be recommended again; None: it never is.
+    """
     users = version.users
     user_row = users.map.find_one(id_key(request.user_id.encode()))
+    at_ms = max(request.ts, version.watermark_ms)
+    seen = users.history(user_row)
     return RequestContext(
         request=request,
         version=version,
         catalogue=catalogue,
         user_row=user_row,
-        seen=users.history(user_row),
-        at_ms=max(request.ts, version.watermark_ms),
+        seen=seen,
+        barred=barred(seen, users.history_ms(user_row), at_ms, again_after_ms),
+        at_ms=at_ms,
         seed=id_key(request.request_id.encode()) >> 1,  # messages hold 63 bits
         known=known,
         logged=logged,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.replica.id_rows import IdView, RowsOfKeys
 from streamer.replica.row_store import RowView
@@ -30,6 +31,7 @@ class UserView:
     ids: IdView
     meta: RowView
     met: RowView | None
+    met_ms: RowView | None
     seen: RowView | None
 
     @classmethod
@@ -41,6 +43,7 @@ class UserView:
             ids=tables.of_entity(USER),
             meta=tables.read(_META),
             met=None if history is None else tables.read(history.ring),
+            met_ms=None if history is None else tables.read(history.times),
             seen=None if impressions is None else tables.read(impressions.ring),
         )
 
@@ -56,6 +59,11 @@ class UserView:
         """Keys of the items the user last met, the newest first."""
         found = _row(self.met, row)
         return _NO_KEYS if found is None else recent_keys(found)
+
+    def history_ms(self, row: int) -> NDArray[np.int64]:
+        """When the user met each item of :meth:`history`."""
+        found = _row(self.met_ms, row)
+        return (_NO_KEYS if found is None else recent_keys(found)).astype(np.int64)
 
     def shown(self, row: int) -> Keys:
         """Keys of the items the user was last shown, the newest first; as often as shown."""

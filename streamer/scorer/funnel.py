@@ -12,6 +12,7 @@ from streamer.ranking.context import RequestContext, request_context
 from streamer.ranking.features import Features, Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.matrix import RankingMatrix
+from streamer.ranking.recall.again import again_after_ms
 from streamer.ranking.recall.reasons import reasons
 from streamer.ranking.recall.union import Recall
 from streamer.ranking.scored import scored
@@ -74,6 +75,7 @@ class Funnel:
     def __init__(self, config: Config, *, policy: SlatePolicy | None = None) -> None:
         self._k_default = config.scorer.k_default
         self._recall = Recall(config)
+        self._again_after_ms = again_after_ms(config)
         self._matrix = RankingMatrix(config, self._recall.channels)
         self._policy: SlatePolicy = policy or slate_policy(config)
 
@@ -96,7 +98,14 @@ class Funnel:
             Of a decision that is made again: what the topic said then is taken from it.
         """
         k = request.k or self._k_default
-        context = request_context(request, version, catalogue, known=known, logged=logged)
+        context = request_context(
+            request,
+            version,
+            catalogue,
+            known=known,
+            logged=logged,
+            again_after_ms=self._again_after_ms,
+        )
         candidates = self._recall(context, k)
         known_of = scored(context, candidates, self._recall.channels)
         features = self._matrix.make(known_of)

@@ -15,6 +15,7 @@ from streamer.learner.practice.practice import Practice
 from streamer.learner.topic_stream import TopicStream
 from streamer.protocols import MessageBatch
 from streamer.ranking.context import request_context
+from streamer.ranking.recall.again import again_after_ms
 from streamer.ranking.recall.blend import BlendChannel
 from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.registry import channels_on
@@ -165,9 +166,14 @@ def test_where_steps_end_and_crashes_change_nothing(bounds: dict[str, int]) -> N
             assert found[name] == rows, name
 
 
-@pytest.mark.parametrize("n_partitions", [1, 3])
-def test_the_learner_sees_what_the_scorer_would_to_the_bit(n_partitions: int) -> None:
-    config = _config(topics__partitions=n_partitions)
+@pytest.mark.parametrize(
+    ("n_partitions", "again"), [(1, {}), (3, {}), (3, {"candidates": 50, "after_s": 2_000.0})]
+)
+def test_the_learner_sees_what_the_scorer_would_to_the_bit(
+    n_partitions: int, again: dict[str, float]
+) -> None:
+    comes_again = {f"recall__again__{name}": value for name, value in again.items()}
+    config = _config(topics__partitions=n_partitions, **comes_again)
     live = _learned(config, _events(500), [100, 333])
     practice, channels = Practice(config), channels_on(config)
     (blend,) = (each for each in channels if isinstance(each, BlendChannel))
@@ -185,7 +191,9 @@ def test_the_learner_sees_what_the_scorer_would_to_the_bit(n_partitions: int) ->
             asked = practice.asked(slot, at_ms, OwnTables(state), state, tokens)
             mine = practice.candidates(asked)
             request = Request(request_id="r", user_id=f"u{user}", ts=at_ms)
-            context = request_context(request, version, live.scorer.catalogue)
+            context = request_context(
+                request, version, live.scorer.catalogue, again_after_ms=again_after_ms(config)
+            )
             allowed = context.items.live.copy()
             allowed[context.item_rows(context.excluded())] = False
             brought = [

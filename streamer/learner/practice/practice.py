@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.own_tables import OwnTables
-from streamer.ranking.asked import met
+from streamer.ranking.asked import barred, met
 from streamer.ranking.candidates import Candidates
+from streamer.ranking.recall.again import again_after_ms
 from streamer.ranking.recall.blend import BlendChannel
 from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.registry import channels_on
@@ -47,6 +48,7 @@ class Practised:
     item_tokens: ItemTokens
     _state: PartitionState
     _history: UserHistory
+    _again_after_ms: int | None
     _found: dict[Hashable, Any] = field(default_factory=dict)
 
     def item_rows(self, keys: Keys) -> Slots:
@@ -54,8 +56,9 @@ class Practised:
         return self._state.shared.item_map.find(keys)
 
     def excluded(self) -> Keys:
-        """Keys of the items that the user has met of late."""
-        return met(self, self._history).keys
+        """Keys of the items that the user has met of late, and may not have again."""
+        last = met(self, self._history)
+        return barred(last.keys, last.ts_ms, self.at_ms, self._again_after_ms)
 
     def seeds(self) -> None:
         """None: who practises goes with what the user met."""
@@ -92,6 +95,7 @@ class Practice:
         self._budget = budget
         self._seed = np.uint64(config.learner.seed & 0xFFFFFFFFFFFFFFFF) ^ _PRACTISES
         self._history = UserHistory(length=config.mf.history)
+        self._again_after_ms = again_after_ms(config)
         self._allowed = np.ones(0, dtype=np.bool_)
 
     def share(self, n_events: int) -> float:
@@ -137,7 +141,9 @@ class Practice:
     ) -> Practised:
         """Return what channels are asked with for a user at a time."""
         keys = state.shared.ids[ITEM].keys
-        return Practised(tables, user_row, at_ms, keys, item_tokens, state, self._history)
+        return Practised(
+            tables, user_row, at_ms, keys, item_tokens, state, self._history, self._again_after_ms
+        )
 
     def candidates(self, asked: Practised) -> Candidates:
         """Return what the channels would have brought."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from streamer.config import Config
+from streamer.ranking.recall.again import AgainChannel
 from streamer.ranking.recall.blend import BlendChannel
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.factorization import FactorizationChannel
@@ -22,6 +23,7 @@ from streamer.ranking.recall.trending_feature import TrendingFeatureChannel
 _CHANNELS: Final[list[type[Channel[Any]]]] = [
     SimilarChannel,
     NextChannel,
+    AgainChannel,
     PopularChannel,
     SessionChannel,
     TasteChannel,

@@ -1,0 +1,110 @@
+"""What the user took up before, where people take the same again: music, groceries."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numba
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from streamer.config import Config
+from streamer.ranking.asked import Asked, met
+from streamer.ranking.candidates import Candidates
+from streamer.ranking.recall.channel import Recalled, RecallSettings
+from streamer.ranking.recall.measuring import MeasureNames, Measures, MeasuringChannel
+from streamer.ranking.recall.popular import items_known
+from streamer_models.counters.history import UserHistory
+from streamer_models.counters.popularity import Popularity
+from streamer_models.counters.popularity_shares import ITEMS_MAX
+from streamer_models.state.table import Keys
+
+Floats = NDArray[np.float64]
+
+
+class AgainSettings(RecallSettings, frozen=True, kw_only=True):
+    """Recall of what the user met before; off, what was met of late is not recommended again."""
+
+    candidates: Annotated[
+        int,
+        Meta(ge=0, le=1_024, description="recalled of the user's last items (`mf.history`)"),
+    ] = 0
+    after_s: Annotated[
+        float,
+        Meta(ge=0, le=1e9, description="how long ago an item was met before it may come again"),
+    ] = 0.0
+
+
+class AgainChannel(MeasuringChannel[AgainSettings]):
+    """Items that the user met before, those first that were met often and of late.
+
+    Its share is an item's part of ``Σ (1 + k)^-.5`` over the user's last items, k = 0 the newest,
+    times the items known; how long ago it was met last is said beside.
+    """
+
+    name = "again"
+    reason = "again"
+    settings_type = AgainSettings
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._history = UserHistory(length=config.mf.history)
+        self._popularity = Popularity(half_lives_s=tuple(config.popularity.half_lives_s))
+
+    @property
+    def measures(self) -> MeasureNames:
+        """Its share, and the time since."""
+        return MeasureNames(shares=(self.name,), raw=("again_age",))
+
+    def recall(self, context: Asked, allowed: NDArray[np.bool_], n: int) -> Recalled:
+        keys, scores, _ = _counted(*_last(context, self._history))
+        rows = context.item_rows(keys)
+        kept = np.flatnonzero(rows >= 0)
+        kept = kept[allowed[rows[kept]]]
+        order = np.lexsort((keys[kept], -scores[kept]))[:n]
+        return Recalled(rows[kept[order]])
+
+    def measure(self, asked: Asked, candidates: Candidates) -> Measures:
+        keys, scores, newest_ms = _counted(*_last(asked, self._history))
+        known = min(items_known(asked, self._popularity), ITEMS_MAX)
+        shares, ages = np.zeros((1, len(candidates))), np.zeros((1, len(candidates)))
+        order = np.argsort(keys)
+        at = np.searchsorted(keys[order], candidates.keys)
+        at = order[np.minimum(at, len(keys) - 1)] if len(keys) else at
+        found = np.flatnonzero(keys[at] == candidates.keys) if len(keys) else at[:0]
+        if len(found):
+            shares[0, found] = known * scores[at[found]] / scores.sum()
+            ages[0, found] = -np.log1p(np.maximum(asked.at_ms - newest_ms[at[found]], 0) / 1000) / 5
+        return Measures(shares, ages)
+
+
+def again_after_ms(config: Config) -> int | None:
+    """Return how long ago an item must have been met to be recommended again; None: it never is."""
+    if not AgainChannel.is_on(config):
+        return None
+    return round(1000 * AgainChannel.settings_of(config).after_s)
+
+
+def _last(asked: Asked, history: UserHistory) -> tuple[Keys, NDArray[np.int64]]:
+    last = met(asked, history)
+    return last.keys, last.ts_ms
+
+
+@numba.njit(cache=True, nogil=True)
+def _counted(keys: Keys, ts_ms: NDArray[np.int64]) -> tuple[Keys, Floats, NDArray[np.int64]]:
+    """Different keys in the order of the newest, the sum of ``(1 + k)^-.5`` over the places k of
+    each, and when each was met last."""
+    different = np.empty(len(keys), dtype=np.uint64)
+    scores, newest = np.zeros(len(keys)), np.zeros(len(keys), dtype=np.int64)
+    n = 0
+    for k in range(len(keys)):
+        at = 0
+        while at < n and different[at] != keys[k]:
+            at += 1
+        if at == n:
+            different[n] = keys[k]
+            n += 1
+        scores[at] += 1 / np.sqrt(1.0 + k)
+        newest[at] = max(newest[at], ts_ms[k])
+    return different[:n], scores[:n], newest[:n]
