@@ -41,11 +41,8 @@ from river import optim, reco
 
 from benchmarks.environment import environment, parser, write
 from benchmarks.held_features import without_held
-from streamer.application.processes import (
-    PIPELINE_DEPTH,
-    collect_garbage_rarely,
-    configured_store,
-)
+from streamer.application.processes import PIPELINE_DEPTH, collect_garbage_rarely
+from streamer.application.starting import configured_store
 from streamer.clock import SystemClock
 from streamer.config import Config, load_config
 from streamer.kafka.assignment import FETCH_OPTIONS

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from streamer.application.processes import configured_store
+from streamer.application.starting import configured_store
 from streamer.config import known_keys, load_config
 from streamer.config.keys import named_key
 from streamer.config.masking import toml_text

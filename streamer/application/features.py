@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from streamer.application.processes import (
-    PUBLISH_ITEMS_AGAIN,
-    configured_store,
-    require_broker,
-)
+from streamer.application.processes import PUBLISH_ITEMS_AGAIN
+from streamer.application.starting import await_broker, configured_store
 from streamer.clock import SystemClock
 from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.errors import ConfigError, KafkaUnavailable
@@ -55,7 +52,7 @@ def run_features(config: Config) -> None:
     ConfigError
         Where Faust is not installed, or RocksDB where it is wanted, with the extra that brings it.
     """
-    require_broker(config)
+    await_broker(config)
     settings = features_settings(config)
     try:
         from streamer.faust_worker.app import build_app, run_app
@@ -191,7 +188,7 @@ def _held(
 
 def _published(config: Config, definitions: list[FeatureDefinition]) -> LatestFeatures:
     """What the features topic says now."""
-    require_broker(config)
+    await_broker(config)
     latest = LatestFeatures(definitions)
     reader = configured_reader(config)
     try:

@@ -14,9 +14,10 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry
 
 from streamer.application.signals import stopped_by_signals
+from streamer.application.starting import await_broker, configured_store
 from streamer.clock import SystemClock
 from streamer.config import Config
-from streamer.errors import ConfigError, TopicMismatch
+from streamer.errors import TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.log_ends import COMMITTED, EARLIEST
 from streamer.kafka.reader import KafkaReader
@@ -40,7 +41,6 @@ from streamer.ranking.columns import followed_definitions
 from streamer.scorer.awaited_features import AwaitedFeatures
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.service import ScorerService
-from streamer.store import open_store
 from streamer.store.agreement import agree
 from streamer.store.of_models import StoreOfModels, TableNames
 from streamer.telemetry import serve_metrics, show_lag
@@ -63,17 +63,6 @@ _LOOK_TIMEOUT_S = 1.0
 """For a look in passing: a broker that is away must not hold up a scorer's following or its end."""
 
 
-def configured_store(config: Config) -> ParameterStore:
-    """The store that the configuration names."""
-    return open_store(
-        config.store.url,
-        key_prefix=config.store.key_prefix,
-        timeout_s=config.store.timeout_s,
-        log_entries_kept=config.store.log_entries_kept,
-        schedule_entries_max=config.store.schedule_entries_max,
-    )
-
-
 def collect_garbage_rarely() -> None:
     """Let Python look for cycles once in 100,000 new objects, not once in 700.
 
@@ -91,7 +80,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     alone
         Own all partitions without a consumer group: starts at once, but there may be one only.
     """
-    require_broker(config)
+    await_broker(config)
     collect_garbage_rarely()
     models = build_models(config)
     compile_kernels(models, config)
@@ -173,7 +162,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
 
 def run_scorer(config: Config, *, alone: bool = False) -> None:
     """Answer requests until SIGTERM or SIGINT; ``alone`` as for :func:`run_learner`."""
-    require_broker(config)
+    await_broker(config)
     models = build_models(config)
     _check_topics(config)
     requests = config.topics.topic("requests")
@@ -272,7 +261,7 @@ def verify_configured(
         Execute what was committed since the last checkpoints alone, of which ``executed`` is not
         told; see :func:`verify_from_checkpoints`.
     """
-    require_broker(config)
+    await_broker(config)
     with contextlib.ExitStack() as stack:
         store = _opened(config, stack)
         asked = asked_layout(config, build_models(config))
@@ -329,16 +318,6 @@ def _opened(config: Config, stack: contextlib.ExitStack) -> ParameterStore:
     store = configured_store(config)
     stack.callback(store.close)
     return store
-
-
-def require_broker(config: Config) -> None:
-    """Raise ConfigError where the configuration names no broker."""
-    if not config.kafka.bootstrap_servers:
-        raise ConfigError(
-            "kafka.bootstrap_servers is empty: name a broker (--bootstrap-servers, streamer.toml or"
-            " STREAMER_KAFKA__BOOTSTRAP_SERVERS), or run `streamer up`, which starts one for trying"
-            " things out"
-        )
 
 
 def _check_topics(config: Config) -> None:

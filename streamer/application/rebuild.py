@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamer.application.processes import asked_layout, configured_store, require_broker
+from streamer.application.processes import asked_layout
+from streamer.application.starting import await_broker, configured_store
 from streamer.config import Config
 from streamer.errors import ConfigError
 from streamer.kafka.configured import configured_reader
@@ -54,7 +55,7 @@ def to_forget(config: Config, partition: int | None) -> Sequence[ToForget]:
     KafkaError, StoreError
         When the broker or the store does not answer, or a topic is missing.
     """
-    require_broker(config)
+    await_broker(config)
     partitions = range(config.topics.partitions)
     if partition is not None and partition not in partitions:
         raise ConfigError(
@@ -76,7 +77,7 @@ def to_forget(config: Config, partition: int | None) -> Sequence[ToForget]:
 
 def rebuild(config: Config, partition: int | None) -> None:
     """Forget one partition, or all of them; see :mod:`streamer.store.rebuild`."""
-    require_broker(config)
+    await_broker(config)
     asked = asked_layout(config, build_models(config))
     owner = f"rebuild-{uuid.uuid4().hex[:8]}"
     with contextlib.closing(configured_store(config)) as store:

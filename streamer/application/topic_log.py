@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from streamer.application.processes import require_broker
+from streamer.application.starting import await_broker
 from streamer.config import Config
 from streamer.errors import BadMessage, ConfigError, KafkaUnavailable
 from streamer.events import Event, Item, decode_event
@@ -52,7 +52,7 @@ class TopicLog:
     def __init__(
         self, config: Config, topic: str, *, start: str = "earliest", strict: bool = False
     ) -> None:
-        require_broker(config)
+        await_broker(config)
         self.name = f"{PREFIX}{topic}"
         self.n_malformed = 0
         self.malformed: list[Malformed] = []

@@ -47,11 +47,11 @@ def show_config(
 
 def topics_create(config: ConfigOption = None, bootstrap_servers: BrokerOption = None) -> None:
     """Make the topics; refuse a cluster whose partition counts differ."""
-    from streamer.application.processes import require_broker
+    from streamer.application.starting import await_broker
     from streamer.kafka.topics import create_topics
 
     settings = configured(config, bootstrap_servers)
-    require_broker(settings)
+    await_broker(settings)
     reports = create_topics(
         settings.kafka.bootstrap_servers,
         settings.topics,

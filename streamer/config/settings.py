@@ -33,7 +33,9 @@ class KafkaConfig(Section, frozen=True, kw_only=True):
     group: Annotated[
         str, Meta(min_length=1, max_length=200, description="prefix of the consumer groups")
     ] = "streamer"
-    request_timeout_s: Annotated[PositiveS, Meta(description="how long a broker may take")] = 30.0
+    request_timeout_s: Annotated[
+        PositiveS, Meta(description="how long a broker may take, and at a start the store too")
+    ] = 30.0
     client: Annotated[
         dict[str, str],
         Meta(description='librdkafka options for every client, such as "security.protocol"'),

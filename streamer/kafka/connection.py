@@ -63,8 +63,16 @@ _UNAVAILABLE: Final = frozenset(
         ck.KafkaError._TIMED_OUT_QUEUE,
         ck.KafkaError._MSG_TIMED_OUT,
         ck.KafkaError.REQUEST_TIMED_OUT,
+        ck.KafkaError.NETWORK_EXCEPTION,
         ck.KafkaError.LEADER_NOT_AVAILABLE,
         ck.KafkaError.NOT_LEADER_FOR_PARTITION,
+        # A broker that has just started and has not opened all its logs says one of these.
+        ck.KafkaError.UNKNOWN_LEADER_EPOCH,
+        ck.KafkaError.FENCED_LEADER_EPOCH,
+        ck.KafkaError.OFFSET_NOT_AVAILABLE,
+        ck.KafkaError.REPLICA_NOT_AVAILABLE,
+        ck.KafkaError.NOT_CONTROLLER,
+        ck.KafkaError.NOT_COORDINATOR,
         ck.KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         ck.KafkaError.COORDINATOR_NOT_AVAILABLE,
     }
@@ -198,10 +206,13 @@ class Outages:
     ----------
     n_transient
         Errors that the client got over or still tries to.
+    latest
+        The last of them, in the client's words.
     """
 
     def __init__(self, bootstrap_servers: str) -> None:
         self.n_transient = 0
+        self.latest = ""
         self._bootstrap_servers = bootstrap_servers
         self._fatal: StreamerError | None = None
         self._reported: set[int] = set()
@@ -215,6 +226,8 @@ class Outages:
             )
             return
         self.n_transient += 1
+        if code != ck.KafkaError._ALL_BROKERS_DOWN:  # which says no more than that
+            self.latest = error.str()
         if code not in self._reported:
             self._reported.add(code)
             log.warning(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -180,6 +181,11 @@ class RedisConnection:
                 " another one, or none"
             ) from error
         except (RedisError, RedisClusterException) as error:
+            if _refused_by_tls(error):
+                raise StoreError(
+                    f"Redis at {self.address} can't be talked to by TLS ({error}): see the scheme"
+                    " (redis:// without, rediss:// with TLS) and ssl_ca_certs in store.url"
+                ) from error
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
@@ -188,6 +194,15 @@ class RedisConnection:
             f" ({type(error).__name__}: {error}); try again, and see that it runs, can be"
             " reached from here, and has memory left"
         )
+
+
+def _refused_by_tls(error: BaseException) -> bool:
+    """Whether a certificate or the protocol is wrong, and not a connection cut short."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    cut_short = ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError
+    return cause is not None and not isinstance(cause, cut_short)
 
 
 def _address(url: str) -> str:

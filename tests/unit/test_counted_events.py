@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from streamer.application.features import known_features
-from streamer.application.processes import configured_store
+from streamer.application.starting import configured_store
 from streamer.cli import app
 from streamer.clock import SystemClock
 from streamer.config import load_config

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,34 +12,6 @@ from streamer.errors import ConfigError
 pytest.importorskip("faust")
 
 from streamer.faust_worker.credentials import broker_credentials
-
-
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate that signs itself, and its key."""
-    folder = tmp_path_factory.mktemp("pem")
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-    ]
-    try:
-        subprocess.run(
-            [*command, "-out", str(certificate), "-keyout", str(key)],
-            check=True,
-            capture_output=True,
-        )
-    except FileNotFoundError:
-        pytest.skip("there is no openssl to make a certificate with")
-    return certificate, key
 
 
 def context_of(**options: str) -> ssl.SSLContext:

@@ -66,17 +66,18 @@ def test_a_store_ahead_of_its_topic_is_refused(
 
 
 class Restarting:
-    """A client of a broker that knows no topic at the first ``n_unknown`` questions."""
+    """A client of a broker that has opened no log at the first ``n_unknown`` questions."""
 
-    def __init__(self, n_unknown: float) -> None:
+    def __init__(self, n_unknown: float, code: int = ck.KafkaError._UNKNOWN_PARTITION) -> None:
         self.n_unknown = n_unknown
+        self._code = code
 
     def get_watermark_offsets(
         self, asked: ck.TopicPartition, *, timeout: float, cached: bool
     ) -> tuple[int, int]:
         self.n_unknown -= 1
         if self.n_unknown >= 0:
-            raise ck.KafkaException(ck.KafkaError(ck.KafkaError._UNKNOWN_PARTITION))
+            raise ck.KafkaException(ck.KafkaError(self._code))
         return 3, 7
 
 
@@ -85,8 +86,11 @@ def asked(client: Restarting) -> dict[tuple[str, int], Ends]:
     return log_ends(consumer, [WHERE], timeout_s=0.3, bootstrap_servers="broker:1")
 
 
-def test_a_broker_that_has_just_started_may_not_know_its_topics_yet() -> None:
-    assert asked(Restarting(2)) == {WHERE: Ends(3, 7)}
+@pytest.mark.parametrize(
+    "code", [ck.KafkaError._UNKNOWN_PARTITION, ck.KafkaError.UNKNOWN_LEADER_EPOCH]
+)
+def test_a_broker_that_has_just_started_may_not_know_its_topics_yet(code: int) -> None:
+    assert asked(Restarting(2, code)) == {WHERE: Ends(3, 7)}
 
 
 def test_a_topic_that_stays_unknown_is_said_to_be_missing() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sqlite3
+import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +107,34 @@ def test_a_silent_server_is_waited_for_no_longer_than_told(scheme: str, silent_p
             store.follow({0: 0}, timeout_s=1.0)
 
     assert shortest_s(follow) < 2.0
+
+
+def test_a_certificate_or_a_port_without_tls_is_not_waited_for(
+    pem: tuple[Path, Path],
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pem)
+
+    def serve(listener: socket.socket, *, tls: bool) -> None:
+        with contextlib.suppress(OSError):  # the client ends it, or the test
+            while True:
+                with contextlib.suppress(ssl.SSLError), listener.accept()[0] as client:
+                    if tls:
+                        context.wrap_socket(client, server_side=True).close()
+                    else:
+                        client.sendall(b"-ERR unknown command\r\n")
+
+    for tls in (True, False):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(
+                target=serve, args=(listener,), kwargs={"tls": tls}, daemon=True
+            ).start()
+            store = open_store(f"rediss://:secret@127.0.0.1:{listener.getsockname()[1]}")
+            with pytest.raises(StoreError, match=r"ssl_ca_certs in store\.url") as caught:
+                store.layout()
+            assert not caught.value.retriable
+            assert "secret" not in str(caught.value)
+            store.close()
 
 
 def test_a_locked_file_is_waited_for_no_longer_than_told(tmp_path: Path) -> None:
