@@ -110,13 +110,7 @@ class FunnelModel:
         """Have an event published at the next sync."""
         event = interaction.event
         if self._live is None:
-            self._live = LiveSystem(
-                self._config,
-                start_ms=event.ts,
-                sync_interval_ms=0,
-                policy=self._policy,
-                keeps_messages=False,
-            )
+            self._live = self._begin(event.ts)
         if interaction.user_row == len(self._user_ids):
             self._user_ids.append(event.user_id)
         if event.item_id not in self._item_rows:
@@ -125,6 +119,15 @@ class FunnelModel:
                 self._waiting.append(interaction.item)
         self._waiting.append(event)
         self._n_learned += 1
+
+    def _begin(self, start_ms: int) -> LiveSystem:
+        return LiveSystem(
+            self._config,
+            start_ms=start_ms,
+            sync_interval_ms=0,
+            policy=self._policy,
+            keeps_messages=False,
+        )
 
     def sync(self, at_ms: int) -> None:
         """Publish what waits; from now on predictions see it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -202,8 +203,7 @@ class LiveSystem:
 
     def sync(self) -> None:
         """Learn and commit what was published, and have the scorer follow; now."""
-        while self._service.round(self._source, timeout_s=0.0) == self._n_max:
-            pass
+        self._learn_published()
         if self._worker is not None:
             self._worker.run()
         while self.scorer.follow_features():
@@ -250,19 +250,28 @@ class LiveSystem:
         service.replica.load()
         return service
 
+    def _learn_published(self) -> None:
+        while self._service.round(self._source, timeout_s=0.0) == self._n_max:
+            pass
+
     def _start_learner(self) -> None:
+        self._n_max = self.config.learner.batch_messages_max
+        self._learner, self._service = self._new_learner(self._written)
+        self._source = self._service.join()
+
+    def _new_learner(
+        self, store: StoreOfModels, partitions: Sequence[int] | None = None
+    ) -> tuple[Learner, LearnerService]:
+        """Return a learner of some partitions, of all by default, and its service."""
         config = self.config
         self._n_learners += 1
-        self._n_max = config.learner.batch_messages_max
         items = MemoryReader(self.broker, [config.topics.topic("items")], clock=self.clock)
         catalogue = LearnedCatalogue(config.catalogue.fields, items)
         catalogue.load()
-        self._learner = Learner(
-            store=self._written,
+        learner = Learner(
+            store=store,
             models=self._models,
-            settings=learner_settings(
-                config, generation=self._written.generation, entities=self._written.entities
-            ),
+            settings=learner_settings(config, generation=store.generation, entities=store.entities),
             rewards=reward_function(config),
             practice=Practice(config),
             catalogue=catalogue,
@@ -270,16 +279,18 @@ class LiveSystem:
             clock=self.clock,
             dead_letter=dead_letters_to(self._sink, config.topics.topic("dead_letters")),
         )
-        self._service = LearnerService(
-            learner=self._learner,
-            open_source=self._open_source,
+        service = LearnerService(
+            learner=learner,
+            open_source=partial(self._open_source, partitions),
             sync_interval_s=self._sync_interval_ms / 1000,
             n_max=self._n_max,
             clock=self.clock,
         )
-        self._source = self._service.join()
+        return learner, service
 
-    def _open_source(self, *, on_assign: Assigned, on_revoke: Revoked) -> Source:
+    def _open_source(
+        self, partitions: Sequence[int] | None, *, on_assign: Assigned, on_revoke: Revoked
+    ) -> Source:
         return MemorySource(
             self.broker,
             "learner",
@@ -287,6 +298,7 @@ class LiveSystem:
             on_assign=on_assign,
             on_revoke=on_revoke,
             clock=self.clock,
+            partitions=partitions,
         )
 
     def _answer(self, requests: Sequence[Request]) -> list[Answer]:

@@ -151,7 +151,12 @@ def test_a_weight_is_that_of_a_standardized_score() -> None:
 def test_channels_that_the_blend_is_made_of_are_on_by_default_and_random_ones() -> None:
     on = {each.name for each in channels_on(Config())}
     assert on == {"similar", "next", "popular", "session", "taste", "blend", "random"}
-    assert {each.name for each in registered()} - on == {"again", "mf", "trending", "trending_feature"}
+    assert {each.name for each in registered()} - on == {
+        "again",
+        "mf",
+        "trending",
+        "trending_feature",
+    }
 
 
 def test_a_channel_that_is_off_is_not_learned_and_has_no_columns() -> None:
