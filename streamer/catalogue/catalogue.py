@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.catalogue.expiries import Expiries
 from streamer.catalogue.item_facts import ItemFacts
 from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.catalogue.tokens import CatalogueTokens
@@ -30,8 +31,9 @@ Reject = Callable[[MessageBatch, int, str], None]
 class Catalogue:
     """item_id → :class:`Item`, and the ids that must not be recommended.
 
-    An item that says ``available: false`` and one that was deleted are never recommended. An id
-    that no message ever named may be: publishing items is optional. A tombstone is compacted away
+    An item that says ``available: false`` and one that was deleted are never recommended, one with
+    ``expires_ts`` not from then on. An id that no message ever named may be: publishing items is
+    optional. A tombstone is compacted away
     in the end (a day by default), and with it goes the memory of the id: to retire an item for
     good, publish it with ``available: false``.
 
@@ -51,6 +53,8 @@ class Catalogue:
         Rises whenever an id becomes blocked or is allowed again.
     facts
         What ranking needs of the known items, by key.
+    expiries
+        Of the known items.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Catalogue:
         self._said = CatalogueTokens(token_fields)
         self.tokens = self._said.tokens
         self.facts = ItemFacts()
+        self.expiries = Expiries()
         self._metrics = metrics
         self._items_max = items_max
         self._items: dict[str, Item] = {}
@@ -152,6 +157,7 @@ class Catalogue:
             self._places[item_id] = len(self._drawn_from)
             self._drawn_from.append(item_id)
         self.facts.put(item)
+        self.expiries.put(item_id, item.expires_ts)
         self._said.put(item)
         if len(self._items) > self._items_max:
             forgotten = next(iter(self._items))
@@ -162,6 +168,7 @@ class Catalogue:
 
     def _forget(self, item_id: str) -> None:
         self.facts.remove(item_id)
+        self.expiries.remove(item_id)
         self.tokens.remove(item_id)
         last = self._drawn_from.pop()
         place = self._places.pop(item_id)

@@ -98,6 +98,9 @@ class Item(Message, frozen=True, kw_only=True):
     categories: Annotated[list[Label], Meta(max_length=64)] | None = None
     tags: Annotated[list[Label], Meta(max_length=256)] | None = None
     created_ts: Annotated[TsMs | None, Meta(description="ms since 1970")] = None
+    expires_ts: Annotated[
+        TsMs | None, Meta(description="not recommended from then on, ms since 1970")
+    ] = None
     available: Annotated[bool, Meta(description="false: known, but not recommended")] = True
     attributes: Flat | None = None
     v: Version = 1

@@ -114,6 +114,7 @@ class RequestContext:
         return (
             id_key(item_id.encode()) not in excluded
             and not self.catalogue.is_blocked(item_id)
+            and not self.catalogue.expiries.has_ended(item_id, self.at_ms)
             and (not wanted or item_id in wanted)
         )
 

@@ -7,11 +7,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
+from streamer.catalogue.expiries import Expiries
 from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.errors import BadMessage
 from streamer.events import Item, encode
 from streamer.simulation.broker import ManualClock, MemoryBroker, MemoryReader, MemorySink
-from streamer_models.state.id_table import id_key
+from streamer_models.state.id_table import id_key, keys_of
 
 
 def catalogue_of(*items: Item, items_max: int = 100) -> Catalogue:
@@ -108,3 +109,38 @@ def test_following_a_topic_goes_on_past_bad_messages() -> None:
     assert blocked(catalogue, "i1") == [True]
     assert len(rejected) == 1
     assert "item_id" in rejected[0]
+
+
+def test_items_end_in_the_order_of_their_times_whatever_is_said_again() -> None:
+    expiries, rng = Expiries(), np.random.default_rng(5)
+    ends: dict[str, int] = {}
+    for _ in range(400):
+        item_id, at = f"i{rng.integers(40)}", int(rng.integers(1_000))
+        if rng.random() < 0.2:
+            expiries.remove(item_id)
+            ends.pop(item_id, None)
+        elif rng.random() < 0.1:
+            expiries.put(item_id, None)
+            ends.pop(item_id, None)
+        else:
+            expiries.put(item_id, at)
+            ends[item_id] = at
+        now = int(rng.integers(1_000))
+        over = {item_id for item_id, at in ends.items() if at <= now}
+        assert sorted(expiries.ended(now).tolist()) == sorted(keys_of(sorted(over)).tolist())
+        assert expiries.n_ended(now) == len(over)
+        assert {each for each in (f"i{n}" for n in range(40)) if expiries.has_ended(each, now)} == (
+            over
+        )
+    assert len(expiries) == len(ends)
+
+
+def test_a_change_of_what_ends_is_a_revision_and_saying_it_again_is_none() -> None:
+    expiries = Expiries()
+    expiries.put("a", 10)
+    before = expiries.revision
+    expiries.put("a", 10)
+    expiries.remove("b")
+    assert expiries.revision == before
+    expiries.put("a", 11)
+    assert expiries.revision > before

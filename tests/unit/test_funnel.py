@@ -77,6 +77,25 @@ def test_seen_excluded_and_unavailable_items_are_left_out() -> None:
     assert sorted(shop.ask("ann").item_ids) == ["b", "c", "e"]
 
 
+def test_an_item_is_recommended_until_it_ends() -> None:
+    shop = Shop()
+    shop.click(*crowd("a", 5), *crowd("b", 4), *crowd("c", 3))
+    shop.publish("a", expires_ts=START_MS + HOUR_MS)
+    shop.publish("unmet", expires_ts=START_MS + 2 * HOUR_MS)
+    by_hours = {0: ["a", "b", "c", "unmet"], 1: ["b", "c", "unmet"], 2: ["b", "c"]}
+    for hours, expected in by_hours.items():
+        assert shop.ask("new", ts=START_MS + hours * HOUR_MS).item_ids == expected
+    shop.publish("a", expires_ts=START_MS + 3 * HOUR_MS)
+    assert "a" in shop.ask("new", ts=START_MS + 2 * HOUR_MS).item_ids
+    shop.publish("a")
+    assert "a" in shop.ask("new", ts=START_MS + 9 * HOUR_MS).item_ids
+    # An item that ended before anybody met it has no row then, and gets one later.
+    shop.publish("late", expires_ts=START_MS)
+    assert "late" not in shop.ask("new", ts=START_MS).item_ids
+    shop.click(*crowd("late", 9))
+    assert "late" not in shop.ask("new", ts=START_MS).item_ids
+
+
 def test_candidates_of_the_request_are_the_only_choice() -> None:
     shop = Shop()
     shop.click(*crowd("a", 5), *crowd("b", 4), *crowd("c", 3))

@@ -9,13 +9,16 @@ from streamer.catalogue.catalogue import Catalogue
 from streamer.ranking.context import RequestContext
 from streamer.replica.items import ItemView
 from streamer_models.state.id_table import keys_of
+from streamer_models.state.table import Slots
 
 
 class Allowed:
     """Rows that may be in the slate of a request. For use by one thread at a time: it remembers
-    which rows are available while rows and catalogue stay the same."""
+    which rows are available, and which have ended, while rows and catalogue stay the same."""
 
     def __init__(self) -> None:
+        self._ended_for = (-1, -1, -1, -1)
+        self._ended = np.zeros(0, dtype=np.int32)
         self._made_for = (-1, -1)
         self._blocked = np.zeros(0, dtype=np.bool_)
 
@@ -23,6 +26,7 @@ class Allowed:
         """Return ``(n_rows,)`` whether each row may be in the slate, the caller's own."""
         request, items = context.request, context.items
         allowed = self._available(items, context.catalogue)
+        allowed[self._ended_rows(items, context.catalogue, context.at_ms)] = False
         if request.candidates:
             wanted = items.map.find(keys_of(request.candidates))
             wanted = wanted[wanted >= 0]
@@ -43,3 +47,13 @@ class Allowed:
             more = catalogue.blocked(items.keys[n_known : items.n_rows])
             self._blocked = np.concatenate([self._blocked, more])
         return items.live & ~self._blocked[: items.n_rows]
+
+    def _ended_rows(self, items: ItemView, catalogue: Catalogue, at_ms: int) -> Slots:
+        expiries = catalogue.expiries
+        n_ended = expiries.n_ended(at_ms)
+        made_for = (items.generation, items.n_rows, expiries.revision, n_ended)
+        if self._ended_for != made_for:
+            self._ended_for = made_for
+            rows = items.map.find(expiries.ended(at_ms))
+            self._ended = rows[rows >= 0]
+        return self._ended
