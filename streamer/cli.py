@@ -13,6 +13,7 @@ from streamer.commands.administration import (
 )
 from streamer.commands.ask import request, subscribe
 from streamer.commands.compare import compare
+from streamer.commands.explain import explain
 from streamer.commands.features import features_run, features_show
 from streamer.commands.ope import ope
 from streamer.commands.publish import publish
@@ -36,7 +37,9 @@ features_app = typer.Typer(help="Features that move with time.", no_args_is_help
 app.add_typer(features_app, name="features")
 
 app.command("config")(show_config)
-for command in (learn, score, up, demo, publish, subscribe, request, replay, compare, record, ope):
+for command in (
+    learn, score, up, demo, publish, subscribe, request, explain, replay, compare, record, ope,
+):  # fmt: skip
     app.command()(command)
 features_app.command("run")(features_run)
 features_app.command("show")(features_show)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from streamer.application.committed import committed_version
 from streamer.application.processes import PUBLISH_ITEMS_AGAIN
-from streamer.application.starting import await_broker, configured_store
+from streamer.application.starting import await_broker
 from streamer.clock import SystemClock
 from streamer.config import Config, FeatureDefinition, feature_definitions
 from streamer.errors import ConfigError, KafkaUnavailable
@@ -26,11 +27,7 @@ from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.topic_ids import topic_id
 from streamer.kafka.topics import check_topics, create_internal_topics
-from streamer.model_set import build_models, store_layout
 from streamer.protocols import MessageBatch
-from streamer.replica.metrics import ReplicaMetrics
-from streamer.replica.replica import Replica
-from streamer.store.of_models import StoreOfModels
 from streamer.telemetry import serve_metrics
 from streamer.windows.categories import ItemCategories
 from streamer.windows.latest import KnownFeature, LatestFeatures
@@ -149,7 +146,9 @@ def known_features(
         )
     now_ms = SystemClock().now_ms()
     windowed = [each for each in definitions if each.held_by == "windows"]
-    known = _published(config, windowed).about(entity, entity_id, now_ms) if windowed else []
+    known = (
+        published_features(config, windowed).about(entity, entity_id, now_ms) if windowed else []
+    )
     asked = [each for each in definitions if each.held_by == "learner"]
     held = _held(config, entity, entity_id, asked, now_ms) if asked else []
     said = {each.name for each in known} | {each.name for each, _ in held}
@@ -164,29 +163,15 @@ def _held(
     at_ms: int,
 ) -> list[tuple[FeatureDefinition, float]]:
     """What the learner has committed, as far as there is something."""
-    models = build_models(config)
-    store = configured_store(config)
-    try:
-        if store.layout() is None:
-            return []
-        replica = Replica(
-            store=StoreOfModels(store, store_layout(config, models), learns=False),
-            models=models,
-            n_partitions=config.topics.partitions,
-            clock=SystemClock(),
-            metrics=ReplicaMetrics(CollectorRegistry()),
-        )
-        replica.load()
-    finally:
-        store.close()
+    version = committed_version(config)
+    if version is None:
+        return []
     names = [each.name for each in asked]
-    (values,) = (
-        replica.current().decayed.values(entity, keys_of([entity_id]), names, at_ms).tolist()
-    )
+    (values,) = version.decayed.values(entity, keys_of([entity_id]), names, at_ms).tolist()
     return [(each, value) for each, value in zip(asked, values, strict=True) if value == value]
 
 
-def _published(config: Config, definitions: list[FeatureDefinition]) -> LatestFeatures:
+def published_features(config: Config, definitions: list[FeatureDefinition]) -> LatestFeatures:
     """What the features topic says now."""
     await_broker(config)
     latest = LatestFeatures(definitions)

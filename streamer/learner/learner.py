@@ -286,7 +286,9 @@ class Learner:
             if read:
                 n_events = len(read.get(self._settings.topic, ()))
                 factor = self._rate_factor(n_events)
-                share = 0.0 if self._practice is None else self._practice.share(n_events)
+                share = (
+                    0.0 if self._practice is None else self._practice.share(n_events, owned.state)
+                )
                 steps = owned.learner.learn(read, rate_factor=factor, practice_share=share)
                 for step in steps:
                     self._commit(owned, read, step)

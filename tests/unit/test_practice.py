@@ -7,9 +7,11 @@ from collections.abc import Sequence, Set
 import msgspec
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from streamer.config import Config, load_config
 from streamer.events import Event, Item, Request
+from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.own_tables import OwnTables
 from streamer.learner.practice.practice import Practice
 from streamer.learner.topic_stream import TopicStream
@@ -245,7 +247,7 @@ def test_the_share_of_each_commit_is_recorded_and_executed_again() -> None:
     practice = live._learner._practice
     assert practice is not None
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(practice, "share", lambda n_events: next(shares))
+        patched.setattr(practice, "share", lambda n_events, state: next(shares))
         for start in range(0, 400, 40):
             live.publish(*_events(400)[start : start + 40])
             live.sync()
@@ -284,3 +286,21 @@ def test_what_a_compacted_catalogue_no_longer_says_is_not_taken_for_damage() -> 
     assert gone.problems == []
     assert len(gone.unchecked) >= 2
     assert all("items no longer has 40 of the messages" in each for each in gone.unchecked)
+
+
+def test_a_partitions_first_steps_are_taken_whatever_they_cost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    live = _learned(_config(), _events(400), [])
+    n_steps, state = _n_steps(live), _state(live)
+    budget = PracticeBudget(1.0, 0.0, CollectorRegistry(), clock=lambda: 0.0)
+    budget.spent(10.0, 1)  # nothing is left, and nothing comes
+    practice = Practice(_config(), budget=budget)
+    monkeypatch.setattr("streamer.learner.practice.practice._FIRST_STEPS", n_steps + 30)
+    assert practice.share(10, state) == 1.0
+    assert practice.share(300, state) == pytest.approx(0.1)
+    monkeypatch.setattr("streamer.learner.practice.practice._FIRST_STEPS", n_steps)
+    assert practice.share(10, state) == 0.0
+    none = Practice(_config(practice__share=0.0), budget=budget)
+    monkeypatch.setattr("streamer.learner.practice.practice._FIRST_STEPS", n_steps + 30)
+    assert none.share(10, state) == 0.0

@@ -35,6 +35,8 @@ T = TypeVar("T")
 _PRACTISES: Final = np.uint64(0x7072616374697365)
 """Sets these random draws apart from others with the same seed."""
 _SHARE_UNITS: Final = 1 << 32
+_FIRST_STEPS: Final = 500
+"""Of a partition, at some .3 ms each: what the prior is worth is learned by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,19 @@ class Practice:
         self._again_after_ms = again_after_ms(config)
         self._allowed = np.ones(0, dtype=np.bool_)
 
-    def share(self, n_events: int) -> float:
-        """Return the share of the fully rewarded events of the next batch that are to practise."""
-        return self._share_max if self._budget is None else self._budget.share(n_events)
+    def share(self, n_events: int, state: PartitionState) -> float:
+        """Return the share of the fully rewarded events of the next batch that are to practise.
+
+        A partition's first steps are taken whatever they cost: who begins with a backlog would else
+        be ranked by the prior, since a backlog leaves no time to practise.
+        """
+        if self._budget is None:
+            return self._share_max
+        share = self._budget.share(n_events)
+        if self._blend is None or self._blend.model is None:
+            return share
+        n_first = max(0, _FIRST_STEPS - self._blend.model.n_steps(state))
+        return max(share, min(self._share_max, n_first / max(n_events, 1)))
 
     def learn(
         self, models: Sequence[Model], inputs: Inputs, state: PartitionState, share: float

@@ -116,8 +116,7 @@ class BlendChannel(Channel[BlendSettings]):
         if self._model is None or not len(candidates):
             return candidates.zeros()
         columns = self.measured(context, candidates)
-        weights = self._weights(self._model, context.tables.read(self._model.statistics))
-        return weights.scores(columns, self.who(context)).astype(np.float32)
+        return self.weights(context).scores(columns, self.who(context)).astype(np.float32)
 
     def measured(self, asked: Asked, candidates: Candidates) -> Floats:
         """Return the ``(n_candidates, n_columns)`` columns that are blended."""
@@ -134,8 +133,11 @@ class BlendChannel(Channel[BlendSettings]):
         context: Floats = user_context(before.n_events, gap_ms)
         return context
 
-    def _weights(self, model: ListwiseBlend, statistics: RowReader) -> BlendWeights:
-        """Solved once for all versions that share the statistics."""
+    def weights(self, context: RequestContext) -> BlendWeights:
+        """Return what candidates are scored with, solved once for all versions that share the
+        statistics."""
+        assert self._model is not None, "no channel has measures"
+        statistics = context.tables.read(self._model.statistics)
         if self._solved is None or self._solved[0] is not statistics:
-            self._solved = statistics, model.merged_weights(statistics.row(0))
+            self._solved = statistics, self._model.merged_weights(statistics.row(0))
         return self._solved[1]

@@ -38,9 +38,12 @@ class BanditPolicy:
         linear = isinstance(self.policy, LinearPolicy)
         self._learned = LiveLinear(config) if linear else LiveCounts(config)
 
+    def estimate(self, features: Features, knowledge: Knowledge) -> RewardEstimate:
+        """Return what is expected of the candidates."""
+        return self.policy.estimate(features.values, knowledge.keys, self._learned.of(knowledge))
+
     def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
-        learned = self._learned.of(knowledge)
-        estimate = self.policy.estimate(features.values, knowledge.keys, learned)
+        estimate = self.estimate(features, knowledge)
         return _drawn(self.policy, estimate, min(k, len(features)), seed)
 
 

@@ -1,0 +1,35 @@
+"""Why an item stands where it stands, by the configured store and topics."""
+
+from __future__ import annotations
+
+from streamer.application.committed import committed_version, present_catalogue
+from streamer.application.features import published_features
+from streamer.application.starting import await_broker
+from streamer.clock import SystemClock
+from streamer.config import Config
+from streamer.errors import ConfigError
+from streamer.events import Request
+from streamer.ranking.columns import followed_definitions
+from streamer.scorer.explanation import Explanation, explain
+
+
+def explain_configured(config: Config, user_id: str, item_id: str, k: int | None) -> Explanation:
+    """Explain an item's place for a user now; nobody is asked and nothing is logged.
+
+    Raises
+    ------
+    ConfigError
+        Where nothing is learned yet.
+    """
+    await_broker(config)
+    version = committed_version(config)
+    if version is None:
+        raise ConfigError(
+            f"store.url = {config.store.url!r} holds nothing yet: start a learner (`streamer"
+            " learn`) with this store, or name another one"
+        )
+    request = Request(
+        request_id="explain", user_id=user_id, ts=SystemClock().now_ms(), k=k, preview=True
+    )
+    known = published_features(config, followed_definitions(config))
+    return explain(config, request, item_id, version, present_catalogue(config), known=known)

@@ -1,0 +1,199 @@
+"""Why an item stands where it stands in a user's ranking, and what keeps it out of the slate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.catalogue.catalogue import Catalogue
+from streamer.config import Config
+from streamer.events import Request
+from streamer.ranking.candidates import Candidates
+from streamer.ranking.context import RequestContext, request_context
+from streamer.ranking.features import Features
+from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
+from streamer.ranking.matrix import RankingMatrix
+from streamer.ranking.recall.again import again_after_ms
+from streamer.ranking.recall.blend import BlendChannel
+from streamer.ranking.recall.union import Recall
+from streamer.ranking.scored import scored
+from streamer.replica.version import Version
+from streamer.scorer.policy.knowledge import Knowledge
+from streamer.scorer.policy.policies import BanditPolicy, slate_policy
+from streamer_models.bandits.estimates import SharedEstimate
+from streamer_models.state.id_table import id_key
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPart:
+    """What one column adds to an item's score.
+
+    Attributes
+    ----------
+    value, mean
+        Of the item, and over all candidates.
+    weight
+        Of the column for who asks now.
+    adds
+        ``weight * (value - mean)``.
+    """
+
+    column: str
+    value: float
+    mean: float
+    weight: float
+    adds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where an item stands for a user, and why.
+
+    Attributes
+    ----------
+    barred
+        Why it can't be in the slate; None: it can.
+    places
+        Channel → place in its order, from 1; channels that bring it alone.
+    n_candidates
+        The item among them, whether a channel brings it or not.
+    place
+        By what is expected, from 1; candidates alike stand before none of each other.
+    expected, expected_of_last
+        Rewards: of the item, and of the last one that has a slot.
+    blend
+        What columns add to its logit of the blend; none where no blend is on.
+    bandit
+        What columns add to its expected reward; none where the policy is not one linear model.
+    """
+
+    user_id: str
+    item_id: str
+    k: int
+    barred: str | None
+    places: dict[str, int]
+    n_candidates: int
+    place: int
+    expected: float
+    expected_of_last: float
+    blend: list[ColumnPart]
+    bandit: list[ColumnPart]
+
+
+def explain(
+    config: Config,
+    request: Request,
+    item_id: str,
+    version: Version,
+    catalogue: Catalogue,
+    *,
+    known: FeatureSource = NOTHING_KNOWN,
+) -> Explanation:
+    """Rank as a scorer would for a request, with an item among the candidates, whoever brings it.
+
+    Columns that are standardized over the candidates differ a little by it where no channel does.
+    """
+    recall, policy = Recall(config), slate_policy(config)
+    context = request_context(
+        request, version, catalogue, known=known, again_after_ms=again_after_ms(config)
+    )
+    k = request.k or config.scorer.k_default
+    candidates = _with_item(context, recall(context, k), item_id)
+    at = int(np.flatnonzero(candidates.keys == _key(item_id))[0])
+    known_of = scored(context, candidates, recall.channels)
+    features = RankingMatrix(config, recall.channels).make(known_of)
+    knowledge = Knowledge(version.bandit, candidates.keys, context.at_ms, known_of.scores)
+    expected = policy.choose(features, knowledge, k, context.seed).expected
+    best = -np.sort(-expected)
+    blend = next((each for each in recall.channels if isinstance(each, BlendChannel)), None)
+    return Explanation(
+        user_id=request.user_id,
+        item_id=item_id,
+        k=k,
+        barred=_barred(context, item_id),
+        places={
+            channel.name: int(place) + 1
+            for channel, place in zip(recall.channels, candidates.places[:, at], strict=True)
+            if place >= 0
+        },
+        n_candidates=len(candidates),
+        place=int(np.count_nonzero(expected > expected[at])) + 1,
+        expected=float(expected[at]),
+        expected_of_last=float(best[min(k, len(best)) - 1]),
+        blend=[] if blend is None else _blend_parts(blend, context, candidates, at),
+        bandit=_bandit_parts(policy, features, knowledge, at),
+    )
+
+
+def _with_item(context: RequestContext, candidates: Candidates, item_id: str) -> Candidates:
+    """Return the candidates and the item."""
+    key = np.array([_key(item_id)], dtype=np.uint64)
+    if key[0] in candidates.keys:
+        return candidates
+    unplaced = np.full((len(candidates.places), 1), np.int32(-1))
+    row = context.item_rows(key)
+    n_known = len(candidates.rows)
+    at = int(np.searchsorted(candidates.keys[:n_known], key[0])) if row[0] >= 0 else len(candidates)
+    return Candidates(
+        rows=np.insert(candidates.rows, at, row) if row[0] >= 0 else candidates.rows,
+        new_ids=candidates.new_ids if row[0] >= 0 else [*candidates.new_ids, item_id],
+        keys=np.insert(candidates.keys, at, key),
+        places=np.insert(candidates.places, [at], unplaced, axis=1),
+    )
+
+
+def _barred(context: RequestContext, item_id: str) -> str | None:
+    request, catalogue, key = context.request, context.catalogue, _key(item_id)
+    if catalogue.is_blocked(item_id):
+        return "the items topic says that it is deleted or unavailable"
+    if catalogue.expiries.has_ended(item_id, context.at_ms):
+        return "its expires_ts is over"
+    if key in context.barred:
+        return "the user met it of late; [recall.again] lets what was met come again"
+    if item_id in (request.seed_items or ()):
+        return "it is one of the seeds"
+    return None
+
+
+def _blend_parts(
+    blend: BlendChannel, context: RequestContext, candidates: Candidates, at: int
+) -> list[ColumnPart]:
+    if blend.model is None:
+        return []
+    columns = blend.measured(context, candidates)
+    weights = blend.weights(context).scores(np.eye(columns.shape[1]), blend.who(context))
+    return _parts(blend.model.columns, columns, weights, at)
+
+
+def _bandit_parts(
+    policy: Any, features: Features, knowledge: Knowledge, at: int
+) -> list[ColumnPart]:
+    if not isinstance(policy, BanditPolicy):
+        return []
+    estimate = policy.estimate(features, knowledge)
+    if not isinstance(estimate, SharedEstimate):
+        return []
+    weights = estimate.posterior.expected(np.eye(len(features.names), dtype=np.float32))
+    return _parts(features.names, features.values.astype(np.float64), weights, at)
+
+
+def _parts(names: Sequence[str], columns: Floats, weights: Floats, at: int) -> list[ColumnPart]:
+    """What columns add, what adds or takes most first."""
+    means = columns.mean(axis=0)
+    adds = weights * (columns[at] - means)
+    return [
+        ColumnPart(
+            names[f], float(columns[at, f]), float(means[f]), float(weights[f]), float(adds[f])
+        )
+        for f in np.argsort(-np.abs(adds), kind="stable").tolist()
+    ]
+
+
+def _key(item_id: str) -> np.uint64:
+    return np.uint64(id_key(item_id.encode()))
