@@ -29,10 +29,12 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
+from streamer_models.ranking.answer_kernels import N_BEHIND
+from streamer_models.ranking.answers import AnsweredSlates
 from streamer_models.state.ingest import Feedback, admit
-from streamer_models.state.inputs import Events, Examples, Inputs, ShownItems
+from streamer_models.state.inputs import NO_CHOICES, Choices, Events, Examples, Inputs, ShownItems
 from streamer_models.state.item_tokens import ItemTokens
-from streamer_models.state.model import Model, learn, make_room
+from streamer_models.state.model import Model, learn, make_room, model_of
 from streamer_models.state.partition import Bounds, PartitionState, all_specs
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import Change
@@ -230,11 +232,16 @@ def made_up_changes(models: Sequence[Model], config: Config) -> list[Change]:
     shown = ShownItems(offsets, ts_ms, ids)
     features = np.ones((n, len(feature_names(config))), dtype=np.float32)
     outcomes = Examples(offsets, ts_ms, ids, features, before=nan, after=np.ones(n))
+    choices = NO_CHOICES
+    if (answers := model_of(models, AnsweredSlates)) is not None:
+        slate = np.zeros((2, len(answers.columns) + N_BEHIND), dtype=np.float32)
+        choices = Choices(offsets[:1], [slate], [np.full(2, np.nan)], [np.array([1.0, 0.0])])
     make_room(models, Inputs(events=events, shown=shown), state)
     changes = []
     for segment in admit(feedback, state, from_offset=0, to_offset=n):
         learn(models, Inputs(feedback=segment.batch, item_tokens=tokens), state)
         changes.append(state.collect())
-    learn(models, Inputs(events=events, shown=shown, examples=outcomes), state)
+    answered = Inputs(events=events, shown=shown, examples=outcomes, choices=choices)
+    learn(models, answered, state)
     changes.append(state.collect())
     return changes

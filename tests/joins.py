@@ -10,7 +10,7 @@ import numpy as np
 from streamer.learner.join.answers import Answers, DecidedBatch, FeedbackBatch
 from streamer.learner.join.join import Cursor, Join, JoinSettings
 from streamer.learner.join.shown import Shown
-from streamer_models.state.inputs import Examples
+from streamer_models.state.inputs import Choices, Examples
 
 START_MS = 1_700_000_000_000
 SETTINGS = JoinSettings(
@@ -48,11 +48,13 @@ def decided(
     user_id: str = "u",
     items: Sequence[str] = ("a", "b", "c"),
     expected: Sequence[float] | None = None,
+    slate: bool = False,
 ) -> Shown:
     features = np.ones((len(items), 2), dtype=np.float32)
     features[:, 1] = np.arange(len(items)) + (ts_ms - START_MS) / 1e6
     known = None if expected is None else np.array(expected)
-    return Shown(request_id, user_id, offset, ts_ms, list(items), features, known)
+    logged = features if slate else None
+    return Shown(request_id, user_id, offset, ts_ms, list(items), features, known, logged)
 
 
 def decisions_at(decisions: Sequence[Shown], start: int, end: int) -> DecidedBatch | None:
@@ -65,6 +67,7 @@ def decisions_at(decisions: Sequence[Shown], start: int, end: int) -> DecidedBat
             user_id=shown.user_id,
             items=shown.item_ids,
             expected=None if shown.expected is None else shown.expected.tolist(),
+            slate=shown.slate is not None,
         )
         for offset, shown in enumerate(decisions[start:end], start)
     ]
@@ -94,6 +97,9 @@ def answers_at(answers: Sequence[Answer | None], start: int, end: int) -> Feedba
 
 Outcomes = dict[tuple[int, str], float]
 """(offset of the decision, item) → reward as it was last learned."""
+Chosen = dict[int, list[float | None]]
+"""Offset of the decision → outcomes of its items as they were last learned, None where there is
+none; of other decisions nothing was taken up."""
 
 
 def fold_in(outcomes: Outcomes, examples: Examples) -> None:
@@ -108,6 +114,18 @@ def fold_in(outcomes: Outcomes, examples: Examples) -> None:
             outcomes[offset, arm_id] = float(after)
 
 
+def fold_in_choices(chosen: Chosen, choices: Choices) -> None:
+    """Follow the changes, each of which must start from where the one before ended."""
+    rows = zip(choices.offsets.tolist(), choices.before, choices.after, strict=True)
+    for offset, before, after in rows:
+        known = chosen.pop(offset, [None] * len(before))
+        np.testing.assert_array_equal(np.array(known, dtype=np.float64), before)
+        if (after > 0).any():
+            chosen[offset] = [None if each != each else each for each in after.tolist()]
+        else:
+            assert np.isnan(after).all()
+
+
 def learned(
     decisions: Sequence[Shown],
     answers: Sequence[Answer | None],
@@ -115,11 +133,12 @@ def learned(
     settings: JoinSettings = SETTINGS,
     *,
     restarts: Iterable[int] = (),
+    chosen: Chosen | None = None,
 ) -> tuple[Outcomes, Join]:
     """What is learned when ``steps`` (decisions, events) are read one after the other.
 
     After the steps in ``restarts`` the join is lost and rebuilt from its cursor, which is all that
-    is kept.
+    is kept. ``chosen`` is given what was taken up.
     """
     join, outcomes = Join(settings), Outcomes()
     d = e = 0
@@ -128,6 +147,8 @@ def learned(
         to_d, to_e = min(len(decisions), d + n_decisions), min(len(answers), e + n_events)
         joined = join.take(decisions_at(decisions, d, to_d), answers_at(answers, e, to_e))
         fold_in(outcomes, joined.examples)
+        if chosen is not None:
+            fold_in_choices(chosen, joined.choices)
         d, e = to_d, to_e
         if number in at_restart:
             before = join.cursor()

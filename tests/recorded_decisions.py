@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from msgspec.structs import replace
 
 from streamer.config import Config
 from streamer.events import Decision, Event, encode, message_key, pack_features
+from streamer.learner.configured import join_settings
 from streamer.ranking.columns import feature_names
 from tests.recorded_stream import BROKEN, Message
 
@@ -36,20 +38,25 @@ _Timed = tuple[int, Message]
 def recorded_decisions(config: Config, n: int, *, seed: int) -> list[Message]:
     """``n`` decisions and some three times as many events, to both topics.
 
-    Among them are decisions and events that repeat, decisions whose features are others, feedback
-    before its decision, after the horizon, without or with an unknown request, or on items that
-    were not shown, and broken messages.
+    Among them are decisions and events that repeat, decisions whose features are others or that
+    logged nothing for the blend, feedback before its decision, after the horizon, without or with
+    an unknown request, or on items that were not shown, and broken messages.
     """
     rng = np.random.default_rng(seed)
-    names = list(feature_names(config))
-    timed = [each for i in range(n) for each in _one(i, names, rng)]
+    names, of_slate = list(feature_names(config)), list(join_settings(config).slate_names)
+    timed = [each for i in range(n) for each in _one(i, names, of_slate, rng)]
     return [message for _, message in sorted(timed, key=lambda each: each[0])]
 
 
-def _one(i: int, names: list[str], rng: np.random.Generator) -> Iterator[_Timed]:
+def _one(
+    i: int, names: list[str], of_slate: list[str], rng: np.random.Generator
+) -> Iterator[_Timed]:
     """All that has to do with one decision, and when each message is published."""
     ts = START_MS + EVERY_MS * i
     decision = _decision(f"request-{i}", f"user-{rng.integers(_N_USERS)}", ts, names, rng)
+    if i % 50:
+        logged = np.random.default_rng(i).normal(size=(_K, len(of_slate))).astype(np.float32)
+        decision = replace(decision, slate_names=of_slate, slate=pack_features(logged))
     key = message_key(decision)
     written = BROKEN if rng.random() < 0.02 else encode(decision)
     for again in range(1 + (rng.random() < 0.05)):  # a scorer that was killed answers once more

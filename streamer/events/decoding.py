@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -251,16 +251,22 @@ def _check_decision(decision: Decision) -> None:
         raise BadMessage(
             "field 'policy_state': holds a number that is not finite; send finite ones"
         )
-    n_bytes = 4 * n_candidates * len(decision.feature_names)
-    if len(decision.features) != n_bytes:
-        problem = f"holds {len(decision.features)} bytes where its shape needs {n_bytes}"
-        raise BadMessage(reason("features", decision.features, problem))
-    bad = np.argwhere(~np.isfinite(decision.feature_matrix()))
+    _check_matrix("features", decision.features, n_candidates, decision.feature_names)
+    _check_matrix("slate", decision.slate or b"", n_items, decision.slate_names or ())
+
+
+def _check_matrix(field: str, packed: bytes, n_rows: int, names: Sequence[str]) -> None:
+    """Refuse what is no finite little-endian float32, ``n_rows`` of one for each name."""
+    n_bytes = 4 * n_rows * len(names)
+    if len(packed) != n_bytes:
+        problem = f"holds {len(packed)} bytes where its shape needs {n_bytes}"
+        raise BadMessage(reason(field, packed, problem))
+    matrix = np.frombuffer(packed, dtype="<f4").reshape(n_rows, len(names))
+    bad = np.argwhere(~np.isfinite(matrix))
     if len(bad):
         row, column = bad[0]
-        value = float(decision.feature_matrix()[row, column])
-        field = f"features[{row}].{decision.feature_names[column]}"
-        raise BadMessage(reason(field, value, "is not a finite number; send a finite one"))
+        name, value = f"{field}[{row}].{names[column]}", float(matrix[row, column])
+        raise BadMessage(reason(name, value, "is not a finite number; send a finite one"))
 
 
 _event = _Decoder(Event, EVENT_BYTES_MAX)

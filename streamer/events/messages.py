@@ -205,9 +205,22 @@ class Decision(Message, frozen=True, kw_only=True):
             "features, its parameters and the seed"
         ),
     ] = None
+    slate_names: Annotated[
+        Annotated[list[Label], Meta(max_length=256)] | None,
+        Meta(description="of what the blend's learning from slates needs of each item shown"),
+    ] = None
+    slate: Annotated[
+        bytes | None,
+        Meta(description="base64 of little-endian float32, items x slate_names, row by row"),
+    ] = None
     surface: Annotated[Label | None, Meta(description="of the request")] = None
     context: Annotated[Flat | None, Meta(description="of the request")] = None
     v: Version = 1
+
+    def slate_matrix(self) -> NDArray[np.float32]:
+        """``(n_items, n_slate_names)`` what the blend said of the items shown; read-only."""
+        shape = (len(self.items), len(self.slate_names or ()))
+        return np.frombuffer(self.slate or b"", dtype="<f4").reshape(shape)
 
     def feature_matrix(self) -> NDArray[np.float32]:
         """``(n_candidates, n_features)`` features the slate was drawn with; read-only."""
@@ -331,7 +344,7 @@ def dead_letter(
 
 
 def pack_features(features: NDArray[np.float32]) -> bytes:
-    """``(n_candidates, n_features)`` float32 → ``Decision.features``."""
+    """``(n, n_columns)`` float32 → ``Decision.features``, or ``Decision.slate``."""
     return np.ascontiguousarray(features, dtype="<f4").tobytes()
 
 

@@ -8,6 +8,8 @@ from streamer.learner.rewards import Rewards
 from streamer.learner.settings import LearnerSettings
 from streamer.model_set import bounds
 from streamer.ranking.columns import feature_names
+from streamer.ranking.recall.blend import blend_of
+from streamer.ranking.recall.registry import channels_on
 
 
 def learner_settings(
@@ -40,17 +42,27 @@ def learner_settings(
 
 def join_settings(config: Config) -> JoinSettings:
     """How feedback finds its decision, as configured."""
-    topic = config.topics.topic("decisions")
-    return join_settings_of(config.join, topic=topic, feature_names=feature_names(config))
+    blend = blend_of(channels_on(config))
+    return join_settings_of(
+        config.join,
+        topic=config.topics.topic("decisions"),
+        feature_names=feature_names(config),
+        slate_names=() if blend is None else blend.slate_names,
+    )
 
 
 def join_settings_of(
-    join: JoinConfig, *, topic: str, feature_names: tuple[str, ...]
+    join: JoinConfig,
+    *,
+    topic: str,
+    feature_names: tuple[str, ...],
+    slate_names: tuple[str, ...] = (),
 ) -> JoinSettings:
     """How feedback finds its decision, by one section of a configuration."""
     return JoinSettings(
         topic=topic,
         feature_names=feature_names,
+        slate_names=slate_names,
         window_ms=round(1000 * join.window_s),
         horizon_ms=round(1000 * join.horizon_s),
         lateness_ms=round(1000 * join.lateness_s),

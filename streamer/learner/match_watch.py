@@ -28,38 +28,37 @@ _WRONG_IDS: Final = (
 class MatchWatch:
     """Logs ``feedback_not_matched`` when decisions are made and next to no event answers one.
 
-    The channels and the blend learn from plain events; what slates earn, the bandit learns from
-    answers alone. Whoever forgot the ``request_id`` would notice nothing else.
+    The channels learn from plain events, and so does the blend; what slates earn, the bandit learns
+    from answers alone. A forgotten ``request_id`` shows nowhere else.
 
     Parameters
     ----------
     ranker
-        ``funnel.ranker``; one that learns nothing from answers misses none.
+        ``funnel.ranker``. Only the bandit misses ids that are not sent: the blend practises on what
+        names no request. But what names one that nobody knows teaches neither.
     """
 
     def __init__(self, ranker: str = "bandit") -> None:
         self._events_min = EVENTS_MIN
-        self._is_of_use = ranker == "bandit"
+        self._needs_ids = ranker == "bandit"
 
     def take(self, counts: LearnerCounts) -> None:
         """Look at what a learner has counted since it started."""
         joins = counts.join
-        if (
-            not self._is_of_use
-            or joins.n_decisions < DECISIONS_MIN
-            or counts.n_learned < self._events_min
-        ):
+        if joins.n_decisions < DECISIONS_MIN or counts.n_learned < self._events_min:
             return
         self._events_min = _AGAIN * counts.n_learned
         if joins.n_matched >= RATE_MIN * counts.n_learned:
             return
-        n_astray = joins.n_unmatched + joins.n_late + joins.n_lost
+        wrong = joins.n_unmatched + joins.n_late + joins.n_lost > joins.n_matched
+        if not (wrong or self._needs_ids):
+            return
         log.warning(
             "feedback_not_matched",
             extra={
                 "decisions": joins.n_decisions,
                 "events": counts.n_learned,
                 "matched": joins.n_matched,
-                "remedy": _WRONG_IDS if n_astray > joins.n_matched else _NO_IDS,
+                "remedy": _WRONG_IDS if wrong else _NO_IDS,
             },
         )

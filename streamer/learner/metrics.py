@@ -105,7 +105,7 @@ class JoinMetrics:
     Attributes
     ----------
     decisions
-        By ``fate``: ``joined``, ``repeated``, ``foreign``.
+        By ``fate``: ``joined``, ``repeated``, ``foreign``; and of those joined ``without_slate``.
     feedback
         By ``fate``: ``matched``, ``unmatched``, ``ambiguous``, ``late``, ``lost``.
     delay_seconds
@@ -150,6 +150,7 @@ class JoinMetrics:
             "n_decisions": self.decisions.labels("joined"),
             "n_repeated": self.decisions.labels("repeated"),
             "n_foreign": self.decisions.labels("foreign"),
+            "n_without_slate": self.decisions.labels("without_slate"),
             "n_matched": self.feedback.labels("matched"),
             "n_unmatched": self.feedback.labels("unmatched"),
             "n_ambiguous": self.feedback.labels("ambiguous"),

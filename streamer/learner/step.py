@@ -7,13 +7,14 @@ from dataclasses import astuple, dataclass, replace
 from itertools import zip_longest
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.events.decoding import Rejected
 from streamer.learner.batch import DecodedBatch, RewardFunction, decode_batch
 from streamer.learner.dedup import DedupWindow
 from streamer.learner.join.answers import DecidedBatch, FeedbackBatch, decode_decisions
 from streamer.learner.join.counts import JoinCounts
-from streamer.learner.join.join import Cursor, Join
+from streamer.learner.join.join import Cursor, Join, Joined
 from streamer.learner.join.shown import Shown
 from streamer.learner.practice.practice import Practice
 from streamer.learner.settings import LearnerCounts, LearnerSettings
@@ -21,12 +22,12 @@ from streamer.protocols import MessageBatch
 from streamer_models.state.id_column import IdColumn
 from streamer_models.state.ingest import Feedback, Segment, event_parts
 from streamer_models.state.inputs import (
+    NO_CHOICES,
     NO_EVENTS,
     NO_EXAMPLES,
     NO_FEEDBACK,
     NOTHING_SHOWN,
     Events,
-    Examples,
     Inputs,
     ShownItems,
 )
@@ -161,7 +162,8 @@ class PartitionLearner:
             if decoded.answers is not None:
                 _, answered = decoded.answers.until(self._events_from)
         elif self._settings.join is not None:
-            decided, _ = decode_decisions(batch, self._settings.join.feature_names)
+            join = self._settings.join
+            decided, _ = decode_decisions(batch, join.feature_names, join.slate_names)
         if self.join is not None:
             self.join.counts = JoinCounts()  # what is counted here was counted before
             self.join.take(decided, answered)
@@ -204,9 +206,9 @@ class PartitionLearner:
             counts.n_learned += len(feedback)
             counts.n_unadmitted += segment.n_unadmitted
             offsets[settings.topic] = segment.from_offset, segment.to_offset
-        shown, examples = NOTHING_SHOWN, NO_EXAMPLES
+        joined = None
         if settings.join is not None:
-            shown, examples = self._joined(decided, answers)
+            joined = self._joined(decided, answers)
             if decided is not None:
                 topic = settings.join.topic
                 offsets[topic] = self.next_offsets[topic], decided.to_offset
@@ -215,18 +217,33 @@ class PartitionLearner:
         inputs = Inputs(
             feedback=feedback,
             events=events,
-            shown=shown,
-            examples=examples,
+            shown=NOTHING_SHOWN if joined is None else _items(joined.shown),
+            examples=NO_EXAMPLES if joined is None else joined.examples,
+            choices=NO_CHOICES if joined is None else joined.choices,
             item_tokens=self._item_tokens,
         )
         if self._practice is None:
             learn(self._models, inputs, self.state)
         else:
-            self._practice.learn(self._models, inputs, self.state, practice_share)
+            answering = self._answering(answers, offsets)
+            self._practice.learn(self._models, inputs, self.state, practice_share, answering)
         if arms is not None:
             counts.join.n_unadmitted += arms.n_refused - n_refused
         self.next_offsets |= {topic: end for topic, (_, end) in offsets.items()}
         return offsets
+
+    def _answering(
+        self, answers: FeedbackBatch | None, offsets: Mapping[str, tuple[int, int]]
+    ) -> NDArray[np.int64] | None:
+        """Offsets of events that teach the blend through the slates they name, and not twice; None
+        where they can't.
+
+        Before the first decision they name requests of others: a log of the past is learned.
+        """
+        join = self._settings.join
+        if answers is None or join is None or not join.slate_names or not offsets[join.topic][1]:
+            return None
+        return answers.naming
 
     def _events_parts(
         self, decoded: DecodedBatch, to_offset: int, rate_factor: float
@@ -262,7 +279,7 @@ class PartitionLearner:
         batch = None if join is None else read.get(join.topic)
         if join is None or batch is None:
             return None
-        decided, rejected = decode_decisions(batch, join.feature_names)
+        decided, rejected = decode_decisions(batch, join.feature_names, join.slate_names)
         self._reject(batch, rejected)
         return decided
 
@@ -290,16 +307,14 @@ class PartitionLearner:
             self._dead_letter(batch, rejected)
             self._counts.n_rejected += len(rejected)
 
-    def _joined(
-        self, decided: DecidedBatch | None, answers: FeedbackBatch | None
-    ) -> tuple[ShownItems, Examples]:
+    def _joined(self, decided: DecidedBatch | None, answers: FeedbackBatch | None) -> Joined:
         """Join, and keep from where the joins can be had again."""
         assert self.join is not None
         self.join.counts = self._counts.join
         joined = self.join.take(decided, answers)
         self._cursor = self.join.cursor()
         self.state.keep_cursor(astuple(self._cursor))
-        return _items(joined.shown), joined.examples
+        return joined
 
 
 def _items(decisions: Sequence[Shown]) -> ShownItems:

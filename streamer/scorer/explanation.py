@@ -18,7 +18,7 @@ from streamer.ranking.features import Features
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.matrix import RankingMatrix
 from streamer.ranking.recall.again import again_after_ms
-from streamer.ranking.recall.blend import BlendChannel
+from streamer.ranking.recall.blend import BlendChannel, blend_of
 from streamer.ranking.recall.union import Recall
 from streamer.ranking.scored import scored
 from streamer.replica.version import Version
@@ -111,7 +111,7 @@ def explain(
     knowledge = Knowledge(version.bandit, candidates.keys, context.at_ms, known_of.scores)
     expected = policy.choose(features, knowledge, k, context.seed).expected
     best = -np.sort(-expected)
-    blend = next((each for each in recall.channels if isinstance(each, BlendChannel)), None)
+    blend = blend_of(recall.channels)
     return Explanation(
         user_id=request.user_id,
         item_id=item_id,
@@ -167,8 +167,7 @@ def _blend_parts(
     if blend.model is None:
         return []
     columns = blend.measured(context, candidates)
-    weights = blend.weights(context).scores(np.eye(columns.shape[1]), blend.who(context))
-    return _parts(blend.model.columns, columns, weights, at)
+    return _parts(blend.model.columns, columns, blend.weights(context), at)
 
 
 def _bandit_parts(

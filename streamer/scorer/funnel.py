@@ -13,6 +13,7 @@ from streamer.ranking.features import Features, Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.matrix import RankingMatrix
 from streamer.ranking.recall.again import again_after_ms
+from streamer.ranking.recall.blend import BlendedSlate, blend_of
 from streamer.ranking.recall.reasons import reasons
 from streamer.ranking.recall.union import Recall
 from streamer.ranking.scored import scored
@@ -36,6 +37,8 @@ class Slate:
         Ids the slate was drawn from and what was known of them, row by row.
     policy, policy_parameters, policy_state, seed
         What drew it; with the features, enough to draw it again.
+    blended
+        What the blend learns from once the slate is answered; None where it learns from none.
     """
 
     item_ids: list[str]
@@ -50,6 +53,7 @@ class Slate:
     policy_parameters: Parameters
     policy_state: bytes
     seed: int
+    blended: BlendedSlate | None
 
 
 class Funnel:
@@ -78,6 +82,7 @@ class Funnel:
         self._again_after_ms = again_after_ms(config)
         self._matrix = RankingMatrix(config, self._recall.channels)
         self._policy: SlatePolicy = policy or slate_policy(config)
+        self._blend = blend_of(self._recall.channels)
 
     def recommend(
         self,
@@ -121,6 +126,9 @@ class Funnel:
         choice: Choice,
     ) -> Slate:
         ids = candidates.ids(context.items)
+        blended = None
+        if self._blend is not None:
+            blended = self._blend.slate(context, candidates, choice.order)
         why = reasons(context, candidates, choice.order, self._recall.channels)
         return Slate(
             item_ids=[ids[place] for place in choice.order.tolist()],
@@ -135,4 +143,5 @@ class Funnel:
             policy_parameters=self._policy.parameters,
             policy_state=choice.state,
             seed=context.seed,
+            blended=blended,
         )

@@ -136,6 +136,8 @@ def _decision(request: Request, slate: Slate, version: Version, ts: int) -> Deci
         expected=slate.expected,
         explored=slate.explored,
         policy_state=slate.policy_state,
+        slate_names=None if slate.blended is None else list(slate.blended.names),
+        slate=None if slate.blended is None else pack_features(slate.blended.values),
         surface=request.surface,
         context=request.context,
     )

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from itertools import pairwise, permutations
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.testing.contents import (
     Snapshot,
@@ -169,15 +170,21 @@ def check_inputs_are_not_written_to(new_models: NewModels, *, n_features: int = 
     again = made_up(300, seed=5, n_features=n_features)
     models = _made(new_models)
     learn_stream(stream, new_state(models, bounds=LARGE), models)
-    for kind in ("feedback", "events", "shown", "examples"):
+    for kind in ("feedback", "events", "shown", "examples", "choices"):
         columns, expected = getattr(stream, kind), getattr(again, kind)
         for column in (each.name for each in fields(columns)):
             same = np.array_equal(
-                np.asarray(getattr(columns, column)),
-                np.asarray(getattr(expected, column)),
+                _flat(getattr(columns, column)),
+                _flat(getattr(expected, column)),
                 equal_nan=column in ("values", "before", "after"),
             )
             assert same, f"inputs must not be written to: {kind}.{column} has changed"
+
+
+def _flat(column: Any) -> NDArray[Any]:
+    """A column as one array; that of slates is an array an element."""
+    arrays = isinstance(column, tuple) and column and isinstance(column[0], np.ndarray)
+    return np.concatenate([each.ravel() for each in column]) if arrays else np.asarray(column)
 
 
 def check_nothing_teaches_nothing(new_models: NewModels, *, n_features: int = 3) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.events.types import DEFAULT_TYPES, IMPRESSION
+from streamer_models.ranking.answer_kernels import N_BEHIND
 from streamer_models.state.ingest import Feedback, event_parts
-from streamer_models.state.inputs import Events, Examples, Inputs, ShownItems
+from streamer_models.state.inputs import Choices, Events, Examples, Inputs, ShownItems
 from streamer_models.state.item_tokens import ItemTokens, token_of
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import Bounds, PartitionState
@@ -45,6 +46,10 @@ class Stream:
         What became of them.
     known_from
         ``(n_examples,)`` offset of the decision with which each example becomes known, rising.
+    choices
+        What was taken up of them.
+    chosen_from
+        ``(n_choices,)`` offset of the decision with which each becomes known, rising.
     item_tokens
         What a catalogue says of two in three items.
     """
@@ -54,6 +59,8 @@ class Stream:
     shown: ShownItems
     examples: Examples
     known_from: NDArray[np.int64]
+    choices: Choices
+    chosen_from: NDArray[np.int64]
     item_tokens: ItemTokens
 
     def __len__(self) -> int:
@@ -81,7 +88,7 @@ def made_up(
     n
         Events; four for each decision.
     n_features
-        Width of the examples' features.
+        Width of the examples' features, and columns of the slates that are chosen from.
     """
     rng = np.random.default_rng(seed)
     ratings = rng.integers(1, 11, n) / 2
@@ -109,7 +116,9 @@ def made_up(
     )
     shown = _shown(rng, max(1, n // _SLATES_SHARE), n_items)
     examples, known_from = _examples(rng, shown, n_features)
-    return Stream(feedback, events, shown, examples, known_from, _tokens(n_items))
+    choices, chosen_from = _choices(rng, shown, n_features)
+    tokens = _tokens(n_items)
+    return Stream(feedback, events, shown, examples, known_from, choices, chosen_from, tokens)
 
 
 def _tokens(n_items: int) -> ItemTokens:
@@ -164,6 +173,29 @@ def _examples(
     return examples, known_from[order]
 
 
+def _choices(
+    rng: np.random.Generator, shown: ShownItems, n_columns: int
+) -> tuple[Choices, NDArray[np.int64]]:
+    """What was taken up of half of the decisions, each amended once, some of those taken back, up
+    to 20 offsets late."""
+    rows: list[tuple[int, int, NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]] = []
+    for offset in np.unique(shown.offsets).tolist():
+        k = int((shown.offsets == offset).sum())
+        if rng.random() < 0.5:
+            continue
+        slate = rng.normal(size=(k, n_columns + N_BEHIND)).astype(np.float32)
+        unknown = np.full(k, np.nan)
+        first, second = (rng.choice([0.0, 0.0, 1.0, 0.25, np.nan], k) for _ in range(2))
+        known = offset + int(rng.integers(0, 10))
+        rows.append((known, offset, slate, unknown, first))
+        last = unknown if rng.random() < 0.3 else second
+        rows.append((known + int(rng.integers(1, 10)), offset, slate, first, last))
+    rows.sort(key=lambda row: row[:2])
+    known_from, offsets, slates, before, after = zip(*rows, strict=True) if rows else ((),) * 5
+    choices = Choices(np.array(offsets, dtype=np.int64), slates, before, after)
+    return choices, np.array(known_from, dtype=np.int64)
+
+
 def new_state(
     models: Sequence[Model],
     shared: SharedState | None = None,
@@ -204,7 +236,8 @@ def learn_stream(
     for part, outcome in zip_longest(parts, decisions):
         inputs = Inputs() if part is None else Inputs(feedback=part[0].batch, events=part[1])
         if outcome is not None:
-            inputs = replace(inputs, shown=outcome[0], examples=outcome[1])
+            shown, examples, choices = outcome
+            inputs = replace(inputs, shown=shown, examples=examples, choices=choices)
         learn(models, replace(inputs, item_tokens=stream.item_tokens), state)
         changes.append(state.collect())
     return changes
@@ -223,19 +256,18 @@ def learn_in_batches(
 
 def _decisions(
     stream: Stream, state: PartitionState, models: Sequence[Model], start: int, end: int
-) -> Iterator[tuple[ShownItems, Examples]]:
+) -> Iterator[tuple[ShownItems, Examples, Choices]]:
     """Decisions at offsets ``[start, end)`` in parts that can be learned at once."""
     while start < end:
         room = make_room(models, Inputs(shown=_shown_between(stream.shown, start, end)), state)
         to = end if room is None else room
-        yield _shown_between(stream.shown, start, to), _known_between(stream, start, to)
+        yield (
+            _shown_between(stream.shown, start, to),
+            stream.examples.slice(*np.searchsorted(stream.known_from, (start, to)).tolist()),
+            stream.choices.slice(*np.searchsorted(stream.chosen_from, (start, to)).tolist()),
+        )
         start = to
 
 
 def _shown_between(shown: ShownItems, start: int, end: int) -> ShownItems:
     return shown.slice(*np.searchsorted(shown.offsets, (start, end)).tolist())
-
-
-def _known_between(stream: Stream, start: int, end: int) -> Examples:
-    """Examples that became known with decisions at offsets ``[start, end)``."""
-    return stream.examples.slice(*np.searchsorted(stream.known_from, (start, end)).tolist())

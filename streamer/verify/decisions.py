@@ -188,4 +188,6 @@ def _differing(decision: Decision, slate: Slate) -> Sequence[str]:
         "policy state": (decision.policy_state, slate.policy_state),
         "seed": (decision.seed, slate.seed),
     }
+    if decision.slate_names is not None and slate.blended is not None:  # it may be of before
+        again["slate"] = (decision.slate, pack_features(slate.blended.values))
     return [name for name, (logged, made) in again.items() if logged != made]

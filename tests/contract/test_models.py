@@ -29,6 +29,7 @@ from streamer_models.factorization.mf import ImplicitMF, item_scores
 from streamer_models.factorization.session import SessionFactors
 from streamer_models.neighbors.item_neighbours import ItemNeighbours
 from streamer_models.neighbors.item_transitions import ItemTransitions
+from streamer_models.ranking.answers import AnsweredSlates
 from streamer_models.ranking.blend import ListwiseBlend
 from streamer_models.ranking.blend_kernels import N_CONTEXTS, user_context
 from streamer_models.state.inputs import Inputs
@@ -77,6 +78,10 @@ class _Practised(ListwiseBlend):
 def _blend() -> ListwiseBlend:
     prior = np.full((3, N_CONTEXTS), 0.1)
     return _Practised(columns=["a", "b", "c"], prior=prior, window=7)
+
+
+def _answers() -> AnsweredSlates:
+    return AnsweredSlates(columns=["a", "b", "position"], prior=np.array([0.0, 0.1, -0.3]))
 
 
 def _bandit(half_life_s: float = 0.0) -> Bandit:
@@ -136,6 +141,7 @@ MODELS: dict[str, NewModels] = {
     "session": lambda: [UserHistory(length=5), _session()],
     "token_counts": _token_counts,
     "blend": _blend,
+    "answers": _answers,
     "biased_mf": lambda: BiasedMF(n_factors=5),
     "bandit": _bandit,
     "fading_bandit": lambda: _bandit(half_life_s=3_600.0),
@@ -151,6 +157,7 @@ MODELS: dict[str, NewModels] = {
         _session(),
         _token_counts(),
         _blend(),
+        _answers(),
         BiasedMF(n_factors=5),
         _bandit(),
         UserImpressions(event_type=IMPRESSION, length=4),
@@ -175,7 +182,7 @@ def test_every_model_of_a_learner_is_in_the_suite() -> None:
     }
     learned = [type(model) for model in _all()]
     assert all(any(issubclass(each, kind) for each in learned) for kind in configured)
-    assert len(configured) == 13
+    assert len(configured) == 14
 
 
 def test_streams_evict_ids_of_every_entity() -> None:

@@ -106,8 +106,10 @@ recommendations = st.builds(
 def decisions(draw: st.DrawFn) -> Decision:
     n_items, n_candidates, n_features = (draw(st.integers(0, 4)) for _ in range(3))
     numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
-    n_numbers = n_candidates * n_features
+    n_numbers, n_logged = n_candidates * n_features, draw(st.integers(0, 3))
     features = draw(st.lists(numbers, min_size=n_numbers, max_size=n_numbers))
+    slate = draw(st.lists(numbers, min_size=n_items * n_logged, max_size=n_items * n_logged))
+    slate_names = draw(st.lists(ids, min_size=n_logged, max_size=n_logged))
 
     def some(strategy: st.SearchStrategy[Any], n: int) -> list[Any]:
         return draw(st.lists(strategy, min_size=n, max_size=n))
@@ -129,6 +131,8 @@ def decisions(draw: st.DrawFn) -> Decision:
         expected=draw(maybe | st.just(some(bounded, n_items))),
         explored=draw(maybe | st.just(some(st.booleans(), n_items))),
         policy_state=draw(maybe | st.just(np.array(some(floats, 3), "<f8").tobytes())),
+        slate_names=slate_names or None,
+        slate=np.array(slate, "<f4").tobytes() if slate_names else None,
         surface=draw(maybe | ids),
         context=draw(maybe | flats),
     )

@@ -14,6 +14,7 @@ from tests.joins import (
     SETTINGS,
     START_MS,
     Answer,
+    Chosen,
     Outcomes,
     answers_at,
     decided,
@@ -295,7 +296,8 @@ def made_up(seed: int, n: int = 300) -> tuple[list[Shown], list[Answer | None]]:
         request_id = f"r{i if rng.random() > 0.05 else max(0, i - int(rng.integers(1, 20)))}"
         user_id = f"u{rng.integers(5)}"
         items = [f"i{item}" for item in rng.choice(12, 4, replace=False)]
-        decisions.append(decided(request_id, ts_ms, user_id=user_id, items=items))
+        blended = i % 10 > 0
+        decisions.append(decided(request_id, ts_ms, user_id=user_id, items=items, slate=blended))
         for _ in range(rng.poisson(1.2)):
             delay_ms = int(
                 rng.exponential(6_000) if rng.random() < 0.8 else rng.exponential(50_000)
@@ -334,16 +336,25 @@ def test_any_interleaving_and_any_restart_teach_the_same(seed: int, matching: Ma
     decisions, log = made_up(seed)
     if matching == "never":
         log = [each if each and each.request_id else None for each in log]
-    at_once, whole = learned(decisions, log, [(len(decisions), len(log))], settings)
+    chosen: Chosen = {}
+    all_at_once = [(len(decisions), len(log))]
+    at_once, whole = learned(decisions, log, all_at_once, settings, chosen=chosen)
+    assert len(chosen) > 50
     counts = whole.counts
     assert min(counts.n_matched, counts.n_late, counts.n_unmatched, counts.n_repeated) > 3
     assert (counts.n_ambiguous > 3) == (matching != "never")
     for walked, largest in ((1, 4), (2, 40), (3, 400)):
         steps = walk(10 * seed + walked, len(decisions), len(log), largest)
-        assert learned(decisions, log, steps, settings)[0] == at_once
+        in_steps: Chosen = {}
+        assert learned(decisions, log, steps, settings, chosen=in_steps)[0] == at_once
+        assert in_steps == chosen
         restarts = np.random.default_rng(seed).choice(
             len(steps), min(25, len(steps)), replace=False
         )
-        outcomes, join = learned(decisions, log, steps, settings, restarts=restarts.tolist())
+        after_restarts: Chosen = {}
+        outcomes, join = learned(
+            decisions, log, steps, settings, restarts=restarts.tolist(), chosen=after_restarts
+        )
         assert outcomes == at_once
+        assert after_restarts == chosen
         assert join.cursor() == whole.cursor()

@@ -96,3 +96,8 @@ def test_any_interleaving_teaches_the_same(seed: int, largest: int) -> None:
     steps = rng.integers(0, largest, size=(n_steps, 2)) * (1, 3)
     ends = [(int(d), int(e)) for d, e in np.cumsum(steps, axis=0)]
     assert compare_contents(learned(recorded(), ends), at_once()) == []
+
+
+def test_the_blend_learns_from_these_decisions_too() -> None:
+    _, sums = at_once().tables["blend_answers"]
+    assert sums.any()

@@ -42,9 +42,14 @@ def test_events_without_an_id_are_told_once_and_again_after_ten_times_as_many(
     assert len(said(caplog)) == 2
 
 
-def test_who_learns_nothing_from_answers_misses_none(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_blend_misses_no_ids_but_hears_of_wrong_ones(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     MatchWatch("blend").take(counted(learned=5_000))
     assert said(caplog) == []
+    MatchWatch("blend").take(counted(learned=5_000, unmatched=4_000))
+    (remedy,) = said(caplog)
+    assert "nobody knows" in remedy
 
 
 def test_ids_that_match_nothing_have_another_remedy(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -14,8 +14,6 @@ from streamer.events import Event, Item, Request
 from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.own_tables import OwnTables
 from streamer.learner.practice.practice import Practice
-from streamer.learner.topic_stream import TopicStream
-from streamer.protocols import MessageBatch
 from streamer.ranking.context import request_context
 from streamer.ranking.recall.again import again_after_ms
 from streamer.ranking.recall.blend import BlendChannel
@@ -24,12 +22,11 @@ from streamer.ranking.recall.registry import channels_on
 from streamer.ranking.recall.union import union
 from streamer.simulation.live import LiveSystem
 from streamer.testing.contents import snapshot
-from streamer.verify.execution import learned_with
-from streamer.verify.parameters import Verification, verify_store
 from streamer_models.ranking.blend import ListwiseBlend
 from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.model import model_of
 from streamer_models.state.partition import PartitionState
+from tests.verified_store import verified_store
 
 START_MS = 1_700_000_000_000
 N_USERS = 25
@@ -100,51 +97,8 @@ def _state(live: LiveSystem, partition: int = 0) -> PartitionState:
     return live._learner._owned[partition].state
 
 
-class _Reader:
-    """Reads one partition of the broker in memory."""
-
-    def __init__(
-        self,
-        live: LiveSystem,
-        topic: str,
-        partition: int,
-        offset: int,
-        without: Set[tuple[str, int]],
-    ) -> None:
-        self._broker, self._where, self._offset = live.broker, (topic, partition), offset
-        self._without = without
-
-    @property
-    def positions(self) -> dict[tuple[str, int], int]:
-        return {self._where: self._offset}
-
-    def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
-        records = self._broker.read(self._where, self._offset, n_max)
-        offsets = self._offset + np.arange(len(records))
-        self._offset += len(records)
-        times = np.array([record.publish_ms for record in records], dtype=np.int64)
-        keys = [record.key for record in records]
-        values = [record.value for record in records]
-        topic, partition = self._where
-        batch = MessageBatch(topic, partition, values, offsets, times, keys)
-        kept = [at for at in range(len(batch)) if (topic, int(offsets[at])) not in self._without]
-        return [batch.take(np.array(kept))] if kept else []
-
-
-def _verified(live: LiveSystem, *, without: Set[tuple[str, int]] = frozenset()) -> Verification:
-    layout = live.store.layout()
-    assert layout is not None
-    return verify_store(
-        live.store,
-        learned_with=learned_with(layout, items="items"),
-        stream=lambda topic, p, at: TopicStream(
-            _Reader(live, topic, p, at, without), topic, p, timeout_s=5.0
-        ),
-    )
-
-
 def _problems(live: LiveSystem) -> list[str]:
-    found = _verified(live)
+    found = verified_store(live)
     return found.problems + found.unchecked
 
 
@@ -228,6 +182,27 @@ def test_an_event_of_half_a_reward_practises_one_time_in_four() -> None:
     assert 0.15 * every < some < 0.35 * every
 
 
+def test_an_event_that_names_a_request_answers_its_slate_and_does_not_practise() -> None:
+    events = _events(400)
+    named = [msgspec.structs.replace(each, request_id=f"r{i % 3}") for i, each in enumerate(events)]
+    half = [*named[:200], *events[200:]]
+
+    def n_steps(given: Sequence[Event], *, asks: bool = True, **flags: object) -> int:
+        live = LiveSystem(_config(**flags), start_ms=START_MS, sync_interval_ms=0)
+        if asks:
+            live.request("u0")
+        live.publish(*given)
+        live.sync()
+        return _n_steps(live)
+
+    every, some = n_steps(events), n_steps(half)
+    assert 0 < some < every
+    assert n_steps(named) == 0
+    assert n_steps(named, recall__blend__answers=False) == every
+    # Before anything was recommended here, they answer slates of something else.
+    assert n_steps(named, asks=False) == every
+
+
 def test_an_event_does_not_see_itself() -> None:
     """The first event of all has no candidates, and an item nobody met before is none."""
     live = _learned(_config(), _events(1), [])
@@ -273,7 +248,7 @@ def test_the_catalogue_of_each_commit_is_recorded_and_executed_again() -> None:
     # What is executed with another catalogue gives other parameters.
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ItemTokens, "put", lambda *arguments: None)
-        assert _verified(live).problems
+        assert verified_store(live).problems
 
 
 def test_what_a_compacted_catalogue_no_longer_says_is_not_taken_for_damage() -> None:
@@ -282,7 +257,7 @@ def test_what_a_compacted_catalogue_no_longer_says_is_not_taken_for_damage() -> 
     live.publish(*_catalogue(1))
     live.publish(*events[100:])
     live.sync()
-    gone = _verified(live, without={("items", at) for at in range(40)})
+    gone = verified_store(live, without={("items", at) for at in range(40)})
     assert gone.problems == []
     assert len(gone.unchecked) >= 2
     assert all("items no longer has 40 of the messages" in each for each in gone.unchecked)

@@ -187,6 +187,12 @@ def test_an_event_from_the_future_is_refused() -> None:
         ({"propensities": [0.5, 1.1]}, r"'propensities\[1\]': 1.1"),
         ({"features": b"1234"}, "'features': .* 4 bytes .* 24"),
         ({"features": pack_features(np.full((3, 2), np.nan, np.float32))}, r"'features\[0\]\.mf'"),
+        ({"slate_names": ["x"], "slate": b"1234"}, "'slate': .* 4 bytes .* 8"),
+        ({"slate_names": ["x"]}, "'slate': .* 0 bytes .* 8"),
+        (
+            {"slate_names": ["x"], "slate": np.array([0, np.inf], "<f4").tobytes()},
+            r"'slate\[1\]\.x': .* not a finite",
+        ),
         ({"items": ["a", "é" * 129]}, r"'items\[1\]': .* 258 bytes"),
     ],
 )

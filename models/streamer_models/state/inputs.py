@@ -123,6 +123,30 @@ class Examples(Columns):
     after: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class Choices(Columns):
+    """Changes in what is known of slates as choices among their items, in columns of length n.
+
+    Outcomes of an item are the weight of its being taken up, 0 where it was seen and passed over,
+    NaN where it was neither; where nothing was taken up, all are NaN. What rows add up to depends
+    on the last one of each slate alone, as it does for :class:`Examples`.
+
+    Attributes
+    ----------
+    offsets
+        int64 offset of the decision.
+    slates
+        ``(k, n_logged)`` float32 each: what was logged of the items, in the order shown.
+    before, after
+        ``(k,)`` float64 outcomes each, as they were learned and as they are now.
+    """
+
+    offsets: NDArray[np.int64]
+    slates: Sequence[NDArray[np.float32]]
+    before: Sequence[NDArray[np.float64]]
+    after: Sequence[NDArray[np.float64]]
+
+
 _NO_INTS = np.zeros(0, dtype=np.int64)
 _NO_FLOATS = np.zeros(0, dtype=np.float64)
 _NO_SLOTS = np.zeros(0, dtype=np.int32)
@@ -141,6 +165,7 @@ NOTHING_SHOWN = ShownItems(_NO_INTS, _NO_INTS, ())
 NO_EXAMPLES = Examples(
     _NO_INTS, _NO_INTS, (), np.zeros((0, 0), dtype=np.float32), _NO_FLOATS, _NO_FLOATS
 )
+NO_CHOICES = Choices(_NO_INTS, (), (), ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +184,9 @@ class Inputs:
         Items of the decisions.
     examples
         Outcomes of items shown, in this step or before, that became known or were amended.
+    choices
+        Slates, shown in this step or before, of which it became known or was amended what was
+        taken up.
     item_tokens
         What the catalogue says of items, as of this step.
     """
@@ -167,6 +195,7 @@ class Inputs:
     events: Events = NO_EVENTS
     shown: ShownItems = NOTHING_SHOWN
     examples: Examples = NO_EXAMPLES
+    choices: Choices = NO_CHOICES
     item_tokens: ItemTokens = NO_TOKENS
 
 

@@ -17,6 +17,7 @@ from streamer.events.types import IMPRESSION
 from streamer.learner.join.shown import Shown
 from streamer.protocols import MessageBatch
 from streamer_models.bandits.linear_statistics import FEATURE_MAX, REWARD_MAX
+from streamer_models.ranking.answer_kernels import LOGGED_MAX
 from streamer_models.state.columns import Columns
 
 
@@ -30,18 +31,21 @@ class DecidedBatch:
         End of the range.
     n_foreign
         Decisions left out because their features are not those this learner knows.
+    n_without_slate
+        Decisions that teach the blend nothing, since they did not log the columns it knows.
     """
 
     decisions: Sequence[Shown]
     to_offset: int
     n_foreign: int = 0
+    n_without_slate: int = 0
 
     def until(self, to_offset: int) -> tuple[DecidedBatch, DecidedBatch | None]:
         """The decisions below an offset, and the rest where there is one."""
         if to_offset == self.to_offset:
             return self, None
         n = bisect.bisect_left(self.decisions, to_offset, key=lambda shown: shown.offset)
-        left = DecidedBatch(self.decisions[:n], to_offset, self.n_foreign)
+        left = replace(self, decisions=self.decisions[:n], to_offset=to_offset)
         return left, DecidedBatch(self.decisions[n:], self.to_offset)
 
 
@@ -84,6 +88,12 @@ class FeedbackBatch:
     to_offset: int
     answers: Answers
 
+    @property
+    def naming(self) -> NDArray[np.int64]:
+        """Offsets of the answers that name their request, rising."""
+        named = np.fromiter(map(bool, self.answers.request_ids), np.bool_, len(self.answers))
+        return self.offsets[self.answers.at[named]]
+
     def until(self, to_offset: int) -> tuple[FeedbackBatch, FeedbackBatch]:
         """Return what lies below an offset, and the rest."""
         n = int(np.searchsorted(self.offsets, to_offset))
@@ -100,7 +110,7 @@ class FeedbackBatch:
 
 
 def decode_decisions(
-    batch: MessageBatch, feature_names: Sequence[str]
+    batch: MessageBatch, feature_names: Sequence[str], slate_names: Sequence[str] = ()
 ) -> tuple[DecidedBatch, list[Rejected]]:
     """Decisions in the order of their offsets, and bad messages.
 
@@ -108,25 +118,31 @@ def decode_decisions(
     ----------
     feature_names
         Those the learner knows; a decision with others teaches nothing and is counted.
+    slate_names
+        The same of what the blend logs; a decision with others teaches the bandit alone. None: the
+        blend learns from no slate.
     """
-    names = list(feature_names)
+    names, of_slate = list(feature_names), list(slate_names)
     shown: list[Shown] = []
     rejected: list[Rejected] = []
-    n_foreign = 0
+    n_foreign = n_without_slate = 0
     for index, payload in enumerate(batch.values):
         try:
             publish_ms = int(batch.publish_ms[index])
             decision = decode_decision(payload, publish_ms=publish_ms)
             if decision.feature_names != names:
                 n_foreign += 1
-            else:
-                shown.append(_shown(decision, int(batch.offsets[index])))
+                continue
+            blended = bool(of_slate) and decision.slate_names == of_slate
+            shown.append(_shown(decision, int(batch.offsets[index]), blended))
+            n_without_slate += bool(of_slate) and not blended
         except BadMessage as error:
             rejected.append(Rejected(index, str(error)))
-    return DecidedBatch(shown, int(batch.offsets[-1]) + 1, n_foreign), rejected
+    end = int(batch.offsets[-1]) + 1
+    return DecidedBatch(shown, end, n_foreign, n_without_slate), rejected
 
 
-def _shown(decision: Decision, offset: int) -> Shown:
+def _shown(decision: Decision, offset: int, blended: bool) -> Shown:
     try:
         places = [decision.candidates.index(item_id) for item_id in decision.items]
     except ValueError as error:
@@ -140,6 +156,12 @@ def _shown(decision: Decision, offset: int) -> Shown:
             f"field 'features': {np.abs(features).max():g} is beyond the bound of"
             f" ±{FEATURE_MAX:g}; scale it down"
         )
+    slate = decision.slate_matrix() if blended else None
+    if slate is not None and slate.size and float(np.abs(slate).max()) > LOGGED_MAX:
+        raise BadMessage(
+            f"field 'slate': {np.abs(slate).max():g} is beyond the bound of ±{LOGGED_MAX:g}; scale"
+            " it down"
+        )
     expected = decision.expected
     return Shown(
         request_id=decision.request_id,
@@ -150,6 +172,7 @@ def _shown(decision: Decision, offset: int) -> Shown:
         features=features,
         # No reward is beyond the bound; one expected far beyond it would drown all others in a sum.
         expected=None if expected is None else np.clip(expected, -REWARD_MAX, REWARD_MAX),
+        slate=slate,
     )
 
 

@@ -45,9 +45,10 @@ class JoinCounts:
 
     Attributes
     ----------
-    n_decisions, n_repeated, n_foreign
+    n_decisions, n_repeated, n_foreign, n_without_slate
         Decisions joined; those that repeat a request still open; those whose features are others
-        than the learner's.
+        than the learner's; those that teach the blend nothing, since they did not log its columns,
+        or other ones.
     n_matched, n_unmatched, n_ambiguous, n_late, n_lost
         Feedback that found its decision; that named one nobody knows, or an item that was not
         shown; that names none and could answer several; that came after the horizon; that was
@@ -69,6 +70,7 @@ class JoinCounts:
     n_decisions: int = 0
     n_repeated: int = 0
     n_foreign: int = 0
+    n_without_slate: int = 0
     n_matched: int = 0
     n_unmatched: int = 0
     n_ambiguous: int = 0

@@ -32,7 +32,7 @@ from streamer.learner.join.counts import (
 )
 from streamer.learner.join.early import EarlyFeedback
 from streamer.learner.join.shown import Combine, ItemFeedback, Matching, Shown
-from streamer_models.state.inputs import Examples
+from streamer_models.state.inputs import NO_CHOICES, Choices, Examples
 
 UNNAMED_SHARE: Final = 10
 """One part in so many of ``feedback_max`` is for feedback without a request_id. Where events are
@@ -50,6 +50,8 @@ class JoinSettings:
         Of the decisions.
     feature_names
         Of the features that the bandit learns from.
+    slate_names
+        Of what the blend logs of the items shown and learns from; none: it learns from no slate.
     ahead_max_ms
         How far one topic may be read ahead of the other, in publish time, while there is more to
         read of the other.
@@ -69,6 +71,7 @@ class JoinSettings:
     feedback_max: int
     ahead_max_ms: int = 10_000
     unanswered: bool = False
+    slate_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +102,13 @@ class Joined:
         New decisions.
     examples
         Outcomes that became known or were amended.
+    choices
+        Slates of which it became known or was amended what was taken up.
     """
 
     shown: Sequence[Shown]
     examples: Examples
+    choices: Choices
 
 
 class Join:
@@ -148,14 +154,18 @@ class Join:
         if decided is not None:
             self._decisions_next = decided.to_offset
             self.counts.n_foreign += decided.n_foreign
+            self.counts.n_without_slate += decided.n_without_slate
         if events is not None:
             self._take_events(events)
             self._events_next = events.to_offset
         self._match_unnamed()
         self._close()
-        examples = self._examples()
+        changed = sorted(self._changed.items())
+        examples, choices = self._examples(changed), self._choices(changed)
+        self._changed.clear()
+        self._closing.clear()
         self._drop()
-        return Joined(new, examples)
+        return Joined(new, examples, choices)
 
     def cursor(self) -> Cursor:
         """From where this state can be had again; a function of what was taken alone."""
@@ -304,9 +314,9 @@ class Join:
         first = self._decisions_next - self._settings.decisions_max
         return list(takewhile(lambda shown: shown.offset < first, self._open.values()))
 
-    def _examples(self) -> Examples:
+    def _examples(self, changed: Sequence[tuple[int, Shown]]) -> Examples:
         rows: list[tuple[Shown, int, float, float]] = []
-        for offset, shown in sorted(self._changed.items()):
+        for offset, shown in changed:
             for position, before, after in shown.settle(
                 self._settings.default_reward,
                 self._settings.combine,
@@ -317,8 +327,6 @@ class Join:
                 self.counts.learned(shown.expected_of(position), before, after)
             if offset in self._closing:
                 self.counts.closed(shown.expected, shown.applied)
-        self._changed.clear()
-        self._closing.clear()
         n = len(rows)
         features = np.zeros((n, len(self._settings.feature_names)), dtype=np.float32)
         for i, (shown, position, _, _) in enumerate(rows):
@@ -331,6 +339,19 @@ class Join:
             before=np.fromiter((before for _, _, before, _ in rows), np.float64, n),
             after=np.fromiter((after for *_, after in rows), np.float64, n),
         )
+
+    def _choices(self, changed: Sequence[tuple[int, Shown]]) -> Choices:
+        """What changed of slates as choices, after their outcomes were settled."""
+        rows = [
+            (offset, shown.slate, *change)
+            for offset, shown in changed
+            if shown.slate is not None
+            and (change := shown.choose(self._settings.combine)) is not None
+        ]
+        if not rows:
+            return NO_CHOICES
+        offsets, slates, before, after = zip(*rows, strict=True)
+        return Choices(np.array(offsets, dtype=np.int64), slates, before, after)
 
     def _drop(self) -> None:
         """Forget decisions that nothing can change any more, and feedback nobody will ask for."""

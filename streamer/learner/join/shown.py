@@ -56,6 +56,8 @@ class Shown:
         ``(k, d)`` of the items, in the order shown.
     expected
         ``(k,)`` rewards that the policy expected, or None where it did not say.
+    slate
+        ``(k, n_logged)`` what the blend logged of the items, or None where it did not.
     watermark_ms
         Greatest decision time before it: what says whether feedback on it is too old to be its.
     kept_until_ms
@@ -72,6 +74,9 @@ class Shown:
         there is none that does.
     applied
         ``(k,)`` rewards as they were learned; NaN: not learned.
+    chosen
+        ``(k,)`` outcomes as the blend has learned them; see
+        :class:`streamer_models.state.inputs.Choices`.
     """
 
     request_id: str
@@ -81,6 +86,7 @@ class Shown:
     item_ids: list[str]
     features: NDArray[np.float32]
     expected: NDArray[np.float64] | None
+    slate: NDArray[np.float32] | None = None
     watermark_ms: int = 0
     kept_until_ms: int = 0
     closed: bool = False
@@ -89,9 +95,11 @@ class Shown:
     guessed: dict[int, tuple[int, float]] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
     applied: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    chosen: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         self.applied = np.full(len(self.item_ids), np.nan)
+        self.chosen = np.full(len(self.item_ids), np.nan)
 
     def expected_of(self, position: int) -> float | None:
         return None if self.expected is None else float(self.expected[position])
@@ -147,6 +155,25 @@ class Shown:
             if after != before and not (after != after and before != before):
                 self.applied[position] = after
                 yield position, before, after
+
+    def choose(self, combine: Combine) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Bring ``chosen`` up to what was settled; (before, after), or None where nothing changes.
+
+        An item with a positive reward is taken up, others that were seen are passed over. An event
+        that names no request practises where it was learned, so it says nothing of the slate.
+        """
+        after = np.where(np.isnan(self.applied), np.nan, 0.0)
+        after[list(self.guessed)] = np.nan
+        for position, rewards in self.rewards.items():
+            # A reward counts by its square, as it does where it practises.
+            after[position] = min(max(_combined(rewards, combine), 0.0), 1.0) ** 2
+        if not (after > 0).any():
+            after[:] = np.nan  # nothing was chosen
+        before = self.chosen
+        if np.array_equal(before, after, equal_nan=True):
+            return None
+        self.chosen = after
+        return before, after
 
 
 def _combined(rewards: list[tuple[int, float]], combine: Combine) -> float:

@@ -18,7 +18,7 @@ from streamer.learner.practice.own_tables import OwnTables
 from streamer.ranking.asked import barred, met
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.recall.again import again_after_ms
-from streamer.ranking.recall.blend import BlendChannel
+from streamer.ranking.recall.blend import BlendChannel, blend_of
 from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.registry import channels_on
 from streamer.ranking.recall.union import union
@@ -91,7 +91,7 @@ class Practice:
 
     def __init__(self, config: Config, *, budget: PracticeBudget | None = None) -> None:
         channels = channels_on(config)
-        self._blend = next((each for each in channels if isinstance(each, BlendChannel)), None)
+        self._blend = blend_of(channels)
         self._channels = [each for each in channels if isinstance(each, MeasuringChannel)]
         self._share_max = config.practice.share
         self._budget = budget
@@ -115,7 +115,12 @@ class Practice:
         return max(share, min(self._share_max, n_first / max(n_events, 1)))
 
     def learn(
-        self, models: Sequence[Model], inputs: Inputs, state: PartitionState, share: float
+        self,
+        models: Sequence[Model],
+        inputs: Inputs,
+        state: PartitionState,
+        share: float,
+        answering: NDArray[np.int64] | None = None,
     ) -> None:
         """Learn a step with all models, and the blend from the events that practise.
 
@@ -123,6 +128,8 @@ class Practice:
         ----------
         share
             Of the events with a reward of 1 or more; to be recorded with the commit.
+        answering
+            Offsets of events that teach the blend as answers to slates, and don't practise.
         """
         batch, units = inputs.feedback, round(share * _SHARE_UNITS)
         if self._blend is None or self._blend.model is None or not units or not len(batch):
@@ -131,6 +138,8 @@ class Practice:
         chosen = _chosen(
             batch.offsets, batch.rewards, self._seed, np.uint64(state.partition), units
         )
+        if answering is not None and len(answering):
+            chosen = chosen[~np.isin(batch.offsets[chosen], answering)]
         prepared = [model.prepare(inputs, state, state.shared) for model in models]
         tables, start, begun_s = OwnTables(state), 0, perf_counter()
         for stop in chosen.tolist():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, cast
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, cast
 
 import numpy as np
 from msgspec import Meta
@@ -18,17 +19,82 @@ from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import NOTHING, Channel, Recalled, Scores, WeighedSettings
 from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer_models.counters.history import UserHistory
+from streamer_models.ranking.answer_kernels import LOGGED_MAX
+from streamer_models.ranking.answers import AnsweredSlates
 from streamer_models.ranking.blend import BlendWeights, ListwiseBlend
 from streamer_models.ranking.blend_kernels import (
     N_CONTEXTS,
+    NO_LIMIT,
     blend_columns,
+    blend_scores,
     user_context,
 )
 from streamer_models.state.model import Model
 
 Floats = NDArray[np.float64]
 
-_PRIOR_WEIGHT = 1 / 8
+_PRIOR_WEIGHT: Final = 1 / 8
+_POSITION: Final = "ln_position"
+_BEHIND: Final = ("logit", "correction")
+"""What is logged of an item behind its columns; ``streamer_models.ranking.answer_kernels`` reads
+it."""
+
+_ALWAYS: Final = np.ones(1)
+_UNLIMITED: Final = np.array([[-NO_LIMIT], [NO_LIMIT]])
+"""One context, of 1: what answers taught does not depend on who asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlendedSlate:
+    """What the blend learns from once a slate is answered.
+
+    Attributes
+    ----------
+    names
+        Of the columns.
+    values
+        ``(k, n_names)`` of the items, in the order shown.
+    """
+
+    names: tuple[str, ...]
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class BlendedCandidates:
+    """What the blend says of the candidates of a request, and from what.
+
+    Attributes
+    ----------
+    columns
+        ``(n, n_columns)``.
+    logits
+        ``(n,)``.
+    correction
+        ``(n,)`` the part of the logits that answers to slates taught.
+    attention
+        Weight of the logarithm of an item's position among the items shown.
+    """
+
+    columns: Floats
+    logits: Floats
+    correction: Floats
+    attention: float
+
+    def logged(self, order: NDArray[np.intp]) -> NDArray[np.float32]:
+        """``(k, n_logged)`` what is logged of the candidates that are shown, in their order."""
+        ln_position = np.log1p(np.arange(len(order), dtype=np.float64))
+        seen = self.attention * ln_position
+        logged = np.column_stack(
+            [
+                self.columns[order],
+                ln_position,
+                self.logits[order] + seen,
+                self.correction[order] + seen,
+            ]
+        )
+        found: NDArray[np.float32] = np.clip(logged, -LOGGED_MAX, LOGGED_MAX).astype(np.float32)
+        return found
 
 
 class BlendSettings(WeighedSettings, frozen=True, kw_only=True):
@@ -47,6 +113,25 @@ class BlendSettings(WeighedSettings, frozen=True, kw_only=True):
     window: Annotated[
         int, Meta(ge=1, le=1_024, description="steps of a partition between two sets of weights")
     ] = 32
+    answers: Annotated[
+        bool,
+        Meta(
+            description="learn from answered slates too; an event that names a request does not"
+            " practise then"
+        ),
+    ] = True
+    answers_rate: Annotated[
+        float, Meta(gt=0, le=100, description="of a Newton step that an answer takes")
+    ] = 2.0
+    attention: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=10,
+            description="how steeply attention falls with the position, (1 + position)^-attention,"
+            " before answers say so",
+        ),
+    ] = 0.3
 
 
 class BlendChannel(Channel[BlendSettings]):
@@ -64,7 +149,9 @@ class BlendChannel(Channel[BlendSettings]):
         self._history = UserHistory(length=config.mf.history)
         self.measuring: list[MeasuringChannel[Any]] = []
         self._model: ListwiseBlend | None = None
+        self._answers: AnsweredSlates | None = None
         self._solved: tuple[RowReader, BlendWeights] | None = None
+        self._corrected: tuple[RowReader, Floats] | None = None
 
     def beside(self, channels: Sequence[Channel[Any]]) -> None:
         """Blend the measures of these channels."""
@@ -85,6 +172,15 @@ class BlendChannel(Channel[BlendSettings]):
             precision=self.settings.precision,
             window=self.settings.window,
         )
+        if self.settings.answers:
+            of_slate = np.zeros(len(columns) + 1)
+            of_slate[-1] = -self.settings.attention
+            self._answers = AnsweredSlates(
+                columns=[*columns, _POSITION],
+                prior=of_slate,
+                rate=self.settings.answers_rate,
+                precision=self.settings.precision,
+            )
 
     @classmethod
     def check(cls, config: Config) -> None:
@@ -105,9 +201,14 @@ class BlendChannel(Channel[BlendSettings]):
         """The model of its weights; None where no channel has measures."""
         return self._model
 
+    @property
+    def slate_names(self) -> tuple[str, ...]:
+        """Names of what is logged of each item shown; none where no answer is learned from."""
+        return () if self._answers is None else (*self._answers.columns, *_BEHIND)
+
     def models(self) -> Sequence[Model]:
-        """Return the model of its weights."""
-        return [] if self._model is None else [self._model]
+        """Return the models of its weights."""
+        return [each for each in (self._model, self._answers) if each is not None]
 
     def recall(self, context: Asked, allowed: NDArray[np.bool_], n: int) -> Recalled:
         return NOTHING
@@ -115,8 +216,37 @@ class BlendChannel(Channel[BlendSettings]):
     def score(self, context: RequestContext, candidates: Candidates) -> Scores:
         if self._model is None or not len(candidates):
             return candidates.zeros()
+        return self.blended(context, candidates).logits.astype(np.float32)
+
+    def blended(self, context: RequestContext, candidates: Candidates) -> BlendedCandidates:
+        """Return what it says of the candidates of a request, found once."""
+        found: BlendedCandidates = context.once(
+            BlendedCandidates, lambda: self._blended(context, candidates)
+        )
+        return found
+
+    def slate(
+        self, context: RequestContext, candidates: Candidates, order: NDArray[np.intp]
+    ) -> BlendedSlate | None:
+        """Return what is logged of the candidates that are shown; None where it learns from no
+        slate."""
+        if self._answers is None:
+            return None
+        values = np.zeros((0, len(self.slate_names)), dtype=np.float32)
+        if len(order):
+            values = self.blended(context, candidates).logged(order)
+        return BlendedSlate(self.slate_names, values)
+
+    def _blended(self, context: RequestContext, candidates: Candidates) -> BlendedCandidates:
+        assert self._model is not None, "nothing measures"
         columns = self.measured(context, candidates)
-        return self.weights(context).scores(columns, self.who(context)).astype(np.float32)
+        logits = self._practised(self._model, context).scores(columns, self.who(context))
+        if self._answers is None:
+            return BlendedCandidates(columns, logits, np.zeros(len(logits)), 0.0)
+        learned = self._learned(self._answers, context)
+        weights_of_all = learned[:-1].reshape(-1, 1)
+        correction = blend_scores(columns, weights_of_all, _UNLIMITED, _ALWAYS)
+        return BlendedCandidates(columns, logits + correction, correction, float(learned[-1]))
 
     def measured(self, asked: Asked, candidates: Candidates) -> Floats:
         """Return the ``(n_candidates, n_columns)`` columns that are blended."""
@@ -133,11 +263,30 @@ class BlendChannel(Channel[BlendSettings]):
         context: Floats = user_context(before.n_events, gap_ms)
         return context
 
-    def weights(self, context: RequestContext) -> BlendWeights:
-        """Return what candidates are scored with, solved once for all versions that share the
-        statistics."""
+    def weights(self, context: RequestContext) -> Floats:
+        """Return the ``(n_columns,)`` weights of the columns for who asks now."""
         assert self._model is not None, "no channel has measures"
-        statistics = context.tables.read(self._model.statistics)
+        each = np.eye(len(self._model.columns))
+        found: Floats = self._practised(self._model, context).scores(each, self.who(context))
+        if self._answers is not None:
+            found += self._learned(self._answers, context)[:-1]
+        return found
+
+    def _practised(self, model: ListwiseBlend, context: RequestContext) -> BlendWeights:
+        """Solved once for all versions that share the statistics."""
+        statistics = context.tables.read(model.statistics)
         if self._solved is None or self._solved[0] is not statistics:
-            self._solved = statistics, self._model.merged_weights(statistics.row(0))
+            self._solved = statistics, model.merged_weights(statistics.row(0))
         return self._solved[1]
+
+    def _learned(self, model: AnsweredSlates, context: RequestContext) -> Floats:
+        """What answers taught, solved once for all versions that share the statistics."""
+        statistics = context.tables.read(model.statistics)
+        if self._corrected is None or self._corrected[0] is not statistics:
+            self._corrected = statistics, model.weights(statistics.row(0))
+        return self._corrected[1]
+
+
+def blend_of(channels: Sequence[Channel[Any]]) -> BlendChannel | None:
+    """Return the blend among the channels that are on."""
+    return next((each for each in channels if isinstance(each, BlendChannel)), None)
