@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from streamer.config import load_config
-from streamer.events import Event, Item, Recommendation, Request
+from streamer.events import Item, Recommendation, Request
 from streamer.model_set import build_models
 from streamer.ranking.known_features import NOTHING_KNOWN
 from streamer.scorer.warm_up import warm_up
 from streamer.simulation.live import Answer, LiveSystem
 from streamer_models.neighbors.scores import neighbour_scores, strongest_lists
 from streamer_models.state.id_table import id_key
+from tests.kinds import N_KINDS, START_MS, clicks_of_kinds
 
-START_MS = 1_700_000_000_000
-N_KINDS, N_ITEMS, N_USERS = 4, 120, 60
+N_ITEMS = 120
 
 
 @pytest.fixture(scope="module")
@@ -25,23 +25,7 @@ def shop() -> LiveSystem:
     live = LiveSystem(load_config(env={}, flags={}), start_ms=START_MS, sync_interval_ms=0)
     live.publish(*(Item(item_id=f"i{n}", title=f"Title {n}") for n in range(N_ITEMS)))
     live.publish(Item(item_id="unmet", title="Nobody met it"))
-    rng = np.random.default_rng(0)
-    n = 2_000
-    users = rng.integers(0, N_USERS, n)
-    kinds = np.where(rng.random(n) < 0.9, users % N_KINDS, rng.integers(0, N_KINDS, n))
-    items = rng.integers(0, N_ITEMS // N_KINDS, n) * N_KINDS + kinds
-    live.publish(
-        *(
-            Event(
-                event_id=f"e{i}",
-                type="click",
-                user_id=f"u{users[i]}",
-                item_id=f"i{items[i]}",
-                ts=START_MS - 1_000 * (n - i),
-            )
-            for i in range(n)
-        )
-    )
+    live.publish(*clicks_of_kinds(2_000, N_ITEMS))
     live.sync()
     return live
 

@@ -13,9 +13,9 @@ from streamer.ranking.recall.registry import channels_on
 from streamer.simulation.live import LiveSystem
 from streamer_models.counters.token_counts import EVENTS
 from streamer_models.state.id_table import keys_of
+from tests.kinds import N_KINDS, START_MS, clicks_of_kinds
 
-START_MS = 1_700_000_000_000
-N_KINDS, N_ITEMS, N_USERS = 4, 40, 60
+N_ITEMS = 40
 
 
 def _shop(n: int = 3_000) -> LiveSystem:
@@ -25,20 +25,7 @@ def _shop(n: int = 3_000) -> LiveSystem:
         *(Item(item_id=f"i{n}", categories=[f"kind {n % N_KINDS}"]) for n in range(N_ITEMS))
     )
     live.publish(*(Item(item_id=f"new{kind}", categories=[f"kind {kind}"]) for kind in range(4)))
-    rng = np.random.default_rng(0)
-    users = rng.integers(0, N_USERS, n)
-    kinds = np.where(rng.random(n) < 0.9, users % N_KINDS, rng.integers(0, N_KINDS, n))
-    items = rng.integers(0, N_ITEMS // N_KINDS, n) * N_KINDS + kinds
-    for i in range(n):
-        live.publish(
-            Event(
-                event_id=f"e{i}",
-                type="click",
-                user_id=f"u{users[i]}",
-                item_id=f"i{items[i]}",
-                ts=START_MS - 1_000 * (n - i),
-            )
-        )
+    live.publish(*clicks_of_kinds(n, N_ITEMS))
     live.sync()
     return live
 
