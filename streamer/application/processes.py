@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
+from streamer.application.letter_duty import GroupDuty
 from streamer.application.signals import stopped_by_signals
 from streamer.application.starting import await_broker, configured_store
 from streamer.clock import SystemClock
@@ -173,15 +174,21 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
         sink = configured_sink(config, linger_s=0.0)
         stack.callback(sink.close)
         stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
-        items = _items_reader(config, stack, lost=metrics.lost.inc)
+        items = _items_reader(config, stack, lost=metrics.lost.inc, service="letters")
+        duty = GroupDuty(items)
         features = stack.enter_context(_features_reader(config, lost=metrics.lost.inc))
         start = EARLIEST if alone else COMMITTED
+
+        def on_assign(partitions: Sequence[int]) -> Mapping[tuple[str, int], int]:
+            duty.take(partitions)
+            return {(requests, p): start for p in partitions}
+
         source = configured_source(
             config,
             None if alone else "scorer",
             ["requests"],
-            on_assign=lambda partitions: {(requests, p): start for p in partitions},
-            on_revoke=lambda partitions: None,
+            on_assign=on_assign,
+            on_revoke=lambda partitions: duty.take(()),
             lost=metrics.lost.inc,
         )
         service = ScorerService(
@@ -195,6 +202,7 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
             metrics=metrics,
             features=features,
             feature_metrics=KnownFeatureMetrics(registry),
+            duty=duty,
         )
         with stopped_by_signals(service.stop):
             service.run()
@@ -202,11 +210,19 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
 
 
 def _items_reader(
-    config: Config, stack: contextlib.ExitStack, *, lost: Callable[[int], None]
+    config: Config,
+    stack: contextlib.ExitStack,
+    *,
+    lost: Callable[[int], None],
+    service: str | None = None,
 ) -> KafkaReader:
     """Of the whole items topic."""
     reader = configured_reader(
-        config, lost=lost, remedy=PUBLISH_ITEMS_AGAIN, embedded_wait_ms=_SELDOM_READ_MS
+        config,
+        lost=lost,
+        remedy=PUBLISH_ITEMS_AGAIN,
+        embedded_wait_ms=_SELDOM_READ_MS,
+        service=service,
     )
     stack.callback(reader.close)
     reader.start(dict.fromkeys(reader.partitions(config.topics.topic("items")), EARLIEST))

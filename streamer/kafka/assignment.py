@@ -128,7 +128,7 @@ class Assignment:
         self.positions, n_skipped = resolve_starts(
             starts,
             needed=needed,
-            committed=self._committed(of_group),
+            committed=self.committed(of_group),
             ends=self.ends(partitions),
             remedy=self._remedy,
         )
@@ -263,7 +263,8 @@ class Assignment:
         except ck.KafkaException as error:
             self._raise(error, "taking partitions")
 
-    def _committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    def committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Offsets that the client's group has committed; absent: none."""
         if not partitions:
             return {}
         asked = [ck.TopicPartition(*where) for where in partitions]
@@ -272,6 +273,17 @@ class Assignment:
         except ck.KafkaException as error:
             self._raise(error, "asking for committed offsets")
         return {(each.topic, each.partition): each.offset for each in told if each.offset >= 0}
+
+    def commit(self, offsets: Mapping[TopicPartition, int], *, wait: bool) -> None:
+        """Commit next offsets for the client's group; ``wait`` until the broker has them."""
+        told = [ck.TopicPartition(*where, offset) for where, offset in offsets.items()]
+        try:
+            if wait:
+                self.consumer.commit(offsets=told, asynchronous=False)
+            else:
+                self.consumer.commit(offsets=told, asynchronous=True)
+        except ck.KafkaException as error:
+            self._raise(error, "committing offsets")
 
     def _raise(self, error: Exception, doing: str) -> NoReturn:
         raise translated(error, doing=doing, bootstrap_servers=self.bootstrap_servers) from error

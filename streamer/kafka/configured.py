@@ -49,7 +49,9 @@ def configured_reader(
     lost: Callable[[int], None] = lambda n: None,
     remedy: str = RAISE_RETENTION,
     embedded_wait_ms: int = EMBEDDED_WAIT_MS,
+    service: str | None = None,
 ) -> KafkaReader:
+    """Make a reader of explicit partitions; it commits for ``{kafka.group}-{service}``."""
     return KafkaReader(
         config.kafka.bootstrap_servers,
         starts,
@@ -58,6 +60,7 @@ def configured_reader(
         lost=lost,
         remedy=remedy,
         embedded_wait_ms=embedded_wait_ms,
+        group=None if service is None else f"{config.kafka.group}-{service}",
     )
 
 

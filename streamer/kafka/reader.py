@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from streamer.kafka.assignment import EMBEDDED_WAIT_MS, Assignment
 from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options
@@ -35,6 +35,9 @@ class KafkaReader:
         What the line about them in the log advises.
     embedded_wait_ms
         How long a message may lie at an embedded broker; other brokers hand it over at once.
+    group
+        Of :meth:`committed` and :meth:`commit`. It keeps offsets and shares out nothing: it has no
+        members.
     """
 
     def __init__(
@@ -47,10 +50,11 @@ class KafkaReader:
         lost: Callable[[int], None] = lambda n: None,
         remedy: str = RAISE_RETENTION,
         embedded_wait_ms: int = EMBEDDED_WAIT_MS,
+        group: str | None = None,
     ) -> None:
         self._assignment = Assignment(
             bootstrap_servers,
-            own={},
+            own={} if group is None else {"group.id": group},
             given=client_options,
             timeout_s=timeout_s,
             keep_keys=True,
@@ -143,6 +147,14 @@ class KafkaReader:
         found = self._assignment.offsets_at(partitions, ts_ms)
         late = [where for where, offset in found.items() if offset < 0]
         return found | self.end_offsets(late)
+
+    def committed(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Offsets that the group has committed, of any topics; absent: none."""
+        return self._assignment.committed(list(partitions))
+
+    def commit(self, offsets: Mapping[TopicPartition, int], *, wait: bool) -> None:
+        """Commit offsets for the group, of any topics; ``wait`` until the broker has them."""
+        self._assignment.commit(offsets, wait=wait)
 
     def close(self) -> None:
         self._assignment.close()

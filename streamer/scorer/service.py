@@ -21,6 +21,7 @@ from streamer.scorer.funnel import Funnel
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.policy.choice import SlatePolicy
 from streamer.scorer.replies import Replies
+from streamer.scorer.topic_letters import LetterDuty, OwnDuty, TopicLetters
 from streamer.scorer.warm_up import warm_up
 from streamer.telemetry import show_lag
 from streamer.windows.latest import FeaturesReader, LatestFeatures
@@ -71,6 +72,9 @@ class ScorerService:
         from there are missing.
     feature_metrics
         What is told of them.
+    duty
+        Which scorer of a group sends the letters for items and features; None: this one, which is
+        alone and tells no group.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class ScorerService:
         policy: SlatePolicy | None = None,
         features: FeaturesReader | None = None,
         feature_metrics: KnownFeatureMetrics | None = None,
+        duty: LetterDuty | None = None,
     ) -> None:
         self.replica = Replica(
             store=store,
@@ -107,6 +112,12 @@ class ScorerService:
         self._feature_metrics = feature_metrics
         self._sink = sink
         self._replies = Replies(config.topics, sink=sink, clock=clock, metrics=metrics)
+        self._letters = TopicLetters(
+            duty or OwnDuty(),
+            send=self._replies.reject,
+            flush=lambda: sink.flush(_FLUSH_S),
+            clock=clock,
+        )
         self._clock = clock
         self._metrics = metrics
         self._lag_shown_ms = 0
@@ -172,6 +183,7 @@ class ScorerService:
             self._source.tell_applied(
                 {(batch.topic, batch.partition): int(batch.offsets[-1]) + 1 for batch in batches}
             )
+        self._letters.settle()
         now_ms = self._clock.now_ms()
         if now_ms - self._lag_shown_ms >= 1000 * _LAG_EVERY_S:
             self._lag_shown_ms = now_ms
@@ -181,9 +193,11 @@ class ScorerService:
         return len(places)
 
     def _follow_items(self, timeout_s: float) -> None:
-        self.catalogue.follow(
-            self._items, n_max=_ITEMS_A_ROUND, timeout_s=timeout_s, reject=self._replies.reject
+        n_taken = self.catalogue.follow(
+            self._items, n_max=_ITEMS_A_ROUND, timeout_s=timeout_s, reject=self._letters.found
         )
+        if n_taken:
+            self._letters.read_to(self._items.positions)
 
     # --- the following thread --------------------------------------------------------------------
 
@@ -191,7 +205,10 @@ class ScorerService:
         try:
             self._retried(self.replica.load)
             if self._features is not None:
-                self.known.load(self._features, stopped=self._stop.is_set)
+                self.known.load(
+                    self._features, stopped=self._stop.is_set, reject=self._letters.found
+                )
+                self._letters.read_to(self._features.positions)
             self._loaded.set()
             while not self._stop.is_set():
                 timeout_s = 0.0 if self.follow_features() else _FOLLOW_S
@@ -204,7 +221,11 @@ class ScorerService:
         """Take what is on the features topic; whether there may be more by now."""
         if self._features is None:
             return False
-        n_taken = self.known.follow(self._features, n_max=_FEATURES_A_ROUND, timeout_s=0.0)
+        n_taken = self.known.follow(
+            self._features, n_max=_FEATURES_A_ROUND, timeout_s=0.0, reject=self._letters.found
+        )
+        if n_taken:
+            self._letters.read_to(self._features.positions)
         return n_taken == _FEATURES_A_ROUND
 
     def _retried(self, call: Callable[[], object]) -> None:

@@ -7,6 +7,7 @@ which only a clock that runs behind can meet.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,12 @@ from streamer_models.state.table import Keys
 VALUES_MAX: Final = 5_000_000
 """Bound of known values, some 70 B each; those that came longest ago are forgotten, counted."""
 _NEVER_MS: Final = 1 << 62
+Reject = Callable[[MessageBatch, int, str], None]
+"""Takes a batch, the place of a bad message in it, and the reason."""
+
+
+def no_letter(batch: MessageBatch, index: int, reason: str) -> None:
+    """Let it be counted alone."""
 
 
 class FeaturesReader(Protocol):
@@ -91,25 +98,44 @@ class LatestFeatures:
 
     # --- following -------------------------------------------------------------------------------
 
-    def load(self, reader: FeaturesReader, *, stopped: Callable[[], bool] = lambda: False) -> None:
+    def load(
+        self,
+        reader: FeaturesReader,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+        reject: Reject = no_letter,
+    ) -> None:
         """Read all that is there now, unless ``stopped``."""
         ends = reader.end_offsets()
         while any(reader.positions.get(where, 0) < end for where, end in ends.items()):
             if stopped():
                 return
-            self.follow(reader, n_max=10_000, timeout_s=1.0)
+            self.follow(reader, n_max=10_000, timeout_s=1.0, reject=reject)
 
-    def follow(self, reader: FeaturesReader, *, n_max: int, timeout_s: float) -> int:
-        """Take up to ``n_max`` messages; the number taken."""
+    def follow(
+        self,
+        reader: FeaturesReader,
+        *,
+        n_max: int,
+        timeout_s: float,
+        reject: Reject = no_letter,
+    ) -> int:
+        """Take up to ``n_max`` messages; the number taken. Bad ones are told to ``reject``."""
         batches = reader.poll(n_max=n_max, timeout_s=timeout_s)
         for batch in batches:
-            self.take(batch.keys, batch.values)
+            self.take(batch.keys, batch.values, reject=functools.partial(reject, batch))
         return sum(map(len, batches))
 
-    def take(self, keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> None:
-        """Take messages of the topic, in their order; what is none is counted."""
+    def take(
+        self,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        *,
+        reject: Callable[[int, str], None] = lambda index, reason: None,
+    ) -> None:
+        """Take messages of the topic, in their order; what is none is counted, and told."""
         by_feature: dict[int, list[tuple[int, float, int, int]]] = {}
-        for key, value in zip(keys, values, strict=True):
+        for index, (key, value) in enumerate(zip(keys, values, strict=True)):
             if value is None:
                 name, _, entity_id = (key or b"").partition(b":")
                 place = self._places.get(name.decode(errors="replace"))
@@ -117,8 +143,9 @@ class LatestFeatures:
             else:
                 try:
                     found = decode_feature_value(value)
-                except BadMessage:
+                except BadMessage as error:
                     self.n_rejected += 1
+                    reject(index, str(error))
                     continue
                 place = self._places.get(found.name)
                 if place is not None and self._definitions[place].entity != found.entity:
