@@ -197,7 +197,12 @@ def decode_layout(data: bytes) -> Layout:
             raise _other_schema("a layout", schema_version)
         return msgspec.json.decode(data, type=Layout)
     except (struct.error, msgspec.DecodeError) as error:
-        raise _damaged("a layout", data, error) from error
+        # Nothing of a store can be found without, so nothing of it can be forgotten either.
+        raise StoreError(
+            f"a layout of {len(data)} bytes can't be read ({error}); the store is damaged: restore"
+            " it, or use an empty one (another path in store.url, or another store.key_prefix) and"
+            " learn again from the topics"
+        ) from error
 
 
 def encode_progress(progress: Progress) -> bytes:

@@ -56,6 +56,7 @@ from streamer.store.refusals import (
     check_image,
     check_layout,
     check_owner,
+    damaged,
     no_layout,
 )
 from streamer_models.state.table import Keys, Rows, TableSpec
@@ -181,8 +182,12 @@ class RedisStore:
             logged, scheduled, (held_by, stored, *offsets) = found
             if _text(held_by) == owner and logged and logged[0][1] == [b"e", data]:
                 return []  # the same commit again: its first answer was lost
-            taken = {t: int(to) for t, to in zip(topics, offsets, strict=True) if to}
-            progress = Progress(int(stored or 0), taken)
+            taken = {
+                topic: self._number(partition, f"offset:{topic}", to)
+                for topic, to in zip(topics, offsets, strict=True)
+                if to
+            }
+            progress = Progress(self._number(partition, "version", stored), taken)
             check_commit(entry, owner=owner, stored_owner=_text(held_by), progress=progress)
             if logged or scheduled:
                 raise ahead_of_version(entry, address=self._redis.address)
@@ -214,13 +219,13 @@ class RedisStore:
 
         def commands(found: list[Any]) -> list[Command]:
             held_by, version, last = found[0]
-            n_entries = int(version or 0)
+            n_entries = self._number(partition, "version", version)
             check_checkpoint(
                 checkpoint,
                 owner=owner,
                 stored_owner=_text(held_by),
                 version=n_entries,
-                checkpoint_version=int(last or 0),
+                checkpoint_version=self._number(partition, "checkpoint_version", last),
             )
             kept = min(self._log_entries_kept, checkpoint.log_entries_max)
             first = max(0, min(checkpoint.version, n_entries - kept)) + 1
@@ -249,14 +254,14 @@ class RedisStore:
             (held_by, version, n_checkpoints), *last = found
             check_owner(partition, owner=owner, stored_owner=_text(held_by))
             logged = [_versioned(entries[0])[0] for entries in last if entries]
-            empty = Progress(max([int(version or 0), *logged]) + 1)
+            empty = Progress(max([_readable(version), *logged]) + 1)
             return [
                 tuple(unlink) if others else ("DEL", meta),
                 ("DEL", meta),
                 ("HSET", meta, "owner", owner, "version", empty.version),
                 ("HSET", meta, "checkpoint_version", empty.version),
                 ("HSET", meta, "checkpoint", encode_progress(empty)),
-                ("HSET", meta, "n_checkpoints", int(n_checkpoints or 0) + 1),
+                ("HSET", meta, "n_checkpoints", _readable(n_checkpoints) + 1),
             ]
 
         reads: list[Command] = [
@@ -317,7 +322,9 @@ class RedisStore:
         stored = self._redis.call_all(
             [("HGET", self._key(p, "meta"), "version") for p in partitions]
         )
-        return {p: int(version) for p, version in zip(partitions, stored, strict=True) if version}
+        found = zip(partitions, stored, strict=True)
+        # One that can't be read is refused where it is loaded, and can be forgotten.
+        return {p: _readable(version) for p, version in found if version}
 
     def schedule(self, partition: int) -> Iterator[Schedule]:
         for _, fields in self._stream(partition, "schedule", after=0):
@@ -331,19 +338,27 @@ class RedisStore:
     def _meta(self, partition: int) -> _Meta:
         found = self._redis.call("HGETALL", self._key(partition, "meta"))
         checkpoint = found.get(b"checkpoint")
+
+        def number(field: str) -> int:
+            return self._number(partition, field, found.get(field.encode()))
+
+        fields = [field.decode() for field in found if field.startswith(_OFFSET)]
+        offsets = {field[len(_OFFSET) :]: number(field) for field in fields}
         return _Meta(
-            Progress(
-                int(found.get(b"version", 0)),
-                {
-                    field[len(_OFFSET) :].decode(): int(offset)
-                    for field, offset in found.items()
-                    if field.startswith(_OFFSET)
-                },
-                int(found.get(b"watermark_ms", 0)),
-            ),
+            Progress(number("version"), offsets, number("watermark_ms")),
             decode_progress(checkpoint) if checkpoint else Progress(),
-            int(found.get(b"n_checkpoints", 0)),
+            number("n_checkpoints"),
         )
+
+    def _number(self, partition: int, field: str, stored: bytes | None) -> int:
+        """A field of a partition's meta hash; 0 where it is not there."""
+        try:
+            return int(stored or 0)
+        except ValueError as error:
+            raise damaged(
+                f"field {field} of the key {self._key(partition, 'meta')} in Redis at"
+                f" {self._redis.address} is {stored!r}, which is no number"
+            ) from error
 
     def _load(self, partition: int, progress: Progress) -> PartitionImage:
         checkpoint = loaded_checkpoint(
@@ -399,7 +414,8 @@ class RedisStore:
         entries: list[Entry] = []
         for at, (partition, version) in enumerate(after.items()):
             stored, found = answers[2 * at], [_versioned(item) for item in answers[2 * at + 1]]
-            check_followed(partition, version, int(stored or 0), [v for v, _ in found])
+            reached = self._number(partition, "version", stored)
+            check_followed(partition, version, reached, [v for v, _ in found])
             entries += [decode_entry(fields[b"e"]) for _, fields in found]
         return entries
 
@@ -425,6 +441,14 @@ class RedisStore:
 def _versioned(item: tuple[bytes, Any]) -> tuple[int, dict[bytes, bytes]]:
     entry_id, fields = item
     return int(entry_id.partition(b"-")[0]), fields
+
+
+def _readable(stored: bytes | None) -> int:
+    """A number of the meta hash; 0 for one that can't be read."""
+    try:
+        return int(stored or 0)
+    except ValueError:
+        return 0
 
 
 def _text(stored: bytes | None) -> str | None:

@@ -182,6 +182,37 @@ def test_a_position_that_the_log_contradicts_is_refused(
     refused(store, said)
 
 
+@pytest.mark.parametrize("stored", KINDS[1:], indirect=True)
+@pytest.mark.parametrize("field", ["version", "offset:events", "watermark_ms", "n_checkpoints"])
+def test_a_field_that_is_no_number_is_named_and_can_be_forgotten(
+    store: ParameterStore, stored: StoreUnderTest, field: str
+) -> None:
+    Damage(stored).redis("HSET", "{0}:meta", field, "6 or so")
+    key = f"{stored.key_prefix}:{{0}}:meta"
+    refused_as = f"field {field} of the key {key} in Redis at "
+    with pytest.raises(StoreError) as caught:
+        store.load(0)
+    for words in (refused_as, "is b'6 or so', which is no number", "`streamer store rebuild`"):
+        assert words in str(caught.value)
+    assert store.versions().keys() == {0}
+    store.forget(0, owner="a")
+    assert store.load(0).version == 7
+    assert store.versions() == {0: 7}
+
+
+@pytest.mark.parametrize("stored", KINDS[1:], indirect=True)
+def test_a_version_that_is_no_number_takes_no_commit_and_is_not_followed(
+    store: ParameterStore, stored: StoreUnderTest
+) -> None:
+    Damage(stored).redis("HSET", "{0}:meta", "version", "six")
+    world = World()
+    with pytest.raises(StoreError, match="field version of the key"):
+        store.follow({0: 6}, timeout_s=0)
+    *_, seventh = [world.next_entry() for _ in range(7)]
+    with pytest.raises(StoreError, match="field version of the key"):
+        store.commit(seventh, owner="a")
+
+
 @pytest.mark.parametrize("table", ["user_meta", "recent_items", "names:item"])
 @pytest.mark.parametrize("n", [None, 1])
 def test_rows_that_are_missing_are_noticed_and_named(

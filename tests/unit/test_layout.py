@@ -212,8 +212,11 @@ def test_a_layout_of_another_schema_version_is_refused() -> None:
 def test_a_layout_cut_short_is_called_damaged() -> None:
     data = encode_layout(Layout(STORE_SCHEMA_VERSION, 1, (SPEC,)))
     for n_bytes in (0, 1, 3, len(data) // 2):
-        with pytest.raises(StoreError, match="damaged: restore it"):
+        with pytest.raises(StoreError, match="damaged: restore it") as caught:
             decode_layout(data[:n_bytes])
+        # Without a layout nothing can be rebuilt.
+        assert "another path in store.url, or another store.key_prefix" in str(caught.value)
+        assert "store rebuild" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("data", "decode"), RECORDS)
