@@ -30,6 +30,7 @@ def test_processes_wait_for_a_broker_and_then_for_a_redis_that_restart(
         wait_until(lambda: all_said("waiting for the store"), "so is Redis")
         redis_server.start()
         wait_until(lambda: all_said("_ready"), "they go on")
+        kafka_broker.kill()  # whoever is asked to stop without a broker does
         for each in processes:
             each.stop()
             assert "Traceback" not in each.log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pyarrow as pa
@@ -63,3 +64,36 @@ def test_a_time_beyond_all_numbers_is_a_malformed_line(tmp_path: Path) -> None:
     log = open_log(path, mapping=MAPPING, event_type="rating")
     assert [event.ts for event in log.events()] == [7_000]
     assert [each.line for each in log.malformed] == [2]
+
+
+def test_gzip_is_read_whatever_its_members_and_says_where_it_ends_too_early(tmp_path: Path) -> None:
+    rows = [b"userId::movieId::rating::timestamp\n", ratings("::").encode()]
+    path = tmp_path / "log.dat.gz"
+
+    def read() -> list[object]:
+        log = open_log(path, mapping=MAPPING, event_type="rating")
+        return list(seen(log.events()))
+
+    path.write_bytes(b"".join(gzip.compress(each) for each in rows))
+    assert read() == IN_FILE_ORDER
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - 20])
+    with pytest.raises(ConfigError, match=r"log\.dat\.gz .*end-of-stream"):
+        read()
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ConfigError, match=r"log\.dat\.gz .*[Nn]ot a gzipped file"):
+        read()
+
+
+def test_python_values_are_malformed_by_line_and_rows_that_repeat_are_events_of_their_own(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log.jsonl"
+    good = '{"user_id": "ann", "item_id": "tea", "ts": 1760000000000, "type": "click"}\n'
+    path.write_text(good + good.replace('"', "'") + good.replace('"click"', "NaN") + good)
+    log = open_log(path)
+    ids = [event.event_id for event in log.events()]
+    assert len(set(ids)) == len(ids) == 2
+    assert [each.line for each in log.malformed] == [2, 3]
+    again = open_log(path)
+    assert [event.event_id for event in again.events()] == ids

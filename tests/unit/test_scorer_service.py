@@ -279,6 +279,19 @@ def test_bad_requests_become_dead_letters_and_the_others_are_answered() -> None:
     assert scoring.counted("dead_letters_total") == 2
 
 
+@pytest.mark.parametrize("ts_ms", [0, START_MS // 1_000, START_MS + 22 * 3_600_000])
+def test_a_request_is_answered_as_of_now_whatever_time_it_has(ts_ms: int) -> None:
+    scoring = Scoring()
+    scoring.learned.commit(0, [Click("bob", "a")])
+    scoring.begin()
+    scoring.ask("ann", ts_ms=ts_ms)
+    scoring.service.round()
+    (answer,) = scoring.recommendations()
+    assert START_MS <= answer.ts < START_MS + 60_000
+    assert [item.item_id for item in answer.items] == ["a"]
+    assert not scoring.dead_letters()
+
+
 def test_requests_nobody_waits_for_any_more_become_dead_letters() -> None:
     scoring = Scoring()
     scoring.begin()
