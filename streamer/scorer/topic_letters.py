@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from streamer.errors import KafkaError
+from streamer.errors import DeliveryFailed, KafkaError
 from streamer.protocols import Clock, MessageBatch
 
 log = logging.getLogger(__name__)
@@ -104,6 +104,7 @@ class TopicLetters:
         self._read: dict[tuple[str, int], int] = {}
         self._sent: dict[tuple[str, int], int] | None = None  # None: the group is to be asked
         self._next_ms = 0
+        self._fails = False
 
     def found(self, batch: MessageBatch, index: int, reason: str) -> None:
         """Remember message ``index`` of a batch; any thread."""
@@ -135,18 +136,22 @@ class TopicLetters:
             self._sent = None
             return
         with self._lock:
-            nothing_new = not self._found and (self._sent or {}).items() >= self._read.items()
+            n_found, moved = len(self._found), not (self._sent or {}).items() >= self._read.items()
         now_ms = self._clock.now_ms()
-        if nothing_new or (not self._found and now_ms < self._next_ms):
+        may_wait = self._fails or not n_found
+        if not (n_found or moved) or (may_wait and now_ms < self._next_ms):
             return
         self._next_ms = now_ms + _SETTLE_EVERY_MS
         try:
             self._ask()
             self._settle()
-        except KafkaError as error:
-            if not error.retriable:
-                raise
-            log.warning("letters_wait", extra={"reason": str(error)})
+            self._fails = False
+        except DeliveryFailed:
+            raise
+        except KafkaError as error:  # answers to requests do not wait for this
+            if not self._fails:
+                log.warning("letters_wait", extra={"reason": str(error)})
+            self._fails = True
 
     def _settle(self) -> None:
         read, found = self._taken_up()

@@ -143,13 +143,19 @@ def test_a_topic_that_was_made_anew_has_its_letters(group: Group) -> None:
     assert group.offsets == {ITEMS: 2}
 
 
-def test_while_the_broker_is_away_letters_wait(group: Group) -> None:
+def test_while_the_broker_is_away_letters_wait(
+    group: Group, caplog: pytest.LogCaptureFixture
+) -> None:
     scorer = Scorer(group)
     group.away = True
     scorer.reads([0], end=2)
     scorer.settles()
+    scorer.settles()
     assert group.letters == []
+    assert caplog.text.count("letters_wait") == 1
     group.away = False
+    scorer.letters.settle()
+    assert group.letters == [], "it is not tried again at once"
     scorer.settles()
     assert offsets_of(group) == [0]
 
