@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket
 import sqlite3
 import ssl
@@ -239,3 +240,35 @@ def test_a_damaged_file_is_not_called_one_of_another_program(tmp_path: Path) -> 
     with pytest.raises(StoreError, match=r"is damaged .*restore a copy"):
         other.load(0)
     other.close()
+
+
+@contextlib.contextmanager
+def no_file_above(n_bytes: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_refuses_a_commit_as_a_whole_and_the_next_goes_on(tmp_path: Path) -> None:
+    world = World()
+    with contextlib.closing(open_store(f"sqlite:{tmp_path / 'store.db'}", timeout_s=0.2)) as store:
+        store.ensure_layout(LAYOUT)
+        store.acquire(0, "a")
+        entry = world.next_entry()
+        store.commit(entry, owner="a")
+        refused = ""
+        with no_file_above(256_000):
+            while not refused:
+                entry = world.next_entry()
+                try:
+                    store.commit(entry, owner="a")
+                except StoreUnavailable as error:
+                    refused = str(error)
+        assert "see that its disk has room" in refused
+        assert store.load(0).version == entry.version - 1
+        store.commit(entry, owner="a")
+        assert store.load(0).version == entry.version
