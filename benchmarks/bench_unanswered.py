@@ -4,9 +4,9 @@
 ten categories, lets them click by themselves, and then has some of them ask for slates, again and
 again, by five kinds of client: one that reports nothing, one that reports clicks without the id of
 the request, one with it, one that reports impressions too, and one whose clicks lack what its
-impressions have. What is counted is the share of a
-slate that lies in the categories that its user likes, before the first request and after the last,
-of slates that are published nowhere.
+impressions have. What is counted is the share of a slate that lies in the categories that its user
+likes, before the first request and over the last third of them, of slates that are published
+nowhere.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ N_CATEGORIES: Final = 10
 N_CLICKS: Final = 25
 """Of a user before anybody asks."""
 K: Final = 10
+N_LOOKS: Final = 5
+"""Over the last third of the requests."""
 
 Report = Callable[["World", str, Answer, int], list[Event]]
 
@@ -148,16 +150,19 @@ CLIENTS: Final[dict[str, Report]] = {
 
 
 def shares(config: Config, report: Report, n_requests: int, seed: int) -> tuple[float, float]:
-    """Share of liked categories before, and after so many requests of each user."""
+    """Share of liked categories before, and over the last third of each user's requests."""
     world = World(config, seed)
     joined_ms = int(1000 * config.join.window_s) + 2 * SYNC_MS
     world.browse()
     world.let_time_pass(joined_ms)
     before = world.share_liked()
-    for _ in range(n_requests):
+    looks_at = set(np.linspace(2 * n_requests // 3, n_requests - 1, N_LOOKS).astype(int).tolist())
+    after = []
+    for number in range(n_requests):
         world.ask(report)
-    world.let_time_pass(joined_ms)
-    return before, world.share_liked()
+        if number in looks_at:
+            after.append(world.share_liked())
+    return before, float(np.mean(after))
 
 
 def summary(found: Sequence[tuple[float, float]]) -> dict[str, object]:

@@ -87,6 +87,7 @@ def answers_at(answers: Sequence[Answer | None], start: int, end: int) -> Feedba
         answers=Answers(
             at=np.array([place for place, _ in real], dtype=np.int64),
             request_ids=[each.request_id or "" for _, each in real],
+            named=np.array([bool(each.request_id) for _, each in real], dtype=np.bool_),
             user_ids=[each.user_id for _, each in real],
             item_ids=[each.item_id for _, each in real],
             rewards=np.array([each.reward for _, each in real], dtype=np.float64),

@@ -57,14 +57,15 @@ class Answers(Columns):
     ----------
     at
         ``(n,)`` int64, index of each among all events of its batch.
-    request_ids
-        "" where an event names none.
+    request_ids, named
+        "" where an event names none; whether it names one.
     seen
         ``(n,)`` whether it says that an item was seen.
     """
 
     at: NDArray[np.int64]
     request_ids: Sequence[str]
+    named: NDArray[np.bool_]
     user_ids: Sequence[str]
     item_ids: Sequence[str]
     rewards: NDArray[np.float64]
@@ -91,8 +92,7 @@ class FeedbackBatch:
     @property
     def naming(self) -> NDArray[np.int64]:
         """Offsets of the answers that name their request, rising."""
-        named = np.fromiter(map(bool, self.answers.request_ids), np.bool_, len(self.answers))
-        return self.offsets[self.answers.at[named]]
+        return self.offsets[self.answers.at[self.answers.named]]
 
     def until(self, to_offset: int) -> tuple[FeedbackBatch, FeedbackBatch]:
         """Return what lies below an offset, and the rest."""
@@ -194,9 +194,8 @@ def answers(
         worth (NaN: nothing).
     """
     named = columns.request_ids.n_bytes > 0
-    if match_without_request:
-        named |= ~np.isnan(rewards)
-    at = np.flatnonzero(named & fresh)
+    may_answer = named | ~np.isnan(rewards) if match_without_request else named
+    at = np.flatnonzero(may_answer & fresh)
     kept = columns.take(at)
     return FeedbackBatch(
         offsets=offsets,
@@ -205,6 +204,7 @@ def answers(
         answers=Answers(
             at=at,
             request_ids=kept.request_ids,
+            named=named[at],
             user_ids=kept.user_ids,
             item_ids=kept.item_ids,
             rewards=rewards[at].astype(np.float64),

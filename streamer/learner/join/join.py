@@ -223,7 +223,7 @@ class Join:
             answers.item_ids,
             answers.rewards.tolist(),
             answers.seen.tolist(),
-            map(bool, answers.request_ids),
+            answers.named.tolist(),
             strict=True,
         )
         n_unnamed = 0
