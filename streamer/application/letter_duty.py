@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Final
 
 from streamer.kafka.reader import KafkaReader
+
+_ASK_S: Final = 2.0
+"""Requests wait meanwhile. Who gets no answer asks again."""
 
 
 class GroupDuty:
@@ -29,7 +33,7 @@ class GroupDuty:
         return self._mine
 
     def sent(self, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        return self._reader.committed(partitions)
+        return self._reader.committed(partitions, timeout_s=_ASK_S)
 
     def tell_sent(self, offsets: Mapping[tuple[str, int], int], *, wait: bool) -> None:
         self._reader.commit(offsets, wait=wait)

@@ -263,13 +263,17 @@ class Assignment:
         except ck.KafkaException as error:
             self._raise(error, "taking partitions")
 
-    def committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    def committed(
+        self, partitions: Sequence[TopicPartition], *, timeout_s: float | None = None
+    ) -> dict[TopicPartition, int]:
         """Offsets that the client's group has committed; absent: none."""
         if not partitions:
             return {}
         asked = [ck.TopicPartition(*where) for where in partitions]
         try:
-            told = self.consumer.committed(asked, timeout=self._timeout_s)
+            told = self.consumer.committed(
+                asked, timeout=self._timeout_s if timeout_s is None else timeout_s
+            )
         except ck.KafkaException as error:
             self._raise(error, "asking for committed offsets")
         return {(each.topic, each.partition): each.offset for each in told if each.offset >= 0}

@@ -148,9 +148,11 @@ class KafkaReader:
         late = [where for where, offset in found.items() if offset < 0]
         return found | self.end_offsets(late)
 
-    def committed(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    def committed(
+        self, partitions: Collection[TopicPartition], *, timeout_s: float | None = None
+    ) -> dict[TopicPartition, int]:
         """Offsets that the group has committed, of any topics; absent: none."""
-        return self._assignment.committed(list(partitions))
+        return self._assignment.committed(list(partitions), timeout_s=timeout_s)
 
     def commit(self, offsets: Mapping[TopicPartition, int], *, wait: bool) -> None:
         """Commit offsets for the group, of any topics; ``wait`` until the broker has them."""

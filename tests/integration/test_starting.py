@@ -29,7 +29,7 @@ def test_processes_wait_for_a_broker_and_then_for_a_redis_that_restart(
         kafka_broker.start()
         wait_until(lambda: all_said("waiting for the store"), "so is Redis")
         redis_server.start()
-        wait_until(lambda: all_said("_ready"), "they go on")
+        wait_until(lambda: all_said("_ready") and all_said("partitions_taken"), "they go on")
         kafka_broker.kill()  # whoever is asked to stop without a broker does
         for each in processes:
             each.stop()
