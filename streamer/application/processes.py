@@ -58,8 +58,10 @@ PIPELINE_DEPTH = 4
 """Commits under way while the next batch is learned: as many as partitions in a usual round."""
 PUBLISH_ITEMS_AGAIN = "publish those items again: a compacted topic deletes none by itself"
 """Remedy where items are deleted before they are read."""
-_SELDOM_READ_MS = 100
+_SELDOM_READ_MS = 250
 """How long items and features may lie at an embedded broker: no request waits for the latest."""
+_LEARNED_MS = 100
+"""How long events may lie at an embedded broker, whatever the interval of commits."""
 _LOOK_TIMEOUT_S = 1.0
 """For a look in passing: a broker that is away must not hold up a scorer's following or its end."""
 
@@ -134,7 +136,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
                 on_revoke=on_revoke,
                 needed=lambda: learner.offsets,
                 lost=metrics.lost.inc,
-                embedded_wait_ms=min(max(1, config.learner.sync_interval_ms // 2), _SELDOM_READ_MS),
+                embedded_wait_ms=min(config.learner.sync_interval_ms, _LEARNED_MS),
             )
 
         def on_round(lag: Mapping[tuple[str, int], int]) -> None:

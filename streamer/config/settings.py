@@ -238,7 +238,7 @@ class ScorerConfig(Section, frozen=True, kw_only=True):
             description="how long to wait for a request before new items are looked for; one that"
             " comes is taken at once",
         ),
-    ] = 100
+    ] = 250
 
 
 class JoinConfig(Section, frozen=True, kw_only=True):

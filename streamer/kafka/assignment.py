@@ -42,7 +42,7 @@ FETCH_OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "fetch.queue.backoff.ms": 1,
 }
 
-EMBEDDED_WAIT_MS: Final = 5
+EMBEDDED_WAIT_MS: Final = 10
 """Wait of a fetch from the embedded broker, which answers at once, or when the wait is over, never
 in between: so long may a message lie, and so often are client and broker woken where none comes.
 200 times a second takes 1 to 2 % of a core."""
