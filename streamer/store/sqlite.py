@@ -45,11 +45,11 @@ from streamer.store.sqlite_tables import (
     write_tables,
 )
 
-POLL_S_MIN, POLL_S_MAX = 0.002, 0.04
+POLL_S_MIN, POLL_S_MAX = 0.002, 0.045
 """Between two looks at the file, while commits come and after a while without any. A look costs
 some 25 µs and a wake-up: 500 a second took 4 % of a core, where nothing happened."""
 _POLL_GROWTH = 1.01
-"""A look: 10 ms after 0.8 s without a commit, so with a commit a second none waits longer; 40 ms
+"""A look: 10 ms after 0.8 s without a commit, so with a commit a second none waits longer; 45 ms
 after 4 s."""
 SCHEDULES_A_READ = 1_000
 
