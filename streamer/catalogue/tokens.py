@@ -24,8 +24,9 @@ _POLL_S: Final = 0.1
 def item_tokens(item: Item, fields: Sequence[str]) -> tuple[list[int], list[float]]:
     """Return the tokens of an item and their weights.
 
-    A field's values share a weight of 1. Numbers weigh .7 and are tokens by bucket: years by five,
-    others by half powers of two.
+    A field's values share a weight of 1. A number weighs .7, which the two marks next to it share
+    by nearness (linear interpolation): years are marked by five, other numbers by half powers of
+    two. So 1994 is mostly 1995 and partly 1990, and no border stands between near numbers.
 
     Parameters
     ----------
@@ -36,9 +37,13 @@ def item_tokens(item: Item, fields: Sequence[str]) -> tuple[list[int], list[floa
     weights: list[float] = []
     for field in fields:
         values = _values(item, field)
-        share = _NUMBER_WEIGHT if _is_number(values) else 1.0
-        tokens += [token_of(f"{field}={value}") for value in map(_said, values)]
-        weights += [share / len(values) for _ in values]
+        for value in values:
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                number, said = True, _marks(value)
+            else:
+                number, said = False, [(str(value), 1.0)]
+            tokens += [token_of(f"{field}={text}", number=number) for text, _ in said]
+            weights += [weight / len(values) for _, weight in said]
     return tokens, weights
 
 
@@ -51,22 +56,24 @@ def _values(item: Item, field: str) -> Sequence[object]:
     return [] if value is None else [value]
 
 
-def _is_number(values: Sequence[object]) -> bool:
-    return any(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
+def _marks(number: float) -> list[tuple[str, float]]:
+    """Return the marks next to a number, and their weights.
 
-
-def _said(value: object) -> str:
-    """Return what a value says; near numbers say the same.
-
-    >>> _said("Drama"), _said(1994), _said(1999.0), _said(9.99), _said(-9.99), _said(True)
-    ('Drama', 'year 1990', 'year 1995', '7', '-7', 'True')
+    >>> [(mark, round(weight, 2)) for mark, weight in _marks(1994)]
+    [('year 1990', 0.14), ('year 1995', 0.56)]
+    >>> _marks(1995.0), _marks(-15)
+    ([('year 1995', 0.7)], [('-8', 0.7)])
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if value in _YEARS:
-        return f"year {int(value) // _YEARS_TOGETHER * _YEARS_TOGETHER}"
-    bucket = round(2 * math.log2(1 + abs(value)))
-    return str(-bucket if value < 0 else bucket)
+    is_year = number in _YEARS
+    place = number / _YEARS_TOGETHER if is_year else 2 * math.log2(1 + abs(number))
+    below = math.floor(place)
+    shares = [(below, 1 - (place - below)), (below + 1, place - below)]
+    sign = -1 if number < 0 else 1
+    return [
+        (f"year {mark * _YEARS_TOGETHER}" if is_year else str(sign * mark), _NUMBER_WEIGHT * share)
+        for mark, share in shares
+        if share > 0
+    ]
 
 
 class CatalogueTokens:

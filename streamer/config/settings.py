@@ -205,7 +205,7 @@ class CatalogueConfig(Section, frozen=True, kw_only=True):
         Meta(
             max_length=16,
             description="fields whose values items share: `categories`, `tags`, or names of"
-            " attributes (of numbers, near ones are the same); []: none",
+            " attributes (of numbers, the nearer the more is shared); []: none",
         ),
     ] = ("categories", "tags", "brand", "year")
 

@@ -126,7 +126,8 @@ def _tokens(n_items: int) -> ItemTokens:
     for item in range(n_items):
         if item % 3:
             kinds = [token_of(f"kind={item % 4}"), token_of(f"kind={4 + item % 5}")]
-            tokens.put(f"item-{item}", [*kinds, token_of(f"decade={item % 7}")], [0.5, 0.5, 0.7])
+            decade = token_of(f"decade={item % 7}", number=True)
+            tokens.put(f"item-{item}", [*kinds, decade], [0.5, 0.5, 0.7])
     return tokens
 
 

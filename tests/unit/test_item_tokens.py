@@ -25,7 +25,7 @@ def test_the_values_of_a_field_share_a_weight_and_numbers_weigh_less() -> None:
         item_id="a",
         categories=["Drama", "Crime", "Drama"],
         tags=["slow"],
-        attributes={"brand": "Acme", "year": 1994, "price": 10.4, "colour": "red"},
+        attributes={"brand": "Acme", "year": 1994, "price": 7, "colour": "red"},
     )
     tokens, weights = item_tokens(item, FIELDS)
     assert dict(zip(tokens, weights, strict=True)) == {
@@ -33,18 +33,36 @@ def test_the_values_of_a_field_share_a_weight_and_numbers_weigh_less() -> None:
         token_of("categories=Crime"): 0.5,
         token_of("tags=slow"): 1.0,
         token_of("brand=Acme"): 1.0,
-        token_of("year=year 1990"): 0.7,
-        token_of("price=7"): 0.7,
+        token_of("year=year 1990", number=True): pytest.approx(0.14),
+        token_of("year=year 1995", number=True): pytest.approx(0.56),
+        token_of("price=6", number=True): 0.7,
     }
     assert item_tokens(item, ()) == item_tokens(Item(item_id="b"), FIELDS) == ([], [])
 
 
-def test_near_numbers_are_one_token() -> None:
-    def tokens(**attributes: str | int | float | bool) -> list[int]:
-        return item_tokens(Item(item_id="a", attributes=attributes), FIELDS)[0]
+def _nearness(name: str, one: float, other: float) -> float:
+    """Weight that two numbers of an attribute share, of .7."""
+    said = []
+    for value in (one, other):
+        tokens, weights = item_tokens(Item(item_id="a", attributes={name: value}), FIELDS)
+        assert sum(weights) == pytest.approx(0.7)
+        assert len(tokens) <= 2
+        said.append(dict(zip(tokens, weights, strict=True)))
+    return sum(min(weight, said[1].get(token, 0.0)) for token, weight in said[0].items())
 
-    assert tokens(year=1990) == tokens(year=1994) != tokens(year=1995)
-    assert tokens(price=9.9) == tokens(price=10.4) != tokens(price=20.0)
+
+def test_the_nearer_numbers_are_the_more_weight_they_share() -> None:
+    for year in range(1980, 2000):  # none of them is a border
+        shared = [_nearness("year", year, year + years) for years in (0, 1, 2, 5, 10)]
+        assert shared[0] == pytest.approx(0.7)
+        assert shared[1] == pytest.approx(0.56)
+        assert shared == sorted(shared, reverse=True)
+        assert shared[-1] == 0
+    for price in np.geomspace(0.5, 500, 20).tolist():
+        assert _nearness("price", price, 1.02 * price) > 0.6
+        assert _nearness("price", -price, -1.02 * price) > 0.6
+        assert _nearness("price", price, 2.5 * price + 1) == 0
+        assert _nearness("price", price, -price - 2) == 0
 
 
 def test_what_is_said_again_replaces_what_was_said_and_what_is_gone_is_forgotten() -> None:

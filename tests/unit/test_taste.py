@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from streamer.config import load_config
@@ -18,13 +20,20 @@ from tests.kinds import N_KINDS, START_MS, clicks_of_kinds
 N_ITEMS = 40
 
 
-def _shop(n: int = 3_000) -> LiveSystem:
+def _named(item_id: str, kind: int) -> Item:
+    return Item(item_id=item_id, categories=[f"kind {kind}"])
+
+
+def _dated(item_id: str, kind: int) -> Item:
+    """All of one category, each kind of its own decade."""
+    return Item(item_id=item_id, categories=["film"], attributes={"year": 1950 + 10 * kind})
+
+
+def _shop(n: int = 3_000, said: Callable[[str, int], Item] = _named) -> LiveSystem:
     """Users who meet items of one kind, that of their own number, but for one in ten."""
     live = LiveSystem(load_config(env={}, flags={}), start_ms=START_MS, sync_interval_ms=0)
-    live.publish(
-        *(Item(item_id=f"i{n}", categories=[f"kind {n % N_KINDS}"]) for n in range(N_ITEMS))
-    )
-    live.publish(*(Item(item_id=f"new{kind}", categories=[f"kind {kind}"]) for kind in range(4)))
+    live.publish(*(said(f"i{n}", n % N_KINDS) for n in range(N_ITEMS)))
+    live.publish(*(said(f"new{kind}", kind) for kind in range(4)))
     live.publish(*clicks_of_kinds(n, N_ITEMS))
     live.sync()
     return live
@@ -51,21 +60,35 @@ def _scores(live: LiveSystem, channel: str, user_id: str, item_ids: list[str]) -
 
 
 def test_items_of_a_users_kind_score_above_all_others_of_a_new_user_none() -> None:
-    live = _shop()
     item_ids = [f"i{n}" for n in range(N_ITEMS)]
-    for user in (0, 1, 2):
-        for scores in _scores(live, "taste", f"u{user}", item_ids):
-            own = scores[user::N_KINDS]
-            others = np.delete(scores.reshape(-1, N_KINDS), user, axis=1)
-            assert own.min() > 0.3 > -0.3 > others.max()
-    assert not _scores(live, "taste", "nobody", item_ids).round(12).any()
+    for said, by_words in ((_named, True), (_dated, False)):
+        live = _shop(said=said)
+        for user in (0, 1, 2):
+            words, numbers = np.split(_scores(live, "taste", f"u{user}", item_ids), 2)
+            for scores in words if by_words else numbers:
+                own = scores[user::N_KINDS]
+                others = np.delete(scores.reshape(-1, N_KINDS), user, axis=1)
+                assert own.min() > 0.3 > -0.3 > others.max()
+            assert not (numbers if by_words else words).round(12).any()
+        assert not _scores(live, "taste", "nobody", item_ids).round(12).any()
+
+
+def test_an_item_of_a_near_year_is_nearer_to_the_users_taste() -> None:
+    live = _shop(said=_dated)
+    for years in range(6):
+        live.publish(Item(item_id=f"{years} later", attributes={"year": 1960 + years}))
+    live.sync()
+    *_, long, short = _scores(live, "taste", "u1", [f"{years} later" for years in range(5)])
+    for scores in (long, short):
+        assert scores[0] > 0.3
+        assert (np.diff(scores) < 0).all()
 
 
 def test_an_item_that_nobody_met_is_scored_by_its_kind() -> None:
     live, new = _shop(), [f"new{kind}" for kind in range(N_KINDS)]
-    for channel in ("taste", "session"):
+    for channel, by_words in (("taste", 2), ("session", 1)):
         for user in (0, 1, 2, 3):
-            for scores in _scores(live, channel, f"u{user}", new):
+            for scores in _scores(live, channel, f"u{user}", new)[:by_words]:
                 assert scores.argmax() == user
                 assert scores.max() > np.sort(scores)[-2] + 0.2
 

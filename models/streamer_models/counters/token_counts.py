@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.inputs import Inputs
-from streamer_models.state.item_tokens import TOKENS, UNITS, Tokens, Weights
+from streamer_models.state.item_tokens import NUMBERS, RANGES, TOKENS, UNITS, Tokens, Weights
 from streamer_models.state.model import NothingPrepared, Prepared, StepwiseModel
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.readable import Readable, ReadRows
@@ -37,7 +37,7 @@ class TokenCounts(StepwiseModel):
         )
 
     def settings(self) -> Mapping[str, Any]:
-        return {}
+        return {"tokens": RANGES}
 
     def tables(self) -> Sequence[TableSpec]:
         return (self.counts.spec,)
@@ -88,19 +88,20 @@ def taste_scores(
     weights: Weights,
     counts: NDArray[np.int64],
     prior: float,
-    fading: float,
+    decay: float,
 ) -> NDArray[np.float64]:
-    """``(n,)`` for each candidate the mean over its tokens of ``ln((c + m p) / (n + m) / p)``.
+    """``(2, n)`` for each candidate the mean of ``ln((c + m p) / (n + m) / p)`` over its tokens of
+    words, and the same over those of numbers.
 
     p is the share of a token among all events, c what it weighs among the user's n last items, and
-    m the prior; where items fade, the k-th last counts as ``fading^k``.
+    m the prior; the k-th last item counts as ``decay^k``.
 
     Parameters
     ----------
     met, met_weights
         ``(length, TOKENS_MAX)`` of the user's last items, the newest first.
     candidates, weights
-        ``(n, TOKENS_MAX)``; without tokens the score is 0.
+        ``(n, TOKENS_MAX)``; without tokens of a sort its score is 0.
     counts
         ``(TOKENS + 1, 1)`` of :class:`TokenCounts`.
     """
@@ -114,21 +115,24 @@ def taste_scores(
                 break
             weighed[met[i, t]] += share * met_weights[i, t]
         n_met += share
-        share *= fading
-    scores = np.zeros(len(candidates))
+        share *= decay
+    scores = np.zeros((2, len(candidates)))
     if counts[EVENTS, 0] == 0:
         return scores
+    totals = np.zeros(2)
     for i in range(len(candidates)):
-        total = 0.0
+        totals[:] = 0
         for t in range(candidates.shape[1]):
             token = candidates[i, t]
             if token < 0:
                 break
+            sort = 1 if token >= NUMBERS else 0
             p = counts[token, 0] / counts[EVENTS, 0]
             if p > 0:
                 ratio = (weighed[token] + prior * p) / ((n_met + prior) * p)
-                scores[i] += weights[i, t] * np.log(ratio)
-            total += weights[i, t]
-        if total > 0:
-            scores[i] /= total
+                scores[sort, i] += weights[i, t] * np.log(ratio)
+            totals[sort] += weights[i, t]
+        for sort in range(2):
+            if totals[sort] > 0:
+                scores[sort, i] /= totals[sort]
     return scores

@@ -16,7 +16,7 @@ from streamer_models.factorization.negatives import NegativeSampler
 from streamer_models.factorization.session_step import learn_session, recency_weights
 from streamer_models.factorization.session_tokens import TokenArrays, known_tokens
 from streamer_models.state.inputs import Batch, Inputs
-from streamer_models.state.item_tokens import NO_TOKENS, TOKENS, ItemTokens
+from streamer_models.state.item_tokens import NO_TOKENS, RANGES, TOKENS, ItemTokens
 from streamer_models.state.model import NothingPrepared, Prepared, StepwiseModel
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.readable import Readable, ReadRows
@@ -126,6 +126,7 @@ class SessionFactors(StepwiseModel):
             "n_recent_items": self.sampler.n_recent_items,
             "init_scale": self.init_scale,
             "catalogue_rate": self.catalogue_rate,
+            "tokens": RANGES if self.catalogue_rate else {},
             "seed": self.seed,
         }
 

@@ -15,6 +15,10 @@ from streamer_models.state.table import Keys, grown
 
 TOKENS: Final = 4_096
 """Tokens that are told apart: what has the same hash is the same token (Weinberger et al. 2009)."""
+NUMBERS: Final = TOKENS - 512
+"""The first token of numbers: those of words are below it."""
+RANGES: Final = {"words": NUMBERS, "numbers": TOKENS - NUMBERS}
+"""How many tokens each sort has: what is learned by token depends on it."""
 TOKENS_MAX: Final = 12
 """Tokens of an item that count."""
 NO_TOKEN: Final = -1
@@ -26,13 +30,14 @@ Tokens = NDArray[np.int32]
 Weights = NDArray[np.float32]
 
 
-def token_of(text: str) -> int:
-    """Return the token, in ``range(TOKENS)``, of what a catalogue says.
+def token_of(text: str, *, number: bool = False) -> int:
+    """Return the token, in ``range(TOKENS)``, of a word or of a number that a catalogue says.
 
-    >>> token_of("categories=Drama")
-    1534
+    >>> token_of("categories=Drama"), token_of("year=year 1995", number=True)
+    (2558, 3643)
     """
-    return id_key(text.encode()) % TOKENS
+    hashed = id_key(text.encode())
+    return NUMBERS + hashed % (TOKENS - NUMBERS) if number else hashed % NUMBERS
 
 
 class ItemTokens:

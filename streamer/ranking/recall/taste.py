@@ -24,10 +24,9 @@ from streamer_models.counters.token_counts import TokenCounts, taste_scores
 from streamer_models.state.item_tokens import TOKENS
 from streamer_models.state.model import Model
 
-_LONG: Final = (10.0, 1.0)
-_SHORT: Final = (3.0, 0.8)
-"""Events that everybody's taste is worth, and by how much each earlier item of the user counts
-less."""
+_OVER: Final = {"long": (10.0, 1.0), "short": (3.0, 0.8)}
+"""How much of the user's history is looked at: events that everybody's taste is worth, and by how
+much each earlier item of the user counts less."""
 _ALL: Final = np.arange(TOKENS + 1, dtype=np.int32)
 
 
@@ -41,8 +40,11 @@ class TasteSettings(RecallSettings, frozen=True, kw_only=True):
 
 
 class TasteChannel(MeasuringChannel[TasteSettings]):
-    """Scores candidates by their tokens among the user's last items, against everybody's: over all
-    that are kept, and with the newest first."""
+    """Scores candidates by what the catalogue says of them and of the user's last items.
+
+    A word (category, tag, brand) or a number (year) counts by how much more of it the user met
+    than everybody did: over all items that are kept, and with the newest first.
+    """
 
     name = "taste"
     reason = "for you"
@@ -69,19 +71,20 @@ class TasteChannel(MeasuringChannel[TasteSettings]):
 
     @property
     def measures(self) -> MeasureNames:
-        """Two scores."""
-        return MeasureNames(raw=("taste_long", "taste_short"))
+        """Two scores by words, and two by numbers."""
+        sorts = ("taste", "taste_number")
+        return MeasureNames(raw=tuple(f"{sort}_{over}" for sort in sorts for over in _OVER))
 
     def recall(self, context: Asked, allowed: NDArray[np.bool_], n: int) -> Recalled:
         return NOTHING
 
     def measure(self, asked: Asked, candidates: Candidates) -> Measures:
         of_items = asked.item_tokens
-        scores = np.zeros((2, len(candidates)))
+        scores = np.zeros((2, len(_OVER), len(candidates)))
         if len(of_items) and len(candidates):
             counts = asked.tables.read(self._model.counts).take(_ALL)
             last = of_items.of(met(asked, self._history).keys)
             found = of_items.of(candidates.keys)
-            for row, (prior, fading) in zip(scores, (_LONG, _SHORT), strict=True):
-                row[:] = taste_scores(*last, *found, counts, prior, fading)
-        return Measures(unmeasured(len(candidates)), scores)
+            for over, (prior, decay) in enumerate(_OVER.values()):
+                scores[:, over] = taste_scores(*last, *found, counts, prior, decay)
+        return Measures(unmeasured(len(candidates)), scores.reshape(-1, len(candidates)))
