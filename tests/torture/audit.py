@@ -96,6 +96,9 @@ class Audit:
             yield f"{behind} events and decisions to learn"
         while n := len(self._asked() - self._answered() - self._letters_of("requests").keys()):
             yield f"{n} requests to answer"
+        bad_items = {each.place for each in self._of_fate("items", "bad")}
+        while n := len(bad_items - self._letters_of("items").keys()):
+            yield f"{n} dead letters of items to send"
         while not self._deployment.caught_up():
             yield "the last decisions to learn"
         while n := len(self._windows.compared().missing):

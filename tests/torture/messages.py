@@ -48,8 +48,7 @@ def volley(
     feature_names
         Those that a decision's candidates are ranked by.
     items
-        Whether to spoil the items topic too: every scorer that starts reads all of it, and writes a
-        letter for each of these.
+        Whether to spoil the items topic too, which every process that starts reads from its start.
     """
     key = user_id.encode()
     topics: dict[TopicRole, dict[str, bytes | None]] = {
