@@ -105,7 +105,9 @@ class JoinMetrics:
     Attributes
     ----------
     decisions
-        By ``fate``: ``joined``, ``repeated``, ``foreign``; and of those joined ``without_slate``.
+        By ``fate``: ``joined``, ``repeated``, ``foreign``.
+    without_slate
+        Decisions that logged nothing the blend can learn from.
     feedback
         By ``fate``: ``matched``, ``unmatched``, ``ambiguous``, ``late``, ``lost``.
     delay_seconds
@@ -126,6 +128,9 @@ class JoinMetrics:
         metrics = NamedMetrics("learner", registry)
         counter, gauge = metrics.counter, metrics.gauge
         self.decisions = counter("decisions", "Decisions, by what came of them", "fate")
+        self.without_slate = counter(
+            "decisions_without_slate", "Decisions that logged nothing for the blend"
+        )
         self.feedback = counter("feedback", "Events that answer a decision, by fate", "fate")
         self.delay_seconds = metrics.histogram(
             "join_delay_seconds", "Event time from a decision to feedback on it", _DELAY_S
@@ -150,7 +155,7 @@ class JoinMetrics:
             "n_decisions": self.decisions.labels("joined"),
             "n_repeated": self.decisions.labels("repeated"),
             "n_foreign": self.decisions.labels("foreign"),
-            "n_without_slate": self.decisions.labels("without_slate"),
+            "n_without_slate": self.without_slate,
             "n_matched": self.feedback.labels("matched"),
             "n_unmatched": self.feedback.labels("unmatched"),
             "n_ambiguous": self.feedback.labels("ambiguous"),

@@ -172,8 +172,15 @@ class Audit:
             for each in messages_of(self._config, "decisions")
             if self._ledger.kind("decisions", each.value) is None
         }
-        yield Check("answers without a decision", 0, len(answers - decided))
-        yield Check("decisions without an answer", 0, len(decided - answers))
+        # After a scorer that is killed between the two messages of an answer another one answers
+        # again, or says in a letter that nobody waits any more.
+        refused = {
+            decode_request(each.value).request_id
+            for each in self._of_fate("requests", "good")
+            if each.place in lettered
+        }
+        yield Check("answers without a decision or letter", 0, len(answers - decided - refused))
+        yield Check("decisions without an answer or letter", 0, len(decided - answers - refused))
         yield Check("decisions of previews", 0, len(decided & previews))
 
     def _features(self) -> Iterator[Check]:
