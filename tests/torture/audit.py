@@ -237,8 +237,7 @@ class Audit:
         yield Check("events that were learned", ledger.n("events", "good"), learned)
         yield Check("events lost", 0, counts["lost"])
         n_decisions = sum(1 for _ in messages_of(self._config, "decisions"))
-        # Those without a slate for the blend are joined, and counted once more.
-        decisions = sum(counts[f"decisions {fate}"] for fate in ("joined", "repeated", "foreign"))
+        decisions = sum(n for name, n in counts.items() if name.startswith("decisions "))
         yield Check(
             "decisions that were read", n_decisions - ledger.n("decisions", "bad"), decisions
         )
