@@ -49,7 +49,6 @@ def run_features(config: Config) -> None:
     ConfigError
         Where Faust is not installed, or RocksDB where it is wanted, with the extra that brings it.
     """
-    await_broker(config)
     settings = features_settings(config)
     try:
         from streamer.faust_worker.app import build_app, run_app
@@ -60,6 +59,7 @@ def run_features(config: Config) -> None:
             importlib.import_module("streamer.faust_worker.local_records")
     except ImportError as error:
         raise ConfigError(str(error)) from error
+    await_broker(config)
     check_topics(
         config.kafka.bootstrap_servers,
         config.topics,

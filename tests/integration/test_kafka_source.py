@@ -214,6 +214,7 @@ def test_nothing_waits_behind_the_end_of_a_transaction(
         producer.begin_transaction()
         for value in numbers(5):
             producer.produce(topics[0], value=value, partition=0)
+        producer.flush(TIMEOUT_S)  # what was not sent yet when it ends is of no transaction
         end(TIMEOUT_S)
     owner = Owner(kafka_bootstrap, None, topics)
     owner.poll_until(lambda: len(owner.values) == 5)
