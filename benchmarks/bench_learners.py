@@ -40,6 +40,8 @@ from streamer_producers.datasets import open_log
 N_LEARNERS: Final = 4
 EVERY: Final = (100, 1_000)
 N_MADE_UP: Final = 2_000
+LATE: Final = {"store.log_entries_kept": 100_000, "store.log_bytes_max": 10_000_000_000}
+"""A learner that takes nothing for a while needs what was committed meanwhile to be there."""
 METRICS: Final = ("recall@10", "ndcg@10")
 
 
@@ -121,7 +123,7 @@ def main() -> None:
     arguments.add_argument("--positives", help="as streamer replay takes it")
     given = arguments.parse_args()
     config, seed = load_config(env={}, flags={}), given.seed
-    several = funnel_config(config, {}, seed=seed, n_partitions=N_LEARNERS)
+    several = funnel_config(config, LATE, seed=seed, n_partitions=N_LEARNERS)
     MODELS["several"] = ModelKind(
         lambda *, seed, every: SeveralModel(several, every=every), {"every": int}
     )
