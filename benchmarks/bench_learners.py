@@ -9,9 +9,9 @@ live system with four partitions of users, learned
 - ``several:every=1000``: the same every 1,000 events.
 
 The scorer follows all commits at once, so what is measured is what learners learn from stale
-parameters of others, and what their sums come to. A made-up log, without LOG, has popular items and
-no tastes: it shows that all runs. ``vs_one`` is the share of each metric of one
-learner that is left.
+parameters of others, and what their sums come to. ``vs_one`` is the share of each metric of one
+learner that is left. A made-up log, without LOG, has popular items and no tastes: it shows that all
+runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What is committed, and what the catalogue says, read once."""
+"""What is committed, and what is on the topics, read once."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
 
@@ -10,17 +11,17 @@ from streamer.application.starting import configured_store
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.clock import SystemClock
-from streamer.config import Config
+from streamer.config import Config, TopicRole
+from streamer.errors import BadMessage
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST
+from streamer.learner.topic_stream import TopicStream
 from streamer.model_set import build_models, store_layout
+from streamer.protocols import MessageBatch
 from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
 from streamer.replica.version import Version
 from streamer.store.of_models import StoreOfModels
-
-_N_AT_ONCE = 10_000
-_WAIT_S = 0.5
 
 
 def committed_version(config: Config) -> Version | None:
@@ -41,17 +42,25 @@ def committed_version(config: Config) -> Version | None:
     return replica.current()
 
 
+def present_messages(config: Config, role: TopicRole) -> Iterator[MessageBatch]:
+    """All that is on a topic now, a partition a batch."""
+    with contextlib.closing(configured_reader(config)) as reader:
+        ends = reader.end_offsets(reader.partitions(config.topics.topic(role)))
+    for where, end in ends.items():
+        if not end:
+            continue
+        with contextlib.closing(configured_reader(config, {where: EARLIEST})) as reader:
+            timeout_s = config.kafka.request_timeout_s
+            yield TopicStream(reader, *where, timeout_s=timeout_s).take(end)
+
+
 def present_catalogue(config: Config) -> Catalogue:
     """Return what the items topic says; bad messages on it are passed over."""
     catalogue = Catalogue(
         metrics=CatalogueMetrics(CollectorRegistry()), token_fields=config.catalogue.fields
     )
-    with contextlib.closing(configured_reader(config)) as reader:
-        topic = config.topics.topic("items")
-        reader.start(dict.fromkeys(reader.partitions(topic), EARLIEST))
-        ends = reader.end_offsets()
-        while any(reader.positions.get(where, 0) < end for where, end in ends.items()):
-            catalogue.follow(
-                reader, n_max=_N_AT_ONCE, timeout_s=_WAIT_S, reject=lambda batch, place, why: None
-            )
+    for batch in present_messages(config, "items"):
+        for key, value in zip(batch.keys, batch.values, strict=True):
+            with contextlib.suppress(BadMessage):
+                catalogue.apply(key, value)
     return catalogue

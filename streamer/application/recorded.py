@@ -6,17 +6,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry
-
+from streamer.application.committed import present_catalogue, present_messages
 from streamer.application.processes import verify_configured
-from streamer.catalogue.catalogue import Catalogue
-from streamer.catalogue.metrics import CatalogueMetrics
-from streamer.config import Config, TopicRole
+from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.events import decode_decision, decode_request
-from streamer.kafka.configured import configured_reader
-from streamer.kafka.log_ends import EARLIEST
-from streamer.learner.topic_stream import TopicStream
 from streamer.protocols import Entry, MessageBatch
 from streamer.verify.decisions import SlatesVerification, verify_slates
 from streamer.verify.parameters import Verification
@@ -48,12 +42,12 @@ def verify_run(
 
     decisions = [
         decision
-        for batch in _messages(config, "decisions")
+        for batch in present_messages(config, "decisions")
         for decision in _decoded(batch, lambda value, publish_ms: decode_decision(value))
     ]
     requests = [
         request
-        for batch in _messages(config, "requests")
+        for batch in present_messages(config, "requests")
         for request in _decoded(
             batch, lambda value, publish_ms: decode_request(value, publish_ms=publish_ms)
         )
@@ -64,25 +58,11 @@ def verify_run(
         entries=entries,
         requests={request.request_id: request for request in requests},
         decisions=decisions,
-        catalogue=_catalogue(config),
+        catalogue=present_catalogue(config),
         alike=parameters.alike,
         began=parameters.began,
     )
     return parameters, slates
-
-
-def _messages(config: Config, role: TopicRole) -> Iterator[MessageBatch]:
-    """All that is on a topic now, a partition a batch."""
-    with contextlib.ExitStack() as stack:
-        reader = configured_reader(config)
-        stack.callback(reader.close)
-        ends = reader.end_offsets(reader.partitions(config.topics.topic(role)))
-    for where, end in ends.items():
-        if not end:
-            continue
-        with contextlib.closing(configured_reader(config, {where: EARLIEST})) as reader:
-            timeout_s = config.kafka.request_timeout_s
-            yield TopicStream(reader, *where, timeout_s=timeout_s).take(end)
 
 
 def _decoded(batch: MessageBatch, decode: Callable[[bytes | None, int], T]) -> Iterator[T]:
@@ -90,14 +70,3 @@ def _decoded(batch: MessageBatch, decode: Callable[[bytes | None, int], T]) -> I
     for value, publish_ms in zip(batch.values, batch.publish_ms.tolist(), strict=True):
         with contextlib.suppress(BadMessage):
             yield decode(value, publish_ms)
-
-
-def _catalogue(config: Config) -> Catalogue:
-    catalogue = Catalogue(
-        metrics=CatalogueMetrics(CollectorRegistry()), token_fields=config.catalogue.fields
-    )
-    for batch in _messages(config, "items"):
-        for key, value in zip(batch.keys, batch.values, strict=True):
-            with contextlib.suppress(BadMessage):
-                catalogue.apply(key, value)
-    return catalogue

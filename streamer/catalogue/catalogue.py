@@ -33,9 +33,8 @@ class Catalogue:
 
     An item that says ``available: false`` and one that was deleted are never recommended, one with
     ``expires_ts`` not from then on. An id that no message ever named may be: publishing items is
-    optional. A tombstone is compacted away
-    in the end (a day by default), and with it goes the memory of the id: to retire an item for
-    good, publish it with ``available: false``.
+    optional. A tombstone is compacted away in the end (a day by default), and with it goes the
+    memory of the id: to retire an item for good, publish it with ``available: false``.
 
     At ``items_max`` the item published longest ago is forgotten, and read as unknown; likewise at
     most ``items_max`` ids are blocked. What is forgotten is counted.

@@ -107,7 +107,7 @@ class Met:
 _NOBODY = Met(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64), 0)
 
 
-def barred(keys: Keys, ts_ms: NDArray[np.int64], at_ms: int, again_after_ms: int | None) -> Keys:
+def barred(keys: Keys, ts_ms: NDArray[np.int64], at_ms: int, again_after_ms: int) -> Keys:
     """Return those of a user's last items that are not to be recommended again.
 
     Parameters
@@ -115,9 +115,9 @@ def barred(keys: Keys, ts_ms: NDArray[np.int64], at_ms: int, again_after_ms: int
     keys, ts_ms
         ``(n,)`` of the items, and when they were met.
     again_after_ms
-        How long ago an item must have been met; None: it never comes again.
+        How long ago an item must have been met.
     """
-    return keys if again_after_ms is None else keys[ts_ms > at_ms - again_after_ms]
+    return keys[ts_ms > at_ms - again_after_ms]
 
 
 _SEEDS_AGE_MS: Final = 1_000

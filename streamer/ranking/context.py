@@ -145,7 +145,11 @@ def request_context(
         catalogue=catalogue,
         user_row=user_row,
         seen=seen,
-        barred=barred(seen, users.history_ms(user_row), at_ms, again_after_ms),
+        barred=(
+            seen
+            if again_after_ms is None
+            else barred(seen, users.history_ms(user_row), at_ms, again_after_ms)
+        ),
         at_ms=at_ms,
         seed=id_key(request.request_id.encode()) >> 1,  # messages hold 63 bits
         known=known,

@@ -60,6 +60,8 @@ class Practised:
     def excluded(self) -> Keys:
         """Keys of the items that the user has met of late, and may not have again."""
         last = met(self, self._history)
+        if self._again_after_ms is None:
+            return last.keys
         return barred(last.keys, last.ts_ms, self.at_ms, self._again_after_ms)
 
     def seeds(self) -> None:

@@ -18,9 +18,11 @@ from streamer.ranking.recall.popular import items_known
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.popularity import Popularity
 from streamer_models.counters.popularity_shares import ITEMS_MAX
+from streamer_models.neighbors.reached import best_allowed, looked_up
 from streamer_models.state.table import Keys
 
 Floats = NDArray[np.float64]
+_Counted = tuple[Keys, Floats, NDArray[np.int64]]
 
 
 class AgainSettings(RecallSettings, frozen=True, kw_only=True):
@@ -58,25 +60,21 @@ class AgainChannel(MeasuringChannel[AgainSettings]):
         return MeasureNames(shares=(self.name,), raw=("again_age",))
 
     def recall(self, context: Asked, allowed: NDArray[np.bool_], n: int) -> Recalled:
-        keys, scores, _ = _counted(*_last(context, self._history))
+        keys, scores, _ = self._counted(context)
         rows = context.item_rows(keys)
-        kept = np.flatnonzero(rows >= 0)
-        kept = kept[allowed[rows[kept]]]
-        order = np.lexsort((keys[kept], -scores[kept]))[:n]
-        return Recalled(rows[kept[order]])
+        known = rows >= 0
+        return Recalled(best_allowed(rows[known], keys[known], scores[known], allowed, n))
 
     def measure(self, asked: Asked, candidates: Candidates) -> Measures:
-        keys, scores, newest_ms = _counted(*_last(asked, self._history))
+        keys, scores, newest_ms = self._counted(asked)
         known = min(items_known(asked, self._popularity), ITEMS_MAX)
-        shares, ages = np.zeros((1, len(candidates))), np.zeros((1, len(candidates)))
-        order = np.argsort(keys)
-        at = np.searchsorted(keys[order], candidates.keys)
-        at = order[np.minimum(at, len(keys) - 1)] if len(keys) else at
-        found = np.flatnonzero(keys[at] == candidates.keys) if len(keys) else at[:0]
-        if len(found):
-            shares[0, found] = known * scores[at[found]] / scores.sum()
-            ages[0, found] = -np.log1p(np.maximum(asked.at_ms - newest_ms[at[found]], 0) / 1000) / 5
-        return Measures(shares, ages)
+        ages = -np.log1p(np.maximum(asked.at_ms - newest_ms, 0) / 1000) / 5
+        shares = looked_up(keys, known * scores / scores.sum(), candidates.keys)
+        return Measures(shares[None, :], looked_up(keys, ages, candidates.keys)[None, :])
+
+    def _counted(self, asked: Asked) -> _Counted:
+        last = met(asked, self._history)
+        return asked.once(self.name, lambda: _by_item(last.keys, last.ts_ms))
 
 
 def again_after_ms(config: Config) -> int | None:
@@ -86,13 +84,8 @@ def again_after_ms(config: Config) -> int | None:
     return round(1000 * AgainChannel.settings_of(config).after_s)
 
 
-def _last(asked: Asked, history: UserHistory) -> tuple[Keys, NDArray[np.int64]]:
-    last = met(asked, history)
-    return last.keys, last.ts_ms
-
-
 @numba.njit(cache=True, nogil=True)
-def _counted(keys: Keys, ts_ms: NDArray[np.int64]) -> tuple[Keys, Floats, NDArray[np.int64]]:
+def _by_item(keys: Keys, ts_ms: NDArray[np.int64]) -> _Counted:
     """Different keys in the order of the newest, the sum of ``(1 + k)^-.5`` over the places k of
     each, and when each was met last."""
     different = np.empty(len(keys), dtype=np.uint64)
