@@ -1,4 +1,4 @@
-"""The long-running processes, put together from a configuration: learner and scorer."""
+"""The learner as a process, put together from a configuration, and what the scorer shares."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
-from streamer.application.letter_duty import GroupDuty
 from streamer.application.signals import stopped_by_signals
 from streamer.application.starting import await_broker, configured_store
 from streamer.clock import SystemClock
 from streamer.config import Config
-from streamer.errors import TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
-from streamer.kafka.log_ends import COMMITTED, EARLIEST
+from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.topic_ids import topic_ids
 from streamer.kafka.topics import check_topics
@@ -38,17 +36,12 @@ from streamer.learner.service import Assigned, LearnerService, Revoked, dead_let
 from streamer.learner.topic_stream import TopicStream
 from streamer.model_set import build_models, compile_kernels, store_layout
 from streamer.protocols import Entry, Layout, ParameterStore, Source
-from streamer.ranking.columns import followed_definitions
-from streamer.scorer.awaited_features import AwaitedFeatures
-from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
-from streamer.scorer.service import ScorerService
 from streamer.store.agreement import agree
 from streamer.store.of_models import StoreOfModels, TableNames
 from streamer.telemetry import serve_metrics, show_lag
 from streamer.verify.checkpoints import verify_from_checkpoints
 from streamer.verify.execution import learned_with
 from streamer.verify.parameters import Verification, verify_store
-from streamer.windows.latest import FeaturesReader
 from streamer_models.evaluation.drift import RateBoost
 from streamer_models.state.model import Model
 
@@ -58,12 +51,10 @@ PIPELINE_DEPTH = 4
 """Commits under way while the next batch is learned: as many as partitions in a usual round."""
 PUBLISH_ITEMS_AGAIN = "publish those items again: a compacted topic deletes none by itself"
 """Remedy where items are deleted before they are read."""
-_SELDOM_READ_MS = 250
+SELDOM_READ_MS = 250
 """How long items and features may lie at an embedded broker: no request waits for the latest."""
 _LEARNED_MS = 100
 """How long events may lie at an embedded broker, whatever the interval of commits."""
-_LOOK_TIMEOUT_S = 1.0
-"""For a look in passing: a broker that is away must not hold up a scorer's following or its end."""
 
 
 def collect_garbage_rarely() -> None:
@@ -88,7 +79,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     models = build_models(config)
     compile_kernels(models, config)
     compile_decoding(config.event_types, reward_function(config))
-    _check_topics(config)
+    check_configured_topics(config)
     registry = CollectorRegistry()
     metrics, join_metrics = LearnerMetrics(registry), JoinMetrics(registry)
     bandit = config.bandit
@@ -103,13 +94,15 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     budget = PracticeBudget(practice.share, practice.time_share, registry)
     watch = configured_watch(bandit.drift_delta, registry, rose=boost.rise)
     with contextlib.ExitStack() as stack:
-        store = StoreOfModels(_opened(config, stack), asked_layout(config, models), learns=True)
+        store = StoreOfModels(
+            opened_store(config, stack), asked_layout(config, models), learns=True
+        )
         settings = learner_settings(config, generation=store.generation, entities=store.entities)
         sink = configured_sink(config)
         stack.callback(sink.close)
         stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
         catalogue = LearnedCatalogue(
-            config.catalogue.fields, _items_reader(config, stack, lost=metrics.lost.inc)
+            config.catalogue.fields, items_reader(config, stack, lost=metrics.lost.inc)
         )
         catalogue.load()
         learner = Learner(
@@ -163,102 +156,24 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
             log.info("learner_stopped")
 
 
-def run_scorer(config: Config, *, alone: bool = False) -> None:
-    """Answer requests until SIGTERM or SIGINT; ``alone`` as for :func:`run_learner`."""
-    await_broker(config)
-    models = build_models(config)
-    _check_topics(config)
-    requests = config.topics.topic("requests")
-    registry = CollectorRegistry()
-    metrics = ScorerMetrics(registry)
-    with contextlib.ExitStack() as stack:
-        store = StoreOfModels(_opened(config, stack), store_layout(config, models), learns=False)
-        sink = configured_sink(config, linger_s=0.0)
-        stack.callback(sink.close)
-        stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
-        items = _items_reader(config, stack, lost=metrics.lost.inc, service="letters")
-        duty = GroupDuty(items)
-        features = stack.enter_context(_features_reader(config, lost=metrics.lost.inc))
-        start = EARLIEST if alone else COMMITTED
-
-        def on_assign(partitions: Sequence[int]) -> Mapping[tuple[str, int], int]:
-            duty.take(partitions)
-            return {(requests, p): start for p in partitions}
-
-        source = configured_source(
-            config,
-            None if alone else "scorer",
-            ["requests"],
-            on_assign=on_assign,
-            on_revoke=lambda partitions: duty.take(()),
-            lost=metrics.lost.inc,
-        )
-        service = ScorerService(
-            config,
-            models=models,
-            store=store,
-            source=source,
-            items=items,
-            sink=sink,
-            clock=SystemClock(),
-            metrics=metrics,
-            features=features,
-            feature_metrics=KnownFeatureMetrics(registry),
-            duty=duty,
-        )
-        with stopped_by_signals(service.stop):
-            service.run()
-            log.info("scorer_stopped")
-
-
-def _items_reader(
+def items_reader(
     config: Config,
     stack: contextlib.ExitStack,
     *,
     lost: Callable[[int], None],
     service: str | None = None,
 ) -> KafkaReader:
-    """Of the whole items topic."""
+    """Return a reader of the whole items topic, closed with ``stack``."""
     reader = configured_reader(
         config,
         lost=lost,
         remedy=PUBLISH_ITEMS_AGAIN,
-        embedded_wait_ms=_SELDOM_READ_MS,
+        embedded_wait_ms=SELDOM_READ_MS,
         service=service,
     )
     stack.callback(reader.close)
     reader.start(dict.fromkeys(reader.partitions(config.topics.topic("items")), EARLIEST))
     return reader
-
-
-@contextlib.contextmanager
-def _features_reader(
-    config: Config, *, lost: Callable[[int], None]
-) -> Iterator[FeaturesReader | None]:
-    """Of the whole features topic, which may come later; None where nothing of it is needed."""
-    if not followed_definitions(config):
-        yield None
-        return
-    remedy = "their entities lack those features until the next of their windows ends"
-    opening = configured_reader(config, lost=lost, remedy=remedy, embedded_wait_ms=_SELDOM_READ_MS)
-    with contextlib.closing(opening) as reader:
-        topic = config.topics.topic("features")
-
-        def opened(timeout_s: float | None = None) -> FeaturesReader:
-            reader.start(dict.fromkeys(reader.partitions(topic, timeout_s=timeout_s), EARLIEST))
-            return reader
-
-        def looked() -> FeaturesReader:
-            reader.poll(n_max=1, timeout_s=0.0)  # what its client has to say would pile up
-            return opened(_LOOK_TIMEOUT_S)
-
-        features: FeaturesReader
-        try:
-            features = opened()
-        except TopicMismatch as error:
-            log.warning("features_missing", extra={"reason": str(error)})
-            features = AwaitedFeatures(looked)
-        yield features
 
 
 def verify_configured(
@@ -281,7 +196,7 @@ def verify_configured(
     """
     await_broker(config)
     with contextlib.ExitStack() as stack:
-        store = _opened(config, stack)
+        store = opened_store(config, stack)
         asked = asked_layout(config, build_models(config))
         layout = agree(store, asked, may_change=False)
         names = TableNames.of(layout, layout.newest, asked)
@@ -332,13 +247,15 @@ def asked_layout(config: Config, models: Sequence[Model]) -> Layout:
     return replace(store_layout(config, models), topic_ids=ids)
 
 
-def _opened(config: Config, stack: contextlib.ExitStack) -> ParameterStore:
+def opened_store(config: Config, stack: contextlib.ExitStack) -> ParameterStore:
+    """Return the configured store, closed with ``stack``."""
     store = configured_store(config)
     stack.callback(store.close)
     return store
 
 
-def _check_topics(config: Config) -> None:
+def check_configured_topics(config: Config) -> None:
+    """Refuse topics that are missing or have other partition counts."""
     check_topics(
         config.kafka.bootstrap_servers,
         config.topics,

@@ -41,7 +41,7 @@ def score(
     alone: AloneOption = False,
 ) -> None:
     """Run a scorer: requests in, recommendations and decisions out, until SIGTERM."""
-    from streamer.application.processes import run_scorer
+    from streamer.application.scoring import run_scorer
 
     log_to_stderr()
     run_scorer(configured(config, bootstrap_servers, store, metrics_port), alone=alone)

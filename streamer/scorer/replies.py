@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from streamer.config.settings import TopicRole, TopicsConfig
@@ -47,9 +48,20 @@ class Replies:
         self._refused: dict[TopicRole, tuple[int, int]] = {}  # bytes, until when
 
     def send(
-        self, batch: MessageBatch, index: int, request: Request, slate: Slate, version: Version
-    ) -> None:
-        """Send the answer to message ``index`` of a batch.
+        self,
+        request: Request,
+        slate: Slate,
+        version: Version,
+        *,
+        refused: Callable[[str], None],
+    ) -> Recommendation:
+        """Send the answer to a request and return what subscribers read of it.
+
+        Parameters
+        ----------
+        refused
+            Called with the reason, now or later, where a topic refuses one of its messages for its
+            size. It may send.
 
         Raises
         ------
@@ -58,7 +70,8 @@ class Replies:
         """
         ts = self._clock.now_ms()
         messages: dict[TopicRole, bytes] = {}
-        messages["recommendations"] = encode(_recommendation(request, slate, version, ts))
+        recommendation = _recommendation(request, slate, version, ts)
+        messages["recommendations"] = encode(recommendation)
         if not request.preview:
             messages["decisions"] = encode(_decision(request, slate, version, ts))
         for role, message in messages.items():
@@ -76,24 +89,23 @@ class Replies:
                 self._topics.topic(role),
                 key=key,
                 value=message,
-                on_too_large=functools.partial(
-                    self._too_large, role, len(message), batch=batch, index=index
-                ),
+                on_too_large=functools.partial(self._too_large, role, len(message), refused),
             )
+        return recommendation
 
     def reject(self, batch: MessageBatch, index: int, reason: str) -> None:
         """Send the dead letter of message ``index`` of a batch."""
         send_letter(self._sink, self._topics.topic("dead_letters"), batch, index, reason)
         self._metrics.dead_letters.inc()
 
-    def _too_large(self, role: TopicRole, n_bytes: int, *, batch: MessageBatch, index: int) -> None:
+    def _too_large(self, role: TopicRole, n_bytes: int, refused: Callable[[str], None]) -> None:
         now_ms = self._clock.now_ms()
         least, until_ms = self._refused.get(role, (n_bytes, now_ms))
         if now_ms >= until_ms:
             log.error("answer_refused: %s", self._reason(role, n_bytes))
             least = n_bytes
         self._refused[role] = min(least, n_bytes), now_ms + REFUSED_FOR_MS
-        self.reject(batch, index, self._reason(role, n_bytes))
+        refused(self._reason(role, n_bytes))
 
     def _reason(self, role: TopicRole, n_bytes: int) -> str:
         topic = self._topics.topic(role)

@@ -39,6 +39,7 @@ from streamer.protocols import Source
 from streamer.ranking.columns import followed_definitions
 from streamer.scorer.metrics import ScorerMetrics
 from streamer.scorer.policy.choice import SlatePolicy
+from streamer.scorer.scorer import Scorer
 from streamer.scorer.service import ScorerService
 from streamer.simulation.broker import (
     ManualClock,
@@ -142,7 +143,8 @@ class LiveSystem:
         self._read = StoreOfModels(self.store, layout, learns=False)
         self._sink = MemorySink(self.broker, clock=self.clock)
         self._answers = _Answers(self.broker, topics, clock=self.clock)
-        self.scorer = self._new_scorer(policy)
+        self._requests = self._new_requests(policy)
+        self.scorer = self._requests.scorer
         self._worker: FeatureWorker | None = None
         if followed_definitions(config):
             self._worker = FeatureWorker(
@@ -225,21 +227,21 @@ class LiveSystem:
 
     # --- parts ------------------------------------------------------------------------------------
 
-    def _new_scorer(self, policy: SlatePolicy | None) -> ScorerService:
+    def _new_requests(self, policy: SlatePolicy | None) -> ScorerService:
         topics = self.config.topics
         requests = topics.topic("requests")
-        service = ScorerService(
+        source = MemorySource(
+            self.broker,
+            "scorer",
+            [requests],
+            on_assign=lambda partitions: {(requests, p): 0 for p in partitions},
+            on_revoke=lambda partitions: None,
+            clock=self.clock,
+        )
+        scorer = Scorer(
             self.config,
             models=self._models,
             store=self._read,
-            source=MemorySource(
-                self.broker,
-                "scorer",
-                [requests],
-                on_assign=lambda partitions: {(requests, p): 0 for p in partitions},
-                on_revoke=lambda partitions: None,
-                clock=self.clock,
-            ),
             items=MemoryReader(self.broker, [topics.topic("items")], clock=self.clock),
             sink=self._answers,
             clock=self.clock,
@@ -247,8 +249,8 @@ class LiveSystem:
             policy=policy,
             features=MemoryReader(self.broker, [topics.topic("features")], clock=self.clock),
         )
-        service.replica.load()
-        return service
+        scorer.replica.load()
+        return ScorerService(scorer, source=source)
 
     def _learn_published(self) -> None:
         while self._service.round(self._source, timeout_s=0.0) == self._n_max:
@@ -308,7 +310,7 @@ class LiveSystem:
         self._answers.sent.clear()
         n_taken = 0
         while n_taken < len(requests):
-            n_taken += self.scorer.round()
+            n_taken += self._requests.round()
         answers = self._answers.take()
         return [answers[request.request_id] for request in requests]
 

@@ -38,6 +38,7 @@ from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.policy.choice import Choice, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge
 from streamer.scorer.policy.policies import BanditPolicy, redraw
+from streamer.scorer.scorer import Scorer
 from streamer.scorer.service import ScorerService
 from streamer.simulation.broker import (
     ManualClock,
@@ -97,11 +98,10 @@ class Scoring:
             on_revoke=lambda partitions: None,
             clock=self.clock,
         )
-        self.service = ScorerService(
+        self.scorer = Scorer(
             config,
             models=self.learned.models,
             store=store or self.learned.store,
-            source=self.source,
             items=MemoryReader(self.broker, ["t.items"], clock=self.clock),
             sink=sink(self.broker, clock=self.clock),
             clock=self.clock,
@@ -110,12 +110,13 @@ class Scoring:
             features=features(MemoryReader(self.broker, ["t.features"], clock=self.clock)),
             feature_metrics=KnownFeatureMetrics(self.registry),
         )
+        self.service = ScorerService(self.scorer, source=self.source)
 
     def begin(self) -> None:
         """What ``run`` does before its first round; then the source has joined."""
-        self.service.replica.load()
-        self.service.load_catalogue()
-        self.service.follow_features()
+        self.scorer.replica.load()
+        self.scorer.load_catalogue()
+        self.scorer.follow_features()
         self.service.round()
 
     def tell(self, item_id: str, ratio: float, *, end_ms: int = START_MS) -> None:
@@ -251,7 +252,7 @@ def test_a_users_click_changes_the_next_answer() -> None:
     scoring.ask("ann", request_id="before")
     scoring.service.round()
     scoring.learned.commit(1, [Click("ann", "b")])
-    scoring.service.replica.follow(timeout_s=0)
+    scoring.scorer.replica.follow(timeout_s=0)
     scoring.ask("ann", request_id="after")
     scoring.service.round()
     before, after = scoring.recommendations()
@@ -413,7 +414,7 @@ def test_decisions_are_made_from_and_logged_with_what_the_features_topic_says() 
     scoring.tell("b", 0.05)
     scoring.ask("ann", request_id="r2")
     scoring.service.round()
-    scoring.service.follow_features()
+    scoring.scorer.follow_features()
     scoring.clock.sleep(3_600.001)
     scoring.ask("ann", request_id="r3", ts_ms=START_MS + 3_600_001)
     scoring.ask("ann", request_id="r4")
@@ -443,7 +444,7 @@ class Interrupted(BanditPolicy):
     waits: bool | None = None
 
     def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
-        other = threading.Thread(target=self.scoring.service.follow_features)
+        other = threading.Thread(target=self.scoring.scorer.follow_features)
         other.start()
         other.join(0.05)
         self.waits = other.is_alive()
@@ -459,7 +460,7 @@ def test_what_is_known_does_not_change_within_a_request() -> None:
     scoring.ask("ann")
     scoring.service.round()
     assert policy.waits
-    wait_for(lambda: len(scoring.service.known) == 1)
+    wait_for(lambda: len(scoring.scorer.known) == 1)
 
 
 def test_what_is_known_of_features_is_told() -> None:
@@ -505,7 +506,7 @@ def test_an_answer_that_its_topic_refuses_makes_a_dead_letter_and_the_scorer_goe
     scoring.ask("ann", request_id="zero")
     scoring.service.round()
     (taken,) = scoring.broker.records(f"t.{role}")
-    sink = scoring.service._sink
+    sink = scoring.scorer._sink
     assert isinstance(sink, MemorySink)
     assert taken.value is not None
     sink.bytes_max[f"t.{role}"] = len(taken.value) - 100
@@ -586,7 +587,7 @@ def test_running_it_knows_the_features_before_it_answers_and_follows_them() -> N
         scoring.ask("ann", request_id="first")
         wait_for(lambda: len(scoring.decisions()) == 1)
         scoring.tell("a", 0.11, end_ms=START_MS + 1)
-        wait_for(lambda: scoring.service.known.newest_end_ms() == {"item_ctr_1h": START_MS + 1})
+        wait_for(lambda: scoring.scorer.known.newest_end_ms() == {"item_ctr_1h": START_MS + 1})
         scoring.ask("ann", request_id="then", ts_ms=START_MS + 1)
         wait_for(lambda: len(scoring.decisions()) == 2)
     assert scoring.error is None
@@ -621,7 +622,7 @@ def test_running_it_follows_a_features_topic_that_is_made_later() -> None:
         scoring.tell("a", 0.05)
         late.made = True
         late.now_s += LOOK_EVERY_S
-        wait_for(lambda: len(scoring.service.known) == 1)
+        wait_for(lambda: len(scoring.scorer.known) == 1)
         scoring.ask("ann", request_id="after")
         wait_for(lambda: len(scoring.decisions()) == 2)
     assert scoring.error is None
@@ -642,7 +643,7 @@ def test_running_it_answers_follows_and_stops_with_nothing_left_half_done() -> N
             learned.commit(n % 2, [Click(f"u{n % 2}", f"i{n}", now_ms)], published_ms=now_ms)
             scoring.ask("ann", request_id=f"r{n}", k=50)
             time.sleep(0.005)
-        wait_for(lambda: scoring.service.replica.current().model_version == "p0:20,p1:20")
+        wait_for(lambda: scoring.scorer.replica.current().model_version == "p0:20,p1:20")
         scoring.ask("ann", request_id="last", k=50)
         wait_for(lambda: len(scoring.recommendations()) == 41)
     assert scoring.error is None
@@ -653,7 +654,7 @@ def test_running_it_answers_follows_and_stops_with_nothing_left_half_done() -> N
     assert {each.model_version for each in told} >= {"p0:20,p1:20"}
     where = ("t.requests", partition_of(b"ann", 2))
     assert scoring.broker.committed["scorers"][where] == 41
-    fresh = scoring.service.replica.freshness.summary()
+    fresh = scoring.scorer.replica.freshness.summary()
     assert fresh.n_samples > 0
     assert 0 <= fresh.p50_ms <= fresh.p99_ms <= SystemClock().now_ms() - began_ms + 1
     by_metric = scoring.registry.get_sample_value(
@@ -689,7 +690,7 @@ def test_while_the_store_is_away_it_goes_on_with_what_it_has() -> None:
         learned.commit(0, [Click("bob", "a")])
         scoring.ask("ann")
         wait_for(lambda: len(scoring.recommendations()) == 1)
-        wait_for(lambda: scoring.service.replica.current().model_version == "p0:1,p1:0")
+        wait_for(lambda: scoring.scorer.replica.current().model_version == "p0:1,p1:0")
     assert scoring.error is None
 
 

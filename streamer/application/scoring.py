@@ -1,0 +1,136 @@
+"""The scorer as a process, put together from a configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from streamer.application.letter_duty import GroupDuty
+from streamer.application.processes import (
+    SELDOM_READ_MS,
+    check_configured_topics,
+    items_reader,
+    opened_store,
+)
+from streamer.application.signals import stopped_by_signals
+from streamer.application.starting import await_broker
+from streamer.clock import SystemClock
+from streamer.config import Config
+from streamer.errors import TopicMismatch
+from streamer.kafka.configured import configured_reader, configured_sink, configured_source
+from streamer.kafka.log_ends import COMMITTED, EARLIEST
+from streamer.model_set import build_models, store_layout
+from streamer.ranking.columns import followed_definitions
+from streamer.scorer.awaited_features import AwaitedFeatures
+from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
+from streamer.scorer.scorer import Scorer
+from streamer.scorer.service import ScorerService
+from streamer.store.of_models import StoreOfModels
+from streamer.telemetry import serve_metrics
+from streamer.windows.latest import FeaturesReader
+
+log = logging.getLogger(__name__)
+
+_LOOK_TIMEOUT_S: Final = 1.0
+"""For a look in passing: a broker that is away must not hold up a scorer's following or its end."""
+
+
+def run_scorer(config: Config, *, alone: bool = False) -> None:
+    """Answer requests until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    alone
+        Read all partitions without a consumer group: starts at once, but there may be one only.
+    """
+    registry = CollectorRegistry()
+    with (
+        scorer_service(config, registry, alone=alone) as service,
+        stopped_by_signals(service.stop),
+    ):
+        service.run()
+        log.info("scorer_stopped")
+
+
+@contextlib.contextmanager
+def scorer_service(
+    config: Config, registry: CollectorRegistry, *, alone: bool
+) -> Iterator[ScorerService]:
+    """Yield a service of the requests topic whose clients are open, its metrics served.
+
+    Leaving waits until the broker has all that the scorer sent.
+    """
+    await_broker(config)
+    models = build_models(config)
+    check_configured_topics(config)
+    requests = config.topics.topic("requests")
+    metrics = ScorerMetrics(registry)
+    with contextlib.ExitStack() as stack:
+        store = opened_store(config, stack)
+        sink = configured_sink(config, linger_s=0.0)
+        stack.callback(sink.close)
+        stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
+        items = items_reader(config, stack, lost=metrics.lost.inc, service="letters")
+        duty = GroupDuty(items)
+        features = stack.enter_context(_features_reader(config, lost=metrics.lost.inc))
+        start = EARLIEST if alone else COMMITTED
+
+        def on_assign(partitions: Sequence[int]) -> Mapping[tuple[str, int], int]:
+            duty.take(partitions)
+            return {(requests, p): start for p in partitions}
+
+        source = configured_source(
+            config,
+            None if alone else "scorer",
+            ["requests"],
+            on_assign=on_assign,
+            on_revoke=lambda partitions: duty.take(()),
+            lost=metrics.lost.inc,
+        )
+        scorer = Scorer(
+            config,
+            models=models,
+            store=StoreOfModels(store, store_layout(config, models), learns=False),
+            items=items,
+            sink=sink,
+            clock=SystemClock(),
+            metrics=metrics,
+            features=features,
+            feature_metrics=KnownFeatureMetrics(registry),
+            duty=duty,
+        )
+        yield ScorerService(scorer, source=source)
+
+
+@contextlib.contextmanager
+def _features_reader(
+    config: Config, *, lost: Callable[[int], None]
+) -> Iterator[FeaturesReader | None]:
+    """Of the whole features topic, which may come later; None where nothing of it is needed."""
+    if not followed_definitions(config):
+        yield None
+        return
+    remedy = "their entities lack those features until the next of their windows ends"
+    opening = configured_reader(config, lost=lost, remedy=remedy, embedded_wait_ms=SELDOM_READ_MS)
+    with contextlib.closing(opening) as reader:
+        topic = config.topics.topic("features")
+
+        def opened(timeout_s: float | None = None) -> FeaturesReader:
+            reader.start(dict.fromkeys(reader.partitions(topic, timeout_s=timeout_s), EARLIEST))
+            return reader
+
+        def looked() -> FeaturesReader:
+            reader.poll(n_max=1, timeout_s=0.0)  # what its client has to say would pile up
+            return opened(_LOOK_TIMEOUT_S)
+
+        features: FeaturesReader
+        try:
+            features = opened()
+        except TopicMismatch as error:
+            log.warning("features_missing", extra={"reason": str(error)})
+            features = AwaitedFeatures(looked)
+        yield features

@@ -1,0 +1,289 @@
+"""What answers a request: parameters, catalogue and features kept up to date, and a funnel."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from streamer.catalogue.catalogue import Catalogue
+from streamer.config import Config
+from streamer.errors import StoreUnavailable
+from streamer.events import Recommendation, Request
+from streamer.protocols import Clock, ItemsReader, MessageBatch, ParameterStore, Sink
+from streamer.ranking.columns import followed_definitions
+from streamer.replica.replica import Replica
+from streamer.replica.version import Version
+from streamer.scorer.explanation import Explanation, explain
+from streamer.scorer.funnel import Funnel
+from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
+from streamer.scorer.policy.choice import SlatePolicy
+from streamer.scorer.replies import Replies
+from streamer.scorer.topic_letters import LetterDuty, OwnDuty, TopicLetters
+from streamer.scorer.turns import Turns
+from streamer.scorer.warm_up import warm_up
+from streamer.windows.latest import FeaturesReader, LatestFeatures
+from streamer_models.state.model import Model
+
+log = logging.getLogger(__name__)
+
+FLUSH_S: Final = 30.0
+"""How long the broker may take to acknowledge what was sent."""
+_ITEMS_A_ROUND: Final = 1_000  # some 5 ms of decoding between two rounds of requests
+_FEATURES_A_ROUND: Final = 5_000  # some 30 ms of decoding between two looks for commits
+_FOLLOW_S: Final = 0.25
+_RETRY_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Scorer:
+    """Answers requests from a replica of the parameters that it keeps up to date.
+
+    Parameters and features are followed by a thread of the scorer's: a request is answered from
+    what is known at its start. While the store is away it goes on with what it has. Any number of
+    threads may ask; they are answered one after the other, in the order in which they came. One
+    thread follows the items and sends the letters: the one that calls :meth:`follow_items` and
+    :meth:`settle`.
+
+    Parameters
+    ----------
+    store
+        Already laid out for ``models``; used by the following thread alone.
+    items
+        Of the items topic.
+    policy
+        Other than that of the configuration.
+    features
+        Of the features topic, used by the following thread alone, which may come to be later
+        (:class:`streamer.scorer.awaited_features.AwaitedFeatures`); None: all features that come
+        from there are missing.
+    feature_metrics
+        Metrics for the followed features.
+    duty
+        Which scorer of a group sends the letters for items and features; None: this one, which is
+        alone and reports no offsets.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        models: Sequence[Model],
+        store: ParameterStore,
+        items: ItemsReader,
+        sink: Sink,
+        clock: Clock,
+        metrics: ScorerMetrics,
+        policy: SlatePolicy | None = None,
+        features: FeaturesReader | None = None,
+        feature_metrics: KnownFeatureMetrics | None = None,
+        duty: LetterDuty | None = None,
+    ) -> None:
+        self.replica = Replica(
+            store=store,
+            models=models,
+            n_partitions=config.topics.partitions,
+            clock=clock,
+            metrics=metrics.replica,
+        )
+        self.catalogue = Catalogue(metrics=metrics.catalogue, token_fields=config.catalogue.fields)
+        self.funnel = Funnel(config, policy=policy)
+        self.known = LatestFeatures(followed_definitions(config))
+        self.clock = clock
+        self.metrics = metrics
+        self.poll_s = config.scorer.poll_ms / 1000
+        self._config = config
+        self._models = models
+        self._items = items
+        self._features = features
+        self._feature_metrics = feature_metrics
+        self._sink = sink
+        self._turns = Turns()
+        self._replies = Replies(config.topics, sink=sink, clock=clock, metrics=metrics)
+        self._letters = TopicLetters(
+            duty or OwnDuty(), send=self._replies.reject, flush=self.flush, clock=clock
+        )
+        self._follower: threading.Thread | None = None
+        self._loaded = threading.Event()
+        self._catalogue_read = False
+        self._stop = threading.Event()
+        self._failure: Exception | None = None
+
+    # --- running ---------------------------------------------------------------------------------
+
+    @property
+    def stopping(self) -> bool:
+        """Whether :meth:`stop` was called, or following has failed."""
+        return self._stop.is_set()
+
+    @property
+    def follows(self) -> bool:
+        """Whether the following thread runs."""
+        return self._follower is not None and self._follower.is_alive()
+
+    def missing(self) -> list[str]:
+        """What is not read yet, in words; empty: requests are answered."""
+        found = [] if self._loaded.is_set() else ["the parameters are not loaded from the store"]
+        if not self._catalogue_read:
+            found.append("the items topic is not read to its end")
+        return found
+
+    def stop(self) -> None:
+        """Ask whoever runs the scorer to finish and :meth:`close`; any thread, signal handlers."""
+        self._stop.set()
+
+    def start(self) -> None:
+        """Compile the kernels, load parameters, features and catalogue; follow them from then on.
+
+        Returns early when the scorer is stopped.
+        """
+        warm_up(self._config, self._models, self.known)
+        self._follower = threading.Thread(target=self._follow, name="follower", daemon=True)
+        self._follower.start()
+        while not (self._loaded.wait(_FOLLOW_S) or self._stop.is_set()):
+            pass
+        self.load_catalogue()
+        self.metrics.ready.set(1)
+        log.info("scorer_ready", extra={"version": self.replica.current().model_version})
+
+    def close(self) -> None:
+        """Stop following.
+
+        Raises
+        ------
+        StreamerError
+            What ended the following: a store laid out otherwise.
+        """
+        self.metrics.ready.set(0)
+        self._stop.set()
+        if self._follower is not None:
+            self._follower.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def load_catalogue(self) -> None:
+        """Read the items topic to its present end, so that what is unavailable is known."""
+        ends = self._items.end_offsets()
+        while not self._stop.is_set():
+            positions = self._items.positions
+            if all(positions.get(where, 0) >= end for where, end in ends.items()):
+                self._catalogue_read = True
+                return
+            self.follow_items(self.poll_s)
+
+    def follow_items(self, timeout_s: float) -> None:
+        """Take what is on the items topic."""
+        with self._turns:
+            n_taken = self.catalogue.follow(
+                self._items, n_max=_ITEMS_A_ROUND, timeout_s=timeout_s, reject=self._letters.found
+            )
+        if n_taken:
+            self._letters.read_to(self._items.positions)
+
+    def settle(self) -> None:
+        """Send the letters for items and features that are to be sent, and show the features."""
+        self._letters.settle()
+
+    def show_features(self, now_ms: int) -> None:
+        """Bring the metrics of the features up to date."""
+        if self._feature_metrics is not None:
+            self._feature_metrics.show(self.known, now_ms)
+
+    # --- the following thread --------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        try:
+            self._retried(self.replica.load)
+            if self._features is not None:
+                self.known.load(
+                    self._features, stopped=self._stop.is_set, reject=self._letters.found
+                )
+                self._letters.read_to(self._features.positions)
+            self._loaded.set()
+            while not self._stop.is_set():
+                timeout_s = 0.0 if self.follow_features() else _FOLLOW_S
+                self._retried(functools.partial(self.replica.follow, timeout_s=timeout_s))
+        except Exception as error:  # noqa: BLE001 - close() raises it in the thread of its caller
+            self._failure = error
+            self._stop.set()
+
+    def follow_features(self) -> bool:
+        """Take what is on the features topic; whether there may be more by now."""
+        if self._features is None:
+            return False
+        n_taken = self.known.follow(
+            self._features, n_max=_FEATURES_A_ROUND, timeout_s=0.0, reject=self._letters.found
+        )
+        if n_taken:
+            self._letters.read_to(self._features.positions)
+        return n_taken == _FEATURES_A_ROUND
+
+    def _retried(self, call: Callable[[], object]) -> None:
+        """Call until the store answers or the service stops."""
+        attempt = 0
+        while not self._stop.is_set():
+            try:
+                call()
+                return
+            except StoreUnavailable:
+                log.warning("store_unavailable", extra={"attempt": attempt}, exc_info=True)
+                self._stop.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+                attempt += 1
+
+    # --- one request -----------------------------------------------------------------------------
+
+    def answer(
+        self, request: Request, version: Version, *, refused: Callable[[str], None]
+    ) -> Recommendation:
+        """Draw the slate for a request and send the recommendation and its decision.
+
+        Both are on their way when this returns; :meth:`flush` waits until the broker has them.
+
+        Parameters
+        ----------
+        refused
+            Called with the reason, in this call or a later one, where a topic refuses one of the
+            two for its size.
+
+        Raises
+        ------
+        BadMessage
+            When one of the two is too large; nothing is sent then.
+        DeliveryFailed
+            When an earlier message was not delivered.
+        """
+        began = time.perf_counter()
+        with self._turns, self.known.lock:  # from start to end of a request nothing changes
+            slate = self.funnel.recommend(request, version, self.catalogue, known=self.known)
+            answer = self._replies.send(request, slate, version, refused=refused)
+        self.metrics.requests.inc()
+        if not request.preview:
+            self.metrics.decisions.labels(slate.policy).inc()
+            self.metrics.slots.inc(len(slate.explored))
+            self.metrics.explored.inc(sum(slate.explored))
+        self.metrics.request_seconds.observe(time.perf_counter() - began)
+        return answer
+
+    def explain(self, request: Request, item_id: str) -> Explanation:
+        """Explain an item's place for a request now; nothing is sent."""
+        with self._turns, self.known.lock:
+            version = self.replica.current()
+            return explain(
+                self._config, request, item_id, version, self.catalogue, known=self.known
+            )
+
+    def reject(self, batch: MessageBatch, place: int, reason: str) -> None:
+        """Send the dead letter of one message of a batch."""
+        self._replies.reject(batch, place, reason)
+
+    def flush(self) -> None:
+        """Wait until the broker has all that was sent.
+
+        Raises
+        ------
+        DeliveryFailed
+            When a message was refused, or is not acknowledged in time.
+        """
+        self._sink.flush(FLUSH_S)
