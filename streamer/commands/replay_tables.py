@@ -18,15 +18,12 @@ if TYPE_CHECKING:
 
 
 def show_result(result: Result) -> None:
-    """Print the metrics of each model, the best first."""
-    from streamer.replay.result import best_first, event_us
+    """Print the metrics of each model, the best first, and then those of their lists."""
+    from streamer.replay.result import best_first, event_us, shown_metrics
 
     configuration = result.configuration
-    metrics = _shown_metrics(result)
-    table = Table("model", *metrics, "µs/event", title=escape(result.log.name))
-    table.columns[0].overflow = "fold"
-    for column in table.columns[1:]:
-        column.justify, column.no_wrap = "right", True
+    metrics, of_lists = shown_metrics(result)
+    table = _by_model("model", *metrics, "µs/event", title=escape(result.log.name))
     for model in best_first(result):
         values = result.metrics[model]
         deviations = result.standard_errors[model]
@@ -34,6 +31,8 @@ def show_result(result: Result) -> None:
         cells = [_cell(values, deviations if name == metrics[0] else {}, name) for name in metrics]
         table.add_row(escape(model), *cells, event_us(values))
     output.print(table)
+    if of_lists:
+        output.print(_of_lists(result, of_lists))
     output.print(
         f"{result.events_scored:,} events scored after {configuration.warmup:g} of the log as"
         f" warm-up, {result.events_learned:,} learned, in {result.elapsed_s:.1f} s"
@@ -43,12 +42,36 @@ def show_result(result: Result) -> None:
     _show_unused(result)
 
 
+_IN_FILES_ALONE = ("serendipity@",)
+"""The table fits a terminal without; the JSON and the report have it."""
+
+
+def _by_model(*columns: str, title: str | None = None) -> Table:
+    table = Table(*columns, title=title)
+    table.columns[0].overflow = "fold"
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    return table
+
+
+def _of_lists(result: Result, metrics: Sequence[str]) -> Table:
+    """Return what the lists of each model were like, in a row each as in the table above."""
+    from streamer.replay.result import best_first
+
+    metrics = [name for name in metrics if not name.startswith(_IN_FILES_ALONE)]
+    table = _by_model("lists of", *(name.partition("@")[0] for name in metrics))
+    for model in best_first(result):
+        cells = [_cell(result.metrics[model], {}, name) for name in metrics]
+        table.add_row(escape(model), *cells)
+    return table
+
+
 def show_sweep(sweep: Sweep) -> None:
     """Print the metrics of each model at each value of a knob."""
-    from streamer.replay.result import event_us
+    from streamer.replay.result import event_us, shown_metrics
     from streamer.replay.sweep import change_text
 
-    metrics = _shown_metrics(sweep.runs[0].result)
+    metrics, of_lists = shown_metrics(sweep.runs[0].result)
     change = f"{metrics[0]} against {sweep.runs[0].value}"
     title = escape(f"{sweep.knob} on {sweep.runs[0].result.log.name}")
     table = Table(sweep.knob, "model", *metrics, change, "µs/event", title=title)
@@ -60,7 +83,20 @@ def show_sweep(sweep: Sweep) -> None:
             changed = change_text(sweep.change(run, model)) if run is not sweep.runs[0] else "–"
             table.add_row(run.value, escape(model), *cells, changed, event_us(values))
     output.print(table)
+    if of_lists:
+        output.print(_swept_lists(sweep, [metrics[0], *of_lists]))
     _show_unused(sweep.runs[0].result)
+
+
+def _swept_lists(sweep: Sweep, metrics: Sequence[str]) -> Table:
+    """Return what lists were like at each value of a knob, and how well they hit."""
+    table = Table(sweep.knob, "model", *(name.partition("@")[0] for name in metrics))
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for run in sweep.runs:
+        for model, values in run.result.metrics.items():
+            table.add_row(run.value, escape(model), *(_cell(values, {}, each) for each in metrics))
+    return table
 
 
 def _show_unused(result: Result) -> None:
@@ -87,13 +123,6 @@ def _future(result: Result) -> Iterator[str]:
             " the unit of the times with --map ts=COLUMN:UNIT, or mend the clock; live, an event"
             " counts as of its publication at the latest"
         )
-
-
-def _shown_metrics(result: Result) -> Sequence[str]:
-    """The lists' own metrics are in the JSON and in the report."""
-    found = next(iter(result.metrics.values()))
-    hidden = ("map@", "hit_rate@", "serendipity@", "novelty@", "diversity@", "events_")
-    return [name for name in found if not name.startswith(hidden)]
 
 
 def _cell(values: Numbers, errors: Numbers, metric: str) -> str:

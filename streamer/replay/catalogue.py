@@ -47,6 +47,11 @@ class LogCategories:
         self._n += 1
 
     @property
+    def n_categories(self) -> int:
+        """Different categories that are told apart."""
+        return int(self._rows.shape[1])
+
+    @property
     def categories(self) -> NDArray[np.bool_]:
         """``(n_items, n_categories)``."""
         return self._rows[: self._n]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import ConfigError
-from streamer.replay.result import ABSOLUTE, LOWER_IS_BETTER, SQUARED, Result
+from streamer.replay.result import ABSOLUTE, SQUARED, Result, lower_is_better
 
 Values = NDArray[np.float64]
 BAGS_MAX = 20_000
@@ -49,7 +49,7 @@ class Comparison:
         )
         if self.low <= 0 <= self.high:
             return f"No difference between {self.name_b} and {self.name_a} beyond chance: {where}."
-        better = (self.difference < 0) == (self.metric in LOWER_IS_BETTER)
+        better = (self.difference < 0) == lower_is_better(self.metric)
         return f"{self.name_b} is {'better' if better else 'worse'} than {self.name_a}: {where}."
 
 

@@ -8,13 +8,14 @@ from html import escape
 
 from streamer.replay.charts import ChartSeries, bar_chart, line_chart
 from streamer.replay.result import (
-    LOWER_IS_BETTER,
     Calibration,
     Numbers,
     Result,
     best_first,
     event_us,
+    lower_is_better,
     main_metric,
+    shown_metrics,
 )
 
 _STYLE = """
@@ -63,8 +64,10 @@ def report(result: Result, *, extra: Iterable[tuple[str, str]] = ()) -> str:
     """
     names = list(result.metrics)
     lead = main_metric(result.metrics[names[0]])
+    of_ranks, of_lists = shown_metrics(result)
     sections = [
-        ("Metrics", _metrics_table(result)),
+        ("Metrics", _metrics_table(result, of_ranks, timed=True) + _ERRORS),
+        *([("Lists", _metrics_table(result, of_lists) + _OF_LISTS)] if of_lists else []),
         (f"{lead} over time", _over_time(result, lead)),
         ("Cold and warm", _by_group(result, lead)),
         *([("Calibration", _calibrated(result.calibration))] if result.calibration else []),
@@ -104,23 +107,29 @@ def _summary(result: Result) -> str:
     return "".join(f'<p class="soft">{escape(line)}</p>' for line in lines)
 
 
-def _metrics_table(result: Result) -> str:
-    first = next(iter(result.metrics.values()))
-    # With one target an event, these say what recall and the reciprocal rank say.
-    hidden = ("events_", "hit_rate@", "map@")
-    metrics = [name for name in first if not name.startswith(hidden)]
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("model", *metrics, "µs/event"))
+_ERRORS = (
+    '<p class="soft">Behind ±: the standard error, as if events were independent. To know'
+    " whether one model is better, use <code>streamer compare</code>.</p>"
+)
+_OF_LISTS = (
+    '<p class="soft">Less is better of calibration (divergence of a list\'s categories from the'
+    " user's own) and of gini (0: all items shown alike, 1: one alone).</p>"
+)
+
+
+def _metrics_table(result: Result, metrics: Sequence[str], *, timed: bool = False) -> str:
+    names = ("model", *metrics, *(["µs/event"] if timed else []))
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
     best = {name: _best(result, name) for name in metrics}
     rows = []
     for model in best_first(result):
         values, errors = result.metrics[model], result.standard_errors[model]
         cells = "".join(_cell(values, errors, name, best[name]) for name in metrics)
-        rows.append(f"<tr><td>{escape(model)}</td>{cells}<td>{event_us(values)}</td></tr>")
+        time = f"<td>{event_us(values)}</td>" if timed else ""
+        rows.append(f"<tr><td>{escape(model)}</td>{cells}{time}</tr>")
     return (
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
-        '<p class="soft">Behind ±: the standard error, as if events were independent. To know'
-        " whether one model is better, use <code>streamer compare</code>.</p>"
     )
 
 
@@ -128,7 +137,7 @@ def _best(result: Result, metric: str) -> float | None:
     known = [value for each in result.metrics.values() if (value := each[metric]) is not None]
     if len(known) < 2:
         return None
-    return min(known) if metric in LOWER_IS_BETTER else max(known)
+    return min(known) if lower_is_better(metric) else max(known)
 
 
 def _cell(values: Numbers, errors: Numbers, metric: str, best: float | None) -> str:

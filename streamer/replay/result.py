@@ -18,14 +18,17 @@ from streamer.replay.log import LogSurvey
 from streamer.replay.settings import Settings
 from streamer.replay.tally import Cells
 from streamer.replay.topk_task import TopKTask
-from streamer_models.evaluation.ranking_metrics import catalogue_coverage
+from streamer_models.evaluation.ranking_metrics import catalogue_coverage, exposure_gini
 from streamer_models.state.id_table import id_key
 
 Numbers = dict[str, float | None]
 """Metric → value; None where it says nothing."""
 
 SQUARED, ABSOLUTE = "squared_error", "absolute_error"
-LOWER_IS_BETTER = ("rmse", "mae")
+_LOWER_IS_BETTER = ("rmse", "mae", "calibration", "gini")
+# With one target an event, these say what recall and the reciprocal rank say.
+_REDUNDANT = ("hit_rate@", "map@")
+_OF_LISTS = (*("precision@", "diversity@", "novelty@", "serendipity@", "calibration@", "gini@"),)
 
 
 class ScoredPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,8 +135,10 @@ def result_of(outcome: Outcome) -> Result:
     for at, name in enumerate(outcome.names):
         metrics[name], errors[name] = _numbers(outcome, tally.total, at, 0)
         if isinstance(outcome.task, TopKTask):
-            coverage = catalogue_coverage(outcome.task.n_shown(at))
-            metrics[name][f"coverage@{outcome.settings.k}"] = coverage
+            n_shown, k = outcome.task.n_shown(at), outcome.settings.k
+            gini = exposure_gini(n_shown)
+            metrics[name][f"coverage@{k}"] = catalogue_coverage(n_shown)
+            metrics[name][f"gini@{k}"] = None if math.isnan(gini) else gini
         metrics[name]["events_scored"] = tally.n_scored
         metrics[name]["events_per_s"] = outcome.n_learned / max(outcome.model_s[at], 1e-9)
     counts = tally.by_window.counts()[0, :, 0].astype(int).tolist()
@@ -256,10 +261,24 @@ def main_metric(metrics: Mapping[str, object]) -> str:
     return next(iter(metrics))
 
 
+def lower_is_better(metric: str) -> bool:
+    """Whether less of a metric is better."""
+    return metric.partition("@")[0] in _LOWER_IS_BETTER
+
+
+def shown_metrics(result: Result) -> tuple[list[str], list[str]]:
+    """Names of the metrics that the first and the second table show: how well what came next was
+    ranked, and what lists were like; the others say the same once more."""
+    hidden = (*_REDUNDANT, "events_")
+    shown = [name for name in next(iter(result.metrics.values())) if not name.startswith(hidden)]
+    of_lists = [name for name in shown if name.startswith(_OF_LISTS)]
+    return [name for name in shown if name not in of_lists], of_lists
+
+
 def best_first(result: Result) -> list[str]:
     """Names of the models by the metric that tables lead with; equal ones as they were given."""
     lead = main_metric(next(iter(result.metrics.values())))
-    sign = 1 if lead in LOWER_IS_BETTER else -1
+    sign = 1 if lower_is_better(lead) else -1
 
     def place(name: str) -> float:
         value = result.metrics[name][lead]

@@ -17,7 +17,9 @@ from streamer.replay.interactions import UNKNOWN, TopKModel
 from streamer.replay.settings import Settings
 from streamer.replay.tally import BLOCK_EVENTS
 from streamer_models.evaluation.ranking_metrics import (
+    calibration,
     category_diversity,
+    category_shares,
     novelty,
     serendipity,
     target_metrics,
@@ -39,7 +41,7 @@ class TopKTask:
     settings
         Of the experiment.
     catalogue
-        Categories of items, for the diversity of lists; None: unknown.
+        Categories of items, for diversity and calibration of lists; None: unknown.
     """
 
     def __init__(
@@ -58,18 +60,21 @@ class TopKTask:
         self._excluded: NDArray[np.uint8] = np.zeros(1_024, dtype=np.uint8)
         self._n_items = self._n_users = 0
         self._top_scores = np.empty(settings.k)
-        self._block = _Block(len(models), settings.k)
+        n_categories = 0 if catalogue is None else catalogue.n_categories
+        self._block = _Block(len(models), settings.k, n_categories)
         self._shown = np.zeros((len(models), 1_024), dtype=np.int64)
         self._catalogue = catalogue
         self.seconds = [0.0] * len(models)
         k = settings.k
-        accuracy = (f"recall@{k}", f"ndcg@{k}", f"map@{k}", "mrr", f"hit_rate@{k}")
+        accuracy = (
+            *(f"recall@{k}", f"ndcg@{k}", f"map@{k}", "mrr", f"hit_rate@{k}", f"precision@{k}"),
+        )
         self.user_metrics = (f"recall@{k}", f"ndcg@{k}", "mrr")
         self.metrics = (
             *accuracy,
             f"serendipity@{k}",
             f"novelty@{k}",
-            *([f"diversity@{k}"] if catalogue is not None else []),
+            *([f"diversity@{k}", f"calibration@{k}"] if catalogue is not None else []),
         )
 
     def score(self, event: Event, user_row: int, item_row: int, number: int) -> bool:
@@ -110,6 +115,9 @@ class TopKTask:
             excluded[:n_items] = 0
         else:
             self._histories.mark(user_row, excluded, 0)
+        if self._catalogue is not None:
+            consumed = self._histories.items(user_row)
+            block.wanted[:] = category_shares(consumed, self._catalogue.categories)
         block.done(self._counts[tops], self._n_users, popular)
         return True
 
@@ -142,7 +150,7 @@ class TopKTask:
 
     def take_values(self) -> Values:
         """``(n_models, n, n_metrics)`` since the last call, at most ``BLOCK_EVENTS`` ago."""
-        tops, ranks, counts, n_users, popular = self._block.take()
+        tops, ranks, counts, n_users, popular, wanted = self._block.take()
         found = np.empty((len(tops), tops.shape[1], len(self.metrics)))
         for at in range(len(tops)):
             accuracy = target_metrics(ranks[at], self._settings.k)
@@ -152,7 +160,9 @@ class TopKTask:
                 novelty(counts[at], n_users),
             ]
             if self._catalogue is not None:
-                values.append(category_diversity(tops[at], self._catalogue.categories))
+                categories = self._catalogue.categories
+                values.append(category_diversity(tops[at], categories))
+                values.append(calibration(tops[at], categories, wanted))
             found[at] = np.stack(values, axis=1)
             self._count_shown(at, tops[at])
         return found
@@ -173,23 +183,30 @@ class TopKTask:
 class _Block:
     """What was scored since values were last taken, in columns."""
 
-    def __init__(self, n_models: int, k: int) -> None:
+    def __init__(self, n_models: int, k: int, n_categories: int) -> None:
         size = BLOCK_EVENTS
         self._tops = np.empty((size, n_models, k), dtype=np.int32)
         self._counts = np.empty((size, n_models, k), dtype=np.int64)
         self._ranks = np.empty((size, n_models), dtype=np.int64)
         self._n_users = np.empty(size, dtype=np.int64)
         self._popular = np.empty(size, dtype=np.bool_)
+        self._wanted = np.empty((size, n_categories))
         self.scratch = np.empty(k, dtype=np.int32)
         self._n = 0
 
     def next(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Lists and ranks of the event at hand, to be filled in."""
         if self._n == len(self._ranks):
-            for name in ("_tops", "_counts", "_ranks", "_n_users", "_popular"):
+            for name in ("_tops", "_counts", "_ranks", "_n_users", "_popular", "_wanted"):
                 held = getattr(self, name)
                 setattr(self, name, np.concatenate([held, np.empty_like(held)]))
         return self._tops[self._n], self._ranks[self._n]
+
+    @property
+    def wanted(self) -> Values:
+        """``(n_categories,)`` shares of what the user consumed, to be filled in."""
+        row: Values = self._wanted[self._n]
+        return row
 
     def done(self, counts: NDArray[np.int32], n_users: int, popular: bool) -> None:
         """The event at hand is complete; counts where a list has no item are of no item."""
@@ -206,8 +223,9 @@ class _Block:
         NDArray[np.int64],
         NDArray[np.int64],
         NDArray[np.bool_],
+        Values,
     ]:
-        """Lists and ranks, by model, and consumers, users and whether it was popular."""
+        """Lists and ranks, by model, and consumers, users, whether it was popular, and shares."""
         n, self._n = self._n, 0
         self._counts[:n][self._tops[:n] < 0] = -1
         return (
@@ -216,4 +234,5 @@ class _Block:
             self._counts[:n].swapaxes(0, 1),
             self._n_users[:n],
             self._popular[:n],
+            self._wanted[:n],
         )

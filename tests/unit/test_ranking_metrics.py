@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 from streamer_models.evaluation.ranking_metrics import (
     NOT_RANKED,
     average_precision_at,
+    calibration,
     catalogue_coverage,
     category_diversity,
+    category_shares,
+    exposure_gini,
     factor_diversity,
     hit_at,
     mean_and_error,
     ndcg_at,
     novelty,
+    precision_at,
     recall_at,
     reciprocal_rank,
     serendipity,
@@ -79,6 +83,7 @@ def test_values_are_those_of_trec_eval(k: int) -> None:
         ir_measures.AP @ k: average_precision_at(gains, n_relevant, k),
         ir_measures.RR: reciprocal_rank(gains),
         ir_measures.Success @ k: hit_at(gains, k),
+        ir_measures.P @ k: precision_at(gains, k),
     }
     theirs = _of_trec_eval(gains_of, orders, list(ours))
     for measure, values in ours.items():
@@ -113,6 +118,7 @@ def test_one_target_is_the_case_of_one_gain() -> None:
     ones = np.ones(len(ranks), dtype=np.int64)
     found = target_metrics(ranks, K)
     assert found[f"recall@{K}"].tolist() == recall_at(gains, ones, K).tolist()
+    assert found[f"precision@{K}"].tolist() == precision_at(gains, K).tolist()
     assert found[f"hit_rate@{K}"].tolist() == hit_at(gains, K).tolist()
     assert found[f"ndcg@{K}"] == pytest.approx(ndcg_at(gains, np.ones((len(ranks), 1)), K))
     assert found[f"map@{K}"] == pytest.approx(average_precision_at(gains, ones, K))
@@ -130,6 +136,29 @@ def test_diversity_by_hand() -> None:
     found = factor_diversity(lists, factors)
     assert found[0] == pytest.approx((1 + 2 * (1 - 0.5**0.5)) / 3)
     assert np.isnan(found[1])
+
+
+def test_calibration_by_hand() -> None:
+    categories = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], dtype=bool)
+    consumed = category_shares(np.array([0, 2, 3], dtype=np.int32), categories)
+    assert consumed.tolist() == [0.75, 0.25, 0.0]
+    lists = np.array([[0, 2, 3], [1, -1, -1], [3, -1, -1], [0, 1, -1]], dtype=np.int32)
+    wanted = np.array([consumed, consumed, consumed, [0.0, 0.0, 0.0]])
+    found = calibration(lists, categories, wanted)
+    assert found[0] == pytest.approx(0.0)
+    assert found[1] == pytest.approx(
+        0.75 * math.log(0.75 / 0.0075) + 0.25 * math.log(0.25 / (0.99 + 0.0025))
+    )
+    assert np.isnan(found[2:]).all()
+
+
+def test_exposure_is_concentrated_as_its_lorenz_curve_says() -> None:
+    assert exposure_gini(np.array([3, 3, 3])) == 0
+    assert exposure_gini(np.array([0, 7, 0])) == 1
+    shown = np.array([4, 0, 1, 1, 9])
+    differences = np.abs(shown[:, None] - shown).sum()  # mean difference over twice the mean
+    assert exposure_gini(shown) == pytest.approx(differences / (2 * 4 * shown.sum()))
+    assert math.isnan(exposure_gini(np.array([0, 0])))
 
 
 def test_novelty_serendipity_and_coverage_by_hand() -> None:

@@ -61,13 +61,16 @@ def test_the_result_has_what_was_asked_for(run: Run, log: Path) -> None:
     for model in found["metrics"].values():
         assert 0 < model["recall@5"] < 1
         assert {"ndcg@5", "map@5", "mrr", "hit_rate@5", "coverage@5", "novelty@5"} < set(model)
+        assert model["precision@5"] == pytest.approx(model["recall@5"] / 5)
+        assert 0 < model["gini@5"] < 1
         assert model["events_scored"] == found["events_scored"] > 0
         assert model["events_per_s"] > 0
     assert found["standard_errors"]["popularity"]["recall@5"] > 0
     assert sum(each["events_scored"] for each in found["windows"]) == found["events_scored"]
     assert found["configuration"]["warmup"] == 0.5
     assert 10 < found["users"]["n_users"] <= 20
-    assert f"{found['metrics']['popularity']['recall@5']:.4f}" in output
+    for metric in ("recall@5", "gini@5"):
+        assert f"{found['metrics']['popularity'][metric]:.4f}" in output
 
 
 def test_the_same_log_seed_and_settings_give_the_same_json(run: Run, log: Path) -> None:

@@ -112,6 +112,10 @@ def test_a_small_log_by_hand() -> None:
     assert found["novelty@2"] == pytest.approx(((0 + 1) / 2 + math.log2(3 / 2)) / 2)
     assert found["diversity@2"] == pytest.approx(0.5)
     assert found["serendipity@2"] == 0
+    assert found["precision@2"] == pytest.approx(found["recall@2"] / 2)
+    # c has consumed nothing. a: x, so all of p, against the half of p and of q in the list of y;
+    # then x and y, so p and q at 3 to 1, against an empty list.
+    assert found["calibration@2"] == pytest.approx(math.log(1 / (0.99 * 0.5 + 0.01)))
     assert isinstance(outcome.task, TopKTask)
     assert outcome.task.n_shown(0).tolist() == [1, 2, 0]
 

@@ -6,6 +6,9 @@ errors and comparisons by user can be made of them (:func:`mean_and_error`).
 
 from __future__ import annotations
 
+from typing import Final
+
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +16,8 @@ Values = NDArray[np.float64]
 
 NOT_RANKED = -1
 """The rank of a target that is not in the ranking: a miss at any depth."""
+SMOOTHING: Final = 0.01
+"""Share α of what is wanted in what is held against it, so that no divergence is infinite."""
 
 
 # --- from gains in the order of a ranking ---------------------------------------------------------
@@ -29,6 +34,12 @@ def recall_at(gains: Values, n_relevant: NDArray[np.int64], k: int) -> Values:
         ``(n,)`` relevant items, also those that are not ranked.
     """
     found: Values = (gains[:, :k] > 0).sum(axis=1) / np.maximum(n_relevant, 1)
+    return found
+
+
+def precision_at(gains: Values, k: int) -> Values:
+    """Share of the first ``k`` places that hold a relevant item; ``gains`` as above."""
+    found: Values = (gains[:, :k] > 0).sum(axis=1) / k
     return found
 
 
@@ -96,7 +107,7 @@ def target_metrics(ranks: NDArray[np.int64], k: int) -> dict[str, Values]:
     >>> {name: values.round(3).tolist() for name, values in found.items()}
     {'recall@10': [1.0, 1.0, 0.0, 0.0], 'ndcg@10': [1.0, 0.5, 0.0, 0.0],
      'map@10': [1.0, 0.333, 0.0, 0.0], 'mrr': [1.0, 0.333, 0.083, 0.0],
-     'hit_rate@10': [1.0, 1.0, 0.0, 0.0]}
+     'hit_rate@10': [1.0, 1.0, 0.0, 0.0], 'precision@10': [0.1, 0.1, 0.0, 0.0]}
     """
     ranked = ranks >= 0
     places = np.where(ranked, ranks, 0) + 1.0
@@ -107,6 +118,7 @@ def target_metrics(ranks: NDArray[np.int64], k: int) -> dict[str, Values]:
         f"map@{k}": hits / places,
         "mrr": ranked / places,
         f"hit_rate@{k}": hits.copy(),
+        f"precision@{k}": hits / k,
     }
 
 
@@ -116,6 +128,84 @@ def target_metrics(ranks: NDArray[np.int64], k: int) -> dict[str, Values]:
 def catalogue_coverage(n_shown: NDArray[np.int64]) -> float:
     """Share of the items that were in at least one list; ``(n_items,)`` how often each was."""
     return float((n_shown > 0).mean()) if len(n_shown) else 0.0
+
+
+def exposure_gini(n_shown: NDArray[np.int64]) -> float:
+    """Gini index of how often items were shown: 0, all alike; 1, one item alone.
+
+    ``Σ_j (2 j - n - 1) p_j / (n - 1)`` over the shares p of the n items in rising order (Shani &
+    Gunawardana 2011, section 8.3.3). NaN with fewer than two items, or none shown.
+
+    Parameters
+    ----------
+    n_shown
+        ``(n_items,)`` lists each item was in, 0 for one that never was.
+    """
+    n, total = len(n_shown), int(n_shown.sum())
+    if n < 2 or not total:
+        return float("nan")
+    ranks = 2.0 * np.arange(1, n + 1) - n - 1
+    return float(ranks @ np.sort(n_shown) / ((n - 1) * total))
+
+
+def category_shares(items: NDArray[np.int32], categories: NDArray[np.bool_]) -> Values:
+    """Return ``(n_categories,)`` mean shares of items' categories, an item's being alike.
+
+    ``p(g) = Σ_i p(g | i) / n`` (Steck 2018, equation 2) over the items that have a category; all 0
+    where none has.
+
+    Parameters
+    ----------
+    items
+        ``(n,)`` item rows.
+    categories
+        ``(n_items, n_categories)``.
+    """
+    shares = np.zeros(categories.shape[1])
+    _add_shares(items, categories, shares)
+    total = shares.sum()
+    return shares / total if total else shares
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_shares(
+    items: NDArray[np.int32], categories: NDArray[np.bool_], shares: NDArray[np.float64]
+) -> None:
+    for item in items:
+        n_own = 0
+        for category in range(categories.shape[1]):
+            n_own += categories[item, category]
+        if n_own:
+            for category in range(categories.shape[1]):
+                shares[category] += categories[item, category] / n_own
+
+
+def calibration(lists: NDArray[np.int32], categories: NDArray[np.bool_], wanted: Values) -> Values:
+    """Divergence of lists' categories from those of their users: 0 where the shares are the same.
+
+    ``C_KL = Σ_g p(g) ln(p(g) / q~(g))``, ``q~ = (1 - α) q + α p`` with α = 0.01 (Steck 2018,
+    equations 5 and 6), in nats, at most ``ln 100``. p are the shares of what a user consumed, q
+    those of a list, both as :func:`category_shares`. NaN where either has no category.
+
+    Parameters
+    ----------
+    lists, categories
+        As of :func:`category_diversity`.
+    wanted
+        ``(n, n_categories)`` shares p of the user of each list.
+    """
+    of_items = categories[lists].astype(np.float64)
+    of_items[lists < 0] = 0.0
+    n_own = of_items.sum(axis=2, keepdims=True)
+    shares = np.divide(of_items, n_own, out=of_items, where=n_own > 0).sum(axis=1)
+    n_known = (n_own[:, :, 0] > 0).sum(axis=1)
+    shares /= np.maximum(n_known, 1)[:, None]
+    smoothed = (1 - SMOOTHING) * shares + SMOOTHING * wanted
+    inside = wanted > 0
+    ratios = np.divide(wanted, smoothed, out=np.ones_like(wanted), where=inside)
+    found: Values = (wanted * np.log(ratios)).sum(axis=1)
+    found[(n_known == 0) | ~inside.any(axis=1)] = np.nan
+    return found
 
 
 def category_diversity(lists: NDArray[np.int32], categories: NDArray[np.bool_]) -> Values:
