@@ -25,13 +25,14 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.environment import environment, parser, write
 from streamer.application.processes import collect_garbage_rarely
+from streamer.application.warm_up import warm_up
 from streamer.config import Config, load_config
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import Learner
 from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.practice import Practice
 from streamer.learner.service import dead_letters_to
-from streamer.model_set import build_models, compile_kernels, store_layout
+from streamer.model_set import build_models, store_layout
 from streamer.simulation.broker import ManualClock, MemoryBroker, MemorySink, MemorySource, Record
 from streamer.store.memory import MemoryStore
 from streamer.store.of_models import StoreOfModels
@@ -151,7 +152,7 @@ def main() -> None:
     n = chosen.messages
     collect_garbage_rarely()
     config = load_config(env={}, flags={"topics.partitions": 1})
-    compile_kernels(build_models(config), config)
+    warm_up(config)
     run({}, 2_000, Timing())
     flags = contenders()
     if chosen.only:

@@ -15,12 +15,13 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from benchmarks.environment import environment, parser, write
+from streamer.application.warm_up import warm_up
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.config import Config, load_config
 from streamer.events import Request
 from streamer.learner.practice.practice import Practice
-from streamer.model_set import bounds, build_models, compile_kernels
+from streamer.model_set import bounds, build_models
 from streamer.replica.merged_state import MergedState
 from streamer.replica.version import Version
 from streamer.scorer.funnel import Funnel
@@ -57,7 +58,7 @@ class Learning:
 
     def __init__(self, config: Config) -> None:
         self.models = build_models(config)
-        compile_kernels(self.models, config)
+        warm_up(config)
         self.practice = Practice(config)
         shared = SharedState(self.models)
         self.state = PartitionState(0, self.models, shared, bounds=bounds(config))

@@ -43,6 +43,7 @@ from benchmarks.environment import environment, parser, write
 from benchmarks.held_features import without_held
 from streamer.application.processes import PIPELINE_DEPTH, collect_garbage_rarely
 from streamer.application.starting import configured_store
+from streamer.application.warm_up import warm_up
 from streamer.clock import SystemClock
 from streamer.config import Config, load_config
 from streamer.kafka.assignment import FETCH_OPTIONS
@@ -53,7 +54,7 @@ from streamer.learner.learner import Committed, Learner
 from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.practice import Practice
 from streamer.learner.service import dead_letters_to
-from streamer.model_set import build_models, compile_kernels, store_layout
+from streamer.model_set import build_models, store_layout
 from tests.brokers import kafka_service, redis_service
 from tests.scoring import TWO_CHANNELS
 
@@ -298,7 +299,7 @@ def main() -> None:
             )
             create_topics(broker, config.topics)
             publish(config, n, chosen.seed)
-            compile_kernels(build_models(config), config)
+            warm_up(config)
             for each in (with_own_store(config), lean(config)):
                 run_learner(each, min(n, 50_000))
             timings = measure(config, n, min(n, 200_000), chosen.rounds)

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from streamer.application.warm_up import warm_up
 from streamer.config import Config, feature_definitions, load_config
 from streamer.events import Event, encode
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.settings import LearnerCounts
 from streamer.learner.step import PartitionLearner
-from streamer.model_set import build_models, compile_kernels
+from streamer.model_set import build_models
 from streamer.protocols import MessageBatch
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.shared import SharedState
@@ -49,7 +50,7 @@ def held_features_us(given: Sequence[Event]) -> dict[str, float]:
 def _learn(config: Config, payloads: Sequence[bytes | None]) -> float:
     """Seconds of CPU for all of it."""
     settings, models = learner_settings(config), build_models(config)
-    compile_kernels(models, config)
+    warm_up(config)
     state = PartitionState(0, models, SharedState(models), bounds=settings.bounds)
     learner = PartitionLearner(
         state,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 
 from streamer.config import (
     Config,
@@ -17,7 +16,7 @@ from streamer.config import (
 )
 from streamer.errors import ConfigError, LayoutMismatch
 from streamer.events import EventTypes
-from streamer.events.types import DEFAULT_TYPES, IMPRESSION
+from streamer.events.types import IMPRESSION
 from streamer.protocols import STORE_SCHEMA_VERSION, Generation, Layout, ModelSettings
 from streamer.ranking.columns import feature_names
 from streamer.ranking.recall.registry import channels_on
@@ -29,15 +28,8 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
-from streamer_models.ranking.answer_kernels import N_BEHIND
-from streamer_models.ranking.answers import AnsweredSlates
-from streamer_models.state.ingest import Feedback, admit
-from streamer_models.state.inputs import NO_CHOICES, Choices, Events, Examples, Inputs, ShownItems
-from streamer_models.state.item_tokens import ItemTokens
-from streamer_models.state.model import Model, learn, make_room, model_of
-from streamer_models.state.partition import Bounds, PartitionState, all_specs
-from streamer_models.state.shared import SharedState
-from streamer_models.state.table import Change
+from streamer_models.state.model import Model
+from streamer_models.state.partition import Bounds, all_specs
 
 
 def recall_models(config: Config) -> list[Model]:
@@ -201,47 +193,3 @@ def _other_version(generation: int, problem: str) -> LayoutMismatch:
         f"the settings of generation {generation} of the store were recorded by another version of"
         f" streamer: {problem}. Run the version that wrote it"
     )
-
-
-MADE_UP_MS: Final = 1_700_000_000_000
-"""Time of the made-up events."""
-MADE_UP_IDS: Final = ("0", "1", "2", "3")
-"""Users, items and surfaces of the made-up events, each the item of the user of the same name."""
-
-
-def compile_kernels(models: Sequence[Model], config: Config) -> None:
-    """Learn a few made-up events into nowhere, so that no real one waits for a compiler."""
-    other = SharedState(models)
-    for change in made_up_changes(models, config):
-        other.apply(0, change)
-
-
-def made_up_changes(models: Sequence[Model], config: Config) -> list[Change]:
-    """Return what a partition would commit of a few made-up events, of every kind of input."""
-    state = PartitionState(0, models, SharedState(models), bounds=Bounds(users_max=4, items_max=2))
-    n = len(DEFAULT_TYPES)
-    tokens = ItemTokens()
-    for item_id in MADE_UP_IDS:
-        tokens.put(item_id, [0], [1.0])
-    offsets = np.arange(n, dtype=np.int64)
-    ts_ms = np.full(n, MADE_UP_MS, dtype=np.int64)
-    ids, nan = [MADE_UP_IDS[i % len(MADE_UP_IDS)] for i in range(n)], np.full(n, np.nan)
-    rewards = np.where(offsets % 4 == 2, -1.0, 1.0)
-    feedback = Feedback(offsets, ts_ms, ids, ids, rewards.astype(np.float32), nan)
-    events = Events(offsets, ts_ms, offsets.astype(np.int8), nan, ids, ids, ids)
-    shown = ShownItems(offsets, ts_ms, ids)
-    features = np.ones((n, len(feature_names(config))), dtype=np.float32)
-    outcomes = Examples(offsets, ts_ms, ids, features, before=nan, after=np.ones(n))
-    choices = NO_CHOICES
-    if (answers := model_of(models, AnsweredSlates)) is not None:
-        slate = np.zeros((2, len(answers.columns) + N_BEHIND), dtype=np.float32)
-        choices = Choices(offsets[:1], [slate], [np.full(2, np.nan)], [np.array([1.0, 0.0])])
-    make_room(models, Inputs(events=events, shown=shown), state)
-    changes = []
-    for segment in admit(feedback, state, from_offset=0, to_offset=n):
-        learn(models, Inputs(feedback=segment.batch, item_tokens=tokens), state)
-        changes.append(state.collect())
-    answered = Inputs(events=events, shown=shown, examples=outcomes, choices=choices)
-    learn(models, answered, state)
-    changes.append(state.collect())
-    return changes

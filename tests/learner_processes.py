@@ -16,14 +16,14 @@ from types import TracebackType
 from typing import Self
 
 from streamer.application.starting import configured_store
+from streamer.application.warm_up import warm_up
 from streamer.config import known_keys, load_config
 from streamer.config.keys import named_key
 from streamer.config.masking import toml_text
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.topics import create_topics
-from streamer.learner.batch import compile_decoding
-from streamer.learner.configured import learner_settings, reward_function
-from streamer.model_set import build_models, compile_kernels, store_layout
+from streamer.learner.configured import learner_settings
+from streamer.model_set import build_models, store_layout
 from streamer.verify.parameters import Contents, image_contents
 
 COMMAND = [sys.executable, "-P", "-m", "streamer"]
@@ -158,8 +158,7 @@ class Deployment:
         self._models = build_models(self.config)
         # In this process, once for all tests: a learner that is killed early, one life after
         # another, would else never be done with compiling what its successors find compiled.
-        compile_kernels(self._models, self.config)
-        compile_decoding(self._settings.event_types, reward_function(self.config))
+        warm_up(self.config)
         self._store = configured_store(self.config)
         self._store.ensure_layout(store_layout(self.config, self._models))
         self._processes: list[StreamerProcess] = []

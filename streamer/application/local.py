@@ -93,15 +93,19 @@ class LocalSystem:
 
     def wait_until_served(self, n_events: int, *, timeout_s: float) -> int:
         """Wait until what is served has learned so many messages of the events topic; how many it
-        lacks after ``timeout_s``.
+        lacks once no more were for ``timeout_s``.
 
         Raises StreamerError when a process has ended.
         """
-        deadline = time.monotonic() + timeout_s
+        n_most, deadline = -1, 0.0
         while True:
-            n_lacking = max(0, n_events - self.n_served())
-            if n_lacking == 0 or time.monotonic() > deadline:
-                return n_lacking
+            n_served = self.n_served()
+            if n_served >= n_events:
+                return 0
+            if n_served > n_most:
+                n_most, deadline = n_served, time.monotonic() + timeout_s
+            elif time.monotonic() > deadline:
+                return n_events - n_served
             self.check()
             time.sleep(_POLL_S)
 

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from streamer.application.signals import stopped_by_signals
 from streamer.application.starting import await_broker, configured_store
+from streamer.application.warm_up import warm_up
 from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
@@ -22,7 +23,6 @@ from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.topic_ids import topic_ids
 from streamer.kafka.topics import check_topics
-from streamer.learner.batch import compile_decoding
 from streamer.learner.catalogue import LearnedCatalogue
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.drift_boost import DriftBoost
@@ -34,7 +34,7 @@ from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.practice import Practice
 from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
 from streamer.learner.topic_stream import TopicStream
-from streamer.model_set import build_models, compile_kernels, store_layout
+from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry, Layout, ParameterStore, Source
 from streamer.store.agreement import agree
 from streamer.store.of_models import StoreOfModels, TableNames
@@ -77,9 +77,8 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     await_broker(config)
     collect_garbage_rarely()
     models = build_models(config)
-    compile_kernels(models, config)
-    compile_decoding(config.event_types, reward_function(config))
     check_configured_topics(config)
+    warm_up(config)
     registry = CollectorRegistry()
     metrics, join_metrics = LearnerMetrics(registry), JoinMetrics(registry)
     bandit = config.bandit

@@ -18,6 +18,7 @@ from streamer.application.processes import (
 )
 from streamer.application.signals import stopped_by_signals
 from streamer.application.starting import await_broker
+from streamer.application.warm_up import warm_up
 from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.errors import TopicMismatch
@@ -67,6 +68,7 @@ def scorer_service(
     await_broker(config)
     models = build_models(config)
     check_configured_topics(config)
+    warm_up(config)
     requests = config.topics.topic("requests")
     metrics = ScorerMetrics(registry)
     with contextlib.ExitStack() as stack:

@@ -34,7 +34,8 @@ from streamer.errors import StreamerError
 from streamer_producers.datasets import open_log
 
 _START_TIMEOUT_S = 600.0  # the first time kernels are compiled, by two systems at once
-_DRAIN_TIMEOUT_S = 15.0
+_DRAIN_TIMEOUT_S = 60.0
+"""Without one more event served; a busy machine may take longer for all that wait."""
 _TABLE_EVERY_S = 0.25
 _YEAR_S = 31_536_000.0
 
@@ -91,7 +92,7 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-demo-")))
         own = f"streamer-demo-{time.time_ns() // 1_000_000}"
-        starting = "starting brokers, learners and scorers (the first time: compiling)"
+        starting = "starting learners and scorers (the first time: compiling for a minute or two)"
         status = stack.enter_context(console.status(starting))
         audience = _audience(options)
         running = _start(options, own, folder, stack)
@@ -216,7 +217,7 @@ def _act(
 
 
 def _lost(running: _Running) -> int:
-    """Events that its scorer does not know of, however long it is waited for."""
+    """Events that its scorer does not know of, though no more come to be known."""
     running.site.publisher.flush()
     return running.system.wait_until_served(running.site.n_events, timeout_s=_DRAIN_TIMEOUT_S)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.events import Event, EventTypes, encode
+from streamer.events import EventTypes
 from streamer.events.decoding import Rejected
 from streamer.events.event_columns import EventColumns, decode_events
 from streamer.events.types import IMPRESSION
@@ -133,12 +133,3 @@ def _short(surfaces: IdColumn) -> IdColumn:
     ends = surfaces.ends.copy()
     ends[too_long] = surfaces.starts[too_long]
     return replace(surfaces, ends=ends)
-
-
-def compile_decoding(types: EventTypes, rewards: RewardFunction) -> None:
-    """Decode a made-up message, so that no real one waits for a compiler."""
-    event = Event(event_id="e", type=types.names[0], user_id="u", item_id="i", ts=0, value=1.0)
-    payload = encode(event)
-    offsets, publish_ms = np.arange(2, dtype=np.int64), np.full(2, -1, dtype=np.int64)
-    batch = MessageBatch("", 0, [payload, payload], offsets, publish_ms)
-    decode_batch(batch, types=types, dedup=DedupWindow(1), rewards=rewards)

@@ -24,7 +24,6 @@ from streamer.scorer.policy.choice import SlatePolicy
 from streamer.scorer.replies import Replies
 from streamer.scorer.topic_letters import LetterDuty, OwnDuty, TopicLetters
 from streamer.scorer.turns import Turns
-from streamer.scorer.warm_up import warm_up
 from streamer.windows.latest import FeaturesReader, LatestFeatures
 from streamer_models.state.model import Model
 
@@ -95,7 +94,6 @@ class Scorer:
         self.metrics = metrics
         self.poll_s = config.scorer.poll_ms / 1000
         self._config = config
-        self._models = models
         self._items = items
         self._features = features
         self._feature_metrics = feature_metrics
@@ -135,11 +133,10 @@ class Scorer:
         self._stop.set()
 
     def start(self) -> None:
-        """Compile the kernels, load parameters, features and catalogue; follow them from then on.
+        """Load parameters, features and catalogue; follow them from then on.
 
         Returns early when the scorer is stopped.
         """
-        warm_up(self._config, self._models, self.known)
         self._follower = threading.Thread(target=self._follow, name="follower", daemon=True)
         self._follower.start()
         while not (self._loaded.wait(_FOLLOW_S) or self._stop.is_set()):

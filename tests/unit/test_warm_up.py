@@ -1,7 +1,10 @@
-"""Before the first request every kernel of the configuration has run, those of channels too."""
+"""Before the first message everything has run once that the configuration asks for."""
 
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -9,14 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from streamer.application.warm_up import warm_up
 from streamer.config import load_config
-from streamer.model_set import build_models
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
-from streamer.ranking.known_features import NOTHING_KNOWN
 from streamer.ranking.recall.channel import Channel, Recalled, RecallSettings, Scores
 from streamer.ranking.recall.registry import registered_for_now
-from streamer.scorer.warm_up import warm_up
 from tests.scoring import TWO_CHANNELS
 
 
@@ -53,13 +54,11 @@ def knows_user(context: RequestContext) -> bool:
     return factors.user(row) is not None and len(version.users.history(row)) > 0
 
 
-def test_a_channel_is_asked_for_a_known_and_an_unknown_user_over_rows() -> None:
+def test_a_channel_is_asked_for_known_and_unknown_users_over_rows() -> None:
     with registered_for_now(MadeUpChannel):
-        config = load_config(env={}, flags={"recall.mf.candidates": 20})
-        warm_up(config, build_models(config), NOTHING_KNOWN)
+        warm_up(load_config(env={}, flags={"recall.mf.candidates": 20}))
     for asked in (MadeUpChannel.recalled, MadeUpChannel.scored):
-        assert [known for known, _ in asked] == [True, False]
-        assert all(n_rows for _, n_rows in asked)
+        assert {known for known, n_rows in asked if n_rows} == {True, False}
 
 
 @pytest.mark.parametrize(
@@ -73,9 +72,51 @@ def test_a_channel_is_asked_for_a_known_and_an_unknown_user_over_rows() -> None:
         {"bandit.policy": "beta-thompson", "bandit.impressions": 0},
         {"recall.trending_feature.feature": "item_recency"},
         {"windows.default_features": False},
+        {"funnel.ranker": "blend"},
+        {"learner.users_max": 2, "learner.items_max": 2, "learner.item_sightings_min": 5},
+        {"topics.partitions": 1, "learner.sync_interval_ms": 60_000},
+        {"events.save.weight": 2.0},
     ],
     ids=str,
 )
 def test_any_configuration_warms_up(flags: Mapping[str, object]) -> None:
-    config = load_config("/dev/null", env={}, flags=flags)
-    warm_up(config, build_models(config), NOTHING_KNOWN)
+    warm_up(load_config("/dev/null", env={}, flags=flags))
+
+
+def test_nothing_is_logged_of_made_up_users(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        warm_up(load_config("/dev/null", env={}, flags={}))
+        assert not caplog.records
+        logging.getLogger("streamer").info("the real life")
+    assert [record.message for record in caplog.records] == ["the real life"]
+
+
+IN_A_NEW_PROCESS = """
+import sys
+from numba.core.dispatcher import Dispatcher
+from streamer.application.warm_up import warm_up
+from streamer.config import load_config
+from streamer.simulation.live import LiveSystem
+from tests.unit.test_live_system import START_MS, play
+
+def compiled():
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith("streamer")]
+    found = [each for module in modules for each in vars(module).values()]
+    kernels = [each for each in found if isinstance(each, Dispatcher)]
+    return {(each.py_func.__name__, str(types)) for each in kernels for types in each.signatures}
+
+config = load_config("/dev/null", env={}, flags={})
+warm_up(config)
+before = compiled()
+assert len(before) > 60, len(before)
+play(LiveSystem(config, start_ms=START_MS), n_steps=100, crash_every=40)
+print(sorted(compiled() - before))
+"""
+
+
+def test_a_life_after_it_compiles_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_NEW_PROCESS], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"

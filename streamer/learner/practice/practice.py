@@ -36,7 +36,7 @@ _PRACTISES: Final = np.uint64(0x7072616374697365)
 """Sets these random draws apart from others with the same seed."""
 _SHARE_UNITS: Final = 1 << 32
 _FIRST_STEPS: Final = 500
-"""Of a partition, at some .3 ms each: what the prior is worth is learned by then."""
+"""Of all partitions together, at some .5 ms each: what the prior is worth is learned by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,7 @@ class Practice:
         self._channels = [each for each in channels if isinstance(each, MeasuringChannel)]
         self._share_max = config.practice.share
         self._budget = budget
+        self._n_partitions = config.topics.partitions
         self._seed = np.uint64(config.learner.seed & 0xFFFFFFFFFFFFFFFF) ^ _PRACTISES
         self._history = UserHistory(length=config.mf.history)
         self._again_after_ms = again_after_ms(config)
@@ -105,15 +106,15 @@ class Practice:
     def share(self, n_events: int, state: PartitionState) -> float:
         """Return the share of the fully rewarded events of the next batch that are to practise.
 
-        A partition's first steps are taken whatever they cost: who begins with a backlog would else
-        be ranked by the prior, since a backlog leaves no time to practise.
+        The first steps, spread over the partitions, are taken whatever they cost: who begins with a
+        backlog would else be ranked by the prior, since a backlog leaves no time to practise.
         """
         if self._budget is None:
             return self._share_max
         share = self._budget.share(n_events)
         if self._blend is None or self._blend.model is None:
             return share
-        n_first = max(0, _FIRST_STEPS - self._blend.model.n_steps(state))
+        n_first = max(0, _FIRST_STEPS // self._n_partitions - self._blend.model.n_steps(state))
         return max(share, min(self._share_max, n_first / max(n_events, 1)))
 
     def learn(
