@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from streamer.application.warm_up import warm_up
 from streamer.config import load_config
 from streamer.events import Item, Recommendation, Request
-from streamer.model_set import build_models
-from streamer.ranking.known_features import NOTHING_KNOWN
-from streamer.scorer.warm_up import warm_up
 from streamer.simulation.live import Answer, LiveSystem
 from streamer_models.neighbors.scores import neighbour_scores, strongest_lists
 from streamer_models.state.id_table import id_key
@@ -128,8 +126,7 @@ def test_the_strongest_list_is_the_one_whose_part_of_the_sum_is_greatest() -> No
 
 
 def test_a_warm_scorer_has_compiled_what_names_an_item() -> None:
-    config = load_config(env={}, flags={})
-    warm_up(config, build_models(config), NOTHING_KNOWN)
+    warm_up(load_config(env={}, flags={}))
     assert strongest_lists.signatures
 
 
