@@ -161,7 +161,7 @@ class SimulatedAudience:
         self.scores = {policy: Score() for policy in self.policies}
         self._rng = np.random.default_rng(seed)
         self._browsing_per_ms = browsing_per_s / 1000
-        self._browsed_until_ms = start_ms
+        self._browsed_until_ms: int | None = None
         self._arrived_until_ms = start_ms
         self._popularity = PopularitySlates(self.simulator.item_ids)
         self._random = RandomSlates(self.simulator.item_ids)
@@ -215,6 +215,8 @@ class SimulatedAudience:
         now_ms = _now_ms()
         arrived = self.simulator.arrivals(self._arrived_until_ms, now_ms)
         self._arrived_until_ms = now_ms
+        if self._browsed_until_ms is None:  # nobody browses before the site is open
+            self._browsed_until_ms = now_ms
         n = int((now_ms - self._browsed_until_ms) * self._browsing_per_ms)
         times = np.linspace(self._browsed_until_ms, now_ms, n, endpoint=False).astype(np.int64)
         if n:

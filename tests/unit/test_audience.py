@@ -82,6 +82,19 @@ def test_each_site_learns_from_its_own_slates_of_the_same_users() -> None:
     assert requests[0].isdisjoint(requests[1])
 
 
+def test_nobody_browses_while_the_system_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ms = [1_700_000_000_000]
+    monkeypatch.setattr("streamer.demo.audience._now_ms", lambda: now_ms[0])
+    audience = SimulatedAudience(seed=3, browsing_per_s=100.0)
+    with ExitStack() as stack:
+        site, _ = open_site(STREAMER, stack, audience.simulator.item_ids[:K])
+        for waited_ms in (600_000, 2_000):
+            now_ms[0] += waited_ms
+            audience.round([site])
+    score = audience.scores[STREAMER]
+    assert site.n_events == score.n_shown + score.n_taken + 200, "2 s of browsing, no 10 minutes"
+
+
 def test_all_policies_are_held_to_the_same_best_slates() -> None:
     audience = SimulatedAudience(seed=3, browsing_per_s=10.0)
     with ExitStack() as stack:
