@@ -20,7 +20,7 @@ from streamer.commands.publish import publish
 from streamer.commands.record import record
 from streamer.commands.replay import replay
 from streamer.commands.screen import errors
-from streamer.commands.services import demo, learn, score, up
+from streamer.commands.services import demo, learn, score, serve, up
 from streamer.errors import StreamerError
 
 app = typer.Typer(
@@ -38,7 +38,8 @@ app.add_typer(features_app, name="features")
 
 app.command("config")(show_config)
 for command in (
-    learn, score, up, demo, publish, subscribe, request, explain, replay, compare, record, ope,
+    learn, score, serve, up, demo, publish, subscribe, request, explain, replay, compare, record,
+    ope,
 ):  # fmt: skip
     app.command()(command)
 features_app.command("run")(features_run)

@@ -16,6 +16,7 @@
     │   ├── TopicMismatch      topics are missing or have other partition counts
     │   └── DeliveryFailed     a message was not acknowledged
     ├── RequestTimeout         (retriable) no recommendation came in time
+    ├── Overloaded             (retriable) more wait already than may: the caller is told at once
     ├── NotChecked             a store could not be held against its record: nothing is said of it
     └── LearningError          a parameter is not finite or out of range: stop, commit nothing
 """
@@ -80,6 +81,10 @@ class DeliveryFailed(KafkaError):
 
 
 class RequestTimeout(StreamerError):
+    retriable = True
+
+
+class Overloaded(StreamerError):
     retriable = True
 
 

@@ -177,6 +177,13 @@ class Deployment:
         self._processes.append(scorer)
         return scorer
 
+    def start_http(self, port: int) -> StreamerProcess:
+        """Start the HTTP service, which answers the requests topic too."""
+        arguments = ["serve", "--alone", "--http-port", str(port)]
+        service = StreamerProcess(arguments, self._environment, self._new_log())
+        self._processes.append(service)
+        return service
+
     def start_features(self) -> StreamerProcess:
         """Start a worker of the windowed features."""
         worker = StreamerProcess(["features", "run"], self._environment, self._new_log())

@@ -34,6 +34,7 @@ GROUPS = {
     "streamer.faust_worker": "faust_worker",
     "streamer.learner": "learner",
     "streamer.scorer": "scorer",
+    "streamer.http": "http",
     "streamer.replica": "replica",
     "streamer.catalogue": "catalogue",
     "streamer.simulation": "simulation",
@@ -81,6 +82,8 @@ ALLOWED: dict[str, set[str]] = {
     "faust_worker": {*SERVICES, "learner", "windows"},
     "scorer": {*SERVICES, "catalogue", "replica", "windows"},
 }
+# HTTP sees what answers and what sends as protocols: no client of Kafka, no store.
+ALLOWED["http"] = {*CONTRACT, "scorer"}
 # The live code with a store, a broker and a clock that are in memory.
 ALLOWED["simulation"] = {*ALLOWED["scorer"], "learner", "scorer", "store", "kafka"}
 ALLOWED["verify"] = {*ALLOWED["simulation"], "simulation"} - {"kafka"}
@@ -103,6 +106,9 @@ HOMES = {
     "faust": "streamer.faust_worker",
     "datasketches": "streamer_models.windows.distinct",
     "river": "streamer_models.river_adapter",
+    "fastapi": "streamer.http",
+    "starlette": "streamer.http",
+    "uvicorn": "streamer.http",
     "implicit": "streamer.replay.nightly.implicit_models",
 }
 

@@ -173,7 +173,8 @@ def local_system(
         )
         supervisor = stack.enter_context(Supervisor(environment_of(config)))
         ports = {}
-        for name, command in (("learner", "learn"), ("scorer", "score")):
+        scorer = "serve" if serves_http(config) else "score"
+        for name, command in (("learner", "learn"), ("scorer", scorer)):
             ports[name] = _free_port()
             arguments = [command, "--metrics-port", str(ports[name])]
             arguments += ["--config", str(config_path)] if config_path else []
@@ -182,6 +183,11 @@ def local_system(
             log_path = log_dir / f"{name}.log" if log_dir else None
             supervisor.start(name, arguments, log_path=log_path)
         yield LocalSystem(config, supervisor, ports)
+
+
+def serves_http(config: Config) -> bool:
+    """Whether a system on this machine is asked over HTTP too: where its port is given."""
+    return config.origins.get("http.port", "default") != "default"
 
 
 def run_up(config: Config, config_path: Path | None, console: Console) -> None:
@@ -204,6 +210,7 @@ def run_up(config: Config, config_path: Path | None, console: Console) -> None:
         console.print(
             f"broker  {broker}{' (embedded, forgets everything at the end)' if embedded else ''}\n"
             f"store   {masked('store.url', config.store.url)}{forgets}\n"
+            f"{_http_line(config)}"
             "In another terminal:\n"
             f"  export STREAMER_KAFKA__BOOTSTRAP_SERVERS={broker}\n"
             f"  {streamer} publish FILE        # or any Kafka client, topic"
@@ -216,6 +223,12 @@ def run_up(config: Config, config_path: Path | None, console: Console) -> None:
         while not stop.wait(0.2):
             system.check()
         console.print("stopping …")
+
+
+def _http_line(config: Config) -> str:
+    if not serves_http(config):
+        return ""
+    return f"HTTP    http://{config.http.host}:{config.http.port} (what there is: /docs)\n"
 
 
 def console_script() -> str:

@@ -24,6 +24,7 @@ StoreOption = Annotated[
 MetricsOption = Annotated[
     int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port.")
 ]
+HttpOption = Annotated[int | None, typer.Option("--http-port", help="Serve HTTP on this port.")]
 AloneOption = Annotated[
     bool,
     typer.Option(
@@ -56,6 +57,7 @@ def configured(
     bootstrap_servers: str | None = None,
     store: str | None = None,
     metrics_port: int | None = None,
+    http_port: int | None = None,
 ) -> Config:
     """Return the configuration of a file, the environment and the flags given."""
     from streamer.config import load_config
@@ -64,6 +66,7 @@ def configured(
         "kafka.bootstrap_servers": bootstrap_servers,
         "store.url": store,
         "metrics.port": metrics_port,
+        "http.port": http_port,
     }
     return load_config(path, flags=flags)
 

@@ -1,4 +1,4 @@
-"""The commands ``streamer learn``, ``score``, ``up`` and ``demo``."""
+"""The commands ``streamer learn``, ``score``, ``serve``, ``up`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from streamer.commands.options import (
     AloneOption,
     BrokerOption,
     ConfigOption,
+    HttpOption,
     MetricsOption,
     StoreOption,
     configured,
@@ -47,15 +48,34 @@ def score(
     run_scorer(configured(config, bootstrap_servers, store, metrics_port), alone=alone)
 
 
+def serve(
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+    store: StoreOption = None,
+    http_port: HttpOption = None,
+    metrics_port: MetricsOption = None,
+    alone: AloneOption = False,
+) -> None:
+    """Run a scorer that is asked over HTTP too, until SIGTERM."""
+    from streamer.application.serving import run_http
+
+    log_to_stderr()
+    run_http(configured(config, bootstrap_servers, store, metrics_port, http_port), alone=alone)
+
+
 def up(
     config: ConfigOption = None,
     bootstrap_servers: BrokerOption = None,
     store: StoreOption = None,
+    http_port: HttpOption = None,
 ) -> None:
-    """Run learner and scorer on this machine, and a broker where none is configured."""
+    """Run learner and scorer on this machine, and a broker where none is configured.
+
+    Where an HTTP port is given, the scorer is asked over HTTP too.
+    """
     from streamer.application.local import run_up
 
-    run_up(configured(config, bootstrap_servers, store), config, output)
+    run_up(configured(config, bootstrap_servers, store, http_port=http_port), config, output)
 
 
 def demo(

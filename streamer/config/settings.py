@@ -12,6 +12,7 @@ from msgspec import Meta, field
 from streamer.config.bandit import BanditConfig
 from streamer.config.events import DEFAULT_EVENTS, EventConfig
 from streamer.config.features import DEFAULT_FEATURES, FeatureConfig
+from streamer.config.http import HttpConfig
 from streamer.config.section import Rows, Section
 from streamer.events import EventTypes
 
@@ -376,6 +377,7 @@ class Config(Section, frozen=True, kw_only=True):
     join: JoinConfig = JoinConfig()
     bandit: BanditConfig = BanditConfig()
     metrics: MetricsConfig = MetricsConfig()
+    http: HttpConfig = HttpConfig()
     windows: WindowsConfig = WindowsConfig()
     events: dict[str, EventConfig] = field(default_factory=lambda: dict(DEFAULT_EVENTS))
     features: dict[str, FeatureConfig] = field(default_factory=lambda: dict(DEFAULT_FEATURES))

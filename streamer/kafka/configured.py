@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from streamer.config import Config, TopicRole
+from streamer.kafka.acknowledged import AcknowledgedSink
 from streamer.kafka.assignment import EMBEDDED_WAIT_MS
 from streamer.kafka.log_ends import TopicPartition
 from streamer.kafka.reader import KafkaReader
@@ -68,6 +69,15 @@ def configured_sink(config: Config, *, linger_s: float = 0.005) -> KafkaSink:
     return KafkaSink(
         config.kafka.bootstrap_servers,
         linger_s=linger_s,
+        client_options=config.kafka.client,
+        timeout_s=config.kafka.request_timeout_s,
+    )
+
+
+def configured_acknowledged(config: Config) -> AcknowledgedSink:
+    """Return a sink that says of each message when the broker has it."""
+    return AcknowledgedSink(
+        config.kafka.bootstrap_servers,
         client_options=config.kafka.client,
         timeout_s=config.kafka.request_timeout_s,
     )

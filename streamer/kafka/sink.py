@@ -20,7 +20,7 @@ from streamer.kafka.connection import (
     translated,
 )
 
-_OPTIONS: Final[dict[str, str | int | float | bool]] = {
+PRODUCER_OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "enable.idempotence": True,  # implies acks=all, and keeps the order when it tries again
     "partitioner": "murmur2_random",
     # Only failures call back: a Python call for each success would cost as much as the sending.
@@ -75,7 +75,7 @@ class KafkaSink:
         self._bootstrap_servers = bootstrap_servers
         self._timeout_s = timeout_s
         own = {
-            **_OPTIONS,
+            **PRODUCER_OPTIONS,
             "linger.ms": 1000 * linger_s,
             "message.timeout.ms": max(1, round(1000 * timeout_s)),
         }

@@ -46,6 +46,11 @@ class Scorer:
     thread follows the items and sends the letters: the one that calls :meth:`follow_items` and
     :meth:`settle`.
 
+    Attributes
+    ----------
+    replies
+        What the letters go through, and the answers to the requests topic.
+
     Parameters
     ----------
     store
@@ -99,9 +104,9 @@ class Scorer:
         self._feature_metrics = feature_metrics
         self._sink = sink
         self._turns = Turns()
-        self._replies = Replies(config.topics, sink=sink, clock=clock, metrics=metrics)
+        self.replies = Replies(config.topics, sink=sink, clock=clock, metrics=metrics)
         self._letters = TopicLetters(
-            duty or OwnDuty(), send=self._replies.reject, flush=self.flush, clock=clock
+            duty or OwnDuty(), send=self.replies.reject, flush=self.flush, clock=clock
         )
         self._follower: threading.Thread | None = None
         self._loaded = threading.Event()
@@ -115,11 +120,6 @@ class Scorer:
     def stopping(self) -> bool:
         """Whether :meth:`stop` was called, or following has failed."""
         return self._stop.is_set()
-
-    @property
-    def follows(self) -> bool:
-        """Whether the following thread runs."""
-        return self._follower is not None and self._follower.is_alive()
 
     def missing(self) -> list[str]:
         """What is not read yet, in words; empty: requests are answered."""
@@ -192,19 +192,21 @@ class Scorer:
 
     def _follow(self) -> None:
         try:
-            self._retried(self.replica.load)
-            if self._features is not None:
-                self.known.load(
-                    self._features, stopped=self._stop.is_set, reject=self._letters.found
-                )
-                self._letters.read_to(self._features.positions)
-            self._loaded.set()
+            self.load()
             while not self._stop.is_set():
                 timeout_s = 0.0 if self.follow_features() else _FOLLOW_S
                 self._retried(functools.partial(self.replica.follow, timeout_s=timeout_s))
         except Exception as error:  # noqa: BLE001 - close() raises it in the thread of its caller
             self._failure = error
             self._stop.set()
+
+    def load(self) -> None:
+        """Load the parameters and the features as they are now."""
+        self._retried(self.replica.load)
+        if self._features is not None:
+            self.known.load(self._features, stopped=self._stop.is_set, reject=self._letters.found)
+            self._letters.read_to(self._features.positions)
+        self._loaded.set()
 
     def follow_features(self) -> bool:
         """Take what is on the features topic; whether there may be more by now."""
@@ -232,14 +234,21 @@ class Scorer:
     # --- one request -----------------------------------------------------------------------------
 
     def answer(
-        self, request: Request, version: Version, *, refused: Callable[[str], None]
+        self,
+        request: Request,
+        version: Version,
+        replies: Replies,
+        *,
+        refused: Callable[[str], None],
     ) -> Recommendation:
         """Draw the slate for a request and send the recommendation and its decision.
 
-        Both are on their way when this returns; :meth:`flush` waits until the broker has them.
+        Both are on their way when this returns: who asks flushes the sink of the replies.
 
         Parameters
         ----------
+        replies
+            Where they go: :attr:`replies`, or others with a sink of their own.
         refused
             Called with the reason, in this call or a later one, where a topic refuses one of the
             two for its size.
@@ -254,7 +263,7 @@ class Scorer:
         began = time.perf_counter()
         with self._turns, self.known.lock:  # from start to end of a request nothing changes
             slate = self.funnel.recommend(request, version, self.catalogue, known=self.known)
-            answer = self._replies.send(request, slate, version, refused=refused)
+            answer = replies.send(request, slate, version, refused=refused)
         self.metrics.requests.inc()
         if not request.preview:
             self.metrics.decisions.labels(slate.policy).inc()
@@ -273,10 +282,10 @@ class Scorer:
 
     def reject(self, batch: MessageBatch, place: int, reason: str) -> None:
         """Send the dead letter of one message of a batch."""
-        self._replies.reject(batch, place, reason)
+        self.replies.reject(batch, place, reason)
 
     def flush(self) -> None:
-        """Wait until the broker has all that was sent.
+        """Wait until the broker has all that went through :attr:`replies`.
 
         Raises
         ------

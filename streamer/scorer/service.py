@@ -100,7 +100,7 @@ class ScorerService:
             publish_ms = int(batch.publish_ms[place])
             request = decode_request(batch.values[place], publish_ms=publish_ms)
             self._check_age(request, publish_ms)
-            self.scorer.answer(request, version, refused=reject)
+            self.scorer.answer(request, version, self.scorer.replies, refused=reject)
         except BadMessage as error:
             reject(str(error))
         except KafkaError:

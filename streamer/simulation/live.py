@@ -249,7 +249,7 @@ class LiveSystem:
             policy=policy,
             features=MemoryReader(self.broker, [topics.topic("features")], clock=self.clock),
         )
-        scorer.replica.load()
+        scorer.load()
         return ScorerService(scorer, source=source)
 
     def _learn_published(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,8 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
+
+from deploy.kafka.node import free_port
 
 SCRIPT = str(Path(sys.executable).with_name("streamer"))
 TIMEOUT_S = 180.0
@@ -62,11 +66,11 @@ class Up:
         return done.stdout
 
 
-@pytest.fixture
-def up(tmp_path: Path) -> Iterator[Up]:
+@contextlib.contextmanager
+def running_up(tmp_path: Path, *arguments: str) -> Iterator[Up]:
     with (tmp_path / "up.log").open("wb") as log:
         process = subprocess.Popen(
-            [SCRIPT, "up"], cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT
+            [SCRIPT, "up", *arguments], cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT
         )
     try:
         running = Up(process, tmp_path)
@@ -80,6 +84,12 @@ def up(tmp_path: Path) -> Iterator[Up]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    with running_up(tmp_path) as running:
+        yield running
 
 
 def test_publish_ask_and_listen_from_other_terminals(up: Up) -> None:
@@ -148,3 +158,23 @@ def test_its_children_end_when_it_is_killed(up: Up) -> None:
     for child in alive:
         child.kill()
     assert not alive, up.printed()
+
+
+def test_over_http_one_publishes_and_asks_too(tmp_path: Path) -> None:
+    port = free_port()
+    with running_up(tmp_path, "--http-port", str(port)) as up:
+        url = up.wait_for(r"HTTP +(http://\S+)")[1]
+        assert url == f"http://127.0.0.1:{port}"
+        assert len(up.children()) == 2
+        with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
+            click = {"type": "click", "user_id": "ann", "item_id": "tea"}
+            assert client.post("/v1/events", json=click).status_code == 202
+            deadline = time.monotonic() + TIMEOUT_S
+            items: list[dict[str, str]] = []
+            while not items and time.monotonic() < deadline:
+                items = client.get("/v1/users/bob/recommendations").json().get("items", [])
+            assert [item["item_id"] for item in items] == ["tea"]
+        assert "tea" in up.streamer("request", "bob")
+        up.process.terminate()
+        assert up.process.wait(TIMEOUT_S) == 0
+        assert "http_stopped" in up.printed()

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from streamer.errors import ConfigError
+from streamer.http.metrics import HttpMetrics
 from streamer.learner.drift_watch import DriftWatch
 from streamer.learner.join.join import Join
 from streamer.learner.metrics import JoinMetrics, LearnerMetrics
@@ -232,6 +233,7 @@ def test_every_metric_is_explained_and_none_that_is_not_there() -> None:
     PracticeBudget(1.0, 0.25, registry)
     ScorerMetrics(registry).replica.show_freshness(lambda: 0.0, lambda: 0.0)
     KnownFeatureMetrics(registry)
+    HttpMetrics(registry)
     text = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
     explained = {
         name

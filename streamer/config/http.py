@@ -1,0 +1,52 @@
+"""The section of the HTTP service."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from streamer.config.section import Section
+from streamer.events.messages import TIMEOUT_MS_MAX
+
+
+class HttpConfig(Section, frozen=True, kw_only=True):
+    """The HTTP service, `streamer serve`."""
+
+    host: Annotated[
+        str,
+        Meta(
+            min_length=1, description="address to listen on; `0.0.0.0`: for every other machine too"
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=65_535,
+            description="to listen on; `streamer up` serves HTTP where it is given",
+        ),
+    ] = 8_080
+    timeout_ms: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=TIMEOUT_MS_MAX,
+            description="how long a caller waits at most, where its request does not say: for a"
+            " recommendation, and for the broker to acknowledge events and items",
+        ),
+    ] = 5_000
+    waiting_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="requests that wait to be scored at most; more are refused with status 503",
+        ),
+    ] = 256
+    body_bytes_max: Annotated[
+        int, Meta(ge=1_024, le=1_000_000_000, description="size of a request's body at most")
+    ] = 1_000_000
+    events_max: Annotated[
+        int, Meta(ge=1, le=100_000, description="events in one request at most")
+    ] = 1_000

@@ -1,0 +1,64 @@
+"""The HTTP service as an ASGI application."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from prometheus_client import CollectorRegistry
+
+from streamer.config import Config
+from streamer.http.events import event_routes
+from streamer.http.health import health_routes
+from streamer.http.items import item_routes
+from streamer.http.metrics import HttpMetrics
+from streamer.http.parts import Parts
+from streamer.http.problems import add_problems, failed
+from streamer.http.recommendations import recommendation_routes
+from streamer.http.request_ids import RequestIds
+from streamer.http.schemas import components
+
+
+def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> FastAPI:
+    """Return the application; :mod:`streamer.http.server` serves it.
+
+    Parameters
+    ----------
+    parts
+        What answers, what sends, and the time.
+    registry
+        Where its metrics are.
+    """
+    app = FastAPI(
+        title="streamer",
+        version=version("streamer"),
+        description="Recommendations that have learned what happened a moment ago.",
+        redoc_url=None,
+    )
+    add_problems(app)
+    for routes in (
+        recommendation_routes(config, parts),
+        event_routes(config, parts),
+        item_routes(config, parts),
+        health_routes(parts),
+    ):
+        app.include_router(routes)
+    app.add_middleware(RequestIds, metrics=HttpMetrics(registry), failed=failed)
+    schemas = components(config.event_types)
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+            )
+            document["components"] = {"schemas": schemas}
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,102 @@
+"""Bodies of requests as messages: the decoders, and the words, are those of the topics."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from streamer.errors import BadMessage
+from streamer.events import (
+    Event,
+    EventTypes,
+    Item,
+    Request,
+    decode_event,
+    decode_item,
+    decode_request,
+)
+
+
+def object_of(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body.
+
+    Raises
+    ------
+    BadMessage
+        When it is none.
+    """
+    found = json_of(body)
+    if not isinstance(found, dict):
+        raise BadMessage("message: is not an object; send one JSON object")
+    return found
+
+
+def json_of(body: bytes) -> Any:
+    """Return what a body holds; raises BadMessage where it is not JSON."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(f"message: is not JSON ({error}); send one JSON object") from error
+
+
+def request_of(fields: Mapping[str, Any], *, now_ms: int) -> Request:
+    """Return the request of some fields; its id is new and its time now where they are not given.
+
+    Raises
+    ------
+    BadMessage
+        With the words of a dead letter.
+    """
+    return decode_request(_filled(fields, "request_id", now_ms), publish_ms=now_ms)
+
+
+def event_of(fields: object, types: EventTypes, *, now_ms: int) -> Event:
+    """Return the event of some fields, as :func:`request_of`: ``event_id`` and ``ts`` are filled
+    in. An event from the future is refused, as the learner would refuse it."""
+    if not isinstance(fields, dict):
+        raise BadMessage("message: is not an object; send one JSON object")
+    payload = _filled(fields, "event_id", now_ms)
+    decode_event(payload, types, publish_ms=now_ms)
+    return decode_event(payload, types)
+
+
+def item_of(fields: Mapping[str, Any], item_id: str) -> Item:
+    """Return the item of some fields, whose id is that of the path.
+
+    Raises
+    ------
+    BadMessage
+        With the words of a dead letter; or when the fields name another id.
+    """
+    named = fields.get("item_id", item_id)
+    if named != item_id:
+        raise BadMessage(
+            f"field 'item_id': {msgspec.json.encode(named).decode()} is not the item of the path;"
+            " leave it out"
+        )
+    return decode_item(msgspec.json.encode({**fields, "item_id": item_id}))
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """Return a value with a JSON merge patch (RFC 7396) applied: null removes.
+
+    >>> merged({"title": "Tea", "attributes": {"price": 3}}, {"attributes": {"price": None}})
+    {'title': 'Tea', 'attributes': {}}
+    """
+    if not isinstance(patch, dict):
+        return patch
+    found = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = merged(found.get(name), value)
+    return found
+
+
+def _filled(fields: Mapping[str, Any], id_field: str, now_ms: int) -> bytes:
+    given = {name: value for name, value in fields.items() if value is not None}
+    return msgspec.json.encode({id_field: uuid.uuid4().hex, "ts": now_ms} | given)

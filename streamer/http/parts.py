@@ -1,0 +1,53 @@
+"""What the HTTP service is made of, as it sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamer.events import Item, Recommendation, Request
+from streamer.protocols import Clock
+from streamer.scorer.explanation import Explanation
+
+
+class Answering(Protocol):
+    """Answering requests; see :class:`streamer.scorer.answer_queue.AnswerQueue`."""
+
+    def recommend(self, request: Request, *, timeout_s: float) -> Future[Recommendation]: ...
+
+    def explain(
+        self, request: Request, item_id: str, *, timeout_s: float
+    ) -> Future[Explanation]: ...
+
+    def item(self, item_id: str) -> Item | None: ...
+
+    def missing(self) -> list[str]: ...
+
+    def ended(self) -> list[str]: ...
+
+
+class Acknowledges(Protocol):
+    """Sends messages; see :class:`streamer.kafka.acknowledged.AcknowledgedSink`."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    def send(self, topic: str, *, key: bytes, value: bytes | None) -> Future[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What answers, what sends, and the time.
+
+    Attributes
+    ----------
+    check_broker
+        Raises StreamerError where the broker does not answer; may take a second.
+    """
+
+    answers: Answering
+    sink: Acknowledges
+    clock: Clock
+    check_broker: Callable[[], None]

@@ -1,0 +1,125 @@
+"""The OpenAPI document: schemas of the messages as they are, and examples."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from streamer.events import Event, EventTypes, Item, Recommendation, Request
+from streamer.http.problems import PROBLEM_JSON, Problem
+from streamer.scorer.explanation import Explanation
+
+JSON: Final = "application/json"
+_REF: Final = "#/components/schemas/{name}"
+
+
+class EventResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one event of a body."""
+
+    index: Annotated[int, Meta(ge=0, description="its place in the body")]
+    status: Annotated[
+        int, Meta(ge=202, le=503, description="202: the broker has it; 422: bad; 503: not taken")
+    ]
+    event_id: str | None = None
+    detail: Annotated[str | None, Meta(description="why it was not taken")] = None
+    field: Annotated[str | None, Meta(description="that is wrong")] = None
+
+
+class EventResults(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the events of a body, in their order."""
+
+    accepted: Annotated[int, Meta(ge=0)]
+    rejected: Annotated[int, Meta(ge=0)]
+    results: list[EventResult]
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a service is well, and what it lacks."""
+
+    status: Annotated[str, Meta(description="`ok`, or `unavailable`")]
+    lacks: Annotated[list[str], Meta(description="in words; empty: nothing")]
+
+
+EVENT: Final = {"type": "click", "user_id": "ann", "item_id": "tea"}
+ITEM: Final = {"title": "Green tea", "categories": ["drinks"], "attributes": {"price": 3.5}}
+ASKED: Final = {"user_id": "ann", "k": 3, "surface": "home"}
+FEEDBACK: Final = {"request_id": "9f2c", "user_id": "ann", "item_id": "tea", "type": "click"}
+
+
+def components(types: EventTypes) -> dict[str, Any]:
+    """Return the schemas by name: of what is sent with what the service fills in left out."""
+    structs = (
+        Recommendation,
+        Event,
+        Item,
+        Request,
+        Explanation,
+        Problem,
+        EventResults,
+        Health,
+    )
+    _, schemas = msgspec.json.schema_components(structs, ref_template=_REF)
+    for schema in schemas.values():
+        schema.get("properties", {}).pop("v", None)
+    event = schemas.pop("Event")
+    event["properties"]["type"]["enum"] = list(types.names)
+    schemas["EventFields"] = _sent(event, filled=("event_id", "ts"))
+    schemas["FeedbackFields"] = _sent(event, filled=("event_id", "ts", "type"), needs="request_id")
+    schemas["RequestFields"] = _sent(schemas.pop("Request"), filled=("request_id", "ts"))
+    item = _sent(schemas["Item"], filled=("item_id",))
+    schemas["ItemFields"] = {**item, "properties": _without(item["properties"], "item_id")}
+    schemas["ItemPatch"] = {
+        "title": "ItemPatch",
+        "type": "object",
+        "description": "A JSON merge patch (RFC 7396) of an item: null removes a field.",
+    }
+    return schemas
+
+
+def _sent(schema: Mapping[str, Any], *, filled: Sequence[str], needs: str = "") -> dict[str, Any]:
+    found = copy.deepcopy(dict(schema))
+    found["required"] = [name for name in found["required"] if name not in filled]
+    if needs:
+        found["required"].append(needs)
+        found["properties"][needs] = found["properties"][needs]["anyOf"][0]
+    return found
+
+
+def _without(properties: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in properties.items() if key != name}
+
+
+def content(name: str, *, example: object = None, media_type: str = JSON) -> dict[str, Any]:
+    """Return the content of a body or an answer that holds a schema."""
+    found: dict[str, Any] = {"schema": {"$ref": _REF.format(name=name)}}
+    if example is not None:
+        found["example"] = example
+    return {media_type: found}
+
+
+def body(name: str, example: object) -> dict[str, Any]:
+    """Return what FastAPI adds to a route that takes such a body."""
+    return {"requestBody": {"required": True, "content": content(name, example=example)}}
+
+
+def answers(name: str, *statuses: int, ok: int = 200, words: str = "Done") -> dict[Any, Any]:
+    """Return the answers of a route: one with a schema, and problems."""
+    found: dict[Any, Any] = {ok: {"description": words, "content": content(name)}}
+    problem = content("Problem", media_type=PROBLEM_JSON)
+    for status in (*statuses, 400, 422, 500):
+        found[status] = {"description": _WORDS[status], "content": problem}
+    return found
+
+
+_WORDS: Final[Mapping[int, str]] = {
+    400: "The request is no HTTP that is understood",
+    404: "There is no such thing",
+    422: "A field is wrong: the problem names it",
+    500: "An error of the service",
+    503: "Too much at once, too early, or the broker does not take it: send it again",
+    504: "Not answered in time",
+}

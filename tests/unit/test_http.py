@@ -1,0 +1,372 @@
+"""The HTTP service over the system in memory: answers, acknowledgements, errors, health."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamer.errors import DeliveryFailed, Overloaded
+from streamer.events import Item, Request, decode_decision, decode_item, decode_recommendation
+from tests.default_types import decode_event
+from tests.http_world import START_MS, HttpWorld, http_world
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[HttpWorld]:
+    with http_world() as world:
+        yield world
+
+
+@pytest.fixture
+def world(shared: HttpWorld) -> HttpWorld:
+    """A world that tests leave as they found it, but for what is on its topics."""
+    return shared
+
+
+def problem_of(answer: Any, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    found: dict[str, Any] = answer.json()
+    assert found["status"] == status
+    assert found["request_id"] == answer.headers["x-request-id"]
+    return found
+
+
+# --- recommendations -----------------------------------------------------------------------------
+
+
+def test_a_recommendation_is_answered_and_its_decision_logged(world: HttpWorld) -> None:
+    asked = {"user_id": "ann", "k": 2, "surface": "home", "request_id": "r 1"}
+    answer = world.client.post("/v1/recommendations", json=asked)
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    said = decode_recommendation(answer.content)
+    assert (said.request_id, said.user_id) == ("r 1", "ann")
+    assert said.items[0].item_id == "tea"
+    assert decode_recommendation(world.records("recommendations")[-1]) == said
+    decision = decode_decision(world.records("decisions")[-1])
+    assert decision.request_id == "r 1"
+    assert decision.items == [item.item_id for item in said.items]
+    assert decision.surface == "home"
+
+
+def test_over_http_and_over_kafka_the_slate_is_the_same_to_the_byte(world: HttpWorld) -> None:
+    fields = {"user_id": "ann", "request_id": "same", "ts": START_MS, "context": {"hour": 3}}
+    world.client.post("/v1/recommendations", json=fields)
+    over_http = world.records("decisions")[-1]
+    request = msgspec.convert(fields, type=Request)
+    assert world.live.answer([request])[0].decision_message == over_http
+
+
+def test_a_preview_logs_no_decision(world: HttpWorld) -> None:
+    n_before = len(world.records("decisions"))
+    answer = world.client.get("/v1/users/ann/recommendations?k=1&preview=true")
+    assert answer.status_code == 200
+    assert len(answer.json()["items"]) == 1
+    assert len(world.records("decisions")) == n_before
+
+
+def test_candidates_and_exclusions_hold(world: HttpWorld) -> None:
+    asked = {"user_id": "ann", "candidates": ["tea", "milk", "new"], "exclude": ["tea"]}
+    answer = world.client.post("/v1/recommendations", json=asked)
+    assert {item["item_id"] for item in answer.json()["items"]} == {"milk", "new"}
+
+
+def test_ids_with_slashes_and_blanks_are_ids(world: HttpWorld) -> None:
+    answer = world.client.get("/v1/users/a%2Fb%20c/recommendations")
+    assert answer.json()["user_id"] == "a/b c"
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        (b'{"user_id": "ann", "k": 0}', "k", "field 'k': 0 is refused"),
+        (b'{"k": 3}', "user_id", "field 'user_id': missing"),
+        (b'{"user_id": ""}', "user_id", "field 'user_id'"),
+        (b"[1]", None, "send one JSON object"),
+        (b"{", None, "not JSON"),
+        (b'{"user_id": "ann", "ts": 1800000000000}', "ts", "over a day after"),
+    ],
+)
+def test_a_bad_request_says_its_field_in_the_words_of_dead_letters(
+    world: HttpWorld, body: bytes, field: str | None, words: str
+) -> None:
+    found = problem_of(world.client.post("/v1/recommendations", content=body), 422)
+    assert found["type"] == "urn:streamer:problem:bad-message"
+    assert found.get("field") == field
+    assert words in found["detail"]
+
+
+def test_a_bad_parameter_is_named(world: HttpWorld) -> None:
+    found = problem_of(world.client.get("/v1/users/ann/recommendations?k=501"), 422)
+    assert found["field"] == "k"
+
+
+def test_what_is_not_there_is_a_problem_too(world: HttpWorld) -> None:
+    assert problem_of(world.client.get("/v2/nothing"), 404)["title"] == "Not Found"
+    found = world.client.post("/healthz")
+    problem_of(found, 405)
+    assert found.headers["allow"] == "GET"
+
+
+def test_a_request_id_of_the_caller_is_kept(world: HttpWorld) -> None:
+    answer = world.client.get("/healthz", headers={"X-Request-ID": "trace-7"})
+    assert answer.headers["x-request-id"] == "trace-7"
+    answer = world.client.get("/healthz", headers={"X-Request-ID": "line\tbreak"})
+    assert len(answer.headers["x-request-id"]) == 32
+
+
+def test_an_explanation_says_the_items_place(world: HttpWorld) -> None:
+    found = world.client.get("/v1/explanations", params={"user": "ann", "item": "tea"}).json()
+    assert found["place"] == 1
+    assert found["n_candidates"] == 3
+    assert found["blend"]
+
+
+def test_requests_are_counted_by_route_and_status(world: HttpWorld) -> None:
+    labels = {"route": "/v1/users/{user_id:path}/recommendations", "status": "200"}
+
+    def counted() -> float:
+        return world.registry.get_sample_value("streamer_http_requests_total", labels) or 0.0
+
+    before = counted()
+    world.client.get("/v1/users/ann/recommendations?preview=true")
+    assert counted() == before + 1
+
+
+# --- overload ------------------------------------------------------------------------------------
+
+
+class Busy:
+    """Holds the turn of the scorer, so that nothing is scored."""
+
+    def __init__(self, world: HttpWorld) -> None:
+        self._turns = world.live.scorer._turns
+
+    def __enter__(self) -> None:
+        self._turns.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._turns.__exit__(*error)
+
+
+def test_beyond_the_bound_requests_are_refused_at_once_and_the_others_answered() -> None:
+    with http_world(waiting_max=2) as world:
+        answers: list[Any] = []
+
+        def ask() -> None:
+            answers.append(world.client.get("/v1/users/ann/recommendations?preview=true"))
+
+        waiting = [threading.Thread(target=ask) for _ in range(3)]
+        with Busy(world):
+            for thread in waiting:
+                thread.start()
+            while world.answers._jobs.qsize() < 2:  # one more is in hand
+                threading.Event().wait(0.005)
+            refused = world.client.get("/v1/users/ann/recommendations?preview=true")
+        for thread in waiting:
+            thread.join()
+        found = problem_of(refused, 503)
+        assert refused.headers["retry-after"] == "1"
+        assert "2 requests wait" in found["detail"]
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+
+
+def test_what_was_waited_for_too_long_is_not_decided(world: HttpWorld) -> None:
+    n_before = len(world.records("decisions"))
+    with Busy(world):
+        first = world.answers.recommend(
+            Request(request_id="x", user_id="x", ts=START_MS, preview=True), timeout_s=60
+        )
+        while not first.running():
+            threading.Event().wait(0.005)
+        late = world.client.get("/v1/users/ann/recommendations?timeout_ms=20")
+    problem_of(late, 504)
+    first.result(timeout=60)
+    assert world.client.get("/v1/users/ann/recommendations?preview=true").status_code == 200
+    assert len(world.records("decisions")) == n_before
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+def test_an_event_is_accepted_when_the_broker_has_it(world: HttpWorld) -> None:
+    event = {"type": "click", "user_id": "ann", "item_id": "tea", "event_id": "e1"}
+    answer = world.client.post("/v1/events", json=event)
+    assert answer.status_code == 202
+    results = [{"index": 0, "status": 202, "event_id": "e1"}]
+    assert answer.json() == {"accepted": 1, "rejected": 0, "results": results}
+    published = decode_event(world.records("events")[-1])
+    assert (published.event_id, published.ts) == ("e1", world.live.clock.now_ms())
+
+
+def test_before_the_broker_has_it_nothing_is_accepted() -> None:
+    with http_world(timeout_ms=50) as world:
+        world.sink.held = True
+        event = {"type": "click", "user_id": "ann", "item_id": "tea"}
+        found = world.client.post("/v1/events", json=event)
+        assert "send it again" in problem_of(found, 503)["detail"]
+        assert found.headers["retry-after"] == "1"
+        world.sink.failure = DeliveryFailed("a message was not delivered: the disk is full")
+        found = world.client.post("/v1/events", json=[event, event])
+        assert found.status_code == 503
+        assert "the disk is full" in found.json()["detail"]
+
+
+def test_of_many_events_each_has_its_fate(world: HttpWorld) -> None:
+    n_before = len(world.records("events"))
+    good = {"type": "like", "user_id": "ann", "item_id": "tea"}
+    events = [good, {**good, "type": "licked"}, 3, {**good, "item_id": ""}, good]
+    answer = world.client.post("/v1/events", json=events)
+    assert answer.status_code == 207
+    found = answer.json()
+    assert (found["accepted"], found["rejected"]) == (2, 3)
+    assert [each["status"] for each in found["results"]] == [202, 422, 422, 422, 202]
+    assert found["results"][1]["field"] == "type"
+    assert '"licked" is unknown; add [events.licked]' in found["results"][1]["detail"]
+    assert len(world.records("events")) == n_before + 2
+
+
+def test_where_no_event_is_good_the_first_is_the_problem(world: HttpWorld) -> None:
+    found = world.client.post("/v1/events", json=[{"type": "click"}, {}])
+    assert found.status_code == 422
+    assert found.headers["content-type"] == "application/problem+json"
+    assert found.json()["detail"].startswith("event 0: field 'user_id': missing")
+    assert [each["index"] for each in found.json()["results"]] == [0, 1]
+
+
+@pytest.mark.parametrize("events", [[], [{}] * 6, 7, "click"])
+def test_there_may_be_so_many_events(world: HttpWorld, events: object) -> None:
+    found = problem_of(world.client.post("/v1/events", json=events), 422)
+    assert "an array of 1 to 5" in found["detail"]
+
+
+def test_feedback_is_an_event_that_names_its_request(world: HttpWorld) -> None:
+    given = {"request_id": "r 1", "user_id": "ann", "item_id": "tea", "position": 0}
+    assert world.client.post("/v1/feedback", json=given).status_code == 202
+    event = decode_event(world.records("events")[-1])
+    assert (event.type, event.request_id, event.position) == ("click", "r 1", 0)
+    del given["request_id"]
+    assert problem_of(world.client.post("/v1/feedback", json=given), 422)["field"] == "request_id"
+
+
+def test_what_is_published_is_learned() -> None:
+    with http_world() as world:
+        for user in ("dan", "fay", "gus"):
+            event = {"type": "click", "user_id": user, "item_id": "jam"}
+            assert world.client.post("/v1/events", json=event).status_code == 202
+        world.live.advance(world.live.clock.now_ms() + 1_000)
+        items = world.client.get("/v1/users/ann/recommendations?preview=true").json()["items"]
+        assert "jam" in [item["item_id"] for item in items]
+
+
+# --- items ---------------------------------------------------------------------------------------
+
+
+def test_an_item_can_be_put_patched_read_and_deleted(world: HttpWorld) -> None:
+    client = world.client
+    put = client.put("/v1/items/a%2Fb", json={"title": "Tea", "attributes": {"price": 3, "of": 1}})
+    assert put.status_code == 202
+    assert decode_item(put.content) == decode_item(world.records("items")[-1])
+    patch = {"title": None, "available": False, "attributes": {"of": None}}
+    assert client.patch("/v1/items/a%2Fb", json=patch).status_code == 202
+    as_it_is = Item(item_id="a/b", available=False, attributes={"price": 3})
+    assert decode_item(client.get("/v1/items/a%2Fb").content) == as_it_is
+    assert decode_item(world.records("items")[-1]) == as_it_is
+    assert client.delete("/v1/items/a%2Fb").status_code == 202
+    assert world.records("items")[-1] is None
+    assert world.live.broker.records("items")[-1].key == b"a/b"
+    problem_of(client.get("/v1/items/a%2Fb"), 404)
+    problem_of(client.patch("/v1/items/a%2Fb", json={"title": "x"}), 404)
+
+
+def test_an_item_that_others_published_is_read_from_the_catalogue(world: HttpWorld) -> None:
+    problem_of(world.client.get("/v1/items/theirs"), 404)
+    world.live.publish(Item(item_id="theirs", title="Jam"))
+    world.live.sync()
+    assert world.client.get("/v1/items/theirs").json()["title"] == "Jam"
+
+
+def test_a_bad_item_is_refused_and_nothing_sent(world: HttpWorld) -> None:
+    n_before = len(world.records("items"))
+    put = world.client.put("/v1/items/tea", json={"tags": [""]})
+    assert problem_of(put, 422)["field"] == "tags[0]"
+    put = world.client.put("/v1/items/tea", json={"item_id": "milk"})
+    assert problem_of(put, 422)["field"] == "item_id"
+    assert len(world.records("items")) == n_before
+
+
+def test_an_item_that_was_not_delivered_is_not_remembered() -> None:
+    with http_world(timeout_ms=50) as world:
+        world.sink.held = True
+        problem_of(world.client.put("/v1/items/jam", json={"title": "Jam"}), 503)
+        problem_of(world.client.get("/v1/items/jam"), 404)
+
+
+# --- health --------------------------------------------------------------------------------------
+
+
+def test_a_service_that_starts_lives_and_is_not_ready() -> None:
+    with http_world() as world:
+        assert world.client.get("/healthz").json() == {"status": "ok", "lacks": []}
+        assert world.client.get("/readyz").status_code == 200
+        world.live.scorer._catalogue_read = False
+        found = world.client.get("/readyz")
+        assert found.status_code == 503
+        assert found.json()["lacks"] == ["the items topic is not read to its end"]
+        asked = world.client.get("/v1/users/ann/recommendations")
+        assert "the service is starting" in problem_of(asked, 503)["detail"]
+        assert world.client.get("/healthz").status_code == 200
+
+
+def test_a_broker_that_is_away_and_threads_that_ended_are_said() -> None:
+    with http_world() as world:
+        world.broker_is_away = True
+        (said,) = world.client.get("/readyz").json()["lacks"]
+        assert "memory:9092 did not answer" in said
+        world.live.scorer.stop()
+        world.sink.alive = False
+        found = world.client.get("/healthz")
+        assert found.status_code == 503
+        assert len(found.json()["lacks"]) == 2
+
+
+# --- the queue of those who wait -----------------------------------------------------------------
+
+
+def test_who_gives_up_while_waiting_is_not_scored_and_the_others_are_in_order() -> None:
+    with http_world() as world:
+        with Busy(world):
+            futures = [
+                world.answers.recommend(
+                    Request(request_id=f"r{n}", user_id="ann", ts=START_MS), timeout_s=60
+                )
+                for n in range(4)
+            ]
+            assert futures[2].cancel()
+        world.answers.close()
+        assert [futures[n].result().request_id for n in (0, 1, 3)] == ["r0", "r1", "r3"]
+        decided = [decode_decision(value).request_id for value in world.records("decisions")]
+        assert decided == ["r0", "r1", "r3"]
+        with pytest.raises(Overloaded, match="ending"):
+            world.answers.recommend(
+                Request(request_id="late", user_id="ann", ts=START_MS), timeout_s=60
+            )
+        assert world.answers.ended() == ["the thread that scores has ended"]
+
+
+def test_a_scorer_that_fails_answers_with_a_problem_and_goes_on(
+    world: HttpWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: object, **named: object) -> None:
+        raise ZeroDivisionError("one candidate")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(world.live.scorer.funnel, "recommend", fails)
+        found = problem_of(world.client.get("/v1/users/ann/recommendations"), 500)
+    assert found["detail"] == "ZeroDivisionError; the log of the service says more"
+    assert world.client.get("/v1/users/ann/recommendations?preview=true").status_code == 200
