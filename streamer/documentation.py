@@ -182,6 +182,8 @@ def _settings() -> str:
             for key in keys
         ]
         parts.append(_table(("key", "default", "allowed", "meaning"), rows))
+    shown = {section for section, _ in _sections()}
+    parts += [_named_settings(each, []) for each in NAMED.values() if each.section not in shown]
     return "\n".join(parts)
 
 
@@ -204,10 +206,10 @@ def _named_settings(tables: NamedTables, defaults: Sequence[Key]) -> str:
     ]
     head = f"### [{section}.NAME]\n\n{tables.table.__doc__}\n"
     noun = tables.noun.partition(" ")[2]
-    table_of_defaults = _table((f"default {noun}", "definition"), default_set)
-    return "\n".join(
-        [head, _table(("key", "default", "allowed", "meaning"), rows), table_of_defaults]
-    )
+    parts = [head, _table(("key", "default", "allowed", "meaning"), rows)]
+    if default_set:
+        parts.append(_table((f"default {noun}", "definition"), default_set))
+    return "\n".join(parts)
 
 
 def _assigned(key: Key) -> str:

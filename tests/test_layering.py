@@ -19,6 +19,7 @@ GROUPS = {
     "streamer": "package",
     "streamer.errors": "errors",
     "streamer.events": "events",
+    "streamer.expressions": "expressions",
     "streamer.config": "config",
     "streamer.clock": "clock",
     "streamer.logs": "clock",
@@ -60,7 +61,9 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "events": {"errors", "models"},
     # Settings of policies are what the registry of policies says.
-    "config": {"errors", "events", "models"},
+    "config": {"errors", "events", "expressions", "models"},
+    # What is written in CEL, read; it knows no columns.
+    "expressions": {"errors"},
     "clock": {"errors"},
     "protocols": {"errors", "events", "config", "models"},
     "telemetry": {"errors", "config", "clock", "protocols"},
@@ -68,7 +71,7 @@ ALLOWED: dict[str, set[str]] = {
     "replica": {*CONTRACT, "windows"},
     "catalogue": CONTRACT,
     # From a request to candidates and their columns, for whoever ranks: the scorer today.
-    "ranking": {*CONTRACT, "catalogue", "replica", "windows"},
+    "ranking": {*CONTRACT, "catalogue", "expressions", "replica", "windows"},
     "kafka": CONTRACT,
     "store": CONTRACT,
     "client": {*CONTRACT, "kafka"},
@@ -109,6 +112,7 @@ HOMES = {
     "fastapi": "streamer.http",
     "starlette": "streamer.http",
     "uvicorn": "streamer.http",
+    "celpy": "streamer.expressions",
     "implicit": "streamer.replay.nightly.implicit_models",
 }
 

@@ -243,8 +243,8 @@ def console_script() -> str:
 def environment_of(config: Config) -> dict[str, str]:
     """Variables under which a process arrives at this configuration, whoever set what here.
 
-    Options of librdkafka and definitions of features stay where they came from: the variables,
-    which are passed on, or the file, which is read again.
+    Options of librdkafka, definitions of features and rules stay where they came from: the
+    variables, which are passed on, or the file, which is read again.
     """
     origins = set(config.origins.values())
     environment = {

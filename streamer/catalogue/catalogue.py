@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.catalogue.columns import ItemColumns
 from streamer.catalogue.expiries import Expiries
 from streamer.catalogue.item_facts import ItemFacts
 from streamer.catalogue.metrics import CatalogueMetrics
@@ -54,6 +55,8 @@ class Catalogue:
         What ranking needs of the known items, by key.
     expiries
         Of the known items.
+    columns
+        Fields of the known items, for expressions.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Catalogue:
         self._metrics = metrics
         self._items_max = items_max
         self._items: dict[str, Item] = {}
+        self.columns = ItemColumns(self._items, self.facts)
         self._blocked: dict[str, int] = {}  # id → key, in the order they were blocked
         self._blocked_map = KeyMap()
         self._drawn_from: list[str] = []
@@ -155,7 +159,7 @@ class Catalogue:
         if item_id not in self._places:
             self._places[item_id] = len(self._drawn_from)
             self._drawn_from.append(item_id)
-        self.facts.put(item)
+        self.columns.put(item, self.facts.put(item))
         self.expiries.put(item_id, item.expires_ts)
         self._said.put(item)
         if len(self._items) > self._items_max:
@@ -166,7 +170,7 @@ class Catalogue:
         self._metrics.items.set(len(self._items))
 
     def _forget(self, item_id: str) -> None:
-        self.facts.remove(item_id)
+        self.columns.remove(item_id, self.facts.remove(item_id))
         self.expiries.remove(item_id)
         self.tokens.remove(item_id)
         last = self._drawn_from.pop()

@@ -89,8 +89,12 @@ class ItemFacts:
     def __len__(self) -> int:
         return len(self._map)
 
-    def put(self, item: Item) -> None:
-        """Take what the topic says of an item, in place of what it said before."""
+    def rows(self, keys: Keys) -> Slots:
+        """``(n,)`` rows of items, -1 where nothing is known of one."""
+        return self._map.find(keys)
+
+    def put(self, item: Item) -> int:
+        """Take what the topic says of an item, in place of what it said before; its row."""
         key = id_key(item.item_id.encode())
         row = self._map.find_one(key)
         if row < 0:
@@ -103,15 +107,17 @@ class ItemFacts:
         places = [self.labels.take(label) for label in chosen]
         self._leave_categories(row)
         self._categories[row, : len(places)] = places
+        return row
 
-    def remove(self, item_id: str) -> None:
-        """Forget an item; one that is not known is passed over."""
+    def remove(self, item_id: str) -> int:
+        """Forget an item; the row that it had, -1: it was not known."""
         key = id_key(item_id.encode())
         row = self._map.find_one(key)
         if row >= 0:
             self._leave_categories(row)
             self._map.remove(np.array([key], dtype=np.uint64))
             self._free.append(row)
+        return row
 
     def created_ms(self, keys: Keys) -> NDArray[np.int64]:
         """``(n,)`` when items were made, ``UNKNOWN_MS`` where nobody said."""

@@ -72,6 +72,7 @@ class Recommender:
         candidates: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
         seed_items: Sequence[str] | None = None,
+        filter: str | None = None,  # noqa: A002 - of the message
         preview: bool = False,
     ) -> Recommendation:
         """Items for one user, best first.
@@ -88,6 +89,9 @@ class Recommender:
             What goes with these, the most important one first ("more like this", a basket), and not
             with what the user met last. A ``user_id`` that nobody knows asks for what goes with
             them for everybody.
+        filter
+            Items alone for which this is true, an expression in CEL:
+            ``"'news' in item.categories && item.attributes.price < 20"``.
         preview
             Only to look at: nobody is shown the items, so no decision is logged. Health checks and
             people who try things out ask so.
@@ -113,6 +117,7 @@ class Recommender:
                 candidates=None if candidates is None else list(candidates),
                 exclude=None if exclude is None else list(exclude),
                 seed_items=None if seed_items is None else list(seed_items),
+                filter=filter,
                 preview=preview,
                 timeout_ms=_timeout_ms(timeout_s),
             )

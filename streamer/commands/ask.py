@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -27,6 +29,20 @@ def request(
             "--like", help="What goes with this item, not with what the user met; may be repeated."
         ),
     ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            help="Items alone for which this is true, in CEL, such as \"'news' in"
+            ' item.categories".',
+        ),
+    ] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--context", help="NAME=VALUE of the request's context, or surface=VALUE; repeatable."
+        ),
+    ] = None,
     decide: Annotated[
         bool,
         typer.Option("--decide", help="Log a decision: the user will be shown these items."),
@@ -41,7 +57,13 @@ def request(
 
     with Recommender(config=configured(config, bootstrap_servers)) as recommender:
         answer = recommender.recommend(
-            user, k=k, timeout_s=timeout_s, seed_items=seed_items, preview=not decide
+            user,
+            k=k,
+            timeout_s=timeout_s,
+            seed_items=seed_items,
+            filter=only,
+            **_request_context(context or ()),
+            preview=not decide,
         )
     if json:
         sys.stdout.write(encode(answer).decode() + "\n")
@@ -51,7 +73,25 @@ def request(
         table.add_row(
             str(item.rank), escape(item.item_id), f"{item.score:.3f}", escape(item.reason)
         )
-    output.print(table if answer.items else f"nothing to recommend to {escape(user)} yet")
+    nothing = f"nothing to recommend to {escape(user)}"
+    why = "yet" if answer.why_empty is None else f"now: {escape(answer.why_empty)}"
+    output.print(table if answer.items else f"{nothing} {why}")
+
+
+def _request_context(given: Sequence[str]) -> dict[str, Any]:
+    """Return surface and context of a request; what is a number or a truth in JSON is one."""
+    found: dict[str, Any] = {}
+    for each in given:
+        name, equals, text = each.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{each!r} is not NAME=VALUE", param_hint="--context")
+        try:
+            value = msgspec.json.decode(text, type=bool | float)
+        except msgspec.DecodeError:
+            value = text
+        found[name] = value
+    surface = found.pop("surface", None)
+    return {"surface": surface if surface is None else str(surface), "context": found or None}
 
 
 def subscribe(

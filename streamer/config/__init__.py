@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar, get_args
 
@@ -19,6 +19,7 @@ from streamer.config.keys import (
     EVENTS,
     FEATURES,
     NAMED,
+    RULES,
     Key,
     NamedTables,
     known_keys,
@@ -26,6 +27,7 @@ from streamer.config.keys import (
     value_of,
 )
 from streamer.config.masking import masked, toml_text
+from streamer.config.rules import rule_problems
 from streamer.config.section import Section
 from streamer.config.settings import (
     Config,
@@ -157,7 +159,7 @@ def _resolved(given: Given, keys: Mapping[str, Key]) -> Config:
         origins[name] = origin
     values[CLIENT] = client
     config = _built("", Config(), values)
-    with_default = {EVENTS: True, FEATURES: config.windows.default_features}
+    with_default = {EVENTS: True, FEATURES: config.windows.default_features, RULES: True}
     tables = {
         section: _named(tables, values, with_default=with_default[section])
         for section, tables in NAMED.items()
@@ -282,11 +284,18 @@ def _check(config: Config) -> None:
         raise _conflict(config, ["bandit.drift_rate_boost", "bandit.drift_delta"], problem)
     _check_events(config)
     feature_definitions(config)  # raises where one contradicts itself
+    for key, problem in _rule_problems(config):
+        raise _conflict(config, [key], problem)
     for extension in (each for table in REGISTRIES for each in extensions(table)):
         try:
             extension.check(config)
         except Refused as refused:
             raise _conflict(config, refused.fields, str(refused)) from refused
+
+
+def _rule_problems(config: Config) -> Iterator[tuple[str, str]]:
+    for name, rule in config.rules.items():
+        yield from rule_problems(name, rule)
 
 
 def _check_events(config: Config) -> None:

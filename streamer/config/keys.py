@@ -15,6 +15,7 @@ from streamer.config.events import DEFAULT_EVENTS, EventConfig
 from streamer.config.extensions import REGISTRIES, default_section, extensions
 from streamer.config.features import DEFAULT_FEATURES, NAME, FeatureConfig
 from streamer.config.masking import toml_text
+from streamer.config.rules import DEFAULT_RULES, RuleConfig
 from streamer.config.section import Section
 from streamer.config.settings import Config
 from streamer.events.types import TYPE_NAME
@@ -23,6 +24,7 @@ CLIENT: Final = "kafka.client"
 """The one table with free keys: options of librdkafka."""
 FEATURES: Final = "features"
 EVENTS: Final = "events"
+RULES: Final = "rules"
 
 
 def variable_of(name: str) -> str:
@@ -132,6 +134,7 @@ NAMED: Final[Mapping[str, NamedTables]] = {
             "a feature",
             "an entity, a numerator and a window",
         ),
+        NamedTables(RULES, NAME, RuleConfig, DEFAULT_RULES, "a rule", "exclude or only"),
     )
 }
 """By section."""

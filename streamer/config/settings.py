@@ -13,6 +13,7 @@ from streamer.config.bandit import BanditConfig
 from streamer.config.events import DEFAULT_EVENTS, EventConfig
 from streamer.config.features import DEFAULT_FEATURES, FeatureConfig
 from streamer.config.http import HttpConfig
+from streamer.config.rules import DEFAULT_RULES, RuleConfig
 from streamer.config.section import Rows, Section
 from streamer.events import EventTypes
 
@@ -357,7 +358,7 @@ class Config(Section, frozen=True, kw_only=True):
     ----------
     recall
         Sections of recall channels by name; one that is not there has its defaults.
-    events, features
+    events, features, rules
         By name, the default ones among them.
     origins
         Dotted key → ``default``, the path of the file, ``environment STREAMER_…`` or ``flag``.
@@ -381,6 +382,7 @@ class Config(Section, frozen=True, kw_only=True):
     windows: WindowsConfig = WindowsConfig()
     events: dict[str, EventConfig] = field(default_factory=lambda: dict(DEFAULT_EVENTS))
     features: dict[str, FeatureConfig] = field(default_factory=lambda: dict(DEFAULT_FEATURES))
+    rules: dict[str, RuleConfig] = field(default_factory=lambda: dict(DEFAULT_RULES))
     origins: dict[str, str] = field(default_factory=dict)
 
     @property

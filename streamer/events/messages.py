@@ -34,6 +34,8 @@ less."""
 TIMEOUT_MS_MAX: Final = 600_000
 """How long a request may say that its answer is waited for."""
 CONTEXT_KEYS_MAX: Final = 64
+FILTER_MAX: Final = 1_000
+"""Characters of a request's filter."""
 RAW_BYTES_KEPT: Final = 524_288
 """Bytes of a bad message that its dead letter carries: 700 kB in base64, which a broker takes."""
 
@@ -132,6 +134,13 @@ class Request(Message, frozen=True, kw_only=True):
             " user met last: more like this, a basket"
         ),
     ] = None
+    filter: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=FILTER_MAX)] | None,
+        Meta(
+            description="items alone for which this is true: an expression in CEL over `item` and"
+            " `request`, such as `'news' in item.categories`"
+        ),
+    ] = None
     preview: Annotated[
         bool, Meta(description="only to look at: it makes no decision, so it teaches nothing")
     ] = False
@@ -165,6 +174,10 @@ class Recommendation(Message, frozen=True, kw_only=True):
     items: Annotated[list[RecommendedItem], Meta(max_length=500, description="best first")]
     model_version: Annotated[str, Meta(max_length=256, description="parameters scored with")]
     preview: Annotated[bool, Meta(description="as asked for: there is no decision")] = False
+    why_empty: Annotated[
+        Annotated[str, Meta(max_length=16_384)] | None,
+        Meta(description="what rules and the filter kept out, where no item is left"),
+    ] = None
     v: Version = 1
 
 

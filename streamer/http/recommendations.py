@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from streamer.config import Config
 from streamer.events import encode
-from streamer.events.messages import TIMEOUT_MS_MAX
+from streamer.events.messages import FILTER_MAX, TIMEOUT_MS_MAX
 from streamer.http.bodies import object_of, request_of
 from streamer.http.parts import Parts
 from streamer.http.schemas import ASKED, JSON, answers, body
@@ -58,6 +58,10 @@ def recommendation_routes(config: Config, parts: Parts) -> APIRouter:
             list[Id] | None, Query(max_length=64, description="what goes with these")
         ] = None,
         exclude: Annotated[list[Id] | None, Query(max_length=1_000)] = None,
+        only: Annotated[
+            str | None,
+            Query(alias="filter", max_length=FILTER_MAX, description="of items, in CEL"),
+        ] = None,
         preview: Annotated[bool, Query(description="log no decision")] = False,
         timeout_ms: Annotated[int | None, Query(ge=1, le=TIMEOUT_MS_MAX)] = None,
     ) -> Response:
@@ -69,6 +73,7 @@ def recommendation_routes(config: Config, parts: Parts) -> APIRouter:
                 "surface": surface,
                 "seed_items": seed_items,
                 "exclude": exclude,
+                "filter": only,
                 "preview": preview,
                 "timeout_ms": timeout_ms,
             }

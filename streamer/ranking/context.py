@@ -14,6 +14,7 @@ from streamer.events import Request
 from streamer.ranking.asked import barred
 from streamer.ranking.features import Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
+from streamer.ranking.rules.rules import Ruled, Rules
 from streamer.replica.items import ItemView
 from streamer.replica.tables import Tables
 from streamer.replica.version import Version
@@ -42,6 +43,8 @@ class RequestContext:
         What the features topic says.
     logged
         Of a decision that is made again: what the topic said then is taken from it.
+    ruled
+        What rules and the request's filter say of the items; None where there are none.
     """
 
     request: Request
@@ -54,6 +57,7 @@ class RequestContext:
     seed: int
     known: FeatureSource = NOTHING_KNOWN
     logged: Logged | None = None
+    ruled: Ruled | None = None
     _found: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
@@ -111,11 +115,13 @@ class RequestContext:
         """Whether an item without parameters may be in the slate."""
         excluded = self.once("excluded", lambda: frozenset(self.excluded().tolist()))
         wanted = self.once("wanted", lambda: frozenset(self.request.candidates or ()))
+        key = id_key(item_id.encode())
         return (
-            id_key(item_id.encode()) not in excluded
+            key not in excluded
             and not self.catalogue.is_blocked(item_id)
             and not self.catalogue.expiries.has_ended(item_id, self.at_ms)
             and (not wanted or item_id in wanted)
+            and (self.ruled is None or not self.ruled.bars(key))
         )
 
 
@@ -127,6 +133,7 @@ def request_context(
     known: FeatureSource = NOTHING_KNOWN,
     logged: Logged | None = None,
     again_after_ms: int | None = None,
+    rules: Rules | None = None,
 ) -> RequestContext:
     """Return the context of a request that is answered from ``version``.
 
@@ -134,6 +141,13 @@ def request_context(
     ----------
     again_after_ms
         How long ago an item must have been met to be recommended again; None: it never is.
+    rules
+        Of the configuration; None: none, nor is the request's filter looked at.
+
+    Raises
+    ------
+    BadMessage
+        Where the request's filter can't be answered.
     """
     users = version.users
     user_row = users.map.find_one(id_key(request.user_id.encode()))
@@ -154,6 +168,7 @@ def request_context(
         seed=id_key(request.request_id.encode()) >> 1,  # messages hold 63 bits
         known=known,
         logged=logged,
+        ruled=None if rules is None else rules.of(request, catalogue, at_ms),
     )
 
 

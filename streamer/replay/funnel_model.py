@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamer.config import Config, known_keys, load_config, value_of
-from streamer.config.keys import EVENTS, NAMED
+from streamer.config.keys import EVENTS, NAMED, RULES
 from streamer.events import Event, Item, Request
 from streamer.ranking.features import Features
 from streamer.replay.interactions import UNKNOWN, Interaction
@@ -24,7 +24,7 @@ from streamer_models.bandits.policies.greedy import Greedy
 _SECTIONS: Final = (
     "learner", "mf", "popularity", "practice", "catalogue", "events", "funnel", "scorer", "recall",
     "join",
-    "bandit",
+    "bandit", "rules",
 )  # fmt: skip
 _UNSYNCED_MAX: Final = 2_000
 """Events that may wait in the topic until somebody asks: 2,000 * 500 B = 1 MB."""
@@ -34,7 +34,8 @@ _NOBODY: Final = "nobody"
 
 def funnel_keys(config: Config) -> list[str]:
     """Configuration keys that matter to a funnel, dotted: ``mf.factors``."""
-    names = (*known_keys(), *NAMED[EVENTS].shown(config.events))
+    shown = (*NAMED[EVENTS].shown(config.events), *NAMED[RULES].shown(config.rules))
+    names = (*known_keys(), *shown)
     return [name for name in dict.fromkeys(names) if name.partition(".")[0] in _SECTIONS]
 
 

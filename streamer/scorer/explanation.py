@@ -20,6 +20,7 @@ from streamer.ranking.matrix import RankingMatrix
 from streamer.ranking.recall.again import again_after_ms
 from streamer.ranking.recall.blend import BlendChannel, blend_of
 from streamer.ranking.recall.union import Recall
+from streamer.ranking.rules.rules import Rules
 from streamer.ranking.scored import scored
 from streamer.replica.version import Version
 from streamer.scorer.policy.knowledge import Knowledge
@@ -101,7 +102,12 @@ def explain(
     """
     recall, policy = Recall(config), slate_policy(config)
     context = request_context(
-        request, version, catalogue, known=known, again_after_ms=again_after_ms(config)
+        request,
+        version,
+        catalogue,
+        known=known,
+        again_after_ms=again_after_ms(config),
+        rules=Rules(config),
     )
     k = request.k or config.scorer.k_default
     candidates = _with_item(context, recall(context, k), item_id)
@@ -158,6 +164,8 @@ def _barred(context: RequestContext, item_id: str) -> str | None:
         return "the user met it of late; [recall.again] lets what was met come again"
     if item_id in (request.seed_items or ()):
         return "it is one of the seeds"
+    if context.ruled is not None and (rules := context.ruled.bars(int(key))):
+        return "; ".join(each.why for each in rules)
     return None
 
 

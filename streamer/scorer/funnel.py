@@ -16,6 +16,7 @@ from streamer.ranking.recall.again import again_after_ms
 from streamer.ranking.recall.blend import BlendedSlate, blend_of
 from streamer.ranking.recall.reasons import reasons
 from streamer.ranking.recall.union import Recall
+from streamer.ranking.rules.rules import Ruled, Rules
 from streamer.ranking.scored import scored
 from streamer.replica.version import Version
 from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
@@ -39,6 +40,8 @@ class Slate:
         What drew it; with the features, enough to draw it again.
     blended
         What the blend learns from once the slate is answered; None where it learns from none.
+    ruled
+        What rules and the filter kept out; None where there are neither.
     """
 
     item_ids: list[str]
@@ -54,6 +57,7 @@ class Slate:
     policy_state: bytes
     seed: int
     blended: BlendedSlate | None
+    ruled: Ruled | None = None
 
 
 class Funnel:
@@ -61,12 +65,12 @@ class Funnel:
 
     The slate is a function of the request, the version, the catalogue and what is known of the
     features: the draw is seeded by the request_id. For use by one thread at a time (it remembers
-    which rows are unavailable, and the policy what it solved).
+    which rows are unavailable and ruled out, and the policy what it solved).
 
     Parameters
     ----------
     config
-        The recall channels, the features, the policy.
+        The recall channels, the rules, the features, the policy.
     policy
         By default that of the configuration.
 
@@ -80,9 +84,14 @@ class Funnel:
         self._k_default = config.scorer.k_default
         self._recall = Recall(config)
         self._again_after_ms = again_after_ms(config)
+        self._rules = Rules(config)
         self._matrix = RankingMatrix(config, self._recall.channels)
         self._policy: SlatePolicy = policy or slate_policy(config)
         self._blend = blend_of(self._recall.channels)
+
+    def prepare(self, catalogue: Catalogue) -> None:
+        """Make the columns of a catalogue that rules read, so that no request waits for them."""
+        self._rules.prepare(catalogue)
 
     def recommend(
         self,
@@ -101,6 +110,11 @@ class Funnel:
             What the features topic says, which may not change meanwhile.
         logged
             Of a decision that is made again: what the topic said then is taken from it.
+
+        Raises
+        ------
+        BadMessage
+            Where the request's filter can't be answered.
         """
         k = request.k or self._k_default
         context = request_context(
@@ -110,6 +124,7 @@ class Funnel:
             known=known,
             logged=logged,
             again_after_ms=self._again_after_ms,
+            rules=self._rules,
         )
         candidates = self._recall(context, k)
         known_of = scored(context, candidates, self._recall.channels)
@@ -144,4 +159,5 @@ class Funnel:
             policy_state=choice.state,
             seed=context.seed,
             blended=blended,
+            ruled=context.ruled,
         )

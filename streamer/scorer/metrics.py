@@ -19,6 +19,9 @@ class ScorerMetrics:
         Requests answered; requests and items that could not be used; among them those too old.
     request_seconds
         Time to score one request.
+    emptied
+        Slates without an item, by the ``rule`` that kept items out; one that several rules emptied
+        counts for each.
     decisions, slots, explored
         Slates by ``policy``, their slots, and the slots that chance filled.
     lag
@@ -36,6 +39,9 @@ class ScorerMetrics:
         self.dead_letters = counter("dead_letters", "Messages that could not be used")
         self.lost = metrics.lost()
         self.stale = counter("stale", "Requests too old to be answered")
+        self.emptied = counter(
+            "emptied", "Slates without an item where a rule or a filter kept items out", "rule"
+        )
         self.decisions = counter("decisions", "Slates drawn", "policy")
         self.slots = counter("slots", "Slots of the slates")
         self.explored = counter("explored", "Slots that chance filled, not the ranking")

@@ -127,6 +127,7 @@ def _recommendation(request: Request, slate: Slate, version: Version, ts: int) -
         ],
         model_version=version.model_version,
         preview=request.preview,
+        why_empty=None if slate.item_ids or slate.ruled is None else slate.ruled.why_empty(),
     )
 
 

@@ -18,7 +18,7 @@ from streamer.ranking.columns import followed_definitions
 from streamer.replica.replica import Replica
 from streamer.replica.version import Version
 from streamer.scorer.explanation import Explanation, explain
-from streamer.scorer.funnel import Funnel
+from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.policy.choice import SlatePolicy
 from streamer.scorer.replies import Replies
@@ -142,6 +142,7 @@ class Scorer:
         while not (self._loaded.wait(_FOLLOW_S) or self._stop.is_set()):
             pass
         self.load_catalogue()
+        self.funnel.prepare(self.catalogue)
         self.metrics.ready.set(1)
         log.info("scorer_ready", extra={"version": self.replica.current().model_version})
 
@@ -264,6 +265,7 @@ class Scorer:
         with self._turns, self.known.lock:  # from start to end of a request nothing changes
             slate = self.funnel.recommend(request, version, self.catalogue, known=self.known)
             answer = replies.send(request, slate, version, refused=refused)
+            self._count_emptied(slate)
         self.metrics.requests.inc()
         if not request.preview:
             self.metrics.decisions.labels(slate.policy).inc()
@@ -271,6 +273,11 @@ class Scorer:
             self.metrics.explored.inc(sum(slate.explored))
         self.metrics.request_seconds.observe(time.perf_counter() - began)
         return answer
+
+    def _count_emptied(self, slate: Slate) -> None:
+        if not slate.item_ids and slate.ruled is not None:
+            for name, n_barred in slate.ruled.n_barred().items():
+                self.metrics.emptied.labels(name).inc(n_barred > 0)
 
     def explain(self, request: Request, item_id: str) -> Explanation:
         """Explain an item's place for a request now; nothing is sent."""

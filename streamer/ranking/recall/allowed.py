@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.catalogue.catalogue import Catalogue
+from streamer.catalogue.columns import ItemColumns
 from streamer.ranking.context import RequestContext
 from streamer.replica.items import ItemView
 from streamer_models.state.id_table import keys_of
@@ -14,19 +15,24 @@ from streamer_models.state.table import Slots
 
 class Allowed:
     """Rows that may be in the slate of a request. For use by one thread at a time: it remembers
-    which rows are available, and which have ended, while rows and catalogue stay the same."""
+    which rows are available, which have ended, and what the catalogue knows of which, while rows
+    and catalogue stay the same."""
 
     def __init__(self) -> None:
         self._ended_for = (-1, -1, -1, -1)
         self._ended = np.zeros(0, dtype=np.int32)
         self._made_for = (-1, -1)
         self._blocked = np.zeros(0, dtype=np.bool_)
+        self._slots_for = (-1, -1)
+        self._slots = np.zeros(0, dtype=np.int32)
 
     def __call__(self, context: RequestContext) -> NDArray[np.bool_]:
         """Return ``(n_rows,)`` whether each row may be in the slate, the caller's own."""
         request, items = context.request, context.items
         allowed = self._available(items, context.catalogue)
         allowed[self._ended_rows(items, context.catalogue, context.at_ms)] = False
+        if context.ruled is not None:
+            allowed &= ~context.ruled.out[self._slots_of_rows(items, context.catalogue.columns)]
         if request.candidates:
             wanted = items.map.find(keys_of(request.candidates))
             wanted = wanted[wanted >= 0]
@@ -57,3 +63,21 @@ class Allowed:
             rows = items.map.find(expiries.ended(at_ms))
             self._ended = rows[rows >= 0]
         return self._ended
+
+    def _slots_of_rows(self, items: ItemView, columns: ItemColumns) -> Slots:
+        """Only rows that are new, and items that changed, are looked up."""
+        generation, revision = self._slots_for
+        changes = columns.changes_since(revision) if generation == items.generation else None
+        if changes is None:
+            self._slots = self._slots[:0]
+        elif changes:
+            rows = items.map.find(np.array([each.key for each in changes], dtype=np.uint64))
+            for row, each in zip(rows.tolist(), changes, strict=True):
+                if 0 <= row < len(self._slots):
+                    self._slots[row] = each.slot
+        n_known = len(self._slots)
+        if n_known < items.n_rows:
+            more = columns.slots(items.keys[n_known : items.n_rows])
+            self._slots = np.concatenate([self._slots, more])
+        self._slots_for = items.generation, columns.revision
+        return self._slots[: items.n_rows]
