@@ -27,6 +27,36 @@ class HttpConfig(Section, frozen=True, kw_only=True):
             description="to listen on; `streamer up` serves HTTP where it is given",
         ),
     ] = 8_080
+    api_keys: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[\x21-\x7e]{16,256}$")], ...],
+        Meta(
+            max_length=256,
+            description="who sends one (`Authorization: Bearer …` or `X-API-Key: …`) may ask;"
+            " each of 16 to 256 visible characters; []: whoever reaches the port",
+        ),
+    ] = ()
+    requests_per_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="requests a second of one API key, or of one address where there are no"
+            " keys; 0: any number",
+        ),
+    ] = 0.0
+    burst: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000, description="requests that one may have at once, after a rest"),
+    ] = 100
+    cors_origins: Annotated[
+        tuple[
+            Annotated[
+                str, Meta(pattern=r"^(\*|https?://[^/\s]+)$", examples=["https://shop.example", "*"])
+            ],
+            ...,
+        ],
+        Meta(max_length=256, description="origins whose pages may ask from a browser; `*`: all"),
+    ] = ()
     timeout_ms: Annotated[
         int,
         Meta(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-_SECRET_KEY = re.compile(r"password|secret|token|(^|\.)sasl\.", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"password|secret|token|(^|\.)sasl\.|(^|\.)api_keys$", re.IGNORECASE)
 # From the colon after the user to the last @: a password may hold @, :, / and blanks. A URL that is
 # malformed is masked from its first colon.
 _SECRET_IN_URL = re.compile(r"(://[^:@/]*:|:(?!//)).*@|([?&](?:password|token)=)[^&\s\"]+")
@@ -18,8 +18,10 @@ def masked(key: str, value: object) -> str:
     '"redis://ann:***@cache:6379/0"'
     >>> masked("kafka.client.sasl.password", "s3cret")
     '"***"'
+    >>> masked("http.api_keys", ("a key of sixteen",)), masked("http.api_keys", ())
+    ('"***"', '[]')
     """
-    if _SECRET_KEY.search(key):
+    if _SECRET_KEY.search(key) and value not in ((), []):
         return '"***"'
     if isinstance(value, dict):
         return f"{{{', '.join(f'{json.dumps(k)} = {masked(k, v)}' for k, v in value.items())}}}"

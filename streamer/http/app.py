@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib.metadata import version
 from typing import Any
 
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from streamer.config import Config
 from streamer.http.events import event_routes
+from streamer.http.guard import guarded
 from streamer.http.health import health_routes
 from streamer.http.items import item_routes
 from streamer.http.metrics import HttpMetrics
@@ -18,7 +20,7 @@ from streamer.http.parts import Parts
 from streamer.http.problems import add_problems, failed
 from streamer.http.recommendations import recommendation_routes
 from streamer.http.request_ids import RequestIds
-from streamer.http.schemas import components
+from streamer.http.schemas import completed
 
 
 def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> FastAPI:
@@ -45,19 +47,18 @@ def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> 
         health_routes(parts),
     ):
         app.include_router(routes)
+    guarded(app, config.http, now_s=time.monotonic)
     app.add_middleware(RequestIds, metrics=HttpMetrics(registry), failed=failed)
-    schemas = components(config.event_types)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = get_openapi(
+            routes = get_openapi(
                 title=app.title,
                 version=app.version,
                 description=app.description,
                 routes=app.routes,
             )
-            document["components"] = {"schemas": schemas}
-            app.openapi_schema = document
+            app.openapi_schema = completed(routes, config)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

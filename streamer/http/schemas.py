@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from streamer.config import Config
 from streamer.events import Event, EventTypes, Item, Recommendation, Request
 from streamer.http.problems import PROBLEM_JSON, Problem
 from streamer.scorer.explanation import Explanation
@@ -80,6 +81,28 @@ def components(types: EventTypes) -> dict[str, Any]:
     return schemas
 
 
+def completed(document: dict[str, Any], config: Config) -> dict[str, Any]:
+    """Return the document of the routes with what holds for all of them: the schemas, the keys,
+    and the answers of who lets requests in."""
+    document["components"] = {"schemas": components(config.event_types)}
+    keys = bool(config.http.api_keys)
+    if keys:
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+    problem = content("Problem", media_type=PROBLEM_JSON)
+    guards = (*((401,) if keys else ()), 413, 429)
+    for path, operations in document["paths"].items():
+        for operation in operations.values() if path.startswith("/v1/") else ():
+            for status in guards:
+                words = {"description": _WORDS[status], "content": problem}
+                operation["responses"][str(status)] = words
+            if keys:
+                operation["security"] = [{"bearer": []}, {"api_key": []}]
+    return document
+
+
 def _sent(schema: Mapping[str, Any], *, filled: Sequence[str], needs: str = "") -> dict[str, Any]:
     found = copy.deepcopy(dict(schema))
     found["required"] = [name for name in found["required"] if name not in filled]
@@ -117,8 +140,11 @@ def answers(name: str, *statuses: int, ok: int = 200, words: str = "Done") -> di
 
 _WORDS: Final[Mapping[int, str]] = {
     400: "The request is no HTTP that is understood",
+    401: "Without a key, or with one that is not configured",
     404: "There is no such thing",
+    413: "The body is larger than it may be",
     422: "A field is wrong: the problem names it",
+    429: "More requests than this key, or this address, may have",
     500: "An error of the service",
     503: "Too much at once, too early, or the broker does not take it: send it again",
     504: "Not answered in time",

@@ -1,0 +1,131 @@
+"""Who may ask, how often, and how much at once."""
+
+from __future__ import annotations
+
+import hmac
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from streamer.config.http import HttpConfig
+from streamer.http.buckets import TokenBuckets
+from streamer.http.problems import problem
+from streamer.http.request_ids import HEADER
+
+_OPEN: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+_BEARER: Final = "bearer "
+_HOW: Final = "send one of http.api_keys, as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+
+
+def guarded(app: FastAPI, config: HttpConfig, *, now_s: Callable[[], float]) -> None:
+    """Have an application let in whom the configuration lets in, and pages of its origins."""
+    app.add_middleware(Guard, config=config, now_s=now_s)
+    if config.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=config.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", HEADER],
+            expose_headers=["Retry-After", HEADER],
+        )
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class Guard:
+    """Refuses callers without a key, requests beyond the rate, and bodies beyond the bound.
+
+    Health and documents are open to all. Who sends a wrong key has the rate of an address, so that
+    keys can't be tried out.
+    """
+
+    def __init__(self, app: ASGIApp, config: HttpConfig, now_s: Callable[[], float]) -> None:
+        self._app = app
+        self._keys = [key.encode() for key in config.api_keys]
+        self._body_bytes_max = config.body_bytes_max
+        self._buckets = TokenBuckets(per_s=config.requests_per_s, burst=config.burst)
+        self._now_s = now_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        refusal = None if request.url.path in _OPEN else self._refusal(request)
+        if refusal is None and _length(request) > self._body_bytes_max:
+            refusal = self._too_large(request)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        n_bytes = 0
+
+        async def bounded() -> Message:
+            nonlocal n_bytes
+            message = await receive()
+            n_bytes += len(message.get("body", b""))
+            if n_bytes > self._body_bytes_max:
+                raise _TooLarge
+            return message
+
+        try:
+            await self._app(scope, bounded, send)
+        except _TooLarge:  # raised where the body is read, so before an answer
+            await self._too_large(request)(scope, receive, send)
+
+    def _refusal(self, request: Request) -> Response | None:
+        key = _key_of(request)
+        place = _place(key, self._keys)
+        address = request.client.host if request.client else ""
+        wait_s = self._buckets.take(f"key {place}" if place >= 0 else address, self._now_s())
+        if wait_s > 0:
+            return problem(
+                request,
+                429,
+                "too-many-requests",
+                "Too many requests",
+                f"this is more than http.requests_per_s; ask again after {wait_s:.3f} s",
+                headers={"Retry-After": str(math.ceil(wait_s))},
+            )
+        if self._keys and place < 0:
+            return problem(
+                request,
+                401,
+                "unauthorized",
+                "A key is needed",
+                "it is none of http.api_keys" if key else _HOW,
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return None
+
+    def _too_large(self, request: Request) -> Response:
+        detail = f"the body is over {self._body_bytes_max} bytes (http.body_bytes_max); send less"
+        return problem(request, 413, "too-large", "The body is too large", detail)
+
+
+def _key_of(request: Request) -> str:
+    given = request.headers.get("authorization", "")
+    if given[: len(_BEARER)].lower() == _BEARER:
+        return given[len(_BEARER) :].strip()
+    return request.headers.get("x-api-key", "")
+
+
+def _place(key: str, keys: Sequence[bytes]) -> int:
+    """Return the place of a key, -1 where it is none; in the same time whichever it is."""
+    given, found = key.encode("latin-1", "replace"), -1
+    for place, each in enumerate(keys):
+        if hmac.compare_digest(given, each):
+            found = place
+    return found
+
+
+def _length(request: Request) -> int:
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isascii() and said.isdigit() else 0

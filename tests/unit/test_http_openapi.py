@@ -1,0 +1,73 @@
+"""The HTTP service against its own OpenAPI document: made-up requests of every operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.generation import GenerationMode
+
+from tests.http_world import HttpWorld, http_world
+
+load_all_checks()
+# What a schema can't say is refused too: ids of more bytes than characters, times after now. A key
+# that is right is enough, whatever the other header holds; test_http_guard.py has the keys.
+_NOT_SAID: Any = CHECKS.get_by_names(["positive_data_acceptance", "ignored_auth"])
+KEY = "a-key-of-16-chars"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[HttpWorld]:
+    with http_world(api_keys=(KEY,)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_every_answer_is_one_that_the_document_promises(
+    world: HttpWorld, mode: GenerationMode
+) -> None:
+    schema = schemathesis.openapi.from_asgi("/openapi.json", world.app)
+    n_operations = 0
+    for found in schema.get_all_operations():
+        operation: Any = found.ok()  # type: ignore[union-attr]
+        n_operations += 1
+        if mode.is_negative and not {"parameters", "requestBody"} & operation.definition.raw.keys():
+            continue  # nothing of it can be wrong
+
+        @settings(
+            max_examples=30,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case: schemathesis.Case[Any]) -> None:
+            case.call_and_validate(excluded_checks=_NOT_SAID, headers={"X-API-Key": KEY})
+
+        ask()
+    assert n_operations == 11
+
+
+def test_the_examples_of_the_document_are_taken(world: HttpWorld) -> None:
+    document = world.client.get("/openapi.json").json()
+    resolver = {"components": document["components"]}
+    n_taken = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if "requestBody" not in operation:
+                continue
+            media = operation["requestBody"]["content"]["application/json"]
+            jsonschema.validate(media["example"], {**media["schema"], **resolver})
+            url = path.replace("{item_id}", "tea").replace("{user_id}", "ann")
+            answer = world.client.request(
+                method.upper(), url, json=media["example"], headers={"X-API-Key": KEY}
+            )
+            assert answer.status_code in (200, 202), answer.text
+            n_taken += 1
+    assert n_taken == 5
