@@ -51,7 +51,8 @@ class HttpConfig(Section, frozen=True, kw_only=True):
     cors_origins: Annotated[
         tuple[
             Annotated[
-                str, Meta(pattern=r"^(\*|https?://[^/\s]+)$", examples=["https://shop.example", "*"])
+                str,
+                Meta(pattern=r"^(\*|https?://[^/\s]+)$", examples=["https://shop.example", "*"]),
             ],
             ...,
         ],

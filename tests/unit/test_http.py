@@ -76,6 +76,16 @@ def test_candidates_and_exclusions_hold(world: HttpWorld) -> None:
     assert {item["item_id"] for item in answer.json()["items"]} == {"milk", "new"}
 
 
+def test_a_filter_holds_and_a_wrong_one_is_said(world: HttpWorld) -> None:
+    url = "/v1/users/ann/recommendations"
+    world.live.publish(Item(item_id="milk"), Item(item_id="tea"))
+    world.live.sync()
+    answer = world.client.get(url, params={"filter": "item.item_id != 'tea'", "preview": True})
+    assert [item["item_id"] for item in answer.json()["items"]] == ["milk"]
+    found = problem_of(world.client.get(url, params={"filter": "item.item_id !="}), 422)
+    assert found["field"] == "filter"
+
+
 def test_ids_with_slashes_and_blanks_are_ids(world: HttpWorld) -> None:
     answer = world.client.get("/v1/users/a%2Fb%20c/recommendations")
     assert answer.json()["user_id"] == "a/b c"
