@@ -56,6 +56,7 @@ def _summary(found: Explanation) -> str:
         f"{who}: {where}, expected reward {found.expected:.4f}",
         f"brought by {brought}" if brought else "no channel brings it",
     ]
+    lines += [f"moved by {name} = {amount:+g}" for name, amount in found.boosts.items()]
     if found.barred is not None:
         lines.append(f"not recommended: {found.barred}")
     elif found.place > found.k:

@@ -134,7 +134,9 @@ NAMED: Final[Mapping[str, NamedTables]] = {
             "a feature",
             "an entity, a numerator and a window",
         ),
-        NamedTables(RULES, NAME, RuleConfig, DEFAULT_RULES, "a rule", "exclude or only"),
+        NamedTables(
+            RULES, NAME, RuleConfig, DEFAULT_RULES, "a rule", "exclude, only, or boost and when"
+        ),
     )
 }
 """By section."""

@@ -32,6 +32,18 @@ class RuleConfig(Section, frozen=True, kw_only=True):
             description='items are left out for which this is not true, or can\'t be said; "": none'
         ),
     ] = ""
+    boost: Annotated[
+        float,
+        Meta(
+            ge=-100,
+            le=100,
+            description="how far items move up for which `when` is true, in standard deviations of"
+            " what is expected of the candidates; below 0: down (buried)",
+        ),
+    ] = 0.0
+    when: Annotated[
+        Expression, Meta(description='the items that are boosted or buried; "": none')
+    ] = ""
 
 
 DEFAULT_RULES: Final[Mapping[str, RuleConfig]] = {}
@@ -40,8 +52,10 @@ DEFAULT_RULES: Final[Mapping[str, RuleConfig]] = {}
 def rule_problems(name: str, rule: RuleConfig) -> Iterator[tuple[str, str]]:
     """Return the keys of a rule that are wrong, and why."""
     if rule == RuleConfig():
-        yield f"rules.{name}.exclude", "the rule says nothing; give it exclude or only"
-    for field in ("exclude", "only"):
+        yield f"rules.{name}.exclude", "the rule says nothing; give it exclude, only, or boost"
+    if bool(rule.boost) != bool(rule.when):
+        yield f"rules.{name}.when", "a boost needs boost and when; give both"
+    for field in ("exclude", "only", "when"):
         text = getattr(rule, field)
         try:
             if text:

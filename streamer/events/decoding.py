@@ -243,14 +243,15 @@ def _check_decision(decision: Decision) -> None:
         if values is not None and len(values) != n_items:
             problem = f"has {len(values)} values for {n_items} items; send one for each"
             raise BadMessage(reason(field, values, problem))
-    state = decision.policy_state or b""
-    if len(state) % 8:
-        problem = f"holds {len(state)} bytes; send float64 numbers, 8 bytes each"
-        raise BadMessage(reason("policy_state", state, problem))
-    if not np.isfinite(np.frombuffer(state, dtype="<f8")).all():
-        raise BadMessage(
-            "field 'policy_state': holds a number that is not finite; send finite ones"
-        )
+    for field in ("policy_state", "boosts"):
+        packed = getattr(decision, field) or b""
+        if len(packed) % 8:
+            problem = f"holds {len(packed)} bytes; send float64 numbers, 8 bytes each"
+            raise BadMessage(reason(field, packed, problem))
+        if not np.isfinite(np.frombuffer(packed, dtype="<f8")).all():
+            raise BadMessage(
+                f"field '{field}': holds a number that is not finite; send finite ones"
+            )
     _check_matrix("features", decision.features, n_candidates, decision.feature_names)
     _check_matrix("slate", decision.slate or b"", n_items, decision.slate_names or ())
 

@@ -218,6 +218,13 @@ class Decision(Message, frozen=True, kw_only=True):
             "features, its parameters and the seed"
         ),
     ] = None
+    boosts: Annotated[
+        bytes | None,
+        Meta(
+            description="base64 of little-endian float64: what rules added to each candidate before"
+            " the draw; absent: nothing"
+        ),
+    ] = None
     slate_names: Annotated[
         Annotated[list[Label], Meta(max_length=256)] | None,
         Meta(description="of what the blend's learning from slates needs of each item shown"),

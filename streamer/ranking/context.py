@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.events import Request
@@ -106,6 +107,10 @@ class RequestContext:
         the request excludes."""
         asked = [*(self.request.exclude or ()), *(self.request.seed_items or ())]
         return np.concatenate([self.barred, keys_of(asked)]) if asked else self.barred
+
+    def raised(self, keys: Keys) -> NDArray[np.float64] | None:
+        """``(n,)`` by how many standard deviations rules boost items; None: none of them."""
+        return None if self.ruled is None else self.ruled.raised(keys)
 
     def has_no_row(self, item_id: str) -> bool:
         """Whether an item has no parameters yet."""

@@ -67,7 +67,9 @@ class Explanation:
     place
         By what is expected, from 1; candidates alike stand before none of each other.
     expected, expected_of_last
-        Rewards: of the item, and of the last one that has a slot.
+        Rewards, with boosts: of the item, and of the last one that has a slot.
+    boosts
+        Rules that boost or bury it, and by how many standard deviations.
     blend
         What columns add to its logit of the blend; none where no blend is on.
     bandit
@@ -83,6 +85,7 @@ class Explanation:
     place: int
     expected: float
     expected_of_last: float
+    boosts: dict[str, float]
     blend: list[ColumnPart]
     bandit: list[ColumnPart]
 
@@ -114,8 +117,14 @@ def explain(
     at = int(np.flatnonzero(candidates.keys == _key(item_id))[0])
     known_of = scored(context, candidates, recall.channels)
     features = RankingMatrix(config, recall.channels).make(known_of)
-    knowledge = Knowledge(version.bandit, candidates.keys, context.at_ms, known_of.scores)
-    expected = policy.choose(features, knowledge, k, context.seed).expected
+    knowledge = Knowledge(
+        version.bandit,
+        candidates.keys,
+        context.at_ms,
+        known_of.scores,
+        context.raised(candidates.keys),
+    )
+    expected = policy.choose(features, knowledge, k, context.seed).ranked
     best = -np.sort(-expected)
     blend = blend_of(recall.channels)
     return Explanation(
@@ -132,6 +141,7 @@ def explain(
         place=int(np.count_nonzero(expected > expected[at])) + 1,
         expected=float(expected[at]),
         expected_of_last=float(best[min(k, len(best)) - 1]),
+        boosts={} if context.ruled is None else context.ruled.boosts_of(int(_key(item_id))),
         blend=[] if blend is None else _blend_parts(blend, context, candidates, at),
         bandit=_bandit_parts(policy, features, knowledge, at),
     )

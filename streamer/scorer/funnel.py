@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
 from streamer.events import Request
@@ -36,7 +39,7 @@ class Slate:
         Of each place the id of the item that speaks for it, None where no single one does.
     candidates, features
         Ids the slate was drawn from and what was known of them, row by row.
-    policy, policy_parameters, policy_state, seed
+    policy, policy_parameters, policy_state, boosts, seed
         What drew it; with the features, enough to draw it again.
     blended
         What the blend learns from once the slate is answered; None where it learns from none.
@@ -55,6 +58,7 @@ class Slate:
     policy: str
     policy_parameters: Parameters
     policy_state: bytes
+    boosts: NDArray[np.float64] | None
     seed: int
     blended: BlendedSlate | None
     ruled: Ruled | None = None
@@ -129,7 +133,13 @@ class Funnel:
         candidates = self._recall(context, k)
         known_of = scored(context, candidates, self._recall.channels)
         features = self._matrix.make(known_of)
-        knowledge = Knowledge(version.bandit, candidates.keys, context.at_ms, known_of.scores)
+        knowledge = Knowledge(
+            version.bandit,
+            candidates.keys,
+            context.at_ms,
+            known_of.scores,
+            context.raised(candidates.keys),
+        )
         choice = self._policy.choose(features, knowledge, k, context.seed)
         return self._slate(context, candidates, features, choice)
 
@@ -157,6 +167,7 @@ class Funnel:
             policy=self._policy.name,
             policy_parameters=self._policy.parameters,
             policy_state=choice.state,
+            boosts=choice.boosts,
             seed=context.seed,
             blended=blended,
             ruled=context.ruled,

@@ -23,6 +23,7 @@ from streamer.protocols import Clock, MessageBatch, Sink
 from streamer.replica.version import Version
 from streamer.scorer.funnel import Slate
 from streamer.scorer.metrics import ScorerMetrics
+from streamer.scorer.policy.boosts import packed_boosts
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +150,7 @@ def _decision(request: Request, slate: Slate, version: Version, ts: int) -> Deci
         expected=slate.expected,
         explored=slate.explored,
         policy_state=slate.policy_state,
+        boosts=packed_boosts(slate.boosts),
         slate_names=None if slate.blended is None else list(slate.blended.names),
         slate=None if slate.blended is None else pack_features(slate.blended.values),
         surface=request.surface,

@@ -20,6 +20,7 @@ from streamer.ranking.features import Features, Logged
 from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
 from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.policy.boosts import packed_boosts
 from streamer.simulation.broker import ManualClock
 from streamer.store.memory import MemoryStore
 from streamer.store.of_models import StoreOfModels
@@ -186,6 +187,7 @@ def _differing(decision: Decision, slate: Slate) -> Sequence[str]:
         "candidates": (decision.candidates, slate.candidates),
         "features": (decision.features, pack_features(slate.features.values)),
         "policy state": (decision.policy_state, slate.policy_state),
+        "boosts": (decision.boosts, packed_boosts(slate.boosts)),
         "seed": (decision.seed, slate.seed),
     }
     if decision.slate_names is not None and slate.blended is not None:  # it may be of before

@@ -131,6 +131,7 @@ def decisions(draw: st.DrawFn) -> Decision:
         expected=draw(maybe | st.just(some(bounded, n_items))),
         explored=draw(maybe | st.just(some(st.booleans(), n_items))),
         policy_state=draw(maybe | st.just(np.array(some(floats, 3), "<f8").tobytes())),
+        boosts=draw(maybe | st.just(np.array(some(floats, n_candidates), "<f8").tobytes())),
         slate_names=slate_names or None,
         slate=np.array(slate, "<f4").tobytes() if slate_names else None,
         surface=draw(maybe | ids),

@@ -118,6 +118,7 @@ _FOUND = Explanation(
     place=9,
     expected=0.25,
     expected_of_last=0.5,
+    boosts={"rules.own.boost": -1.0},
     blend=[ColumnPart(f"column {n}", 1.0, 0.5, 2.0, 1.0) for n in range(10)],
     bandit=[],
 )

@@ -10,11 +10,13 @@ import pytest
 from msgspec.structs import replace
 
 from streamer.config import BanditConfig
+from streamer.config.rules import RuleConfig
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision, encode, pack_features
 from streamer.ranking.columns import feature_names, prior_mean
 from streamer.ranking.features import Features
-from streamer.scorer.funnel import Slate
+from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.policy.boosts import packed_boosts
 from streamer.scorer.policy.knowledge import Knowledge, LiveLinear
 from streamer.scorer.policy.policies import BanditPolicy, redraw
 from streamer_models.bandits.arm_estimates import arm_estimates
@@ -79,6 +81,7 @@ def logged(slate: Slate, **changed: object) -> Decision:
         expected=slate.expected,
         explored=slate.explored,
         policy_state=slate.policy_state,
+        boosts=packed_boosts(slate.boosts),
     )
     return decode_decision(encode(replace(decision, **changed)))
 
@@ -98,6 +101,31 @@ def test_a_decision_alone_gives_the_slate_again_to_the_bit(bandit: BanditConfig)
         assert again.state == slate.policy_state
         slates.add(tuple(slate.item_ids))
     assert len(slates) > 2  # they are not all alike
+
+
+@pytest.mark.parametrize("bandit", POLICIES, ids=NAMES)
+def test_boosts_move_items_and_are_drawn_again_from_the_decision(bandit: BanditConfig) -> None:
+    shop, slates = experienced(bandit), {}
+    shop.publish("i9", tags=["own"])
+    for amount in (0.0, 50.0, -50.0):
+        rules = {"own": RuleConfig(boost=amount, when="'own' in item.tags")} if amount else {}
+        shop.funnel = Funnel(replace(shop.config, rules=rules))
+        for n in range(10):
+            slate = slates[amount, n] = shop.ask(f"u{n % 7}", request_id=f"r{n}", k=4)
+            decision = logged(slate)
+            again = redraw(decision)
+            assert [slate.candidates[place] for place in again.order] == slate.item_ids
+            assert again.propensities.tolist() == slate.propensities
+            assert again.explored.tolist() == slate.explored
+            assert again.expected[again.order].tolist() == slate.expected
+            assert again.state == slate.policy_state
+            moved = amount != 0 and "i9" in slate.candidates
+            assert (decision.boosts is not None) == moved
+            if moved and not any(slate.explored):
+                assert (slate.item_ids[0] == "i9") == (amount > 0)
+    with pytest.raises(BadMessage, match="a float64 for each"):
+        redraw(logged(slates[50.0, 0], boosts=bytes(8)))
+    assert any(slates[50.0, n].item_ids != slates[-50.0, n].item_ids for n in range(10))
 
 
 @pytest.mark.parametrize("bandit", POLICIES, ids=NAMES)

@@ -183,6 +183,8 @@ def test_an_event_from_the_future_is_refused() -> None:
         ({"explored": []}, "'explored': .* 0 values for 2 items"),
         ({"policy_state": bytes(7)}, "'policy_state': .* 7 bytes; send float64"),
         ({"policy_state": np.array([np.inf]).tobytes()}, "'policy_state': .* not finite"),
+        ({"boosts": bytes(9)}, "'boosts': .* 9 bytes; send float64"),
+        ({"boosts": np.array([np.nan]).tobytes()}, "'boosts': .* not finite"),
         ({"propensities": [0.5, 0.0]}, r"'propensities\[1\]': 0.0"),
         ({"propensities": [0.5, 1.1]}, r"'propensities\[1\]': 1.1"),
         ({"features": b"1234"}, "'features': .* 4 bytes .* 24"),

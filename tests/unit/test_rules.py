@@ -24,11 +24,14 @@ REGION = "!(item.attributes.region in [request.context.region, 'all'])"
 _numbers = itertools.count()
 
 
-def _system(**rules: str) -> LiveSystem:
+def _system(ranker: str = "bandit", **rules: str) -> LiveSystem:
     """Items of four kinds, each third for another region; ``i0`` to ``i3`` are described nowhere,
     and ``new`` and ``new 1`` have no parameters."""
-    flags = {f"rules.{name.replace('__', '.')}": text for name, text in rules.items()}
-    config = load_config(env={}, flags={"recall.random.candidates": 20, **flags})
+    flags: dict[str, object] = {
+        f"rules.{name.replace('__', '.')}": text for name, text in rules.items()
+    }
+    flags |= {"recall.random.candidates": 20, "funnel.ranker": ranker}
+    config = load_config(env={}, flags=flags)
     live = LiveSystem(config, start_ms=START_MS, sync_interval_ms=0)
     live.publish(*(_item(f"i{n}", n) for n in range(4, N_ITEMS)))
     live.publish(_item("new", 0), _item("new 1", 1))
@@ -165,6 +168,56 @@ def test_a_slate_that_rules_empty_says_so_and_is_counted() -> None:
     } == {"filter": 1, "rules.adult.exclude": 1, "rules.all.only": 0}
 
 
+@pytest.mark.parametrize("ranker", ["bandit", "blend"])
+def test_boosts_and_buries_order_the_candidates_and_bring_none(ranker: str) -> None:
+    rules = {
+        "fresh__boost": "3",
+        "fresh__when": "now_ms - item.created_ts < 30000",
+        "own__boost": "-3",
+        "own__when": "item.attributes.region == 'us'",
+    }
+    live, plain = _system(ranker, **rules), _system(ranker)
+    moved_by: dict[str, list[float]] = {"fresh": [], "us": []}
+    for n in range(10):
+        request = _request(f"u{n}", k=40)
+        moved, still = (each.answer([request])[0] for each in (live, plain))
+        assert moved.decision.candidates == still.decision.candidates
+        assert moved.decision.features == still.decision.features
+        assert moved.decision.policy_state == still.decision.policy_state
+        assert moved.decision.boosts is not None
+        assert still.decision.boosts is None
+        for name, ids in (("fresh", range(4, 30)), ("us", range(4, N_ITEMS, 3))):
+            places = [_mean_place(answer, ids) for answer in (moved, still)]
+            moved_by[name].append(places[0] - places[1])
+    assert np.mean(moved_by["fresh"]) < -3
+    assert np.mean(moved_by["us"]) > 3
+    decisions = [_ask(live, f"u{n}").decision for n in range(10)]
+    found = verified_again(live, decisions)
+    assert (found.n_same, found.n_different) == (10, 0), found.problems
+
+
+def _mean_place(answer: Answer, numbers: range) -> float:
+    places = [p for p, each in enumerate(answer.item_ids) if _number(each) in numbers]
+    return float(np.mean(places or [len(answer.item_ids)]))
+
+
+def test_explain_says_what_moves_an_item() -> None:
+    boosted = _system(own__boost="2", own__when="item.attributes.price == 44")
+    found, before = (
+        explain(
+            live.config,
+            _request("nobody"),
+            "i44",
+            live.scorer.replica.current(),
+            live.scorer.catalogue,
+        )
+        for live in (boosted, _system())
+    )
+    assert found.boosts == {"rules.own.boost": 2.0}
+    assert before.boosts == {}
+    assert found.place < before.place
+
+
 def test_explain_names_the_rule_that_bars_an_item() -> None:
     live = _system(adult__exclude=ADULT, cheap__only="item.attributes.price < 50")
     barred = {
@@ -237,6 +290,8 @@ def test_columns_of_the_rules_are_made_before_the_first_request() -> None:
             {"rules.a.exclude": ""},
             "rules.a.exclude: the rule says nothing; give it exclude",
         ),
+        ({"rules.a.boost": "2"}, "rules.a.when: a boost needs boost and when; give both"),
+        ({"rules.a.when": "true"}, "rules.a.when: a boost needs boost and when; give both"),
         ({"rules.a.exclud": "true"}, "the nearest known one is 'rules.a.exclude'"),
         ({"rules.A.exclude": "true"}, "the name of a rule matches"),
     ],

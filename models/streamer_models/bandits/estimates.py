@@ -74,6 +74,42 @@ class SharedEstimate:
         return self.posterior.packed()
 
 
+class ShiftedEstimate:
+    """An estimate with something added to the reward of each candidate, which is not learned: what
+    slates are drawn from where rules boost and bury.
+
+    Parameters
+    ----------
+    estimate
+        Of the rewards.
+    shifts
+        ``(n,)``.
+    """
+
+    __slots__ = ("estimate", "shifts")
+
+    def __init__(self, estimate: RewardEstimate, shifts: Floats) -> None:
+        self.estimate = estimate
+        self.shifts = shifts
+
+    @property
+    def expected(self) -> Floats:
+        """``(n,)`` mean rewards, shifted."""
+        return self.estimate.expected + self.shifts
+
+    def deviations(self) -> Floats:
+        """Return those of the estimate."""
+        return self.estimate.deviations()
+
+    def sample(self, n_draws: int, *, scale: float, rng: np.random.Generator) -> Floats:
+        """Return ``(n_draws, n)`` posterior draws, shifted."""
+        return self.estimate.sample(n_draws, scale=scale, rng=rng) + self.shifts
+
+    def packed(self) -> bytes:
+        """Return the estimate, packed, without the shifts."""
+        return self.estimate.packed()
+
+
 class IndependentEstimate:
     """Estimates of candidates by themselves.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.columns import ItemColumns
@@ -18,6 +19,7 @@ from streamer.expressions.syntax import BadExpression
 from streamer.expressions.tree import LIST_FIELDS, Condition, Scalar, item_fields
 from streamer.ranking.rules.remembered import Verdicts
 from streamer.ranking.rules.verdicts import Mask, Question
+from streamer_models.state.table import Keys
 
 FILTER: Final = "filter"
 """What the filter of a request is called among the rules."""
@@ -48,6 +50,23 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Boost:
+    """One expression that moves items up or down.
+
+    Attributes
+    ----------
+    name
+        ``rules.NAME.boost``.
+    amount
+        In standard deviations of what is expected of the candidates; below 0: down.
+    """
+
+    name: str
+    amount: float
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
 class Ruled:
     """What keeps which items out of one slate.
 
@@ -59,15 +78,39 @@ class Ruled:
         ``(n_slots,)`` of each rule the items that it keeps out.
     out
         ``(n_slots,)`` items that any of them keeps out.
+    boosts
+        ``(n_slots,)`` of each boost the items that it is for, or ``()`` where for all or none.
     """
 
     columns: ItemColumns
     by_rule: Sequence[tuple[Rule, Mask]]
     out: Mask
+    boosts: Sequence[tuple[Boost, Mask]] = ()
+
+    def raised(self, keys: Keys) -> NDArray[np.float64] | None:
+        """``(n,)`` by how much items are boosted, all boosts together; None: none of them is."""
+        if not self.boosts:
+            return None
+        slots, found = self.columns.slots(keys), np.zeros(len(keys))
+        for boost, mask in self.boosts:
+            found += boost.amount * np.broadcast_to(mask, self.out.shape)[slots]
+        return found if found.any() else None
+
+    def boosts_of(self, key: int) -> dict[str, float]:
+        """Return the boosts of an item, by name."""
+        slot = self._slot(key)
+        return {
+            boost.name: boost.amount
+            for boost, mask in self.boosts
+            if np.broadcast_to(mask, self.out.shape)[slot]
+        }
+
+    def _slot(self, key: int) -> int:
+        return int(self.columns.slots(np.array([key], dtype=np.uint64))[0])
 
     def bars(self, key: int) -> list[Rule]:
         """Return the rules that keep an item out."""
-        slot = int(self.columns.slots(np.array([key], dtype=np.uint64))[0])
+        slot = self._slot(key)
         return [rule for rule, out in self.by_rule if out[slot]]
 
     def n_barred(self) -> dict[str, int]:
@@ -99,15 +142,23 @@ class Rules:
             for field, text in (("exclude", rule.exclude), ("only", rule.only))
             if text
         ]
+        self._boosts = [
+            Boost(f"rules.{name}.boost", rule.boost, read(rule.when))
+            for name, rule in sorted(config.rules.items())
+            if rule.boost
+        ]
         self._verdicts = Verdicts()
 
     def prepare(self, catalogue: Catalogue) -> None:
         """Make the columns that the rules read, some .3 s each for 100,000 items."""
-        for field in frozenset().union(*(item_fields(each.condition) for each in self._rules)):
+        for field in frozenset().union(*map(item_fields, self._conditions())):
             if field in LIST_FIELDS:
                 catalogue.columns.labels(field)
             else:
                 catalogue.columns.values(field)
+
+    def _conditions(self) -> list[Condition]:
+        return [*(each.condition for each in self._rules), *(b.condition for b in self._boosts)]
 
     def of(self, request: Request, catalogue: Catalogue, at_ms: int) -> Ruled | None:
         """Return what is said for a request; None where there are neither rules nor a filter.
@@ -118,7 +169,7 @@ class Rules:
             Where the filter can't be answered.
         """
         rules = self._rules if request.filter is None else [*self._rules, _filter(request.filter)]
-        if not rules:
+        if not rules and not self._boosts:
             return None
         question = Question(catalogue.columns, _fields(request), at_ms)
         by_rule, out = [], np.zeros(catalogue.columns.n_slots, dtype=np.bool_)
@@ -127,7 +178,8 @@ class Rules:
             mask = np.broadcast_to(~holds if rule.keeps else holds, out.shape)
             by_rule.append((rule, mask))
             out |= mask
-        return Ruled(catalogue.columns, by_rule, out)
+        boosts = [(each, self._verdicts(each.condition, question).holds) for each in self._boosts]
+        return Ruled(catalogue.columns, by_rule, out, boosts)
 
 
 def _filter(text: str) -> Rule:

@@ -11,6 +11,7 @@ from streamer.errors import BadMessage
 from streamer.events import Decision
 from streamer.ranking.features import Features
 from streamer.ranking.recall.blend import BlendChannel
+from streamer.scorer.policy.boosts import boosts_of, logged_boosts
 from streamer.scorer.policy.choice import Choice, Parameters
 from streamer.scorer.policy.knowledge import Knowledge
 from streamer_models.bandits.slates import draw_best
@@ -34,7 +35,8 @@ class BlendPolicy:
 
     def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
         logits = knowledge.scores[BlendChannel.name].astype(np.float64)
-        return self._of(logits, k, seed)
+        raised = knowledge.raised
+        return self._of(logits, k, seed, None if raised is None else boosts_of(raised, logits))
 
     @classmethod
     def redraw(cls, decision: Decision) -> Choice:
@@ -57,15 +59,18 @@ class BlendPolicy:
             raise BadMessage(
                 "decision: it can't be drawn again: a logit in policy_state is not finite"
             )
-        return cls._of(logits, len(decision.items), decision.seed)
+        return cls._of(logits, len(decision.items), decision.seed, logged_boosts(decision))
 
     @staticmethod
-    def _of(logits: Logits, k: int, seed: int) -> Choice:
-        draw = draw_best(logits, min(k, len(logits)), seed, uniform_share=0.0)
+    def _of(logits: Logits, k: int, seed: int, boosts: Logits | None) -> Choice:
+        lifted = logits if boosts is None else logits + boosts
+        draw = draw_best(lifted, min(k, len(logits)), seed, uniform_share=0.0)
         return Choice(
             order=draw.order,
             propensities=draw.propensities,
             explored=draw.explored,
             expected=shares_of_choice(logits),
             state=logits.astype("<f8").tobytes(),
+            boosts=boosts,
+            lifted=None if boosts is None else shares_of_choice(lifted),
         )

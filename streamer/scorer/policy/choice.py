@@ -31,6 +31,10 @@ class Choice:
         ``(n_candidates,)`` rewards the policy expects, finite.
     state
         Its estimate, as :meth:`streamer_models.bandits.estimates.RewardEstimate.packed`.
+    boosts
+        ``(n_candidates,)`` what rules added before the draw; None: nothing.
+    lifted
+        ``(n_candidates,)`` what is expected with the boosts, which the best is the best by.
     """
 
     order: NDArray[np.intp]
@@ -38,6 +42,13 @@ class Choice:
     explored: NDArray[np.bool_]
     expected: NDArray[np.float64]
     state: bytes
+    boosts: NDArray[np.float64] | None = None
+    lifted: NDArray[np.float64] | None = None
+
+    @property
+    def ranked(self) -> NDArray[np.float64]:
+        """``(n_candidates,)`` what they are in order of where nothing is explored."""
+        return self.expected if self.lifted is None else self.lifted
 
 
 class SlatePolicy(Protocol):

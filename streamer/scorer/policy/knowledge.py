@@ -44,12 +44,15 @@ class Knowledge:
         Time that counts are read at.
     scores
         Channel's name → ``(n,)`` scores as it returned them.
+    raised
+        ``(n,)`` by how many standard deviations rules boost each candidate; None: none at all.
     """
 
     bandit: BanditView
     keys: Keys
     at_ms: int
     scores: Mapping[str, Scores] = field(default_factory=dict)
+    raised: Floats | None = None
 
 
 class LiveLinear(LinearLearned):

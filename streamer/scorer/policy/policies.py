@@ -10,9 +10,10 @@ from streamer.events import Decision
 from streamer.ranking.columns import prior_mean
 from streamer.ranking.features import Features
 from streamer.scorer.policy.blend import BlendPolicy
+from streamer.scorer.policy.boosts import Floats, boosts_of, logged_boosts
 from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge, LiveCounts, LiveLinear
-from streamer_models.bandits.estimates import RewardEstimate
+from streamer_models.bandits.estimates import RewardEstimate, ShiftedEstimate
 from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.base import ContextColumns, Policy
 from streamer_models.bandits.policies.linear import LinearPolicy
@@ -44,7 +45,9 @@ class BanditPolicy:
 
     def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
         estimate = self.estimate(features, knowledge)
-        return _drawn(self.policy, estimate, min(k, len(features)), seed)
+        raised = knowledge.raised
+        boosts = None if raised is None else boosts_of(raised, estimate.expected)
+        return _drawn(self.policy, estimate, min(k, len(features)), seed, boosts)
 
 
 def slate_policy(config: Config) -> SlatePolicy:
@@ -76,7 +79,7 @@ def redraw(decision: Decision) -> Choice:
     """
     if decision.policy == BlendPolicy.name:
         return BlendPolicy.redraw(decision)
-    x, name = decision.feature_matrix(), decision.policy
+    x, name, boosts = decision.feature_matrix(), decision.policy, logged_boosts(decision)
     if name not in POLICIES or decision.policy_state is None:
         known = ", ".join((*POLICIES, BlendPolicy.name))
         raise BadMessage(
@@ -88,14 +91,23 @@ def redraw(decision: Decision) -> Choice:
         settings = kind.settings_type.logged(decision.policy_parameters)
         policy = kind(settings, ContextColumns.plain(x.shape[1]))
         estimate = policy.unpacked(decision.policy_state, x)
-        return _drawn(policy, estimate, len(decision.items), decision.seed)
+        return _drawn(policy, estimate, len(decision.items), decision.seed, boosts)
     except (KeyError, TypeError, ValueError) as error:
         raise BadMessage(f"decision: it can't be drawn again: {error}") from error
 
 
-def _drawn(policy: Policy[Any], estimate: RewardEstimate, k: int, seed: int) -> Choice:
+def _drawn(
+    policy: Policy[Any], estimate: RewardEstimate, k: int, seed: int, boosts: Floats | None
+) -> Choice:
     """Return the slate of an estimate: the one way to it, live and again."""
-    draw = policy.draw(estimate, k, seed)
+    lifted = estimate if boosts is None else ShiftedEstimate(estimate, boosts)
+    draw = policy.draw(lifted, k, seed)
     return Choice(
-        draw.order, draw.propensities, draw.explored, estimate.expected, estimate.packed()
+        draw.order,
+        draw.propensities,
+        draw.explored,
+        estimate.expected,
+        estimate.packed(),
+        boosts,
+        None if boosts is None else lifted.expected,
     )
