@@ -299,6 +299,9 @@ def _rule_problems(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _check_events(config: Config) -> None:
+    if config.http.reward_type not in config.events:
+        problem = f"{toml_text(config.http.reward_type)} is no type of event; add it to [events]"
+        raise _conflict(config, ["http.reward_type"], problem)
     for name, event in config.events.items():
         value_range, key = event.value_range, f"{EVENTS}.{name}"
         if name not in NAMED[EVENTS].default and f"{key}.weight" not in config.origins:

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from streamer.config.section import Section
-from streamer.events.messages import TIMEOUT_MS_MAX
+from streamer.events.messages import TIMEOUT_MS_MAX, TypeName
 
 
 class HttpConfig(Section, frozen=True, kw_only=True):
@@ -81,3 +81,19 @@ class HttpConfig(Section, frozen=True, kw_only=True):
     events_max: Annotated[
         int, Meta(ge=1, le=100_000, description="events in one request at most")
     ] = 1_000
+    user_feature: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=256,
+            description="context feature of a rank call in Azure Personalizer's form that is the"
+            " user's id, with dots where it is nested; without it each call is a stranger's",
+        ),
+    ] = "user_id"
+    reward_type: Annotated[
+        TypeName,
+        Meta(
+            description="type of event that a reward in Azure Personalizer's form becomes; its"
+            " value is the reward"
+        ),
+    ] = "watch"

@@ -11,12 +11,14 @@ from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
 
 from streamer.config import Config
+from streamer.http import personalizer
 from streamer.http.events import event_routes
 from streamer.http.guard import guarded
 from streamer.http.health import health_routes
 from streamer.http.items import item_routes
 from streamer.http.metrics import HttpMetrics
 from streamer.http.parts import Parts
+from streamer.http.personalizer import personalizer_routes
 from streamer.http.problems import add_problems, failed
 from streamer.http.recommendations import recommendation_routes
 from streamer.http.request_ids import RequestIds
@@ -44,6 +46,7 @@ def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> 
         recommendation_routes(config, parts),
         event_routes(config, parts),
         item_routes(config, parts),
+        personalizer_routes(config, parts),
         health_routes(parts),
     ):
         app.include_router(routes)
@@ -58,7 +61,7 @@ def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> 
                 description=app.description,
                 routes=app.routes,
             )
-            app.openapi_schema = completed(routes, config)
+            app.openapi_schema = completed(routes, config, personalizer.STRUCTS)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,9 @@ from streamer.events import (
     decode_item,
     decode_request,
 )
+from streamer.events.rejection import reason_for
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 def object_of(body: bytes) -> dict[str, Any]:
@@ -40,6 +43,20 @@ def json_of(body: bytes) -> Any:
         return msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"message: is not JSON ({error}); send one JSON object") from error
+
+
+def decoded(body: bytes, kind: type[S]) -> S:
+    """Return the struct that a body holds.
+
+    Raises
+    ------
+    BadMessage
+        With the words of a dead letter.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadMessage(reason_for(body, error)) from error
 
 
 def request_of(fields: Mapping[str, Any], *, now_ms: int) -> Request:

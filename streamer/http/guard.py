@@ -17,8 +17,9 @@ from streamer.config.http import HttpConfig
 from streamer.http.buckets import TokenBuckets
 from streamer.http.problems import problem
 from streamer.http.request_ids import HEADER
+from streamer.http.schemas import OPEN
 
-_OPEN: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+_AZURE: Final = "ocp-apim-subscription-key"  # what clients of Azure Personalizer send
 _BEARER: Final = "bearer "
 _HOW: Final = "send one of http.api_keys, as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
 
@@ -59,7 +60,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        refusal = None if request.url.path in _OPEN else self._refusal(request)
+        refusal = None if request.url.path in OPEN else self._refusal(request)
         if refusal is None and _length(request) > self._body_bytes_max:
             refusal = self._too_large(request)
         if refusal is not None:
@@ -114,7 +115,7 @@ def _key_of(request: Request) -> str:
     given = request.headers.get("authorization", "")
     if given[: len(_BEARER)].lower() == _BEARER:
         return given[len(_BEARER) :].strip()
-    return request.headers.get("x-api-key", "")
+    return request.headers.get("x-api-key") or request.headers.get(_AZURE, "")
 
 
 def _place(key: str, keys: Sequence[bytes]) -> int:

@@ -7,15 +7,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from streamer.events import Item, Recommendation, Request
+from streamer.events import Item, Request
 from streamer.protocols import Clock
 from streamer.scorer.explanation import Explanation
+from streamer.scorer.replies import Answered
 
 
 class Answering(Protocol):
     """Answering requests; see :class:`streamer.scorer.answer_queue.AnswerQueue`."""
 
-    def recommend(self, request: Request, *, timeout_s: float) -> Future[Recommendation]: ...
+    def recommend(self, request: Request, *, timeout_s: float) -> Future[Answered]: ...
 
     def explain(
         self, request: Request, item_id: str, *, timeout_s: float

@@ -30,8 +30,10 @@ def recommendation_routes(config: Config, parts: Parts) -> APIRouter:
     async def recommended(fields: dict[str, Any]) -> Response:
         asked = request_of(fields, now_ms=parts.clock.now_ms())
         wait_s = timeout_s(asked.timeout_ms)
-        answer = await answered(parts.answers.recommend(asked, timeout_s=wait_s), wait_s)
-        return Response(encode(answer), media_type=JSON, headers={"Cache-Control": "no-store"})
+        found = await answered(parts.answers.recommend(asked, timeout_s=wait_s), wait_s)
+        return Response(
+            encode(found.recommendation), media_type=JSON, headers={"Cache-Control": "no-store"}
+        )
 
     @router.post(
         "/recommendations",

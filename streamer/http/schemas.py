@@ -15,6 +15,8 @@ from streamer.http.problems import PROBLEM_JSON, Problem
 from streamer.scorer.explanation import Explanation
 
 JSON: Final = "application/json"
+OPEN: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+"""Paths that need no key."""
 _REF: Final = "#/components/schemas/{name}"
 
 
@@ -51,19 +53,10 @@ ASKED: Final = {"user_id": "ann", "k": 3, "surface": "home"}
 FEEDBACK: Final = {"request_id": "9f2c", "user_id": "ann", "item_id": "tea", "type": "click"}
 
 
-def components(types: EventTypes) -> dict[str, Any]:
+def components(types: EventTypes, structs: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
     """Return the schemas by name: of what is sent with what the service fills in left out."""
-    structs = (
-        Recommendation,
-        Event,
-        Item,
-        Request,
-        Explanation,
-        Problem,
-        EventResults,
-        Health,
-    )
-    _, schemas = msgspec.json.schema_components(structs, ref_template=_REF)
+    own = (Recommendation, Event, Item, Request, Explanation, Problem, EventResults, Health)
+    _, schemas = msgspec.json.schema_components((*own, *structs), ref_template=_REF)
     for schema in schemas.values():
         schema.get("properties", {}).pop("v", None)
     event = schemas.pop("Event")
@@ -81,10 +74,12 @@ def components(types: EventTypes) -> dict[str, Any]:
     return schemas
 
 
-def completed(document: dict[str, Any], config: Config) -> dict[str, Any]:
-    """Return the document of the routes with what holds for all of them: the schemas, the keys,
-    and the answers of who lets requests in."""
-    document["components"] = {"schemas": components(config.event_types)}
+def completed(
+    document: dict[str, Any], config: Config, structs: Sequence[type[msgspec.Struct]]
+) -> dict[str, Any]:
+    """Return the document of the routes with what holds for all of them: the schemas, those of
+    ``structs`` too, the keys, and the answers of who lets requests in."""
+    document["components"] = {"schemas": components(config.event_types, structs)}
     keys = bool(config.http.api_keys)
     if keys:
         document["components"]["securitySchemes"] = {
@@ -94,7 +89,7 @@ def completed(document: dict[str, Any], config: Config) -> dict[str, Any]:
     problem = content("Problem", media_type=PROBLEM_JSON)
     guards = (*((401,) if keys else ()), 413, 429)
     for path, operations in document["paths"].items():
-        for operation in operations.values() if path.startswith("/v1/") else ():
+        for operation in () if path in OPEN else operations.values():
             for status in guards:
                 words = {"description": _WORDS[status], "content": problem}
                 operation["responses"][str(status)] = words
@@ -131,11 +126,16 @@ def body(name: str, example: object) -> dict[str, Any]:
 
 def answers(name: str, *statuses: int, ok: int = 200, words: str = "Done") -> dict[Any, Any]:
     """Return the answers of a route: one with a schema, and problems."""
-    found: dict[Any, Any] = {ok: {"description": words, "content": content(name)}}
+    return {ok: {"description": words, "content": content(name)}} | problems(*statuses)
+
+
+def problems(*statuses: int) -> dict[Any, Any]:
+    """Return the problems that a route may answer with: some, and those of all."""
     problem = content("Problem", media_type=PROBLEM_JSON)
-    for status in (*statuses, 400, 422, 500):
-        found[status] = {"description": _WORDS[status], "content": problem}
-    return found
+    return {
+        status: {"description": _WORDS[status], "content": problem}
+        for status in (*statuses, 400, 422, 500)
+    }
 
 
 _WORDS: Final[Mapping[int, str]] = {

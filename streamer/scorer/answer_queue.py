@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from streamer.errors import KafkaError, Overloaded, RequestTimeout, StreamerError
-from streamer.events import Item, Recommendation, Request
+from streamer.events import Item, Request
 from streamer.scorer.explanation import Explanation
-from streamer.scorer.replies import Replies
+from streamer.scorer.replies import Answered, Replies
 from streamer.scorer.scorer import Scorer
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class AnswerQueue:
 
     # --- any thread ------------------------------------------------------------------------------
 
-    def recommend(self, request: Request, *, timeout_s: float) -> Future[Recommendation]:
+    def recommend(self, request: Request, *, timeout_s: float) -> Future[Answered]:
         """Answer a request: its recommendation and its decision are sent as by the scorer.
 
         Raises
@@ -66,7 +66,7 @@ class AnswerQueue:
             When too many wait, or nothing is answered yet or any more.
         """
 
-        def answer() -> Recommendation:
+        def answer() -> Answered:
             version = self._scorer.replica.current()
             return self._scorer.answer(request, version, self._replies, refused=_refused)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from streamer.config.settings import TopicRole, TopicsConfig
@@ -31,6 +32,14 @@ REFUSED_FOR_MS: Final = 60_000
 """How long a size that a topic refused is not tried again: the topic's bound may be raised."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer: what subscribers read of it, and the probability of each slot."""
+
+    recommendation: Recommendation
+    propensities: list[float]
+
+
 class Replies:
     """Sends answers to requests, both messages of each or none.
 
@@ -55,8 +64,8 @@ class Replies:
         version: Version,
         *,
         refused: Callable[[str], None],
-    ) -> Recommendation:
-        """Send the answer to a request and return what subscribers read of it.
+    ) -> Answered:
+        """Send the answer to a request and return it.
 
         Parameters
         ----------
@@ -92,7 +101,7 @@ class Replies:
                 value=message,
                 on_too_large=functools.partial(self._too_large, role, len(message), refused),
             )
-        return recommendation
+        return Answered(recommendation, slate.propensities)
 
     def reject(self, batch: MessageBatch, index: int, reason: str) -> None:
         """Send the dead letter of message ``index`` of a batch."""

@@ -12,7 +12,7 @@ from typing import Final
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
 from streamer.errors import StoreUnavailable
-from streamer.events import Recommendation, Request
+from streamer.events import Request
 from streamer.protocols import Clock, ItemsReader, MessageBatch, ParameterStore, Sink
 from streamer.ranking.columns import followed_definitions
 from streamer.replica.replica import Replica
@@ -21,7 +21,7 @@ from streamer.scorer.explanation import Explanation, explain
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.policy.choice import SlatePolicy
-from streamer.scorer.replies import Replies
+from streamer.scorer.replies import Answered, Replies
 from streamer.scorer.topic_letters import LetterDuty, OwnDuty, TopicLetters
 from streamer.scorer.turns import Turns
 from streamer.windows.latest import FeaturesReader, LatestFeatures
@@ -241,7 +241,7 @@ class Scorer:
         replies: Replies,
         *,
         refused: Callable[[str], None],
-    ) -> Recommendation:
+    ) -> Answered:
         """Draw the slate for a request and send the recommendation and its decision.
 
         Both are on their way when this returns: who asks flushes the sink of the replies.

@@ -359,7 +359,11 @@ def test_who_gives_up_while_waiting_is_not_scored_and_the_others_are_in_order() 
             ]
             assert futures[2].cancel()
         world.answers.close()
-        assert [futures[n].result().request_id for n in (0, 1, 3)] == ["r0", "r1", "r3"]
+        assert [futures[n].result().recommendation.request_id for n in (0, 1, 3)] == [
+            "r0",
+            "r1",
+            "r3",
+        ]
         decided = [decode_decision(value).request_id for value in world.records("decisions")]
         assert decided == ["r0", "r1", "r3"]
         with pytest.raises(Overloaded, match="ending"):
