@@ -51,6 +51,7 @@ from benchmarks.bandit_contenders import (
     vw_lines,
 )
 from benchmarks.environment import environment, parser, write
+from streamer_models.bandits.composition import UNCOMPOSED
 
 N_DECISIONS = 200
 OURS = ("linucb_shared", "linucb_disjoint", "thompson_shared")
@@ -117,7 +118,7 @@ def parts(kind: str, decisions: Decisions, n_rounds: int) -> dict[str, float]:
     estimates = [policy.estimate(x, arms) for x in rows]
     steps: dict[str, Callable[[int], object]] = {
         "estimate": lambda t: policy.estimate(rows[t], arms),
-        "draw": lambda t: policy.policy.draw(estimates[t], 1, t),
+        "draw": lambda t: policy.policy.draw(estimates[t], 1, t, UNCOMPOSED),
         "update": lambda t: policy.update(rows[t][chosen], arms[chosen], rewards, ts_ms),
     }
     taken: dict[str, list[float]] = {name: [] for name in steps}

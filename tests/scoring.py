@@ -16,6 +16,7 @@ from streamer.config import (
     Config,
     FeatureConfig,
     PopularityConfig,
+    SlateConfig,
     feature_definitions,
 )
 from streamer.config.section import Section
@@ -250,8 +251,9 @@ class Shop:
         bandit: BanditConfig = CONFIG.bandit,
         learned: Partitions | None = None,
         features: Mapping[str, FeatureConfig] | None = None,
+        slate: SlateConfig = CONFIG.slate,
     ) -> None:
-        self.config = replace(CONFIG, recall=dict(recall), bandit=bandit)
+        self.config = replace(CONFIG, recall=dict(recall), bandit=bandit, slate=slate)
         if features is not None:
             self.config = replace(self.config, features=dict(features))
         self.known: FeatureSource = NOTHING_KNOWN

@@ -36,7 +36,7 @@ def item_tokens(item: Item, fields: Sequence[str]) -> tuple[list[int], list[floa
     tokens: list[int] = []
     weights: list[float] = []
     for field in fields:
-        values = _values(item, field)
+        values = field_values(item, field)
         for value in values:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 number, said = True, _marks(value)
@@ -47,7 +47,8 @@ def item_tokens(item: Item, fields: Sequence[str]) -> tuple[list[int], list[floa
     return tokens, weights
 
 
-def _values(item: Item, field: str) -> Sequence[object]:
+def field_values(item: Item, field: str) -> Sequence[object]:
+    """Return the values of a field: the first 8 ``categories`` or ``tags``, or an attribute."""
     if field == "categories":
         return [*dict.fromkeys(item.categories or ())][:_OF_A_FIELD]
     if field == "tags":

@@ -43,6 +43,7 @@ from streamer.config.settings import (
     TopicsConfig,
     WindowsConfig,
 )
+from streamer.config.slate import SlateConfig
 from streamer.config.sources import Given, from_environment, from_file, from_flags, from_record
 from streamer.errors import ConfigError
 
@@ -60,6 +61,7 @@ __all__ = [
     "MetricsConfig",
     "PopularityConfig",
     "ScorerConfig",
+    "SlateConfig",
     "StoreConfig",
     "TopicRole",
     "TopicsConfig",

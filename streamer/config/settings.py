@@ -15,6 +15,7 @@ from streamer.config.features import DEFAULT_FEATURES, FeatureConfig
 from streamer.config.http import HttpConfig
 from streamer.config.rules import DEFAULT_RULES, RuleConfig
 from streamer.config.section import Rows, Section
+from streamer.config.slate import SlateConfig
 from streamer.events import EventTypes
 
 PositiveS = Annotated[float, Meta(gt=0, le=31_536_000)]
@@ -377,6 +378,7 @@ class Config(Section, frozen=True, kw_only=True):
     recall: dict[str, Section] = field(default_factory=dict)
     join: JoinConfig = JoinConfig()
     bandit: BanditConfig = BanditConfig()
+    slate: SlateConfig = SlateConfig()
     metrics: MetricsConfig = MetricsConfig()
     http: HttpConfig = HttpConfig()
     windows: WindowsConfig = WindowsConfig()

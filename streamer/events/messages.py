@@ -233,6 +233,13 @@ class Decision(Message, frozen=True, kw_only=True):
         bytes | None,
         Meta(description="base64 of little-endian float32, items x slate_names, row by row"),
     ] = None
+    composition: Annotated[
+        bytes | None,
+        Meta(
+            description="base64 of what the places asked of each other: groups of the candidates,"
+            " and the user's shares of them; absent: nothing was composed"
+        ),
+    ] = None
     surface: Annotated[Label | None, Meta(description="of the request")] = None
     context: Annotated[Flat | None, Meta(description="of the request")] = None
     v: Version = 1

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import BadMessage, LogRefused
+from streamer_models.bandits.composition import UNCOMPOSED, Composition, known_costs
 from streamer_producers.log import MALFORMED_KEPT, Malformed
 from streamer_producers.log_file import LogFile
 
@@ -48,6 +49,9 @@ class LoggedRow:
         Probability of that, given the slots before; in (0, 1].
     features
         ``(c, n_features)`` of the candidates; no columns where they weren't asked for.
+    costs
+        ``(c,)`` what a composed slate asked of each candidate in this slot, in deviations of the
+        policy's scores; None where nothing was composed.
     """
 
     request: int
@@ -59,6 +63,12 @@ class LoggedRow:
     reward: float
     propensity: float
     features: Floats
+    costs: Floats | None = None
+
+    @property
+    def composition(self) -> Composition:
+        """Composition of this slot, for a policy that draws it."""
+        return UNCOMPOSED if self.costs is None else known_costs(self.costs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,6 +26,8 @@ from streamer.ope.bandit_log import (
     no_propensities,
 )
 from streamer.ope.logged_rewards import LoggedRewards
+from streamer.ranking.logged_composition import composition_of
+from streamer_models.bandits.composition_kernels import places_of
 from streamer_producers.log_file import LogFile
 
 DEDUP_WINDOW = Config().learner.dedup_window
@@ -36,7 +38,8 @@ class DecisionLog(BanditLog):
     """JSON lines of :class:`streamer.events.Decision` and of :class:`streamer.events.Event`.
 
     A slot's propensity is that of its item given the slots before it, so its candidates are those
-    that the slots before it have left. An item's reward is what the learner would have learned of
+    that the slots before it have left, and where the slate was composed, that its caps allowed
+    there. An item's reward is what the learner would have learned of
     it (see :class:`LoggedRewards`); an item that was not seen although others were reported to be
     is no row. A repeated ``request_id`` is passed over; the order is that of the file.
 
@@ -131,25 +134,29 @@ class DecisionLog(BanditLog):
     def _rows_of(self, decision: Decision, request: int, *, features: bool) -> Iterator[LoggedRow]:
         n_columns = len(self.feature_names) if features else 0
         matrix = decision.feature_matrix()[:, :n_columns].astype(np.float64)
-        left = np.array([self._actions[item] for item in decision.candidates], dtype=np.intp)
+        actions = np.array([self._actions[item] for item in decision.candidates], dtype=np.intp)
         rewards = self._rewards.of(decision)
-        for place in np.argsort(decision.positions, kind="stable").tolist():
-            item = self._actions[decision.items[place]]
-            chosen = int(np.flatnonzero(left == item)[0])
-            propensity = decision.propensities[place]
-            if not np.isnan(rewards[place]):
-                yield LoggedRow(
-                    request=request,
-                    request_id=decision.request_id,
-                    slot=self._slots[decision.positions[place]],
-                    ts_ms=decision.ts,
-                    candidates=left,
-                    chosen=chosen,
-                    reward=float(rewards[place]),
-                    propensity=1 / len(left) if self._stated_uniform else propensity,
-                    features=matrix,
-                )
-            left, matrix = np.delete(left, chosen), np.delete(matrix, chosen, axis=0)
+        order = _in_order(decision)
+        possible, costs = _possible(decision)
+        for place, item in enumerate(order):
+            shown = decision.candidates[item]
+            at = decision.items.index(shown)
+            if np.isnan(rewards[at]):
+                continue
+            left = np.flatnonzero(possible[place])
+            propensity = decision.propensities[at]
+            yield LoggedRow(
+                request=request,
+                request_id=decision.request_id,
+                slot=self._slots[decision.positions[at]],
+                ts_ms=decision.ts,
+                candidates=actions[left],
+                chosen=int(np.searchsorted(left, item)),
+                reward=float(rewards[at]),
+                propensity=1 / len(left) if self._stated_uniform else propensity,
+                features=matrix[left],
+                costs=None if costs is None else costs[place, left],
+            )
 
     def _decisions(self, faults: Faults) -> Iterator[Decision]:
         """The good decisions, each once; the others are added to ``faults``."""
@@ -181,6 +188,9 @@ class DecisionLog(BanditLog):
             raise BadMessage("an item is shown twice")
         if len(set(decision.candidates)) < len(decision.candidates):
             raise BadMessage("a candidate is named twice")
+        possible, _ = _possible(decision)
+        if not possible[np.arange(len(decision.items)), _in_order(decision)].all():
+            raise BadMessage("an item is shown where its composition does not allow it")
         names = tuple(decision.feature_names)
         self.feature_names = self.feature_names or names
         if names != self.feature_names:
@@ -222,6 +232,32 @@ class LoggedSlates:
         """Which of the items it showed at a position of a request; none where it is unknown."""
         slots = self._shown.get(request_id, {})
         return np.array([slots.get(item) == position for item in item_ids], dtype=bool)
+
+
+def _in_order(decision: Decision) -> list[int]:
+    """Return the indices of the items shown among the candidates, by position."""
+    at = {item: index for index, item in enumerate(decision.candidates)}
+    order = np.argsort(decision.positions, kind="stable").tolist()
+    return [at[decision.items[place]] for place in order]
+
+
+def _possible(decision: Decision) -> tuple[NDArray[np.bool_], NDArray[np.float64] | None]:
+    """Return ``(n_items, n_candidates)`` what could be shown at each place, by position, and what
+    it cost there; None where nothing was composed.
+
+    Raises
+    ------
+    BadMessage
+        Where the composition can't be read.
+    """
+    order, n = np.array(_in_order(decision), dtype=np.intp), len(decision.candidates)
+    composition = composition_of(decision)
+    if composition.on:
+        return places_of(composition, order, n)
+    possible = np.ones((len(order), n), dtype=np.bool_)
+    for place, item in enumerate(order):
+        possible[place + 1 :, item] = False
+    return possible, None
 
 
 def _file_in(path: Path, stem: str) -> Path:

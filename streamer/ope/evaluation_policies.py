@@ -10,6 +10,7 @@ import numpy as np
 
 from streamer.ope.bandit_log import Floats, LoggedRow, Survey
 from streamer.ope.decision_log import LoggedSlates
+from streamer_models.bandits.slates import draw_best
 
 
 class EvaluationPolicy(Protocol):
@@ -82,8 +83,10 @@ class ColumnPolicy(Unchanging):
         self._column = column
 
     def probabilities(self, row: LoggedRow) -> Floats:
+        column = np.ascontiguousarray(row.features[:, self._column])
+        draw = draw_best(column, 1, seed=0, uniform_share=0.0, composition=row.composition)
         chosen: Floats = np.zeros(len(row.candidates))
-        chosen[int(row.features[:, self._column].argmax())] = 1.0
+        chosen[draw.order] = 1.0
         return chosen
 
 

@@ -41,7 +41,9 @@ class LearningPolicy:
 
     def probabilities(self, row: LoggedRow) -> Floats:
         seed = int(self._seeds.integers(1 << 62))
-        draw = self._bandit.choose(row.features, self._arms[row.candidates], 1, seed)
+        draw = self._bandit.choose(
+            row.features, self._arms[row.candidates], 1, seed, row.composition
+        )
         drawn = np.zeros(len(row.candidates))
         drawn[draw.order] = 1.0
         return drawn

@@ -24,7 +24,7 @@ from streamer_models.bandits.policies.greedy import Greedy
 _SECTIONS: Final = (
     "learner", "mf", "popularity", "practice", "catalogue", "events", "funnel", "scorer", "recall",
     "join",
-    "bandit", "rules",
+    "bandit", "rules", "slate",
 )  # fmt: skip
 _UNSYNCED_MAX: Final = 2_000
 """Events that may wait in the topic until somebody asks: 2,000 * 500 B = 1 MB."""

@@ -25,6 +25,7 @@ from streamer.replica.version import Version
 from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge
 from streamer.scorer.policy.policies import slate_policy
+from streamer.scorer.slate.composer import Composer
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Slate:
         Ids the slate was drawn from and what was known of them, row by row.
     policy, policy_parameters, policy_state, boosts, seed
         What drew it; with the features, enough to draw it again.
+    composition
+        What its places asked of each other, packed; None where nothing was composed.
     blended
         What the blend learns from once the slate is answered; None where it learns from none.
     ruled
@@ -60,6 +63,7 @@ class Slate:
     policy_state: bytes
     boosts: NDArray[np.float64] | None
     seed: int
+    composition: bytes | None
     blended: BlendedSlate | None
     ruled: Ruled | None = None
 
@@ -92,6 +96,7 @@ class Funnel:
         self._matrix = RankingMatrix(config, self._recall.channels)
         self._policy: SlatePolicy = policy or slate_policy(config)
         self._blend = blend_of(self._recall.channels)
+        self._composer = Composer(config)
 
     def prepare(self, catalogue: Catalogue) -> None:
         """Make the columns of a catalogue that rules read, so that no request waits for them."""
@@ -133,15 +138,17 @@ class Funnel:
         candidates = self._recall(context, k)
         known_of = scored(context, candidates, self._recall.channels)
         features = self._matrix.make(known_of)
+        composition, logged_of_it = self._composer(context, candidates)
         knowledge = Knowledge(
             version.bandit,
             candidates.keys,
             context.at_ms,
             known_of.scores,
             context.raised(candidates.keys),
+            composition,
         )
         choice = self._policy.choose(features, knowledge, k, context.seed)
-        return self._slate(context, candidates, features, choice)
+        return self._slate(context, candidates, features, choice, logged_of_it)
 
     def _slate(
         self,
@@ -149,6 +156,7 @@ class Funnel:
         candidates: Candidates,
         features: Features,
         choice: Choice,
+        composition: bytes | None,
     ) -> Slate:
         ids = candidates.ids(context.items)
         blended = None
@@ -165,10 +173,11 @@ class Funnel:
             candidates=ids,
             features=features,
             policy=self._policy.name,
-            policy_parameters=self._policy.parameters,
+            policy_parameters=self._policy.parameters | self._composer.parameters,
             policy_state=choice.state,
             boosts=choice.boosts,
             seed=context.seed,
+            composition=composition,
             blended=blended,
             ruled=context.ruled,
         )

@@ -160,6 +160,7 @@ def _decision(request: Request, slate: Slate, version: Version, ts: int) -> Deci
         explored=slate.explored,
         policy_state=slate.policy_state,
         boosts=packed_boosts(slate.boosts),
+        composition=slate.composition,
         slate_names=None if slate.blended is None else list(slate.blended.names),
         slate=None if slate.blended is None else pack_features(slate.blended.values),
         surface=request.surface,

@@ -189,6 +189,7 @@ def _differing(decision: Decision, slate: Slate) -> Sequence[str]:
         "policy state": (decision.policy_state, slate.policy_state),
         "boosts": (decision.boosts, packed_boosts(slate.boosts)),
         "seed": (decision.seed, slate.seed),
+        "composition": (decision.composition, slate.composition),
     }
     if decision.slate_names is not None and slate.blended is not None:  # it may be of before
         again["slate"] = (decision.slate, pack_features(slate.blended.values))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from streamer.config import BanditConfig
+from streamer.config import BanditConfig, SlateConfig
 from streamer.config.rules import RuleConfig
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision, encode, pack_features
@@ -42,9 +42,9 @@ POLICIES = [
 NAMES = [f"{each.policy} {each.form} {each.half_life_s:g}" for each in POLICIES]
 
 
-def experienced(bandit: BanditConfig) -> Shop:
+def experienced(bandit: BanditConfig, slate: SlateConfig | None = None) -> Shop:
     """Users with tastes, and outcomes of slates with random features."""
-    shop = Shop(bandit=bandit)
+    shop = Shop(bandit=bandit, slate=slate or SlateConfig())
     two_tastes(shop)
     rng = np.random.default_rng(0)
     n_features = len(feature_names(shop.config))
@@ -82,6 +82,7 @@ def logged(slate: Slate, **changed: object) -> Decision:
         explored=slate.explored,
         policy_state=slate.policy_state,
         boosts=packed_boosts(slate.boosts),
+        composition=slate.composition,
     )
     return decode_decision(encode(replace(decision, **changed)))
 

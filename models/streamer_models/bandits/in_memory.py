@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.bandits.composition import UNCOMPOSED, Composition
 from streamer_models.bandits.counted_memory import CountedMemory
 from streamer_models.bandits.estimates import RewardEstimate
 from streamer_models.bandits.linear_memory import LinearMemory
@@ -108,9 +109,16 @@ class InMemoryBandit(LearningBandit):
         """Return ``(n,)`` mean rewards, without optimism."""
         return self.estimate(contexts, arms).expected
 
-    def choose(self, contexts: Contexts, arms: Keys, k: int, seed: int) -> Draw:
+    def choose(
+        self,
+        contexts: Contexts,
+        arms: Keys,
+        k: int,
+        seed: int,
+        composition: Composition = UNCOMPOSED,
+    ) -> Draw:
         """Draw a slate of at most ``k`` candidates with its propensities."""
-        return self.policy.draw(self.estimate(contexts, arms), k, seed)
+        return self.policy.draw(self.estimate(contexts, arms), k, seed, composition)
 
     def amend(
         self,

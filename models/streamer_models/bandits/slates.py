@@ -3,6 +3,10 @@
 A slot's propensity is the probability of its item *given the slots before it*; the product over
 the slots is that of the whole slate. A draw is a function of its arguments, its random numbers are
 hashes of (seed, slot), so whoever kept the arguments can draw the same slate again.
+
+A composition (:mod:`streamer_models.bandits.composition`) says before each slot which of the
+remaining candidates are possible, and lowers scores by what they cost there. "Remaining" and
+"score" below are what it leaves: all of them, as they are, where nothing is composed.
 """
 
 from __future__ import annotations
@@ -11,17 +15,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.seeding import random_bits, stream
+from streamer_models.bandits.composition import UNCOMPOSED, Composition
+from streamer_models.bandits.slate_kernels import fill_best, fill_plackett_luce, fill_thompson
 
-# A domain of its own ("slate"): policies derive their posterior draws from the same seed.
-_DOMAIN = np.uint64(0x736C617465)
-_ZERO, _ONE, _S11 = np.uint64(0), np.uint64(1), np.uint64(11)
-# Weights are taken anew, relative to the best that remains, before they can underflow.
-_WEIGHT_MIN = 1e-200
 _ALL = np.ones(512, dtype=np.bool_)
 
 Indices = NDArray[np.intp]
@@ -49,7 +48,13 @@ class Draw:
 
 
 def draw_best(
-    scores: Floats, k: int, seed: int, *, uniform_share: float, slots: Sequence[int] = ()
+    scores: Floats,
+    k: int,
+    seed: int,
+    *,
+    uniform_share: float,
+    slots: Sequence[int] = (),
+    composition: Composition = UNCOMPOSED,
 ) -> Draw:
     """Take the best remaining candidate slot by slot, or a uniform one with a small probability.
 
@@ -69,6 +74,8 @@ def draw_best(
     slots
         Slots that explore; the others take the best remaining with propensity 1. Empty: all
         explore. Slots from k on are passed over.
+    composition
+        Of the candidates.
 
     Raises
     ------
@@ -84,7 +91,9 @@ def draw_best(
     ranking = _ranking(scores, k)
     share = _checked_share(uniform_share)
     explores = _exploring(slots, min(k, len(ranking)))
-    return Draw(*_draw_best(ranking, explores, _start(seed), share))
+    values = np.ascontiguousarray(scores, dtype=np.float64)
+    _check_composition(composition, len(values))
+    return Draw(*fill_best(values, ranking, explores, _start(seed), share, composition))
 
 
 def draw_plackett_luce(
@@ -95,6 +104,7 @@ def draw_plackett_luce(
     temperature: float,
     uniform_share: float = 0.0,
     slots: Sequence[int] = (),
+    composition: Composition = UNCOMPOSED,
 ) -> Draw:
     """Draw slot by slot from the softmax over the candidates that remain.
 
@@ -105,7 +115,7 @@ def draw_plackett_luce(
     ----------
     temperature
         T, above 0, in units of the scores.
-    scores, k, seed, uniform_share, slots
+    scores, k, seed, uniform_share, slots, composition
         As in :func:`draw_best`.
 
     Raises
@@ -118,9 +128,12 @@ def draw_plackett_luce(
     if not 0 < temperature < np.inf:
         raise ValueError(f"temperature={temperature} must be above 0 and finite")
     explores = _exploring(slots, min(k, len(ranking)))
-    values = np.asarray(scores, dtype=np.float64)
+    values = np.ascontiguousarray(scores, dtype=np.float64)
+    _check_composition(composition, len(values))
     return Draw(
-        *_draw_plackett_luce(values, ranking, explores, _start(seed), share, float(temperature))
+        *fill_plackett_luce(
+            values, ranking, explores, _start(seed), share, float(temperature), composition
+        )
     )
 
 
@@ -132,6 +145,7 @@ def draw_thompson(
     scores: Floats,
     uniform_share: float,
     slots: Sequence[int] = (),
+    composition: Composition = UNCOMPOSED,
 ) -> Draw:
     """Thompson sampling from given posterior draws: a slot takes the best remaining of one draw.
 
@@ -146,8 +160,8 @@ def draw_thompson(
     scores
         ``(n,)`` posterior means, finite: what slots that don't explore are ranked by, and what
         ``explored`` compares with.
-    k, seed, uniform_share, slots
-        As in :func:`draw_best`.
+    k, seed, uniform_share, slots, composition
+        As in :func:`draw_best`; costs lower all draws alike.
 
     Raises
     ------
@@ -164,7 +178,9 @@ def draw_thompson(
         )
     _check_finite("samples", values)
     explores = _exploring(slots, min(k, len(ranking)))
-    return Draw(*_draw_thompson(values, ranking, explores, _start(seed), share))
+    means = np.ascontiguousarray(scores, dtype=np.float64)
+    _check_composition(composition, len(means))
+    return Draw(*fill_thompson(values, means, ranking, explores, _start(seed), share, composition))
 
 
 # --- arguments ---------------------------------------------------------------------------------
@@ -211,152 +227,11 @@ def _exploring(slots: Sequence[int], n_slots: int) -> Flags:
     return explores
 
 
+def _check_composition(composition: Composition, n: int) -> None:
+    n_composed = max(composition.starts.shape[1] - 1, len(composition.known))
+    if composition.on and n_composed != n:
+        raise ValueError(f"a composition of {n_composed} candidates for {n} scores")
+
+
 def _start(seed: int) -> np.uint64:
     return np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
-
-
-# --- kernels: `remaining[:n]` are the candidates left, the best score first ----------------------
-
-
-@numba.njit(cache=True, nogil=True)
-def _uniform(seed: np.uint64, slot: int, number: np.uint64) -> float:
-    """One of a slot's two random numbers, in [0, 1): multiples of 2^-53."""
-    start = stream(seed, _DOMAIN, np.uint64(slot))
-    return float(random_bits(start, number) >> _S11) * 2.0**-53
-
-
-@numba.njit(cache=True, nogil=True)
-def _below(uniform: float, n: int) -> int:
-    return min(int(uniform * n), n - 1)
-
-
-@numba.njit(cache=True, nogil=True)
-def _remove(remaining: Indices, at: int, n: int) -> None:
-    for j in range(at, n - 1):
-        remaining[j] = remaining[j + 1]
-
-
-@numba.njit(cache=True, nogil=True)
-def _draw_best(
-    ranking: Indices, explores: Flags, seed: np.uint64, share: float
-) -> tuple[Indices, Floats, Flags]:
-    k, n = len(explores), len(ranking)
-    remaining = ranking.copy()
-    order = np.empty(k, dtype=np.intp)
-    propensities = np.ones(k)
-    explored = np.zeros(k, dtype=np.bool_)
-    for slot in range(k):
-        at = 0
-        if explores[slot]:
-            if _uniform(seed, slot, _ZERO) < share:
-                at = _below(_uniform(seed, slot, _ONE), n)
-            # One candidate left has propensity 1, which the sum could miss by a rounding.
-            if n > 1:
-                propensities[slot] = share / n + (1.0 - share if at == 0 else 0.0)
-        order[slot] = remaining[at]
-        explored[slot] = at != 0
-        _remove(remaining, at, n)
-        n -= 1
-    return order, propensities, explored
-
-
-@numba.njit(cache=True, nogil=True)
-def _draw_plackett_luce(
-    scores: Floats,
-    ranking: Indices,
-    explores: Flags,
-    seed: np.uint64,
-    share: float,
-    temperature: float,
-) -> tuple[Indices, Floats, Flags]:
-    k, n = len(explores), len(ranking)
-    remaining = ranking.copy()
-    order = np.empty(k, dtype=np.intp)
-    propensities = np.ones(k)
-    explored = np.zeros(k, dtype=np.bool_)
-    weights = np.zeros(n)
-    for slot in range(k):
-        at = 0
-        if explores[slot]:
-            if weights[remaining[0]] < _WEIGHT_MIN:
-                best = scores[remaining[0]]
-                for j in range(n):
-                    weights[remaining[j]] = np.exp((scores[remaining[j]] - best) / temperature)
-            total = 0.0
-            for j in range(n):
-                total += weights[remaining[j]]
-            uniform = _uniform(seed, slot, _ONE)
-            if _uniform(seed, slot, _ZERO) < share:
-                at = _below(uniform, n)
-            else:
-                reached = weights[remaining[0]]
-                while reached <= uniform * total and at < n - 1:
-                    at += 1
-                    reached += weights[remaining[at]]
-            if n > 1:
-                softmax = weights[remaining[at]] / total
-                propensities[slot] = share / n + (1.0 - share) * softmax
-        order[slot] = remaining[at]
-        explored[slot] = at != 0
-        _remove(remaining, at, n)
-        n -= 1
-    return order, propensities, explored
-
-
-@numba.njit(cache=True, nogil=True)
-def _draw_thompson(
-    samples: Floats, ranking: Indices, explores: Flags, seed: np.uint64, share: float
-) -> tuple[Indices, Floats, Flags]:
-    k, n, m = len(explores), len(ranking), len(samples)
-    remaining = ranking.copy()
-    order = np.empty(k, dtype=np.intp)
-    propensities = np.ones(k)
-    explored = np.zeros(k, dtype=np.bool_)
-    # At slot t, t candidates are gone: the best remaining of a draw is among its first k.
-    bests = np.empty((m, k), dtype=np.intp)
-    for draw in range(m):
-        _first_k(samples[draw], bests[draw])
-    heads = np.zeros(m, dtype=np.intp)
-    taken = np.zeros(n, dtype=np.bool_)
-    for slot in range(k):
-        at = 0
-        if explores[slot]:
-            for draw in range(m):
-                while taken[bests[draw, heads[draw]]]:
-                    heads[draw] += 1
-            uniform = _uniform(seed, slot, _ONE)
-            if _uniform(seed, slot, _ZERO) < share:
-                at = _below(uniform, n)
-            else:
-                draw = _below(uniform, m)
-                while remaining[at] != bests[draw, heads[draw]]:
-                    at += 1
-            n_agreeing = 0
-            for draw in range(m):
-                n_agreeing += bests[draw, heads[draw]] == remaining[at]
-            if n > 1:
-                propensities[slot] = share / n + (1.0 - share) * (n_agreeing / m)
-        order[slot] = remaining[at]
-        explored[slot] = at != 0
-        taken[remaining[at]] = True
-        _remove(remaining, at, n)
-        n -= 1
-    return order, propensities, explored
-
-
-@numba.njit(cache=True, nogil=True)
-def _first_k(values: Floats, best: Indices) -> None:
-    """Positions of the k largest, the largest first and of equal ones the first, by insertion."""
-    n_kept, k = 0, len(best)
-    for i in range(len(values)):
-        if n_kept == k:
-            if k == 0 or values[i] <= values[best[k - 1]]:
-                continue
-            j = k - 1
-        else:
-            j = n_kept
-            n_kept += 1
-        while j > 0 and values[best[j - 1]] < values[i]:
-            best[j] = best[j - 1]
-            j -= 1
-        best[j] = i

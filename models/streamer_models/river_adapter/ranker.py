@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from river import base
 
+from streamer_models.bandits.composition import UNCOMPOSED
 from streamer_models.bandits.estimates import IndependentEstimate
 from streamer_models.bandits.linear_statistics import REWARD_MAX
 from streamer_models.bandits.policies.base import ContextColumns, Policy
@@ -141,7 +142,7 @@ class RiverRanker(LearningBandit):
         """Draw a slate; see :meth:`streamer_models.bandits.protocols.LearningBandit.choose`."""
         expected = self.expected(contexts, arms)
         estimate = IndependentEstimate(expected, np.zeros(len(expected)), 0.0)
-        return self.policy.draw(estimate, k, seed)
+        return self.policy.draw(estimate, k, seed, UNCOMPOSED)
 
     def amend(
         self,

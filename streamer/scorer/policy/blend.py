@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from streamer.errors import BadMessage
 from streamer.events import Decision
 from streamer.ranking.features import Features
+from streamer.ranking.logged_composition import composition_of
 from streamer.ranking.recall.blend import BlendChannel
 from streamer.scorer.policy.boosts import boosts_of, logged_boosts
 from streamer.scorer.policy.choice import Choice, Parameters
 from streamer.scorer.policy.knowledge import Knowledge
+from streamer_models.bandits.composition import Composition
 from streamer_models.bandits.slates import draw_best
 from streamer_models.ranking.blend_kernels import shares_of_choice
 
@@ -36,7 +38,8 @@ class BlendPolicy:
     def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
         logits = knowledge.scores[BlendChannel.name].astype(np.float64)
         raised = knowledge.raised
-        return self._of(logits, k, seed, None if raised is None else boosts_of(raised, logits))
+        boosts = None if raised is None else boosts_of(raised, logits)
+        return self._of(logits, k, seed, boosts, knowledge.composition)
 
     @classmethod
     def redraw(cls, decision: Decision) -> Choice:
@@ -59,12 +62,16 @@ class BlendPolicy:
             raise BadMessage(
                 "decision: it can't be drawn again: a logit in policy_state is not finite"
             )
-        return cls._of(logits, len(decision.items), decision.seed, logged_boosts(decision))
+        boosts, composition = logged_boosts(decision), composition_of(decision)
+        return cls._of(logits, len(decision.items), decision.seed, boosts, composition)
 
     @staticmethod
-    def _of(logits: Logits, k: int, seed: int, boosts: Logits | None) -> Choice:
+    def _of(
+        logits: Logits, k: int, seed: int, boosts: Logits | None, composition: Composition
+    ) -> Choice:
         lifted = logits if boosts is None else logits + boosts
-        draw = draw_best(lifted, min(k, len(logits)), seed, uniform_share=0.0)
+        n = min(k, len(logits))
+        draw = draw_best(lifted, n, seed, uniform_share=0.0, composition=composition)
         return Choice(
             order=draw.order,
             propensities=draw.propensities,

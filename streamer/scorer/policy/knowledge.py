@@ -15,6 +15,7 @@ from streamer.ranking.recall.channel import Scores
 from streamer.replica.arms import FADED, POSITIVE, REWARD, SHOWN, BanditView
 from streamer_models.bandits.arm_counts import Counts
 from streamer_models.bandits.arm_estimates import arm_estimates
+from streamer_models.bandits.composition import UNCOMPOSED, Composition
 from streamer_models.bandits.linear_posterior import LinearPosterior, LinearPrior
 from streamer_models.bandits.linear_statistics import (
     LinearStatistics,
@@ -46,6 +47,8 @@ class Knowledge:
         Channel's name → ``(n,)`` scores as it returned them.
     raised
         ``(n,)`` by how many standard deviations rules boost each candidate; None: none at all.
+    composition
+        What the places of the slate ask of each other.
     """
 
     bandit: BanditView
@@ -53,6 +56,7 @@ class Knowledge:
     at_ms: int
     scores: Mapping[str, Scores] = field(default_factory=dict)
     raised: Floats | None = None
+    composition: Composition = UNCOMPOSED
 
 
 class LiveLinear(LinearLearned):

@@ -9,10 +9,12 @@ from streamer.errors import BadMessage
 from streamer.events import Decision
 from streamer.ranking.columns import prior_mean
 from streamer.ranking.features import Features
+from streamer.ranking.logged_composition import composition_of
 from streamer.scorer.policy.blend import BlendPolicy
 from streamer.scorer.policy.boosts import Floats, boosts_of, logged_boosts
 from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge, LiveCounts, LiveLinear
+from streamer_models.bandits.composition import Composition
 from streamer_models.bandits.estimates import RewardEstimate, ShiftedEstimate
 from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.base import ContextColumns, Policy
@@ -45,9 +47,9 @@ class BanditPolicy:
 
     def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
         estimate = self.estimate(features, knowledge)
-        raised = knowledge.raised
+        raised, n = knowledge.raised, min(k, len(features))
         boosts = None if raised is None else boosts_of(raised, estimate.expected)
-        return _drawn(self.policy, estimate, min(k, len(features)), seed, boosts)
+        return _drawn(self.policy, estimate, n, seed, boosts, knowledge.composition)
 
 
 def slate_policy(config: Config) -> SlatePolicy:
@@ -91,17 +93,23 @@ def redraw(decision: Decision) -> Choice:
         settings = kind.settings_type.logged(decision.policy_parameters)
         policy = kind(settings, ContextColumns.plain(x.shape[1]))
         estimate = policy.unpacked(decision.policy_state, x)
-        return _drawn(policy, estimate, len(decision.items), decision.seed, boosts)
+        n, composition = len(decision.items), composition_of(decision)
+        return _drawn(policy, estimate, n, decision.seed, boosts, composition)
     except (KeyError, TypeError, ValueError) as error:
         raise BadMessage(f"decision: it can't be drawn again: {error}") from error
 
 
 def _drawn(
-    policy: Policy[Any], estimate: RewardEstimate, k: int, seed: int, boosts: Floats | None
+    policy: Policy[Any],
+    estimate: RewardEstimate,
+    k: int,
+    seed: int,
+    boosts: Floats | None,
+    composition: Composition,
 ) -> Choice:
     """Return the slate of an estimate: the one way to it, live and again."""
     lifted = estimate if boosts is None else ShiftedEstimate(estimate, boosts)
-    draw = policy.draw(lifted, k, seed)
+    draw = policy.draw(lifted, k, seed, composition)
     return Choice(
         draw.order,
         draw.propensities,

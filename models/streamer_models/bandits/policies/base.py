@@ -18,6 +18,7 @@ from streamer_models.bandits.policies.settings import ExploringSettings, PolicyS
 
 if TYPE_CHECKING:
     from streamer_models.bandits.arm_counts import Counts
+    from streamer_models.bandits.composition import Composition
     from streamer_models.bandits.estimates import RewardEstimate
     from streamer_models.bandits.linear_posterior import LinearPosterior, LinearPrior
     from streamer_models.bandits.protocols import Contexts
@@ -137,13 +138,23 @@ class Policy(ABC, Generic[S]):
         """
 
     @abstractmethod
-    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
-        """Draw a slate of at most ``k`` candidates, with the propensity of each slot."""
+    def draw(self, estimate: RewardEstimate, k: int, seed: int, composition: Composition) -> Draw:
+        """Draw a slate of at most ``k`` candidates, with the propensity of each slot.
+
+        Parameters
+        ----------
+        composition
+            What slots ask of each other; draws of :mod:`streamer_models.bandits.slates` take it.
+        """
 
 
-def draw_best(scores: Floats, k: int, seed: int, settings: ExploringSettings) -> Draw:
+def draw_best(
+    scores: Floats, k: int, seed: int, settings: ExploringSettings, composition: Composition
+) -> Draw:
     """Return the best by ``scores``, mixed with a uniform share."""
     from streamer_models.bandits import slates
 
     share, slots = settings.uniform_share, settings.explore_slots
-    return slates.draw_best(scores, k, seed, uniform_share=share, slots=slots)
+    return slates.draw_best(
+        scores, k, seed, uniform_share=share, slots=slots, composition=composition
+    )

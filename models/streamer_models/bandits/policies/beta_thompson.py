@@ -15,6 +15,7 @@ from streamer_models.bandits.policies.settings import LearnedSettings, SampledSe
 from streamer_models.bandits.policies.thompson import draw_thompson
 
 if TYPE_CHECKING:
+    from streamer_models.bandits.composition import Composition
     from streamer_models.bandits.protocols import Contexts
     from streamer_models.bandits.slates import Draw
     from streamer_models.state.table import Keys
@@ -65,5 +66,5 @@ class BetaThompson(CountingPolicy[BetaThompsonSettings]):
     def unpacked(self, state: bytes, contexts: Contexts) -> BetaEstimate:
         return BetaEstimate.unpacked(state, len(contexts))
 
-    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
-        return draw_thompson(estimate, k, seed, self.settings)
+    def draw(self, estimate: RewardEstimate, k: int, seed: int, composition: Composition) -> Draw:
+        return draw_thompson(estimate, k, seed, self.settings, composition)

@@ -12,6 +12,7 @@ from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.settings import ExploringSettings, LinearSettings
 
 if TYPE_CHECKING:
+    from streamer_models.bandits.composition import Composition
     from streamer_models.bandits.slates import Draw
 
 
@@ -29,5 +30,5 @@ class EpsilonGreedy(LinearPolicy[EpsilonGreedySettings]):
     settings_type = EpsilonGreedySettings
     published: ClassVar[Mapping[str, Any]] = {**LinearPolicy.published, "uniform_share": 0.1}
 
-    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
-        return draw_best(estimate.expected, k, seed, self.settings)
+    def draw(self, estimate: RewardEstimate, k: int, seed: int, composition: Composition) -> Draw:
+        return draw_best(estimate.expected, k, seed, self.settings, composition)

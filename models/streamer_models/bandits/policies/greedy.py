@@ -11,6 +11,7 @@ from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.settings import ExploringSettings, LinearSettings
 
 if TYPE_CHECKING:
+    from streamer_models.bandits.composition import Composition
     from streamer_models.bandits.slates import Draw
 
 _NEVER = ExploringSettings(uniform_share=0.0)
@@ -27,5 +28,5 @@ class Greedy(LinearPolicy[LinearSettings]):
         name: value for name, value in LinearPolicy.published.items() if name != "uniform_share"
     }
 
-    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
-        return draw_best(estimate.expected, k, seed, _NEVER)
+    def draw(self, estimate: RewardEstimate, k: int, seed: int, composition: Composition) -> Draw:
+        return draw_best(estimate.expected, k, seed, _NEVER, composition)

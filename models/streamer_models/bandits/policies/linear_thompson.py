@@ -12,6 +12,7 @@ from streamer_models.bandits.policies.settings import LinearSettings, SampledSet
 from streamer_models.bandits.policies.thompson import draw_thompson
 
 if TYPE_CHECKING:
+    from streamer_models.bandits.composition import Composition
     from streamer_models.bandits.slates import Draw
 
 
@@ -45,5 +46,6 @@ class LinearThompson(LinearPolicy[LinearThompsonSettings]):
         "n_draws": 1,
     }
 
-    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
-        return draw_thompson(estimate, k, seed, self.settings, scale=self.settings.noise_scale)
+    def draw(self, estimate: RewardEstimate, k: int, seed: int, composition: Composition) -> Draw:
+        scale = self.settings.noise_scale
+        return draw_thompson(estimate, k, seed, self.settings, composition, scale=scale)

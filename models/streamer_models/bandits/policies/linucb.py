@@ -12,6 +12,7 @@ from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.settings import BoundSettings, LinearSettings
 
 if TYPE_CHECKING:
+    from streamer_models.bandits.composition import Composition
     from streamer_models.bandits.slates import Draw
 
 
@@ -33,6 +34,6 @@ class LinUCB(LinearPolicy[LinUCBSettings]):
     settings_type = LinUCBSettings
     published: ClassVar[Mapping[str, Any]] = {**LinearPolicy.published, "alpha": 1.0}
 
-    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
+    def draw(self, estimate: RewardEstimate, k: int, seed: int, composition: Composition) -> Draw:
         bounds = self.settings.alpha * estimate.deviations() + estimate.expected
-        return draw_best(bounds, k, seed, self.settings)
+        return draw_best(bounds, k, seed, self.settings, composition)

@@ -10,6 +10,7 @@ from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.settings import ExploringSettings, LinearSettings, setting
 
 if TYPE_CHECKING:
+    from streamer_models.bandits.composition import Composition
     from streamer_models.bandits.slates import Draw
 
 
@@ -34,7 +35,7 @@ class PlackettLuce(LinearPolicy[PlackettLuceSettings]):
     source = "Plackett 1975, Luce 1959"
     settings_type = PlackettLuceSettings
 
-    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
+    def draw(self, estimate: RewardEstimate, k: int, seed: int, composition: Composition) -> Draw:
         from streamer_models.bandits import slates
 
         return slates.draw_plackett_luce(
@@ -44,4 +45,5 @@ class PlackettLuce(LinearPolicy[PlackettLuceSettings]):
             temperature=self.settings.temperature,
             uniform_share=self.settings.uniform_share,
             slots=self.settings.explore_slots,
+            composition=composition,
         )

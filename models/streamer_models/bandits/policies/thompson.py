@@ -10,11 +10,18 @@ from streamer_models.bandits.estimates import RewardEstimate
 from streamer_models.bandits.policies.settings import SampledSettings
 
 if TYPE_CHECKING:
+    from streamer_models.bandits.composition import Composition
     from streamer_models.bandits.slates import Draw
 
 
 def draw_thompson(
-    estimate: RewardEstimate, k: int, seed: int, settings: SampledSettings, *, scale: float = 1.0
+    estimate: RewardEstimate,
+    k: int,
+    seed: int,
+    settings: SampledSettings,
+    composition: Composition,
+    *,
+    scale: float = 1.0,
 ) -> Draw:
     """Return a slate of which each slot takes the best remaining of one posterior draw.
 
@@ -33,4 +40,5 @@ def draw_thompson(
         scores=estimate.expected,
         uniform_share=settings.uniform_share,
         slots=settings.explore_slots,
+        composition=composition,
     )

@@ -15,6 +15,7 @@ from streamer_models.bandits.policies.counting import CountingPolicy
 from streamer_models.bandits.policies.settings import BoundSettings, LearnedSettings
 
 if TYPE_CHECKING:
+    from streamer_models.bandits.composition import Composition
     from streamer_models.bandits.protocols import Contexts
     from streamer_models.bandits.slates import Draw
     from streamer_models.state.table import Keys
@@ -68,6 +69,6 @@ class UCB1(CountingPolicy[UCB1Settings]):
     def unpacked(self, state: bytes, contexts: Contexts) -> IndependentEstimate:
         return IndependentEstimate.unpacked(state, len(contexts))
 
-    def draw(self, estimate: RewardEstimate, k: int, seed: int) -> Draw:
+    def draw(self, estimate: RewardEstimate, k: int, seed: int, composition: Composition) -> Draw:
         bounds = self.settings.alpha * estimate.deviations() + estimate.expected
-        return draw_best(bounds, k, seed, self.settings)
+        return draw_best(bounds, k, seed, self.settings, composition)

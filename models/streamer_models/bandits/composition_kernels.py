@@ -1,0 +1,282 @@
+"""Place by place: which candidates are possible, and what each costs."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer_models.bandits.composition import Composition
+
+Indices = NDArray[np.intp]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+_SMOOTHING: Final = 0.01
+"""α of Steck 2018, equation 6."""
+_GROUPS_OF_ONE: Final = 8
+"""Groups of a candidate up to which what it changes of the divergence is remembered."""
+
+
+class Placed(NamedTuple):
+    """What is known of a slate that is being drawn.
+
+    Attributes
+    ----------
+    choices
+        ``(n,)``: the candidates possible at the place, the best first; behind them nothing.
+    costs, adjusted
+        ``(n,)`` in units of the scores, and the scores less these; of ``choices`` alone.
+    nearest
+        ``(n,)`` greatest likeness to an item placed.
+    taken, shares
+        ``(n_groups,)`` items placed that have each group, and the sum of its shares of them.
+    wanted, wanted_at
+        Groups of which the user has a share, and ``(n_groups,)`` where each is in these, or -1.
+    terms
+        ``(n_wanted, 9)`` what a candidate of so many groups changes of the divergence by each of
+        them, at one place; NaN where it was not asked for.
+    n
+        Items placed that have groups in the first field, in an array of one.
+    """
+
+    choices: Indices
+    costs: Floats
+    adjusted: Floats
+    nearest: Floats
+    taken: NDArray[np.int64]
+    shares: Floats
+    wanted: Indices
+    wanted_at: Indices
+    terms: Floats
+    n: NDArray[np.int64]
+
+
+@numba.njit(cache=True, nogil=True)
+def nothing_placed(composition: Composition, n: int) -> Placed:
+    """Return the state before the first place."""
+    size = n if composition.on else 0
+    n_groups = len(composition.wanted)
+    wanted = np.flatnonzero(composition.wanted > 0)
+    wanted_at = np.full(n_groups, -1, dtype=np.intp)
+    wanted_at[wanted] = np.arange(len(wanted))
+    return Placed(
+        np.empty(size, dtype=np.intp),
+        np.zeros(size),
+        np.empty(size),
+        np.zeros(size),
+        np.zeros(n_groups, dtype=np.int64),
+        np.zeros(n_groups),
+        wanted,
+        wanted_at,
+        np.empty((len(wanted), _GROUPS_OF_ONE + 1)),
+        np.zeros(1, dtype=np.int64),
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def choose_from(
+    composition: Composition,
+    placed: Placed,
+    remaining: Indices,
+    n: int,
+    slot: int,
+    scores: Floats,
+) -> int:
+    """Fill ``placed`` with the choices of a place, their costs and their scores less the costs.
+
+    Costs are in standard deviations of the choices' scores (1 where all are equal), so what they
+    weigh is independent of the scale of the scores.
+
+    Parameters
+    ----------
+    remaining
+        Its first ``n`` are the candidates left, the best score first.
+
+    Returns
+    -------
+    How many choices there are; the first is the best by its score less its cost, the others stand
+    in the order of ``remaining``.
+    """
+    m = _possible(composition, placed, remaining, n, slot)
+    _find_costs(composition, placed, m)
+    choices, costs, adjusted = placed.choices, placed.costs, placed.adjusted
+    unit = _deviation(scores, choices, m)
+    best = 0
+    for j in range(m):
+        item = choices[j]
+        costs[item] *= unit
+        adjusted[item] = scores[item] - costs[item]
+        if adjusted[item] > adjusted[choices[best]]:
+            best = j
+    first = choices[best]
+    for j in range(best, 0, -1):
+        choices[j] = choices[j - 1]
+    choices[0] = first
+    return m
+
+
+@numba.njit(cache=True, nogil=True)
+def place_item(
+    composition: Composition, placed: Placed, item: int, remaining: Indices, n: int
+) -> None:
+    """Put an item at the next place; the first ``n`` of ``remaining`` are those left without it."""
+    starts, groups, taken = composition.starts, composition.groups, placed.taken
+    for field in range(len(starts)):
+        for i in range(starts[field, item], starts[field, item + 1]):
+            taken[groups[i]] += 1
+    if len(starts) == 0:
+        return
+    begin, end = starts[0, item], starts[0, item + 1]
+    if end > begin:
+        placed.n[0] += 1
+    for i in range(begin, end):
+        placed.shares[groups[i]] += 1.0 / (end - begin)
+    if composition.diversity > 0.0 and end > begin:
+        _bring_near(composition, placed, item, remaining, n)
+
+
+@numba.njit(cache=True, nogil=True)
+def places_of(composition: Composition, order: Indices, n: int) -> tuple[Flags, Floats]:
+    """Return ``(k, n)`` what was possible at each place of a slate, and costs in deviations."""
+    k = len(order)
+    possible = np.zeros((k, n), dtype=np.bool_)
+    costs = np.zeros((k, n))
+    remaining = np.arange(n)
+    placed = nothing_placed(composition, n)
+    for slot in range(k):
+        m = _possible(composition, placed, remaining, n - slot, slot)
+        _find_costs(composition, placed, m)
+        for j in range(m):
+            item = placed.choices[j]
+            possible[slot, item] = True
+            costs[slot, item] = placed.costs[item]
+        left = n - slot - 1
+        remove(remaining, order[slot], n - slot)
+        place_item(composition, placed, order[slot], remaining, left)
+    return possible, costs
+
+
+@numba.njit(cache=True, nogil=True)
+def remove(remaining: Indices, item: int, n: int) -> None:
+    """Take an item out of the first ``n`` of ``remaining``, which holds it; order stays."""
+    at = 0
+    while remaining[at] != item:
+        at += 1
+    for j in range(at, n - 1):
+        remaining[j] = remaining[j + 1]
+
+
+@numba.njit(cache=True, nogil=True)
+def _possible(
+    composition: Composition, placed: Placed, remaining: Indices, n: int, slot: int
+) -> int:
+    """Fill ``choices`` with what no cap bars from a place; where caps bar all, with all."""
+    m = 0
+    for j in range(n):
+        if not _capped(composition, placed, remaining[j], slot):
+            placed.choices[m] = remaining[j]
+            m += 1
+    if m == 0:
+        placed.choices[:n] = remaining[:n]
+        m = n
+    return m
+
+
+@numba.njit(cache=True, nogil=True)
+def _capped(composition: Composition, placed: Placed, item: int, slot: int) -> bool:
+    caps, starts, groups = composition.caps, composition.starts, composition.groups
+    for cap in range(len(caps)):
+        field, most, depth = caps[cap]
+        if slot < depth:
+            for i in range(starts[field, item], starts[field, item + 1]):
+                if placed.taken[groups[i]] >= most:
+                    return True
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_costs(composition: Composition, placed: Placed, m: int) -> None:
+    """Fill the costs of the first ``m`` choices, in deviations."""
+    costs = placed.costs
+    for j in range(m):
+        item = placed.choices[j]
+        costs[item] = composition.diversity * placed.nearest[item]
+        if len(composition.known) > 0:
+            costs[item] += composition.known[item]
+    if composition.calibration > 0.0 and len(placed.wanted) > 0:
+        _add_divergence(composition, placed, m)
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_divergence(composition: Composition, placed: Placed, m: int) -> None:
+    """Add what the divergence of the slate would be with each choice (Steck 2018, equation 5).
+
+    All groups but those of a candidate come to the same whichever it is, so they are summed once;
+    what its own change is remembered by their number.
+    """
+    starts, groups, terms = composition.starts, composition.groups, placed.terms
+    n_before = placed.n[0]
+    with_one, without = 0.0, 0.0
+    for group in placed.wanted:
+        share = placed.shares[group]
+        with_one += _term(composition.wanted[group], share / (n_before + 1))
+        without += _term(composition.wanted[group], share / max(n_before, 1))
+    terms[:] = np.nan
+    for j in range(m):
+        item = placed.choices[j]
+        begin, end = starts[0, item], starts[0, item + 1]
+        divergence = with_one if end > begin else without
+        for i in range(begin, end):
+            at = placed.wanted_at[groups[i]]
+            if at < 0:
+                continue
+            n_own = min(end - begin, _GROUPS_OF_ONE)
+            if np.isnan(terms[at, n_own]) or end - begin > _GROUPS_OF_ONE:
+                wanted, share = composition.wanted[groups[i]], placed.shares[groups[i]]
+                after = _term(wanted, (share + 1.0 / (end - begin)) / (n_before + 1))
+                terms[at, n_own] = after - _term(wanted, share / (n_before + 1))
+            divergence += terms[at, n_own]
+        placed.costs[item] += composition.calibration * divergence
+
+
+@numba.njit(cache=True, nogil=True)
+def _term(wanted: float, share: float) -> float:
+    """``p ln(p / q~)``, ``q~ = (1 - α) q + α p``."""
+    return float(wanted * np.log(wanted / ((1.0 - _SMOOTHING) * share + _SMOOTHING * wanted)))
+
+
+@numba.njit(cache=True, nogil=True)
+def _bring_near(
+    composition: Composition, placed: Placed, item: int, remaining: Indices, n: int
+) -> None:
+    """Raise ``nearest`` to Jaccard's similarity of groups in the first field with an item."""
+    starts, groups = composition.starts[0], composition.groups
+    of_item = np.zeros(len(composition.wanted), dtype=np.bool_)
+    for i in range(starts[item], starts[item + 1]):
+        of_item[groups[i]] = True
+    n_item = starts[item + 1] - starts[item]
+    for j in range(n):
+        other, n_both = remaining[j], 0
+        for i in range(starts[other], starts[other + 1]):
+            n_both += of_item[groups[i]]
+        if n_both:
+            n_any = n_item + starts[other + 1] - starts[other] - n_both
+            placed.nearest[other] = max(placed.nearest[other], n_both / n_any)
+
+
+@numba.njit(cache=True, nogil=True)
+def _deviation(scores: Floats, choices: Indices, m: int) -> float:
+    mean, low, high = 0.0, scores[choices[0]], scores[choices[0]]
+    for j in range(m):
+        score = scores[choices[j]]
+        mean += score / m
+        low, high = min(low, score), max(high, score)
+    if low == high:
+        return 1.0
+    squares = 0.0
+    for j in range(m):
+        squares += (scores[choices[j]] - mean) ** 2 / m
+    return float(np.sqrt(squares))

@@ -1,0 +1,1 @@
+"""Composing slates: what their places ask of each other."""

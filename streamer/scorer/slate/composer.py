@@ -1,0 +1,121 @@
+"""What the places of a slate ask of each other, from the catalogue and the user's last items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.catalogue.catalogue import Catalogue
+from streamer.catalogue.item_facts import ItemFacts
+from streamer.catalogue.tokens import field_values
+from streamer.config import Config
+from streamer.ranking.candidates import Candidates
+from streamer.ranking.context import RequestContext
+from streamer_models.bandits.composition import (
+    CATEGORIES,
+    GROUPS_MAX,
+    NOTHING_WANTED,
+    UNCOMPOSED,
+    WANTED_MAX,
+    Composition,
+    Groups,
+    Wanted,
+    composed,
+    packed,
+)
+from streamer_models.bandits.policies.settings import Value
+from streamer_models.state.table import Keys
+
+
+class Composer:
+    """Composes slates as ``[slate]`` says.
+
+    Attributes
+    ----------
+    parameters
+        As decisions log them; none where nothing is composed.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._settings = config.slate.settings
+        self.parameters: dict[str, Value] = self._settings.parameters()
+
+    def __call__(
+        self, context: RequestContext, candidates: Candidates
+    ) -> tuple[Composition, bytes | None]:
+        """Return the composition of a request's candidates, and what a decision logs of it."""
+        settings = self._settings
+        if not settings.fields or not len(candidates):
+            return UNCOMPOSED, None
+        facts = context.catalogue.facts
+        fields, wanted = [], NOTHING_WANTED
+        for field in settings.fields:
+            if field != CATEGORIES:
+                ids = context.once("candidate ids", lambda: candidates.ids(context.items))
+                fields.append(_groups_of_field(context.catalogue, ids, field))
+                continue
+            groups, places = _groups_of_categories(facts, candidates.keys)
+            fields.append(groups)
+            if settings.calibration:
+                wanted = _wanted(facts, context.seen, places)
+        return composed(settings, fields, wanted), packed(fields, wanted)
+
+
+def _groups_of_categories(facts: ItemFacts, keys: Keys) -> tuple[Groups, NDArray[np.int32]]:
+    """Return the candidates' categories, and the places of the labels by their numbers.
+
+    Places depend on the order in which items were published; numbers are those of the candidates
+    alone, in the order in which categories first occur.
+    """
+    of_items = facts.categories(keys)
+    inside = of_items >= 0
+    places, first, numbers = np.unique(of_items[inside], return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    renumbered = np.empty(len(order), dtype=np.int64)
+    renumbered[order] = np.arange(len(order))
+    return _bounded(inside.sum(axis=1), renumbered[numbers]), places[order][:GROUPS_MAX]
+
+
+def _groups_of_field(catalogue: Catalogue, ids: Iterable[str], field: str) -> Groups:
+    """Return the values that the catalogue has of a field: at most 8 of an item."""
+    numbers: dict[object, int] = {}
+    counts, found = [], []
+    for item_id in ids:
+        item = catalogue.get(item_id)
+        values = () if item is None else field_values(item, field)
+        counts.append(len(values))
+        found += [numbers.setdefault(value, len(numbers)) for value in values]
+    return _bounded(np.array(counts, dtype=np.int64), np.array(found, dtype=np.int64))
+
+
+def _bounded(counts: NDArray[np.int64], numbers: NDArray[np.int64]) -> Groups:
+    """Return groups without those past the first ``GROUPS_MAX``."""
+    inside = numbers < GROUPS_MAX
+    if not inside.all():
+        owners = np.repeat(np.arange(len(counts)), counts)
+        counts = np.bincount(owners[inside], minlength=len(counts))
+        numbers = numbers[inside]
+    return Groups(counts.astype(np.int64), numbers)
+
+
+def _wanted(facts: ItemFacts, seen: Keys, places: NDArray[np.int32]) -> Wanted:
+    """Return the shares that the candidates' categories have of a user's last items.
+
+    ``p(g) = Σ_i p(g | i) / n`` over the n items that have a category (Steck 2018, equation 2).
+    """
+    of_items = facts.categories(seen)
+    inside = of_items >= 0
+    n_own = inside.sum(axis=1)
+    n_known = np.count_nonzero(n_own)
+    if not n_known:
+        return NOTHING_WANTED
+    met = of_items[inside]
+    weights = np.repeat(1.0 / n_own[n_own > 0], n_own[n_own > 0]) / n_known
+    sums = np.bincount(met, weights, minlength=int(max(met.max(), places.max(initial=0))) + 1)
+    shares = sums[places].astype(np.float32)
+    found = np.flatnonzero(shares)
+    if len(found) > WANTED_MAX:
+        found = np.sort(np.argsort(-shares, kind="stable")[:WANTED_MAX])
+    return Wanted(found, shares[found])

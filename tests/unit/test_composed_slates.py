@@ -1,0 +1,170 @@
+"""Composed slates of the live system: what they hold, what is logged, and drawing them again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from streamer.config import BanditConfig, SlateConfig, load_config
+from streamer.errors import BadMessage, ConfigError
+from streamer.events import Decision, Event, Item, decode_decision, encode
+from streamer.ope.decision_log import DecisionLog
+from streamer.scorer.funnel import Slate
+from streamer.scorer.policy.policies import redraw
+from streamer.simulation.live import LiveSystem
+from streamer_models.bandits.slates import draw_best
+from tests.scoring import START_MS, Shop
+from tests.unit.ope_files import event, write_decisions
+from tests.unit.test_live_policies import NAMES, POLICIES, experienced, logged
+from tests.unit.test_ope_logs import decision_log
+from tests.verified_slates import verified_again
+
+SLATE = SlateConfig(
+    diversity=0.4, calibration=0.2, caps=("categories<=2 in 4", "brand<=1 in 2", "brand<=3")
+)
+KINDS = ("tea", "coffee", "cake")
+K = 6
+
+
+def stocked(bandit: BanditConfig, slate: SlateConfig = SLATE) -> Shop:
+    shop = experienced(bandit, slate)
+    for item in range(20):
+        kinds = [KINDS[item % 3], *(["gift"] if item % 4 == 0 else [])]
+        shop.publish(f"i{item}", categories=kinds, attributes={"brand": f"b{item % 5 // 2}"})
+    return shop
+
+
+def brands_of(shop: Shop, slate: Slate) -> list[object]:
+    items = [shop.catalogue.get(item_id) for item_id in slate.item_ids]
+    return [(item.attributes or {})["brand"] for item in items if item is not None]
+
+
+def assert_again(decision: Decision, slate: Slate) -> None:
+    again = redraw(decision)
+    assert [slate.candidates[place] for place in again.order] == slate.item_ids
+    assert again.propensities.tolist() == slate.propensities
+    assert again.explored.tolist() == slate.explored
+
+
+@pytest.mark.parametrize("bandit", POLICIES, ids=NAMES)
+def test_every_policy_keeps_the_caps_and_is_drawn_again_to_the_bit(bandit: BanditConfig) -> None:
+    shop = stocked(bandit)
+    for n in range(20):
+        slate = shop.ask(f"u{n}", request_id=f"r{n}", k=K)
+        assert_again(logged(slate), slate)
+        brands = brands_of(shop, slate)
+        first = [shop.catalogue.get(item_id) for item_id in slate.item_ids[:4]]
+        kinds = [kind for each in first if each for kind in each.categories or ()]
+        assert len(brands) == K
+        assert brands[0] != brands[1]
+        assert max(map(brands.count, brands)) <= 3
+        assert max(map(kinds.count, kinds)) <= 2
+        assert slate.policy_parameters["slate_caps"] == (
+            "categories<=2 in 4; brand<=1 in 2; brand<=3 in 500"
+        )
+
+
+def test_the_same_without_a_composition_breaks_them_and_logs_nothing_of_it() -> None:
+    plain = stocked(POLICIES[0], SlateConfig())
+    slates = [plain.ask(f"u{n}", request_id=f"r{n}", k=K) for n in range(20)]
+    brands = [brands_of(plain, slate) for slate in slates]
+    assert sum(each[0] == each[1] for each in brands) > 3
+    for slate in slates:
+        assert slate.composition is None
+        assert not any(name.startswith("slate_") for name in slate.policy_parameters)
+        assert b"composition" not in encode(logged(slate))
+
+
+def test_variety_and_calibration_change_slates() -> None:
+    plain = stocked(BanditConfig(policy="greedy"), SlateConfig())
+    varied = stocked(BanditConfig(policy="greedy"), SlateConfig(diversity=0.9))
+    different = 0
+    for n in range(20):
+        one, other = (shop.ask(f"u{n}", k=K) for shop in (plain, varied))
+        assert one.item_ids[0] == other.item_ids[0]
+        different += one.item_ids != other.item_ids
+    assert different > 10
+
+
+def test_what_is_logged_is_bounded_and_needed() -> None:
+    shop = stocked(POLICIES[0])
+    slate = shop.ask("u1", k=K)
+    assert slate.composition is not None
+    n = len(slate.candidates)
+    # 2 B, 6 B a share; of two fields 1 B a candidate, 2 B for each of up to 2 kinds and a brand.
+    assert 2 + 2 * n <= len(slate.composition) <= 2 + 6 * 4 + 2 * n + 6 * n
+    for changed in (None, slate.composition[:-1], slate.composition + b"x"):
+        with pytest.raises(BadMessage, match="can't be drawn again: composition"):
+            redraw(logged(slate, composition=changed))
+
+
+def test_decisions_of_a_live_system_are_verified_to_the_bit() -> None:
+    flags = {
+        "topics.partitions": 2,
+        "store.log_entries_kept": 10_000,
+        "recall.session.factors": 8,
+        "slate.diversity": 0.3,
+        "slate.calibration": 0.3,
+        "slate.caps": ["categories<=2 in 4", "brand<=2"],
+    }
+    live = LiveSystem(load_config(env={}, flags=flags), start_ms=START_MS)
+    live.publish(
+        *(
+            Item(item_id=f"i{n}", categories=[KINDS[n % 3]], attributes={"brand": f"b{n % 5}"})
+            for n in range(30)
+        )
+    )
+    rng = np.random.default_rng(2)
+    for step in range(60):
+        live.publish(
+            Event(
+                event_id=f"e{step}",
+                type="click",
+                user_id=f"u{step % 7}",
+                item_id=f"i{rng.integers(30)}",
+                ts=live.clock.now_ms(),
+            )
+        )
+        live.advance(live.clock.now_ms() + 500)
+        live.request(f"u{step % 7}", k=5)
+    decisions = [decode_decision(each.value) for each in live.broker.records("decisions")]
+    assert sum(each.composition is not None for each in decisions) > 40
+    verified = verified_again(live, decisions)
+    assert (verified.problems, verified.n_same) == ([], len(decisions))
+    (last,) = [each for each in decisions if each.items][-1:]
+    assert last.composition is not None
+    changed = replace(last, composition=last.composition + b"x")
+    assert verified_again(live, [changed]).n_different == 1
+
+
+def test_a_log_of_them_says_what_each_place_could_show(tmp_path: Path) -> None:
+    shop = stocked(BanditConfig(policy="greedy"))
+    slates = {f"r{n}": shop.ask(f"u{n}", request_id=f"r{n}", k=K) for n in range(10)}
+    decisions = [logged(slate, request_id=name) for name, slate in slates.items()]
+    clicks = [event(name, slate.item_ids[0], user_id="u") for name, slate in slates.items()]
+    log: DecisionLog = decision_log(write_decisions(tmp_path, decisions, clicks))
+    survey = log.survey()
+    assert survey.n_malformed == 0
+    rows = list(log.rows(features=True))
+    assert len(rows) == 10 * K
+    barred = 0
+    for row in rows:
+        slate = slates[row.request_id]
+        ids = [survey.actions[action] for action in row.candidates]
+        barred += len(ids) < len(slate.candidates) - row.slot
+        assert ids[row.chosen] == slate.item_ids[row.slot]
+        # Greedy took the best by its score less what it cost there; so does a policy of the row.
+        at = [slate.candidates.index(each) for each in ids]
+        expected = redraw(logged(slate)).expected[at]
+        again = draw_best(expected, 1, 0, uniform_share=0.0, composition=row.composition)
+        assert again.order.tolist() == [row.chosen]
+    assert barred > 10
+
+
+@pytest.mark.parametrize("cap", ["categories", "brand<=0", "brand<=2 of 3"])
+def test_a_cap_that_is_none_is_refused(cap: str) -> None:
+    with pytest.raises(ConfigError, match=r"slate\.caps"):
+        load_config(env={}, flags={"slate.caps": [cap]})

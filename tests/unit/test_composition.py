@@ -1,0 +1,279 @@
+"""Compositions: propensities against enumeration and frequencies, and each part by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streamer_models.bandits.composition import (
+    UNCOMPOSED,
+    Cap,
+    Composition,
+    CompositionSettings,
+    Groups,
+    Wanted,
+    composed,
+    packed,
+    unpacked,
+)
+from streamer_models.bandits.composition_kernels import places_of
+from streamer_models.bandits.slates import Draw, draw_best, draw_plackett_luce, draw_thompson
+from streamer_models.evaluation.ranking_metrics import calibration
+from tests.chi_square import assert_frequencies
+
+N = 6
+K = 4
+SHARE = 0.2
+SCORES = np.array([0.3, 1.0, -0.5, 0.9, 0.9, 0.2])
+SAMPLES = SCORES + np.random.default_rng(1).normal(scale=0.6, size=(16, N))
+CATEGORIES = ((0,), (0, 1), (2,), (0, 1), (1,), ())
+BRANDS = ((0,), (0,), (0,), (1,), (1,), (1,))
+WANTED = Wanted(np.array([0, 2]), np.array([0.75, 0.25], dtype=np.float32))
+
+Drawer = Callable[[int, Composition], Draw]
+
+
+def groups(of_items: tuple[tuple[int, ...], ...]) -> Groups:
+    numbers = [number for each in of_items for number in each]
+    counts = np.array([len(each) for each in of_items])
+    return Groups(counts, np.array(numbers, dtype=np.int64))
+
+
+FIELDS = {"categories": groups(CATEGORIES), "brand": groups(BRANDS)}
+SETTINGS = {
+    "caps": CompositionSettings(caps=(Cap("categories", 1, 2), Cap("brand", 2, 4))),
+    "variety": CompositionSettings(diversity=0.6),
+    "calibration": CompositionSettings(calibration=0.5),
+    "all": CompositionSettings(
+        diversity=0.3, calibration=0.3, caps=(Cap("brand", 1, 2), Cap("categories", 2, 3))
+    ),
+}
+
+
+def composition_of(settings: CompositionSettings) -> Composition:
+    return composed(settings, [FIELDS[field] for field in settings.fields], WANTED)
+
+
+DRAWERS: dict[str, Drawer] = {
+    "best": lambda seed, given: draw_best(SCORES, K, seed, uniform_share=SHARE, composition=given),
+    "plackett-luce": lambda seed, given: draw_plackett_luce(
+        SCORES, K, seed, temperature=0.4, uniform_share=SHARE, composition=given
+    ),
+    "thompson": lambda seed, given: draw_thompson(
+        SAMPLES, K, seed, scores=SCORES, uniform_share=SHARE, composition=given
+    ),
+}
+every_drawer = pytest.mark.parametrize("drawer", DRAWERS)
+every_setting = pytest.mark.parametrize("settings", SETTINGS.values(), ids=list(SETTINGS))
+
+
+# --- the same, item by item -----------------------------------------------------------------------
+
+
+def likeness(a: int, b: int) -> float:
+    both = set(CATEGORIES[a]) & set(CATEGORIES[b])
+    return len(both) / len({*CATEGORIES[a], *CATEGORIES[b]}) if both else 0.0
+
+
+def divergence(items: list[int]) -> float:
+    shares = np.zeros(3)
+    known = [item for item in items if CATEGORIES[item]]
+    for item in known:
+        shares[list(CATEGORIES[item])] += 1 / len(CATEGORIES[item]) / len(known)
+    pairs = zip(WANTED.groups.tolist(), WANTED.shares.tolist(), strict=True)
+    return float(sum(p * math.log(p / (0.99 * shares[g] + 0.01 * p)) for g, p in pairs))
+
+
+def allowed(settings: CompositionSettings, placed: list[int]) -> list[int]:
+    left = [item for item in range(N) if item not in placed]
+    tables = {"categories": CATEGORIES, "brand": BRANDS}
+    found = []
+    for item in left:
+        full = False
+        for cap in settings.caps:
+            of = tables[cap.field]
+            n_most = max((sum(g in of[other] for other in placed) for g in of[item]), default=0)
+            full = full or (len(placed) < cap.depth and n_most >= cap.most)
+        if not full:
+            found.append(item)
+    return found or left
+
+
+def costs(settings: CompositionSettings, placed: list[int], choices: list[int]) -> list[float]:
+    """In units of the scores."""
+    spread = float(np.std(SCORES[choices])) or 1.0
+    a, b = settings.diversity, settings.calibration
+    return [
+        spread
+        * (
+            a / (1 - a) * max((likeness(item, other) for other in placed), default=0.0)
+            + b / (1 - b) * divergence([*placed, item])
+        )
+        for item in choices
+    ]
+
+
+def probabilities(name: str, settings: CompositionSettings, placed: list[int]) -> dict[int, float]:
+    choices = allowed(settings, placed)
+    less = np.array(costs(settings, placed, choices))
+    adjusted = SCORES[choices] - less
+    if name == "plackett-luce":
+        weights = np.exp(adjusted / 0.4)
+        greedy = weights / weights.sum()
+    elif name == "thompson":
+        bests = (SAMPLES[:, choices] - less).argmax(axis=1)
+        greedy = np.bincount(bests, minlength=len(choices)) / len(SAMPLES)
+    else:
+        greedy = np.eye(len(choices))[adjusted.argmax()]
+    mixed = (1 - SHARE) * greedy + SHARE / len(choices)
+    return dict(zip(choices, mixed.tolist(), strict=True))
+
+
+@every_drawer
+@every_setting
+def test_propensities_are_those_of_enumeration_and_frequencies(
+    drawer: str, settings: CompositionSettings
+) -> None:
+    given, n = composition_of(settings), 20_000
+    orders = np.empty((n, K), dtype=np.intp)
+    propensities = np.empty((n, K))
+    known: dict[tuple[int, ...], dict[int, float]] = {}
+    for seed in range(n):
+        drawn = DRAWERS[drawer](seed, given)
+        orders[seed], propensities[seed] = drawn.order, drawn.propensities
+        placed: list[int] = []
+        for item, propensity in zip(drawn.order.tolist(), drawn.propensities, strict=True):
+            before = tuple(placed)
+            if before not in known:
+                known[before] = probabilities(drawer, settings, placed)
+                assert sum(known[before].values()) == pytest.approx(1)
+            assert propensity == pytest.approx(known[before][item], rel=1e-9)
+            placed.append(item)
+    assert_frequencies(orders, propensities, mass_min=0.5)
+
+
+@every_drawer
+def test_what_costs_and_bars_nothing_changes_no_bit(drawer: str) -> None:
+    free = composed(CompositionSettings(caps=(Cap("brand", 3, 10),)), [FIELDS["brand"]])
+    assert free.on
+    for seed in range(300):
+        drawn, plain = (DRAWERS[drawer](seed, given) for given in (free, UNCOMPOSED))
+        assert drawn.order.tolist() == plain.order.tolist()
+        if drawer == "plackett-luce":  # weighs anew at each place, relative to its best
+            assert drawn.propensities == pytest.approx(plain.propensities, rel=1e-12)
+        else:
+            assert drawn.propensities.tolist() == plain.propensities.tolist()
+        assert drawn.explored.tolist() == plain.explored.tolist()
+
+
+def test_the_scale_of_scores_does_not_matter() -> None:
+    given = composition_of(SETTINGS["all"])
+    for seed in range(100):
+        wide: dict[str, Any] = {"uniform_share": SHARE, "composition": given}
+        assert np.array_equal(
+            draw_best(8 * SCORES, K, seed, **wide).order, DRAWERS["best"](seed, given).order
+        )
+        assert np.array_equal(
+            draw_thompson(8 * SAMPLES, K, seed, scores=8 * SCORES, **wide).order,
+            DRAWERS["thompson"](seed, given).order,
+        )
+
+
+# --- each part ------------------------------------------------------------------------------------
+
+
+def slate(scores: NDArray[np.float64], k: int, given: Composition) -> list[int]:
+    order: list[int] = draw_best(scores, k, 0, uniform_share=0.0, composition=given).order.tolist()
+    return order
+
+
+def test_variety_takes_the_best_of_another_kind() -> None:
+    kinds = groups(((0,), (0,), (0,), (1,), (2,)))
+    scores = np.array([5.0, 4.9, 4.8, 4.0, 1.0])
+    orders = [
+        slate(scores, 3, composed(CompositionSettings(diversity=share), [kinds]))
+        for share in (0.01, 0.5, 0.95)
+    ]
+    assert orders == [[0, 1, 2], [0, 3, 1], [0, 3, 4]]
+
+
+def test_caps_hold_to_their_depth_and_give_way_where_nothing_is_left() -> None:
+    kinds = groups(((0,), (0,), (0,), (0,), (1,), (1, 2)))
+    scores = np.arange(6.0, 0.0, -1.0)
+    capped = composed(CompositionSettings(caps=(Cap("categories", 2, 4),)), [kinds])
+    assert slate(scores, 6, capped) == [0, 1, 4, 5, 2, 3]
+    strict = composed(CompositionSettings(caps=(Cap("categories", 1, 6),)), [kinds])
+    assert slate(scores, 6, strict) == [0, 4, 1, 2, 3, 5]
+
+
+def test_calibration_is_the_greedy_choice_of_the_metric() -> None:
+    rng = np.random.default_rng(3)
+    of_items = rng.random((12, 4)) < 0.4
+    of_items[of_items.sum(axis=1) == 0, 0] = True
+    kinds = groups(tuple(tuple(np.flatnonzero(row).tolist()) for row in of_items))
+    shares = np.array([0.5, 0.3, 0.2, 0.0])
+    wanted = Wanted(np.arange(4), shares.astype(np.float32))
+    found = slate(np.ones(12), 8, composed(CompositionSettings(calibration=0.5), [kinds], wanted))
+    placed: list[int] = []
+    for item in found:
+        left = [other for other in range(12) if other not in placed]
+        lists = np.array([[*placed, other] for other in left], dtype=np.int32)
+        values = calibration(lists, of_items, np.tile(shares, (len(left), 1)))
+        at = values[left.index(item)]
+        assert at == pytest.approx(values.min(), abs=1e-6)
+        placed.append(item)
+    assert len({tuple(of_items[item]) for item in found}) > 2
+
+
+def test_a_slate_can_be_told_place_by_place_afterwards() -> None:
+    given, settings = composition_of(SETTINGS["all"]), SETTINGS["all"]
+    order = DRAWERS["best"](5, given).order
+    possible, found = places_of(given, order, N)
+    for place in range(K):
+        placed = order[:place].tolist()
+        choices = allowed(settings, placed)
+        assert np.flatnonzero(possible[place]).tolist() == choices
+        spread = float(np.std(SCORES[choices]))
+        assert found[place, choices] * spread == pytest.approx(costs(settings, placed, choices))
+
+
+# --- settings and bytes ---------------------------------------------------------------------------
+
+
+@every_setting
+def test_what_is_logged_gives_the_composition_again(settings: CompositionSettings) -> None:
+    fields = [FIELDS[field] for field in settings.fields]
+    state = packed(fields, WANTED)
+    logged = CompositionSettings.logged(settings.parameters())
+    assert logged == settings
+    again, first = unpacked(logged, state, N), composition_of(settings)
+    for name in Composition._fields:
+        assert np.array_equal(getattr(again, name), getattr(first, name)), name
+    n_groups = sum(int(field.counts.sum()) for field in fields)
+    assert len(state) == 2 + 6 * 2 + len(fields) * N + 2 * n_groups
+    for wrong in (state[:-1], state + b"x", b""):
+        with pytest.raises(ValueError, match="composition"):
+            unpacked(logged, wrong, N)
+
+
+def test_off_logs_nothing() -> None:
+    assert CompositionSettings().parameters() == {}
+    assert CompositionSettings().fields == ()
+
+
+def test_caps_are_read_and_refused() -> None:
+    assert Cap.parsed("brand <= 1") == Cap("brand", 1)
+    assert Cap.parsed(str(Cap("shop kind", 3, 7))) == Cap("shop kind", 3, 7)
+    for text in ("brand", "brand<=0", "brand<=x in 3", "a<=1; b<=2"):
+        with pytest.raises(ValueError, match="no cap"):
+            Cap.parsed(text)
+
+
+def test_a_composition_of_other_candidates_is_refused() -> None:
+    with pytest.raises(ValueError, match="of 6 candidates for 2 scores"):
+        draw_best(SCORES[:2], 1, 0, uniform_share=0.0, composition=composition_of(SETTINGS["caps"]))
