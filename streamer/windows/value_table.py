@@ -98,7 +98,8 @@ class ValueTable:
         self._n_came += len(keys)
         columns = (self._values, self._starts, self._ends, self._came)
         _put(rows, values, starts, ends, came, *columns)
-        self._remove(feature, np.unique(rows[(rows >= 0) & (self._ends[rows] == GONE)]))
+        known = rows[rows >= 0]  # before anything is known there is no end to look at
+        self._remove(feature, np.unique(known[self._ends[known] == GONE]))
         self.newest_end_ms[feature] = max(self.newest_end_ms[feature], ends.max(initial=GONE))
 
     def forget_oldest(self) -> None:

@@ -85,6 +85,15 @@ def test_an_entity_that_left_its_window_is_forgotten() -> None:
     assert known.values("item", keys("a:b"), ["ctr"], HOUR).tolist() == [[0.25]]
 
 
+def test_what_is_forgotten_before_anything_is_known_is_passed_over() -> None:
+    """A compacted topic may begin with nulls: a reader that starts then goes on."""
+    known = latest()
+    known.take([b"ctr:a", b"mine:u"], [None, None])
+    assert len(known) == 0
+    tell(known, "ctr", "a", 0.5, HOUR)
+    assert known.values("item", keys("a"), ["ctr"], HOUR).tolist() == [[0.5]]
+
+
 def test_within_a_batch_the_order_counts() -> None:
     known = latest()
     key, ends = feature_value_key("ctr", "a"), (2 * HOUR, HOUR)
