@@ -21,13 +21,14 @@ from streamer.config.masking import masked
 from streamer.errors import StreamerError
 from streamer.events import json_schemas
 from streamer.ranking.columns import ranking_columns
+from streamer.ranking.lists import LISTS
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.reasons import NEW
 from streamer.ranking.recall.registry import registered
 from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.settings import ExploringSettings, LinearSettings
 
-PAGES = ("messages.md", "configuration.md", "bandits.md")
+PAGES = ("messages.md", "configuration.md", "bandits.md", "lists.md")
 _BLOCK = re.compile(r"(<!-- generated (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -47,6 +48,7 @@ def generated(docs: Path) -> dict[Path, str]:
         "fields": _fields(),
         "features": _features(),
         "reasons": _reasons(),
+        "lists": _lists(),
         "settings": _settings(),
         "example": _example(),
         "policies": _policies(),
@@ -95,6 +97,11 @@ def _features() -> str:
     return _table(("feature", "meaning"), rows)
 
 
+def _lists() -> str:
+    rows = [(f"`{name}`", each.meaning, f"`{each.reason}`") for name, each in LISTS.items()]
+    return _table(("list", "in order of", "reason"), rows)
+
+
 def _reasons() -> str:
     rows = [
         (_reason(each), f"`{each.name}`: {str(each.__doc__).splitlines()[0]}")
@@ -131,7 +138,7 @@ def _note(kind: Mapping[str, Any]) -> str:
 
 def _json_type(kind: Mapping[str, Any]) -> str:
     if "anyOf" in kind:
-        return " or ".join(_json_type(each) for each in kind["anyOf"] if each["type"] != "null")
+        return " or ".join(_json_type(each) for each in kind["anyOf"] if each.get("type") != "null")
     if "$ref" in kind:
         return str(kind["$ref"]).rpartition("/")[2]
     if "enum" in kind:

@@ -81,11 +81,15 @@ class ItemColumns:
         Items put and removed so far.
     known
         ``(n_slots,)`` whether an item is in a slot.
+    keys, ids
+        ``(n_slots,)`` of the item in each slot, or of one that was there.
     """
 
     def __init__(self, items: Mapping[str, Item], facts: ItemFacts) -> None:
         self.revision = 0
         self.known = np.zeros(_SLOTS_MIN, dtype=np.bool_)
+        self.keys: Keys = np.zeros(_SLOTS_MIN, dtype=np.uint64)
+        self.ids = [""] * _SLOTS_MIN
         self._items = items
         self._facts = facts
         self._changed: deque[tuple[Changed, int]] = deque(maxlen=_JOURNAL_MAX)
@@ -130,7 +134,8 @@ class ItemColumns:
             column.kinds[slot], column.bits[slot] = _packed(_value(item, field))
         for name, labels in self._labels.items():
             labels.put(slot, _labels(item, name))
-        self._note(item.item_id, slot, slot)
+        self.ids[slot] = item.item_id
+        self.keys[slot] = self._note(item.item_id, slot, slot)
 
     def remove(self, item_id: str, row: int) -> None:
         """Forget an item."""
@@ -142,12 +147,17 @@ class ItemColumns:
             labels.put(slot, ())
         self._note(item_id, 0, slot)
 
-    def _note(self, item_id: str, now: int, slot: int) -> None:
+    def _note(self, item_id: str, now: int, slot: int) -> int:
+        """Note a change; the key of the item."""
         self.revision += 1
-        self._changed.append((Changed(id_key(item_id.encode()), now), slot))
+        key = id_key(item_id.encode())
+        self._changed.append((Changed(key, now), slot))
+        return key
 
     def _reserve(self, n_slots: int) -> None:
         self.known = grown(self.known, n_slots)
+        self.keys = grown(self.keys, n_slots)
+        self.ids += [""] * (n_slots - len(self.ids))
         for field, column in self._values.items():
             self._values[field] = Values(grown(column.kinds, n_slots), grown(column.bits, n_slots))
         for labels in self._labels.values():

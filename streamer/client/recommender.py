@@ -17,7 +17,7 @@ from streamer.client.publisher import Context
 from streamer.config import Config
 from streamer.errors import BadMessage, DeliveryFailed, KafkaError, RequestTimeout, StreamerError
 from streamer.events import Recommendation, Request, decode_recommendation, message_key
-from streamer.events.messages import TIMEOUT_MS_MAX
+from streamer.events.messages import TIMEOUT_MS_MAX, ListName
 from streamer.kafka.configured import configured_reader, configured_sink
 from streamer.kafka.log_ends import LATEST
 
@@ -72,6 +72,7 @@ class Recommender:
         candidates: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
         seed_items: Sequence[str] | None = None,
+        list_name: ListName | None = None,
         filter: str | None = None,  # noqa: A002 - of the message
         preview: bool = False,
     ) -> Recommendation:
@@ -89,6 +90,9 @@ class Recommender:
             What goes with these, the most important one first ("more like this", a basket), and not
             with what the user met last. A ``user_id`` that nobody knows asks for what goes with
             them for everybody.
+        list_name
+            What is ``popular``, ``trending`` or ``latest``, the same for whoever asks. No decision
+            is logged: events on its items need no ``request_id``.
         filter
             Items alone for which this is true, an expression in CEL:
             ``"'news' in item.categories && item.attributes.price < 20"``.
@@ -117,6 +121,7 @@ class Recommender:
                 candidates=None if candidates is None else list(candidates),
                 exclude=None if exclude is None else list(exclude),
                 seed_items=None if seed_items is None else list(seed_items),
+                list_name=list_name,
                 filter=filter,
                 preview=preview,
                 timeout_ms=_timeout_ms(timeout_s),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -27,6 +28,13 @@ def request(
         list[str] | None,
         typer.Option(
             "--like", help="What goes with this item, not with what the user met; may be repeated."
+        ),
+    ] = None,
+    list_name: Annotated[
+        str | None,
+        typer.Option(
+            "--list",
+            help="What is `popular`, `trending` or `latest`, the same for whoever asks.",
         ),
     ] = None,
     only: Annotated[
@@ -61,6 +69,7 @@ def request(
             k=k,
             timeout_s=timeout_s,
             seed_items=seed_items,
+            list_name=list_name,  # type: ignore[arg-type]
             filter=only,
             **_request_context(context or ()),
             preview=not decide,
@@ -68,14 +77,19 @@ def request(
     if json:
         sys.stdout.write(encode(answer).decode() + "\n")
         return
-    table = Table("rank", "item", "score", "reason", title=f"for {escape(user)}")
+    is_dated = answer.list_name == "latest"
+    number = "created" if is_dated else "score"
+    table = Table("rank", "item", number, "reason", title=f"for {escape(user)}")
     for item in answer.items:
-        table.add_row(
-            str(item.rank), escape(item.item_id), f"{item.score:.3f}", escape(item.reason)
-        )
+        score = _time(item.score) if is_dated else f"{item.score:.3f}"
+        table.add_row(str(item.rank), escape(item.item_id), score, escape(item.reason))
     nothing = f"nothing to recommend to {escape(user)}"
     why = "yet" if answer.why_empty is None else f"now: {escape(answer.why_empty)}"
     output.print(table if answer.items else f"{nothing} {why}")
+
+
+def _time(ms: float) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") if ms else ""
 
 
 def _request_context(given: Sequence[str]) -> dict[str, Any]:

@@ -256,6 +256,12 @@ def _check_decision(decision: Decision) -> None:
     _check_matrix("slate", decision.slate or b"", n_items, decision.slate_names or ())
 
 
+def _check_request(request: Request) -> None:
+    if request.list_name is not None and request.seed_items:
+        problem = "goes with no seed_items, since a list is the same whatever it goes with"
+        raise BadMessage(reason("list_name", request.list_name, f"{problem}; send one of the two"))
+
+
 def _check_matrix(field: str, packed: bytes, n_rows: int, names: Sequence[str]) -> None:
     """Refuse what is no finite little-endian float32, ``n_rows`` of one for each name."""
     n_bytes = 4 * n_rows * len(names)
@@ -272,7 +278,7 @@ def _check_matrix(field: str, packed: bytes, n_rows: int, names: Sequence[str]) 
 
 _event = _Decoder(Event, EVENT_BYTES_MAX)
 _item = _Decoder(Item, EVENT_BYTES_MAX)
-_request = _Decoder(Request, MESSAGE_BYTES_MAX)
+_request = _Decoder(Request, MESSAGE_BYTES_MAX, _check_request)
 _recommendation = _Decoder(Recommendation, MESSAGE_BYTES_MAX)
 _decision = _Decoder(Decision, MESSAGE_BYTES_MAX, _check_decision)
 _feature_value = _Decoder(FeatureValue, MESSAGE_BYTES_MAX)

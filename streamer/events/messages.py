@@ -53,6 +53,7 @@ Number = Annotated[float, Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
 FeatureId = Annotated[str, Meta(min_length=1, max_length=4_096)]
 """An id, or a user's id and a category in one JSON array."""
 FeatureEntity = Literal["user", "item", "category", "user_category", "surface", "global"]
+ListName = Literal["popular", "trending", "latest"]
 Flat = Annotated[dict[str, str | int | float | bool], Meta(max_length=CONTEXT_KEYS_MAX)]
 """A flat object: string → string, finite number or bool."""
 Version = Annotated[Literal[1], Meta(description="schema version")]
@@ -134,6 +135,13 @@ class Request(Message, frozen=True, kw_only=True):
             " user met last: more like this, a basket"
         ),
     ] = None
+    list_name: Annotated[
+        ListName | None,
+        Meta(
+            description="what is popular, trending or latest, the same for whoever asks; it makes"
+            " no decision"
+        ),
+    ] = None
     filter: Annotated[
         Annotated[str, Meta(min_length=1, max_length=FILTER_MAX)] | None,
         Meta(
@@ -150,13 +158,21 @@ class Request(Message, frozen=True, kw_only=True):
     ] = None
     v: Version = 1
 
+    @property
+    def decides(self) -> bool:
+        """Whether the answer is a decision, which is logged and learned from."""
+        return not self.preview and self.list_name is None
+
 
 class RecommendedItem(Message, frozen=True, kw_only=True):
     """One place of a recommendation."""
 
     item_id: Id
     rank: Annotated[Position, Meta(description="place in the list, from 0")]
-    score: Annotated[float, Meta(description="reward expected of the item")]
+    score: Annotated[
+        float,
+        Meta(description="reward expected of the item; of a list what it is in order of"),
+    ]
     reason: Annotated[
         str, Meta(max_length=256, description="why: the channel that brought it, in words")
     ]
@@ -174,6 +190,7 @@ class Recommendation(Message, frozen=True, kw_only=True):
     items: Annotated[list[RecommendedItem], Meta(max_length=500, description="best first")]
     model_version: Annotated[str, Meta(max_length=256, description="parameters scored with")]
     preview: Annotated[bool, Meta(description="as asked for: there is no decision")] = False
+    list_name: Annotated[ListName | None, Meta(description="as asked for")] = None
     why_empty: Annotated[
         Annotated[str, Meta(max_length=16_384)] | None,
         Meta(description="what rules and the filter kept out, where no item is left"),

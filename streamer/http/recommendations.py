@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from streamer.config import Config
 from streamer.events import encode
-from streamer.events.messages import FILTER_MAX, TIMEOUT_MS_MAX
+from streamer.events.messages import FILTER_MAX, TIMEOUT_MS_MAX, ListName
 from streamer.http.bodies import object_of, request_of
 from streamer.http.parts import Parts
 from streamer.http.schemas import ASKED, JSON, answers, body
@@ -60,6 +60,9 @@ def recommendation_routes(config: Config, parts: Parts) -> APIRouter:
             list[Id] | None, Query(max_length=64, description="what goes with these")
         ] = None,
         exclude: Annotated[list[Id] | None, Query(max_length=1_000)] = None,
+        list_name: Annotated[
+            ListName | None, Query(description="the same for whoever asks; no decision is made")
+        ] = None,
         only: Annotated[
             str | None,
             Query(alias="filter", max_length=FILTER_MAX, description="of items, in CEL"),
@@ -75,6 +78,7 @@ def recommendation_routes(config: Config, parts: Parts) -> APIRouter:
                 "surface": surface,
                 "seed_items": seed_items,
                 "exclude": exclude,
+                "list_name": list_name,
                 "filter": only,
                 "preview": preview,
                 "timeout_ms": timeout_ms,

@@ -14,6 +14,7 @@ from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext, request_context
 from streamer.ranking.features import Features, Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
+from streamer.ranking.lists import LISTS, Lists
 from streamer.ranking.matrix import RankingMatrix
 from streamer.ranking.recall.again import again_after_ms
 from streamer.ranking.recall.blend import BlendedSlate, blend_of
@@ -93,6 +94,7 @@ class Funnel:
         self._recall = Recall(config)
         self._again_after_ms = again_after_ms(config)
         self._rules = Rules(config)
+        self._lists = Lists(config)
         self._matrix = RankingMatrix(config, self._recall.channels)
         self._policy: SlatePolicy = policy or slate_policy(config)
         self._blend = blend_of(self._recall.channels)
@@ -135,6 +137,8 @@ class Funnel:
             again_after_ms=self._again_after_ms,
             rules=self._rules,
         )
+        if request.list_name is not None:
+            return self._listed(context, request.list_name, k)
         candidates = self._recall(context, k)
         known_of = scored(context, candidates, self._recall.channels)
         features = self._matrix.make(known_of)
@@ -149,6 +153,29 @@ class Funnel:
         )
         choice = self._policy.choose(features, knowledge, k, context.seed)
         return self._slate(context, candidates, features, choice, logged_of_it)
+
+    def _listed(self, context: RequestContext, name: str, k: int) -> Slate:
+        """Return a list as a slate without candidates, of which no decision is made."""
+        found, reason = self._lists(context, name, k), LISTS[name].reason
+        n = len(found.item_ids)
+        return Slate(
+            item_ids=list(found.item_ids),
+            expected=list(found.values),
+            reasons=[reason] * n,
+            because=[None] * n,
+            propensities=[1.0] * n,
+            explored=[False] * n,
+            candidates=[],
+            features=Features((), np.zeros((0, 0), dtype=np.float32)),
+            policy=name,
+            policy_parameters={},
+            policy_state=b"",
+            boosts=None,
+            seed=context.seed,
+            composition=None,
+            blended=None,
+            ruled=context.ruled,
+        )
 
     def _slate(
         self,

@@ -82,7 +82,7 @@ class Replies:
         messages: dict[TopicRole, bytes] = {}
         recommendation = _recommendation(request, slate, version, ts)
         messages["recommendations"] = encode(recommendation)
-        if not request.preview:
+        if request.decides:
             messages["decisions"] = encode(_decision(request, slate, version, ts))
         for role, message in messages.items():
             n_bytes, until_ms = self._refused.get(role, (MESSAGE_BYTES_MAX + 1, ts))
@@ -137,6 +137,7 @@ def _recommendation(request: Request, slate: Slate, version: Version, ts: int) -
         ],
         model_version=version.model_version,
         preview=request.preview,
+        list_name=request.list_name,
         why_empty=None if slate.item_ids or slate.ruled is None else slate.ruled.why_empty(),
     )
 

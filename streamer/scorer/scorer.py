@@ -267,7 +267,7 @@ class Scorer:
             answer = replies.send(request, slate, version, refused=refused)
             self._count_emptied(slate)
         self.metrics.requests.inc()
-        if not request.preview:
+        if request.decides:
             self.metrics.decisions.labels(slate.policy).inc()
             self.metrics.slots.inc(len(slate.explored))
             self.metrics.explored.inc(sum(slate.explored))
