@@ -110,7 +110,10 @@ def replay(
     ] = None,
     sweep: Annotated[
         str | None,
-        typer.Option("--sweep", help="KNOB=VALUE,VALUE …: replay once at each, as drop=0,0.1."),
+        typer.Option(
+            "--sweep",
+            help="KNOB or KEY=VALUE,VALUE …: once at each, as drop=0,0.1 or slate.diversity=0,0.2.",
+        ),
     ] = None,
     mapping: MapOption = None,
     event_type: TypeOption = None,
@@ -233,12 +236,11 @@ def _replay_swept(
     written: _Written,
     text: str,
 ) -> None:
-    from streamer.replay.sweep import Sweep, SweptRun, parse_sweep, sweep_page
+    from streamer.replay.sweep import Sweep, SweptRun, sweep_page, swept_settings
 
-    knob, values = parse_sweep(text, settings.knobs)
+    knob, values = swept_settings(text, settings, config)
     runs = []
-    for value, knobs in values:
-        turned = msgspec.structs.replace(settings, knobs=knobs)
+    for value, turned in values:
         result = _result(log, specs, turned, config, f"{knob}={value}")
         result.check_scored()
         runs.append(SweptRun(value=value, result=result))
@@ -292,7 +294,7 @@ def _scale(text: str | None) -> tuple[float, float] | None:
         raise ConfigError(f"--scale {text!r} is not LOW:HIGH, as 0.5:5") from None
 
 
-def _windows(text: str) -> dict[str, int]:
+def _windows(text: str) -> dict[str, Any]:
     from streamer.config.specs import duration_ms
 
     if text.isdecimal():

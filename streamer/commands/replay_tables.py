@@ -69,7 +69,7 @@ def _of_lists(result: Result, metrics: Sequence[str]) -> Table:
 def show_sweep(sweep: Sweep) -> None:
     """Print the metrics of each model at each value of a knob."""
     from streamer.replay.result import event_us, shown_metrics
-    from streamer.replay.sweep import change_text
+    from streamer.replay.sweep import change_text, traded_metrics
 
     metrics, of_lists = shown_metrics(sweep.runs[0].result)
     change = f"{metrics[0]} against {sweep.runs[0].value}"
@@ -84,7 +84,7 @@ def show_sweep(sweep: Sweep) -> None:
             table.add_row(run.value, escape(model), *cells, changed, event_us(values))
     output.print(table)
     if of_lists:
-        output.print(_swept_lists(sweep, [metrics[0], *of_lists]))
+        output.print(_swept_lists(sweep, traded_metrics(sweep.runs[0].result)))
     _show_unused(sweep.runs[0].result)
 
 

@@ -47,7 +47,7 @@ class Spec:
             When one is unknown, given twice, or not a value of its kind.
         """
         found: dict[str, Any] = {}
-        for part in filter(None, self.rest.split(",")):
+        for part in filter(None, divided(self.rest)):
             key, equals, value = (each.strip() for each in part.partition("="))
             if not equals or key not in converters or key in found:
                 known = ", ".join(converters) or "none"
@@ -85,7 +85,7 @@ def parse_specs(texts: Iterable[str]) -> list[Spec]:
     found: list[str] = []
     for text in texts:
         parts: list[str] = []
-        for part in _divided(text):
+        for part in divided(text):
             if parts and ":" in parts[-1] and _PARAMETER.match(part):
                 parts[-1] += "," + part
             else:
@@ -103,7 +103,8 @@ def _name_and_rest(text: str) -> tuple[str, str]:
     return name.strip(), rest.strip()
 
 
-def _divided(text: str) -> list[str]:
+def divided(text: str) -> list[str]:
+    """Return the parts of a text between commas; those in brackets or quotes divide nothing."""
     parts, depth, quote, start = [], 0, "", 0
     for at, character in enumerate(text):
         if quote:

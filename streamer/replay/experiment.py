@@ -22,7 +22,7 @@ from streamer.replay.catalogue import LogCategories
 from streamer.replay.interactions import UNKNOWN, Interaction
 from streamer.replay.knobs_delivery import Delivered
 from streamer.replay.log import EventLog, LogSurvey, Progress, in_order, survey
-from streamer.replay.models import FUNNEL, build_model
+from streamer.replay.models import CHANNEL, FUNNEL, build_model
 from streamer.replay.positives import parse_positives
 from streamer.replay.rating_task import RatingTask
 from streamer.replay.settings import Settings
@@ -112,6 +112,7 @@ class Experiment:
                 seed=settings.seed,
                 config=config,
                 knobs=settings.knobs,
+                keys=settings.keys,
                 k=settings.k,
                 served=settings.served,
             )
@@ -120,6 +121,9 @@ class Experiment:
         unused = settings.knobs.of_funnel
         if unused and not any(spec.name == FUNNEL for spec in specs):
             raise ConfigError(f"--{unused[0]} is of --model funnel; add it, or leave this out")
+        if settings.keys and not any(spec.name in (FUNNEL, CHANNEL) for spec in specs):
+            keys = ", ".join(settings.keys)
+            raise ConfigError(f"{keys} is of --model {FUNNEL} and {CHANNEL}:NAME; add one of them")
         self._worth = lru_cache(maxsize=65_536)(self._reward)
         self._is_target = self._condition()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal
 
 from streamer.config import Config
@@ -107,6 +109,7 @@ def build_model(
     seed: int,
     config: Config | None = None,
     knobs: Knobs | None = None,
+    keys: Mapping[str, str] = MappingProxyType({}),
     k: int = 10,
     served: bool = False,
 ) -> Any:
@@ -118,6 +121,8 @@ def build_model(
         Of a funnel, and the length of its slates.
     knobs
         Where one of them is turned, or the model must be synced, it comes as :class:`Delivered`.
+    keys
+        Keys of the configuration that are changed, of a funnel or a channel; its own come first.
     served
         Rank what would be served alone.
 
@@ -141,9 +146,9 @@ def build_model(
         elif spec.name == NIGHTLY:
             model = build_nightly(spec.inner, seed=seed)
         elif spec.name == CHANNEL:
-            model = _channel(spec.inner, config or Config(), seed=seed)
+            model = _channel(spec.inner, config or Config(), keys, seed=seed)
         else:
-            model = _funnel(spec, config or Config(), knobs, seed=seed, k=k, served=served)
+            model = _funnel(spec, config or Config(), knobs, keys, seed=seed, k=k, served=served)
     except ValueError as error:
         raise ConfigError(f"model {spec.text!r} can't be made: {error}") from error
     if not isinstance(model, _PROTOCOLS[task]):
@@ -161,15 +166,22 @@ def build_model(
     return model
 
 
-def _channel(spec: Spec, config: Config, *, seed: int) -> ChannelAlone:
-    given = spec.parameters(dict.fromkeys(funnel_keys(config), str))
+def _channel(spec: Spec, config: Config, keys: Mapping[str, str], *, seed: int) -> ChannelAlone:
+    given = {**keys, **spec.parameters(dict.fromkeys(funnel_keys(config), str))}
     return ChannelAlone(channel_config(config, spec.name, given, seed=seed), spec.name)
 
 
 def _funnel(
-    spec: Spec, config: Config, knobs: Knobs, *, seed: int, k: int, served: bool
+    spec: Spec,
+    config: Config,
+    knobs: Knobs,
+    keys: Mapping[str, str],
+    *,
+    seed: int,
+    k: int,
+    served: bool,
 ) -> FunnelModel:
-    given = spec.parameters(dict.fromkeys(funnel_keys(config), str))
+    given = {**keys, **spec.parameters(dict.fromkeys(funnel_keys(config), str))}
     return FunnelModel(
         funnel_config(config, given, seed=seed, n_partitions=knobs.partitions),
         k=k,

@@ -55,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Users and items are cold before so many consumptions.
     knobs
         How late and complete what models learn is.
+    keys
+        Keys of the configuration that a sweep changed, as typed; of funnels and channels.
     """
 
     task: Task = "topk"
@@ -73,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     window_ms: int | None = None
     cold_below: int = 5
     knobs: Knobs = Knobs()
+    keys: dict[str, str] = {}
 
     def check(self) -> None:
         """Refuse what can't be.

@@ -1,19 +1,28 @@
-"""One knob of production at several values: what is it worth on this log?"""
+"""A knob of production, or a key of the configuration, at several values: what is it worth?"""
 
 from __future__ import annotations
 
 from html import escape
+from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
+from streamer.config import Config
+from streamer.config.specs import divided
 from streamer.errors import ConfigError
 from streamer.replay.charts import ChartSeries, line_chart
 from streamer.replay.compare import Comparison, compare
+from streamer.replay.funnel_model import funnel_config, funnel_keys
 from streamer.replay.knobs import KNOBS, Knobs, turned
 from streamer.replay.report import page
 from streamer.replay.result import Result, event_us, main_metric
+from streamer.replay.settings import Settings
 
 _N_RESAMPLES = 1_000
+_TRADED: Final = (
+    *("recall@", "ndcg@", "diversity@", "coverage@", "novelty@", "calibration@", "gini@"),
+)
 
 
 class SweptRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +38,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     knob
-        Its name.
+        Its name, or the dotted key.
     runs
         In the order of the values given, over the same events.
     """
@@ -37,6 +46,11 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     format: int = 1
     knob: str
     runs: list[SweptRun]
+
+    @property
+    def of_key(self) -> bool:
+        """Whether a key of the configuration was swept."""
+        return "." in self.knob
 
     @property
     def models(self) -> list[str]:
@@ -84,6 +98,41 @@ def parse_sweep(text: str, knobs: Knobs) -> tuple[str, list[tuple[str, Knobs]]]:
     return name, [(each, turned(knobs, name, each)) for each in texts]
 
 
+def swept_settings(
+    text: str, settings: Settings, config: Config
+) -> tuple[str, list[tuple[str, Settings]]]:
+    """The knob or the key of ``NAME=VALUE,VALUE``, and each value with the settings it stands for.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`parse_sweep`, and when a value is none of the key.
+    """
+    name = text.partition("=")[0].strip()
+    if "." not in name:
+        name, values = parse_sweep(text, settings.knobs)
+        return name, [(each, replace(settings, knobs=knobs)) for each, knobs in values]
+    if name not in funnel_keys(config):
+        raise ConfigError(
+            f"--sweep {text!r}: {name} is no key that matters to a replay; `streamer config` lists"
+            " the keys"
+        )
+    texts = [each.strip() for each in divided(text.partition("=")[2]) if each.strip()]
+    if len(texts) < 2 or len(set(texts)) < len(texts):
+        raise ConfigError(
+            f"--sweep {text!r}: write KEY=VALUE,VALUE with two values or more, none of them twice"
+        )
+    for each in texts:  # before the first of them is replayed
+        funnel_config(config, {name: each}, seed=settings.seed, n_partitions=1)
+    return name, [(each, replace(settings, keys={name: each})) for each in texts]
+
+
+def traded_metrics(result: Result) -> list[str]:
+    """Names of the metrics that a change of the configuration trades for each other."""
+    known = next(iter(result.metrics.values()))
+    return [name for first in _TRADED for name in known if name.startswith(first)]
+
+
 def sweep_page(sweep: Sweep) -> str:
     """The page: the curve, and the numbers it is drawn through."""
     labels = [run.value for run in sweep.runs]
@@ -99,8 +148,25 @@ def sweep_page(sweep: Sweep) -> str:
         f'<p class="soft">{log.n_events:,} events, {scored:,} of them scored at each value of'
         f" {escape(sweep.knob)}.</p>"
     )
-    body = f"{chart}\n<h2>Numbers</h2>\n{_table(sweep)}"
+    trades = "\n".join(_trade(sweep, model) for model in sweep.models) if sweep.of_key else ""
+    body = f"{chart}\n{trades}\n<h2>Numbers</h2>\n{_table(sweep)}"
     return page(f"{sweep.knob} on {log.name}", summary, body)
+
+
+def _trade(sweep: Sweep, model: str) -> str:
+    """Return a chart of what each metric of a model is against its value at the first."""
+    first = sweep.runs[0]
+    series = []
+    for name in traded_metrics(first.result):
+        base = first.result.metrics[model][name]
+        values = [run.result.metrics[model][name] for run in sweep.runs]
+        if base:
+            ratios = [None if value is None else value / base for value in values]
+            series.append(ChartSeries(name, ratios))
+    label = f"times the value at {first.value}"
+    title = f"What {sweep.knob} trades for what: {model}"
+    labels = [run.value for run in sweep.runs]
+    return line_chart(labels, series, title=title, y_label=label, x_label=sweep.knob)
 
 
 def _table(sweep: Sweep) -> str:

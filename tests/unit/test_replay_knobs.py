@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from streamer.cli import app
 from streamer.errors import ConfigError, StreamerError
-from streamer.events import encode
+from streamer.events import Item, encode
 from streamer.replay.interactions import UNKNOWN, Interaction
 from streamer.replay.knobs import Knobs, turned
 from streamer.replay.knobs_delivery import Delivered
@@ -222,3 +222,52 @@ def test_knobs_of_the_funnel_need_one(tmp_path: Path) -> None:
     for knob in (["--crash-every", "10"], ["--partitions", "3"]):
         with pytest.raises(ConfigError, match=f"{knob[0]} is of --model funnel"):
             run("replay", str(path), "--model", "popularity", *knob)
+
+
+def test_a_key_of_the_configuration_is_swept_and_its_trade_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = random_log(300, seed=1)
+    Path("log.jsonl").write_bytes(b"".join(encode(each) + b"\n" for each in log.events()))
+    names = sorted({each.item_id for each in log.events()})
+    items = [Item(item_id=each, categories=[f"c{n % 2}"]) for n, each in enumerate(names)]
+    Path("items.jsonl").write_bytes(b"".join(encode(each) + b"\n" for each in items))
+    words = ["replay", "log.jsonl", "--items", "items.jsonl", "--positives", "value>=3"]
+    output = run(
+        *words,
+        *("--model", "funnel:recall.session.factors=4", "--warmup", "0.7", "--k", "3"),
+        *("--sweep", 'slate.caps=[],["categories<=1 in 2", "tags<=1"]'),
+        *("--json", "out.json", "--report", "out.html"),
+    )
+    found = json.loads(Path("out.json").read_bytes())
+    (off, capped) = (each["result"] for each in found["runs"])
+    assert found["knob"] == "slate.caps"
+    assert off["configuration"]["keys"] == {"slate.caps": "[]"}
+    (metrics,) = capped["metrics"].values()
+    (before,) = off["metrics"].values()
+    assert metrics["diversity@3"] > before["diversity@3"]
+    page = Path("out.html").read_text()
+    assert page.count("<svg") == 2
+    assert "What slate.caps trades for what" in page
+    for name in ("recall@3", "ndcg@3", "diversity@3", "coverage@3", "novelty@3", "calibration@3"):
+        assert f"{metrics[name]:.4f}" in output
+        assert f"<td>{metrics[name]:.4f}</td>" in page
+
+
+@pytest.mark.parametrize(
+    ("sweep", "complaint"),
+    [
+        ("slate.weather=0,1", "no key that matters"),
+        ("slate.diversity=0", "two values or more"),
+        ("slate.diversity=0,2", r"slate\.diversity"),
+        ("slate.diversity=0,0.5", "is of --model funnel"),
+    ],
+)
+def test_what_no_sweep_of_a_key_can_be_is_refused(
+    tmp_path: Path, sweep: str, complaint: str
+) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"".join(encode(e) + b"\n" for e in random_log(50, seed=1).events()))
+    with pytest.raises(ConfigError, match=complaint):
+        run("replay", str(path), "--model", "popularity", "--sweep", sweep)

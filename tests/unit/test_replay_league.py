@@ -86,7 +86,9 @@ def test_one_command_prints_the_league_the_best_first(
     done = CliRunner().invoke(app, typed)
     assert done.exit_code == 0, done.output
     lines = [line.split("│")[1:-1] for line in done.output.splitlines() if line.startswith("│")]
-    rows = [[cell.strip() for cell in line] for line in lines]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    rows, of_lists = cells[: len(names("all", task=task))], cells[len(names("all", task=task)) :]
+    assert [row[0] for row in of_lists] == ([row[0] for row in rows] if task == "topk" else [])
     assert sorted(row[0] for row in rows) == sorted(names("all", task=task))
     leads = [float(row[1].split()[0]) for row in rows]
     assert leads == sorted(leads, reverse=task == "topk")
