@@ -11,11 +11,12 @@ from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
 
 from streamer.config import Config
-from streamer.http import personalizer
+from streamer.http import metarank, personalizer
 from streamer.http.events import event_routes
 from streamer.http.guard import guarded
 from streamer.http.health import health_routes
 from streamer.http.items import item_routes
+from streamer.http.metarank import metarank_routes
 from streamer.http.metrics import HttpMetrics
 from streamer.http.parts import Parts
 from streamer.http.personalizer import personalizer_routes
@@ -47,6 +48,7 @@ def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> 
         event_routes(config, parts),
         item_routes(config, parts),
         personalizer_routes(config, parts),
+        metarank_routes(config, parts),
         health_routes(parts),
     ):
         app.include_router(routes)
@@ -61,7 +63,9 @@ def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> 
                 description=app.description,
                 routes=app.routes,
             )
-            app.openapi_schema = completed(routes, config, personalizer.STRUCTS)
+            app.openapi_schema = completed(
+                routes, config, (*personalizer.STRUCTS, *metarank.STRUCTS)
+            )
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

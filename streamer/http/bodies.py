@@ -20,7 +20,7 @@ from streamer.events import (
 )
 from streamer.events.rejection import reason_for
 
-S = TypeVar("S", bound=msgspec.Struct)
+S = TypeVar("S")
 
 
 def object_of(body: bytes) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def json_of(body: bytes) -> Any:
 
 
 def decoded(body: bytes, kind: type[S]) -> S:
-    """Return the struct that a body holds.
+    """Return what a body holds, of a kind.
 
     Raises
     ------

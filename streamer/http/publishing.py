@@ -128,9 +128,13 @@ class ItemWriting:
         self._sink = parts.sink
         self._last = LastWritten(parts.answers.item)
 
+    def find(self, item_id: str) -> Item | None:
+        """Return an item; None where there is none."""
+        return self._last.get(item_id)
+
     def get(self, item_id: str) -> Item:
         """Return an item; raises HTTPException 404 where there is none."""
-        found = self._last.get(item_id)
+        found = self.find(item_id)
         if found is None:
             raise HTTPException(404, f"the catalogue has no item {item_id!r}")
         return found
