@@ -28,6 +28,7 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
+from streamer_models.counters.seen import UserSeen
 from streamer_models.state.model import Model
 from streamer_models.state.partition import Bounds, all_specs
 
@@ -36,6 +37,7 @@ def recall_models(config: Config) -> list[Model]:
     """Models that recall channels read, in the order in which they learn a batch."""
     return [
         UserHistory(length=config.mf.history),
+        *([UserSeen(length=config.mf.seen)] if config.mf.seen else []),
         ItemConsumptions(),
         Popularity(half_lives_s=tuple(config.popularity.half_lives_s)),
         *(model for channel in channels_on(config) for model in channel.models()),

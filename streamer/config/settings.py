@@ -169,6 +169,15 @@ class MFConfig(Section, frozen=True, kw_only=True):
         float, Meta(ge=0, le=10, description="standard deviation of new factors")
     ] = 0.1
     history: Annotated[int, Meta(ge=1, le=1_024, description="last items kept of each user")] = 64
+    seen: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=16_384,
+            description="last items of each user that are not recommended again, 8 B each, where"
+            " that is more than `history`; 0: those of `history`",
+        ),
+    ] = 0
 
 
 class PopularityConfig(Section, frozen=True, kw_only=True):

@@ -165,7 +165,7 @@ def request_context(
         user_row=user_row,
         seen=seen,
         barred=(
-            seen
+            users.not_again(user_row)
             if again_after_ms is None
             else barred(seen, users.history_ms(user_row), at_ms, again_after_ms)
         ),

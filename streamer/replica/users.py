@@ -13,6 +13,7 @@ from streamer.replica.row_store import RowView
 from streamer.replica.tables import Tables
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
+from streamer_models.counters.seen import UserSeen
 from streamer_models.state.id_table import META_LAST_TS, IdTable
 from streamer_models.state.model import Model, model_of
 from streamer_models.state.table import USER, Array, Keys, recent_keys
@@ -33,18 +34,21 @@ class UserView:
     met: RowView | None
     met_ms: RowView | None
     seen: RowView | None
+    further: RowView | None
 
     @classmethod
     def of(cls, tables: Tables, models: Sequence[Model]) -> UserView:
         """What the models know of users in a version."""
         history = model_of(models, UserHistory)
         impressions = model_of(models, UserImpressions)
+        further = model_of(models, UserSeen)
         return cls(
             ids=tables.of_entity(USER),
             meta=tables.read(_META),
             met=None if history is None else tables.read(history.ring),
             met_ms=None if history is None else tables.read(history.times),
             seen=None if impressions is None else tables.read(impressions.ring),
+            further=None if further is None else tables.read(further.ring),
         )
 
     @property
@@ -59,6 +63,12 @@ class UserView:
         """Keys of the items the user last met, the newest first."""
         found = _row(self.met, row)
         return _NO_KEYS if found is None else recent_keys(found)
+
+    def not_again(self, row: int) -> Keys:
+        """Keys of the items that the user met as far back as is kept, the newest first."""
+        found = _row(self.further, row)
+        before = _NO_KEYS if found is None else recent_keys(found)
+        return before if len(before) > len(self.history(row)) else self.history(row)
 
     def history_ms(self, row: int) -> NDArray[np.int64]:
         """When the user met each item of :meth:`history`."""

@@ -109,7 +109,7 @@ def explain(
         version,
         catalogue,
         known=known,
-        again_after_ms=again_after_ms(config),
+        again_after_ms=again_after_ms(config, request.surface),
         rules=Rules(config),
     )
     k = request.k or config.scorer.k_default
@@ -171,7 +171,7 @@ def _barred(context: RequestContext, item_id: str) -> str | None:
     if catalogue.expiries.has_ended(item_id, context.at_ms):
         return "its expires_ts is over"
     if key in context.barred:
-        return "the user met it of late; [recall.again] lets what was met come again"
+        return "the user met it; [recall.again] lets what was met come again"
     if item_id in (request.seed_items or ()):
         return "it is one of the seeds"
     if context.ruled is not None and (rules := context.ruled.bars(int(key))):

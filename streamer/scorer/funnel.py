@@ -92,7 +92,7 @@ class Funnel:
     def __init__(self, config: Config, *, policy: SlatePolicy | None = None) -> None:
         self._k_default = config.scorer.k_default
         self._recall = Recall(config)
-        self._again_after_ms = again_after_ms(config)
+        self._config = config
         self._rules = Rules(config)
         self._lists = Lists(config)
         self._matrix = RankingMatrix(config, self._recall.channels)
@@ -134,7 +134,7 @@ class Funnel:
             catalogue,
             known=known,
             logged=logged,
-            again_after_ms=self._again_after_ms,
+            again_after_ms=again_after_ms(self._config, request.surface),
             rules=self._rules,
         )
         if request.list_name is not None:

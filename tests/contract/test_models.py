@@ -23,6 +23,7 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
+from streamer_models.counters.seen import UserSeen
 from streamer_models.counters.token_counts import TokenCounts
 from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.factorization.mf import ImplicitMF, item_scores
@@ -145,10 +146,12 @@ MODELS: dict[str, NewModels] = {
     "biased_mf": lambda: BiasedMF(n_factors=5),
     "bandit": _bandit,
     "fading_bandit": lambda: _bandit(half_life_s=3_600.0),
+    "seen": lambda: UserSeen(length=7),
     "impressions": lambda: UserImpressions(event_type=IMPRESSION, length=4),
     "decayed_features": _decayed,
     "all": lambda: [
         UserHistory(length=5),
+        UserSeen(length=7),
         ItemConsumptions(),
         _neighbours(),
         _transitions(),

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from streamer.config import Config, load_config
-from streamer.events import Event
+from streamer.errors import ConfigError
+from streamer.events import Event, Request
 from streamer.simulation.live import LiveSystem
 from tests.unit.test_practice import _n_steps
+from tests.verified_slates import verified_again
 
 START_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
@@ -97,3 +99,58 @@ def test_an_impression_with_a_weight_does_not_bar_the_item(weight: float) -> Non
     live.sync()
     assert live.request("ann", k=5).item_ids == ["tea"]
     assert live.counts.n_learned == 3
+
+
+def _binge(config: Config, n: int) -> LiveSystem:
+    """A user who met ``n`` items, one after the other, that all others take up all the time."""
+    live = _live(config)
+    for i in range(n):
+        live.publish(_click(i, "ann", f"i{i}", START_MS - 1_000 * (n - i)))
+        for other in ("bob", "eve"):
+            live.publish(_click((i + 1) * n + len(other), other, f"i{i}", START_MS - 500 * (n - i)))
+    live.publish(_click(10 * n * n, "eve", "unmet", START_MS))
+    live.sync()
+    return live
+
+
+def test_what_was_met_longer_ago_than_the_history_is_left_out_where_it_is_kept() -> None:
+    at_default = set(_binge(_config(mf__history=8), 40).request("ann", k=10).item_ids)
+    assert at_default & {f"i{n}" for n in range(32)}
+    live = _binge(_config(mf__history=8, mf__seen=40), 40)
+    assert live.request("ann", k=10).item_ids == ["unmet"]
+    live.crash()
+    live.publish(_click(99_999, "ann", "unmet", START_MS))
+    live.sync()
+    assert live.request("ann", k=10).item_ids == ["i0"], "the oldest of 41 makes room"
+
+
+def test_the_decisions_of_a_long_memory_are_made_again() -> None:
+    live = _binge(_config(mf__history=8, mf__seen=30), 40)
+    decisions = [live.request(user, k=5).decision for user in ("ann", "bob", "nobody")]
+    found = verified_again(live, decisions)
+    assert (found.n_same, found.n_different) == (3, 0), found.problems
+
+
+def test_on_some_surfaces_what_was_met_comes_again() -> None:
+    live = _binge(_config(recall__again__surfaces=("cart",)), 12)
+
+    def asked(surface: str | None) -> set[str]:
+        request = Request(
+            request_id=f"q {surface}", user_id="ann", ts=START_MS, k=20, surface=surface
+        )
+        return set(live.answer([request])[0].item_ids)
+
+    assert asked(None) == asked("home") == {"unmet"}
+    assert asked("cart") == {"unmet", *(f"i{n}" for n in range(12))}
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ({"mf__seen": 64}, "64 items are known by the history of 64; give more, or 0"),
+        ({"mf__seen": 100, "recall__again__candidates": 5}, "set one of them to 0"),
+    ],
+)
+def test_a_memory_that_says_nothing_is_refused(flags: dict[str, int], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        _config(**flags)

@@ -101,7 +101,7 @@ def test_it_says_what_bars_an_item() -> None:
     for item_id, words in (
         ("gone", "unavailable"),
         ("over", "expires_ts"),
-        ("i5", "the user met it of late"),
+        ("i5", "the user met it"),
     ):
         barred = _explain(live, item_id).barred
         assert barred is not None

@@ -123,13 +123,18 @@ def test_where_steps_end_and_crashes_change_nothing(bounds: dict[str, int]) -> N
 
 
 @pytest.mark.parametrize(
-    ("n_partitions", "again"), [(1, {}), (3, {}), (3, {"candidates": 50, "after_s": 2_000.0})]
+    ("n_partitions", "given"),
+    [
+        (1, {}),
+        (3, {}),
+        (3, {"recall__again__candidates": 50, "recall__again__after_s": 2_000.0}),
+        (3, {"mf__history": 3, "mf__seen": 20, "recall__session__length": 3}),
+    ],
 )
 def test_the_learner_sees_what_the_scorer_would_to_the_bit(
-    n_partitions: int, again: dict[str, float]
+    n_partitions: int, given: dict[str, float]
 ) -> None:
-    comes_again = {f"recall__again__{name}": value for name, value in again.items()}
-    config = _config(topics__partitions=n_partitions, **comes_again)
+    config = _config(topics__partitions=n_partitions, **given)
     live = _learned(config, _events(500), [100, 333])
     practice, channels = Practice(config), channels_on(config)
     (blend,) = (each for each in channels if isinstance(each, BlendChannel))

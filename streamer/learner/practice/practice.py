@@ -23,12 +23,13 @@ from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.registry import channels_on
 from streamer.ranking.recall.union import union
 from streamer_models.counters.history import UserHistory
+from streamer_models.counters.seen import UserSeen
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.model import Model, learn
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.seeding import stream
-from streamer_models.state.table import ITEM, Keys, Slots
+from streamer_models.state.table import ITEM, Keys, Slots, recent_keys
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ class Practised:
     item_tokens: ItemTokens
     _state: PartitionState
     _history: UserHistory
+    _seen: UserSeen | None
     _again_after_ms: int | None
     _found: dict[Hashable, Any] = field(default_factory=dict)
 
@@ -61,8 +63,13 @@ class Practised:
         """Keys of the items that the user has met of late, and may not have again."""
         last = met(self, self._history)
         if self._again_after_ms is None:
-            return last.keys
+            return last.keys if self._seen is None else self._met_before(self._seen, last.keys)
         return barred(last.keys, last.ts_ms, self.at_ms, self._again_after_ms)
+
+    def _met_before(self, seen: UserSeen, last: Keys) -> Keys:
+        row = self.tables.read(seen.ring).row(self.user_row)
+        before = last[:0] if row is None else recent_keys(row)
+        return before if len(before) > len(last) else last
 
     def seeds(self) -> None:
         """None: who practises goes with what the user met."""
@@ -100,6 +107,7 @@ class Practice:
         self._n_partitions = config.topics.partitions
         self._seed = np.uint64(config.learner.seed & 0xFFFFFFFFFFFFFFFF) ^ _PRACTISES
         self._history = UserHistory(length=config.mf.history)
+        self._seen = UserSeen(length=config.mf.seen) if config.mf.seen else None
         self._again_after_ms = again_after_ms(config)
         self._allowed = np.ones(0, dtype=np.bool_)
 
@@ -166,7 +174,15 @@ class Practice:
         """Return what channels are asked with for a user at a time."""
         keys = state.shared.ids[ITEM].keys
         return Practised(
-            tables, user_row, at_ms, keys, item_tokens, state, self._history, self._again_after_ms
+            tables,
+            user_row,
+            at_ms,
+            keys,
+            item_tokens,
+            state,
+            self._history,
+            self._seen,
+            self._again_after_ms,
         )
 
     def candidates(self, asked: Practised) -> Candidates:

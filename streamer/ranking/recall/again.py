@@ -10,6 +10,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from streamer.config import Config
+from streamer.config.feature_definition import Refused
 from streamer.ranking.asked import Asked, met
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.recall.channel import Recalled, RecallSettings
@@ -36,6 +37,14 @@ class AgainSettings(RecallSettings, frozen=True, kw_only=True):
         float,
         Meta(ge=0, le=1e9, description="how long ago an item was met before it may come again"),
     ] = 0.0
+    surfaces: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...],
+        Meta(
+            max_length=64,
+            description="surfaces of requests on which what was met may come again at once, whether"
+            " this channel is on or not",
+        ),
+    ] = ()
 
 
 class AgainChannel(MeasuringChannel[AgainSettings]):
@@ -53,6 +62,15 @@ class AgainChannel(MeasuringChannel[AgainSettings]):
         super().__init__(config)
         self._history = UserHistory(length=config.mf.history)
         self._popularity = Popularity(half_lives_s=tuple(config.popularity.half_lives_s))
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        if cls.is_on(config) and config.mf.seen:
+            problem = "what was met comes again, and is kept to be left out; set one of them to 0"
+            raise Refused(problem, cls.key("candidates"), "mf.seen")
+        if 0 < config.mf.seen <= config.mf.history:
+            problem = f"{config.mf.seen} items are known by the history of {config.mf.history}"
+            raise Refused(f"{problem}; give more, or 0", "mf.seen", "mf.history")
 
     @property
     def measures(self) -> MeasureNames:
@@ -77,11 +95,13 @@ class AgainChannel(MeasuringChannel[AgainSettings]):
         return asked.once(self.name, lambda: _by_item(last.keys, last.ts_ms))
 
 
-def again_after_ms(config: Config) -> int | None:
-    """Return how long ago an item must have been met to be recommended again; None: it never is."""
-    if not AgainChannel.is_on(config):
-        return None
-    return round(1000 * AgainChannel.settings_of(config).after_s)
+def again_after_ms(config: Config, surface: str | None = None) -> int | None:
+    """Return how long ago an item must have been met to be recommended again on a surface; None: it
+    never is."""
+    settings = AgainChannel.settings_of(config)
+    if surface is not None and surface in settings.surfaces:
+        return 0
+    return round(1000 * settings.after_s) if AgainChannel.is_on(config) else None
 
 
 @numba.njit(cache=True, nogil=True)
