@@ -11,6 +11,8 @@ import pytest
 from streamer.config import Config, load_config
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, Item, Request
+from streamer.replay.funnel_model import FunnelModel, funnel_config, funnel_keys
+from streamer.replay.interactions import Interaction
 from streamer.scorer.explanation import explain
 from streamer.scorer.funnel import Funnel
 from streamer.simulation.live import Answer, LiveSystem
@@ -310,6 +312,36 @@ def test_rules_come_from_the_file_and_the_environment(tmp_path: Path) -> None:
         "adult": ADULT,
         "region": REGION,
     }
+
+
+def test_a_replay_has_the_rules_of_its_configuration() -> None:
+    """What a rule excludes is recommended by no funnel of a replay; keys may be given to it."""
+    config = _system(adult__exclude=ADULT).config
+    replayed = funnel_config(config, {}, seed=0, n_partitions=1)
+    assert replayed.rules == config.rules
+    assert "rules.adult.exclude" in funnel_keys(config)
+    other = funnel_config(config, {"rules.adult.exclude": REGION}, seed=0, n_partitions=1)
+    assert other.rules["adult"].exclude == REGION
+    for of_replay, expected in ((replayed, {0, 2, 3}), (_system().config, {0, 1, 2, 3})):
+        assert _kinds_in_replay(of_replay) == expected
+
+
+def _kinds_in_replay(config: Config) -> set[int]:
+    """Kinds of the items that a replay of clicks, with a catalogue, ranks for its users."""
+    model, users, items = FunnelModel(config, k=20), dict[str, int](), dict[str, int]()
+    for n, event in enumerate(clicks_of_kinds(400, N_ITEMS)):
+        rows = {
+            "user_row": users.setdefault(event.user_id, len(users)),
+            "item_row": items.setdefault(event.item_id, len(items)),
+        }
+        item = _item(event.item_id, int(event.item_id[1:]))
+        model.learn(Interaction(number=n, event=event, reward=1.0, item=item, **rows))
+    model.sync(START_MS)
+    names, found = list(items), set()
+    for user_row in range(10):
+        ranked = np.isfinite(model.score(user_row, START_MS, len(items)))
+        found |= {_number(names[row]) % N_KINDS for row in np.flatnonzero(ranked).tolist()}
+    return found
 
 
 def test_many_filters_leave_memory_bounded() -> None:
