@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from streamer.application.committed import committed_version, present_catalogue
 from streamer.application.features import published_features
 from streamer.application.starting import await_broker
@@ -13,8 +15,21 @@ from streamer.ranking.columns import followed_definitions
 from streamer.scorer.explanation import Explanation, explain
 
 
-def explain_configured(config: Config, user_id: str, item_id: str, k: int | None) -> Explanation:
+def explain_configured(
+    config: Config,
+    user_id: str,
+    item_id: str,
+    k: int | None,
+    *,
+    surface: str | None = None,
+    context: Mapping[str, str | float | bool] | None = None,
+) -> Explanation:
     """Explain an item's place for a user now; nobody is asked and nothing is logged.
+
+    Parameters
+    ----------
+    k, surface, context
+        Of the request that it is explained for.
 
     Raises
     ------
@@ -29,7 +44,13 @@ def explain_configured(config: Config, user_id: str, item_id: str, k: int | None
             " learn`) with this store, or name another one"
         )
     request = Request(
-        request_id="explain", user_id=user_id, ts=SystemClock().now_ms(), k=k, preview=True
+        request_id="explain",
+        user_id=user_id,
+        ts=SystemClock().now_ms(),
+        k=k,
+        surface=surface,
+        context=None if context is None else dict(context),
+        preview=True,
     )
     known = published_features(config, followed_definitions(config))
     return explain(config, request, item_id, version, present_catalogue(config), known=known)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from streamer.commands.options import BrokerOption, ConfigOption, configured
+from streamer.commands.options import (
+    BrokerOption,
+    ConfigOption,
+    ContextOption,
+    configured,
+    request_context,
+)
 from streamer.commands.screen import output
 
 
@@ -45,12 +49,7 @@ def request(
             ' item.categories".',
         ),
     ] = None,
-    context: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--context", help="NAME=VALUE of the request's context, or surface=VALUE; repeatable."
-        ),
-    ] = None,
+    context: ContextOption = None,
     decide: Annotated[
         bool,
         typer.Option("--decide", help="Log a decision: the user will be shown these items."),
@@ -71,7 +70,7 @@ def request(
             seed_items=seed_items,
             list_name=list_name,  # type: ignore[arg-type]
             filter=only,
-            **_request_context(context or ()),
+            **request_context(context or ()),
             preview=not decide,
         )
     if json:
@@ -90,22 +89,6 @@ def request(
 
 def _time(ms: float) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") if ms else ""
-
-
-def _request_context(given: Sequence[str]) -> dict[str, Any]:
-    """Return surface and context of a request; what is a number or a truth in JSON is one."""
-    found: dict[str, Any] = {}
-    for each in given:
-        name, equals, text = each.partition("=")
-        if not (name and equals):
-            raise typer.BadParameter(f"{each!r} is not NAME=VALUE", param_hint="--context")
-        try:
-            value = msgspec.json.decode(text, type=bool | float)
-        except msgspec.DecodeError:
-            value = text
-        found[name] = value
-    surface = found.pop("surface", None)
-    return {"surface": surface if surface is None else str(surface), "context": found or None}
 
 
 def subscribe(

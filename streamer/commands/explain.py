@@ -12,7 +12,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from streamer.commands.options import BrokerOption, ConfigOption, StoreOption, configured
+from streamer.commands.options import (
+    BrokerOption,
+    ConfigOption,
+    ContextOption,
+    StoreOption,
+    configured,
+    request_context,
+)
 from streamer.commands.screen import output
 
 if TYPE_CHECKING:
@@ -27,6 +34,7 @@ def explain(
     k: Annotated[
         int | None, typer.Option("--k", min=1, max=500, help="Slots; default: configured.")
     ] = None,
+    context: ContextOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
     config: ConfigOption = None,
     bootstrap_servers: BrokerOption = None,
@@ -35,7 +43,13 @@ def explain(
     """Say where an item stands in a user's ranking now, and which columns put it there."""
     from streamer.application.explaining import explain_configured
 
-    found = explain_configured(configured(config, bootstrap_servers, store), user, item, k)
+    found = explain_configured(
+        configured(config, bootstrap_servers, store),
+        user,
+        item,
+        k,
+        **request_context(context or ()),
+    )
     if json:
         sys.stdout.write(msgspec.json.encode(asdict(found)).decode() + "\n")
         return

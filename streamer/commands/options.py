@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 if TYPE_CHECKING:
@@ -51,6 +53,13 @@ EncodingOption = Annotated[
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first malformed line.")]
 
+ContextOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--context", help="NAME=VALUE of the request's context, or surface=VALUE; repeatable."
+    ),
+]
+
 
 def configured(
     path: Path | None,
@@ -85,3 +94,19 @@ def number_of(option: str, text: str) -> float:
         raise typer.BadParameter(
             f"{text!r} is neither a number nor `max`", param_hint=option
         ) from None
+
+
+def request_context(given: Sequence[str]) -> dict[str, Any]:
+    """Return surface and context of a request; what is a number or a truth in JSON is one."""
+    found: dict[str, Any] = {}
+    for each in given:
+        name, equals, text = each.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{each!r} is not NAME=VALUE", param_hint="--context")
+        try:
+            value = msgspec.json.decode(text, type=bool | float)
+        except msgspec.DecodeError:
+            value = text
+        found[name] = value
+    surface = found.pop("surface", None)
+    return {"surface": surface if surface is None else str(surface), "context": found or None}

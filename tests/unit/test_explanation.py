@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -126,9 +128,11 @@ _FOUND = Explanation(
 
 def test_the_command_prints_a_place_and_what_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str, int | None]] = []
+    contexts: list[dict[str, Any]] = []
 
-    def explained(config: Config, user: str, item: str, k: int | None) -> Explanation:
+    def explained(config: Config, user: str, item: str, k: int | None, **of: Any) -> Explanation:
         asked.append((user, item, k))
+        contexts.append(of)
         return _FOUND
 
     monkeypatch.setattr("streamer.application.explaining.explain_configured", explained)
@@ -142,3 +146,13 @@ def test_the_command_prints_a_place_and_what_is_lacking(monkeypatch: pytest.Monk
     printed = CliRunner().invoke(app, ["explain", "ann", "[tea]", "--json"]).stdout
     assert msgspec.json.decode(printed, type=Explanation) == _FOUND
     assert asked == [("ann", "[tea]", 2), ("ann", "[tea]", None)]
+    assert contexts == [{"surface": None, "context": None}] * 2
+    assert "moved by rules.own.boost = -1" in words
+    given = ["--context", "region=eu", "--context", "kids=true", "--context", "n=1.5"]
+    CliRunner().invoke(app, ["explain", "ann", "[tea]", *given, "--context", "surface=home"])
+    assert contexts[-1] == {
+        "surface": "home",
+        "context": {"region": "eu", "kids": True, "n": 1.5},
+    }
+    refused = CliRunner().invoke(app, ["explain", "ann", "[tea]", "--context", "region"])
+    assert refused.exit_code == 2
