@@ -276,8 +276,8 @@ class Scorer:
 
     def _count_emptied(self, slate: Slate) -> None:
         if not slate.item_ids and slate.ruled is not None:
-            for name, n_barred in slate.ruled.n_barred().items():
-                self.metrics.emptied.labels(name).inc(n_barred > 0)
+            for name in slate.ruled.n_barred():
+                self.metrics.emptied.labels(name).inc()
 
     def explain(self, request: Request, item_id: str) -> Explanation:
         """Explain an item's place for a request now; nothing is sent."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -23,16 +25,20 @@ from tests.verified_slates import verified_again
 N_ITEMS = 80
 ADULT = "'kind 1' in item.categories"
 REGION = "!(item.attributes.region in [request.context.region, 'all'])"
+CAPPED: dict[str, object] = {"slate.caps": ["categories<=20 in 30"]}
+NOTHING: Mapping[str, object] = MappingProxyType({})
 _numbers = itertools.count()
 
 
-def _system(ranker: str = "bandit", **rules: str) -> LiveSystem:
+def _system(
+    ranker: str = "bandit", composed: Mapping[str, object] = NOTHING, **rules: str
+) -> LiveSystem:
     """Items of four kinds, each third for another region; ``i0`` to ``i3`` are described nowhere,
     and ``new`` and ``new 1`` have no parameters."""
     flags: dict[str, object] = {
         f"rules.{name.replace('__', '.')}": text for name, text in rules.items()
     }
-    flags |= {"recall.random.candidates": 20, "funnel.ranker": ranker}
+    flags |= {"recall.random.candidates": 20, "funnel.ranker": ranker, **composed}
     config = load_config(env={}, flags=flags)
     live = LiveSystem(config, start_ms=START_MS, sync_interval_ms=0)
     live.publish(*(_item(f"i{n}", n) for n in range(4, N_ITEMS)))
@@ -167,18 +173,26 @@ def test_a_slate_that_rules_empty_says_so_and_is_counted() -> None:
         sample.labels["rule"]: sample.value
         for sample in family.samples
         if sample.name == "streamer_scorer_emptied_total"
-    } == {"filter": 1, "rules.adult.exclude": 1, "rules.all.only": 0}
+    } == {"filter": 1, "rules.adult.exclude": 1, "rules.all.only": 1}
+    never = _system(never__exclude="item.attributes.price > 1000", up__boost="1", up__when="true")
+    nothing = _ask(never, "u1", candidates=["nowhere"], exclude=["nowhere"])
+    assert (nothing.item_ids, nothing.recommendation.why_empty) == ([], None)
 
 
-@pytest.mark.parametrize("ranker", ["bandit", "blend"])
-def test_boosts_and_buries_order_the_candidates_and_bring_none(ranker: str) -> None:
+@pytest.mark.parametrize(
+    ("ranker", "composed"),
+    [("bandit", {}), ("blend", {}), ("bandit", {"slate.diversity": 0.3}), ("blend", CAPPED)],
+)
+def test_boosts_and_buries_order_the_candidates_and_bring_none(
+    ranker: str, composed: dict[str, object]
+) -> None:
     rules = {
         "fresh__boost": "3",
         "fresh__when": "now_ms - item.created_ts < 30000",
         "own__boost": "-3",
         "own__when": "item.attributes.region == 'us'",
     }
-    live, plain = _system(ranker, **rules), _system(ranker)
+    live, plain = _system(ranker, composed, **rules), _system(ranker, composed)
     moved_by: dict[str, list[float]] = {"fresh": [], "us": []}
     for n in range(10):
         request = _request(f"u{n}", k=40)

@@ -24,6 +24,8 @@ from streamer_models.state.table import Keys
 FILTER: Final = "filter"
 """What the filter of a request is called among the rules."""
 _RULES_SAID_MAX: Final = 30
+_NOT_KNOWN: Final = 0
+"""The slot of what the catalogue does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +116,23 @@ class Ruled:
         return [rule for rule, out in self.by_rule if out[slot]]
 
     def n_barred(self) -> dict[str, int]:
-        """Return how many items of the catalogue each rule keeps out, by its name."""
+        """Return how many items of the catalogue each rule keeps out, by its name; of one that
+        keeps out items that the catalogue does not know it may be 0, one that keeps out nothing is
+        left out."""
         known = self.columns.known
-        return {rule.name: int(np.count_nonzero(out & known)) for rule, out in self.by_rule}
+        counts = {rule.name: np.count_nonzero(out & known) for rule, out in self.by_rule}
+        return {
+            rule.name: int(counts[rule.name])
+            for rule, out in self.by_rule
+            if counts[rule.name] or out[_NOT_KNOWN]
+        }
 
-    def why_empty(self) -> str:
-        """Return what the rules kept out, for a slate without an item."""
+    def why_empty(self) -> str | None:
+        """Return what the rules kept out, for a slate without an item; None: nothing."""
+        said = [f"{name} keeps out {n:,}" for name, n in self.n_barred().items()]
         n_known = int(np.count_nonzero(self.columns.known))
-        said = [f"{name} keeps out {n:,}" for name, n in self.n_barred().items()][:_RULES_SAID_MAX]
-        return f"of {n_known:,} items of the catalogue {', '.join(said)}"
+        listed = ", ".join(said[:_RULES_SAID_MAX])
+        return f"of {n_known:,} items of the catalogue {listed}" if said else None
 
 
 class Rules:
