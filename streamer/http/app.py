@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
 
 from streamer.config import Config
-from streamer.http import metarank, personalizer
+from streamer.http import metarank, paths, personalizer
 from streamer.http.events import event_routes
 from streamer.http.guard import guarded
 from streamer.http.health import health_routes
@@ -42,6 +42,7 @@ def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> 
         description="Recommendations that have learned what happened a moment ago.",
         redoc_url=None,
     )
+    paths.register()  # before any route names it
     add_problems(app)
     for routes in (
         recommendation_routes(config, parts),

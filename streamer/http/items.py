@@ -28,7 +28,7 @@ def item_routes(config: Config, parts: Parts) -> APIRouter:
         return Response(encode(item), 202, media_type=JSON)
 
     @router.get(
-        "/{item_id:path}",
+        "/{item_id:id}",
         summary="Read an item of the catalogue",
         responses=answers("Item", 404, 503, words="As the service knows it"),
     )
@@ -36,7 +36,7 @@ def item_routes(config: Config, parts: Parts) -> APIRouter:
         return Response(encode(catalogue.get(item_id)), media_type=JSON)
 
     @router.put(
-        "/{item_id:path}",
+        "/{item_id:id}",
         status_code=202,
         summary="Publish what is known of an item, in place of what was",
         openapi_extra=body("ItemFields", ITEM),
@@ -46,7 +46,7 @@ def item_routes(config: Config, parts: Parts) -> APIRouter:
         return await put_fields(object_of(await request.body()), item_id)
 
     @router.patch(
-        "/{item_id:path}",
+        "/{item_id:id}",
         status_code=202,
         summary="Change some fields of an item: a JSON merge patch, null removes",
         openapi_extra=body("ItemPatch", {"available": False}),
@@ -59,7 +59,7 @@ def item_routes(config: Config, parts: Parts) -> APIRouter:
         )
 
     @router.delete(
-        "/{item_id:path}",
+        "/{item_id:id}",
         status_code=202,
         summary="Take an item out of the catalogue",
         responses=answers("Item", 503, ok=202, words="The broker has it"),

@@ -148,7 +148,7 @@ def metarank_routes(config: Config, parts: Parts) -> APIRouter:
     timeout_s = config.http.timeout_ms / 1000
 
     @router.post(
-        "/rank/{model}",
+        "/rank/{model:id}",
         summary="Put items in order",
         openapi_extra=body("RankingEvent", RANKING),
         responses=answers("MetarankRanking", 503, 504, words="The items, best first"),

@@ -191,7 +191,7 @@ def personalizer_routes(config: Config, parts: Parts) -> APIRouter:
         return {**ranked.get(event_id), "type": "impression"}
 
     @router.post(
-        "/events/{event_id}/reward",
+        "/events/{event_id:id}/reward",
         status_code=204,
         summary="Say what an event was worth",
         openapi_extra=body("RewardRequest", {"value": 0.5}),
@@ -206,7 +206,7 @@ def personalizer_routes(config: Config, parts: Parts) -> APIRouter:
         return Response(status_code=204)
 
     @router.post(
-        "/events/{event_id}/activate",
+        "/events/{event_id:id}/activate",
         status_code=204,
         summary="Say that the action of a deferred event is shown",
         responses=problems(404, 503),

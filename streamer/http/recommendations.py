@@ -46,7 +46,7 @@ def recommendation_routes(config: Config, parts: Parts) -> APIRouter:
         return await recommended(object_of(await request.body()))
 
     @router.get(
-        "/users/{user_id:path}/recommendations",
+        "/users/{user_id:id}/recommendations",
         summary="Recommend items to a user, the short form",
         responses=answers("Recommendation", 503, 504, words="Items, best first"),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -86,9 +87,10 @@ def test_a_filter_holds_and_a_wrong_one_is_said(world: HttpWorld) -> None:
     assert found["field"] == "filter"
 
 
-def test_ids_with_slashes_and_blanks_are_ids(world: HttpWorld) -> None:
-    answer = world.client.get("/v1/users/a%2Fb%20c/recommendations")
-    assert answer.json()["user_id"] == "a/b c"
+def test_ids_with_slashes_blanks_and_line_breaks_are_ids(world: HttpWorld) -> None:
+    answer = world.client.get("/v1/users/a%2Fb%20c%0A/recommendations")
+    assert answer.json()["user_id"] == "a/b c\n"
+    assert world.client.put("/v1/items/%0A%2F", json={}).json() == {"item_id": "\n/"}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_an_explanation_says_the_items_place(world: HttpWorld) -> None:
 
 
 def test_requests_are_counted_by_route_and_status(world: HttpWorld) -> None:
-    labels = {"route": "/v1/users/{user_id:path}/recommendations", "status": "200"}
+    labels = {"route": "/v1/users/{user_id:id}/recommendations", "status": "200"}
 
     def counted() -> float:
         return world.registry.get_sample_value("streamer_http_requests_total", labels) or 0.0
@@ -149,6 +151,13 @@ def test_requests_are_counted_by_route_and_status(world: HttpWorld) -> None:
 
 
 # --- overload ------------------------------------------------------------------------------------
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline_s, f"it did not come to this: {what}"
+        time.sleep(0.005)
 
 
 class Busy:
@@ -173,10 +182,11 @@ def test_beyond_the_bound_requests_are_refused_at_once_and_the_others_answered()
 
         waiting = [threading.Thread(target=ask) for _ in range(3)]
         with Busy(world):
-            for thread in waiting:
+            waiting[0].start()
+            until(lambda: len(world.live.scorer._turns._waiting) == 1, "one is in hand")
+            for thread in waiting[1:]:
                 thread.start()
-            while world.answers._jobs.qsize() < 2:  # one more is in hand
-                threading.Event().wait(0.005)
+            until(lambda: world.answers._jobs.qsize() == 2, "two wait")
             refused = world.client.get("/v1/users/ann/recommendations?preview=true")
         for thread in waiting:
             thread.join()
@@ -192,8 +202,7 @@ def test_what_was_waited_for_too_long_is_not_decided(world: HttpWorld) -> None:
         first = world.answers.recommend(
             Request(request_id="x", user_id="x", ts=START_MS, preview=True), timeout_s=60
         )
-        while not first.running():
-            threading.Event().wait(0.005)
+        until(first.running, "the first is in hand")
         late = world.client.get("/v1/users/ann/recommendations?timeout_ms=20")
     problem_of(late, 504)
     first.result(timeout=60)
