@@ -9,10 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from streamer.config import BanditConfig, SlateConfig, load_config
+from streamer.config.rules import RuleConfig
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, Event, Item, decode_decision, encode
 from streamer.ope.decision_log import DecisionLog
-from streamer.scorer.funnel import Slate
+from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.policy.policies import redraw
 from streamer.simulation.live import LiveSystem
 from streamer_models.bandits.slates import draw_best
@@ -76,6 +77,33 @@ def test_the_same_without_a_composition_breaks_them_and_logs_nothing_of_it() -> 
         assert slate.composition is None
         assert not any(name.startswith("slate_") for name in slate.policy_parameters)
         assert b"composition" not in encode(logged(slate))
+
+
+@pytest.mark.parametrize("bandit", POLICIES, ids=NAMES)
+def test_where_the_catalogue_says_nothing_slates_are_what_they_were(bandit: BanditConfig) -> None:
+    plain, bare = experienced(bandit, SlateConfig()), experienced(bandit, SLATE)
+    for n in range(10):
+        one, other = (shop.ask(f"u{n}", request_id=f"r{n}", k=K) for shop in (plain, bare))
+        assert other.item_ids == one.item_ids
+        assert other.propensities == pytest.approx(one.propensities, rel=1e-9)
+        assert_again(logged(other), other)
+    nothing = Shop(bandit=bandit, slate=SLATE).ask("ann")
+    assert (nothing.item_ids, nothing.composition) == ([], None)
+    assert len(redraw(logged(nothing)).order) == 0
+
+
+def test_rules_boost_what_is_composed() -> None:
+    config = stocked(POLICIES[0]).config
+    boosts = {"tea": RuleConfig(when="'tea' in item.categories", boost=3.0)}
+    shop, n_tea = stocked(POLICIES[0]), []
+    given: list[dict[str, RuleConfig]] = [{}, boosts]
+    for rules in given:
+        shop.funnel = Funnel(replace(config, rules=rules))
+        slate = shop.ask("u3", k=4)
+        assert_again(logged(slate), slate)
+        items = [shop.catalogue.get(item_id) for item_id in slate.item_ids]
+        n_tea.append(sum("tea" in (item.categories or ()) for item in items if item))
+    assert n_tea[0] < n_tea[1] == 2  # as many as the cap allows
 
 
 def test_variety_and_calibration_change_slates() -> None:
