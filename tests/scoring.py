@@ -28,6 +28,7 @@ from streamer.ranking.columns import feature_names
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.recall.blend import BlendSettings
 from streamer.ranking.recall.factorization import FactorizationSettings
+from streamer.ranking.recall.fresh import FreshSettings
 from streamer.ranking.recall.neighbours import NextSettings, SimilarSettings
 from streamer.ranking.recall.popular import PopularSettings
 from streamer.ranking.recall.random import RandomSettings
@@ -196,6 +197,7 @@ RECALL: dict[str, Section] = {
     "mf": FactorizationSettings(candidates=20, weight=1.0),
     "trending": TrendingSettings(candidates=10, weight=0.3, half_life_s=3_600.0),
     "trending_feature": TrendingFeatureSettings(candidates=10),
+    "fresh": FreshSettings(candidates=0),
     "random": RandomSettings(candidates=0),
     "popular": PopularSettings(candidates=0),
     "similar": SimilarSettings(candidates=0),
@@ -213,6 +215,7 @@ TWO_CHANNELS: Mapping[str, Any] = {
     "recall.similar.candidates": 0,
     "recall.next.candidates": 0,
     "recall.session.factors": 0,
+    "recall.fresh.candidates": 0,
     "recall.blend.weight": 0.0,
 }
 """The same as flags."""

@@ -16,6 +16,8 @@ from streamer_models.state.table import Keys, Slots, grown
 CATEGORIES_MAX: Final = 8
 """Categories of an item that count, the first ones it names."""
 UNKNOWN_MS: Final = -1
+_REMEMBERED: Final = 1_000
+"""Newest items that need not be looked for again."""
 _NONE: Final = -1
 Places = NDArray[np.int32]
 
@@ -70,7 +72,7 @@ class CategoryLabels:
 
 
 class ItemFacts:
-    """When items were made and what categories they are in: 40 B an item and 12 to 24 of a map.
+    """When items were made and what categories they are in: 56 B an item and 12 to 24 of a map.
 
     Attributes
     ----------
@@ -82,6 +84,9 @@ class ItemFacts:
         self.labels = CategoryLabels()
         self._map = KeyMap()
         self._created_ms = np.zeros((0, 1), dtype=np.int64)
+        self._keys = np.zeros((0, 1), dtype=np.uint64)
+        self._ids: list[str] = []
+        self._newest: NDArray[np.intp] | None = None
         self._categories: Places = np.zeros((0, CATEGORIES_MAX), dtype=np.int32)
         self._free: list[int] = []
         self._n_rows = 0
@@ -102,7 +107,8 @@ class ItemFacts:
             self._n_rows = max(self._n_rows, row + 1)
             self._map.insert(np.array([key], dtype=np.uint64), np.array([row], dtype=np.int32))
             self._reserve(row + 1)
-        self._created_ms[row] = UNKNOWN_MS if item.created_ts is None else item.created_ts
+            self._keys[row], self._ids[row] = key, item.item_id
+        self._made(row, UNKNOWN_MS if item.created_ts is None else item.created_ts)
         chosen = [*dict.fromkeys(item.categories or [])][:CATEGORIES_MAX]
         places = [self.labels.take(label) for label in chosen]
         self._leave_categories(row)
@@ -115,6 +121,7 @@ class ItemFacts:
         row = self._map.find_one(key)
         if row >= 0:
             self._leave_categories(row)
+            self._made(row, UNKNOWN_MS)
             self._map.remove(np.array([key], dtype=np.uint64))
             self._free.append(row)
         return row
@@ -125,6 +132,42 @@ class ItemFacts:
         found = np.full(len(keys), UNKNOWN_MS, dtype=np.int64)
         found[rows >= 0] = self._created_ms[rows[rows >= 0], 0]
         return found
+
+    def newest(self, from_ms: int, to_ms: int, n: int) -> Keys:
+        """Return the keys of at most ``n`` items that were made within a time, its ends included:
+        the newest first, those of one time in the order of their keys."""
+        if self._newest is None:
+            rows = np.flatnonzero(self._created_ms[:, 0] != UNKNOWN_MS)
+            self._newest = self._newest_of(rows, _REMEMBERED)
+        rows, made_ms = self._newest, self._created_ms[self._newest, 0]
+        if n > _REMEMBERED or (len(rows) and made_ms[0] > to_ms):
+            rows = np.flatnonzero(self._created_ms[:, 0] != UNKNOWN_MS)
+            made_ms = self._created_ms[rows, 0]
+        rows = rows[(made_ms >= from_ms) & (made_ms <= to_ms)]
+        keys: Keys = self._keys[self._newest_of(rows, n), 0]
+        return keys
+
+    def _newest_of(self, rows: NDArray[np.intp], n: int) -> NDArray[np.intp]:
+        made_ms = self._created_ms[rows, 0]
+        if len(rows) > n:
+            among = made_ms >= np.partition(made_ms, len(rows) - n)[len(rows) - n]
+            rows, made_ms = rows[among], made_ms[among]
+        return rows[np.lexsort((self._keys[rows, 0], -made_ms))[:n]]
+
+    def _made(self, row: int, created_ms: int) -> None:
+        """Take note of when an item was made."""
+        before_ms = int(self._created_ms[row, 0])
+        self._created_ms[row] = created_ms
+        if self._newest is None or created_ms == before_ms:
+            return
+        if before_ms != UNKNOWN_MS:
+            self._newest = None
+        else:
+            self._newest = self._newest_of(np.append(self._newest, row), _REMEMBERED)
+
+    def ids(self, keys: Keys) -> list[str]:
+        """Return the ids of known items."""
+        return [self._ids[row] for row in self._map.find(keys).tolist()]
 
     def categories(self, keys: Keys) -> Places:
         """``(n, CATEGORIES_MAX)`` places in ``labels`` of each item's categories, then -1."""
@@ -145,6 +188,9 @@ class ItemFacts:
         if n_rows > n_before:
             size = max(2 * n_before, 1_024)
             self._created_ms = grown(self._created_ms, size)
+            self._created_ms[n_before:] = UNKNOWN_MS
+            self._keys = grown(self._keys, size)
+            self._ids += [""] * (size - n_before)
             self._categories = grown(self._categories, size)
             self._categories[n_before:] = _NONE
 

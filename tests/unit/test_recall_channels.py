@@ -102,7 +102,7 @@ def test_its_section_is_in_the_configuration_the_documentation_and_replay(tmp_pa
     assert "recall.newest.weight" in funnel_keys(config)
     replayed = funnel_config(config, {"recall.newest.candidates": "3"}, seed=0, n_partitions=1)
     (channel,) = (each for each in channels_on(replayed) if each.name == "newest")
-    assert (channel.settings.candidates, channel.weight) == (3, 0.5)
+    assert (channel.settings.candidates, channel.prior_weight("z")) == (3, 0.5)
     weights = dict(zip(feature_names(config), prior_mean(config).tolist(), strict=True))
     assert weights["newest_z"] == pytest.approx(0.5 * config.bandit.prior_reward)
 
@@ -145,12 +145,14 @@ def test_a_registry_that_the_configuration_names_has_entries_with_sections(table
 
 def test_a_weight_is_that_of_a_standardized_score() -> None:
     for each in registered():
-        assert issubclass(each.settings_type, WeighedSettings) == ("z" in each.columns), each.name
+        weighs = each.weighed in each.columns
+        assert issubclass(each.settings_type, WeighedSettings) == weighs, each.name
+        assert each.weighed == ("score" if each.name == "fresh" else "z")
 
 
 def test_channels_that_the_blend_is_made_of_are_on_by_default_and_random_ones() -> None:
     on = {each.name for each in channels_on(Config())}
-    assert on == {"similar", "next", "popular", "session", "taste", "blend", "random"}
+    assert on == {"similar", "next", "popular", "session", "taste", "blend", "fresh", "random"}
     assert {each.name for each in registered()} - on == {
         "again",
         "mf",

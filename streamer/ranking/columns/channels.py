@@ -22,7 +22,7 @@ class StandardizedScoreColumns(Family):
             Column(
                 each.column("z"),
                 f"{each.score_meaning}, standardized over the candidates",
-                prior_weight=each.weight,
+                prior_weight=each.prior_weight("z"),
             )
             for each in self.channels
             if "z" in each.columns
@@ -39,7 +39,11 @@ class ScoreColumns(Family):
 
     def describe(self) -> Sequence[Column]:
         return [
-            Column(each.column("score"), f"{each.score_meaning}; 0 where it is not known")
+            Column(
+                each.column("score"),
+                f"{each.score_meaning}; 0 where it is not known",
+                prior_weight=each.prior_weight("score"),
+            )
             for each in self.channels
             if "score" in each.columns
         ]

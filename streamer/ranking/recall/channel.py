@@ -102,6 +102,8 @@ class Channel(ABC, Generic[S]):
         What :meth:`score` returns, for the documentation of its columns.
     columns
         Those of its three columns that candidates are ranked by.
+    weighed
+        The one of them that its ``weight`` is of.
     crossed
         Whether its standardized score is crossed with what all candidates of a request share.
     ordered
@@ -120,6 +122,7 @@ class Channel(ABC, Generic[S]):
     settings_type: type[S]
     score_meaning: ClassVar[str] = "its score"
     columns: ClassVar[tuple[Kind, ...]] = ("score", "rank", "z")
+    weighed: ClassVar[Kind] = "z"
     crossed: ClassVar[bool] = False
     ordered: ClassVar[bool] = True
     needs_feedback: ClassVar[bool] = False
@@ -185,10 +188,9 @@ class Channel(ABC, Generic[S]):
         """Whether anything is ranked by its score."""
         return self.crossed or "score" in self.columns or "z" in self.columns
 
-    @property
-    def weight(self) -> float:
-        """Reward of a standard deviation of its score, in units of ``bandit.prior_reward``."""
-        return float(getattr(self.settings, "weight", 0.0))
+    def prior_weight(self, kind: Kind) -> float:
+        """Return the reward of a step of a column, in units of ``bandit.prior_reward``."""
+        return float(getattr(self.settings, "weight", 0.0)) if kind == self.weighed else 0.0
 
     @property
     def rank_from_topic(self) -> bool:

@@ -11,6 +11,7 @@ from streamer.ranking.recall.again import AgainChannel
 from streamer.ranking.recall.blend import BlendChannel
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.factorization import FactorizationChannel
+from streamer.ranking.recall.fresh import FreshChannel
 from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.neighbours import NextChannel, SimilarChannel
 from streamer.ranking.recall.popular import PopularChannel
@@ -31,6 +32,7 @@ _CHANNELS: Final[list[type[Channel[Any]]]] = [
     FactorizationChannel,
     TrendingChannel,
     TrendingFeatureChannel,
+    FreshChannel,
     RandomChannel,
 ]
 """In the order in which they are asked, and in which equal places count for a reason."""

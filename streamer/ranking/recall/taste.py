@@ -23,10 +23,12 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.token_counts import TokenCounts, taste_scores
 from streamer_models.state.item_tokens import TOKENS
 from streamer_models.state.model import Model
+from streamer_models.state.table import Keys
 
 _OVER: Final = {"long": (10.0, 1.0), "short": (3.0, 0.8)}
 """How much of the user's history is looked at: events that everybody's taste is worth, and by how
 much each earlier item of the user counts less."""
+SPANS: Final = tuple(_OVER)
 _ALL: Final = np.arange(TOKENS + 1, dtype=np.int32)
 
 
@@ -79,12 +81,24 @@ class TasteChannel(MeasuringChannel[TasteSettings]):
         return NOTHING
 
     def measure(self, asked: Asked, candidates: Candidates) -> Measures:
-        of_items = asked.item_tokens
-        scores = np.zeros((2, len(_OVER), len(candidates)))
-        if len(of_items) and len(candidates):
-            counts = asked.tables.read(self._model.counts).take(_ALL)
-            last = of_items.of(met(asked, self._history).keys)
-            found = of_items.of(candidates.keys)
-            for over, (prior, decay) in enumerate(_OVER.values()):
-                scores[:, over] = taste_scores(*last, *found, counts, prior, decay)
+        scores = tastes(asked, self._model, self._history, candidates.keys)
         return Measures(unmeasured(len(candidates)), scores.reshape(-1, len(candidates)))
+
+
+def tastes(
+    asked: Asked,
+    counted: TokenCounts,
+    history: UserHistory,
+    keys: Keys,
+    over: Sequence[str] = SPANS,
+) -> NDArray[np.float64]:
+    """Return ``(2, n_over, n)`` how well items suit who asks: by words and by numbers, for each of
+    some ways to look at the history; 0 where nothing is said."""
+    of_items = asked.item_tokens
+    scores = np.zeros((2, len(over), len(keys)))
+    if len(of_items) and len(keys):
+        counts = asked.tables.read(counted.counts).take(_ALL)
+        last, found = of_items.of(met(asked, history).keys), of_items.of(keys)
+        for i, span in enumerate(over):
+            scores[:, i] = taste_scores(*last, *found, counts, *_OVER[span])
+    return scores

@@ -1,0 +1,129 @@
+"""New items of the kinds that the user takes up, until they have been shown often enough."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from streamer.catalogue.item_facts import UNKNOWN_MS
+from streamer.config import Config
+from streamer.ranking.candidates import Candidates
+from streamer.ranking.context import RequestContext
+from streamer.ranking.recall.channel import NOTHING, Channel, Recalled, Scores, WeighedSettings
+from streamer.ranking.recall.taste import TasteChannel, tastes
+from streamer.replica.arms import SHOWN
+from streamer_models.counters.consumptions import ItemConsumptions
+from streamer_models.counters.history import UserHistory
+from streamer_models.counters.token_counts import TokenCounts
+from streamer_models.state.table import Keys
+
+_DAY_MS: Final = 86_400_000
+_AHEAD_MS: Final = 3_600_000
+"""By how much the clock of whoever publishes items may be ahead."""
+_LOOKED_AT: Final = 1_000
+"""The newest items of which the best are brought."""
+
+_RULED_OUT_MAX: Final = 50
+
+Floats = NDArray[np.float64]
+
+
+class FreshSettings(WeighedSettings, frozen=True, kw_only=True):
+    """Recall of new items of the user's kinds; it needs `created_ts` in the catalogue."""
+
+    candidates: Annotated[
+        int, Meta(ge=0, le=1_000, description="recalled of the new items that suit the user")
+    ] = 10
+    weight: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="of its score, which is at most 1, in the bandit's prior: how much a new"
+            " item is preferred to what is known to be as good",
+        ),
+    ] = 2.0
+    days: Annotated[
+        float, Meta(gt=0, le=3_650, description="an item is new for so long after `created_ts`")
+    ] = 7.0
+    proven_after: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="times shown or taken up after which an item is preferred no more; what it"
+            " gains by being new falls in a straight line until then",
+        ),
+    ] = 50
+
+
+class FreshChannel(Channel[FreshSettings]):
+    """New items whose tokens the user meets more often than everybody does.
+
+    What nobody has met has no counts and no factors of its own, and would be shown only by chance.
+    So it is preferred for a while, to those it suits: ``fit * (1 - times / proven_after)``, where
+    ``1 / (1 - fit)`` is how many times as often the user meets an item's words as everybody does
+    (their geometric mean), and 0 where that is no more often. How much that is worth is a column
+    like any other: outcomes correct its weight.
+    """
+
+    name = "fresh"
+    reason = "new"
+    settings_type = FreshSettings
+    score_meaning = "how well a new item suits the user, less with each time it was shown"
+    columns = ("score",)
+    weighed = "score"
+    ordered = False
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._history = UserHistory(length=config.mf.history)
+        self._consumed = ItemConsumptions()
+        self._counted = TokenCounts()
+        self._new_ms = round(self.settings.days * _DAY_MS)
+
+    @classmethod
+    def is_on(cls, config: Config) -> bool:
+        """Whether it brings items, and tokens of the catalogue are counted."""
+        return cls.settings_of(config).candidates > 0 and TasteChannel.is_on(config)
+
+    def recall(self, context: RequestContext, allowed: NDArray[np.bool_], n: int) -> Recalled:
+        from_ms, to_ms = self._new(context)
+        facts = context.catalogue.facts
+        keys = facts.newest(from_ms, to_ms, _LOOKED_AT)
+        if not len(keys):
+            return NOTHING
+        values = self._value(context, keys)
+        best = np.argsort(-values, kind="stable")[: np.count_nonzero(values > 0)]
+        # Some of the best may be ruled out: more of them are looked up than asked for.
+        ids = facts.ids(keys[best[: n + _RULED_OUT_MAX]])
+        return Recalled.of_ids(context, ids, allowed).first(n)
+
+    def score(self, context: RequestContext, candidates: Candidates) -> Scores:
+        from_ms, to_ms = self._new(context)
+        created_ms = context.catalogue.facts.created_ms(candidates.keys)
+        new = np.flatnonzero((created_ms >= from_ms) & (created_ms <= to_ms))
+        found = candidates.zeros()
+        if len(new):
+            found[new] = self._value(context, candidates.keys[new])
+        return found
+
+    def _new(self, context: RequestContext) -> tuple[int, int]:
+        """Return between which times an item must have been made."""
+        return max(context.at_ms - self._new_ms, UNKNOWN_MS + 1), context.at_ms + _AHEAD_MS
+
+    def _value(self, context: RequestContext, keys: Keys) -> Floats:
+        """``(n,)`` of new items, in [0, 1]."""
+        consumed = context.tables.read(self._consumed.counts).take(context.item_rows(keys))
+        times = consumed[:, 0].astype(np.float64)
+        if self.config.funnel.ranker == "bandit":  # which alone knows what was shown
+            times = np.maximum(times, context.version.bandit.arms.outcomes(keys)[:, SHOWN])
+        return np.maximum(1 - times / self.settings.proven_after, 0.0) * self._fit(context, keys)
+
+    def _fit(self, context: RequestContext, keys: Keys) -> Floats:
+        by_words = tastes(context, self._counted, self._history, keys, over=["long"])[0, 0]
+        fit: Floats = -np.expm1(-np.maximum(by_words, 0.0))
+        return fit
