@@ -42,6 +42,7 @@ from streamer.telemetry import serve_metrics, show_lag
 from streamer.verify.checkpoints import verify_from_checkpoints
 from streamer.verify.execution import learned_with
 from streamer.verify.parameters import Verification, verify_store
+from streamer.verify.topics import LogEnds
 from streamer_models.evaluation.drift import RateBoost
 from streamer_models.state.model import Model
 
@@ -204,10 +205,14 @@ def verify_configured(
         topics = dict.fromkeys(topic for each in generations for topic in each.settings.topics)
         looking = configured_reader(config)
         stack.callback(looking.close)
-        ends = looking.ends(looking.partitions(*topics, items))
+        partitions = looking.partitions(*topics, items)
+        begun = looking.ends(partitions)
+
+        def ends() -> LogEnds:
+            return looking.ends(partitions)
 
         def stream(topic: str, partition: int, offset: int) -> TopicStream:
-            at = max(offset, ends[topic, partition].low)
+            at = max(offset, begun[topic, partition].low)
             reader = configured_reader(config, {(topic, partition): at})
             stack.callback(reader.close)
             timeout_s = config.kafka.request_timeout_s

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
-from types import MappingProxyType
 
 from streamer.protocols import Entry, ParameterStore, PartitionImage
 from streamer.verify.execution import Given, LearnedWith, Run, Stream
@@ -18,7 +17,7 @@ def verify_from_checkpoints(
     *,
     learned_with: Sequence[LearnedWith],
     stream: Stream,
-    ends: LogEnds = MappingProxyType({}),
+    ends: Callable[[], LogEnds] = dict,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Verification:
     """Take each partition's checkpoint as given, re-execute the entries after it, and compare.
@@ -34,6 +33,7 @@ def verify_from_checkpoints(
         See :func:`streamer.verify.parameters.verify_store`.
     """
     images = {p: store.load(p) for p in range(learned_with[0].settings.n_partitions)}
+    found = ends()  # after what was learned of them: they may grow
     layout = store.layout()
     given_up = frozenset(() if layout is None else layout.given_up)
     result = Verification()
@@ -51,7 +51,7 @@ def verify_from_checkpoints(
             result.unchecked.append(_nothing_after(p, image))
             continue
         lacking = Missing()
-        lacking.note(p, [entry.schedule for entry in entries], ends)
+        lacking.note(p, [entry.schedule for entry in entries], found)
         if why := lacking.gone.get(p):
             result.unchecked.append(f"partition {p} can't be executed again: {why}")
             continue
@@ -61,7 +61,7 @@ def verify_from_checkpoints(
         )
         others = [each.checkpoint for q, each in images.items() if q != p]
         run = Run(p, entries[-1].version, learned_with, stream, given=Given(given, others))
-        short = lacking.doubtful.get(p) or _short_windows(run, p, ends)
+        short = lacking.doubtful.get(p) or _short_windows(run, p, found)
         for entry in entries:
             outcome = run.execute(entry.schedule, changes)
             doubt = short or run.lacks

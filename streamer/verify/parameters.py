@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,7 @@ def verify_store(
     *,
     learned_with: Sequence[LearnedWith],
     stream: Stream,
-    ends: LogEnds = MappingProxyType({}),
+    ends: Callable[[], LogEnds] = dict,
     progress: Callable[[int, int], None] = lambda done, total: None,
     executed: Callable[[Entry], None] = lambda entry: None,
 ) -> Verification:
@@ -91,7 +90,7 @@ def verify_store(
     stream
         Topic, partition and offset → its messages from there on.
     ends
-        What the topics have.
+        Asked what the topics have, once it is known what was learned of them: they may grow.
     progress
         Called with (entries done, entries in all).
     executed
@@ -123,7 +122,7 @@ def verify_store(
     if result.problems:
         return result
     executable = {p: schedule[: until[p] - began[p]] for p, schedule in schedules.items()}
-    lacking = missing(executable, ends, began=began)
+    lacking = missing(executable, ends(), began=began)
     result.unchecked = [
         f"partition {p} can't be executed again: {why}" for p, why in sorted(lacking.gone.items())
     ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from streamer.cli import app
+from streamer.commands.screen import output as screen
 from streamer.errors import ConfigError, StreamerError
 from streamer.events import Item, encode
 from streamer.replay.interactions import UNKNOWN, Interaction
@@ -228,6 +229,7 @@ def test_a_key_of_the_configuration_is_swept_and_its_trade_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(screen, "width", 160)  # wherever it was made
     log = random_log(300, seed=1)
     Path("log.jsonl").write_bytes(b"".join(encode(each) + b"\n" for each in log.events()))
     names = sorted({each.item_id for each in log.events()})

@@ -16,6 +16,7 @@ from streamer.store.rebuild import forget_all, forget_partition
 from streamer.verify.checkpoints import verify_from_checkpoints
 from streamer.verify.execution import LearnedWith, Stream
 from streamer.verify.parameters import Verification, verify_store
+from streamer.verify.topics import LogEnds
 from streamer_models.state.table import Rows
 from tests.event_log import (
     TOPIC,
@@ -35,11 +36,12 @@ LOGS = [make_log(600, seed=30 + p) for p in range(N_PARTITIONS)]
 LEARNED_WITH = [LearnedWith(MODELS, SETTINGS, default_rewards)]
 
 
-def verified(store: ParameterStore) -> Verification:
+def verified(store: ParameterStore, *, ends: Callable[[], LogEnds] = dict) -> Verification:
     return verify_store(
         store,
         learned_with=LEARNED_WITH,
         stream=lambda topic, p, at: LogStream(LOGS[p], p, at),
+        ends=ends,
     )
 
 
@@ -65,14 +67,20 @@ def test_a_store_that_is_learned_into_meanwhile_is_verified_as_of_its_loading() 
     learner.assign(range(N_PARTITIONS))
     learn(learner, 0, 100)
     at = iter(range(100, 600, 50))
+    published = 100
 
     def meanwhile() -> None:
+        nonlocal published
         start = next(at)
-        learn(learner, start, start + 50)
+        published = start + 50  # the topics grow too
+        learn(learner, start, published)
+
+    def ends() -> LogEnds:
+        return {(TOPIC, p): (0, published) for p in range(N_PARTITIONS)}
 
     store.meanwhile = meanwhile
-    found = verified(store)
-    assert found.problems == []
+    found = verified(store, ends=ends)
+    assert found.problems == found.unchecked == []
     # The last partition was loaded after 100 + 3 * 50 offsets, and had seen as many of the others.
     assert 3 * 200 < found.n_messages <= 3 * 250
 
@@ -138,7 +146,7 @@ def trimmed_to(
 
 def verified_after(store: ParameterStore, *lows: int, **highs: Sequence[int]) -> Verification:
     ends, stream = trimmed_to(*lows, **highs)
-    return verify_store(store, learned_with=LEARNED_WITH, stream=stream, ends=ends)
+    return verify_store(store, learned_with=LEARNED_WITH, stream=stream, ends=lambda: ends)
 
 
 def learned(*, at: int = 0, n_checkpoints: int = 0) -> ParameterStore:
@@ -262,7 +270,9 @@ def test_what_others_learned_from_a_forgotten_partition_is_said_and_checked_from
 
 def verified_from_checkpoints(store: ParameterStore, low: int = 0) -> Verification:
     ends, stream = trimmed_to(low, low, low)
-    return verify_from_checkpoints(store, learned_with=LEARNED_WITH, stream=stream, ends=ends)
+    return verify_from_checkpoints(
+        store, learned_with=LEARNED_WITH, stream=stream, ends=lambda: ends
+    )
 
 
 @pytest.mark.parametrize("low", [0, 100])
