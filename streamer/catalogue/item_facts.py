@@ -72,7 +72,7 @@ class CategoryLabels:
 
 
 class ItemFacts:
-    """When items were made and what categories they are in: 56 B an item and 12 to 24 of a map.
+    """When items were made and what categories they are in: 48 B an item and 12 to 24 of a map.
 
     Attributes
     ----------
@@ -85,7 +85,6 @@ class ItemFacts:
         self._map = KeyMap()
         self._created_ms = np.zeros((0, 1), dtype=np.int64)
         self._keys = np.zeros((0, 1), dtype=np.uint64)
-        self._ids: list[str] = []
         self._newest: NDArray[np.intp] | None = None
         self._categories: Places = np.zeros((0, CATEGORIES_MAX), dtype=np.int32)
         self._free: list[int] = []
@@ -107,7 +106,7 @@ class ItemFacts:
             self._n_rows = max(self._n_rows, row + 1)
             self._map.insert(np.array([key], dtype=np.uint64), np.array([row], dtype=np.int32))
             self._reserve(row + 1)
-            self._keys[row], self._ids[row] = key, item.item_id
+            self._keys[row] = key
         self._made(row, UNKNOWN_MS if item.created_ts is None else item.created_ts)
         chosen = [*dict.fromkeys(item.categories or [])][:CATEGORIES_MAX]
         places = [self.labels.take(label) for label in chosen]
@@ -148,11 +147,7 @@ class ItemFacts:
         return keys
 
     def _newest_of(self, rows: NDArray[np.intp], n: int) -> NDArray[np.intp]:
-        made_ms = self._created_ms[rows, 0]
-        if len(rows) > n:
-            among = made_ms >= np.partition(made_ms, len(rows) - n)[len(rows) - n]
-            rows, made_ms = rows[among], made_ms[among]
-        return rows[np.lexsort((self._keys[rows, 0], -made_ms))[:n]]
+        return rows[newest_first(self._created_ms[rows, 0], self._keys[rows, 0], n)]
 
     def _made(self, row: int, created_ms: int) -> None:
         """Take note of when an item was made."""
@@ -164,10 +159,6 @@ class ItemFacts:
             self._newest = None
         else:
             self._newest = self._newest_of(np.append(self._newest, row), _REMEMBERED)
-
-    def ids(self, keys: Keys) -> list[str]:
-        """Return the ids of known items."""
-        return [self._ids[row] for row in self._map.find(keys).tolist()]
 
     def categories(self, keys: Keys) -> Places:
         """``(n, CATEGORIES_MAX)`` places in ``labels`` of each item's categories, then -1."""
@@ -190,7 +181,6 @@ class ItemFacts:
             self._created_ms = grown(self._created_ms, size)
             self._created_ms[n_before:] = UNKNOWN_MS
             self._keys = grown(self._keys, size)
-            self._ids += [""] * (size - n_before)
             self._categories = grown(self._categories, size)
             self._categories[n_before:] = _NONE
 
@@ -199,6 +189,22 @@ class ItemFacts:
             if place != _NONE:
                 self.labels.give_back(place)
         self._categories[row] = _NONE
+
+
+def newest_first(made: NDArray[np.number], keys: Keys, n: int) -> NDArray[np.intp]:
+    """Return which of some items are the ``n`` made last, the newest first and those of one time in
+    the order of their keys.
+
+    Parameters
+    ----------
+    made, keys
+        ``(n_items,)`` times, and keys.
+    """
+    among = np.arange(len(made))
+    if len(made) > n:  # with all that are as new as the last one, whose keys say which are in
+        among = np.flatnonzero(made >= np.partition(made, len(made) - n)[len(made) - n])
+    found: NDArray[np.intp] = among[np.lexsort((keys[among], -made[among]))[:n]]
+    return found
 
 
 def _known(rows: Slots) -> Slots:

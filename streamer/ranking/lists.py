@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.catalogue.columns import NUMBER
+from streamer.catalogue.item_facts import newest_first
 from streamer.config import Config
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.allowed import Allowed
@@ -81,10 +82,7 @@ def _latest(context: RequestContext, allowed: NDArray[np.bool_], n: int, _: int)
     slots = slots[~context.catalogue.blocked(columns.keys[slots])]
     created = columns.values("created_ts").at(slots)
     values = np.where(created.kinds == NUMBER, created.numbers, _UNKNOWN)
-    if len(slots) > n:  # with all that are as new as the last one, whose keys say which are in
-        newest = values >= np.partition(values, len(values) - n)[len(values) - n]
-        slots, values = slots[newest], values[newest]
-    order = np.lexsort((columns.keys[slots], -values))[:n]
+    order = newest_first(values, columns.keys[slots], n)
     ids = [columns.ids[slot] for slot in slots[order].tolist()]
     return FoundItems(ids, np.maximum(values[order], 0.0).tolist())
 

@@ -155,4 +155,5 @@ def test_the_newest_come_first_and_equal_times_by_key_whatever_was_published_whe
             dated = {each: ms for each, ms in made.items() if ms is not None}
             fitting = [each for each, ms in dated.items() if from_ms <= ms <= to_ms]
             expected = sorted(fitting, key=lambda each: (-dated[each], key_of[each]))[:n]
-            assert facts.ids(facts.newest(from_ms, to_ms, n)) == expected
+            found = facts.newest(from_ms, to_ms, n).tolist()
+            assert found == [key_of[each] for each in expected]

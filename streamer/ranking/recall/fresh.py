@@ -92,14 +92,15 @@ class FreshChannel(Channel[FreshSettings]):
 
     def recall(self, context: RequestContext, allowed: NDArray[np.bool_], n: int) -> Recalled:
         from_ms, to_ms = self._new(context)
-        facts = context.catalogue.facts
-        keys = facts.newest(from_ms, to_ms, _LOOKED_AT)
+        catalogue = context.catalogue
+        keys = catalogue.facts.newest(from_ms, to_ms, _LOOKED_AT)
         if not len(keys):
             return NOTHING
         values = self._value(context, keys)
         best = np.argsort(-values, kind="stable")[: np.count_nonzero(values > 0)]
         # Some of the best may be ruled out: more of them are looked up than asked for.
-        ids = facts.ids(keys[best[: n + _RULED_OUT_MAX]])
+        slots = catalogue.columns.slots(keys[best[: n + _RULED_OUT_MAX]])
+        ids = [catalogue.columns.ids[slot] for slot in slots.tolist()]
         return Recalled.of_ids(context, ids, allowed).first(n)
 
     def score(self, context: RequestContext, candidates: Candidates) -> Scores:
