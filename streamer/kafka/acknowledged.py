@@ -18,7 +18,7 @@ from streamer.kafka.connection import (
     new_client,
     translated,
 )
-from streamer.kafka.sink import PRODUCER_OPTIONS
+from streamer.kafka.sink import producer_options
 
 _POLL_S: Final = 0.1
 _BATCH_BYTES: Final = 100_000
@@ -53,11 +53,9 @@ class AcknowledgedSink:
         self._timeout_s = timeout_s
         self._outages = Outages(bootstrap_servers)
         own = {
-            **PRODUCER_OPTIONS,
+            **producer_options(linger_s=linger_s, timeout_s=timeout_s),
             "delivery.report.only.error": False,
             "batch.size": _BATCH_BYTES,
-            "linger.ms": 1000 * linger_s,
-            "message.timeout.ms": max(1, round(1000 * timeout_s)),
         }
         options = connection_options(bootstrap_servers, own, client_options or {})
         self._producer = new_client(ck.Producer, options, self._outages)

@@ -20,7 +20,7 @@ from streamer.kafka.connection import (
     translated,
 )
 
-PRODUCER_OPTIONS: Final[dict[str, str | int | float | bool]] = {
+_PRODUCER_OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "enable.idempotence": True,  # implies acks=all, and keeps the order when it tries again
     "partitioner": "murmur2_random",
     # Only failures call back: a Python call for each success would cost as much as the sending.
@@ -38,6 +38,23 @@ _LOOK_S: Final = 0.5
 """Between two looks, while flushing, for what can't be delivered."""
 _SERVE_EVERY: Final = 256
 """Sends between two looks for failures."""
+
+
+def producer_options(*, linger_s: float, timeout_s: float) -> dict[str, str | int | float | bool]:
+    """Return options of a producer.
+
+    Parameters
+    ----------
+    linger_s
+        How long a message waits for others to share its request.
+    timeout_s
+        How long a message may take to be acknowledged.
+    """
+    return {
+        **_PRODUCER_OPTIONS,
+        "linger.ms": 1000 * linger_s,
+        "message.timeout.ms": max(1, round(1000 * timeout_s)),
+    }
 
 
 class KafkaSink:
@@ -74,11 +91,7 @@ class KafkaSink:
         self.outages = Outages(bootstrap_servers)
         self._bootstrap_servers = bootstrap_servers
         self._timeout_s = timeout_s
-        own = {
-            **PRODUCER_OPTIONS,
-            "linger.ms": 1000 * linger_s,
-            "message.timeout.ms": max(1, round(1000 * timeout_s)),
-        }
+        own = producer_options(linger_s=linger_s, timeout_s=timeout_s)
         options = connection_options(bootstrap_servers, own, client_options or {})
         self._options = options
         self._producer = new_client(ck.Producer, options, self.outages)

@@ -97,7 +97,7 @@ def tastes(
     of_items = asked.item_tokens
     scores = np.zeros((2, len(over), len(keys)))
     if len(of_items) and len(keys):
-        counts = asked.tables.read(counted.counts).take(_ALL)
+        counts = asked.once(TokenCounts, lambda: asked.tables.read(counted.counts).take(_ALL))
         last, found = of_items.of(met(asked, history).keys), of_items.of(keys)
         for i, span in enumerate(over):
             scores[:, i] = taste_scores(*last, *found, counts, *_OVER[span])
