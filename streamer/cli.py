@@ -15,6 +15,7 @@ from streamer.commands.ask import request, subscribe
 from streamer.commands.compare import compare
 from streamer.commands.explain import explain
 from streamer.commands.features import features_run, features_show
+from streamer.commands.import_data import import_data
 from streamer.commands.ope import ope
 from streamer.commands.publish import publish
 from streamer.commands.record import record
@@ -42,6 +43,7 @@ for command in (
     ope,
 ):  # fmt: skip
     app.command()(command)
+app.command("import")(import_data)
 features_app.command("run")(features_run)
 features_app.command("show")(features_show)
 topics_app.command("create")(topics_create)

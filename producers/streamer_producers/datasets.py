@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
+from streamer.config import FileConfig
+from streamer.config.files import file_table
 from streamer.errors import BadMessage, ConfigError
-from streamer.events import EventTypes, Item, decode_item
+from streamer.events import EventTypes, Item
 from streamer_producers.download import BASE_URL, DATASETS, fetch
-from streamer_producers.formats import json_records
+from streamer_producers.item_mapping import ItemMapper, ItemMapping, parse_item_mapping
 from streamer_producers.log import Catalogue, Log, Malformed
 from streamer_producers.log_file import LogFile, files_in, spooled
 from streamer_producers.mapping import FieldMapping, parse_mapping
@@ -34,6 +34,7 @@ def open_log(
     delimiter: str | None = None,
     encoding: str | None = None,
     timeless: bool = False,
+    files: Mapping[str, FileConfig] | None = None,
     cache: Path | None = None,
     base_url: str = BASE_URL,
     show_progress: bool = True,
@@ -61,12 +62,15 @@ def open_log(
     sort
         In the order of time. None: only MovieLens, whose files are in the order of the users.
     items
-        A file of items, JSON lines as on the topic; None: MovieLens has its own.
+        A file of items, see :func:`open_items`; None: MovieLens has its own.
     file_format, delimiter, encoding
         Of a file, where its suffix and its first line don't say them; see
         :func:`streamer_producers.tables.open_table`.
     timeless
         Take records without a time, as events of 1970, to which a time is given later.
+    files
+        What the configuration says of files (``Config.files``): what is not given above is taken
+        from the table of this one.
     cache, base_url, show_progress
         Of a data set that is fetched.
 
@@ -76,11 +80,18 @@ def open_log(
         When there is no such log, its format is unknown, or it lacks a column.
     """
     fields, types = None, types or EventTypes()
+    path, name = spooled(path_or_name)
+    table = file_table(files or {}, name, "events")
+    if table is not None:
+        mapping = table.map if mapping is None else mapping
+        event_type = event_type or table.type or None
+        file_format = file_format or table.format or None
+        delimiter = delimiter or table.delimiter or None
+        encoding = encoding or table.encoding or None
     if isinstance(mapping, FieldMapping):
         fields = mapping
     elif mapping is not None:
         fields = parse_mapping(mapping, types)
-    path, name = spooled(path_or_name)
     if not path.exists():
         if str(path_or_name) not in DATASETS:
             raise ConfigError(
@@ -88,34 +99,49 @@ def open_log(
                 f" {', '.join(DATASETS)}"
             )
         path = fetch(str(path_or_name), cache=cache, base_url=base_url, show_progress=show_progress)
-    catalogue = None if items is None else _item_file(spooled(items)[0])
+    catalogue = None if items is None else _item_file(*spooled(items), files=files)
     if _is_movielens(path, fields):
         return _movielens(
             path, fields or replace(MAPPING, types=types), event_type, strict, sort, catalogue
         )
     chosen = replace(fields or FieldMapping(types=types), timeless=timeless).with_type(event_type)
-    table = open_table(
+    records = open_table(
         path, chosen, name=name, file_format=file_format, delimiter=delimiter, encoding=encoding
     )
     return Log(
         name,
-        table.records,
+        records.records,
         chosen,
-        n_estimated=table.n_estimated,
+        n_estimated=records.n_estimated,
         sort=bool(sort),
         strict=strict,
-        is_text=table.is_text,
+        is_text=records.is_text,
         catalogue=catalogue,
     )
 
 
-def open_items(path: str | Path, *, strict: bool = False) -> Log:
-    """Open a file of items, JSON as on the topic, as a log without events.
+def open_items(
+    path: str | Path,
+    *,
+    strict: bool = False,
+    mapping: str | ItemMapping | None = None,
+    files: Mapping[str, FileConfig] | None = None,
+) -> Log:
+    """Open a file of items as a log without events.
+
+    Parameters
+    ----------
+    path
+        In any format of :func:`open_log`.
+    mapping
+        Where the fields of an item are, see
+        :func:`streamer_producers.item_mapping.parse_item_mapping`; None: as its table among
+        ``files`` says, or under their own names.
 
     Raises
     ------
     ConfigError
-        When there is no such file.
+        When there is no such file, its format is unknown, or it lacks a column.
     """
     file, name = spooled(path)
     if not file.is_file():
@@ -127,8 +153,17 @@ def open_items(path: str | Path, *, strict: bool = False) -> Log:
         n_estimated=0,
         sort=False,
         strict=strict,
-        catalogue=_item_file(file),
+        catalogue=_item_file(file, name, mapping=mapping, files=files),
     )
+
+
+def movielens_in(path: Path) -> bool:
+    """Return whether a folder, an archive or a file is MovieLens, which needs no mapping."""
+    if path.is_file() and path.suffix != ".zip":
+        return _is_movielens(path, None)
+    files = files_in(path)
+    layout = layout_of(files)
+    return layout is not None and _is_movielens(files[layout.ratings].path, None)
 
 
 def _is_movielens(path: Path, mapping: FieldMapping | None) -> bool:
@@ -169,15 +204,31 @@ def _movielens(
     )
 
 
-def _item_file(path: Path) -> tuple[str, Catalogue]:
+def _item_file(
+    path: Path,
+    name: str,
+    *,
+    mapping: str | ItemMapping | None = None,
+    files: Mapping[str, FileConfig] | None,
+) -> tuple[str, Catalogue]:
+    table = file_table(files or {}, name, "items") or FileConfig()
+    mapping = table.map if mapping is None else mapping
+    chosen = parse_item_mapping(mapping) if isinstance(mapping, str) else mapping
+    records = open_table(
+        path,
+        chosen,
+        name=name,
+        file_format=table.format or None,
+        delimiter=table.delimiter or None,
+        encoding=table.encoding or None,
+    )
+    mapper = ItemMapper(chosen, is_text=records.is_text)
+
     def catalogue() -> Iterator[tuple[int, Item | BadMessage]]:
-        for line, record in json_records(LogFile(path)):
-            if isinstance(record, BadMessage):
-                yield line, record
-                continue
+        for line, record in records.records():
             try:
-                yield line, decode_item(msgspec.json.encode(record))
+                yield line, record if isinstance(record, BadMessage) else mapper.item(record)
             except BadMessage as error:
                 yield line, error
 
-    return path.name, catalogue
+    return name, catalogue

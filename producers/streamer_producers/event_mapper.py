@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Final
@@ -17,7 +17,7 @@ from streamer_producers.mapping import FieldMapping
 from streamer_producers.times import NAME_THE_UNIT, TimeGuess, as_ms
 
 _IDS: Final = ("event_id", "user_id", "item_id", "request_id")
-_ABSENT: Final = frozenset(("NULL", "null", "\\N", "nan", "NaN", "None", "<NA>", "#N/A"))
+ABSENT: Final = frozenset(("NULL", "null", "\\N", "nan", "NaN", "None", "<NA>", "#N/A"))
 """How databases, pandas and spreadsheets write an absent value into text."""
 _FLOAT_ID: Final = re.compile(r"-?(0|[1-9]\d{0,15})\.0")
 _ROUNDED: Final = re.compile(r"-?\d(\.\d+)?[eE]\+\d+")
@@ -43,7 +43,7 @@ class EventMapper:
         self._is_text = is_text
         self._guess = guess or TimeGuess([])
         sources = mapping.sources()
-        self._sources = [(name, column) for name, column in sources.items() if "." not in name]
+        self._sources = {name: column for name, column in sources.items() if "." not in name}
         self._context = [
             (name.removeprefix("context."), column)
             for name, column in sources.items()
@@ -61,35 +61,31 @@ class EventMapper:
         BadMessage
             Naming the field of the event that is missing or wrong, and its value.
         """
-        fields: dict[str, object] = {}
-        for name, column in self._sources:
-            found = record.get(column)
-            if found is not None and found != "":
-                fields[name] = found
+        fields = named(record, self._sources)
         if self._is_text:
-            _leave_out_absent(fields)
+            leave_out_absent(fields)
         for name in _IDS:
             if name in fields:
-                fields[name] = _as_id(fields[name], is_text=self._is_text)
+                fields[name] = as_id(fields[name], is_text=self._is_text)
         if "ts" in fields:
             fields["ts"] = self._time_ms(fields["ts"])
         elif self._mapping.timeless:
             fields["ts"] = 0
         for name in ("value", "position", "v"):
             if name in fields:
-                fields[name] = _as_number(fields[name])
+                fields[name] = as_number(fields[name])
         if self._mapping.event_type is not None:
             fields["type"] = self._mapping.event_type
         elif self._mapping.type_names:
-            named = fields.get("type")
-            fields["type"] = self._mapping.type_names.get(str(named), named)
+            written = fields.get("type")
+            fields["type"] = self._mapping.type_names.get(str(written), written)
         if self._context:
             found_context = {name: record.get(column) for name, column in self._context}
             own = fields.get("context")
             fields["context"] = (own if isinstance(own, dict) else {}) | {
                 name: value
                 for name, value in found_context.items()
-                if value not in (None, "") and not (self._is_text and value in _ABSENT)
+                if value not in (None, "") and not (self._is_text and value in ABSENT)
             }
         try:
             if "event_id" not in fields:
@@ -118,17 +114,29 @@ class EventMapper:
         return as_ms(value, self._guess.unit)
 
 
-def _leave_out_absent(fields: dict[str, object]) -> None:
-    """Leave out optional fields whose text stands for an absent value; refuse it as an id."""
+def named(record: Mapping[str, object], sources: Mapping[str, str]) -> dict[str, object]:
+    """The fields of a record whose columns are not empty, by their names."""
+    fields: dict[str, object] = {}
+    for name, column in sources.items():
+        found = record.get(column)
+        if found is not None and found != "":
+            fields[name] = found
+    return fields
+
+
+def leave_out_absent(
+    fields: dict[str, object], *, ids: Sequence[str] = ("user_id", "item_id")
+) -> None:
+    """Leave out optional fields whose text stands for an absent value; refuse one of ``ids``."""
     for name, value in [*fields.items()]:
-        if value not in _ABSENT and not (value == "-" and name in ("value", "position")):
+        if value not in ABSENT and not (value == "-" and name in ("value", "position")):
             continue
-        if name in ("user_id", "item_id"):
+        if name in ids:
             raise BadMessage(f"field {name!r}: {value!r} is how an absent value is written")
         del fields[name]
 
 
-def _as_id(value: object, *, is_text: bool) -> object:
+def as_id(value: object, *, is_text: bool) -> object:
     """Numbers become text, and columns of whole numbers that a null made floats lose their ``.0``.
 
     What can't be an id stays as it is: the decoder says so. Beyond 2^53 a float is several ids.
@@ -142,7 +150,7 @@ def _as_id(value: object, *, is_text: bool) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _as_number(value: object) -> object:
+def as_number(value: object) -> object:
     """NaN is how tables write an absent number; infinity is none, and stays text to be refused."""
     if isinstance(value, str | Decimal):
         try:

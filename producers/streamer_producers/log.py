@@ -6,9 +6,12 @@ the events has to be mended, see :mod:`streamer_producers.ordering`.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Final
 
 from streamer.errors import BadMessage
 from streamer.events import Event, Item
@@ -20,6 +23,10 @@ from streamer_producers.times import SAMPLE_RECORDS, TimeGuess
 
 MALFORMED_KEPT = 20
 """Malformed lines that are remembered with their reasons; the others are counted."""
+KINDS_MAX = 50
+"""Kinds of faults that are counted apart; the others are counted together."""
+_FIELD: Final = re.compile(r"(field '[^']*'): missing|(field '[^']*')")
+_VALUES: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,17 @@ class Malformed:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.reason}"
 
+    @property
+    def kind(self) -> str:
+        """What is wrong, without the values of this line: lines of one kind are counted together.
+
+        >>> Malformed("log.csv", 7, "field 'ts': \"never\" is refused: expected int").kind
+        "field 'ts'"
+        """
+        if field := _FIELD.match(self.reason):
+            return f"{field[1]} is missing" if field[1] else field[2]
+        return _VALUES.sub("…", self.reason)[:80]
+
 
 @dataclass(slots=True)
 class _Faults:
@@ -42,12 +60,19 @@ class _Faults:
     strict: bool
     n: int = 0
     first: list[Malformed] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, Malformed] = field(default_factory=dict)
 
     def add(self, line: int, error: BadMessage) -> None:
         found = Malformed(self.file, line, str(error))
         if self.strict:
             raise BadMessage(f"{found}; mend the line, or read without strict") from error
         self.n += 1
+        kind = found.kind
+        if kind not in self.kinds and len(self.kinds) >= KINDS_MAX:
+            kind = "others"
+        self.kinds[kind] += 1
+        self.examples.setdefault(kind, found)
         if len(self.first) < MALFORMED_KEPT:
             self.first.append(found)
 
@@ -147,3 +172,12 @@ class Log:
     def malformed(self) -> list[Malformed]:
         """The first of them, at most ``MALFORMED_KEPT`` of the events and as many of the items."""
         return self._event_faults.first + self._item_faults.first
+
+    def faults(self) -> list[tuple[int, Malformed]]:
+        """Malformed lines of those passes by kind: how many, and the first; the most frequent
+        first."""
+        return [
+            (n, faults.examples[kind])
+            for faults in (self._event_faults, self._item_faults)
+            for kind, n in faults.kinds.most_common()
+        ]

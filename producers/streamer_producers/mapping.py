@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from streamer.errors import ConfigError
 from streamer.events import Event, EventTypes
 from streamer.events.types import section_of
-from streamer_producers.times import (
-    TIME_UNITS,
-    TimeUnit,
-    is_time_unit,
-)
+from streamer_producers.columns import ColumnMapping, assignments
+from streamer_producers.times import TIME_UNITS, TimeUnit, is_time_unit
 
 _FIELDS: Final = tuple(Event.__struct_fields__)
-_PLACE: Final = re.compile(r"#[1-9]\d*")
 _DEFAULT: Final = EventTypes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FieldMapping:
+class FieldMapping(ColumnMapping):
     """Where in a record of a log the fields of an event are.
 
     Attributes
@@ -44,17 +39,11 @@ class FieldMapping:
         Whether a record without a time is an event of 1970, to which a time is given later.
     """
 
-    columns: Mapping[str, str] = field(default_factory=dict)
     time_unit: TimeUnit | None = None
     event_type: str | None = None
     types: EventTypes = field(default=_DEFAULT, repr=False)
     type_names: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeless: bool = field(default=False, repr=False)
-
-    @property
-    def by_place(self) -> bool:
-        """Whether columns are named by their places, ``#1``, so that no line has their names."""
-        return any(_PLACE.fullmatch(column) for column in self.columns.values())
 
     def with_type(self, event_type: str | None) -> FieldMapping:
         """This mapping with all events of one type; None changes nothing.
@@ -74,50 +63,25 @@ class FieldMapping:
         return replace(self, event_type=event_type)
 
     def sources(self) -> dict[str, str]:
-        """Field or ``context.NAME`` → column, of all that may be read."""
         found = {name: name for name in _FIELDS} | dict(self.columns)
         if self.event_type is not None:
             del found["type"]
         return {name: column for name, column in found.items() if column}
 
-    def require(self, columns: Collection[str], log: str) -> None:
-        """Check that a table has the columns without which no row makes an event, each once.
-
-        Raises
-        ------
-        ConfigError
-            Naming the missing column and those that are there, or the one that is there twice.
-        """
-        sources = self.sources()
-        for name, column in sources.items():
-            if (n_columns := list(columns).count(column)) > 1:
-                raise ConfigError(
-                    f"{log} has {n_columns} columns {column!r}, and the field {name!r} is in one;"
-                    " rename the others in the first line"
-                )
-        for name in self.missing(columns):
-            more = ""
-            if name == "type":
-                more = ", or give all events one type with type=click"
-            if name == "ts":
-                more = ", or give events the time at which they are published with --rebase"
-            if len(columns) == 1:
-                more += ", or name what divides the columns with --delimiter"
-            raise ConfigError(
-                f"{log} has no column {sources.get(name, name)!r} for the field {name!r}; its"
-                f" columns are {', '.join(columns)}; map one with {name}=COLUMN{more}; where the"
-                f" first line has no names, {name}=#1 is the first column"
-            )
-
-    def missing(self, columns: Collection[str]) -> list[str]:
-        """Fields without which no row makes an event, and whose column is none of ``columns``."""
-        sources = self.sources()
+    def needed(self) -> list[str]:
         needed = ["user_id", "item_id"]
         if not self.timeless:
             needed.append("ts")
         if self.event_type is None:
             needed.append("type")
-        return [name for name in needed if sources.get(name) not in columns]
+        return needed
+
+    def remedy(self, name: str) -> str:
+        if name == "type":
+            return ", or give all events one type with type=click"
+        if name == "ts":
+            return ", or give events the time at which they are published with --rebase"
+        return ""
 
 
 def parse_mapping(text: str, types: EventTypes = _DEFAULT) -> FieldMapping:
@@ -142,8 +106,7 @@ def parse_mapping(text: str, types: EventTypes = _DEFAULT) -> FieldMapping:
     type_names: dict[str, str] = {}
     time_unit: TimeUnit | None = None
     event_type: str | None = None
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, column = (each.strip() for each in part.partition("="))
+    for part, name, equals, column in assignments(text):
         if equals and name.startswith("type."):
             if column not in types:
                 raise ConfigError(

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from streamer.errors import ConfigError
+from streamer_producers.columns import ColumnMapping
 from streamer_producers.formats import Records, json_records, parquet_records, parquet_shape
 from streamer_producers.log_file import COMPRESSED, LogFile
-from streamer_producers.mapping import FieldMapping
 from streamer_producers.movielens import RATINGS_COLUMNS, layout_of
 from streamer_producers.separated import column_names, separated_records
 
@@ -26,6 +26,7 @@ _SUFFIXES: Final = {
     ".tsv": "tsv",
     ".dat": "dat",
     ".inter": "inter",
+    ".item": "inter",
     ".parquet": "parquet",
 }
 _UNSAID: Final = ("", ".txt")
@@ -46,16 +47,19 @@ class RecordTable:
         About how many records it holds; None: unknown.
     is_text
         Whether all values are text, as in CSV.
+    lists
+        Columns that the first line declares to be lists, divided by blanks (RecBole).
     """
 
     records: Callable[[], Records]
     n_estimated: int | None
     is_text: bool
+    lists: frozenset[str] = frozenset()
 
 
 def open_table(
     path: Path,
-    mapping: FieldMapping,
+    mapping: ColumnMapping,
     *,
     name: str,
     file_format: str | None = None,
@@ -85,7 +89,8 @@ def open_table(
     if file_format == "parquet":
         columns, n_rows = parquet_shape(path)
         mapping.require(columns, name)
-        wanted = list(mapping.sources().values())
+        sources = mapping.sources()
+        wanted = columns if sources is None else list(sources.values())
         return RecordTable(lambda: parquet_records(path, wanted), n_rows, is_text=False)
     if file_format == "jsonl":
         return RecordTable(lambda: json_records(file), file.n_lines_estimated(), is_text=False)
@@ -97,7 +102,8 @@ def open_table(
         rows = separated_records(file, delimiter=divided, columns=names or None)
         return islice(rows, int(has_names), None)
 
-    return RecordTable(records, file.n_lines_estimated(), is_text=True)
+    lists = _declared_lists(file, divided) if file_format == "inter" else frozenset()
+    return RecordTable(records, file.n_lines_estimated(), is_text=True, lists=lists)
 
 
 def _format_of(path: Path, file: LogFile, name: str, file_format: str | None) -> str:
@@ -122,7 +128,7 @@ def _format_of(path: Path, file: LogFile, name: str, file_format: str | None) ->
 
 
 def _divided(
-    file: LogFile, mapping: FieldMapping, file_format: str, delimiter: str | None
+    file: LogFile, mapping: ColumnMapping, file_format: str, delimiter: str | None
 ) -> tuple[str, list[str], bool]:
     """What divides values, the names of the columns, and whether the first line has them.
 
@@ -156,6 +162,11 @@ def _divided(
     return divided, names, not (bare or mapping.by_place)
 
 
-def _plain_name(name: str, mapping: FieldMapping) -> str:
+def _declared_lists(file: LogFile, delimiter: str) -> frozenset[str]:
+    declared = (name.partition(":") for name in column_names(file, delimiter=delimiter))
+    return frozenset(name for name, _, kind in declared if kind == "token_seq")
+
+
+def _plain_name(name: str, mapping: ColumnMapping) -> str:
     """Name of a column of RecBole's atomic files, ``user_id:token``, without its type."""
-    return name if name in mapping.sources().values() else name.partition(":")[0]
+    return name if name in (mapping.sources() or {}).values() else name.partition(":")[0]

@@ -39,7 +39,7 @@ def publish(
     ] = False,
     items: Annotated[
         Path | None,
-        typer.Option("--items", help="The catalogue, JSON as on the topic; with a log or alone."),
+        typer.Option("--items", help="The catalogue, a file of items; with a log or alone."),
     ] = None,
     file_format: FormatOption = None,
     delimiter: DelimiterOption = None,
@@ -63,6 +63,7 @@ def publish(
             mapping=mapping,
             event_type=event_type,
             types=settings.event_types,
+            files=settings.files,
             strict=strict,
             items=items,
             file_format=file_format,
@@ -72,7 +73,7 @@ def publish(
             timeless=rebase and pace is None,
         )
     elif items is not None:
-        opened = open_items(items, strict=strict)
+        opened = open_items(items, strict=strict, files=settings.files)
     else:
         raise ConfigError("there is nothing to publish; name a log, or items with --items FILE")
     show_remarks(opened.remarks)

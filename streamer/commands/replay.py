@@ -118,7 +118,7 @@ def replay(
     mapping: MapOption = None,
     event_type: TypeOption = None,
     items: Annotated[
-        Path | None, typer.Option("--items", help="The catalogue, JSON lines as on the topic.")
+        Path | None, typer.Option("--items", help="The catalogue, a file of items.")
     ] = None,
     file_format: FormatOption = None,
     delimiter: DelimiterOption = None,
@@ -311,7 +311,14 @@ def _opened(log: str, config: Config, strict: bool, of_file: Mapping[str, Any]) 
     from streamer_producers.datasets import open_log
 
     if not log.startswith(PREFIX):
-        opened = open_log(log, types=config.event_types, strict=strict, sort=True, **of_file)
+        opened = open_log(
+            log,
+            types=config.event_types,
+            files=config.files,
+            strict=strict,
+            sort=True,
+            **of_file,
+        )
         show_remarks(opened.remarks)
         return opened
     if any(each is not None for each in of_file.values()):

@@ -14,10 +14,12 @@ from streamer.config.events import EventConfig
 from streamer.config.extensions import REGISTRIES, default_section, extensions
 from streamer.config.feature_definition import FeatureDefinition, Refused, definition
 from streamer.config.features import FeatureConfig
+from streamer.config.files import FileConfig
 from streamer.config.keys import (
     CLIENT,
     EVENTS,
     FEATURES,
+    FILES,
     NAMED,
     RULES,
     Key,
@@ -53,6 +55,7 @@ __all__ = [
     "EventConfig",
     "FeatureConfig",
     "FeatureDefinition",
+    "FileConfig",
     "JoinConfig",
     "KafkaConfig",
     "Key",
@@ -161,7 +164,12 @@ def _resolved(given: Given, keys: Mapping[str, Key]) -> Config:
         origins[name] = origin
     values[CLIENT] = client
     config = _built("", Config(), values)
-    with_default = {EVENTS: True, FEATURES: config.windows.default_features, RULES: True}
+    with_default = {
+        EVENTS: True,
+        FEATURES: config.windows.default_features,
+        RULES: True,
+        FILES: True,
+    }
     tables = {
         section: _named(tables, values, with_default=with_default[section])
         for section, tables in NAMED.items()
@@ -285,6 +293,7 @@ def _check(config: Config) -> None:
         )
         raise _conflict(config, ["bandit.drift_rate_boost", "bandit.drift_delta"], problem)
     _check_events(config)
+    _check_files(config)
     feature_definitions(config)  # raises where one contradicts itself
     for key, problem in _rule_problems(config):
         raise _conflict(config, [key], problem)
@@ -317,6 +326,13 @@ def _check_events(config: Config) -> None:
     except ValueError as error:
         last = max(set(config.events) - set(NAMED[EVENTS].default))
         raise _conflict(config, [f"{EVENTS}.{last}.weight"], str(error)) from error
+
+
+def _check_files(config: Config) -> None:
+    for name, table in config.files.items():
+        if not table.file:
+            problem = 'the table names no file; give the name of one, as file = "clicks.csv"'
+            raise _conflict(config, [f"{FILES}.{name}.file"], problem)
 
 
 def _conflict(config: Config, keys: Sequence[str], problem: str) -> ConfigError:

@@ -14,6 +14,7 @@ import msgspec
 from streamer.config.events import DEFAULT_EVENTS, EventConfig
 from streamer.config.extensions import REGISTRIES, default_section, extensions
 from streamer.config.features import DEFAULT_FEATURES, NAME, FeatureConfig
+from streamer.config.files import DEFAULT_FILES, FileConfig
 from streamer.config.masking import toml_text
 from streamer.config.rules import DEFAULT_RULES, RuleConfig
 from streamer.config.section import Section
@@ -25,6 +26,7 @@ CLIENT: Final = "kafka.client"
 FEATURES: Final = "features"
 EVENTS: Final = "events"
 RULES: Final = "rules"
+FILES: Final = "files"
 
 
 def variable_of(name: str) -> str:
@@ -137,6 +139,7 @@ NAMED: Final[Mapping[str, NamedTables]] = {
         NamedTables(
             RULES, NAME, RuleConfig, DEFAULT_RULES, "a rule", "exclude, only, or boost and when"
         ),
+        NamedTables(FILES, NAME, FileConfig, DEFAULT_FILES, "a file", "file and map"),
     )
 }
 """By section."""

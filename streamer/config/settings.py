@@ -12,6 +12,7 @@ from msgspec import Meta, field
 from streamer.config.bandit import BanditConfig
 from streamer.config.events import DEFAULT_EVENTS, EventConfig
 from streamer.config.features import DEFAULT_FEATURES, FeatureConfig
+from streamer.config.files import DEFAULT_FILES, FileConfig
 from streamer.config.http import HttpConfig
 from streamer.config.rules import DEFAULT_RULES, RuleConfig
 from streamer.config.section import Rows, Section
@@ -368,7 +369,7 @@ class Config(Section, frozen=True, kw_only=True):
     ----------
     recall
         Sections of recall channels by name; one that is not there has its defaults.
-    events, features, rules
+    events, features, rules, files
         By name, the default ones among them.
     origins
         Dotted key → ``default``, the path of the file, ``environment STREAMER_…`` or ``flag``.
@@ -394,6 +395,7 @@ class Config(Section, frozen=True, kw_only=True):
     events: dict[str, EventConfig] = field(default_factory=lambda: dict(DEFAULT_EVENTS))
     features: dict[str, FeatureConfig] = field(default_factory=lambda: dict(DEFAULT_FEATURES))
     rules: dict[str, RuleConfig] = field(default_factory=lambda: dict(DEFAULT_RULES))
+    files: dict[str, FileConfig] = field(default_factory=lambda: dict(DEFAULT_FILES))
     origins: dict[str, str] = field(default_factory=dict)
 
     @property

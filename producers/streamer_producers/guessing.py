@@ -1,0 +1,300 @@
+"""Guess the mapping of a file from the names and the first values of its columns.
+
+A guess is a proposal: it is a mapping as people write one, to be shown, corrected and confirmed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from streamer_producers.event_mapper import ABSENT, as_number
+from streamer_producers.item_mapping import DELIMITERS, LIST
+from streamer_producers.times import TimeGuess
+
+ATTRIBUTES_MAX: Final = 64
+ATTRIBUTE_CHARACTERS_MAX: Final = 200
+"""Longer texts (descriptions) are left out of the attributes of items."""
+_LABELS_SHARE_MIN: Final = 0.05
+"""Share of the values that hold a delimiter, from which on a column is a list."""
+
+_EVENT_NAMES: Final[Mapping[str, Sequence[str]]] = {
+    "user_id": (
+        *("userid", "user", "uid", "visitorid", "visitor", "customerid", "customer", "memberid"),
+        *("member", "accountid", "account", "reviewerid", "reviewer", "viewerid", "profileid"),
+        *("personid", "playerid", "listenerid", "clientid", "fullvisitorid", "anonymousid"),
+        *("deviceid", "cookieid", "sessionid", "session"),
+    ),
+    "item_id": (
+        *("itemid", "item", "iid", "productid", "product", "movieid", "movie", "contentid"),
+        *("articleid", "article", "newsid", "bookid", "isbn", "songid", "trackid", "track"),
+        *("artistid", "videoid", "video", "parentasin", "asin", "sku", "skuid", "goodsid"),
+        *("postid", "adid", "gameid", "appid", "businessid", "venueid", "listingid", "offerid"),
+        *("recipeid", "courseid", "jobid", "podcastid", "episodeid", "showid", "beerid", "animeid"),
+    ),
+    "ts": (
+        *("ts", "timestamp", "eventtime", "eventtimestamp", "time", "datetime", "eventdate"),
+        *("createdat", "createdts", "occurredat", "unixreviewtime", "clicktime", "date", "at"),
+        *("reviewtime", "ratingtimestamp", "watchedat", "playedat", "listenedat", "orderdate"),
+        *("purchasedat", "starttime", "timestampms", "unixtime", "when", "created"),
+    ),
+    "type": (
+        *("type", "eventtype", "event", "eventname", "action", "actiontype", "behavior"),
+        *("behaviour", "behaviortype", "interaction", "interactiontype", "feedbacktype", "verb"),
+        *("activity", "activitytype"),
+    ),
+    "value": (
+        *("value", "rating", "score", "stars", "overall", "bookrating", "userrating"),
+        *("watchratio", "playratio", "watchfraction", "completion", "progress"),
+    ),
+    "event_id": ("eventid",),
+    "request_id": ("requestid", "recommendationid"),
+    "position": ("position", "slot"),
+}
+_ITEM_NAMES: Final[Mapping[str, Sequence[str]]] = {
+    "item_id": (*_EVENT_NAMES["item_id"], "id"),
+    "title": (
+        *("title", "name", "itemname", "productname", "producttitle", "movietitle", "booktitle"),
+        *("headline", "articletitle", "trackname", "songname", "itemtitle", "originaltitle"),
+    ),
+    "categories": (
+        *("categories", "category", "genres", "genre", "class", "categorycode", "categoryname"),
+        *("categoryid", "department", "section", "topics", "topic", "producttype", "subject"),
+    ),
+    "tags": ("tags", "tag", "keywords", "labels"),
+    "created_ts": (
+        *("createdts", "createdat", "publishedat", "published", "publisheddate", "pubdate"),
+        *("releasedate", "releasetimestamp", "added", "addedat", "dateadded", "launchdate"),
+    ),
+    "expires_ts": ("expirests", "expiresat", "expirydate", "validuntil"),
+    "available": ("available", "instock", "isavailable", "active", "isactive"),
+}
+_RATINGS: Final = {"rating", "stars", "overall", "bookrating", "userrating", "score"}
+_FRACTIONS: Final = {"watchratio", "playratio", "watchfraction", "completion", "progress"}
+_TYPES_MEANT: Final[Mapping[str, Sequence[str]]] = {
+    "impression": ("impressions", "shown", "exposure", "imp", "displayed"),
+    "click": (
+        *("view", "views", "viewed", "pv", "pageview", "detail", "detailview", "productview"),
+        *("viewitem", "itemview", "clicks", "clicked", "open", "read", "visit"),
+    ),
+    "purchase": (
+        *("buy", "bought", "transaction", "order", "ordered", "checkout", "conversion"),
+        *("purchased", "purchases", "sale", "paid"),
+    ),
+    "like": ("liked", "likes", "thumbsup", "upvote", "favorite", "favourite", "fav", "heart"),
+    "dislike": ("disliked", "thumbsdown", "downvote"),
+    "watch": ("play", "played", "watched", "listen", "listened", "stream"),
+    "rating": ("rate", "rated", "review"),
+    "share": ("shared", "shares"),
+    "comment": ("commented", "reply"),
+    "follow": ("followed", "subscribe", "subscribed"),
+    "skip": ("skipped",),
+}
+"""Type of event → what logs call it too."""
+_MEANT: Final = {word: name for name, words in _TYPES_MEANT.items() for word in words}
+_WEIGHTS: Final[Mapping[str, Sequence[str]]] = {
+    "2.0": (
+        *("cart", "addtocart", "addcart", "basket", "addtobasket", "wishlist", "addtowishlist"),
+        *("save", "saved", "bookmark", "addtoplaylist", "addtolist", "download", "install"),
+    ),
+    "-1.0": ("hide", "report", "block", "remove", "removefromcart", "unlike", "unsave", "refund"),
+}
+_WEIGHT_OF: Final = {word: float(w) for w, words in _WEIGHTS.items() for word in words}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The first records of a file.
+
+    Attributes
+    ----------
+    columns
+        Names, in the order of the file.
+    is_text, lists
+        As of :class:`streamer_producers.tables.RecordTable`.
+    """
+
+    name: str
+    columns: Sequence[str]
+    records: Sequence[Mapping[str, object]]
+    is_text: bool
+    lists: frozenset[str] = frozenset()
+
+    def values(self, column: str) -> list[Any]:
+        """The values of a column that are there."""
+        found = (record.get(column) for record in self.records)
+        return [
+            each
+            for each in found
+            if each is not None and not (isinstance(each, str) and each in ("", *ABSENT))
+        ]
+
+
+def plain(name: str) -> str:
+    """Return a name without case and signs, as names are compared.
+
+    >>> plain("Book-Rating")
+    'bookrating'
+    """
+    return re.sub(r"[\W_]", "", name.lower())
+
+
+def type_meant(written: str, known: Collection[str]) -> str:
+    """Return the type of event that a log's word means: a known one, or a new name.
+
+    >>> type_meant("view", ["click"]), type_meant("Add To Cart", ["click"])
+    ('click', 'add_to_cart')
+    """
+    if written in known:
+        return written
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", written)
+    name = re.sub(r"[^a-z0-9]+", "_", snake.lower()).strip("_")
+    if name in known:
+        return name
+    meant = _MEANT.get(plain(written), name)
+    return meant if meant in known else name
+
+
+def weight_proposed(name: str) -> float:
+    """Return the weight to propose for a new type: 0, it teaches nothing, where it says nothing."""
+    return _WEIGHT_OF.get(plain(name), 0.0)
+
+
+def guess_events(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | None:
+    """Return field of an event → column, with the unit of its times; None: these are no events.
+
+    What is ``given`` stands as it is, the rest is guessed.
+    """
+    allowed = {"value": _is_numeric, "type": _is_type}
+    found = _matched(sample, _EVENT_NAMES, allowed, given)
+    if "ts" not in found:
+        timed = [name for name in sample.columns if re.search("time|date", name.lower())]
+        if timed and timed[0] not in found.values():
+            found["ts"] = timed[0]
+    if not {"user_id", "item_id"} <= found.keys() or not found.keys() & {"ts", "type", "value"}:
+        return None
+    found = {name: column for name, column in found.items() if column}
+    if "ts" in found and ":" not in found["ts"]:
+        guess = TimeGuess(sample.values(found["ts"]))
+        if (found["ts"], guess.unit) != ("ts", "ms"):
+            found["ts"] += f":{guess.unit}"
+    return found
+
+
+def guess_type(sample: Sample, columns: Mapping[str, str]) -> tuple[str, str]:
+    """Return the type of all events of a file without types, and why, in words."""
+    value = plain(columns.get("value", ""))
+    if value in _RATINGS:
+        return "rating", f"there is a column {columns['value']}"
+    if value in _FRACTIONS:
+        return "watch", f"there is a column {columns['value']}"
+    for word in re.split(r"[\W_\d]+", sample.name.lower()):
+        for each in (word, word.removesuffix("s")):
+            if meant := _MEANT.get(each, each if each in _TYPES_MEANT else None):
+                return meant, "of the file's name"
+    return "click", "there is no column of types"
+
+
+def guess_items(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | None:
+    """Return field of an item → column, with its form; None: these are no items.
+
+    What is ``given`` stands as it is, the rest is guessed.
+    """
+    found = _matched(sample, _ITEM_NAMES, {}, given)
+    if "item_id" not in found or not found.keys() & {"title", "categories", "tags"}:
+        return None
+    if not given and _matched(sample, {"user_id": _EVENT_NAMES["user_id"]}, {}, {}):
+        return None
+    taken = {column.partition(":")[0] for column in found.values()}
+    for name in ("categories", "tags"):
+        if name in found and name not in given:
+            found[name] += _list_form(sample, found[name])
+    for name in ("created_ts", "expires_ts"):
+        if name in found and name not in given and (sample.is_text or found[name] != name):
+            found[name] += f":{TimeGuess(sample.values(found[name])).unit}"
+    others = [name for name in sample.columns if name not in (*taken, "attributes", "v")]
+    for name in [each for each in others if _is_attribute(sample, each)][:ATTRIBUTES_MAX]:
+        number = ":number" if sample.is_text and _is_number_column(sample, name) else ""
+        found[f"attributes.{_snake(name)}"] = f"{name}{number}"
+    return found
+
+
+def mapping_text(columns: Mapping[str, str]) -> str:
+    """Return ``FIELD=COLUMN,…`` of what isn't found under its own name.
+
+    >>> mapping_text({"user_id": "uid", "item_id": "item_id", "ts": "ts:s"})
+    'user_id=uid,ts=ts:s'
+    """
+    return ",".join(f"{name}={column}" for name, column in columns.items() if name != column)
+
+
+def _matched(
+    sample: Sample,
+    names: Mapping[str, Sequence[str]],
+    allowed: Mapping[str, Callable[[Sample, str], bool]],
+    given: Mapping[str, str],
+) -> dict[str, str]:
+    """Field → the column whose name comes first among the field's names, or the given one."""
+    by_name: dict[str, str] = {}
+    for column in sample.columns:
+        if "," not in column and "=" not in column and column:
+            by_name.setdefault(plain(column), column)
+    found = dict(given)
+    taken = {column.partition(":")[0] for column in given.values()}
+    for field, words in names.items():
+        if field in given:
+            continue
+        fits = allowed.get(field)
+        for column in (by_name[word] for word in words if word in by_name):
+            if column not in taken and (fits is None or fits(sample, column)):
+                found[field] = column
+                taken.add(column)
+                break
+    return found
+
+
+def _is_numeric(sample: Sample, column: str) -> bool:
+    values = [as_number(each) for each in sample.values(column)]
+    numbers = [each for each in values if isinstance(each, int | float)]
+    return 2 * len(numbers) > len(values)
+
+
+def _is_type(sample: Sample, column: str) -> bool:
+    """Whether a column may hold types of events: few words."""
+    values = {str(each) for each in sample.values(column)}
+    return 0 < len(values) <= 40 and all(re.fullmatch(r"[A-Za-z][\w :.-]{0,40}", v) for v in values)
+
+
+def _is_attribute(sample: Sample, column: str) -> bool:
+    """Whether a column may be an attribute: flat and short."""
+    values = sample.values(column)
+    flat = all(isinstance(each, str | int | float | bool) for each in values)
+    return bool(values) and flat and max(len(str(v)) for v in values) <= ATTRIBUTE_CHARACTERS_MAX
+
+
+def _is_number_column(sample: Sample, column: str) -> bool:
+    """Whether all texts of a column are numbers, and none a code such as 007."""
+    values = [str(each) for each in sample.values(column)]
+    return all(re.fullmatch(r"-?(0|[1-9]\d{0,15})(\.\d+)?", each) for each in values)
+
+
+def _list_form(sample: Sample, column: str) -> str:
+    """``:FORM`` of a column of labels; nothing where values are lists, or one label each."""
+    if column in sample.lists:
+        return ":space"
+    texts = [each for each in sample.values(column) if isinstance(each, str)]
+    if not texts:
+        return ""
+    if sum(each.startswith("[") and each.endswith("]") for each in texts) > len(texts) / 2:
+        return f":{LIST}"
+    for name in ("pipe", "semicolon", "comma", "slash"):
+        n = sum(DELIMITERS[name] in each for each in texts)
+        if n >= max(1.0, _LABELS_SHARE_MIN * len(texts)):
+            return f":{name}"
+    return ""
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"\W+", "_", name.strip()).strip("_").lower() or "column"

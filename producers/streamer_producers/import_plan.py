@@ -1,0 +1,419 @@
+"""What is in some files, and how each would be read: a proposal, to be shown and confirmed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from streamer.config import Config, EventConfig, FileConfig
+from streamer.config.files import Holds, file_table
+from streamer.config.section import Section
+from streamer.errors import ConfigError
+from streamer.events.types import TYPE_NAME
+from streamer_producers.columns import ColumnMapping, assignments
+from streamer_producers.datasets import movielens_in, open_items, open_log
+from streamer_producers.guessing import (
+    Sample,
+    guess_events,
+    guess_items,
+    guess_type,
+    mapping_text,
+    type_meant,
+    weight_proposed,
+)
+from streamer_producers.item_mapping import parse_item_mapping
+from streamer_producers.log import Log
+from streamer_producers.mapping import FieldMapping, parse_mapping
+from streamer_producers.movielens import MAPPING
+from streamer_producers.tables import RecordTable, open_table
+from streamer_producers.times import SAMPLE_RECORDS
+
+_TYPES_COUNTED_MAX: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingFlags:
+    """What was said of the files by flags; None: nothing."""
+
+    mapping: str | None = None
+    items_mapping: str | None = None
+    event_type: str | None = None
+    file_format: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """A file, and how it would be read.
+
+    Attributes
+    ----------
+    table
+        What the configuration would say of it; None: it needs no table.
+    known_as
+        The table that the configuration has of it already; "": none.
+    columns
+        Field → column, all that is read.
+    unused
+        Columns that are not read.
+    remarks
+        What was guessed, in sentences.
+    types
+        Type as the file has it, how often, and the type it becomes.
+    timeless
+        Whether it has no times: its events get that of their publication.
+    """
+
+    path: Path
+    holds: Holds
+    table: FileConfig | None
+    known_as: str
+    columns: Mapping[str, str]
+    unused: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    types: Sequence[tuple[str, int, str]] = ()
+    timeless: bool = False
+
+    def open(self, config: Config, *, sort: bool = False) -> Log:
+        """Open it as the configuration says, which has its table."""
+        if self.holds == "items":
+            return open_items(self.path, files=config.files)
+        return open_log(
+            self.path,
+            types=config.event_types,
+            files=config.files,
+            timeless=self.timeless,
+            sort=sort,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would be imported.
+
+    Attributes
+    ----------
+    files
+        Those that are used: the catalogue first.
+    left_out
+        Name of a file that is not used, and why.
+    tables
+        What would be added to the configuration, by dotted name.
+    """
+
+    files: Sequence[PlannedFile]
+    left_out: Sequence[tuple[str, str]]
+    tables: Mapping[str, Section]
+
+    def configured(self, config: Config) -> Config:
+        """Return the configuration with the tables that would be added."""
+        added: dict[str, dict[str, Section]] = {"events": {}, "files": {}}
+        for dotted, table in self.tables.items():
+            section, _, name = dotted.partition(".")
+            added[section][name] = table
+        return msgspec.structs.replace(
+            config,
+            events=config.events | added["events"],
+            files=config.files | added["files"],
+        )
+
+
+def plan_import(
+    paths: Sequence[str], config: Config, asked: ReadingFlags, *, reading: Callable[[str], None]
+) -> Plan:
+    """Look at files, and at those in folders, and find out how to read them.
+
+    Parameters
+    ----------
+    reading
+        Called with the name of each file before it is looked at.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such file, or one that was named itself can't be used.
+    """
+    planned: list[PlannedFile] = []
+    left_out: list[tuple[str, str]] = []
+    for path, is_named in _files_of(paths):
+        reading(path.name)
+        try:
+            planned.append(_planned(path, config, asked))
+        except ConfigError as error:
+            if is_named:
+                raise
+            left_out.append((path.name, str(error).partition("; give the file")[0]))
+    events = [each for each in planned if each.holds == "events"]
+    catalogues = sorted(
+        (each for each in planned if each.holds == "items"),
+        key=lambda each: ("title" not in each.columns, -len(each.columns)),
+    )
+    left_out += [
+        (each.path.name, f"one catalogue is published, and {catalogues[0].path.name} says more")
+        for each in catalogues[1:]
+    ]
+    files = [*catalogues[:1], *events]
+    if not files:
+        found = "".join(f"\n  {name}: {why}" for name, why in left_out)
+        raise ConfigError(f"{', '.join(paths)}: nothing there can be used{found}")
+    return Plan(files, left_out, {**_new_types(events, config), **_tables(files, config)})
+
+
+def _files_of(paths: Sequence[str]) -> Iterator[tuple[Path, bool]]:
+    """Files, and whether each was named itself."""
+    for each in paths:
+        path = Path(each)
+        if not path.exists():
+            raise ConfigError(f"{path} is no file or folder; name one, or several")
+        if path.is_file() or movielens_in(path):
+            yield path, True
+            continue
+        inside = sorted(
+            child for child in path.iterdir() if child.is_file() and child.name[0] not in "._"
+        )
+        if not inside:
+            raise ConfigError(f"{path} is a folder without files; name the one that has them")
+        for child in inside:
+            yield child, False
+
+
+# --- one file ---------------------------------------------------------------------------------
+
+
+class _AnyColumns(ColumnMapping):
+    """All columns of a file, of which nothing is known."""
+
+    def missing(self, columns: object) -> list[str]:
+        """What divides columns is right where it makes more than one."""
+        return [] if len(list(columns)) > 1 else ["another"]  # type: ignore[call-overload]
+
+    def require(self, columns: object, log: str) -> None:
+        """Any will do."""
+
+
+def _planned(path: Path, config: Config, asked: ReadingFlags) -> PlannedFile:
+    if movielens_in(path):
+        shown = {name: column for name, column in MAPPING.columns.items() if column}
+        remark = "MovieLens: read as such, with its movies as the catalogue"
+        return PlannedFile(path, "events", None, "", shown, remarks=(remark,))
+    for holds in ("events", "items"):
+        known = file_table(config.files, path.name, holds)
+        if known is not None:
+            return _known(path, known, config, asked)
+    return _guessed(path, config, asked)
+
+
+def _known(path: Path, table: FileConfig, config: Config, asked: ReadingFlags) -> PlannedFile:
+    """A file that the configuration has a table of: read as that says."""
+    name = next(name for name, each in config.files.items() if each is table)
+    if asked != ReadingFlags():
+        raise ConfigError(
+            f"{path.name}: [files.{name}] of the configuration says how it is read; change it"
+            " there, or remove it for flags to say it"
+        )
+    is_log = table.holds == "events"
+    mapping = parse_mapping(table.map, config.event_types) if is_log else None
+    mapped: ColumnMapping = mapping or parse_item_mapping(table.map)
+    sources = mapped.sources() or {}
+    records = _open(path, sources, table)
+    sample = _sample(path, records)
+    own = {name: column for name, column in sources.items() if name not in (*mapped.columns,)}
+    columns = {
+        name: column
+        for name, column in {**mapped.columns, **own}.items()
+        if column in sample.columns
+    }
+    types: Sequence[tuple[str, int, str]] = ()
+    if mapping is not None and not table.type and "type" in columns:
+        counts = _type_counts(records, columns["type"])
+        types = [(each, n, mapping.type_names.get(each, each)) for each, n in counts]
+    unused = [each for each in sample.columns if each not in columns.values()]
+    timeless = is_log and "ts" not in columns and bool(sample.columns)
+    return PlannedFile(path, table.holds, None, name, columns, unused, (), types, timeless=timeless)
+
+
+def _guessed(path: Path, config: Config, asked: ReadingFlags) -> PlannedFile:
+    given = _given(asked.mapping)
+    given_items = _given(asked.items_mapping)
+    reading = FileConfig(
+        file=path.name,
+        format=asked.file_format or "",
+        delimiter=asked.delimiter or "",
+        encoding=asked.encoding or "",
+    )
+    records = _open(path, given | given_items, reading)
+    sample = _sample(path, records)
+    if not sample.records:
+        raise ConfigError(f"{path.name}: there is no row in it that can be read")
+    if sample.is_text and (number := next(filter(_is_number, sample.columns), None)):
+        raise ConfigError(
+            f"{path.name}: its first line has no names of columns, but values ({number}); name them"
+            " by place, as --map 'user_id=#1,item_id=#2,value=#3,ts=#4'"
+        )
+    fields = {name: column for name, column in given.items() if not name.startswith("type.")}
+    if asked.mapping is not None or not given_items:
+        columns = guess_events(sample, fields)
+        if columns is not None:
+            return _guessed_events(path, sample, records, columns, reading, config, asked)
+    columns = guess_items(sample, given_items)
+    if columns is None:
+        raise ConfigError(
+            f"{path.name}: its columns are {', '.join(sample.columns)}: an event log has users,"
+            " items, and times, types or values (name them with --map user_id=COLUMN,…); a"
+            " catalogue has items, and titles or categories (--items-map item_id=COLUMN,…)"
+        )
+    text = mapping_text(columns)
+    parse_item_mapping(text)
+    plain = {name: column.partition(":")[0] for name, column in columns.items()}
+    table = msgspec.structs.replace(reading, holds="items", map=text)
+    return PlannedFile(
+        path,
+        "items",
+        table
+        if table != msgspec.structs.replace(FileConfig(), file=path.name, holds="items")
+        else None,
+        "",
+        plain,
+        _unused(sample, plain),
+    )
+
+
+def _guessed_events(
+    path: Path,
+    sample: Sample,
+    records: RecordTable,
+    columns: dict[str, str],
+    reading: FileConfig,
+    config: Config,
+    asked: ReadingFlags,
+) -> PlannedFile:
+    remarks = []
+    event_type, types, names = asked.event_type or "", [], _given(asked.mapping)
+    if not event_type and "type" in columns and columns["type"] in config.event_types:
+        event_type = columns.pop("type")  # --map type=click
+    if event_type:
+        columns.pop("type", None)
+        FieldMapping(types=config.event_types).with_type(event_type)
+    elif "type" in columns:
+        for each, n in _type_counts(records, columns["type"]):
+            meant = names.get(f"type.{each}") or type_meant(each, config.event_types.names)
+            types.append((each, n, meant))
+    else:
+        event_type, why = guess_type(sample, columns)
+        remarks.append(f"all its events are of type {event_type}, since {why}")
+    if "session" in columns["user_id"].lower():
+        remarks.append(
+            f"there is no column of users: each {columns['user_id']} is one, who never comes back"
+        )
+    timeless = "ts" not in columns
+    if timeless:
+        remarks.append("there is no column of times: events get the time of their publication")
+    plain = {
+        name: column.partition(":")[0] if name == "ts" else column
+        for name, column in columns.items()
+    }
+    text = mapping_text(
+        columns
+        | {
+            f"type.{each}": meant
+            for each, _, meant in types
+            if each != meant and TYPE_NAME.fullmatch(meant) and not set(each) & set(",=")
+        }
+    )
+    table = msgspec.structs.replace(reading, map=text, type=event_type)
+    needs_table = table != FileConfig(file=path.name)
+    return PlannedFile(
+        path,
+        "events",
+        table if needs_table else None,
+        "",
+        plain,
+        _unused(sample, plain),
+        remarks,
+        types,
+        timeless=timeless,
+    )
+
+
+def _open(path: Path, columns: Mapping[str, str], reading: FileConfig) -> RecordTable:
+    return open_table(
+        path,
+        _AnyColumns(columns=columns),
+        name=path.name,
+        file_format=reading.format or None,
+        delimiter=reading.delimiter or None,
+        encoding=reading.encoding or None,
+    )
+
+
+def _sample(path: Path, table: RecordTable) -> Sample:
+    records = [
+        record for _, record in islice(table.records(), SAMPLE_RECORDS) if isinstance(record, dict)
+    ]
+    columns = list(dict.fromkeys(name for record in records for name in record))
+    return Sample(path.name, columns, records, table.is_text, table.lists)
+
+
+def _type_counts(table: RecordTable, column: str) -> list[tuple[str, int]]:
+    """Types in the whole file, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for _, record in table.records():
+        value = record.get(column) if isinstance(record, dict) else None
+        if value not in (None, "") and (len(counts) < _TYPES_COUNTED_MAX or str(value) in counts):
+            counts[str(value)] += 1
+    return counts.most_common()
+
+
+def _given(mapping: str | None) -> dict[str, str]:
+    return {name: column for _, name, _, column in assignments(mapping or "")}
+
+
+def _unused(sample: Sample, columns: Mapping[str, str]) -> list[str]:
+    return [each for each in sample.columns if each not in columns.values()]
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?\d+(\.\d+)?", text) is not None
+
+
+# --- what the configuration would say ---------------------------------------------------------
+
+
+def _new_types(events: Sequence[PlannedFile], config: Config) -> dict[str, EventConfig]:
+    """Tables of the types that are in the files and not configured."""
+    names = sorted({meant for each in events for _, _, meant in each.types})
+    return {
+        f"events.{name}": EventConfig(weight=weight_proposed(name))
+        for name in names
+        if name not in config.event_types and TYPE_NAME.fullmatch(name)
+    }
+
+
+def _tables(files: Sequence[PlannedFile], config: Config) -> dict[str, FileConfig]:
+    """Tables of the files that need one; files that differ in numbers alone share one."""
+    shared: dict[tuple[str, FileConfig], list[str]] = {}
+    for each in files:
+        if each.table is not None:
+            alike = msgspec.structs.replace(each.table, file="")
+            shared.setdefault((re.sub(r"\d+", "*", each.path.name), alike), []).append(
+                each.path.name
+            )
+    found: dict[str, FileConfig] = {}
+    taken = set(config.files)
+    for (pattern, table), names in shared.items():
+        file = names[0] if len(names) == 1 else pattern
+        name = re.sub(r"[^a-z0-9]+", "_", file.lower().split(".")[0]).strip("_") or "file"
+        name = name[:60] if name[0].isalpha() else f"file_{name[:50]}"
+        while name in taken:
+            name += "_2"
+        taken.add(name)
+        found[f"files.{name}"] = msgspec.structs.replace(table, file=file)
+    return found

@@ -1,0 +1,85 @@
+"""What a file holds as it would be read: rows, the first of them, and those that are left out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from streamer.config import Config
+from streamer.events import FUTURE_MS_MAX, Event, Item
+from streamer_producers.clipped_values import Clipped, ClippedValues
+from streamer_producers.log import Log, Malformed
+
+FIRST_ROWS: Final = 3
+_REPORT_EVERY: Final = 1_000
+
+
+@dataclass(slots=True)
+class FileSurvey:
+    """One pass over a file.
+
+    Attributes
+    ----------
+    events, items
+        The first ones, as they are read.
+    in_order
+        Whether events come in the order of their times.
+    n_future
+        Events that lie more than a day ahead, which are not published.
+    faults
+        Rows that are malformed, by kind: how many, and the first.
+    clipped
+        Values beyond what rewards tell apart.
+    """
+
+    n_events: int = 0
+    n_items: int = 0
+    events: list[Event] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
+    first_ts: int | None = None
+    last_ts: int | None = None
+    in_order: bool = True
+    n_future: int = 0
+    faults: list[tuple[int, Malformed]] = field(default_factory=list)
+    clipped: tuple[Clipped, ...] = ()
+
+
+def survey_file(
+    log: Log,
+    config: Config,
+    *,
+    progress: Callable[[int], None] = lambda n: None,
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+) -> FileSurvey:
+    """Read a file to its end.
+
+    Raises
+    ------
+    ConfigError
+        When it can't be read.
+    """
+    found = FileSurvey()
+    values = ClippedValues(config.events)
+    latest_ms = now_ms() + FUTURE_MS_MAX
+    for item in log.items():
+        found.n_items += 1
+        if len(found.items) < FIRST_ROWS:
+            found.items.append(item)
+    previous = -1
+    for event in log.events():
+        found.n_events += 1
+        if len(found.events) < FIRST_ROWS:
+            found.events.append(event)
+        found.first_ts = min(found.first_ts or event.ts, event.ts)
+        found.last_ts = max(found.last_ts or 0, event.ts)
+        found.in_order &= event.ts >= previous
+        found.n_future += event.ts > latest_ms
+        previous = event.ts
+        values.add(event)
+        if found.n_events % _REPORT_EVERY == 0:
+            progress(found.n_events)
+    found.faults = log.faults()
+    found.clipped = values.found()
+    return found

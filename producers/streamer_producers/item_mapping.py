@@ -1,0 +1,182 @@
+"""Other people's field names → items."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from streamer.errors import BadMessage, ConfigError
+from streamer.events import Item, decode_item
+from streamer_producers.columns import ColumnMapping, assignments
+from streamer_producers.event_mapper import as_id, as_number, leave_out_absent, named
+from streamer_producers.times import TIME_UNITS, as_ms, is_time_unit
+
+_FIELDS: Final = tuple(Item.__struct_fields__)
+_TIMES: Final = ("created_ts", "expires_ts")
+_LISTS: Final = ("categories", "tags")
+DELIMITERS: Final = {"pipe": "|", "comma": ",", "semicolon": ";", "slash": "/", "space": " "}
+"""What stands between the labels of a text, by the names that mappings and shells take."""
+LIST: Final = "list"
+"""A text that is itself a list, as JSON or Python writes it."""
+_TRUTHS: Final = {
+    **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "0"), False),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemMapping(ColumnMapping):
+    """Where in a record of a catalogue the fields of an item are.
+
+    Attributes
+    ----------
+    columns
+        As of :class:`streamer_producers.mapping.FieldMapping`; ``attributes.NAME`` is an attribute.
+    forms
+        Field → how its column is written: a unit of time, one of ``DELIMITERS``, ``list``, or
+        ``number``.
+    """
+
+    forms: Mapping[str, str] = field(default_factory=dict)
+
+    def sources(self) -> dict[str, str]:
+        found = {name: name for name in _FIELDS} | dict(self.columns)
+        return {name: column for name, column in found.items() if column}
+
+    def needed(self) -> list[str]:
+        return ["item_id"]
+
+
+def parse_item_mapping(text: str) -> ItemMapping:
+    """Read ``FIELD=COLUMN[:FORM],FIELD=COLUMN[:FORM]…``.
+
+    ``categories=genres:pipe`` says what divides the labels, ``created_ts=added:s`` the unit of
+    time, and ``attributes.price=price:number`` that a text is a number. ``title=`` leaves the field
+    out.
+
+    Raises
+    ------
+    ConfigError
+        When a part is no assignment, names no field of an item, repeats one, or has no such form.
+
+    Examples
+    --------
+    >>> parse_item_mapping("categories=genres:pipe")
+    ItemMapping(columns={'categories': 'genres'}, forms={'categories': 'pipe'})
+    """
+    columns: dict[str, str] = {}
+    forms: dict[str, str] = {}
+    for part, name, equals, column in assignments(text):
+        if not equals or (name not in _FIELDS and not name.startswith("attributes.")):
+            raise ConfigError(
+                f"mapping {part!r} is not FIELD=COLUMN; the fields of an item are"
+                f" {', '.join(_FIELDS)} and attributes.NAME"
+            )
+        if name in columns:
+            raise ConfigError(f"mapping {text!r} gives {name!r} twice; give it once")
+        before, colon, form = column.rpartition(":")
+        if colon:
+            if form not in (allowed := _forms(name)):
+                some = f"choose one of {', '.join(allowed)}" if allowed else "it has none"
+                raise ConfigError(f"mapping {part!r}: {form!r} is no form of {name}; {some}")
+            forms[name], column = form, before
+        columns[name] = column
+    return ItemMapping(columns=columns, forms=forms)
+
+
+def _forms(name: str) -> tuple[str, ...]:
+    if name in _TIMES:
+        return TIME_UNITS
+    if name in _LISTS:
+        return (*DELIMITERS, LIST)
+    return ("number",) if name.startswith("attributes.") else ()
+
+
+class ItemMapper:
+    """Makes items out of records as an :class:`ItemMapping` says.
+
+    Parameters
+    ----------
+    is_text
+        Whether records are of text alone; see :class:`streamer_producers.event_mapper.EventMapper`.
+    """
+
+    def __init__(self, mapping: ItemMapping, *, is_text: bool) -> None:
+        self._forms = mapping.forms
+        self._is_text = is_text
+        self._sources = mapping.sources()
+
+    def item(self, record: Mapping[str, object]) -> Item:
+        """Return the item of a record.
+
+        Raises
+        ------
+        BadMessage
+            Naming the field of the item that is missing or wrong, and its value.
+        """
+        found = named(record, self._sources)
+        if self._is_text:
+            leave_out_absent(found, ids=("item_id",))
+        fields: dict[str, object] = {}
+        attributes: dict[str, object] = {}
+        for name, value in found.items():
+            if name.startswith("attributes."):
+                read = as_number(value) if name in self._forms else value
+                if read is not None:
+                    attributes[name.removeprefix("attributes.")] = read
+            else:
+                fields[name] = self._read(name, value)
+        if attributes:
+            own = fields.get("attributes")
+            fields["attributes"] = (own if isinstance(own, dict) else {}) | attributes
+        try:
+            payload = msgspec.json.encode(fields)
+        except (TypeError, UnicodeEncodeError, OverflowError) as error:
+            raise BadMessage(f"a value can't be written as JSON: {error}") from error
+        return decode_item(payload)
+
+    def _read(self, name: str, value: object) -> object:
+        if name == "item_id":
+            return as_id(value, is_text=self._is_text)
+        if name in _LISTS:
+            return _labels(value, self._forms.get(name))
+        if name in _TIMES:
+            unit = self._forms.get(name)
+            if unit is None and not self._is_text:
+                return value
+            return as_ms(value, unit if unit is not None and is_time_unit(unit) else "ms")
+        if name == "available":
+            return _TRUTHS.get(str(value).lower(), value)
+        if name == "title":
+            return value if isinstance(value, str) else str(value)
+        return value
+
+
+def _labels(value: object, form: str | None) -> object:
+    """The labels in a value; one that is no list stays as it is where it can't be read as such."""
+    if isinstance(value, str):
+        if form == LIST:
+            try:
+                value = ast.literal_eval(value)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                return value
+        else:
+            value = value.split(DELIMITERS[form]) if form is not None else [value]
+    if isinstance(value, dict):
+        value = value.get("name")
+    if not isinstance(value, list | tuple | set):
+        value = [value]
+    found: dict[object, None] = {}
+    for each in value:
+        if isinstance(each, list | tuple | dict):
+            inner = _labels(each, form)
+            found |= dict.fromkeys(inner if isinstance(inner, list) else ())
+        elif isinstance(each, bool) or not isinstance(each, str | int | float):
+            return value
+        elif text := str(each).strip():
+            found[text] = None
+    return list(found)

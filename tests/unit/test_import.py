@@ -1,0 +1,381 @@
+"""``streamer import``: it shows how files would be read, keeps that, and publishes as it said."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from streamer.cli import app
+from streamer.config import Config, load_config
+from streamer.errors import BadMessage, ConfigError, StreamerError, TopicMismatch
+from streamer.events import Event, Item
+from streamer.kafka.embedded import EmbeddedBroker
+from streamer_producers.import_plan import Plan, ReadingFlags, plan_import
+from streamer_producers.item_mapping import ItemMapper, parse_item_mapping
+from tests.torture.topics import messages_of
+
+DAY_MS = 86_400_000
+EVENTS = """timestamp,visitorid,event,itemid,transactionid
+1433221332117,1,view,10,
+1433221432117,2,view,11,
+1433221532117,1,Add To Cart,10,
+1433221632117,1,transaction,10,7
+1433221732117,3,zoomed,11,
+never,3,view,11,
+1433221832117,3,view,,
+"""
+PRODUCTS = """sku,name,category,price,in_stock,description
+10,Green tea,Tea|Green,2.50,yes,{0}
+11,"Cup, small",Cups,7,no,{0}
+,nothing,,,,
+""".format("long " * 60)
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def run(
+    broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """A command in an empty folder, with topics of its own; errors of ours are raised."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STREAMER_KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap_servers)
+    monkeypatch.setenv("STREAMER_TOPICS__PREFIX", f"{tmp_path.name}.")
+
+    def run(*words: str, answer: str | None = None) -> str:
+        result = CliRunner().invoke(app, [*words], input=answer, env={"COLUMNS": "200"})
+        if isinstance(result.exception, StreamerError):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return run
+
+
+def planned(*paths: Path, config: Config | None = None, **asked: str) -> Plan:
+    return plan_import(
+        [str(path) for path in paths],
+        config or Config(),
+        ReadingFlags(**asked),
+        reading=lambda name: None,
+    )
+
+
+def events_sent() -> list[Event]:
+    return [
+        msgspec.json.decode(each.value or b"", type=Event)
+        for each in messages_of(load_config(), "events")
+    ]
+
+
+def items_sent() -> dict[str, Item]:
+    found = [
+        msgspec.json.decode(each.value or b"", type=Item)
+        for each in messages_of(load_config(), "items")
+    ]
+    return {item.item_id: item for item in found}
+
+
+def shop(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "events.csv").write_text(EVENTS)
+    (folder / "products.csv").write_text(PRODUCTS)
+    (folder / "stock.csv").write_text("sku,amount\n10,3\n")
+    return folder
+
+
+def test_a_shop_is_published_as_it_was_shown_and_needs_no_map_from_then_on(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    shop(tmp_path / "shop")
+    Path("streamer.toml").write_text("# of ours\n[events.save]\nweight = 2.0\n")
+    output = run("import", "shop", answer="y\n")
+    assert "stock.csv: its columns are sku, amount" in output
+    assert "3: field 'ts'" not in output
+    assert "1: field 'ts', first in line 7: field 'ts': \"never\" is refused" in output
+    assert "1: field 'item_id' is missing, first in line 8" in output
+    assert "not used: transactionid" in output
+    assert "nothing is learned from zoomed" in output
+    summary = [line.replace("│", "").split() for line in output.splitlines()]
+    assert ["products.csv", "3", "0", "2", "1"] in summary
+    assert ["events.csv", "7", "5", "0", "2"] in summary
+
+    text = Path("streamer.toml").read_text()
+    assert text.startswith("# of ours\n[events.save]\nweight = 2.0\n\n")
+    added = tomllib.loads(text)
+    assert added["events"] == {
+        "save": {"weight": 2.0},
+        "add_to_cart": {"weight": 2.0},
+        "zoomed": {"weight": 0.0},
+    }
+    sent = events_sent()
+    assert sorted((e.user_id, e.item_id, e.type) for e in sent) == [
+        ("1", "10", "add_to_cart"),
+        ("1", "10", "click"),
+        ("1", "10", "purchase"),
+        ("2", "11", "click"),
+        ("3", "11", "zoomed"),
+    ]
+    tea, cup = items_sent()["10"], items_sent()["11"]
+    assert tea.categories == ["Tea", "Green"]
+    assert tea.attributes == {"price": 2.5}
+    assert (cup.title, cup.available) == ("Cup, small", False)
+
+    again = run("publish", "shop/events.csv", "--items", "shop/products.csv")
+    assert "5 events and 2 items published" in again
+    assert {e.event_id for e in events_sent()} == {e.event_id for e in sent}
+    output = run("import", "shop", "--yes")
+    assert "read as [files.events] says" in output
+    assert "to be added" not in output
+    assert Path("streamer.toml").read_text() == text
+    with pytest.raises(ConfigError, match=r"events.csv: \[files.events\] of the configuration"):
+        run("import", "shop/events.csv", "--type", "click")
+
+
+def test_whoever_says_no_or_only_looks_changes_nothing(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    shop(tmp_path / "shop")
+    assert "nothing was published or written" in run("import", "shop", "--dry-run")
+    with pytest.raises(ConfigError, match="nothing was published or written; say what is"):
+        run("import", "shop", answer="n\n")
+    assert not Path("streamer.toml").exists()
+    with pytest.raises(TopicMismatch):  # the first message would make it
+        events_sent()
+
+
+def test_a_dry_run_needs_no_broker_but_publishing_asks_for_one_first(
+    run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop(tmp_path / "shop")
+    monkeypatch.delenv("STREAMER_KAFKA__BOOTSTRAP_SERVERS")
+    run("import", "shop", "--dry-run")
+    with pytest.raises(ConfigError, match="no broker is named"):
+        run("import", "shop", answer="y\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("a.csv", "", "no row in it"),
+        ("a.csv", "user_id,item_id,ts\n", "no row in it"),
+        ("a.csv", "user_id,item_id,ts\nann,tea,never\n", "no row can be used; 1 are left out"),
+        ("a.csv", "sku,amount\n1,2\n", "its columns are sku, amount: an event log has users"),
+        ("a.csv", "A1,013,5.0,1365811200\nA2,014,5.0,1341100800\n", "no names of columns, but"),
+        ("a.md", "# a\n", "format '.md' is unknown"),
+        ("a.jsonl", "{oops\n", "no row in it"),
+    ],
+)
+def test_a_file_of_which_nothing_is_used_is_a_failure(
+    run: Callable[..., str], name: str, text: str, why: str
+) -> None:
+    Path(name).write_text(text)
+    with pytest.raises(ConfigError, match=why):
+        run("import", name, "--yes")
+    assert not Path("streamer.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "mapping", "event_type"),
+    [
+        (  # Book-Crossing
+            "bx.csv",
+            '"User-ID";"ISBN";"Book-Rating"\n"1";"034545104X";"5"\n',
+            "user_id=User-ID,item_id=ISBN,value=Book-Rating",
+            "rating",
+        ),
+        (  # REES46
+            "shop.csv",
+            "event_time,event_type,product_id,user_id\n2019-10-01 00:00:00 UTC,view,1,2\n",
+            "item_id=product_id,ts=event_time:iso,type=event_type,type.view=click",
+            "",
+        ),
+        (  # RecBole
+            "ml.inter",
+            "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t2\t4\t881250949\n",
+            "ts=timestamp:s,value=rating",
+            "rating",
+        ),
+        (  # Yoochoose, without users
+            "purchases.csv",
+            "session_id,timestamp,item_id\n1,2014-04-07T10:51:09.277Z,214536502\n",
+            "user_id=session_id,ts=timestamp:iso",
+            "purchase",
+        ),
+        (
+            "log.jsonl",
+            '{"uid": 7, "song_id": "s", "played_at": 1760000000}\n',
+            "user_id=uid,item_id=song_id,ts=played_at:s",
+            "click",
+        ),
+    ],
+)
+def test_the_mapping_of_a_log_is_guessed(
+    tmp_path: Path, name: str, text: str, mapping: str, event_type: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    (file,) = planned(path).files
+    assert file.table is not None
+    assert (file.holds, file.table.map, file.table.type) == ("events", mapping, event_type)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "mapping"),
+    [
+        (
+            "ml.item",
+            "item_id:token\tmovie_title:token_seq\tclass:token_seq\n1\tToy Story\tA Comedy\n",
+            "title=movie_title,categories=class:space",
+        ),
+        (
+            "songs.jsonl",
+            '{"id": 7, "name": "x", "genres": ["a"], "added_at": 1760000000, "bpm": 120}\n',
+            "item_id=id,title=name,categories=genres,created_ts=added_at:s,attributes.bpm=bpm",
+        ),
+        (
+            "recipes.csv",
+            "recipe_id,name,tags,code\n1,Soup,\"['hot', 'quick']\",007\n",
+            "item_id=recipe_id,title=name,tags=tags:list,attributes.code=code",
+        ),
+    ],
+)
+def test_the_mapping_of_a_catalogue_is_guessed(
+    tmp_path: Path, name: str, text: str, mapping: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    (file,) = planned(path).files
+    assert file.table is not None
+    assert (file.holds, file.table.map) == ("items", mapping)
+
+
+def test_files_of_our_own_form_and_movielens_need_no_table(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "log.jsonl").write_text(
+        '{"user_id":"a","item_id":"x","ts":1760000000000,"type":"click"}'
+    )
+    (own / "items.jsonl").write_text('{"item_id":"x","title":"X","categories":["a"]}\n')
+    plan = planned(own)
+    assert [file.holds for file in plan.files] == ["items", "events"]
+    assert not plan.tables
+    ml = tmp_path / "ml"
+    ml.mkdir()
+    (ml / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,4.0,881250949\n")
+    (ml / "movies.csv").write_text("movieId,title,genres\n2,Heat (1995),Action|Crime\n")
+    (file,) = planned(ml).files
+    log = file.open(Config())
+    assert [item.attributes for item in log.items()] == [{"year": 1995}]
+    assert [event.type for event in log.events()] == ["rating"]
+    assert file.table is None
+
+
+def test_what_is_given_stands_and_the_rest_is_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "amazon.csv"
+    path.write_text("A1,0132793040,5.0,1365811200\n")
+    plan = planned(path, mapping="user_id=#1,item_id=#2,value=#3,ts=#4", event_type="rating")
+    (file,) = plan.files
+    (event,) = file.open(plan.configured(Config())).events()
+    assert (event.user_id, event.item_id, event.value) == ("A1", "0132793040", 5.0)
+    assert event.ts == 1_365_811_200_000
+    path = tmp_path / "b.csv"
+    path.write_text("who,product_id,time\nann,1,1365811200\n")
+    (file,) = planned(path, mapping="user_id=who").files
+    assert file.table is not None
+    assert file.table.map == "user_id=who,item_id=product_id,ts=time:s"
+
+
+def test_parts_of_a_log_share_a_table_and_one_catalogue_is_used(tmp_path: Path) -> None:
+    for part in (1, 2):
+        (tmp_path / f"part-{part:04}.csv").write_text(f"uid,sku,ts\nann,{part},1433221332117\n")
+    (tmp_path / "names.csv").write_text("sku,name\n1,Tea\n")
+    (tmp_path / "products.csv").write_text("sku,name,category\n1,Tea,Drinks\n")
+    plan = planned(tmp_path)
+    assert [file.path.name for file in plan.files] == [
+        "products.csv",
+        "part-0001.csv",
+        "part-0002.csv",
+    ]
+    assert plan.left_out == [
+        ("names.csv", "one catalogue is published, and products.csv says more")
+    ]
+    config = plan.configured(Config())
+    assert sorted(config.files) == ["part", "products"]
+    assert [e.item_id for file in plan.files for e in file.open(config).events()] == ["1", "2"]
+
+
+def test_a_log_without_times_is_published_as_of_now(run: Callable[..., str]) -> None:
+    Path("r.csv").write_text("user_id,book_id,rating\n1,258,5\n2,1,9\n")
+    output = run("import", "r.csv", "--yes")
+    assert "events get the time of their publication" in output
+    assert "1 of 2 values of type rating (50%) are beyond 0 to 5" in output
+    sent = events_sent()
+    assert len(sent) == 2
+    assert min(event.ts for event in sent) > 1_760_000_000_000
+
+
+def test_a_file_that_could_not_be_read_afterwards_is_left_as_it_is(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    shop(tmp_path / "shop")
+    text = "events = { save = { weight = 2.0 } }\n"
+    Path("streamer.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"streamer.toml was not changed: .*add to it by hand"):
+        run("import", "shop", "--yes")
+    assert Path("streamer.toml").read_text() == text
+    with pytest.raises(TopicMismatch):  # the first message would make it
+        events_sent()
+    assert [each.name for each in tmp_path.glob("streamer.toml*")] == ["streamer.toml"]
+
+
+def test_two_tables_of_one_file_and_a_table_of_none_are_refused(tmp_path: Path) -> None:
+    config = tmp_path / "streamer.toml"
+    config.write_text('[files.a]\nfile = "x*.csv"\n[files.b]\nfile = "x1.csv"\n')
+    path = tmp_path / "x1.csv"
+    path.write_text("user_id,item_id,ts,type\nann,tea,1760000000000,click\n")
+    with pytest.raises(ConfigError, match=r"\[files.a\] and \[files.b\] are both of x1.csv"):
+        planned(path, config=load_config(config, env={}))
+    config.write_text('[files.a]\nmap = "user_id=uid"\n')
+    with pytest.raises(ConfigError, match="the table names no file"):
+        load_config(config, env={})
+
+
+@pytest.mark.parametrize(
+    ("mapping", "record", "field", "read"),
+    [
+        ("categories=g:pipe", {"g": "a|b| a"}, "categories", ["a", "b"]),
+        ("categories=g:comma", {"g": "a, b"}, "categories", ["a", "b"]),
+        ("categories=g:list", {"g": "['a', \"b\"]"}, "categories", ["a", "b"]),
+        ("categories=g:list", {"g": "[{'id': 1, 'name': 'a'}]"}, "categories", ["a"]),
+        ("categories=g", {"g": "a|b"}, "categories", ["a|b"]),
+        ("tags=g", {"g": 7}, "tags", ["7"]),
+        ("created_ts=t:iso", {"t": "1970-01-02"}, "created_ts", DAY_MS),
+        ("available=s", {"s": "No"}, "available", False),
+        ("attributes.price=p:number", {"p": "2.5"}, "attributes", {"price": 2.5}),
+        ("attributes.price=p:number", {"p": "NULL"}, "attributes", None),
+        ("attributes.code=p", {"p": "007"}, "attributes", {"code": "007"}),
+    ],
+)
+def test_forms_of_columns_are_read(
+    mapping: str, record: dict[str, object], field: str, read: object
+) -> None:
+    mapper = ItemMapper(parse_item_mapping(mapping), is_text=True)
+    assert getattr(mapper.item({"item_id": "1.0", **record}), field) == read
+    with pytest.raises(BadMessage, match="item_id"):
+        mapper.item(record)
+
+
+@pytest.mark.parametrize("text", ["categories=g:tilde", "price=p", "title=a:b", "title=a,title=b"])
+def test_mappings_of_items_that_mean_nothing_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="mapping"):
+        parse_item_mapping(text)
