@@ -81,6 +81,12 @@ class PackingConsumer(Consumer):
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
         fetched = await super()._getmany(active_partitions, timeout)
         topics, n_max = self.transport.topics, self.transport.n_max
+        for tp in fetched:
+            if tp.topic in topics:
+                # Faust drops what is before the last message it handed on: after a seek, which it
+                # may have handed older fetches on behind, that is what was sought. Its reader tells
+                # repetitions itself.
+                self._read_offset[tp] = None
         return {
             tp: packed(records, n_max) if tp.topic in topics else records
             for tp, records in fetched.items()

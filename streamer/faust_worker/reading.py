@@ -89,9 +89,11 @@ class Reading:
         due = await self._due(tp)
         first, end = int(batch.offsets[0]), int(batch.offsets[-1]) + 1
         if first > due:
-            due = await self._kept_from(tp, due)
+            # A backlog fetched before goes by here: a question to the broker for each pack of it,
+            # half a second while a fetch waits for messages, would take minutes.
             if self._sought.get(tp, _NOWHERE) == due:
-                return None  # fetched before; what was asked for is on its way
+                return None  # what was asked for is on its way, or has_come asks again
+            due = await self._kept_from(tp, due)
             if first > due and await self._is_hole(tp, due, first):
                 await self._seek(tp, due)
                 return None

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 pytest.importorskip("faust", reason="pip install 'streamer[features]'")
 
+import faust
 from aiokafka.structs import ConsumerRecord
+from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
-from faust.types.tuples import ConsumerMessage
+from faust.types.tuples import ConsumerMessage, Message
 
-from streamer.faust_worker.packs import Record, packed, unpacked
+from streamer.faust_worker.packs import PackingTransport, Record, packed, unpacked
 from streamer.protocols import MessageBatch
 
 
@@ -62,3 +68,39 @@ def test_packs_hold_each_message_once_at_the_offset_of_their_first(first: int, n
 
 def test_nothing_fetched_is_no_pack() -> None:
     assert packed([], 10) == []
+
+
+def test_what_was_sought_while_older_fetches_were_handed_on_is_handed_on_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, came = TP("events", 1), list[int]()
+    fetches = [{where: records(0, 10)}, {where: records(2, 12)}]
+
+    async def scenario() -> None:
+        app = faust.App("packs", broker="aiokafka://nowhere:1", datadir=tmp_path)
+        transport = PackingTransport(app, topics=["events"], n_max=2)
+        app.transport = transport
+
+        async def callback(message: Message) -> None:
+            came.append(message.offset)
+            if len(came) == 3:  # as after a rebalance: a hole was found, and is read again
+                consumer._read_offset[where] = 2
+            if message.offset == 10:
+                consumer._stopped.set()
+
+        async def getmany(self: Consumer, active: object, timeout: float) -> object:
+            return fetches.pop(0)
+
+        consumer: Any = transport.create_consumer(
+            callback,
+            on_partitions_revoked=app.on_partitions_revoked,
+            on_partitions_assigned=app.on_partitions_assigned,
+        )
+        monkeypatch.setattr(Consumer, "_getmany", getmany)
+        monkeypatch.setattr(type(consumer), "highwater", lambda self, tp: 12)
+        consumer._set_active_tps({where})
+        await consumer._drain_messages(consumer)
+        consumer._thread.thread_loop.close()
+
+    asyncio.run(scenario())
+    assert came == [0, 2, 4, 6, 8, 2, 4, 6, 8, 10]

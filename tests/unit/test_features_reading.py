@@ -62,11 +62,13 @@ class Consumer:
         self.at = first
         self.reads = True
         self.sought: list[int] = []
+        self.n_asked = 0
 
     async def committed_offset(self, tp: TP) -> int | None:
         return max(self.first, self.done.get(tp, 0)) or None
 
     async def earliest_offset(self, tp: TP) -> int:
+        self.n_asked += 1
         return self.log.low
 
     async def end_offset(self, tp: TP) -> int:
@@ -103,6 +105,20 @@ def test_messages_behind_a_hole_are_sent_back_until_the_hole_came() -> None:
         found = await reading.take(consumer.log.batch(15, 20))  # type: ignore[arg-type]
         assert offsets_of(found) == list(range(15, 35))
         assert consumer.sought == [15]
+
+    asyncio.run(scenario())
+
+
+def test_a_backlog_behind_a_hole_goes_by_without_a_question_to_the_broker() -> None:
+    async def scenario() -> None:
+        consumer = Consumer(Log(2_000), first=10)
+        reading = Reading(lambda: consumer, consumer.log.read)
+        assert await reading.take(consumer.log.batch(20, 5)) is None  # type: ignore[arg-type]
+        n_asked = consumer.n_asked
+        for at in range(25, 1_500, 5):
+            assert await reading.take(consumer.log.batch(at, 5)) is None  # type: ignore[arg-type]
+        assert consumer.n_asked == n_asked
+        assert offsets_of(await reading.take(consumer.log.batch(10, 3))) == [10, 11, 12]  # type: ignore[arg-type]
 
     asyncio.run(scenario())
 
@@ -197,6 +213,9 @@ def test_a_hole_that_is_deleted_before_it_comes_is_counted_and_passed() -> None:
         assert await reading.take(consumer.log.batch(20, 5)) is None  # type: ignore[arg-type]
         assert consumer.sought == [10]
         consumer.log.trim(30)
+        assert await reading.take(consumer.log.batch(30, 5)) is None  # type: ignore[arg-type]
+        assert [await reading.has_come(WHERE) for _ in range(2)] == [False, False]
+        assert consumer.sought == [10, 30]
         assert offsets_of(await reading.take(consumer.log.batch(30, 5))) == list(range(30, 35))  # type: ignore[arg-type]
         assert lost == [20]
         consumer.log.trim(100)  # all of it
