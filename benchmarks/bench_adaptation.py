@@ -57,7 +57,9 @@ def _n_of(world: World, user: str, category: int) -> int:
     """Items of the category in a slate that is published nowhere."""
     scorer = world.live.scorer
     request = Request(request_id=f"probe {user}", user_id=user, ts=world.now_ms, k=K)
-    slate = scorer.funnel.recommend(request, scorer.replica.current(), scorer.catalogue)
+    slate = scorer.variants.of(request.user_id).recommend(
+        request, scorer.replica.current(), scorer.catalogue
+    )
     return sum(int(item[1:]) % N_CATEGORIES == category for item in slate.item_ids)
 
 

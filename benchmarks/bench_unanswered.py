@@ -90,7 +90,9 @@ class World:
         n_liked = n_shown = 0
         for user in self.users[:N_ASKING]:
             request = Request(request_id=f"probe {user}", user_id=user, ts=self.now_ms, k=K)
-            slate = self.live.scorer.funnel.recommend(request, version, catalogue)
+            slate = self.live.scorer.variants.of(request.user_id).recommend(
+                request, version, catalogue
+            )
             n_liked += sum(self.likes(user, item) for item in slate.item_ids)
             n_shown += len(slate.item_ids)
         return n_liked / n_shown

@@ -196,10 +196,10 @@ def _settings() -> str:
 
 def _named_settings(tables: NamedTables, defaults: Sequence[Key]) -> str:
     section = tables.section
-    fields = [tables.key(f"{section}.name.{field}") for field in tables.table.__struct_fields__]
+    fields = [tables.key(f"{section}.name.{field}") for field in tables.fields()]
     rows = [
         (
-            f"`{section}.NAME.{key.name.rpartition('.')[2]}`",
+            f"`{_placeholders(key.name)}`",
             f"`{masked(key.name, key.default)}`",
             key.allowed,
             key.description,
@@ -217,6 +217,12 @@ def _named_settings(tables: NamedTables, defaults: Sequence[Key]) -> str:
     if default_set:
         parts.append(_table((f"default {noun}", "definition"), default_set))
     return "\n".join(parts)
+
+
+def _placeholders(name: str) -> str:
+    """Return a key of a table with a free name as pages show it."""
+    section, _, rest = name.split(".", 2)
+    return f"{section}.NAME.{rest.replace('.variant.', '.VARIANT.')}"
 
 
 def _assigned(key: Key) -> str:

@@ -12,6 +12,7 @@ from streamer.config import Config
 from streamer.errors import ConfigError
 from streamer.events import Request
 from streamer.ranking.columns import followed_definitions
+from streamer.ranking.variants import served_to
 from streamer.scorer.explanation import Explanation, explain
 
 
@@ -53,4 +54,5 @@ def explain_configured(
         preview=True,
     )
     known = published_features(config, followed_definitions(config))
-    return explain(config, request, item_id, version, present_catalogue(config), known=known)
+    served = served_to(config, user_id).config
+    return explain(served, request, item_id, version, present_catalogue(config), known=known)

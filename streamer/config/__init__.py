@@ -11,6 +11,7 @@ import msgspec
 
 from streamer.config.bandit import BanditConfig
 from streamer.config.events import EventConfig
+from streamer.config.experiments import ExperimentConfig, experiment_problems
 from streamer.config.extensions import REGISTRIES, default_section, extensions
 from streamer.config.feature_definition import FeatureDefinition, Refused, definition
 from streamer.config.features import FeatureConfig
@@ -21,7 +22,6 @@ from streamer.config.keys import (
     FEATURES,
     FILES,
     NAMED,
-    RULES,
     Key,
     NamedTables,
     known_keys,
@@ -53,6 +53,7 @@ __all__ = [
     "BanditConfig",
     "Config",
     "EventConfig",
+    "ExperimentConfig",
     "FeatureConfig",
     "FeatureDefinition",
     "FileConfig",
@@ -69,6 +70,7 @@ __all__ = [
     "TopicRole",
     "TopicsConfig",
     "WindowsConfig",
+    "changed",
     "config_of",
     "describe",
     "feature_definitions",
@@ -135,6 +137,39 @@ def config_of(values: Mapping[str, object], *, origin: str) -> Config:
     return _resolved(from_record(values, keys, origin=origin), keys)
 
 
+def changed(config: Config, given: Mapping[str, object], *, origin: str = "flag") -> Config:
+    """Return a configuration with some keys changed; what it has of features stays.
+
+    Parameters
+    ----------
+    given
+        Dotted key → value, as text or as it is.
+    origin
+        Where they come from, for messages.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`load_config`.
+    """
+    keys = known_keys()
+    values: Given = {
+        name: (value_of(config, name), config.origins.get(name, "default"))
+        for name in keys
+        if name.partition(".")[0] not in NAMED and name != CLIENT
+    }
+    values |= {
+        f"{CLIENT}.{option}": (text, "default") for option, text in config.kafka.client.items()
+    }
+    for section, tables in NAMED.items():
+        values |= {
+            name: (value, config.origins.get(name, "default"))
+            for name, value in tables.shown(getattr(config, section)).items()
+        }
+    values |= {name: (value, origin) for name, (value, _) in from_flags(given, keys).items()}
+    return msgspec.structs.replace(_resolved(values, keys), features=config.features)
+
+
 def values_of(config: Config, sections: Sequence[str]) -> dict[str, object]:
     """Return dotted key → value, as JSON has them, of all that is in effect in some sections."""
     found = {
@@ -164,12 +199,7 @@ def _resolved(given: Given, keys: Mapping[str, Key]) -> Config:
         origins[name] = origin
     values[CLIENT] = client
     config = _built("", Config(), values)
-    with_default = {
-        EVENTS: True,
-        FEATURES: config.windows.default_features,
-        RULES: True,
-        FILES: True,
-    }
+    with_default = dict.fromkeys(NAMED, True) | {FEATURES: config.windows.default_features}
     tables = {
         section: _named(tables, values, with_default=with_default[section])
         for section, tables in NAMED.items()
@@ -209,7 +239,7 @@ def _named(
         section, _, rest = dotted.partition(".")
         if section == tables.section:
             name, _, field = rest.partition(".")
-            found[name] = msgspec.structs.replace(found.get(name, tables.table()), **{field: value})
+            found[name] = tables.changed(found.get(name, tables.table()), field, value)
     return found
 
 
@@ -295,7 +325,7 @@ def _check(config: Config) -> None:
     _check_events(config)
     _check_files(config)
     feature_definitions(config)  # raises where one contradicts itself
-    for key, problem in _rule_problems(config):
+    for key, problem in (*_rule_problems(config), *experiment_problems(config.experiments)):
         raise _conflict(config, [key], problem)
     for extension in (each for table in REGISTRIES for each in extensions(table)):
         try:

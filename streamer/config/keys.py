@@ -12,6 +12,15 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from streamer.config.events import DEFAULT_EVENTS, EventConfig
+from streamer.config.experiments import (
+    DEFAULT_EXPERIMENTS,
+    SERVING,
+    VARIANTS,
+    ExperimentConfig,
+    VariantConfig,
+    put,
+    settings_of,
+)
 from streamer.config.extensions import REGISTRIES, default_section, extensions
 from streamer.config.features import DEFAULT_FEATURES, NAME, FeatureConfig
 from streamer.config.files import DEFAULT_FILES, FileConfig
@@ -27,6 +36,7 @@ FEATURES: Final = "features"
 EVENTS: Final = "events"
 RULES: Final = "rules"
 FILES: Final = "files"
+EXPERIMENTS: Final = "experiments"
 
 
 def variable_of(name: str) -> str:
@@ -111,6 +121,14 @@ class NamedTables:
         hints = _hints(self.table)
         return Key(dotted, hints[field], getattr(self.default.get(name, self.table()), field))
 
+    def changed(self, table: Section, field: str, value: object) -> Section:
+        """Return a table with a setting changed."""
+        return msgspec.structs.replace(table, **{field: value})
+
+    def fields(self, asked: str = "") -> Sequence[str]:
+        """Return the settings that a table has, for one that asked for another."""
+        return self.table.__struct_fields__
+
     def shown(self, tables: Mapping[str, Section]) -> dict[str, object]:
         """Dotted key → value of what says something: what differs from a table without a key."""
         plain = self.table()
@@ -120,6 +138,44 @@ class NamedTables:
             for field in table.__struct_fields__
             if self.in_full or getattr(table, field) != getattr(plain, field)
         }
+
+
+class ExperimentTables(NamedTables):
+    """``[experiments.NAME]``, with ``[experiments.NAME.variants.VARIANT]`` within.
+
+    A variant has a weight, and any setting of the configuration under its own name.
+    """
+
+    def key(self, dotted: str) -> Key | None:
+        section, name, rest = [*dotted.split(".", 2), "", ""][:3]
+        if not rest.startswith(f"{VARIANTS}."):
+            return None if rest == VARIANTS else super().key(dotted)
+        variant, _, key = rest.removeprefix(f"{VARIANTS}.").partition(".")
+        if section != self.section or not all(map(self.name.fullmatch, (name, variant))):
+            return None
+        if key == "weight":
+            return Key(dotted, _hints(VariantConfig)[key], VariantConfig().weight)
+        found = None if key.startswith(f"{EXPERIMENTS}.") else any_key(key)
+        return None if found is None else Key(dotted, found.type, found.default)
+
+    def changed(self, table: Section, field: str, value: object) -> Section:
+        assert isinstance(table, ExperimentConfig)
+        return put(table, field, value)
+
+    def fields(self, asked: str = "") -> Sequence[str]:
+        if not asked.startswith(f"{VARIANTS}."):
+            own = (each for each in super().fields() if each != VARIANTS)
+            return (*own, f"{VARIANTS}.variant.weight")
+        variant = asked.removeprefix(f"{VARIANTS}.").partition(".")[0]
+        keys = [key for key in known_keys() if key.partition(".")[0] in SERVING]
+        return [f"{VARIANTS}.{variant}.{key}" for key in ("weight", *keys)]
+
+    def shown(self, tables: Mapping[str, Section]) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for name, table in tables.items():
+            assert isinstance(table, ExperimentConfig)
+            found |= {f"{self.section}.{name}.{key}": value for key, value in settings_of(table)}
+        return found
 
 
 NAMED: Final[Mapping[str, NamedTables]] = {
@@ -140,6 +196,14 @@ NAMED: Final[Mapping[str, NamedTables]] = {
             RULES, NAME, RuleConfig, DEFAULT_RULES, "a rule", "exclude, only, or boost and when"
         ),
         NamedTables(FILES, NAME, FileConfig, DEFAULT_FILES, "a file", "file and map"),
+        ExperimentTables(
+            EXPERIMENTS,
+            NAME,
+            ExperimentConfig,
+            DEFAULT_EXPERIMENTS,
+            "an experiment",
+            "variants, each with a weight",
+        ),
     )
 }
 """By section."""
@@ -161,6 +225,11 @@ def named_key(dotted: str) -> Key | None:
     """
     tables = NAMED.get(dotted.partition(".")[0])
     return None if tables is None else tables.key(dotted)
+
+
+def any_key(dotted: str) -> Key | None:
+    """Return a setting, of a table with a free name too; None where it is none."""
+    return known_keys().get(dotted) or named_key(dotted)
 
 
 def value_of(config: Config, dotted: str) -> object:

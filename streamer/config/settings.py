@@ -11,6 +11,7 @@ from msgspec import Meta, field
 
 from streamer.config.bandit import BanditConfig
 from streamer.config.events import DEFAULT_EVENTS, EventConfig
+from streamer.config.experiments import DEFAULT_EXPERIMENTS, ExperimentConfig
 from streamer.config.features import DEFAULT_FEATURES, FeatureConfig
 from streamer.config.files import DEFAULT_FILES, FileConfig
 from streamer.config.http import HttpConfig
@@ -369,7 +370,7 @@ class Config(Section, frozen=True, kw_only=True):
     ----------
     recall
         Sections of recall channels by name; one that is not there has its defaults.
-    events, features, rules, files
+    events, features, rules, files, experiments
         By name, the default ones among them.
     origins
         Dotted key → ``default``, the path of the file, ``environment STREAMER_…`` or ``flag``.
@@ -396,6 +397,9 @@ class Config(Section, frozen=True, kw_only=True):
     features: dict[str, FeatureConfig] = field(default_factory=lambda: dict(DEFAULT_FEATURES))
     rules: dict[str, RuleConfig] = field(default_factory=lambda: dict(DEFAULT_RULES))
     files: dict[str, FileConfig] = field(default_factory=lambda: dict(DEFAULT_FILES))
+    experiments: dict[str, ExperimentConfig] = field(
+        default_factory=lambda: dict(DEFAULT_EXPERIMENTS)
+    )
     origins: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -117,7 +117,7 @@ def _named_remedy(tables: NamedTables, rest: str) -> str:
         return f"the name of {tables.noun} matches `{tables.name.pattern}`"
     if not field:
         return f"[{tables.section}.{name}] is a table; give it {tables.needs}"
-    near = difflib.get_close_matches(field, tables.table.__struct_fields__, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(field, tables.fields(field), n=1, cutoff=0.0)
     return f"the nearest known one is '{tables.section}.{name}.{near[0]}'"
 
 

@@ -56,6 +56,8 @@ FeatureEntity = Literal["user", "item", "category", "user_category", "surface", 
 ListName = Literal["popular", "trending", "latest"]
 Flat = Annotated[dict[str, str | int | float | bool], Meta(max_length=CONTEXT_KEYS_MAX)]
 """A flat object: string → string, finite number or bool."""
+VariantNames = Annotated[dict[Label, Label], Meta(max_length=CONTEXT_KEYS_MAX)]
+"""Experiment → variant."""
 Version = Annotated[Literal[1], Meta(description="schema version")]
 
 
@@ -195,6 +197,9 @@ class Recommendation(Message, frozen=True, kw_only=True):
         Annotated[str, Meta(max_length=16_384)] | None,
         Meta(description="what rules and the filter kept out, where no item is left"),
     ] = None
+    variants: Annotated[
+        VariantNames | None, Meta(description="of the experiments that the user takes part in")
+    ] = None
     v: Version = 1
 
 
@@ -259,6 +264,16 @@ class Decision(Message, frozen=True, kw_only=True):
     ] = None
     surface: Annotated[Label | None, Meta(description="of the request")] = None
     context: Annotated[Flat | None, Meta(description="of the request")] = None
+    variants: Annotated[
+        VariantNames | None, Meta(description="of the experiments that the user takes part in")
+    ] = None
+    settings: Annotated[
+        Flat | None,
+        Meta(
+            description="what was in effect of the keys that experiments change; lists as TOML"
+            " writes them"
+        ),
+    ] = None
     v: Version = 1
 
     def slate_matrix(self) -> NDArray[np.float32]:

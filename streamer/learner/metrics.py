@@ -117,6 +117,8 @@ class JoinMetrics:
         without an arm.
     outcomes, positives, reward
         Items whose outcome is known, those with a positive reward, and the sum of all rewards.
+    of_variants
+        Decisions, outcomes, positives and reward by ``experiment`` and ``variant``.
     open, waiting
         Decisions that feedback may still change, feedback whose decision has not been read.
     foreseen, expected, observed
@@ -141,6 +143,19 @@ class JoinMetrics:
         self.outcomes = gauge("outcomes", "Items shown whose outcome is known")
         self.positives = gauge("positives", "Items shown with a positive reward")
         self.reward = gauge("reward", "Sum of the rewards of items shown")
+        labels = ("experiment", "variant")
+        self.of_variants = {
+            "n_decisions": gauge("experiment_decisions", "Decisions joined, by variant", *labels),
+            "n_outcomes": gauge(
+                "experiment_outcomes", "Items shown whose outcome is known, by variant", *labels
+            ),
+            "n_positive": gauge(
+                "experiment_positives", "Items shown with a positive reward, by variant", *labels
+            ),
+            "reward_sum": gauge(
+                "experiment_reward", "Sum of the rewards of items shown, by variant", *labels
+            ),
+        }
         self.open = gauge("decisions_open", "Decisions that feedback may still change")
         self.waiting = gauge("feedback_waiting", "Feedback whose decision has not been read")
         self.foreseen = gauge("calibration_outcomes", "Outcomes, by expected reward", "below")
@@ -182,6 +197,9 @@ class JoinMetrics:
         self.outcomes.set(counts.n_outcomes)
         self.positives.set(counts.n_positive)
         self.reward.set(counts.reward_sum)
+        for variant, of_variant in counts.of_variants.items():
+            for name, shown in self.of_variants.items():
+                shown.labels(*variant).set(getattr(of_variant, name))
         columns = (counts.n_foreseen, counts.expected_sums, counts.observed_sums)
         for gauges, values in zip(self._bins, zip(*columns, strict=True), strict=True):
             for gauge, value in zip(gauges, values, strict=True):

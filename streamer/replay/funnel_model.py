@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,7 +9,8 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamer.config import Config, known_keys, load_config, value_of
+from streamer.config import Config, changed, known_keys
+from streamer.config.experiments import LEARNING, SERVING
 from streamer.config.keys import EVENTS, NAMED, RULES
 from streamer.events import Event, Item, Request
 from streamer.ranking.features import Features
@@ -21,11 +21,6 @@ from streamer.scorer.policy.policies import slate_policy
 from streamer.simulation.live import LiveSystem
 from streamer_models.bandits.policies.greedy import Greedy
 
-_SECTIONS: Final = (
-    "learner", "mf", "popularity", "practice", "catalogue", "events", "funnel", "scorer", "recall",
-    "join",
-    "bandit", "rules", "slate",
-)  # fmt: skip
 _UNSYNCED_MAX: Final = 2_000
 """Events that may wait in the topic until somebody asks: 2,000 * 500 B = 1 MB."""
 _NEVER_S: Final = 31_536_000.0
@@ -36,7 +31,9 @@ def funnel_keys(config: Config) -> list[str]:
     """Configuration keys that matter to a funnel, dotted: ``mf.factors``."""
     shown = (*NAMED[EVENTS].shown(config.events), *NAMED[RULES].shown(config.rules))
     names = (*known_keys(), *shown)
-    return [name for name in dict.fromkeys(names) if name.partition(".")[0] in _SECTIONS]
+    return [
+        name for name in dict.fromkeys(names) if name.partition(".")[0] in (*LEARNING, *SERVING)
+    ]
 
 
 def funnel_config(
@@ -44,23 +41,21 @@ def funnel_config(
 ) -> Config:
     """A configuration with some keys changed, greedy unless a policy is among them.
 
+    A replay is of one configuration: nobody is in an experiment.
+
     Raises
     ------
     ConfigError
         For a value of a wrong type or out of range.
     """
-    flags: dict[str, object] = {
-        name: value_of(config, name)
-        for name in known_keys()
-        if name.partition(".")[0] in {*_SECTIONS, "topics", "store"} - {*NAMED}
-    }
     # How often rows are folded changes no parameter, and a log's clock runs fast.
-    flags |= {"learner.checkpoint_interval_s": _NEVER_S, "bandit.policy": Greedy.name}
-    flags |= {"learner.seed": seed, "topics.partitions": n_partitions, **given}
-    for section, tables in NAMED.items():
-        flags = tables.shown(getattr(config, section)) | flags
-    loaded = load_config(os.devnull, env={}, flags=flags)
-    return replace(loaded, features=config.features, windows=config.windows)
+    flags: dict[str, object] = {
+        "learner.checkpoint_interval_s": _NEVER_S,
+        "bandit.policy": Greedy.name,
+        "learner.seed": seed,
+        "topics.partitions": n_partitions,
+    }
+    return changed(replace(config, experiments={}), flags | dict(given))
 
 
 class FunnelModel:
@@ -163,7 +158,7 @@ class FunnelModel:
         request = Request(
             request_id=f"{user_id}-{self._n_learned}", user_id=user_id, ts=ts_ms, k=self._k
         )
-        slate = scorer.funnel.recommend(
+        slate = scorer.variants.of(user_id).recommend(
             request, scorer.replica.current(), scorer.catalogue, known=scorer.known
         )
         if not slate.candidates:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +25,14 @@ from streamer.ranking.recall.reasons import reasons
 from streamer.ranking.recall.union import Recall
 from streamer.ranking.rules.rules import Ruled, Rules
 from streamer.ranking.scored import scored
+from streamer.ranking.variants import Settings
 from streamer.replica.version import Version
 from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge
 from streamer.scorer.policy.policies import slate_policy
 from streamer.scorer.slate.composer import Composer
+
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,8 @@ class Slate:
         What the blend learns from once the slate is answered; None where it learns from none.
     ruled
         What rules and the filter kept out; None where there are neither.
+    variants, settings
+        Of the funnel, as decisions log them.
     """
 
     item_ids: list[str]
@@ -67,6 +75,8 @@ class Slate:
     composition: bytes | None
     blended: BlendedSlate | None
     ruled: Ruled | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
 
 
 class Funnel:
@@ -82,6 +92,14 @@ class Funnel:
         The recall channels, the rules, the features, the policy.
     policy
         By default that of the configuration.
+    variants, settings
+        Variants of experiments that it serves, and what is in effect of the keys they change; see
+        :class:`streamer.ranking.variants.Served`.
+
+    Attributes
+    ----------
+    config
+        As given.
 
     Raises
     ------
@@ -89,10 +107,19 @@ class Funnel:
         When a decision could not hold as many candidates as the settings ask for.
     """
 
-    def __init__(self, config: Config, *, policy: SlatePolicy | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        policy: SlatePolicy | None = None,
+        variants: Mapping[str, str] = _NONE,
+        settings: Settings = _NONE,
+    ) -> None:
+        self.config = config
+        self._variants = variants
+        self._settings = settings
         self._k_default = config.scorer.k_default
         self._recall = Recall(config)
-        self._config = config
         self._rules = Rules(config)
         self._lists = Lists(config)
         self._matrix = RankingMatrix(config, self._recall.channels)
@@ -134,7 +161,7 @@ class Funnel:
             catalogue,
             known=known,
             logged=logged,
-            again_after_ms=again_after_ms(self._config, request.surface),
+            again_after_ms=again_after_ms(self.config, request.surface),
             rules=self._rules,
         )
         if request.list_name is not None:
@@ -175,6 +202,8 @@ class Funnel:
             composition=None,
             blended=None,
             ruled=context.ruled,
+            variants=self._variants,
+            settings=self._settings,
         )
 
     def _slate(
@@ -207,4 +236,6 @@ class Funnel:
             composition=composition,
             blended=blended,
             ruled=context.ruled,
+            variants=self._variants,
+            settings=self._settings,
         )

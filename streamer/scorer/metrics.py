@@ -24,6 +24,8 @@ class ScorerMetrics:
         counts for each.
     decisions, slots, explored
         Slates by ``policy``, their slots, and the slots that chance filled.
+    experiment_slates
+        Slates drawn, by ``experiment`` and ``variant``.
     lag
         Requests waiting, by ``topic`` and ``partition``.
     ready
@@ -45,6 +47,9 @@ class ScorerMetrics:
         self.decisions = counter("decisions", "Slates drawn", "policy")
         self.slots = counter("slots", "Slots of the slates")
         self.explored = counter("explored", "Slots that chance filled, not the ranking")
+        self.experiment_slates = counter(
+            "experiment_slates", "Slates drawn, by variant", "experiment", "variant"
+        )
         self.request_seconds = metrics.histogram(
             "request_seconds", "Time to score one request", LATENCY_S
         )

@@ -139,6 +139,7 @@ def _recommendation(request: Request, slate: Slate, version: Version, ts: int) -
         preview=request.preview,
         list_name=request.list_name,
         why_empty=None if slate.item_ids or slate.ruled is None else slate.ruled.why_empty(),
+        variants=dict(slate.variants) or None,
     )
 
 
@@ -166,4 +167,6 @@ def _decision(request: Request, slate: Slate, version: Version, ts: int) -> Deci
         slate=None if slate.blended is None else pack_features(slate.blended.values),
         surface=request.surface,
         context=request.context,
+        variants=dict(slate.variants) or None,
+        settings=dict(slate.settings) or None,
     )

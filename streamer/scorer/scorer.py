@@ -18,12 +18,13 @@ from streamer.ranking.columns import followed_definitions
 from streamer.replica.replica import Replica
 from streamer.replica.version import Version
 from streamer.scorer.explanation import Explanation, explain
-from streamer.scorer.funnel import Funnel, Slate
+from streamer.scorer.funnel import Slate
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.policy.choice import SlatePolicy
 from streamer.scorer.replies import Answered, Replies
 from streamer.scorer.topic_letters import LetterDuty, OwnDuty, TopicLetters
 from streamer.scorer.turns import Turns
+from streamer.scorer.variants import Variants
 from streamer.windows.latest import FeaturesReader, LatestFeatures
 from streamer_models.state.model import Model
 
@@ -48,6 +49,8 @@ class Scorer:
 
     Attributes
     ----------
+    variants
+        What answers a user's requests.
     replies
         What the letters go through, and the answers to the requests topic.
 
@@ -93,12 +96,11 @@ class Scorer:
             metrics=metrics.replica,
         )
         self.catalogue = Catalogue(metrics=metrics.catalogue, token_fields=config.catalogue.fields)
-        self.funnel = Funnel(config, policy=policy)
+        self.variants = Variants(config, policy=policy)
         self.known = LatestFeatures(followed_definitions(config))
         self.clock = clock
         self.metrics = metrics
         self.poll_s = config.scorer.poll_ms / 1000
-        self._config = config
         self._items = items
         self._features = features
         self._feature_metrics = feature_metrics
@@ -142,7 +144,7 @@ class Scorer:
         while not (self._loaded.wait(_FOLLOW_S) or self._stop.is_set()):
             pass
         self.load_catalogue()
-        self.funnel.prepare(self.catalogue)
+        self.variants.prepare(self.catalogue)
         self.metrics.ready.set(1)
         log.info("scorer_ready", extra={"version": self.replica.current().model_version})
 
@@ -263,7 +265,8 @@ class Scorer:
         """
         began = time.perf_counter()
         with self._turns, self.known.lock:  # from start to end of a request nothing changes
-            slate = self.funnel.recommend(request, version, self.catalogue, known=self.known)
+            funnel = self.variants.of(request.user_id)
+            slate = funnel.recommend(request, version, self.catalogue, known=self.known)
             answer = replies.send(request, slate, version, refused=refused)
             self._count_emptied(slate)
         self.metrics.requests.inc()
@@ -271,6 +274,8 @@ class Scorer:
             self.metrics.decisions.labels(slate.policy).inc()
             self.metrics.slots.inc(len(slate.explored))
             self.metrics.explored.inc(sum(slate.explored))
+            for experiment, variant in slate.variants.items():
+                self.metrics.experiment_slates.labels(experiment, variant).inc()
         self.metrics.request_seconds.observe(time.perf_counter() - began)
         return answer
 
@@ -283,9 +288,8 @@ class Scorer:
         """Explain an item's place for a request now; nothing is sent."""
         with self._turns, self.known.lock:
             version = self.replica.current()
-            return explain(
-                self._config, request, item_id, version, self.catalogue, known=self.known
-            )
+            config = self.variants.of(request.user_id).config
+            return explain(config, request, item_id, version, self.catalogue, known=self.known)
 
     def reject(self, batch: MessageBatch, place: int, reason: str) -> None:
         """Send the dead letter of one message of a batch."""

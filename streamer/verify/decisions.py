@@ -12,11 +12,13 @@ from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
+from streamer.errors import ConfigError
 from streamer.events import Decision, Request, pack_features
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry
 from streamer.ranking.columns import feature_names
 from streamer.ranking.features import Features, Logged
+from streamer.ranking.variants import with_settings
 from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
 from streamer.scorer.funnel import Funnel, Slate
@@ -39,7 +41,8 @@ class SlatesVerification:
     n_same, n_different
         Decisions whose slate was made again.
     n_other_settings
-        Decisions made from commits under other settings of the models than the configuration's.
+        Decisions made from commits under other settings of the models than the configuration's, or
+        by settings of a variant that can't be set beside it.
     n_without_request, n_without_version
         Decisions that could not be: their request is not on the topic any more, or their version
         names no commits (with very many partitions) or ones that were not executed.
@@ -76,10 +79,13 @@ def verify_slates(
     are taken as they were logged, and all else follows from them: what is compared of the features
     are the other columns.
 
+    What was in effect of the keys that experiments change, a decision says itself: it is made again
+    by that, whatever became of the experiments since.
+
     Parameters
     ----------
     config
-        That of the live run.
+        That of the live run, but for what decisions say.
     entries
         (partition, version) → the commit, as it was executed again.
     requests
@@ -92,7 +98,7 @@ def verify_slates(
         Partition → version with which it began, if that is not 0.
     """
     found = SlatesVerification()
-    funnel, names = Funnel(config), feature_names(config)
+    funnels, names = _Funnels(config), feature_names(config)
     named: list[tuple[Decision, dict[int, int]]] = []
     for decision in decisions:
         versions = _versions(decision.model_version)
@@ -100,7 +106,7 @@ def verify_slates(
             v != began.get(p, 0) and (p, v) not in entries for p, v in versions.items()
         ):
             found.n_without_version += 1
-        elif any(
+        elif funnels.of(decision) is None or any(
             (p, v) in entries and entries[p, v].schedule.generation not in alike
             for p, v in versions.items()
         ):
@@ -116,6 +122,8 @@ def verify_slates(
         following.advance(versions)
         version = following.replica.current()
         assert version.model_version == decision.model_version
+        funnel = funnels.of(decision)
+        assert funnel is not None, "it was found before"
         slate = funnel.recommend(
             requests[decision.request_id], version, catalogue, logged=_logged(decision, names)
         )
@@ -137,6 +145,25 @@ def _logged(decision: Decision, names: tuple[str, ...]) -> Logged | None:
     if tuple(decision.feature_names) != names:
         return None
     return Logged(decision.candidates, Features(names, decision.feature_matrix()))
+
+
+class _Funnels:
+    """The funnels that decisions were made by: what a variant changed is logged with each."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._of_settings: dict[tuple[tuple[str, object], ...], Funnel | None] = {}
+
+    def of(self, decision: Decision) -> Funnel | None:
+        """Return the funnel that made a decision; None where it can't be made again."""
+        settings = decision.settings or {}
+        at = tuple(sorted(settings.items()))
+        if at not in self._of_settings:
+            try:
+                self._of_settings[at] = Funnel(with_settings(self._config, settings))
+            except ConfigError:
+                self._of_settings[at] = None
+        return self._of_settings[at]
 
 
 class _Following:

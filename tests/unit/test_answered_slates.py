@@ -109,7 +109,9 @@ def test_an_explanation_adds_up_to_what_answers_taught_too() -> None:
     live = _played()
     request = Request(request_id="r", user_id="u00001", ts=live.clock.now_ms(), k=5, preview=True)
     version, catalogue = live.scorer.replica.current(), live.scorer.catalogue
-    slate = live.scorer.funnel.recommend(request, version, catalogue, known=live.scorer.known)
+    slate = live.scorer.variants.of(request.user_id).recommend(
+        request, version, catalogue, known=live.scorer.known
+    )
     assert slate.blended is not None
     model, statistics = _learned(live)
     attention = model.weights(statistics)[-1]

@@ -49,7 +49,9 @@ def _explain(live: LiveSystem, item_id: str, user_id: str = "u1", k: int = 5) ->
 def _ranked(live: LiveSystem, k: int) -> list[str]:
     request = Request(request_id="r", user_id="u1", ts=START_MS, k=k)
     version, catalogue = live.scorer.replica.current(), live.scorer.catalogue
-    slate = live.scorer.funnel.recommend(request, version, catalogue, known=live.scorer.known)
+    slate = live.scorer.variants.of(request.user_id).recommend(
+        request, version, catalogue, known=live.scorer.known
+    )
     return slate.item_ids
 
 

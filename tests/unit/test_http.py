@@ -389,7 +389,7 @@ def test_a_scorer_that_fails_answers_with_a_problem_and_goes_on(
         raise ZeroDivisionError("one candidate")
 
     with monkeypatch.context() as changed:
-        changed.setattr(world.live.scorer.funnel, "recommend", fails)
+        changed.setattr(world.live.scorer.variants.of("ann"), "recommend", fails)
         found = problem_of(world.client.get("/v1/users/ann/recommendations"), 500)
     assert found["detail"] == "ZeroDivisionError; the log of the service says more"
     assert world.client.get("/v1/users/ann/recommendations?preview=true").status_code == 200

@@ -56,7 +56,9 @@ def _list(live: LiveSystem, name: str, **given: object) -> Slate:
     fields = {"request_id": "q", "user_id": "anybody", "ts": START_MS, "k": 5} | given
     request = Request(list_name=name, **fields)  # type: ignore[arg-type]
     scorer = live.scorer
-    return scorer.funnel.recommend(request, scorer.replica.current(), scorer.catalogue)
+    return scorer.variants.of(request.user_id).recommend(
+        request, scorer.replica.current(), scorer.catalogue
+    )
 
 
 def test_every_list_of_a_request_is_there() -> None:

@@ -364,4 +364,4 @@ def test_many_filters_leave_memory_bounded() -> None:
     for n in range(200):
         _ask(live, filter=f"item.attributes.a{n} == {rng.integers(100)} || true")
     assert len(live.scorer.catalogue.columns._values) <= 64
-    assert len(live.scorer.funnel._rules._verdicts._kept) <= 64
+    assert len(live.scorer.variants.of("ann")._rules._verdicts._kept) <= 64

@@ -173,6 +173,7 @@ def _shown(decision: Decision, offset: int, blended: bool) -> Shown:
         # No reward is beyond the bound; one expected far beyond it would drown all others in a sum.
         expected=None if expected is None else np.clip(expected, -REWARD_MAX, REWARD_MAX),
         slate=slate,
+        variants=tuple((decision.variants or {}).items()),
     )
 
 

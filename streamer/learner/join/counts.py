@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 CALIBRATION_EDGES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 """Expected rewards are put into bins between these."""
 _SAMPLES_MAX = 10_000
+VARIANTS_MAX: Final = 256
+"""Variants that are counted; decisions name them, and others may write decisions."""
+Variants = tuple[tuple[str, str], ...]
+"""Experiment and variant, of each experiment that a user takes part in."""
 
 UNNAMED: Final = "without a request_id"
 AMBIGUOUS: Final = "without a request_id, of an item in several slates"
@@ -40,6 +44,17 @@ class Foreseen:
 
 
 @dataclass(slots=True)
+class VariantCounts:
+    """Decisions of a variant, their items whose outcome is known, those with a positive reward, and
+    all rewards."""
+
+    n_decisions: int = 0
+    n_outcomes: int = 0
+    n_positive: int = 0
+    reward_sum: float = 0.0
+
+
+@dataclass(slots=True)
 class JoinCounts:
     """Counted since the join began.
 
@@ -63,6 +78,8 @@ class JoinCounts:
         Outcomes that changed after they were learned.
     n_unadmitted
         Items shown that have no arm.
+    of_variants
+        The same by experiment and variant; at most ``VARIANTS_MAX`` of them.
     expected_sums, observed_sums, n_foreseen
         By bin of ``CALIBRATION_EDGES``: rewards expected, those observed, and how many.
     """
@@ -83,6 +100,7 @@ class JoinCounts:
     n_amended: int = 0
     n_unadmitted: int = 0
     reward_sum: float = 0.0
+    of_variants: dict[tuple[str, str], VariantCounts] = field(default_factory=dict)
     expected_sums: NDArray[np.float64] = field(
         default_factory=lambda: np.zeros(len(CALIBRATION_EDGES) + 1)
     )
@@ -94,6 +112,12 @@ class JoinCounts:
     )
     _delays_ms: list[int] = field(default_factory=list)
     _foreseen: list[tuple[float, float]] = field(default_factory=list)
+
+    def decided(self, variants: Variants = ()) -> None:
+        """A decision was joined."""
+        self.n_decisions += 1
+        for counts in self._counts_of(variants):
+            counts.n_decisions += 1
 
     def matched(self, delay_ms: int) -> None:
         """Feedback found its decision, ``delay_ms`` of event time after it."""
@@ -111,14 +135,18 @@ class JoinCounts:
         self.n_late += 1
         self.astray[why] += 1
 
-    def learned(self, expected: float | None, before: float, after: float) -> None:
+    def learned(
+        self, expected: float | None, before: float, after: float, variants: Variants = ()
+    ) -> None:
         """An outcome went from ``before`` to ``after``; NaN: not known."""
         was, now = before == before, after == after
-        self.n_outcomes += now - was
-        self.n_positive += (after > 0) - (before > 0)
-        self.n_amended += was
         change = (after if now else 0.0) - (before if was else 0.0)
-        self.reward_sum += change
+        self.n_amended += was
+        all_of_them: list[JoinCounts | VariantCounts] = [self, *self._counts_of(variants)]
+        for counts in all_of_them:
+            counts.n_outcomes += now - was
+            counts.n_positive += (after > 0) - (before > 0)
+            counts.reward_sum += change
         if expected is None:
             return
         at = int(np.searchsorted(CALIBRATION_EDGES, expected, side="right"))
@@ -132,6 +160,12 @@ class JoinCounts:
             return
         known = ~np.isnan(outcomes)
         self._foreseen += zip(expected[known].tolist(), outcomes[known].tolist(), strict=True)
+
+    def _counts_of(self, variants: Variants) -> list[VariantCounts]:
+        for variant in variants:
+            if len(self.of_variants) < VARIANTS_MAX:
+                self.of_variants.setdefault(variant, VariantCounts())
+        return [self.of_variants[each] for each in variants if each in self.of_variants]
 
     def take_delays_ms(self) -> list[int]:
         """Delays of feedback since the last call, some thousand at most."""

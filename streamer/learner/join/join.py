@@ -197,7 +197,7 @@ class Join:
         if known is not None:
             self._close_one(known)  # so long ago that this is no repeat
             self._forget(known)
-        self.counts.n_decisions += 1
+        self.counts.decided(shown.variants)
         self._open[shown.request_id] = shown
         self._by_user[shown.user_id].append(shown.request_id)
         closes_ms = shown.ts_ms + self._settings.window_ms
@@ -324,7 +324,8 @@ class Join:
                 matching=self._settings.match_without_request,
             ):
                 rows.append((shown, position, before, after))
-                self.counts.learned(shown.expected_of(position), before, after)
+                expected = shown.expected_of(position)
+                self.counts.learned(expected, before, after, shown.variants)
             if offset in self._closing:
                 self.counts.closed(shown.expected, shown.applied)
         n = len(rows)

@@ -58,6 +58,8 @@ class Shown:
         ``(k,)`` rewards that the policy expected, or None where it did not say.
     slate
         ``(k, n_logged)`` what the blend logged of the items, or None where it did not.
+    variants
+        Experiments with the variant that made it.
     watermark_ms
         Greatest decision time before it: what says whether feedback on it is too old to be its.
     kept_until_ms
@@ -87,6 +89,7 @@ class Shown:
     features: NDArray[np.float32]
     expected: NDArray[np.float64] | None
     slate: NDArray[np.float32] | None = None
+    variants: tuple[tuple[str, str], ...] = ()
     watermark_ms: int = 0
     kept_until_ms: int = 0
     closed: bool = False

@@ -1,0 +1,167 @@
+"""The configurations that users of experiments are served by: one for each combination of variants.
+
+All of them read one store: what is learned, and the ranking columns, are the same in each.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from streamer.config import Config, changed, value_of
+from streamer.config.experiments import VARIANTS
+from streamer.config.keys import NAMED
+from streamer.config.masking import toml_text
+from streamer.errors import ConfigError
+from streamer.model_set import build_models, store_layout
+from streamer.ranking.columns import feature_names
+
+Settings = Mapping[str, str | int | float | bool]
+"""Dotted key → value, a list as TOML writes it: as decisions log them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How some users are served.
+
+    Attributes
+    ----------
+    config
+        Without experiments.
+    variants
+        Experiment → the variant that they are in; those that they take no part in are absent.
+    settings
+        What is in effect of the keys that any variant of any experiment changes.
+    """
+
+    config: Config
+    variants: dict[str, str]
+    settings: Settings
+
+
+def all_served(config: Config) -> Iterator[Served]:
+    """Return how users may be served, for each combination of variants.
+
+    Raises
+    ------
+    ConfigError
+        Where a variant changes what is learned or the ranking columns, or its settings contradict
+        each other.
+    """
+    choices = [
+        [*([None] if each.share < 1 else []), *each.variants]
+        for each in config.experiments.values()
+    ]
+    for combination in itertools.product(*choices):
+        chosen = zip(config.experiments, combination, strict=True)
+        yield _served(config, {name: variant for name, variant in chosen if variant is not None})
+
+
+def served_to(config: Config, user_id: str) -> Served:
+    """Return how a user is served.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`all_served`.
+    """
+    return _served(config, variants_of(config, user_id))
+
+
+def variants_of(config: Config, user_id: str) -> dict[str, str]:
+    """Return the variant of a user by experiment, of those that the user takes part in."""
+    found = ((name, each.variant_of(name, user_id)) for name, each in config.experiments.items())
+    return {name: variant for name, variant in found if variant is not None}
+
+
+def with_settings(config: Config, settings: Mapping[str, object]) -> Config:
+    """Return the configuration by which a logged slate was made.
+
+    Parameters
+    ----------
+    settings
+        As the decision logged them.
+
+    Raises
+    ------
+    ConfigError
+        Where they can't be set now, or other parameters would be learned with them.
+    """
+    return _check(replace(config, experiments={}), settings, origin="a logged decision")
+
+
+def _served(config: Config, variants: dict[str, str]) -> Served:
+    of_each = {
+        f"experiments.{name}.{VARIANTS}.{variant}": config.experiments[name].variants[variant]
+        for name, variant in variants.items()
+    }
+    given = {key: value for each in of_each.values() for key, value in each.settings.items()}
+    found = _check(replace(config, experiments={}), given, origin=" with ".join(of_each))
+    tried = {
+        key
+        for experiment in config.experiments.values()
+        for each in experiment.variants.values()
+        for key in each.settings
+    }
+    return Served(found, variants, _in_effect(found, sorted(tried)))
+
+
+def _check(base: Config, given: Mapping[str, object], *, origin: str) -> Config:
+    """Return the configuration with some keys changed, if it reads the same store."""
+    if not given:
+        return base
+    found = changed(base, given, origin=origin)
+    why = _other_store(base, found)
+    if why is None:
+        return found
+    key = next(
+        (key for key in given if _changes_store(base, key, given[key])), " with ".join(given)
+    )
+    raise ConfigError(f"{origin}.{key}: a variant can't change {key}: {why}")
+
+
+def _changes_store(base: Config, key: str, value: object) -> bool:
+    """Whether a key alone is at fault."""
+    try:
+        return _other_store(base, changed(base, {key: value})) is not None
+    except ConfigError:  # it needs another one beside it
+        return False
+
+
+def _other_store(base: Config, found: Config) -> str | None:
+    """Return why two configurations can't read the same store; None: they can."""
+    columns, of_base = feature_names(found), feature_names(base)
+    if columns != of_base:
+        differing = sorted({*columns} ^ {*of_base}) or columns
+        return (
+            f"the ranking columns would be others ({', '.join(differing[:3])}), and one model is"
+            " learned of all variants"
+        )
+    layouts = [store_layout(each, build_models(each)) for each in (base, found)]
+    before, after = (each.generations[0].models for each in layouts)
+    if before == after and layouts[0].fixed == layouts[1].fixed:
+        return None
+    models = sorted(name for name in before | after if before.get(name) != after.get(name))
+    return (
+        f"the learner would learn otherwise ({', '.join(models) or 'bounds of its tables'}), so its"
+        " variants would need a store each"
+    )
+
+
+def _in_effect(config: Config, keys: list[str]) -> Settings:
+    """Return values of settings; a table with a free name that is not there has none."""
+    found: dict[str, str | int | float | bool] = {}
+    for key in keys:
+        section = key.partition(".")[0]
+        if section in NAMED:
+            shown = NAMED[section].shown(getattr(config, section))
+            if key not in shown:
+                continue
+            value = shown[key]
+        else:
+            value = value_of(config, key)
+        found[key] = value if isinstance(value, str | int | float | bool) else toml_text(value)
+    return found
