@@ -6,15 +6,14 @@ the events has to be mended, see :mod:`streamer_producers.ordering`.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
 
 from streamer.errors import BadMessage
 from streamer.events import Event, Item
+from streamer.events.rejection import kind_of
 from streamer_producers.event_mapper import EventMapper
 from streamer_producers.formats import Records
 from streamer_producers.mapping import FieldMapping
@@ -25,8 +24,6 @@ MALFORMED_KEPT = 20
 """Malformed lines that are remembered with their reasons; the others are counted."""
 KINDS_MAX = 50
 """Kinds of faults that are counted apart; the others are counted together."""
-_FIELD: Final = re.compile(r"(field '[^']*'): missing|(field '[^']*')")
-_VALUES: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +39,8 @@ class Malformed:
 
     @property
     def kind(self) -> str:
-        """What is wrong, without the values of this line: lines of one kind are counted together.
-
-        >>> Malformed("log.csv", 7, "field 'ts': \"never\" is refused: expected int").kind
-        "field 'ts'"
-        """
-        if field := _FIELD.match(self.reason):
-            return f"{field[1]} is missing" if field[1] else field[2]
-        return _VALUES.sub("…", self.reason)[:80]
+        """What is wrong, without the values of this line."""
+        return kind_of(self.reason)
 
 
 @dataclass(slots=True)

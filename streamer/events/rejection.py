@@ -22,6 +22,8 @@ SHOWN_MAX: Final = 80
 _MISSING = re.compile(r"missing required field `(.+?)`")
 _PATH = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
 _ESCAPED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
+_FIELD = re.compile(r"(field '[^']*'): missing|(field '[^']*')")
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 _STEP = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[\]]+)")
 
 
@@ -35,6 +37,19 @@ class _Number(str):
 def reason(field: str, value: object, problem: str) -> str:
     """``field 'k': 0 is …``; both are cut, and in ASCII so that any text can be sent on."""
     return f"field '{_cut(json.dumps(field)[1:-1])}': {_shown(value)} {problem}"
+
+
+def kind_of(reason: str) -> str:
+    """What is wrong, without the values of one message: messages of a kind are counted together.
+
+    >>> kind_of("field 'ts': \"never\" is refused: expected int")
+    "field 'ts'"
+    >>> kind_of("field 'item_id': missing from {}; it is required")
+    "field 'item_id' is missing"
+    """
+    if field := _FIELD.match(reason):
+        return f"{field[1]} is missing" if field[1] else field[2]
+    return _VALUES.sub("…", reason)[:SHOWN_MAX]
 
 
 def unknown_type(name: str, types: EventTypes) -> str:

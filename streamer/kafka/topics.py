@@ -38,9 +38,31 @@ class TopicReport:
     created: bool
 
 
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """One topic as it is; of the embedded broker's nothing more is known than its partitions.
+
+    Attributes
+    ----------
+    retention_hours
+        For how long it keeps messages; None: for ever.
+    """
+
+    name: str
+    n_partitions: int
+    cleanup: str = ""
+    retention_hours: float | None = None
+
+    def __str__(self) -> str:
+        if not self.cleanup:
+            return f"{self.name} {self.n_partitions}"
+        kept = "" if self.retention_hours is None else f" {self.retention_hours:g} h"
+        return f"{self.name} {self.n_partitions} ({self.cleanup}{kept})"
+
+
 INTERNAL_BYTES: Final = 1_000_012
 """More than any message of ours is; what Kafka's brokers take by default, older ones too."""
-_SETTINGS: Final = ("cleanup.policy", "max.message.bytes")
+_SETTINGS: Final = ("cleanup.policy", "max.message.bytes", "retention.ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +205,35 @@ def check_topics(
         existing = admin.counts()
     may_miss = {topics.topic(role) for role in optional}
     _check([w for w in wanted if w.name in existing or w.name not in may_miss], existing, admin)
+
+
+def topic_states(
+    bootstrap_servers: str,
+    topics: TopicsConfig,
+    *,
+    client_options: Options | None = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+) -> list[TopicState]:
+    """Return those of our topics that are there; nothing is made or refused.
+
+    Raises
+    ------
+    KafkaUnavailable
+    """
+    admin = _Admin(bootstrap_servers, client_options or {}, timeout_s)
+    counts = admin.counts()
+    names = [each.name for each in _wanted(topics) if each.name in counts]
+    found = {} if admin.is_mock else admin.settings(names)
+    return [
+        TopicState(name, counts[name], *_policy(found[name]) if name in found else ())
+        for name in names
+    ]
+
+
+def _policy(settings: Mapping[str, str]) -> tuple[str, float | None]:
+    retention_ms = int(settings["retention.ms"])
+    deletes = "delete" in settings["cleanup.policy"] and retention_ms >= 0
+    return settings["cleanup.policy"], retention_ms / _MS_PER_HOUR if deletes else None
 
 
 def partition_counts(

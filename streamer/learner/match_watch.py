@@ -15,11 +15,11 @@ RATE_MIN: Final = 0.01
 _AGAIN: Final = 10
 """It is said again when so many times the events have been learned."""
 
-_NO_IDS: Final = (
+NO_IDS: Final = (
     "copy the request_id of a recommendation into the events that answer it, or, where clients"
     ' can\'t, set join.match_without_request = "always"'
 )
-_WRONG_IDS: Final = (
+WRONG_IDS: Final = (
     "events name requests that nobody knows, users or items that they were not for, or come after"
     " join.horizon_s: send the request_id, user_id and item_id of the recommendation as they are"
 )
@@ -59,6 +59,6 @@ class MatchWatch:
                 "decisions": joins.n_decisions,
                 "events": counts.n_learned,
                 "matched": joins.n_matched,
-                "remedy": _WRONG_IDS if wrong else _NO_IDS,
+                "remedy": WRONG_IDS if wrong else NO_IDS,
             },
         )

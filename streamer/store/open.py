@@ -77,5 +77,12 @@ def open_store(
     )
 
 
+def check_memory(store: ParameterStore) -> None:
+    """Raise StoreError where the server of a store may drop parameters; others have none."""
+    check = getattr(store, "check_memory", None)
+    if check is not None:
+        check()
+
+
 def _without_password(url: str) -> str:
     return re.sub(r"//[^/]*@", "//***@", url)

@@ -145,12 +145,16 @@ class RedisStore:
 
         return self._redis.transact([key], [("GET", key)], commands) and written
 
-    def acquire(self, partition: int, owner: str) -> None:
+    def check_memory(self) -> None:
+        """Raise StoreError where the server may drop parameters to make room for others."""
         for memory in self._redis.memory():
             # Keys without expiry, as ours are, stay under the policies called volatile-….
             check_eviction(
                 memory["maxmemory_policy"], memory["maxmemory"], address=self._redis.address
             )
+
+    def acquire(self, partition: int, owner: str) -> None:
+        self.check_memory()
         self._redis.call("HSET", self._key(partition, "meta"), "owner", owner)
 
     def load(self, partition: int) -> PartitionImage:

@@ -1,0 +1,74 @@
+"""The last messages of a topic."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.config import Config, TopicRole
+from streamer.errors import TopicMismatch
+from streamer.kafka.configured import configured_reader
+
+_POLL_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicTail:
+    """Messages of all partitions, those of a partition in their order.
+
+    Attributes
+    ----------
+    publish_ms
+        ``(n,)`` int64, when each was published.
+    from_ms
+        All that was published since then is here; 0: all that there is.
+    """
+
+    values: list[bytes | None]
+    publish_ms: NDArray[np.int64]
+    from_ms: int = 0
+
+    @property
+    def newest_ms(self) -> int:
+        """When the newest was published; -1 where there is none."""
+        return int(self.publish_ms.max(initial=-1))
+
+    def between(self, from_ms: int, to_ms: int) -> TopicTail:
+        """Return those that were published from ``from_ms`` on and before ``to_ms``."""
+        keep = np.flatnonzero((self.publish_ms >= from_ms) & (self.publish_ms < to_ms))
+        values = [self.values[i] for i in keep.tolist()]
+        return TopicTail(values, self.publish_ms[keep], max(self.from_ms, from_ms))
+
+
+def tail_of(config: Config, role: TopicRole, *, n_max: int) -> TopicTail:
+    """Read the last ``n_max`` messages of each partition of a topic; none where it is not there.
+
+    What does not come within ``kafka.request_timeout_s`` is left out: the last offsets of a log may
+    hold no message, as where transactions end.
+    """
+    values: list[bytes | None] = []
+    times: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
+    from_ms = 0
+    with contextlib.closing(configured_reader(config)) as reader:
+        try:
+            ends = reader.ends(reader.partitions(config.topics.topic(role)))
+        except TopicMismatch:
+            return TopicTail([], times[0])
+        cut = {where for where, end in ends.items() if end.high - n_max > end.low}
+        reader.start({where: max(end.low, end.high - n_max) for where, end in ends.items()})
+        deadline = time.monotonic() + config.kafka.request_timeout_s
+        while time.monotonic() < deadline and any(
+            reader.positions[where] < end.high for where, end in ends.items()
+        ):
+            for batch in reader.poll(n_max=_POLL_MAX, timeout_s=0.5):
+                values += batch.values
+                times.append(batch.publish_ms)
+                where = batch.topic, batch.partition
+                if where in cut and len(batch):
+                    cut.remove(where)
+                    from_ms = max(from_ms, int(batch.publish_ms[0]))
+    return TopicTail(values, np.concatenate(times), from_ms)

@@ -1,0 +1,146 @@
+"""``streamer doctor``: what the topics show, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from deploy.kafka.node import free_port
+from streamer.application.doctor import TAIL_MAX, Finding, examine
+from streamer.cli import app
+from streamer.config import Config, TopicRole, load_config
+from streamer.events import dead_letter, encode
+from streamer.kafka.configured import configured_sink
+from streamer.kafka.embedded import EmbeddedBroker
+from streamer.learner.match_watch import DECISIONS_MIN, EVENTS_MIN, NO_IDS, WRONG_IDS
+
+
+class WrongClock:
+    """A clock that is ahead, or behind."""
+
+    def __init__(self, ahead_ms: int) -> None:
+        self._ahead_ms = ahead_ms
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000 + self._ahead_ms
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def config(broker: EmbeddedBroker, tmp_path: Path) -> Config:
+    flags = {
+        "kafka.bootstrap_servers": broker.bootstrap_servers,
+        "topics.prefix": f"{tmp_path.name}.",
+        "store.url": f"sqlite:{tmp_path / 'none.db'}",
+    }
+    return load_config(env={}, flags=flags)
+
+
+def findings(config: Config, *, ahead_ms: int = 0) -> dict[str, Finding]:
+    return {each.check: each for each in examine(config, clock=WrongClock(ahead_ms))}
+
+
+def send(config: Config, role: TopicRole, values: Sequence[bytes]) -> None:
+    with closing(configured_sink(config)) as sink:
+        for number, value in enumerate(values):
+            sink.send(config.topics.topic(role), key=f"u{number}".encode(), value=value)
+        sink.flush(30)
+
+
+def named(request_ids: Sequence[str]) -> list[bytes]:
+    return [msgspec.json.encode({"request_id": each}) for each in request_ids]
+
+
+def test_an_installation_of_which_nothing_is_used_yet(config: Config, tmp_path: Path) -> None:
+    found = findings(config)
+    assert [each.check for each in found.values() if each.state != "ok"] == ["store"]
+    assert "is not there yet" in found["store"].said
+    assert not (tmp_path / "none.db").exists()  # the doctor makes nothing
+
+
+def test_requests_without_an_answer_are_found(config: Config) -> None:
+    send(config, "requests", named(["r1", "r2"]))
+    assert findings(config)["scorer"].state == "ok"  # they may yet be answered
+    found = findings(config, ahead_ms=10_000)["scorer"]
+    assert (found.state, found.said[:8]) == ("fail", "0 of 2 r")
+    send(config, "recommendations", named(["r1", "another"]))
+    found = findings(config, ahead_ms=10_000)["scorer"]
+    assert (found.state, found.said[:8]) == ("warn", "1 of 2 r")
+    send(config, "recommendations", [*named(["r2"]), b"no message"])
+    assert findings(config, ahead_ms=10_000)["scorer"].said.startswith("2 of 2 requests")
+
+
+def test_feedback_that_answers_nothing_is_found(config: Config) -> None:
+    send(config, "decisions", named([f"r{n}" for n in range(DECISIONS_MIN)]))
+    send(config, "events", [b"{}"] * EVENTS_MIN)
+    found = findings(config)["feedback"]
+    assert (found.state, found.remedy) == ("warn", NO_IDS)
+    always = msgspec.structs.replace(config.join, match_without_request="always")
+    assert findings(msgspec.structs.replace(config, join=always))["feedback"].state == "ok"
+    send(config, "events", named(["unknown"]))
+    assert findings(config)["feedback"].remedy == WRONG_IDS
+    send(config, "events", named(["r1"] * 20))
+    assert findings(config)["feedback"].state == "ok"
+
+
+def test_feedback_on_decisions_that_were_not_read_is_no_finding(config: Config) -> None:
+    send(config, "decisions", named(["r"] * (8 * TAIL_MAX)))  # of 4 partitions
+    send(config, "events", named(["older"] * EVENTS_MIN))
+    assert findings(config)["feedback"].said == "no event to look at in the last hour"
+
+
+def test_dead_letters_are_counted_by_kind(config: Config) -> None:
+    reasons = [f"field 'type': \"save{n}\" is unknown; add it" for n in range(3)]
+    letters = [
+        dead_letter(each, topic="events", partition=0, offset=0, raw=b"")
+        for each in [*reasons, "field 'ts': missing from {}; it is required"]
+    ]
+    send(config, "dead_letters", [encode(each) for each in letters])
+    found = findings(config)["dead letters"]
+    assert found.state == "warn"
+    said = "4 in the last hour: 3 × events: field 'type', 1 × events: field 'ts' is missing"
+    assert found.said == said
+    assert "the first says: field 'type': \"save" in found.remedy
+
+
+def test_a_clock_that_is_behind_is_found(config: Config) -> None:
+    send(config, "events", [b"{}"])
+    assert findings(config)["clock"].state == "ok"
+    found = findings(config, ahead_ms=-60_000)["clock"]
+    assert found.state == "warn"
+    assert "s after this machine's time" in found.said
+
+
+def test_its_exit_status_says_whether_something_failed(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    servers = config.kafka.bootstrap_servers
+    result = CliRunner().invoke(app, ["doctor", "--bootstrap-servers", servers])
+    assert result.exit_code == 0, result.output
+    assert "ok   broker" in result.output
+    assert "→ start `streamer learn`" in result.output
+
+    monkeypatch.setenv("STREAMER_KAFKA__REQUEST_TIMEOUT_S", "0.5")
+    words = ["doctor", "--json", "--bootstrap-servers", f"127.0.0.1:{free_port()}"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1, result.output
+    found = {each["check"]: each for each in json.loads(result.stdout)}
+    assert found["broker"]["state"] == "fail"
+    assert found["broker"]["remedy"].startswith("start the broker")
+    assert found["topics"]["said"] == "not looked at: the broker does not answer"
