@@ -14,6 +14,7 @@ from streamer.commands.administration import (
 from streamer.commands.ask import request, subscribe
 from streamer.commands.compare import compare
 from streamer.commands.doctor import doctor
+from streamer.commands.experiments import experiments
 from streamer.commands.explain import explain
 from streamer.commands.features import features_run, features_show
 from streamer.commands.import_data import import_data
@@ -41,7 +42,7 @@ app.add_typer(features_app, name="features")
 app.command("config")(show_config)
 for command in (
     learn, score, serve, up, demo, publish, subscribe, request, explain, replay, compare, record,
-    ope, doctor,
+    ope, doctor, experiments,
 ):  # fmt: skip
     app.command()(command)
 app.command("import")(import_data)

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,6 +162,13 @@ class BanditLog(ABC):
         return found.hexdigest()
 
 
+class Lines(Protocol):
+    """JSON messages, one a line, with their numbers; its text says where they are from."""
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Return them from the first on."""
+
+
 class Faults:
     """Malformed lines: counted, the first ones kept; the first one ends a strict reading."""
 
@@ -170,7 +177,7 @@ class Faults:
         self.first: list[Malformed] = []
         self._strict = strict
 
-    def add(self, file: LogFile, line: int, error: Exception) -> None:
+    def add(self, file: Lines, line: int, error: Exception) -> None:
         found = Malformed(str(file), line, str(error))
         if self._strict:
             raise BadMessage(f"{found}; mend the line, or read without --strict") from error

@@ -66,12 +66,12 @@ class DecisionLog(BanditLog):
         uniform: bool = False,
         strict: bool = False,
     ) -> None:
-        self._file = LogFile(_file_in(path, "decisions"))
+        self._file = LogFile(file_in(path, "decisions"))
         if events is None and not path.is_dir():
             raise ConfigError(
                 f"{path} says what was shown, not what became of it; name the events with --events"
             )
-        events_file = LogFile(_file_in(path if events is None else events, "events"))
+        events_file = LogFile(file_in(path if events is None else events, "events"))
         super().__init__([self._file, events_file], uniform=uniform, strict=strict)
         self._rewards = LoggedRewards(events_file, rewards, join, dedup_window=dedup_window)
         self._actions: dict[str, int] = {}
@@ -211,7 +211,7 @@ class LoggedSlates:
     """
 
     def __init__(self, path: Path, log: BanditLog, *, strict: bool) -> None:
-        file = LogFile(_file_in(path, "decisions"))
+        file = LogFile(file_in(path, "decisions"))
         if file.path.resolve() == log.files[0].path.resolve():
             raise ConfigError(
                 f"{file} is the log itself, whose value is that of its own rewards; name decisions"
@@ -260,7 +260,14 @@ def _possible(decision: Decision) -> tuple[NDArray[np.bool_], NDArray[np.float64
     return possible, None
 
 
-def _file_in(path: Path, stem: str) -> Path:
+def file_in(path: Path, stem: str) -> Path:
+    """Return the file of a folder with a name and one of the suffixes; of a file, itself.
+
+    Raises
+    ------
+    ConfigError
+        Where the folder has none or several.
+    """
     if not path.is_dir():
         return path
     found = [

@@ -21,8 +21,7 @@ from streamer.learner.join.counts import UNNAMED, UNREPORTED
 from streamer.learner.join.join import Join
 from streamer.learner.join.shown import Shown
 from streamer.learner.rewards import Rewards
-from streamer.ope.bandit_log import Faults
-from streamer_producers.log_file import LogFile
+from streamer.ope.bandit_log import Faults, Lines
 
 _BATCH: Final = 1_000
 _NO_BOUND: Final = 1 << 62
@@ -50,7 +49,7 @@ class LoggedRewards:
     """
 
     def __init__(
-        self, file: LogFile, rewards: Rewards, join: JoinConfig, *, dedup_window: int
+        self, file: Lines, rewards: Rewards, join: JoinConfig, *, dedup_window: int
     ) -> None:
         self._file = file
         self._reward = rewards

@@ -1,0 +1,239 @@
+"""The command ``streamer experiments``."""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from streamer.commands.options import BrokerOption, ConfigOption, StrictOption, configured
+from streamer.commands.screen import counted_progress, errors, output, write_file
+from streamer.config.specs import duration_ms
+from streamer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamer.config import Config
+    from streamer.ope.experiment_report import ExperimentReport, MeanDifference, VariantReport
+
+
+def experiments(
+    name: Annotated[str, typer.Argument(help="Of [experiments.NAME].")],
+    log: Annotated[
+        Path | None,
+        typer.Argument(help="Folder with decisions.jsonl and events.jsonl; by default the topics."),
+    ] = None,
+    window: Annotated[
+        str,
+        typer.Option(
+            "--window",
+            help="What counts of a user: so long from the first slate on, once it is over.",
+        ),
+    ] = "1d",
+    alpha: Annotated[
+        float,
+        typer.Option(
+            "--alpha",
+            min=1e-9,
+            max=0.5,
+            help="Chance that an interval ever misses, however often you look.",
+        ),
+    ] = 0.05,
+    planned: Annotated[
+        int,
+        typer.Option(
+            "--planned",
+            min=100,
+            max=1_000_000_000,
+            help="Users of two variants that intervals are narrowest around; choose it once.",
+        ),
+    ] = 10_000,
+    promote: Annotated[
+        str | None,
+        typer.Option("--promote", help="Write this variant's settings as TOML, and read no log."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="File that --promote writes; by default the screen.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    strict: StrictOption = False,
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+) -> None:
+    """Say what each variant of an experiment is worth so far, and write the winner's settings."""
+    settings = configured(config, bootstrap_servers)
+    if promote is not None:
+        _promote(settings, name, promote, to)
+        return
+    if to is not None:
+        raise ConfigError("--to goes with --promote: what to write is a variant's settings")
+    found = _reported(settings, name, log, window, alpha, planned, strict)
+    if json:
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        return
+    _show(found, window)
+
+
+def _reported(
+    settings: Config,
+    name: str,
+    log: Path | None,
+    window: str,
+    alpha: float,
+    planned: int,
+    strict: bool,
+) -> ExperimentReport:
+    from streamer.application.experiments import experiment_log
+    from streamer.ope.experiment_report import report
+
+    try:
+        window_ms = duration_ms(window)
+    except ValueError as error:
+        raise ConfigError(f"--window {error}") from error
+    if not window_ms:
+        raise ConfigError(f"--window {window!r} is no time; write one as 12h or 7d")
+    with counted_progress("reading", None):
+        read = experiment_log(settings, name, log, window_ms=window_ms, strict=strict)
+    return report(
+        name,
+        settings.experiments[name],
+        read,
+        window_s=window_ms / 1000,
+        alpha=alpha,
+        n_planned=planned,
+    )
+
+
+# --- the table --------------------------------------------------------------------------------
+
+
+def _show(found: ExperimentReport, window: str) -> None:
+    output.print(_counts(found))
+    output.print(_means(found, window))
+    for line in _verdicts(found):
+        output.print(line, highlight=False, markup=False, soft_wrap=True)
+    for remark in found.remarks:
+        errors.print(f"  {remark}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    p, style = found.split_p_value, "red" if found.split_is_wrong else None
+    split = " : ".join(f"{each.share:.3g}" for each in found.variants)
+    said = (
+        f"users are NOT split {split} (p = {p:.2g} at any time): something loses users of one"
+        " variant; trust no difference above before it is found"
+        if found.split_is_wrong
+        else f"users are split {split}, as configured (p = {p:.2g} at any time)"
+    )
+    output.print(said, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def _counts(found: ExperimentReport) -> Table:
+    table = Table(title=escape(f"experiment {found.experiment}"))
+    for head in ("variant", "share", "users", "whose time is over", "slates"):
+        table.add_column(head, justify="left" if head == "variant" else "right")
+    for each in found.variants:
+        counts = (f"{n:,}" for n in (each.users, each.complete, each.slates))
+        table.add_row(escape(each.name), f"{each.share:.3g}", *counts)
+    return table
+
+
+def _means(found: ExperimentReport, window: str) -> Table:
+    table = Table(title=f"a user, in the first {escape(window)}")
+    for head in ("", "variant", "mean", f"less {escape(found.control)}", "interval"):
+        table.add_column(head, justify="left" if head in ("", "variant") else "right")
+    for metric in found.variants[0].means:
+        table.add_section()
+        for n, each in enumerate(found.variants):
+            mean = each.means[metric]
+            table.add_row(
+                "" if n else metric,
+                escape(each.name),
+                "–" if mean is None else f"{mean:.4f}",
+                *_cells(each, metric),
+            )
+    return table
+
+
+def _cells(variant: VariantReport, metric: str) -> tuple[str, str]:
+    change = variant.differences.get(metric)
+    if change is None:
+        return "", "too few users" if metric in variant.differences else ""
+    star = " *" if change.decided else "  "
+    return f"{change.estimate:+.4f}", f"{change.low:+.4f} to {change.high:+.4f}{star}"
+
+
+def _text(change: MeanDifference) -> str:
+    return f"{change.estimate:+.4f} ({change.low:+.4f} to {change.high:+.4f})"
+
+
+def _verdicts(found: ExperimentReport) -> list[str]:
+    level = f"{100 * (1 - found.alpha):g} %"
+    lines = [f"intervals hold at all times at once, with {level}, of each metric; *: 0 is outside"]
+    for variant in found.variants[1:]:
+        change = variant.differences["reward"]
+        if change is None:
+            continue
+        if not change.decided:
+            said = "reward a user is not told apart from that of"
+        else:
+            said = f"reward a user is {'higher' if change.low > 0 else 'lower'} than that of"
+        lines.append(f"{variant.name}: {said} {found.control}, {_text(change)}")
+    return lines
+
+
+# --- promotion --------------------------------------------------------------------------------
+
+
+def _promote(settings: Config, name: str, variant: str, to: Path | None) -> None:
+    if name not in settings.experiments:
+        known = ", ".join(settings.experiments) or "none"
+        raise ConfigError(f"experiment {name!r} is not in the configuration (there are: {known})")
+    variants = settings.experiments[name].variants
+    if variant not in variants:
+        raise ConfigError(
+            f"--promote {variant!r} is no variant of {name}; they are {', '.join(variants)}"
+        )
+    changed = variants[variant].settings
+    if not changed:
+        errors.print(
+            f"{variant} changes nothing: remove [experiments.{name}] and its variants",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        return
+    text = settings_toml(changed)
+    if to is None:
+        sys.stdout.write(text)
+    else:
+        if to.exists():
+            raise ConfigError(f"--to {to} is there already; name a new file, or merge by hand")
+        write_file(to, text.encode())
+    where = "the above" if to is None else str(to)
+    errors.print(
+        f"put {where} into streamer.toml in place of what it has of these keys, remove"
+        f" [experiments.{name}] and its variants, and restart the scorers",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def settings_toml(changed: dict[str, Any]) -> str:
+    """Return settings by dotted key as TOML.
+
+    >>> print(settings_toml({"slate.caps": ("brand<=1",), "slate.diversity": 0.3}), end="")
+    [slate]
+    caps = ["brand<=1"]
+    diversity = 0.3
+    """
+    from streamer.config.masking import toml_text
+
+    tables = []
+    for table, keys in groupby(sorted(changed), key=lambda key: key.rpartition(".")[0]):
+        lines = [f"{key.rpartition('.')[2]} = {toml_text(changed[key])}" for key in keys]
+        tables.append("\n".join([f"[{table}]", *lines]) + "\n")
+    return "\n".join(tables)

@@ -1,0 +1,254 @@
+"""The users of an experiment, out of decisions and events: one row a user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from streamer.config import Config
+from streamer.errors import BadMessage, ConfigError
+from streamer.events import Decision, decode_decision
+from streamer.events.event_columns import decode_events
+from streamer.learner.configured import reward_function
+from streamer.ope.bandit_log import Faults, Lines
+from streamer.ope.logged_rewards import LoggedRewards
+
+_BATCH: Final = 1_000
+_WATCH: Final = "watch"
+
+
+@dataclass(slots=True)
+class UserOutcome:
+    """What came of a user in the time since the user's first slate in the experiment.
+
+    Attributes
+    ----------
+    start_ms
+        Of the first slate.
+    variant
+        That of the first slate.
+    n_slates
+        All of them, also after that time.
+    reward
+        Of the items of the slates within it, as the learner has them.
+    converted
+        Whether one of these rewards is positive.
+    watched
+        Sum of the values of the user's events of type watch within it.
+    complete
+        Whether it is over.
+    """
+
+    user_id: str
+    start_ms: int
+    variant: str
+    n_slates: int = 0
+    reward: float = 0.0
+    converted: bool = False
+    watched: float = 0.0
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentLog:
+    """The users of an experiment, in the order in which they came.
+
+    Attributes
+    ----------
+    n_moved
+        Users left out who were in several variants.
+    n_elsewhere
+        Users in another variant than the configuration splits them into now.
+    watches
+        Whether any event of type watch has a value.
+    faults
+        Messages that can't be read.
+    """
+
+    users: list[UserOutcome]
+    n_moved: int
+    n_elsewhere: int
+    watches: bool
+    faults: Faults
+
+
+def read_experiment(
+    config: Config,
+    name: str,
+    *,
+    decisions: Lines,
+    events: Lines,
+    window_ms: int,
+    strict: bool = False,
+) -> ExperimentLog:
+    """Join decisions and events by the learner's own join, and return what came of each user.
+
+    Each user counts by what happened within ``window_ms`` of the first slate, once that is over:
+    so users are independent of each other, and what was counted once doesn't change.
+
+    Both are put in the order of their times, as they may come from a topic of several partitions.
+    Memory: the events, and one record a decision.
+
+    Raises
+    ------
+    ConfigError
+        Where the configuration has no such experiment, or no decision is of it.
+    """
+    if name not in config.experiments:
+        known = ", ".join(config.experiments) or "none"
+        raise ConfigError(
+            f"experiment {name!r} is not in the configuration (there are: {known}); name its file"
+            " with --config"
+        )
+    faults, by_time = Faults(strict=strict), _ByTime(events)
+    rewards = LoggedRewards(
+        by_time,
+        reward_function(config),
+        config.join,
+        dedup_window=config.learner.dedup_window,
+    )
+    found = sorted(_short(decisions, faults), key=lambda decision: decision.ts)
+    for decision in found:
+        rewards.expect(decision)
+    rewards.read(faults)
+    users, n_moved = _users(found, name)
+    if not users:
+        raise ConfigError(
+            f"experiment {name}: none of {len(found):,} decisions is of it; was the scorer started"
+            " with this configuration?"
+        )
+    last_ms = max(by_time.last_ms, found[-1].ts)
+    settled_ms = round(1000 * config.join.window_s)
+    for user in users.values():
+        user.complete = user.start_ms + window_ms + settled_ms <= last_ms
+    for decision in found:
+        user_of = users.get(decision.user_id)
+        if user_of is None or name not in (decision.variants or {}):
+            continue
+        user_of.n_slates += 1
+        if decision.ts < user_of.start_ms + window_ms:
+            gained = rewards.of(decision)
+            user_of.reward += float(np.nansum(gained))
+            user_of.converted |= bool((gained > 0).any())
+    watches = _add_watched(users, by_time, config, window_ms)
+    experiment = config.experiments[name]
+    return ExperimentLog(
+        users=sorted(users.values(), key=lambda user: (user.start_ms, user.user_id)),
+        n_moved=n_moved,
+        n_elsewhere=sum(
+            experiment.variant_of(name, user.user_id) != user.variant for user in users.values()
+        ),
+        watches=watches,
+        faults=faults,
+    )
+
+
+def _short(lines: Lines, faults: Faults) -> Iterator[Decision]:
+    """Decisions without their features, each request once."""
+    seen: set[str] = set()
+    for number, line in lines.lines():
+        if line.isspace():
+            continue
+        try:
+            decision = decode_decision(line)
+        except BadMessage as error:
+            faults.add(lines, number, error)
+            continue
+        if decision.request_id not in seen:
+            seen.add(decision.request_id)
+            yield replace(
+                decision,
+                candidates=[],
+                features=b"",
+                feature_names=[],
+                policy_state=None,
+                boosts=None,
+                slate=None,
+                slate_names=None,
+                composition=None,
+            )
+
+
+def _users(decisions: Iterable[Decision], name: str) -> tuple[dict[str, UserOutcome], int]:
+    """Return users by id, and how many were in several variants, who are left out."""
+    users: dict[str, UserOutcome] = {}
+    moved = set()
+    for decision in decisions:
+        variant = (decision.variants or {}).get(name)
+        if variant is None:
+            continue
+        user = users.setdefault(
+            decision.user_id, UserOutcome(decision.user_id, decision.ts, variant)
+        )
+        if user.variant != variant:
+            moved.add(decision.user_id)
+    for user_id in moved:
+        del users[user_id]
+    return users, len(moved)
+
+
+def _add_watched(
+    users: dict[str, UserOutcome], events: Lines, config: Config, window_ms: int
+) -> bool:
+    """Add what users watched; whether any event says how much."""
+    types, watches = config.event_types, False
+    watch, seen = types.codes[_WATCH], set[str]()
+    for batch in _batches(events):
+        columns, _ = decode_events(batch, np.full(len(batch), -1, dtype=np.int64), types)
+        chosen = np.flatnonzero((columns.types == watch) & np.isfinite(columns.values))
+        watches |= len(chosen) > 0
+        kept = columns.take(chosen)
+        for event_id, user_id, ts_ms, value in zip(
+            kept.event_ids, kept.user_ids, kept.ts_ms.tolist(), kept.values.tolist(), strict=True
+        ):
+            user = users.get(user_id)
+            if user is None or event_id in seen:
+                continue
+            seen.add(event_id)
+            if 0 <= ts_ms - user.start_ms < window_ms:
+                user.watched += value
+    return watches
+
+
+def _batches(lines: Lines) -> Iterator[list[bytes]]:
+    rest = (line for _, line in lines.lines() if not line.isspace())
+    while batch := list(islice(rest, _BATCH)):
+        yield batch
+
+
+class _Timed(msgspec.Struct):
+    ts: int = 0
+
+
+class _ByTime:
+    """Messages in the order of their times; what has none comes first. Numbers are places in it."""
+
+    def __init__(self, lines: Lines) -> None:
+        timed = sorted(
+            ((_ts_of(line), line) for _, line in lines.lines()), key=lambda each: each[0]
+        )
+        self._lines = [line for _, line in timed]
+        self._name = str(lines)
+        self.last_ms = timed[-1][0] if timed else 0
+
+    def __str__(self) -> str:
+        return f"{self._name}, by time"
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        return enumerate(self._lines, 1)
+
+
+_decoder = msgspec.json.Decoder(_Timed)
+
+
+def _ts_of(line: bytes) -> int:
+    try:
+        return _decoder.decode(line).ts
+    except (msgspec.DecodeError, UnicodeDecodeError):  # refused later, with the reason
+        return 0

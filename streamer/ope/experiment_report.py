@@ -1,0 +1,205 @@
+"""What an experiment says so far: outcomes by variant, differences to the control, the split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from streamer.config.experiments import ExperimentConfig
+from streamer.ope.experiment_log import ExperimentLog, UserOutcome
+from streamer_models.evaluation.confidence_sequences import (
+    GROUP_MIN,
+    difference_sequence,
+    split_p_value,
+)
+
+SPLIT_ALPHA: Final = 0.001
+"""Chance that a right split is ever called wrong."""
+METRICS: Final[dict[str, Callable[[UserOutcome], float]]] = {
+    "reward": lambda user: user.reward,
+    "conversion": lambda user: float(user.converted),
+    "watched": lambda user: user.watched,
+}
+"""Name → outcome of a user."""
+
+
+class MeanDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant's mean less the control's, and its interval; None: too few users yet."""
+
+    estimate: float
+    low: float
+    high: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether 0 is outside."""
+        return self.low > 0 or self.high < 0
+
+
+class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One variant.
+
+    Attributes
+    ----------
+    share
+        Of the users who take part, as configured.
+    users, complete
+        Users that had a slate; those whose time is over, who alone count in means.
+    means
+        By metric, a user.
+    differences
+        By metric, against the control; none of the control itself.
+    """
+
+    name: str
+    share: float
+    users: int
+    complete: int
+    slates: int
+    means: dict[str, float | None]
+    differences: dict[str, MeanDifference | None]
+
+
+class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
+    """An experiment so far.
+
+    Attributes
+    ----------
+    alpha
+        Chance that any interval of a metric ever misses its difference.
+    n_planned
+        Users that intervals are narrowest around.
+    split_p_value
+        Of users having been split as configured, whenever one looks.
+    remarks
+        What was left out, and what is odd.
+    """
+
+    experiment: str
+    control: str
+    window_s: float
+    alpha: float
+    n_planned: int
+    split_p_value: float
+    variants: list[VariantReport]
+    remarks: list[str]
+
+    @property
+    def split_is_wrong(self) -> bool:
+        """Whether users were not split as configured."""
+        return self.split_p_value < SPLIT_ALPHA
+
+
+def report(
+    name: str,
+    experiment: ExperimentConfig,
+    log: ExperimentLog,
+    *,
+    window_s: float,
+    alpha: float,
+    n_planned: int,
+) -> ExperimentReport:
+    """Return what an experiment says so far.
+
+    ``alpha`` is divided by the number of variants that are compared with the control (Bonferroni).
+    """
+    shares = experiment.shares()
+    metrics = [each for each in METRICS if each != "watched" or log.watches]
+    by_variant = {variant: [u for u in log.users if u.variant == variant] for variant in shares}
+    of_each = alpha / (len(shares) - 1)
+    ordered = [experiment.control, *(each for each in shares if each != experiment.control)]
+    variants = []
+    for variant in ordered:
+        users = by_variant[variant]
+        complete = [user for user in users if user.complete]
+        variants.append(
+            VariantReport(
+                name=variant,
+                share=shares[variant],
+                users=len(users),
+                complete=len(complete),
+                slates=sum(user.n_slates for user in users),
+                means={
+                    metric: float(np.mean([METRICS[metric](user) for user in complete]))
+                    if complete
+                    else None
+                    for metric in metrics
+                },
+                differences={}
+                if variant == experiment.control
+                else {
+                    metric: _difference(
+                        log.users, metric, variant, experiment.control, shares, of_each, n_planned
+                    )
+                    for metric in metrics
+                },
+            )
+        )
+    counts = [len(by_variant[variant]) for variant in shares]
+    return ExperimentReport(
+        experiment=name,
+        control=experiment.control,
+        window_s=window_s,
+        alpha=alpha,
+        n_planned=n_planned,
+        split_p_value=split_p_value(counts, list(shares.values())),
+        variants=variants,
+        remarks=list(_remarks(log, shares, variants)),
+    )
+
+
+def _difference(
+    users: Sequence[UserOutcome],
+    metric: str,
+    variant: str,
+    control: str,
+    shares: dict[str, float],
+    alpha: float,
+    n_planned: int,
+) -> MeanDifference | None:
+    of_two = shares[variant] + shares[control]
+    if not shares[variant] or not shares[control]:
+        return None
+    chosen = [user for user in users if user.complete and user.variant in (variant, control)]
+    found = difference_sequence(
+        np.array([METRICS[metric](user) for user in chosen]),
+        np.array([user.variant == variant for user in chosen], dtype=np.bool_),
+        shares[variant] / of_two,
+        alpha=alpha,
+        n_planned=n_planned,
+    )
+    if not chosen or not np.isfinite(found.radii[-1]):
+        return None
+    estimate, radius = float(found.estimates[-1]), float(found.radii[-1])
+    return MeanDifference(estimate=estimate, low=estimate - radius, high=estimate + radius)
+
+
+def _remarks(
+    log: ExperimentLog, shares: dict[str, float], variants: Sequence[VariantReport]
+) -> list[str]:
+    found = []
+    if log.n_moved:
+        found.append(
+            f"{log.n_moved:,} users were in several variants and are left out: was the salt or a"
+            " weight changed? Begin another experiment with another salt"
+        )
+    if log.n_elsewhere:
+        found.append(
+            f"{log.n_elsewhere:,} users are in another variant than this configuration splits them"
+            " into: it is not that of the scorers, or was changed"
+        )
+    others = sorted({user.variant for user in log.users} - {*shares})
+    if others:
+        found.append(f"variants of the log that are not configured any more: {', '.join(others)}")
+    few = [each.name for each in variants if each.complete < GROUP_MIN]
+    if few:
+        found.append(
+            f"no interval for fewer than {GROUP_MIN} users whose time is over, of a variant and of"
+            f" the control: {', '.join(few)}; a shorter --window is over sooner"
+        )
+    if log.faults.n:
+        found.append(f"{log.faults.n:,} messages can't be read; the first: {log.faults.first[0]}")
+    return found

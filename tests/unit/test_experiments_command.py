@@ -1,0 +1,211 @@
+"""``streamer experiments``: known outcomes of users, what is found and what is not, promotion."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from streamer.cli import app
+from streamer.config import load_config
+from streamer.errors import ConfigError, StreamerError
+from streamer.events import Decision, Event
+from tests.unit.ope_files import START_MS, decision, event, write_decisions
+
+HOUR_MS = 3_600_000
+SPLIT = load_config(
+    env={},
+    flags={
+        "experiments.mix.variants.control.weight": 1,
+        "experiments.mix.variants.varied.weight": 1,
+    },
+).experiments["mix"]
+TOML = """
+[experiments.mix.variants.control]
+weight = 1
+[experiments.mix.variants.varied]
+weight = 1
+slate.caps = ["brand<=1"]
+bandit.policy = "linucb"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "streamer.toml"
+    path.write_text(TOML, encoding="utf-8")
+    return path
+
+
+def variant_of(user: str) -> str:
+    variant = SPLIT.variant_of("mix", user)
+    assert variant is not None, "all take part"
+    return variant
+
+
+def slate(user: str, number: int, hours: float, **changes: Any) -> Decision:
+    return decision(
+        f"{user}-{number}",
+        ("a", "b"),
+        **{
+            "user_id": user,
+            "ts": START_MS + round(hours * HOUR_MS),
+            "variants": {"mix": variant_of(user)},
+            **changes,
+        },
+    )
+
+
+def taken(user: str, number: int, hours: float, kind: str = "click", **changes: Any) -> Event:
+    ts = START_MS + round(hours * HOUR_MS)
+    return event(f"{user}-{number}", "a", kind, user_id=user, ts=ts, **changes)
+
+
+def users(variant: str, n: int) -> list[str]:
+    found = (f"user {number}" for number in range(100 * n))
+    return [user for user in found if variant_of(user) == variant][:n]
+
+
+def experiments(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["experiments", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def reported(log: Path, config: Path, *arguments: str) -> dict[str, Any]:
+    text = experiments("mix", str(log), "--config", str(config), "--json", *arguments)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_users_count_by_what_the_learner_makes_of_their_window(
+    tmp_path: Path, config: Path
+) -> None:
+    ann, bob = users("control", 2)
+    cem, dee = users("varied", 2)
+    decisions = [
+        slate(cem, 0, 2.0),  # as from another partition: not in the order of time
+        slate(ann, 0, 0.0),
+        slate(ann, 1, 1.5),  # beyond the hour that counts
+        slate(bob, 0, 0.5),
+        slate(dee, 0, 4.9),  # whose hour isn't over
+        slate("new", 0, 1.0, variants=None),
+    ]
+    events = [
+        taken(cem, 0, 2.1, "like"),
+        taken(ann, 0, 0.1),
+        taken(ann, 0, 0.1),  # twice the same
+        taken(ann, 1, 1.6),
+        taken(bob, 0, 0.6, "impression"),
+        taken(bob, 0, 0.7, "watch", value=0.75, request_id=None, event_id="w"),
+        taken("new", 0, 1.1),
+        taken(dee, 0, 5.0),
+    ]
+    found = reported(write_decisions(tmp_path / "log", decisions, events), config, "--window", "1h")
+    control, varied = found["variants"]
+    weights = load_config(env={}).events
+    assert (control["name"], control["users"], control["complete"]) == ("control", 2, 2)
+    assert (control["slates"], varied["users"], varied["complete"], varied["slates"]) == (
+        3,
+        2,
+        1,
+        2,
+    )
+    assert control["means"]["reward"] == pytest.approx(weights["click"].weight / 2)
+    assert control["means"]["conversion"] == 0.5
+    assert control["means"]["watched"] == pytest.approx(0.75 / 2)
+    assert varied["means"]["reward"] == pytest.approx(weights["like"].weight)
+    assert varied["differences"] == {"reward": None, "conversion": None, "watched": None}
+    assert "no interval for fewer than 200 users" in found["remarks"][0]
+
+
+def crowd(n: int, *, rates: dict[str, float], lost: float = 0.0) -> tuple[list[Any], list[Any]]:
+    """Users who come a second after another, of a click rate by variant; some are lost."""
+    rng = np.random.default_rng(1)
+    decisions, events = [], []
+    for number in range(n):
+        user, hours = f"user {number}", number / 3_600
+        if variant_of(user) == "varied" and rng.random() < lost:
+            continue
+        decisions.append(slate(user, 0, hours))
+        if rng.random() < rates[variant_of(user)]:
+            events.append(taken(user, 0, hours))
+    return decisions, events
+
+
+def test_a_difference_is_found_with_its_interval(tmp_path: Path, config: Path) -> None:
+    log = write_decisions(tmp_path / "log", *crowd(1_500, rates={"control": 0.2, "varied": 0.4}))
+    found = reported(log, config, "--window", "10s", "--planned", "1000")
+    change = found["variants"][1]["differences"]["conversion"]
+    assert change["low"] > 0
+    assert change["low"] < 0.2 < change["high"]
+    assert found["split_p_value"] > 0.01
+    assert not found["remarks"]
+    said = experiments("mix", str(log), "--config", str(config), "--window", "10s")
+    assert "users are split 0.5 : 0.5, as configured" in said
+
+
+def test_lost_users_of_a_variant_are_found(tmp_path: Path, config: Path) -> None:
+    rates = {"control": 0.2, "varied": 0.2}
+    log = write_decisions(tmp_path / "log", *crowd(1_500, rates=rates, lost=0.3))
+    said = experiments("mix", str(log), "--config", str(config), "--window", "10s")
+    assert "users are NOT split 0.5 : 0.5" in said
+    assert "varied: reward a user is not told apart from that of control" in said
+
+
+def test_users_who_moved_are_left_out_and_a_split_of_others_is_said(
+    tmp_path: Path, config: Path
+) -> None:
+    (ann,), (bob, cem) = users("control", 1), users("varied", 2)
+    decisions = [
+        slate(ann, 0, 0.0),
+        slate(bob, 0, 0.0),
+        slate(bob, 1, 1.0, variants={"mix": "control"}),
+        slate(cem, 0, 1.0, variants={"mix": "control"}),
+    ]
+    found = reported(write_decisions(tmp_path / "log", decisions, []), config)
+    assert [each["users"] for each in found["variants"]] == [2, 0]
+    assert found["remarks"][0].startswith("1 users were in several variants and are left out")
+    assert found["remarks"][1].startswith("1 users are in another variant than this configuration")
+
+
+def test_the_winner_is_written_as_configuration(tmp_path: Path, config: Path) -> None:
+    text = experiments("mix", "--config", str(config), "--promote", "varied")
+    assert tomllib.loads(text) == {
+        "bandit": {"policy": "linucb"},
+        "slate": {"caps": ["brand<=1"]},
+    }
+    written = tmp_path / "won.toml"
+    experiments("mix", "--config", str(config), "--promote", "varied", "--to", str(written))
+    loaded = load_config(written, env={})
+    assert (loaded.bandit.policy, loaded.slate.caps) == ("linucb", ("brand<=1",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["other"], "experiment 'other' is not in the configuration (there are: mix)"),
+        (
+            ["mix", "--promote", "bold"],
+            "--promote 'bold' is no variant of mix; they are control, v",
+        ),
+        (["mix", "--to", "x.toml"], "--to goes with --promote"),
+        (["mix", "--window", "soon"], "--window 'soon' is no duration; write a number and one of"),
+        (["mix", "--window", "0"], "--window '0' is no time"),
+        (["mix"], "none of 1 decisions is of it; was the scorer started with this configuration?"),
+    ],
+)
+def test_what_can_not_be_answered_is_refused(
+    tmp_path: Path, config: Path, arguments: list[str], said: str
+) -> None:
+    log = write_decisions(tmp_path / "log", [decision("r", ("a", "b"))], [])
+    name, *rest = arguments
+    with pytest.raises(StreamerError) as refused:
+        experiments(name, str(log), "--config", str(config), *rest)
+    assert isinstance(refused.value, ConfigError)
+    assert said in str(refused.value)
