@@ -15,9 +15,11 @@
     │   ├── KafkaUnavailable   (retriable) the broker did not answer in time
     │   ├── TopicMismatch      topics are missing or have other partition counts
     │   └── DeliveryFailed     a message was not acknowledged
+    │       └── DeliveryPending  (retriable) not yet: it is still tried
     ├── RequestTimeout         (retriable) no recommendation came in time
     ├── Overloaded             (retriable) more wait already than may: the caller is told at once
     ├── NotChecked             a store could not be held against its record: nothing is said of it
+    ├── Stopped                asked to stop while waiting: what was waited for is left undone
     └── LearningError          a parameter is not finite or out of range: stop, commit nothing
 """
 
@@ -80,6 +82,10 @@ class DeliveryFailed(KafkaError):
     pass
 
 
+class DeliveryPending(DeliveryFailed):
+    retriable = True
+
+
 class RequestTimeout(StreamerError):
     retriable = True
 
@@ -90,6 +96,10 @@ class Overloaded(StreamerError):
 
 class NotChecked(StreamerError):
     exit_status = 3
+
+
+class Stopped(StreamerError):
+    pass
 
 
 class LearningError(StreamerError):

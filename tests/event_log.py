@@ -16,6 +16,7 @@ from streamer.events.types import IMPRESSION
 from streamer.learner.learner import Learner, RateFactor
 from streamer.learner.rewards import Rewards
 from streamer.learner.settings import LearnerSettings
+from streamer.learner.step import DeadLetter
 from streamer.protocols import STORE_SCHEMA_VERSION, Layout, MessageBatch, ParameterStore
 from streamer.verify.parameters import Contents, image_contents
 from streamer_models.counters.decayed_counters import DecayedFeature
@@ -134,7 +135,7 @@ def make_learner(
     settings: LearnerSettings,
     *,
     owner: str = "a",
-    dead: Dead | None = None,
+    dead: DeadLetter | None = None,
     pipeline_depth: int = 0,
     rate_factor: RateFactor = lambda n_events: 1.0,
 ) -> Learner:

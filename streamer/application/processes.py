@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import math
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
-from streamer.application.signals import stopped_by_signals
+from streamer.application.signals import Signals, stopped_by_signals
 from streamer.application.starting import await_broker, configured_store
 from streamer.application.warm_up import warm_up
 from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
+from streamer.kafka.connection import Stopping, never
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.topic_ids import topic_ids
@@ -75,11 +78,17 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
     alone
         Own all partitions without a consumer group: starts at once, but there may be one only.
     """
+    with stopped_by_signals() as signals:
+        _run_learner(config, signals, alone=alone)
+
+
+def _run_learner(config: Config, signals: Signals, *, alone: bool) -> None:
     await_broker(config)
     collect_garbage_rarely()
     models = build_models(config)
     check_configured_topics(config)
     warm_up(config)
+    stop = threading.Event()
     registry = CollectorRegistry()
     metrics, join_metrics = LearnerMetrics(registry), JoinMetrics(registry)
     bandit = config.bandit
@@ -98,8 +107,10 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
             opened_store(config, stack), asked_layout(config, models), learns=True
         )
         settings = learner_settings(config, generation=store.generation, entities=store.entities)
-        sink = configured_sink(config)
-        stack.callback(sink.close)
+        # A letter is waited for before what stands behind it is committed: what the sink still has
+        # at the end is of messages that are read again.
+        sink = configured_sink(config, timeout_s=math.inf, stopping=stop.is_set)
+        stack.callback(sink.discard)
         stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
         catalogue = LearnedCatalogue(
             config.catalogue.fields, items_reader(config, stack, lost=metrics.lost.inc)
@@ -130,6 +141,7 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
                 needed=lambda: learner.offsets,
                 lost=metrics.lost.inc,
                 embedded_wait_ms=min(config.learner.sync_interval_ms, _LEARNED_MS),
+                stopping=stop.is_set,
             )
 
         def on_round(lag: Mapping[tuple[str, int], int]) -> None:
@@ -148,12 +160,13 @@ def run_learner(config: Config, *, alone: bool = False) -> None:
             sync_interval_s=config.learner.sync_interval_ms / 1000,
             n_max=config.learner.batch_messages_max,
             clock=SystemClock(),
+            stop=stop,
             on_round=on_round,
         )
-        with stopped_by_signals(service.stop):
-            log.info("learner_ready")
-            service.run()
-            log.info("learner_stopped")
+        signals.stop = service.stop
+        log.info("learner_ready")
+        service.run()
+        log.info("learner_stopped")
 
 
 def items_reader(
@@ -162,6 +175,7 @@ def items_reader(
     *,
     lost: Callable[[int], None],
     service: str | None = None,
+    stopping: Stopping = never,
 ) -> KafkaReader:
     """Return a reader of the whole items topic, closed with ``stack``."""
     reader = configured_reader(
@@ -170,6 +184,7 @@ def items_reader(
         remedy=PUBLISH_ITEMS_AGAIN,
         embedded_wait_ms=SELDOM_READ_MS,
         service=service,
+        stopping=stopping,
     )
     stack.callback(reader.close)
     reader.start(dict.fromkeys(reader.partitions(config.topics.topic("items")), EARLIEST))

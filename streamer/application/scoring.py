@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -21,9 +22,11 @@ from streamer.application.starting import await_broker
 from streamer.application.warm_up import warm_up
 from streamer.clock import SystemClock
 from streamer.config import Config
-from streamer.errors import TopicMismatch
+from streamer.errors import Stopped, TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
+from streamer.kafka.connection import Stopping
 from streamer.kafka.log_ends import COMMITTED, EARLIEST
+from streamer.kafka.sink import KafkaSink
 from streamer.model_set import build_models, store_layout
 from streamer.ranking.columns import followed_definitions
 from streamer.scorer.awaited_features import AwaitedFeatures
@@ -50,9 +53,10 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
     """
     registry = CollectorRegistry()
     with (
+        stopped_by_signals() as signals,
         scorer_service(config, registry, alone=alone) as service,
-        stopped_by_signals(service.stop),
     ):
+        signals.stop = service.stop
         service.run()
         log.info("scorer_stopped")
 
@@ -70,15 +74,20 @@ def scorer_service(
     check_configured_topics(config)
     warm_up(config)
     requests = config.topics.topic("requests")
+    stop = threading.Event()
     metrics = ScorerMetrics(registry)
     with contextlib.ExitStack() as stack:
         store = opened_store(config, stack)
-        sink = configured_sink(config, linger_s=0.0)
-        stack.callback(sink.close)
+        sink = configured_sink(config, linger_s=0.0, stopping=stop.is_set)
+        stack.callback(_close, sink)
         stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
-        items = items_reader(config, stack, lost=metrics.lost.inc, service="letters")
+        items = items_reader(
+            config, stack, lost=metrics.lost.inc, service="letters", stopping=stop.is_set
+        )
         duty = GroupDuty(items)
-        features = stack.enter_context(_features_reader(config, lost=metrics.lost.inc))
+        features = stack.enter_context(
+            _features_reader(config, lost=metrics.lost.inc, stopping=stop.is_set)
+        )
         start = EARLIEST if alone else COMMITTED
 
         def on_assign(partitions: Sequence[int]) -> Mapping[tuple[str, int], int]:
@@ -92,6 +101,7 @@ def scorer_service(
             on_assign=on_assign,
             on_revoke=lambda partitions: duty.take(()),
             lost=metrics.lost.inc,
+            stopping=stop.is_set,
         )
         scorer = Scorer(
             config,
@@ -104,20 +114,32 @@ def scorer_service(
             features=features,
             feature_metrics=KnownFeatureMetrics(registry),
             duty=duty,
+            stop=stop,
         )
         yield ScorerService(scorer, source=source)
 
 
+def _close(sink: KafkaSink) -> None:
+    """Close a sink whose messages are sent again after the next start, where the broker is away."""
+    try:
+        sink.close()
+    except Stopped as error:
+        sink.discard()
+        log.warning("answers_discarded", extra={"reason": str(error)})
+
+
 @contextlib.contextmanager
 def _features_reader(
-    config: Config, *, lost: Callable[[int], None]
+    config: Config, *, lost: Callable[[int], None], stopping: Stopping
 ) -> Iterator[FeaturesReader | None]:
     """Of the whole features topic, which may come later; None where nothing of it is needed."""
     if not followed_definitions(config):
         yield None
         return
     remedy = "their entities lack those features until the next of their windows ends"
-    opening = configured_reader(config, lost=lost, remedy=remedy, embedded_wait_ms=SELDOM_READ_MS)
+    opening = configured_reader(
+        config, lost=lost, remedy=remedy, embedded_wait_ms=SELDOM_READ_MS, stopping=stopping
+    )
     with contextlib.closing(opening) as reader:
         topic = config.topics.topic("features")
 

@@ -53,6 +53,7 @@ def run_http(config: Config, *, alone: bool = False) -> None:
         ) from error
     registry = CollectorRegistry()
     with contextlib.ExitStack() as stack:
+        signals = stack.enter_context(stopped_by_signals())
         service = stack.enter_context(scorer_service(config, registry, alone=alone))
         scorer = service.scorer
         decisions = configured_sink(config, linger_s=0.0)
@@ -76,9 +77,9 @@ def run_http(config: Config, *, alone: bool = False) -> None:
         app = create_app(config, parts, registry=registry)
         server = HttpServer(app, host=config.http.host, port=config.http.port)
         stack.enter_context(_running(service, server.stop))
-        with stopped_by_signals(server.stop):
-            log.info("http_ready", extra={"url": server.url})
-            server.run()
+        signals.stop = server.stop
+        log.info("http_ready", extra={"url": server.url})
+        server.run()
         log.info("http_stopped")
 
 

@@ -10,19 +10,45 @@ from collections.abc import Callable, Iterator
 log = logging.getLogger(__name__)
 
 
-@contextlib.contextmanager
-def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT call ``stop``; a second one ends the process at once."""
+class _StoppedEarly(BaseException):
+    """Unwinds a service that starts; no handler of errors takes it for one."""
 
-    def on_signal(number: int, frame: object) -> None:
+
+class Signals:
+    """What SIGTERM and SIGINT do to a service.
+
+    Attributes
+    ----------
+    stop
+        Called by the first of them. While it is None the service has nothing in hand: the signal
+        ends its start, whatever that waits for, as a return from it would.
+    """
+
+    def __init__(self, stop: Callable[[], None] | None) -> None:
+        self.stop = stop
+
+    def take(self, number: int, frame: object) -> None:
+        """Handle the first signal; a second one ends the process at once."""
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, signal.SIG_DFL)
         log.info("stopping", extra={"signal": signal.Signals(number).name})
-        stop()
+        if self.stop is None:
+            raise _StoppedEarly
+        self.stop()
 
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGTERM, signal.SIGINT)}
+
+@contextlib.contextmanager
+def stopped_by_signals(stop: Callable[[], None] | None = None) -> Iterator[Signals]:
+    """Let SIGTERM and SIGINT call ``stop``; None: end the block until :attr:`Signals.stop` is set.
+
+    The block is left without an error then, so the process ends with status 0.
+    """
+    signals = Signals(stop)
+    before = {each: signal.signal(each, signals.take) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield signals
+    except _StoppedEarly:
+        log.info("start_stopped")
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

@@ -12,9 +12,12 @@ from streamer.kafka.batches import good_messages, to_batches
 from streamer.kafka.connection import (
     Options,
     Outages,
+    Stopping,
+    asked,
     cluster,
     connection_options,
     is_embedded,
+    never,
     new_client,
     translated,
 )
@@ -72,6 +75,7 @@ class Assignment:
         lost: Callable[[int], None] = lambda n: None,
         remedy: str = RAISE_RETENTION,
         embedded_wait_ms: int = EMBEDDED_WAIT_MS,
+        stopping: Stopping = never,
     ) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.outages = Outages(bootstrap_servers)
@@ -84,6 +88,7 @@ class Assignment:
         self._lost = lost
         self._remedy = remedy
         self._embedded_wait_ms = embedded_wait_ms
+        self._stopping = stopping
         self._trimmed = False
         self._closed = False
         self._own = {**_OPTIONS, **FETCH_OPTIONS, **own}
@@ -101,7 +106,9 @@ class Assignment:
         if self._connected:
             return
         try:
-            found = cluster(self.consumer, self.outages, timeout_s=self._timeout_s)
+            found = cluster(
+                self.consumer, self.outages, timeout_s=self._timeout_s, stopping=self._stopping
+            )
         except ck.KafkaException as error:
             self._raise(error, f"connecting within {self._timeout_s:.0f} s")
         if is_embedded(found.cluster_id):
@@ -210,6 +217,7 @@ class Assignment:
             partitions,
             timeout_s=self._timeout_s,
             bootstrap_servers=self.bootstrap_servers,
+            stopping=self._stopping,
         )
         self._high |= {where: each.high for where, each in ends.items()}
         return ends
@@ -224,6 +232,7 @@ class Assignment:
             list(topics),
             timeout_s=self._timeout_s if timeout_s is None else timeout_s,
             bootstrap_servers=self.bootstrap_servers,
+            stopping=self._stopping,
         )
         return [(topic, partition) for topic, n in counts.items() for partition in range(n)]
 
@@ -232,11 +241,17 @@ class Assignment:
     ) -> dict[TopicPartition, int]:
         """First offset of each whose message was published at ``ts_ms`` or later, else the end."""
         self.connect()
-        asked = [ck.TopicPartition(*where, ts_ms) for where in partitions]
+        of = [ck.TopicPartition(*where, ts_ms) for where in partitions]
+        doing = "asking for offsets at a time"
         try:
-            found = self.consumer.offsets_for_times(asked, timeout=self._timeout_s)
+            found = asked(
+                lambda left_s: self.consumer.offsets_for_times(of, timeout=left_s),
+                doing=doing,
+                timeout_s=self._timeout_s,
+                stopping=self._stopping,
+            )
         except ck.KafkaException as error:
-            self._raise(error, "asking for offsets at a time")
+            self._raise(error, doing)
         return {(each.topic, each.partition): each.offset for each in found}
 
     def lag(self) -> dict[TopicPartition, int]:
@@ -269,13 +284,17 @@ class Assignment:
         """Offsets that the client's group has committed; absent: none."""
         if not partitions:
             return {}
-        asked = [ck.TopicPartition(*where) for where in partitions]
+        of = [ck.TopicPartition(*where) for where in partitions]
+        doing = "asking for committed offsets"
         try:
-            told = self.consumer.committed(
-                asked, timeout=self._timeout_s if timeout_s is None else timeout_s
+            told = asked(
+                lambda left_s: self.consumer.committed(of, timeout=left_s),
+                doing=doing,
+                timeout_s=self._timeout_s if timeout_s is None else timeout_s,
+                stopping=self._stopping,
             )
         except ck.KafkaException as error:
-            self._raise(error, "asking for committed offsets")
+            self._raise(error, doing)
         return {(each.topic, each.partition): each.offset for each in told if each.offset >= 0}
 
     def commit(self, offsets: Mapping[TopicPartition, int], *, wait: bool) -> None:

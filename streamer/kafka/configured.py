@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from streamer.config import Config, TopicRole
 from streamer.kafka.acknowledged import AcknowledgedSink
 from streamer.kafka.assignment import EMBEDDED_WAIT_MS
+from streamer.kafka.connection import Stopping, never
 from streamer.kafka.log_ends import TopicPartition
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
@@ -24,6 +25,7 @@ def configured_source(
     needed: Callable[[], Mapping[TopicPartition, int]] = dict,
     lost: Callable[[int], None] = lambda n: None,
     embedded_wait_ms: int = EMBEDDED_WAIT_MS,
+    stopping: Stopping = never,
 ) -> KafkaSource:
     """A source of the topics in ``roles`` in the group ``{kafka.group}-{service}``.
 
@@ -40,6 +42,7 @@ def configured_source(
         timeout_s=config.kafka.request_timeout_s,
         lost=lost,
         embedded_wait_ms=embedded_wait_ms,
+        stopping=stopping,
     )
 
 
@@ -50,6 +53,7 @@ def configured_reader(
     lost: Callable[[int], None] = lambda n: None,
     remedy: str = RAISE_RETENTION,
     embedded_wait_ms: int = EMBEDDED_WAIT_MS,
+    stopping: Stopping = never,
     service: str | None = None,
 ) -> KafkaReader:
     """Make a reader of explicit partitions; it commits for ``{kafka.group}-{service}``."""
@@ -61,16 +65,31 @@ def configured_reader(
         lost=lost,
         remedy=remedy,
         embedded_wait_ms=embedded_wait_ms,
+        stopping=stopping,
         group=None if service is None else f"{config.kafka.group}-{service}",
     )
 
 
-def configured_sink(config: Config, *, linger_s: float = 0.005) -> KafkaSink:
+def configured_sink(
+    config: Config,
+    *,
+    linger_s: float = 0.005,
+    timeout_s: float | None = None,
+    stopping: Stopping = never,
+) -> KafkaSink:
+    """Make a sink.
+
+    Parameters
+    ----------
+    timeout_s
+        How long a message may take to be acknowledged; by default ``kafka.request_timeout_s``.
+    """
     return KafkaSink(
         config.kafka.bootstrap_servers,
         linger_s=linger_s,
         client_options=config.kafka.client,
-        timeout_s=config.kafka.request_timeout_s,
+        timeout_s=config.kafka.request_timeout_s if timeout_s is None else timeout_s,
+        stopping=stopping,
     )
 
 

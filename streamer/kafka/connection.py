@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 import confluent_kafka as ck
@@ -13,6 +13,7 @@ from streamer.errors import (
     ConfigError,
     KafkaError,
     KafkaUnavailable,
+    Stopped,
     StreamerError,
     TopicMismatch,
 )
@@ -26,6 +27,11 @@ client_log.addFilter(lambda record: not record.getMessage().startswith("FAIL "))
 REQUEST_TIMEOUT_S: Final = 30.0
 _LOOK_S: Final = 0.5
 """Between two looks for what an unanswered client has to say."""
+ASK_S: Final = 2.0
+"""Longest wait inside a client for one answer: no signal is heard meanwhile."""
+
+Stopping = Callable[[], bool]
+"""Whether who waits has been asked to stop."""
 
 Options = Mapping[str, str | int | float | bool]
 """Raw librdkafka options."""
@@ -103,6 +109,7 @@ def connection_options(bootstrap_servers: str, own: Options, given: Options) -> 
 
 
 Client = TypeVar("Client", covariant=True)
+Answer = TypeVar("Answer")
 
 
 class _Makes(Protocol[Client]):
@@ -132,7 +139,55 @@ def new_client(kind: _Makes[Client], options: Mapping[str, Any], outages: Outage
         ) from error
 
 
-def cluster(client: _Asks, outages: Outages, *, topic: str | None = None, timeout_s: float) -> Any:
+def never() -> bool:
+    """Stopping of who waits to the end."""
+    return False
+
+
+def check_stopping(stopping: Stopping, doing: str) -> None:
+    """Raise Stopped where who waits has been asked to stop."""
+    if stopping():
+        raise Stopped(f"asked to stop while {doing}")
+
+
+def asked(
+    ask: Callable[[float], Answer], *, doing: str, timeout_s: float, stopping: Stopping = never
+) -> Answer:
+    """Return the answer of a client, asked again while there is none.
+
+    Parameters
+    ----------
+    ask
+        Called with the seconds to wait, two at most.
+    doing
+        What the answer is for, in words.
+
+    Raises
+    ------
+    Stopped
+        When it is asked to stop before the answer comes.
+    confluent_kafka.KafkaException
+        When no answer came within ``timeout_s``, or a refusal.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left_s = deadline - time.monotonic()
+        try:
+            return ask(max(0.01, min(ASK_S, left_s)))
+        except ck.KafkaException as error:
+            check_stopping(stopping, doing)
+            if error.args[0].code() not in _NO_ANSWER or left_s <= ASK_S:
+                raise
+
+
+def cluster(
+    client: _Asks,
+    outages: Outages,
+    *,
+    topic: str | None = None,
+    timeout_s: float,
+    stopping: Stopping = never,
+) -> Any:
     """Ask for the metadata of the cluster, or of one topic.
 
     A client is asked again and again, as it says between two calls alone that its password or the
@@ -153,6 +208,7 @@ def cluster(client: _Asks, outages: Outages, *, topic: str | None = None, timeou
         except ck.KafkaException as error:
             client.poll(0)
             outages.check()
+            check_stopping(stopping, "connecting to Kafka")
             if error.args[0].code() not in _NO_ANSWER or left_s <= _LOOK_S:
                 raise
 

@@ -9,7 +9,13 @@ from typing import Final, NamedTuple
 import confluent_kafka as ck
 
 from streamer.errors import KafkaError, TopicMismatch
-from streamer.kafka.connection import no_answer, translated
+from streamer.kafka.connection import (
+    ASK_S,
+    Stopping,
+    check_stopping,
+    never,
+    translated,
+)
 from streamer.telemetry import RAISE_RETENTION, report_lost
 
 EARLIEST: Final = ck.OFFSET_BEGINNING
@@ -39,11 +45,14 @@ def log_ends(
     *,
     timeout_s: float,
     bootstrap_servers: str,
+    stopping: Stopping = never,
 ) -> dict[TopicPartition, Ends]:
     """Ask the broker for the ends of each log; some ms a partition, ``timeout_s`` for all.
 
     Raises
     ------
+    Stopped
+        When it is asked to stop before all is known.
     KafkaUnavailable
     TopicMismatch
         When a partition does not exist.
@@ -57,8 +66,13 @@ def log_ends(
         while (topic, partition) not in ends:
             left_s = max(_LOOK_AGAIN_S, deadline - time.monotonic())
             try:
-                found = consumer.get_watermark_offsets(asked, timeout=left_s, cached=False)
+                found = consumer.get_watermark_offsets(
+                    asked, timeout=min(ASK_S, left_s), cached=False
+                )
+                if found is None:
+                    raise ck.KafkaException(ck.KafkaError(ck.KafkaError._TIMED_OUT))
             except ck.KafkaException as error:
+                check_stopping(stopping, doing)
                 translation = translated(error, doing=doing, bootstrap_servers=bootstrap_servers)
                 # A partition between two leaders, or without one yet, has one in a moment.
                 unknown = isinstance(translation, TopicMismatch)
@@ -68,8 +82,6 @@ def log_ends(
                     raise translation from error
                 time.sleep(_LOOK_AGAIN_S)
                 continue
-            if found is None:
-                raise no_answer(f"{doing} within {timeout_s:.0f} s", bootstrap_servers)
             ends[topic, partition] = Ends(*found)
     return ends
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from streamer.kafka.assignment import EMBEDDED_WAIT_MS, Assignment
-from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options
+from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options, Stopping, never
 from streamer.kafka.log_ends import Ends, TopicPartition
 from streamer.protocols import MessageBatch
 from streamer.telemetry import RAISE_RETENTION
@@ -35,6 +35,8 @@ class KafkaReader:
         What the line about them in the log advises.
     embedded_wait_ms
         How long a message may lie at an embedded broker; other brokers hand it over at once.
+    stopping
+        Whether to stop waiting for answers of the broker, and raise Stopped.
     group
         Of :meth:`committed` and :meth:`commit`. It keeps offsets and shares out nothing: it has no
         members.
@@ -50,6 +52,7 @@ class KafkaReader:
         lost: Callable[[int], None] = lambda n: None,
         remedy: str = RAISE_RETENTION,
         embedded_wait_ms: int = EMBEDDED_WAIT_MS,
+        stopping: Stopping = never,
         group: str | None = None,
     ) -> None:
         self._assignment = Assignment(
@@ -61,6 +64,7 @@ class KafkaReader:
             lost=lost,
             remedy=remedy,
             embedded_wait_ms=embedded_wait_ms,
+            stopping=stopping,
         )
         self._to_start = starts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -10,12 +11,15 @@ from typing import Final, cast
 
 import confluent_kafka as ck
 
-from streamer.errors import DeliveryFailed, KafkaError, StreamerError
+from streamer.errors import DeliveryFailed, DeliveryPending, KafkaError, StreamerError
 from streamer.kafka.connection import (
     REQUEST_TIMEOUT_S,
     Options,
     Outages,
+    Stopping,
+    check_stopping,
     connection_options,
+    never,
     new_client,
     translated,
 )
@@ -36,6 +40,8 @@ _TOO_LARGE: Final = ck.KafkaError.MSG_SIZE_TOO_LARGE
 _FULL_WAIT_S: Final = 0.05
 _LOOK_S: Final = 0.5
 """Between two looks, while flushing, for what can't be delivered."""
+_ON_ITS_WAY_S: Final = 2.0
+"""Who is asked to stop waits so long for what a broker that is there acknowledges."""
 _SERVE_EVERY: Final = 256
 """Sends between two looks for failures."""
 
@@ -48,12 +54,13 @@ def producer_options(*, linger_s: float, timeout_s: float) -> dict[str, str | in
     linger_s
         How long a message waits for others to share its request.
     timeout_s
-        How long a message may take to be acknowledged.
+        How long a message may take to be acknowledged; infinity: for ever.
     """
     return {
         **_PRODUCER_OPTIONS,
         "linger.ms": 1000 * linger_s,
-        "message.timeout.ms": max(1, round(1000 * timeout_s)),
+        # 0 is for ever.
+        "message.timeout.ms": 0 if math.isinf(timeout_s) else max(1, round(1000 * timeout_s)),
     }
 
 
@@ -70,9 +77,11 @@ class KafkaSink:
         How long a message waits for others to share its request.
     timeout_s
         How long a message may take to be acknowledged, and how long :meth:`send` waits for room in
-        the buffer.
+        the buffer; infinity: for ever.
     client_options
         Raw librdkafka options, added to ours.
+    stopping
+        Whether to stop waiting for the broker, and raise Stopped.
 
     Attributes
     ----------
@@ -87,10 +96,12 @@ class KafkaSink:
         linger_s: float = 0.005,
         timeout_s: float = REQUEST_TIMEOUT_S,
         client_options: Options | None = None,
+        stopping: Stopping = never,
     ) -> None:
         self.outages = Outages(bootstrap_servers)
         self._bootstrap_servers = bootstrap_servers
         self._timeout_s = timeout_s
+        self._stopping = stopping
         own = producer_options(linger_s=linger_s, timeout_s=timeout_s)
         options = connection_options(bootstrap_servers, own, client_options or {})
         self._options = options
@@ -165,6 +176,7 @@ class KafkaSink:
                     ) from error
                 self._producer.poll(_FULL_WAIT_S)
                 self._raise_failure()
+                check_stopping(self._stopping, f"the buffer of what is sent to {topic} is full")
             except ck.KafkaException as error:
                 if on_too_large is None or error.args[0].code() != _TOO_LARGE:
                     raise self._refused(topic, error) from error
@@ -179,9 +191,12 @@ class KafkaSink:
         Raises
         ------
         DeliveryFailed
-            When one was refused, or some are not acknowledged after ``timeout_s``.
+            When one was refused.
+        DeliveryPending
+            When some are not acknowledged after ``timeout_s``.
         """
-        deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
+        deadline = began + timeout_s
         # Again and again: what was refused is sent on from within, by itself or as another message,
         # and a password that is refused is known between two calls.
         while True:
@@ -192,11 +207,14 @@ class KafkaSink:
             n_left = self.n_queued
             if not n_left or time.monotonic() >= deadline:
                 break
+            if time.monotonic() - began >= _ON_ITS_WAY_S:
+                check_stopping(self._stopping, f"{n_left} messages were not acknowledged")
         if n_left:
-            raise DeliveryFailed(
+            tried = "" if math.isinf(self._timeout_s) else f" for up to {self._timeout_s:.0f} s"
+            raise DeliveryPending(
                 f"{n_left} messages are not acknowledged after {timeout_s:.0f} s by Kafka at "
-                f"{self._bootstrap_servers}; they are still tried for up to "
-                f"{self._timeout_s:.0f} s: flush again, or start the broker"
+                f"{self._bootstrap_servers}; they are still tried{tried}: flush again, or start the"
+                " broker"
             )
 
     def check(self) -> None:
@@ -218,6 +236,13 @@ class KafkaSink:
             self.flush(self._timeout_s if timeout_s is None else timeout_s)
         finally:
             self._closed = True
+
+    def discard(self) -> None:
+        """End without what is not acknowledged, and without waiting."""
+        self._closed = True
+        for producer in (self._producer, self._alone):
+            if producer is not None:
+                producer.purge()
 
     def _serve(self) -> None:
         self._producer.poll(0)

@@ -12,7 +12,7 @@ import confluent_kafka as ck
 
 from streamer.errors import TopicMismatch
 from streamer.kafka.assignment import EMBEDDED_WAIT_MS, Assignment
-from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options
+from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options, Stopping, never
 from streamer.kafka.log_ends import COMMITTED, TopicPartition
 from streamer.protocols import MessageBatch
 
@@ -64,6 +64,8 @@ class KafkaSource:
         Told how many messages were deleted before they were read, when that is noticed.
     embedded_wait_ms
         How long a message may lie at an embedded broker; other brokers hand it over at once.
+    stopping
+        Whether to stop waiting for answers of the broker, and raise Stopped.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class KafkaSource:
         timeout_s: float = REQUEST_TIMEOUT_S,
         lost: Callable[[int], None] = lambda n: None,
         embedded_wait_ms: int = EMBEDDED_WAIT_MS,
+        stopping: Stopping = never,
     ) -> None:
         self._group = group
         self._topics = tuple(topics)
@@ -97,6 +100,7 @@ class KafkaSource:
             timeout_s=timeout_s,
             lost=lost,
             embedded_wait_ms=embedded_wait_ms,
+            stopping=stopping,
         )
 
     @property

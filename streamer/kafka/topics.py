@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ from streamer.kafka.connection import (
     REQUEST_TIMEOUT_S,
     Options,
     Outages,
+    Stopping,
+    asked,
     cluster,
     connection_options,
     is_embedded,
+    never,
     new_client,
     no_answer,
     translated,
@@ -237,12 +241,19 @@ def _policy(settings: Mapping[str, str]) -> tuple[str, float | None]:
 
 
 def partition_counts(
-    client: _Lister, names: Sequence[str], *, timeout_s: float, bootstrap_servers: str
+    client: _Lister,
+    names: Sequence[str],
+    *,
+    timeout_s: float,
+    bootstrap_servers: str,
+    stopping: Stopping = never,
 ) -> dict[str, int]:
     """Topic → number of partitions.
 
     Raises
     ------
+    Stopped
+        When it is asked to stop before all is known.
     TopicMismatch
         When a topic does not exist.
     KafkaUnavailable
@@ -251,13 +262,23 @@ def partition_counts(
     for name in names:
         doing = f"asking for topic {name}"
         try:
-            found = client.list_topics(name, timeout=timeout_s).topics[name]
+            listed = asked(
+                functools.partial(_listed, client, name),
+                doing=doing,
+                timeout_s=timeout_s,
+                stopping=stopping,
+            )
         except ck.KafkaException as error:
             raise translated(error, doing=doing, bootstrap_servers=bootstrap_servers) from error
+        found = listed.topics[name]
         if found.error is not None:
             raise translated(found.error, doing=doing, bootstrap_servers=bootstrap_servers)
         counts[name] = len(found.partitions)
     return counts
+
+
+def _listed(client: _Lister, name: str, timeout_s: float) -> Any:
+    return client.list_topics(name, timeout=timeout_s)
 
 
 def _wanted(topics: TopicsConfig) -> list[_Wanted]:

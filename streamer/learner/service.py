@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from streamer.dead_letters import send_letter
-from streamer.errors import Fenced, LogTrimmed, StoreError
+from streamer.errors import DeliveryPending, Fenced, LogTrimmed, Stopped, StoreError
 from streamer.events.decoding import Rejected
 from streamer.learner.learner import Learner
 from streamer.protocols import Clock, MessageBatch, Sink, Source
 
 log = logging.getLogger(__name__)
 
-_DEAD_LETTER_DEADLINE_S = 30.0
+_SAY_AFTER_S = 5.0
+"""How long the broker may take for dead letters before it is said that they are waited for."""
 _REJOIN_PAUSE_S = 1.0
 _IDLE_S = 0.25
 """Longest wait for a first message, which is taken at once, before what others committed and what
@@ -43,6 +44,8 @@ class LearnerService:
     sync_interval_s
         Time from one round of commits to the next when there is little to do; under load a round
         begins as soon as ``n_max`` messages are there.
+    stop
+        Set when it is asked to stop, by :meth:`stop` or by others; what it uses may look at it.
     on_round
         Called after each round with the lag behind what it took, and with none after partitions
         were lost, for metrics.
@@ -56,6 +59,7 @@ class LearnerService:
         sync_interval_s: float,
         n_max: int,
         clock: Clock,
+        stop: threading.Event | None = None,
         on_round: Callable[[Mapping[tuple[str, int], int]], None] = lambda lag: None,
     ) -> None:
         self._learner = learner
@@ -65,7 +69,7 @@ class LearnerService:
         self._clock = clock
         self._on_round = on_round
         self._told: dict[tuple[str, int], int] = {}
-        self._stop = threading.Event()
+        self._stop = stop or threading.Event()
 
     def stop(self) -> None:
         """Ask :meth:`run` to finish the round in hand, write checkpoints and return."""
@@ -75,7 +79,9 @@ class LearnerService:
         """Learn until :meth:`stop`.
 
         Losing a partition to another learner, or falling behind the others' logs, drops all state
-        and joins afresh; any other error ends the service, with nothing half committed.
+        and joins afresh; any other error ends the service, with nothing half committed. Who is
+        asked to stop while the broker is away does not wait for it: what is in hand is learned
+        after the next start.
         """
         while not self._stop.is_set():
             rejoin_in_s = 0.0
@@ -88,6 +94,8 @@ class LearnerService:
                 self._learner.counts.n_rejoins += 1
                 self._on_round({})
                 rejoin_in_s = _REJOIN_PAUSE_S
+            except Stopped as error:
+                log.warning("stopped_without_broker", extra={"reason": str(error)})
             finally:
                 self._learner.release()
                 source.close()
@@ -137,11 +145,25 @@ class LearnerService:
 
 
 def dead_letters_to(sink: Sink, topic: str) -> Callable[[MessageBatch, Sequence[Rejected]], None]:
-    """A function that publishes bad messages and returns when the broker has them."""
+    """A function that publishes bad messages and returns when the broker has them.
+
+    An outage is waited for, as where messages are read: how long a letter may take is a matter of
+    the sink.
+    """
 
     def publish(batch: MessageBatch, rejected: Sequence[Rejected]) -> None:
         for bad in rejected:
             send_letter(sink, topic, batch, bad.index, bad.reason)
-        sink.flush(_DEAD_LETTER_DEADLINE_S)
+        said = False
+        while True:
+            try:
+                sink.flush(_SAY_AFTER_S)
+                break
+            except DeliveryPending as error:
+                if not said:
+                    log.warning("dead_letters_wait", extra={"reason": str(error)})
+                said = True
+        if said:
+            log.info("dead_letters_sent")
 
     return publish

@@ -11,7 +11,7 @@ from typing import Final
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
-from streamer.errors import StoreUnavailable
+from streamer.errors import Stopped, StoreUnavailable
 from streamer.events import Request
 from streamer.protocols import Clock, ItemsReader, MessageBatch, ParameterStore, Sink
 from streamer.ranking.columns import followed_definitions
@@ -71,6 +71,8 @@ class Scorer:
     duty
         Which scorer of a group sends the letters for items and features; None: this one, which is
         alone and reports no offsets.
+    stop
+        Set when it is asked to stop, by :meth:`stop` or by others; what it uses may look at it.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Scorer:
         features: FeaturesReader | None = None,
         feature_metrics: KnownFeatureMetrics | None = None,
         duty: LetterDuty | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         self.replica = Replica(
             store=store,
@@ -113,7 +116,7 @@ class Scorer:
         self._follower: threading.Thread | None = None
         self._loaded = threading.Event()
         self._catalogue_read = False
-        self._stop = threading.Event()
+        self._stop = stop or threading.Event()
         self._failure: Exception | None = None
 
     # --- running ---------------------------------------------------------------------------------
@@ -199,6 +202,8 @@ class Scorer:
             while not self._stop.is_set():
                 timeout_s = 0.0 if self.follow_features() else _FOLLOW_S
                 self._retried(functools.partial(self.replica.follow, timeout_s=timeout_s))
+        except Stopped:
+            return
         except Exception as error:  # noqa: BLE001 - close() raises it in the thread of its caller
             self._failure = error
             self._stop.set()

@@ -6,7 +6,7 @@ import functools
 import logging
 from typing import Final
 
-from streamer.errors import BadMessage, KafkaError
+from streamer.errors import BadMessage, KafkaError, Stopped
 from streamer.events import Request, decode_request
 from streamer.protocols import MessageBatch, Source
 from streamer.replica.version import Version
@@ -55,6 +55,9 @@ class ScorerService:
     def run(self) -> None:
         """Answer requests until :meth:`stop`.
 
+        Who is asked to stop while the broker is away does not wait for it: requests whose answers
+        it has not acknowledged are answered after the next start.
+
         Raises
         ------
         StreamerError
@@ -64,6 +67,8 @@ class ScorerService:
             self.scorer.start()
             while not self.scorer.stopping:
                 self.round()
+        except Stopped as error:
+            log.warning("stopped_without_broker", extra={"reason": str(error)})
         finally:
             try:
                 self.scorer.close()
