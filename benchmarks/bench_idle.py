@@ -1,7 +1,8 @@
 """What do the processes of ``streamer up`` take of a core where nothing happens?
 
 ``python -m benchmarks.bench_idle --json OUT`` starts the embedded broker, a learner and a scorer on
-a SQLite store, lets them learn 20 clicks and answer 20 requests, and then leaves them alone.
+a SQLite store, lets them learn 20 clicks and answer 20 requests, closes the clients it did that
+with, and then leaves them alone.
 ``percent_of_core`` is the processor time of each process over the seconds that followed, of the
 broker that of this process, which holds it; ``wakeups_per_s`` counts the context switches of each
 thread of learner and scorer. ``request_ms`` is the median of the requests, one after the other.
@@ -19,7 +20,7 @@ from typing import Any
 import psutil
 
 from benchmarks.environment import environment, parser, write
-from streamer.application.local import local_system
+from streamer.application.local import LocalSystem, local_system
 from streamer.client import Publisher, Recommender
 from streamer.config import load_config
 
@@ -43,11 +44,10 @@ def switches(process: psutil.Process) -> dict[str, int]:
     return counted
 
 
-def measure(seconds: float, log_dir: Path) -> dict[str, Any]:
-    """Start everything, use it a little, and watch it do nothing."""
-    config = load_config(os.devnull, env={}, flags={"store.url": f"sqlite:{log_dir}/store.db"})
+def used(system: LocalSystem) -> list[float]:
+    """Use a system a little; how long each request took."""
+    request_s = []
     with (
-        local_system(config, config_path=Path(os.devnull), log_dir=log_dir) as system,
         Recommender(config=system.config) as recommender,
         Publisher(config=system.config) as publisher,
     ):
@@ -56,12 +56,19 @@ def measure(seconds: float, log_dir: Path) -> dict[str, Any]:
             publisher.publish(type="click", user_id=f"user-{n}", item_id=f"item-{n % 7}")
         publisher.flush()
         assert system.wait_until_served(N_EVENTS, timeout_s=TIMEOUT_S) == 0
-        request_s = []
         for _ in range(N_REQUESTS):
             began_s = time.perf_counter()
             recommender.recommend("user-1", preview=True)
             request_s.append(time.perf_counter() - began_s)
             time.sleep(0.05)
+    return request_s
+
+
+def measure(seconds: float, log_dir: Path) -> dict[str, Any]:
+    """Start everything, use it a little, and watch it do nothing."""
+    config = load_config(os.devnull, env={}, flags={"store.url": f"sqlite:{log_dir}/store.db"})
+    with local_system(config, config_path=Path(os.devnull), log_dir=log_dir) as system:
+        request_s = used(system)
         here = psutil.Process()
         processes = {"broker": here}
         for child in here.children():

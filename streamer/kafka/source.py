@@ -19,7 +19,7 @@ from streamer.protocols import MessageBatch
 log = logging.getLogger(__name__)
 
 _WAIT_S: Final = 0.1
-"""Longest wait inside the client: what a rebalance left to do is done after it."""
+"""Longest wait inside the client of a group: what a rebalance left to do is done after it."""
 
 _GROUP_OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "partition.assignment.strategy": "range",
@@ -133,7 +133,9 @@ class KafkaSource:
         while True:
             if self._to_take is not None:
                 self._take(self._to_take)
-            wait_s = min(_WAIT_S, max(0.0, deadline - time.monotonic()))
+            wait_s = max(0.0, deadline - time.monotonic())
+            if self._group is not None:
+                wait_s = min(_WAIT_S, wait_s)
             generation = self._generation
             messages = self._assignment.fetch(n_max, wait_s)
             self._raise_failure()

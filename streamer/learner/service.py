@@ -18,7 +18,9 @@ log = logging.getLogger(__name__)
 _SAY_AFTER_S = 5.0
 """How long the broker may take for dead letters before it is said that they are waited for."""
 _REJOIN_PAUSE_S = 1.0
-_IDLE_S = 0.25
+_SHOWN_EVERY_MS = 1_000
+"""Of rounds in which nothing came; the others are shown at once."""
+_IDLE_S = 0.5
 """Longest wait for a first message, which is taken at once, before what others committed and what
 is due are looked at."""
 
@@ -47,8 +49,8 @@ class LearnerService:
     stop
         Set when it is asked to stop, by :meth:`stop` or by others; what it uses may look at it.
     on_round
-        Called after each round with the lag behind what it took, and with none after partitions
-        were lost, for metrics.
+        Called after each round that took something, and else once a second, with the lag behind
+        what it took, and with none after partitions were lost, for metrics.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class LearnerService:
         self._clock = clock
         self._on_round = on_round
         self._told: dict[tuple[str, int], int] = {}
+        self._shown_ms = 0
         self._stop = stop or threading.Event()
 
     def stop(self) -> None:
@@ -118,8 +121,11 @@ class LearnerService:
         if offsets and offsets != self._told:
             source.tell_applied(offsets)
             self._told = offsets
-        self._on_round(lag)
-        return sum(map(len, batches))
+        n_messages, now_ms = sum(map(len, batches)), self._clock.now_ms()
+        if n_messages or not 0 <= now_ms - self._shown_ms < _SHOWN_EVERY_MS:
+            self._on_round(lag)
+            self._shown_ms = now_ms
+        return n_messages
 
     def _rounds(self, source: Source) -> None:
         while not self._stop.is_set():

@@ -41,6 +41,7 @@ class SqliteFile:
 
     def __init__(self, path: Path, schema: str, *, timeout_s: float) -> None:
         self._path = path
+        self._log_path = f"{path}-wal"
         self._schema = schema
         self._timeout_s = timeout_s
         self._by_thread = threading.local()
@@ -60,12 +61,25 @@ class SqliteFile:
         with self._transaction("BEGIN IMMEDIATE") as cursor:
             yield cursor
 
-    def data_version(self) -> int:
-        """A number that is another one once anybody else (another thread too) has written."""
+    def data_version(self) -> tuple[int, int]:
+        """Return what is another pair once anybody, this thread too, has written."""
         with self._errors():
             connection = self._connection()
             self._check_in_place()
-            return int(connection.execute("PRAGMA data_version").fetchone()[0])
+            of_others = int(connection.execute("PRAGMA data_version").fetchone()[0])
+            return of_others, connection.total_changes
+
+    def log_state(self) -> tuple[int, int]:
+        """Return what nearly every commit of anybody changes: size and time of the log's file.
+
+        A tenth of the cost of :meth:`data_version`, and a hint alone: of two commits within a tick
+        of the file system's clock, 4 ms, the second may not show.
+        """
+        try:
+            found = os.stat(self._log_path)
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
 
     def close(self) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ import pytest
 
 import streamer.store.sqlite
 from streamer.store.sqlite import POLL_S_MAX, POLL_S_MIN, SqliteStore
+from streamer.store.sqlite_file import SqliteFile
 from tests.event_log import SETTINGS, make_learner, make_log, messages, small_models
 
 
@@ -49,3 +50,16 @@ def test_an_idle_follower_looks_seldom_and_a_busy_one_often(
     clock.waits_s.clear()
     assert follower.follow({0: learner.counts.n_commits}, timeout_s=0.1) == []
     assert clock.waits_s[0] == POLL_S_MIN
+
+
+def test_a_commit_that_the_time_of_the_file_does_not_show_is_seen_by_the_next_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SqliteFile, "log_state", lambda file: (0, 0))
+    path = tmp_path / "store.db"
+    follower, log = SqliteStore(path), make_log(100, seed=1)
+    learner = make_learner(SqliteStore(path), small_models(), SETTINGS)
+    learner.assign([0])
+    assert follower.follow({0: 0}, timeout_s=0.0) == []
+    learner.learn([messages(log, 0, 0, 100)])
+    assert follower.follow({0: 0}, timeout_s=0.0)
