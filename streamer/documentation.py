@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from streamer.application.all_metrics import all_metrics
 from streamer.config import Config, Key, known_keys
 from streamer.config.extensions import REGISTRIES, extensions
 from streamer.config.keys import NAMED, NamedTables
@@ -28,7 +29,7 @@ from streamer.ranking.recall.registry import registered
 from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.settings import ExploringSettings, LinearSettings
 
-PAGES = ("messages.md", "configuration.md", "bandits.md", "lists.md")
+PAGES = ("messages.md", "configuration.md", "bandits.md", "lists.md", "metrics.md")
 _BLOCK = re.compile(r"(<!-- generated (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -52,6 +53,7 @@ def generated(docs: Path) -> dict[Path, str]:
         "settings": _settings(),
         "example": _example(),
         "policies": _policies(),
+        "metrics": _metrics(),
     }
     for name in PAGES:
         texts[docs / name] = _filled(docs / name, blocks)
@@ -130,6 +132,20 @@ def _policies() -> str:
         for name, policy in POLICIES.items()
     ]
     return _table(("policy", "a slot takes", "settings", "source"), rows)
+
+
+def _metrics() -> str:
+    rows = [
+        (
+            f"`{each.name}`",
+            each.kind,
+            ", ".join(f"`{label}`" for label in each.labels),
+            each.meaning,
+            f"`{each.process}`",
+        )
+        for each in all_metrics()
+    ]
+    return _table(("metric", "kind", "labels", "what it is", "served by"), rows)
 
 
 def _note(kind: Mapping[str, Any]) -> str:
