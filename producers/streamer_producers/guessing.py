@@ -28,7 +28,7 @@ _EVENT_NAMES: Final[Mapping[str, Sequence[str]]] = {
         *("deviceid", "cookieid", "sessionid", "session"),
     ),
     "item_id": (
-        *("itemid", "item", "iid", "productid", "product", "movieid", "movie", "contentid"),
+        *("itemid", "item", "iid", "productid", "pid", "product", "movieid", "movie", "contentid"),
         *("articleid", "article", "newsid", "bookid", "isbn", "songid", "trackid", "track"),
         *("artistid", "videoid", "video", "parentasin", "asin", "sku", "skuid", "goodsid"),
         *("postid", "adid", "gameid", "appid", "businessid", "venueid", "listingid", "offerid"),
@@ -167,12 +167,7 @@ def guess_events(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | N
 
     What is ``given`` stands as it is, the rest is guessed.
     """
-    allowed = {"value": _is_numeric, "type": _is_type}
-    found = _matched(sample, _EVENT_NAMES, allowed, given)
-    if "ts" not in found:
-        timed = [name for name in sample.columns if re.search("time|date", name.lower())]
-        if timed and timed[0] not in found.values():
-            found["ts"] = timed[0]
+    found = event_columns(sample, given)
     if not {"user_id", "item_id"} <= found.keys() or not found.keys() & {"ts", "type", "value"}:
         return None
     found = {name: column for name, column in found.items() if column}
@@ -180,6 +175,17 @@ def guess_events(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | N
         guess = TimeGuess(sample.values(found["ts"]))
         if (found["ts"], guess.unit) != ("ts", "ms"):
             found["ts"] += f":{guess.unit}"
+    return found
+
+
+def event_columns(sample: Sample, given: Mapping[str, str]) -> dict[str, str]:
+    """Return field of an event → column, of those that are found."""
+    allowed = {"value": _is_numeric, "type": _is_type}
+    found = _matched(sample, _EVENT_NAMES, allowed, given)
+    if "ts" not in found:
+        timed = [name for name in sample.columns if re.search("time|date", name.lower())]
+        if timed and timed[0] not in found.values():
+            found["ts"] = timed[0]
     return found
 
 

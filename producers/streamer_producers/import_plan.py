@@ -21,6 +21,7 @@ from streamer_producers.columns import ColumnMapping, assignments
 from streamer_producers.datasets import movielens_in, open_items, open_log
 from streamer_producers.guessing import (
     Sample,
+    event_columns,
     guess_events,
     guess_items,
     guess_type,
@@ -36,6 +37,7 @@ from streamer_producers.tables import RecordTable, open_table
 from streamer_producers.times import SAMPLE_RECORDS
 
 _TYPES_COUNTED_MAX: Final = 1_000
+_COLUMNS_SHOWN: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ def plan_import(
         except ConfigError as error:
             if is_named:
                 raise
-            left_out.append((path.name, str(error).partition("; give the file")[0]))
+            said = str(error).removeprefix(f"{path.name}: ").partition("; give the file")[0]
+            left_out.append((path.name, said))
     events = [each for each in planned if each.holds == "events"]
     catalogues = sorted(
         (each for each in planned if each.holds == "items"),
@@ -265,11 +268,7 @@ def _guessed(path: Path, config: Config, asked: ReadingFlags) -> PlannedFile:
             return _guessed_events(path, sample, records, columns, reading, config, asked)
     columns = guess_items(sample, given_items)
     if columns is None:
-        raise ConfigError(
-            f"{path.name}: its columns are {', '.join(sample.columns)}: an event log has users,"
-            " items, and times, types or values (name them with --map user_id=COLUMN,…); a"
-            " catalogue has items, and titles or categories (--items-map item_id=COLUMN,…)"
-        )
+        raise ConfigError(f"{path.name}: {_unknown(sample, fields)}")
     text = mapping_text(columns)
     parse_item_mapping(text)
     plain = {name: column.partition(":")[0] for name, column in columns.items()}
@@ -283,6 +282,30 @@ def _guessed(path: Path, config: Config, asked: ReadingFlags) -> PlannedFile:
         "",
         plain,
         _unused(sample, plain),
+    )
+
+
+def _unknown(sample: Sample, given: Mapping[str, str]) -> str:
+    """What a file lacks that is neither an event log nor a catalogue."""
+    names = ", ".join(sample.columns[:_COLUMNS_SHOWN])
+    more = len(sample.columns) - _COLUMNS_SHOWN
+    names += f" and {more:,} more" if more > 0 else ""
+    found = event_columns(sample, given)
+    if "user_id" in found and "item_id" not in found:
+        return (
+            f"its columns are {names}: users are in {found['user_id']}, but none is known to hold"
+            " items; name it with --map item_id=COLUMN"
+        )
+    if "item_id" in found and found.keys() & {"ts", "type", "value"}:
+        return (
+            f"its columns are {names}: items are in {found['item_id']}, but none is known to hold"
+            " users (name it with --map user_id=COLUMN), and none titles or categories, for a"
+            " catalogue (--items-map title=COLUMN)"
+        )
+    return (
+        f"its columns are {names}: an event log has users, items, and times, types or values (name"
+        " them with --map user_id=COLUMN,…); a catalogue has items, and titles or categories"
+        " (--items-map item_id=COLUMN,…)"
     )
 
 

@@ -165,7 +165,7 @@ def _show_types(file: PlannedFile) -> None:
 def _show_left_out(plan: Plan) -> None:
     if plan.left_out:
         output.print("\nfiles that are not used:", style="yellow")
-    _say((f"{name}: {why.removeprefix(f'{name}: ')}" for name, why in plan.left_out), "yellow")
+    _say((f"{name}: {why}" for name, why in plan.left_out), "yellow")
 
 
 def _show_tables(plan: Plan, config: Path | None) -> None:
