@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from rich.markup import escape
 
 from streamer.commands.administration import (
+    print_version,
     show_config,
     store_rebuild,
     store_verify,
@@ -27,9 +30,7 @@ from streamer.commands.services import demo, learn, score, serve, up
 from streamer.errors import StreamerError
 
 app = typer.Typer(
-    help="A real-time streaming recommender that learns from every event as it happens.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 topics_app = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
@@ -38,6 +39,17 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(store_app, name="store")
 features_app = typer.Typer(help="Features that move with time.", no_args_is_help=True)
 app.add_typer(features_app, name="features")
+
+
+@app.callback()
+def _streamer(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """A real-time streaming recommender that learns from every event as it happens."""
+
 
 app.command("config")(show_config)
 for command in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from streamer.cli import app
+from tests.imports import ROOT
 
 
 def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -42,6 +44,12 @@ def test_every_command_prints_its_help() -> None:
         result = CliRunner().invoke(app, [*path.split()[1:], "--help"])
         assert result.exit_code == 0, path
         assert "Usage:" in result.output
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"streamer {project['version']}\n")
 
 
 def test_missing_help_is_found() -> None:

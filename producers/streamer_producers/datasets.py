@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from streamer.config import FileConfig
-from streamer.config.files import file_table
+from streamer.config.files import HOLDS, file_table
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import EventTypes, Item
 from streamer_producers.download import BASE_URL, DATASETS, fetch
@@ -47,6 +47,7 @@ def open_log(
         A file: ``.jsonl``, ``.csv``, ``.tsv``, ``.inter``, ``.txt``, ``.dat`` with ``::`` between
         values (each also with ``.gz`` or ``.zst``) or ``.parquet``; ``-`` or a pipe, which is read
         to its end first; a folder or a zip archive of MovieLens, or its file of ratings;
+        a folder with one event log among ``files``, whose catalogue is taken too;
         or else the name of an official data set, which is fetched
         and kept (see :func:`streamer_producers.download.fetch`).
     mapping
@@ -81,6 +82,9 @@ def open_log(
     """
     fields, types = None, types or EventTypes()
     path, name = spooled(path_or_name)
+    if path.is_dir() and layout_of(files_in(path)) is None:
+        path, described = _described(path, files or {})
+        name, items = path.name, items or described
     table = file_table(files or {}, name, "events")
     if table is not None:
         mapping = table.map if mapping is None else mapping
@@ -118,6 +122,23 @@ def open_log(
         is_text=records.is_text,
         catalogue=catalogue,
     )
+
+
+def _described(folder: Path, files: Mapping[str, FileConfig]) -> tuple[Path, Path | None]:
+    """Return the event log and the catalogue of a folder, as the configuration has them."""
+    names = sorted(each.name for each in folder.iterdir() if each.is_file())
+    logs, catalogues = (
+        [folder / name for name in names if file_table(files, name, holds)] for holds in HOLDS
+    )
+    if len(logs) != 1 or len(catalogues) > 1:
+        found = ", ".join(each.name for each in (*logs, *catalogues))
+        layouts = ", ".join(each.ratings for each in LAYOUTS)
+        raise ConfigError(
+            f"{folder} holds no MovieLens ({layouts}), and of the files that [files.NAME] describes"
+            f" {found or 'none'}: pass the file of a log itself, and its catalogue as --items, or"
+            f" `streamer import {folder}` first"
+        )
+    return logs[0], catalogues[0] if catalogues else None
 
 
 def open_items(

@@ -68,9 +68,8 @@ class LocalSystem:
         deadline = time.monotonic() + timeout_s
         while True:
             self.check()
-            samples = self.metrics()
             # What is asked before would be a dead letter by the time that somebody looks at it.
-            if (samples.get(_READY) and _TAKEN in samples) or time.monotonic() > deadline:
+            if self.is_ready() or time.monotonic() > deadline:
                 try:
                     recommender.recommend("nobody", k=1, preview=True, timeout_s=1.0)
                     return
@@ -78,6 +77,11 @@ class LocalSystem:
                     if time.monotonic() > deadline:
                         raise
             time.sleep(_POLL_S)
+
+    def is_ready(self) -> bool:
+        """Whether the learner takes events and the scorer answers requests by now."""
+        samples = self.metrics()
+        return bool(samples.get(_READY)) and _TAKEN in samples
 
     def n_served(self) -> int:
         """Messages of the events topic, from its start, that what is served now has learned."""
@@ -197,13 +201,13 @@ def run_up(config: Config, config_path: Path | None, console: Console) -> None:
         signal.signal(number, lambda *_: stop.set())
     embedded = not config.kafka.bootstrap_servers
     with contextlib.ExitStack() as stack:
-        forgets = ""
+        forgets, its_store = "", ""
         if embedded and config.origins["store.url"] == "default":
             # A store goes with the topics it was learned from, and these end with their broker.
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-up-"))
             store = msgspec.structs.replace(config.store, url=f"sqlite:{folder}/streamer.db")
             config = msgspec.structs.replace(config, store=store)
-            forgets = " (temporary)"
+            forgets, its_store = " (temporary)", f"  export STREAMER_STORE__URL={store.url}\n"
         system = stack.enter_context(local_system(config, config_path=config_path))
         broker = system.config.kafka.bootstrap_servers
         streamer = console_script()
@@ -213,15 +217,21 @@ def run_up(config: Config, config_path: Path | None, console: Console) -> None:
             f"{_http_line(config)}"
             "In another terminal:\n"
             f"  export STREAMER_KAFKA__BOOTSTRAP_SERVERS={broker}\n"
+            f"{its_store}"
             f"  {streamer} publish FILE        # or any Kafka client, topic"
             f" {system.config.topics.topic('events')}\n"
             f"  {streamer} request USER\n"
-            "Ctrl-C ends it.",
+            "Ctrl-C ends it. It gets ready now; the first time on a machine it compiles for two"
+            " minutes or so.",
             highlight=False,
             soft_wrap=True,
         )
+        begun_s, ready = time.monotonic(), False
         while not stop.wait(0.2):
             system.check()
+            if not ready and system.is_ready():
+                ready = True
+                console.print(f"ready after {time.monotonic() - begun_s:.0f} s")
         console.print("stopping …")
 
 

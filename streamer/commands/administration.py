@@ -1,8 +1,10 @@
-"""The commands ``streamer config``, ``topics create``, ``store verify`` and ``store rebuild``."""
+"""The commands ``streamer config``, ``topics create``, ``store verify``, ``store rebuild``, and
+``--version``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -30,6 +32,13 @@ _OTHERS_STAY: Final = (
     " committed up to now, `streamer store verify` can execute nothing again (--from-checkpoint"
     " begins after it)"
 )
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and end, where that is asked."""
+    if asked:
+        output.print(f"streamer {version('streamer')}", highlight=False)
+        raise typer.Exit
 
 
 def show_config(

@@ -40,6 +40,12 @@ def import_data(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be read; publish and write nothing.")
     ] = False,
+    only_settings: Annotated[
+        bool,
+        typer.Option(
+            "--only-settings", help="Write how files are read, and publish nothing: no broker yet."
+        ),
+    ] = False,
     mapping: MapOption = None,
     items_mapping: Annotated[
         str | None,
@@ -62,7 +68,7 @@ def import_data(
     from streamer_producers.import_survey import survey_file
 
     settings = configured(config, bootstrap_servers)
-    if not dry_run:
+    if not (dry_run or only_settings):
         client_config(None, settings)  # whoever names no broker need not answer first
     asked = ReadingFlags(mapping, items_mapping, event_type, file_format, delimiter, encoding)
     with counted_progress("looking", None) as (bar, task):
@@ -91,7 +97,7 @@ def import_data(
     if dry_run:
         output.print("nothing was published or written: that was --dry-run")
         return
-    if not (yes or typer.confirm("Publish this?")):
+    if not (yes or typer.confirm("Write this?" if only_settings else "Publish this?")):
         raise ConfigError(
             "nothing was published or written; say what is to be read otherwise with --map,"
             " --items-map or --type"
@@ -99,6 +105,9 @@ def import_data(
     if plan.tables:
         add_tables(config, plan.tables)
         settings = configured(config, bootstrap_servers)
+    if only_settings:
+        output.print("nothing was published: that was --only-settings; `streamer publish` is next")
+        return
     _publish(plan.files, surveys, settings)
 
 

@@ -12,6 +12,7 @@ from streamer.config.section import Section
 from streamer.errors import ConfigError
 
 Holds = Literal["events", "items"]
+HOLDS: Final[tuple[Holds, ...]] = ("events", "items")
 
 
 class FileConfig(Section, frozen=True, kw_only=True):

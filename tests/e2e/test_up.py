@@ -49,8 +49,9 @@ class Up:
         return found
 
     def environment(self) -> dict[str, str]:
-        broker = self.wait_for(r"export (STREAMER_KAFKA__BOOTSTRAP_SERVERS)=(\S+)")
-        return os.environ | {broker[1]: broker[2]}
+        """What it says that another terminal should have."""
+        self.wait_for("Ctrl-C ends it")
+        return os.environ | dict(re.findall(r"export (STREAMER_\w+)=(\S+)", self.printed()))
 
     def streamer(self, *arguments: str) -> str:
         """Another terminal, told what `up` said; what the command prints there."""
@@ -74,8 +75,7 @@ def running_up(tmp_path: Path, *arguments: str) -> Iterator[Up]:
         )
     try:
         running = Up(process, tmp_path)
-        running.wait_for("learner_ready")
-        running.wait_for("scorer_ready")
+        running.wait_for(r"ready after \d+ s")
         yield running
     finally:
         process.terminate()
@@ -108,6 +108,7 @@ def test_publish_ask_and_listen_from_other_terminals(up: Up) -> None:
     assert sorted(item["item_id"] for item in answer["items"]) == ["cake", "milk", "tea"]
     assert "nothing to recommend" in up.streamer("request", "ann")
     assert "milk" in up.streamer("request", "bob")
+    assert "milk for bob" in up.streamer("explain", "bob", "milk")
 
     listening = subprocess.Popen(
         [SCRIPT, "subscribe", "--user", "bob", "--from", "earliest"],

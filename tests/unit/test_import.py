@@ -11,10 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from streamer.cli import app
-from streamer.config import Config, load_config
+from streamer.config import Config, FileConfig, load_config
 from streamer.errors import BadMessage, ConfigError, StreamerError, TopicMismatch
 from streamer.events import Event, Item
 from streamer.kafka.embedded import EmbeddedBroker
+from streamer_producers.datasets import open_log
 from streamer_producers.import_plan import Plan, ReadingFlags, plan_import
 from streamer_producers.item_mapping import ItemMapper, parse_item_mapping
 from tests.torture.topics import messages_of
@@ -381,3 +382,33 @@ def test_forms_of_columns_are_read(
 def test_mappings_of_items_that_mean_nothing_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="mapping"):
         parse_item_mapping(text)
+
+
+def test_a_folder_that_was_imported_is_a_log_with_its_catalogue(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text(EVENTS)
+    (tmp_path / "products.csv").write_text(PRODUCTS)
+    (tmp_path / "more.csv").write_text(EVENTS)
+    log = {"file": "events.csv", "map": "user_id=visitorid,item_id=itemid,ts=timestamp:ms"}
+    catalogue = {"file": "products.csv", "holds": "items", "map": "item_id=sku,title=name"}
+    files = msgspec.convert({"log": log, "catalogue": catalogue}, dict[str, FileConfig])
+    opened = open_log(tmp_path, event_type="click", files=files)
+    assert [event.item_id for event in opened.events()] == ["10", "11", "10", "10", "11"]
+    assert [item.title for item in opened.items()] == ["Green tea", "Cup, small"]
+    assert opened.name == "events.csv"
+    with pytest.raises(ConfigError, match=r"describes none: .* or `streamer import .*` first"):
+        open_log(tmp_path)
+    both = files | msgspec.convert({"more": log | {"file": "more.csv"}}, dict[str, FileConfig])
+    with pytest.raises(ConfigError, match=r"describes events\.csv, more\.csv, products\.csv:"):
+        open_log(tmp_path, files=both)
+
+
+def test_settings_alone_are_written_without_a_broker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "events.csv").write_text(EVENTS)
+    result = CliRunner().invoke(app, ["import", ".", "--yes", "--only-settings"])
+    assert result.exit_code == 0, result.output
+    assert "nothing was published: that was --only-settings" in result.output
+    config = load_config(tmp_path / "streamer.toml", env={})
+    assert len(list(open_log(tmp_path, files=config.files, types=config.event_types).events())) == 5
