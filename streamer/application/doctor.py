@@ -331,7 +331,7 @@ def _ids(tail: TopicTail) -> list[str | None]:
     for value in tail.values:
         try:
             found.append(decode(value or b"").request_id)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             found.append(None)
     return found
 

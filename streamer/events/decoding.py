@@ -75,9 +75,15 @@ def decode_decision(payload: bytes | None, *, publish_ms: int = -1) -> Decision:
     return _at_counted_time(_decision(payload), publish_ms)
 
 
-def decode_feature_value(payload: bytes | None) -> FeatureValue:
-    """One feature; a null payload (its key has no value any more) is the caller's to handle."""
-    return _feature_value(payload)
+def decode_feature_value(payload: bytes | None, *, publish_ms: int = -1) -> FeatureValue:
+    """One feature; a null payload (its key has no value any more) is the caller's to handle.
+
+    A window that ends long after ``publish_ms`` is refused: no later one would take its place.
+    """
+    value = _feature_value(payload)
+    if publish_ms >= 0 and value.window_end - FUTURE_MS_MAX > publish_ms:
+        raise BadMessage(_future("window_end", value.window_end, publish_ms))
+    return value
 
 
 def decode_dead_letter(payload: bytes | None) -> DeadLetter:
@@ -232,8 +238,12 @@ def _at_counted_time(message: Timed, publish_ms: int) -> Timed:
 
 
 def future_reason(ts_ms: int, publish_ms: int) -> str:
+    return _future("ts", ts_ms, publish_ms)
+
+
+def _future(field: str, at_ms: int, publish_ms: int) -> str:
     problem = f"is over a day after its publish time {publish_ms}; send event time in ms since 1970"
-    return reason("ts", ts_ms, problem)
+    return reason(field, at_ms, problem)
 
 
 def _check_decision(decision: Decision) -> None:
@@ -262,6 +272,14 @@ def _check_request(request: Request) -> None:
         raise BadMessage(reason("list_name", request.list_name, f"{problem}; send one of the two"))
 
 
+def _check_feature_value(value: FeatureValue) -> None:
+    if value.window_end < value.window_start:
+        problem = f"is before window_start {value.window_start}; send the end of the window"
+        raise BadMessage(reason("window_end", value.window_end, problem))
+    if value.entity != "user_category":  # of two names
+        _check_id("id", value.id)
+
+
 def _check_matrix(field: str, packed: bytes, n_rows: int, names: Sequence[str]) -> None:
     """Refuse what is no finite little-endian float32, ``n_rows`` of one for each name."""
     n_bytes = 4 * n_rows * len(names)
@@ -281,7 +299,7 @@ _item = _Decoder(Item, EVENT_BYTES_MAX)
 _request = _Decoder(Request, MESSAGE_BYTES_MAX, _check_request)
 _recommendation = _Decoder(Recommendation, MESSAGE_BYTES_MAX)
 _decision = _Decoder(Decision, MESSAGE_BYTES_MAX, _check_decision)
-_feature_value = _Decoder(FeatureValue, MESSAGE_BYTES_MAX)
+_feature_value = _Decoder(FeatureValue, MESSAGE_BYTES_MAX, _check_feature_value)
 _dead_letter = _Decoder(DeadLetter, MESSAGE_BYTES_MAX)
 _DECODERS: dict[type[Message], Callable[[bytes], Message]] = {
     Event: _event,

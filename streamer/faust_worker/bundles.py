@@ -7,6 +7,7 @@ carries the partition and the offset of its event, which makes it recognizable w
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import BadMessage
 from streamer.events import DEFAULT_TYPES, EventTypes, FeatureEntity
-from streamer.events.messages import TS_MS_END, Count, TsMs
+from streamer.events.messages import FUTURE_MS_MAX, TS_MS_END, Count, FeatureId, TsMs
 from streamer.windows.entities import Contributions
 from streamer_models.state.columns import Columns
 
@@ -35,7 +36,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     entity: FeatureEntity
     offsets: list[Count]
-    ids: list[str]
+    ids: list[FeatureId]
     types: list[int]
     ts_ms: list[TsMs]
     values: list[float | None]
@@ -100,11 +101,17 @@ def encode_bundle(bundle: Bundle) -> bytes:
     return _encoder.encode(bundle)
 
 
-def decode_bundle(payload: bytes | None, *, n_partitions: int = _NO_BOUND) -> Bundle:
-    """Raise BadMessage for what is none: another program writes to the topic."""
+def decode_bundle(
+    payload: bytes | None, *, n_partitions: int = _NO_BOUND, publish_ms: int = -1
+) -> Bundle:
+    """Raise BadMessage for what is none: another program writes to the topic.
+
+    ``publish_ms``: when it was published, negative where unknown. A time long after it would close
+    windows for all.
+    """
     try:
         bundle = _decoder.decode(payload or b"")
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadMessage(f"message: is no bundle of contributions ({error})") from error
     if bundle.source >= n_partitions:
         raise BadMessage(
@@ -123,6 +130,17 @@ def decode_bundle(payload: bytes | None, *, n_partitions: int = _NO_BOUND) -> Bu
             raise BadMessage(f"message: columns of {sorted(lengths)} lengths; send equal ones")
         if not all(0 <= code < n_types for code in part.types):
             raise BadMessage(f"message: codes of event types go from 0 to {n_types - 1} here")
+        if part.offsets != sorted(part.offsets):
+            raise BadMessage("message: offsets of a part fall; send them in their order")
+        if not all(value is None or math.isfinite(value) for value in part.values):
+            raise BadMessage("message: a value is not a finite number; send finite ones")
+    of_events_ms = (max(part.ts_ms, default=0) for part in bundle.parts)
+    latest_ms = max(bundle.latest_ms, bundle.at_ms, *of_events_ms)
+    if publish_ms >= 0 and latest_ms - FUTURE_MS_MAX > publish_ms:
+        raise BadMessage(
+            f"message: {latest_ms} is over a day after its publish time {publish_ms}; set the clock"
+            " of the worker that sent it"
+        )
     return bundle
 
 

@@ -224,7 +224,7 @@ class Shard:
         if watermark is not None:
             try:
                 self._watermark.at_ms = _decode_watermark(watermark)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, ValueError) as error:
                 n_unreadable += self._delete_unreadable(_Key(self.partition, _WATERMARK), error)
             self.engine.close(self.watermark_ms)  # what was closed stays closed
         for raw_key in kept:
@@ -259,7 +259,7 @@ def keys_by_partition(table: Iterable[bytes]) -> dict[int, list[bytes]]:
     for raw_key in table:
         try:
             partition = _decode_key(raw_key).partition
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError):
             log.error("record_unreadable %r is no key of a record", raw_key[:256])
             continue
         found.setdefault(partition, []).append(raw_key)

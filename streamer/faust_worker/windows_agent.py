@@ -90,9 +90,12 @@ class WindowsAgent:
         """Bundles that were fetched together."""
         bundles = []
         n_partitions = self._settings.n_partitions
-        for i, payload in enumerate(batch.values):
+        published = batch.publish_ms.tolist()
+        for i, (payload, publish_ms) in enumerate(zip(batch.values, published, strict=True)):
             try:
-                bundles.append(decode_bundle(payload, n_partitions=n_partitions))
+                bundles.append(
+                    decode_bundle(payload, n_partitions=n_partitions, publish_ms=publish_ms)
+                )
             except BadMessage as bad:
                 await self._dead_letters.send(batch, i, str(bad))
         shard = self._shard(batch.partition)

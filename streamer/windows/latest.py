@@ -123,30 +123,43 @@ class LatestFeatures:
         """Take up to ``n_max`` messages; the number taken. Bad ones are told to ``reject``."""
         batches = reader.poll(n_max=n_max, timeout_s=timeout_s)
         for batch in batches:
-            self.take(batch.keys, batch.values, reject=functools.partial(reject, batch))
+            self.take(
+                batch.keys,
+                batch.values,
+                batch.publish_ms.tolist(),
+                reject=functools.partial(reject, batch),
+            )
         return sum(map(len, batches))
 
     def take(
         self,
         keys: Sequence[bytes | None],
         values: Sequence[bytes | None],
+        publish_ms: Sequence[int] | None = None,
         *,
         reject: Callable[[int, str], None] = lambda index, reason: None,
     ) -> None:
-        """Take messages of the topic, in their order; what is none is counted, and told."""
+        """Take messages of the topic, in their order; what is none is counted, and told.
+
+        Features that are not followed are passed over.
+        """
+        published = [-1] * len(values) if publish_ms is None else publish_ms
         by_feature: dict[int, list[tuple[int, float, int, int]]] = {}
-        for index, (key, value) in enumerate(zip(keys, values, strict=True)):
+        messages = zip(keys, values, published, strict=True)
+        for index, (key, value, at_ms) in enumerate(messages):
+            try:
+                if value is None:
+                    name, entity_id = _key_parts(key)
+                else:
+                    found = decode_feature_value(value, publish_ms=at_ms)
+            except BadMessage as error:
+                self.n_rejected += 1
+                reject(index, str(error))
+                continue
             if value is None:
-                name, _, entity_id = (key or b"").partition(b":")
-                place = self._places.get(name.decode(errors="replace"))
+                place = self._places.get(name)
                 told = (id_key(entity_id), 0.0, 0, GONE)
             else:
-                try:
-                    found = decode_feature_value(value)
-                except BadMessage as error:
-                    self.n_rejected += 1
-                    reject(index, str(error))
-                    continue
                 place = self._places.get(found.name)
                 if place is not None and self._definitions[place].entity != found.entity:
                     continue  # of a time when it was defined otherwise
@@ -268,3 +281,20 @@ def _top(table: ValueTable, place: int, n: int, at_ms: int, stale_after_ms: int)
         int(edges_ms[edges_ms <= at_ms].max(initial=0)),
         int(edges_ms[edges_ms > at_ms].min(initial=_NEVER_MS)) - 1,
     )
+
+
+def _key_parts(key: bytes | None) -> tuple[str, bytes]:
+    """Name of the feature, and id of the entity, of a tombstone.
+
+    Raises
+    ------
+    BadMessage
+        When the key is none.
+    """
+    name, colon, entity_id = (key or b"").partition(b":")
+    try:
+        if colon:
+            return name.decode(), entity_id
+    except UnicodeDecodeError:
+        pass
+    raise BadMessage(f"key {key!r} of a tombstone is no feature's; send name:id in UTF-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,6 @@ from tests.torture.ledger import Kind
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 _TOO_LARGE = "x" * 70_000
-_LONG_ID = "é" * 200
 _N_CANDIDATES, _K = 10, 5
 
 
@@ -55,10 +55,7 @@ def volley(
         "events": _bad_events(f"bad-{n}", now_ms, user_id),
         "requests": _bad_requests(f"bad-{n}", now_ms, user_id),
         "decisions": _bad_decisions(f"bad-{n}", now_ms, user_id, feature_names),
-        "features": {
-            "broken JSON": b'{"name": %d' % n,
-            "wrong type": b'{"name": "item_ctr", "id": %d}' % n,
-        },
+        "features": _bad_features(f"bad-{n}", now_ms),
     }
     if items:
         topics["items"] = _bad_items(f"bad-{n}")
@@ -69,6 +66,34 @@ def volley(
         yield Made("events", key, event, Kind(name, "good"))
     for name, decision in _odd_decisions(f"odd-{n}", now_ms, user_id, feature_names).items():
         yield Made("decisions", key, decision, Kind(name, "good"))
+
+
+def _spoiled(base: dict[str, Any], *, text: str, number: str) -> dict[str, bytes | None]:
+    """What can be wrong with a message of any topic.
+
+    Parameters
+    ----------
+    text, number
+        Fields that it must have; the first is an id.
+    """
+
+    def with_bytes(value: bytes) -> bytes:
+        return _json(base, **{text: "SPOILED"}).replace(b"SPOILED", value)
+
+    return {
+        "broken JSON": _json(base)[:-9],
+        "no object": json.dumps([base[text], base[number]]).encode(),
+        "tombstone": None,
+        "missing field": _without(base, text),
+        "wrong type": _json(base, **{number: "noon"}),
+        "out of range": _json(base, **{number: -1}),
+        "unknown version": _json(base, v=9),
+        "NaN": _json(base, **{number: math.nan}),
+        "infinite": _json(base, **{number: "SPOILED"}).replace(b'"SPOILED"', b"1e999"),
+        "not UTF-8": with_bytes(b"caf\xe9"),
+        "half a character": with_bytes(b"\\ud83d"),
+        "oversized id": with_bytes("é".encode() * 200),
+    }
 
 
 def _event(event_id: str, now_ms: int, user_id: str) -> dict[str, Any]:
@@ -83,22 +108,12 @@ def _event(event_id: str, now_ms: int, user_id: str) -> dict[str, Any]:
 
 def _bad_events(name: str, now_ms: int, user_id: str) -> dict[str, bytes | None]:
     base = _event(name, now_ms, user_id)
-    plain = _json(base)
     return {
-        "broken JSON": plain[:-9],
-        "no object": b"[1, 2, %d]" % now_ms,
-        "tombstone": None,
+        **_spoiled(base, text="item_id", number="ts"),
         "too large": _json(base, context={"page": _TOO_LARGE}),
-        "missing field": _without(base, "item_id"),
-        "wrong type": _json(base, ts="noon"),
         "unknown type": _json(base, type="teleport"),
-        "unknown version": _json(base, v=9),
-        "not finite": plain[:-1] + b', "value": 1e999}',
-        "not UTF-8": plain.replace(b"item-1", b"caf\xe9"),
-        "half a character": plain.replace(b"item-1", b"\\ud83d"),
-        "oversized id": _json(base, item_id=_LONG_ID),
+        "infinite value": _json(base)[:-1] + b', "value": 1e999}',
         "two days ahead": _json(base, ts=now_ms + 2 * DAY_MS),
-        "before 1970": _json(base, ts=-1),
     }
 
 
@@ -120,27 +135,42 @@ def _odd_events(name: str, now_ms: int, user_id: str) -> dict[str, bytes]:
 def _bad_requests(name: str, now_ms: int, user_id: str) -> dict[str, bytes | None]:
     base = {"request_id": name, "user_id": user_id, "k": 5, "ts": now_ms}
     return {
-        "broken JSON": _json(base)[:-9],
-        "no object": b'"%d"' % now_ms,
-        "tombstone": None,
-        "missing field": _without(base, "user_id"),
-        "wrong type": _json(base, k="ten"),
-        "out of range": _json(base, k=501),
-        "unknown version": _json(base, v=9),
+        **_spoiled(base, text="user_id", number="ts"),
+        "k beyond its bound": _json(base, k=501),
         "too many candidates": _json(base, candidates=[f"item-{i}" for i in range(10_001)]),
-        "oversized id": _json(base, user_id=_LONG_ID),
         "two days ahead": _json(base, ts=now_ms + 2 * DAY_MS),
     }
 
 
 def _bad_items(name: str) -> dict[str, bytes | None]:
-    base = {"item_id": name}
+    base = {"item_id": name, "title": name, "created_ts": 1}
+    spoiled = _spoiled(base, text="item_id", number="created_ts")
+    del spoiled["tombstone"]  # it deletes an item
     return {
-        "broken JSON": _json(base)[:-2],
-        "wrong type": _json(base, categories="drinks"),
-        "missing field": _without({**base, "title": name}, "item_id"),
+        **spoiled,
+        "no list": _json(base, categories="drinks"),
         "too large": _json(base, attributes={"text": _TOO_LARGE + name}),
-        "oversized id": _json(base, item_id=_LONG_ID + name),
+    }
+
+
+def _bad_features(name: str, now_ms: int) -> dict[str, bytes | None]:
+    base = {
+        "entity": "item",
+        "id": name,
+        "name": "item_ctr_1h",
+        "value": 0.5,
+        "window_start": now_ms - HOUR_MS,
+        "window_end": now_ms,
+        "computed_ts": now_ms,
+    }
+    spoiled = _spoiled(base, text="id", number="window_end")
+    del spoiled["tombstone"]  # it says that a value is no more
+    return {
+        **spoiled,
+        "unknown entity": _json(base, entity="shop"),
+        "a value beyond its bound": _json(base, value=1e19),
+        "two days ahead": _json(base, window_end=now_ms + 2 * DAY_MS),
+        "an end before the start": _json(base, window_end=now_ms - 2 * HOUR_MS),
     }
 
 
@@ -174,8 +204,7 @@ def _bad_decisions(
 ) -> dict[str, bytes | None]:
     base = _decision(name, now_ms, user_id, feature_names)
     return {
-        "broken JSON": _json(base)[:-9],
-        "tombstone": None,
+        **_spoiled(base, text="user_id", number="ts"),
         "propensity of 0": _json(base, propensities=[0.0] * _K),
         "lists of other lengths": _json(base, positions=[0]),
         "features that are no numbers": _json(

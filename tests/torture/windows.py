@@ -56,7 +56,7 @@ def published_features(config: Config) -> tuple[dict[tuple[str, str, int], set[f
         if each.value is None:
             continue  # the entity has left the window
         try:
-            value = decode_feature_value(each.value)
+            value = decode_feature_value(each.value, publish_ms=each.publish_ms)
         except BadMessage:
             n_rejected += 1
             continue

@@ -81,7 +81,7 @@ def test_requests_without_an_answer_are_found(config: Config) -> None:
     send(config, "recommendations", named(["r1", "another"]))
     found = findings(config, ahead_ms=10_000)["scorer"]
     assert (found.state, found.said[:8]) == ("warn", "1 of 2 r")
-    send(config, "recommendations", [*named(["r2"]), b"no message"])
+    send(config, "recommendations", [*named(["r2"]), b"no message", b'{"request_id": "\xff"}'])
     assert findings(config, ahead_ms=10_000)["scorer"].said.startswith("2 of 2 requests")
 
 

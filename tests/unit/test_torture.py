@@ -41,7 +41,7 @@ def decode(made: Made) -> object:
                 raise BadMessage(rejected[0].reason)
             return None
         case "features":
-            return decode_feature_value(made.value)
+            return decode_feature_value(made.value, publish_ms=NOW_MS)
     return decode_item(made.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -338,12 +339,53 @@ def test_large_bundles_are_split_in_the_order_of_offsets() -> None:
     assert all(len(encode_bundle(Bundle(0, 1, False, [each]))) < 2 * BYTES_MAX for each in parts)
 
 
+def part(**changed: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "entity": "item",
+        "offsets": [1],
+        "ids": ["iiii"],
+        "types": [0],
+        "ts_ms": [1],
+        "values": [None],
+        "user_ids": ["u"],
+    }
+    return encode_bundle(Bundle(0, 1, False, [Part(**fields | changed)]))
+
+
+PUBLISH_MS = 1_700_000_000_000
+TWO_DAYS_AHEAD_MS = PUBLISH_MS + 2 * 86_400_000
+
+
 @pytest.mark.parametrize(
     "payload",
     [
         None,
         b"",
         b"nonsense",
+        b"\x80",
+        b"\x91" * 100_000,
+        part() + b"more",
+        part().replace(b"iiii", b"caf\xe9"),
+        part().replace(b"iiii", b"\xed\xa0\xbdi"),
+        part(ids=["i" * 5_000]),
+        part(ids=[""]),
+        part(entity="shop"),
+        part(types=[10_000]),
+        part(types=["click"]),
+        part(values=[float("nan")]),
+        part(values=[float("inf")]),
+        part(
+            offsets=[2, 1],
+            ids=["i", "i"],
+            types=[0, 0],
+            ts_ms=[1, 1],
+            values=[1.0, 1.0],
+            user_ids=["u", "u"],
+        ),
+        part(ts_ms=[-1]),
+        part(ts_ms=[TWO_DAYS_AHEAD_MS]),
+        encode_bundle(Bundle(0, TWO_DAYS_AHEAD_MS, True, [])),
+        encode_bundle(Bundle(0, 1, True, [], TWO_DAYS_AHEAD_MS)),
         encode_bundle(Bundle(0, 1, False, [Part("item", [1], [], [], [], [], [])])),
         encode_bundle(Bundle(0, 1, False, [Part("item", [2**63], ["i"], [0], [1], [None], ["u"])])),
         encode_bundle(Bundle(0, 1, False, [Part("item", [1], ["i"], [0], [2**62], [None], ["u"])])),
@@ -354,7 +396,7 @@ def test_large_bundles_are_split_in_the_order_of_offsets() -> None:
 )
 def test_what_is_no_bundle_is_refused(payload: bytes | None) -> None:
     with pytest.raises(BadMessage, match="message: "):
-        decode_bundle(payload, n_partitions=N)
+        decode_bundle(payload, n_partitions=N, publish_ms=PUBLISH_MS)
 
 
 def test_records_that_are_none_begin_anew_and_the_others_stay(
@@ -366,8 +408,10 @@ def test_records_that_are_none_begin_anew_and_the_others_stay(
     one.forget(one.close())
     good = dict(table)
     broken = sorted(good)[:3]
-    table |= dict.fromkeys(broken, b"\xc1") | {b"\xff no key": b"", b"": b"\x90"}
+    none = {b"\xff no key": b"", b"": b"\x90", broken[1].replace(b"c", b"\xff", 1): b""}
+    assert not none.keys() & good.keys()
+    table |= dict.fromkeys(broken, b"\xc1") | none
     shard(0, table)
-    assert table.keys() == (good.keys() - set(broken)) | {b"\xff no key", b""}
+    assert table.keys() == (good.keys() - set(broken)) | none.keys()
     assert all(table[key] == good[key] for key in good.keys() - set(broken))
-    assert caplog.text.count("record_unreadable") == len(broken) + 2
+    assert caplog.text.count("record_unreadable") == len(broken) + len(none)
