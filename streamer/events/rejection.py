@@ -42,7 +42,7 @@ def reason(field: str, value: object, problem: str) -> str:
 def kind_of(reason: str) -> str:
     """What is wrong, without the values of one message: messages of a kind are counted together.
 
-    >>> kind_of("field 'ts': \"never\" is refused: expected int")
+    >>> kind_of("field 'ts': -1 is refused: expected int >= 0")
     "field 'ts'"
     >>> kind_of("field 'item_id': missing from {}; it is required")
     "field 'item_id' is missing"
