@@ -11,7 +11,7 @@ MINUTES ?= 5
 SEED ?= 0
 JSON ?= .cache/torture.json
 
-.PHONY: help setup demo test torture check bench docs kafka redis clean
+.PHONY: help setup demo test torture check bench docs site kafka redis clean
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: $(DEV)  ## Run the benchmarks, one after the other, beside their peers
 
 docs: $(DEV)  ## Generate the references of messages and settings in docs/
 	$(BIN)/python -m streamer.documentation docs
+
+site: $(DEV)  ## Build the documentation as a site into .cache/site, and fail on a warning
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet -f deploy/site/mkdocs.yml
 
 kafka:  ## Start a Kafka broker on 127.0.0.1:9092 for development, in the foreground
 	$(PYTHON) -m deploy.kafka.node --port $(KAFKA_PORT)
