@@ -120,6 +120,28 @@ def test_a_small_log_by_hand() -> None:
     assert outcome.task.n_shown(0).tolist() == [1, 2, 0]
 
 
+@pytest.mark.parametrize(
+    ("places", "n_scored"),
+    [
+        ([("u", "i")], 1),
+        ([("u", f"i{n}") for n in range(5)], 5),
+        ([(f"u{n}", "i") for n in range(5)], 5),
+        ([("u", "i")] * 5, 5),
+    ],
+    ids=["one event", "one user", "one item", "one of both"],
+)
+@pytest.mark.parametrize("step_ms", [0, DAY_MS], ids=["at one time", "a day apart"])
+def test_a_log_of_one_thing_has_defined_values_with_k_above_its_catalogue(
+    places: list[tuple[str, str]], n_scored: int, step_ms: int
+) -> None:
+    log = MemoryLog([event(*each, at * step_ms) for at, each in enumerate(places)])
+    outcome = replayed(log, "popularity", Settings(warmup=0.0, k=500, repeats="keep"))
+    assert outcome.tally.n_scored == n_scored
+    found = means(outcome)
+    del found["novelty@500"]  # of no item there is none
+    assert all(0.0 <= value <= 1.0 for value in found.values())
+
+
 def test_other_feedback_is_seen_only_if_asked_for() -> None:
     log = MemoryLog([event("a", "x", 1, value=2.0), event("a", "x", 2), event("b", "x", 3)])
     positives = replayed(log, "popularity", Settings(positives="value>=5", warmup=0))
