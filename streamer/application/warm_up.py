@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from streamer.config import Config
+from streamer.config.experiments import combinations
 from streamer.events import Event, Item
 from streamer.simulation.live import Answer, LiveSystem
 
@@ -77,7 +78,8 @@ def _live(config: Config) -> None:
         events = list(_events(n_users, config.event_types.names, now_ms))
         system.publish(*_items(now_ms), *events, events[0])  # the last one is a duplicate
         system.sync()
-        answers = system.ask([f"u{n}" for n in range(_N_ASKED)], k=_SLATE)
+        n_asked = _N_ASKED * combinations(config.experiments)  # each may have a policy of its own
+        answers = system.ask([f"u{n}" for n in range(n_asked)], k=_SLATE)
         system.publish(*_feedback(answers, now_ms))
         system.sync()
         system.crash()  # what follows is learned by one that loads

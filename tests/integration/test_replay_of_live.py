@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 from msgspec.structs import replace
 
+from streamer.application.experiments import experiment_log
 from streamer.application.recorded import verify_run
 from streamer.client import Publisher, Recommender
 from streamer.config import Config
@@ -51,6 +52,11 @@ def recorded(
             "recall.trending.candidates": 15,
             "bandit.policy": "linear-thompson",
             "bandit.uniform_share": 0.1,
+            "experiments.mix.share": 0.8,
+            "experiments.mix.variants.control.weight": 2,
+            "experiments.mix.variants.bold.weight": 1,
+            "experiments.mix.variants.bold.bandit.policy": "linucb",
+            "experiments.mix.variants.bold.recall.trending.candidates": 7,
         }
         folder = tmp_path_factory.mktemp("live")
         deployment = stack.enter_context(Deployment(folder, settings))
@@ -97,6 +103,19 @@ def test_parameters_and_slates_are_those_of_the_live_run(recorded: Recorded) -> 
     assert slates.problems == []
     assert (slates.n_different, slates.n_without_request, slates.n_without_version) == (0, 0, 0)
     assert slates.n_same >= recorded.n_decisions == N_ROUNDS * N_USERS
+
+
+def test_an_experiment_is_read_from_the_topics(recorded: Recorded) -> None:
+    experiment = recorded.config.experiments["mix"]
+    found = experiment_log(recorded.config, "mix", None, window_ms=1, strict=True)
+    users = (f"u{n:05d}" for n in range(N_USERS))
+    split = {user: experiment.variant_of("mix", user) for user in users}
+    taking_part = {user: variant for user, variant in split.items() if variant is not None}
+    assert {user.user_id: user.variant for user in found.users} == taking_part
+    assert {*taking_part.values()} == {"control", "bold"}
+    assert len(taking_part) < N_USERS
+    assert {user.n_slates for user in found.users} == {N_ROUNDS}
+    assert any(user.converted for user in found.users)
 
 
 def test_slates_of_other_settings_are_told_apart(recorded: Recorded) -> None:
