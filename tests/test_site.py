@@ -62,3 +62,4 @@ def test_the_reference_holds_what_the_package_offers(site: Path) -> None:
     page = (site / "api.html").read_text(encoding="utf-8")
     for name in ("Publisher", "Recommender", "Subscriber", "check_model"):
         assert re.search(rf'id="streamer\.[a-z._]*{name}"', page), name
+    assert ":meth:" not in page
