@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from operator import itemgetter
 
 import msgspec
 
@@ -121,16 +124,37 @@ class TopicLog:
         return iter(())
 
     def payloads(self) -> Iterator[bytes]:
-        """Each message as a line of JSON, without its end; what is no JSON is counted."""
+        """Each message as a line of JSON, without its end; what is no JSON is counted.
+
+        In the order in which they were published, as somebody who reads all partitions gets them:
+        where messages answer each other, partition after partition would be far out of order. Those
+        of a partition stay in its order.
+        """
         self.n_malformed = 0
         self.malformed = []
-        for batch in self.batches():
-            for offset, value in zip(batch.offsets.tolist(), batch.values, strict=True):
+        with contextlib.ExitStack() as stack:
+            partitions = [self._published(stack, where) for where in sorted(self._starts)]
+            for _, batch, i in heapq.merge(*partitions, key=itemgetter(0)):
                 try:
                     # Message or not, it becomes one line.
-                    yield msgspec.json.format(value or b"", indent=-1)
+                    yield msgspec.json.format(batch.values[i] or b"", indent=-1)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    self._add(batch, offset, BadMessage(f"not JSON ({error})"))
+                    self._add(batch, int(batch.offsets[i]), BadMessage(f"not JSON ({error})"))
+
+    def _published(
+        self, stack: contextlib.ExitStack, where: TopicPartition
+    ) -> Iterator[tuple[int, MessageBatch, int]]:
+        """Messages of a partition: by when published, never falling, their batch, place in it."""
+        start, at_ms = self._starts[where], 0
+        if start >= self._ends[where]:
+            return
+        reader = configured_reader(self._config)
+        stack.callback(reader.close)
+        reader.start({where: start})
+        for batch in self._to_end(reader, where):
+            for i, publish_ms in enumerate(batch.publish_ms.tolist()):
+                at_ms = max(at_ms, publish_ms)
+                yield at_ms, batch, i
 
     def _in_offset_order(self) -> Iterator[Event]:
         types = self._config.event_types

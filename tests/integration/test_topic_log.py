@@ -121,6 +121,20 @@ def test_a_record_is_the_topic(config: Config, topic: str, suffix: str, tmp_path
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_record_has_messages_of_all_partitions_in_the_order_of_their_publication(
+    config: Config, topic_prefix: str, kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    topic, start_ms = f"{topic_prefix}published", 1_700_000_000_000
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    admin.create_topics([NewTopic(topic, N_PARTITIONS, 1)])[topic].result(timeout=10)
+    producer = Producer({"bootstrap.servers": kafka_bootstrap})
+    for at in range(300):
+        producer.produce(topic, b"%d" % at, partition=at % N_PARTITIONS, timestamp=start_ms + at)
+    producer.flush(10)
+    record(TopicLog(config, topic), tmp_path / "log.jsonl")
+    assert (tmp_path / "log.jsonl").read_text().split() == [str(at) for at in range(300)]
+
+
 def test_a_record_that_fails_leaves_no_file(config: Config, topic: str, tmp_path: Path) -> None:
     with pytest.raises(BadMessage):
         record(TopicLog(config, topic, strict=True), tmp_path / "log.jsonl")
