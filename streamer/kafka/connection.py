@@ -62,6 +62,7 @@ _TOO_LARGE_REMEDY: Final = (
 _UNAVAILABLE: Final = frozenset(
     {
         ck.KafkaError._TRANSPORT,
+        ck.KafkaError._DESTROY_BROKER,
         ck.KafkaError._ALL_BROKERS_DOWN,
         ck.KafkaError._TIMED_OUT,
         ck.KafkaError._RESOLVE,
@@ -213,7 +214,9 @@ def cluster(
                 raise
 
 
-_NO_ANSWER: Final = frozenset({ck.KafkaError._TRANSPORT, ck.KafkaError._TIMED_OUT})
+_NO_ANSWER: Final = frozenset(
+    {ck.KafkaError._TRANSPORT, ck.KafkaError._TIMED_OUT, ck.KafkaError._DESTROY_BROKER}
+)
 
 
 def translated(
