@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
@@ -26,6 +28,9 @@ from streamer.kafka.topics import partition_counts
 from streamer.protocols import MessageBatch
 from streamer.telemetry import RAISE_RETENTION
 
+log = logging.getLogger(__name__)
+
+_CLOSE_S: Final = 5.0
 _OPTIONS: Final[dict[str, str | int | float | bool]] = {
     "group.id": "streamer-without-group",  # the client wants one, even where none is joined
     "enable.auto.commit": False,
@@ -263,12 +268,25 @@ class Assignment:
             lag[where] = max(0, max(self._high[where], high) - position)
         return lag
 
-    def close(self, before: Callable[[], None] = lambda: None) -> None:
-        """End the client, once; ``before`` is called first."""
-        if not self._closed:
-            self._closed = True
-            before()
-            self.consumer.close()
+    def close(self) -> None:
+        """End the client, once.
+
+        A member leaves its group, and the client waits for what it has asked a broker that is away
+        for minutes: it is left to itself after :data:`_CLOSE_S`, and the group notices too.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        closing = threading.Thread(target=self.consumer.close, name="closing", daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)
+        if closing.is_alive():
+            log.warning(
+                "client_not_closed: Kafka at %s has not answered within %.0f s; it is not waited"
+                " for, and others take over when the group misses this member",
+                self.bootstrap_servers,
+                _CLOSE_S,
+            )
 
     def _assign(self) -> None:
         assignment = [ck.TopicPartition(*where, at) for where, at in self.positions.items()]

@@ -171,8 +171,11 @@ class KafkaSource:
 
     def close(self) -> None:
         """Leave the group, so that others take over at once; ``on_revoke`` is called."""
-        # The group's own way of leaving calls it; without a group nobody else would.
-        self._assignment.close(before=self._give_back if self._group is None else lambda: None)
+        try:
+            self._give_back()  # here, since the client ends in a thread of its own
+        except Exception as error:  # noqa: BLE001 - raised below, when the client has ended
+            self._failure = error
+        self._assignment.close()
         self._raise_failure()
 
     # --- partitions come and go ------------------------------------------------------------------

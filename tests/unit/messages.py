@@ -148,13 +148,14 @@ dead_letters = st.builds(
     raw=maybe | st.binary(max_size=100),
 )
 feature_values = st.builds(
-    FeatureValue,
+    lambda window, **fields: FeatureValue(
+        window_start=min(window), window_end=max(window), **fields
+    ),
+    window=st.tuples(times, times),
     entity=st.sampled_from(get_args(FeatureEntity)),
     id=ids,
     name=ids,
     value=bounded,
-    window_start=times,
-    window_end=times,
     computed_ts=times,
 )
 sent: st.SearchStrategy[Message] = st.one_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import confluent_kafka as ck
 import pytest
 
 from streamer.application.signals import stopped_by_signals
@@ -148,13 +150,47 @@ def test_a_letter_that_is_not_sent_ends_no_learner_and_its_event_is_not_committe
         clock=SteppedClock(1),
         stop=stop,
     )
-    with stopped(stop, after_s=1.5):
+
+    class StopsOnceSaid(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.msg == "dead_letters_wait":
+                stop.set()
+
+    handler = StopsOnceSaid()
+    logger = logging.getLogger("streamer.learner.service")
+    logger.addHandler(handler)
+    try:
         service.run()
+    finally:
+        logger.removeHandler(handler)
     assert caplog.text.count("dead_letters_wait") == 1
     (end,) = [each for each in caplog.records if each.message == "stopped_without_broker"]
     assert "3 messages were not acknowledged" in end.__dict__["reason"]
     assert store.versions() == {}
     sink.discard()  # returns without waiting for the broker
+
+
+def test_a_client_that_waits_for_a_broker_that_is_away_is_left_to_itself(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.kafka.assignment._CLOSE_S", 0.1)
+    gone, given = threading.Event(), list[list[int]]()
+    source = KafkaSource(
+        AWAY, "g", [TOPIC], on_assign=lambda numbers: {}, on_revoke=lambda n: given.append([*n])
+    )
+    source._owned = [0]
+    consumer = source._assignment.consumer
+
+    class Waiting:
+        def close(self) -> None:
+            gone.wait(PATIENCE_S)
+
+    source._assignment.consumer = cast("ck.Consumer", Waiting())
+    source.close()
+    assert given == [[0]]
+    assert "client_not_closed" in caplog.text
+    gone.set()
+    consumer.close()
 
 
 def test_a_signal_ends_a_start_and_stops_what_runs() -> None:
