@@ -32,7 +32,7 @@ from streamer.kafka.topics import create_topics
 
 _SCRAPE_TIMEOUT_S = 1.0
 _POLL_S = 0.02
-_TAKEN = "streamer_learner_events_total"
+_LAG = "streamer_learner_lag"  # shown from the first round on
 _READY = "streamer_scorer_ready"
 _POSITION = "streamer_scorer_position"
 
@@ -56,7 +56,7 @@ class LocalSystem:
         self._supervisor.check()
 
     def wait_until_ready(self, recommender: Recommender, *, timeout_s: float) -> None:
-        """Return when a request has been answered and the learner serves its metrics.
+        """Return when a request has been answered and the learner takes events.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class LocalSystem:
     def is_ready(self) -> bool:
         """Whether the learner takes events and the scorer answers requests by now."""
         samples = self.metrics()
-        return bool(samples.get(_READY)) and _TAKEN in samples
+        return bool(samples.get(_READY)) and _LAG in samples
 
     def n_served(self) -> int:
         """Messages of the events topic, from its start, that what is served now has learned."""
