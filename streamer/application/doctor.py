@@ -232,15 +232,13 @@ def _layout(store: ParameterStore, config: Config) -> Finding:
 def _lag(store: ParameterStore, config: Config, learning_s: float) -> Finding:
     """Compare what is committed with the ends of the topics, and look whether it moves on."""
     with contextlib.closing(configured_reader(config)) as reader:
-        partitions = reader.partitions(*learner_settings(config).topics)
-        ends = reader.end_offsets(partitions)
-        starts = {where: each.low for where, each in reader.ends(partitions).items()}
+        ends = reader.ends(reader.partitions(*learner_settings(config).topics))
 
     def waiting() -> dict[tuple[str, int], int]:
         done = _committed(store)
         return {
-            (topic, p): max(0, end - max(done.get((topic, p), 0), starts[topic, p]))
-            for (topic, p), end in ends.items()
+            where: max(0, each.high - max(done.get(where, 0), each.low))
+            for where, each in ends.items()
         }
 
     before = waiting()
