@@ -33,9 +33,10 @@ class Catalogue:
     """item_id → :class:`Item`, and the ids that must not be recommended.
 
     An item that says ``available: false`` and one that was deleted are never recommended, one with
-    ``expires_ts`` not from then on. An id that no message ever named may be: publishing items is
-    optional. A tombstone is compacted away in the end (a day by default), and with it goes the
-    memory of the id: to retire an item for good, publish it with ``available: false``.
+    ``created_ts`` not before and one with ``expires_ts`` not from then on. An id that no message
+    ever named may be: publishing items is optional. A tombstone is compacted away in the end (a day
+    by default), and with it goes the memory of the id: to retire an item for good, publish it with
+    ``available: false``.
 
     At ``items_max`` the item published longest ago is forgotten, and read as unknown; likewise at
     most ``items_max`` ids are blocked. What is forgotten is counted.
@@ -95,6 +96,28 @@ class Catalogue:
         """``(n,)`` whether the item of each key is unavailable or deleted."""
         found: NDArray[np.bool_] = self._blocked_map.find(keys) >= 0
         return found
+
+    def is_out(self, item_id: str, at_ms: int) -> bool:
+        """Whether an item has come out and has not ended."""
+        item = self._items.get(item_id)
+        return item is None or (
+            (item.created_ts is None or item.created_ts <= at_ms)
+            and (item.expires_ts is None or item.expires_ts > at_ms)
+        )
+
+    def not_out(self, at_ms: int) -> Keys:
+        """``(n,)`` keys of the items that are still to come out or have ended; may repeat."""
+        return np.concatenate([self.facts.ahead(at_ms), self.expiries.ended(at_ms)])
+
+    def outings(self, at_ms: int) -> tuple[int, int, int, int]:
+        """Return what stays the same for as long as :meth:`not_out` does."""
+        facts, expiries = self.facts, self.expiries
+        n_ahead, n_ended = facts.n_ahead(at_ms), expiries.n_ended(at_ms)
+        return facts.revision, expiries.revision, n_ahead, n_ended
+
+    def show(self, now_ms: int) -> None:
+        """Bring the metrics that move with time up to date."""
+        self._metrics.ahead.set(self.facts.n_ahead(now_ms))
 
     def newest(self) -> Iterator[str]:
         """Ids of the available items, the one published last first."""

@@ -44,10 +44,6 @@ class Expiries:
             del self._order[bisect_right(self._order, (ends_ms, id_key(item_id.encode()))) - 1]
             self.revision += 1
 
-    def has_ended(self, item_id: str, at_ms: int) -> bool:
-        """Whether an item may not be recommended any more."""
-        return self._ends_ms.get(item_id, at_ms + 1) <= at_ms
-
     def n_ended(self, at_ms: int) -> int:
         """Return how many items have ended."""
         return bisect_right(self._order, at_ms, key=lambda each: each[0])

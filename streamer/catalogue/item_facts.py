@@ -78,10 +78,13 @@ class ItemFacts:
     ----------
     labels
         Of the categories, by the places that :meth:`categories` speaks of.
+    revision
+        Rises with each change of when an item was made.
     """
 
     def __init__(self) -> None:
         self.labels = CategoryLabels()
+        self.revision = 0
         self._map = KeyMap()
         self._created_ms = np.zeros((0, 1), dtype=np.int64)
         self._keys = np.zeros((0, 1), dtype=np.uint64)
@@ -135,10 +138,8 @@ class ItemFacts:
     def newest(self, from_ms: int, to_ms: int, n: int) -> Keys:
         """Return the keys of at most ``n`` items that were made within a time, its ends included:
         the newest first, those of one time in the order of their keys."""
-        if self._newest is None:
-            rows = np.flatnonzero(self._created_ms[:, 0] != UNKNOWN_MS)
-            self._newest = self._newest_of(rows, _REMEMBERED)
-        rows, made_ms = self._newest, self._created_ms[self._newest, 0]
+        rows = self._remembered()
+        made_ms = self._created_ms[rows, 0]
         if n > _REMEMBERED or (len(rows) and made_ms[0] > to_ms):
             rows = np.flatnonzero(self._created_ms[:, 0] != UNKNOWN_MS)
             made_ms = self._created_ms[rows, 0]
@@ -146,14 +147,40 @@ class ItemFacts:
         keys: Keys = self._keys[self._newest_of(rows, n), 0]
         return keys
 
+    def n_ahead(self, at_ms: int) -> int:
+        """Return how many items are made after a time."""
+        return len(self._ahead(at_ms))
+
+    def ahead(self, at_ms: int) -> Keys:
+        """``(n,)`` keys of the items that are made after a time, in no order."""
+        keys: Keys = self._keys[self._ahead(at_ms), 0]
+        return keys
+
+    def _ahead(self, at_ms: int) -> NDArray[np.intp]:
+        rows = self._remembered()
+        found: NDArray[np.intp] = rows[self._created_ms[rows, 0] > at_ms]
+        if len(found) == _REMEMBERED:  # there may be more than are remembered
+            return np.flatnonzero(self._created_ms[:, 0] > at_ms)
+        return found
+
+    def _remembered(self) -> NDArray[np.intp]:
+        """Return the rows of the newest items, the newest first."""
+        if self._newest is None:
+            rows = np.flatnonzero(self._created_ms[:, 0] != UNKNOWN_MS)
+            self._newest = self._newest_of(rows, _REMEMBERED)
+        return self._newest
+
     def _newest_of(self, rows: NDArray[np.intp], n: int) -> NDArray[np.intp]:
         return rows[newest_first(self._created_ms[rows, 0], self._keys[rows, 0], n)]
 
     def _made(self, row: int, created_ms: int) -> None:
         """Take note of when an item was made."""
         before_ms = int(self._created_ms[row, 0])
+        if created_ms == before_ms:
+            return
+        self.revision += 1
         self._created_ms[row] = created_ms
-        if self._newest is None or created_ms == before_ms:
+        if self._newest is None:
             return
         if before_ms != UNKNOWN_MS:
             self._newest = None

@@ -102,7 +102,10 @@ class Item(Message, frozen=True, kw_only=True):
     title: Annotated[str, Meta(max_length=1024)] | None = None
     categories: Annotated[list[Label], Meta(max_length=64)] | None = None
     tags: Annotated[list[Label], Meta(max_length=256)] | None = None
-    created_ts: Annotated[TsMs | None, Meta(description="ms since 1970")] = None
+    created_ts: Annotated[
+        TsMs | None,
+        Meta(description="when it came or comes out, ms since 1970: not recommended before"),
+    ] = None
     expires_ts: Annotated[
         TsMs | None, Meta(description="not recommended from then on, ms since 1970")
     ] = None

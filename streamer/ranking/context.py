@@ -124,7 +124,7 @@ class RequestContext:
         return (
             key not in excluded
             and not self.catalogue.is_blocked(item_id)
-            and not self.catalogue.expiries.has_ended(item_id, self.at_ms)
+            and self.catalogue.is_out(item_id, self.at_ms)
             and (not wanted or item_id in wanted)
             and (self.ruled is None or not self.ruled.bars(key))
         )

@@ -97,7 +97,7 @@ def _may_be_listed(context: RequestContext) -> NDArray[np.bool_]:
         left &= wanted
     if context.ruled is not None:
         left &= ~context.ruled.out
-    left[columns.slots(context.catalogue.expiries.ended(context.at_ms))] = False
+    left[columns.slots(context.catalogue.not_out(context.at_ms))] = False
     left[columns.slots(context.excluded())] = False
     left[0] = False  # what the catalogue does not know
     return left

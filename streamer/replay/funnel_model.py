@@ -112,7 +112,7 @@ class FunnelModel:
         if event.item_id not in self._item_rows:
             self._item_rows[event.item_id] = interaction.item_row
             if interaction.item is not None:  # what a catalogue says before anybody can meet it
-                self._waiting.append(interaction.item)
+                self._waiting.append(_out_by(interaction.item, event.ts))
         self._waiting.append(event)
         self._n_learned += 1
 
@@ -180,6 +180,12 @@ class FunnelModel:
         if self._live is not None and self._n_unsynced:
             self._live.sync()
             self._n_unsynced = 0
+
+
+def _out_by(item: Item, met_ms: int) -> Item:
+    """Return an item that came out before it was met: a later date is that of an import."""
+    is_later = item.created_ts is not None and item.created_ts > met_ms
+    return replace(item, created_ts=met_ms) if is_later else item
 
 
 class _Watched:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
-from streamer.events import Request
+from streamer.events import Item, Request
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext, request_context
 from streamer.ranking.features import Features
@@ -168,8 +168,8 @@ def _barred(context: RequestContext, item_id: str) -> str | None:
     request, catalogue, key = context.request, context.catalogue, _key(item_id)
     if catalogue.is_blocked(item_id):
         return "the items topic says that it is deleted or unavailable"
-    if catalogue.expiries.has_ended(item_id, context.at_ms):
-        return "its expires_ts is over"
+    if not catalogue.is_out(item_id, context.at_ms):
+        return _not_out(catalogue.get(item_id), context.at_ms)
     if key in context.barred:
         return "the user met it; [recall.again] lets what was met come again"
     if item_id in (request.seed_items or ()):
@@ -177,6 +177,13 @@ def _barred(context: RequestContext, item_id: str) -> str | None:
     if context.ruled is not None and (rules := context.ruled.bars(int(key))):
         return "; ".join(each.why for each in rules)
     return None
+
+
+def _not_out(item: Item | None, at_ms: int) -> str:
+    if item is None or item.created_ts is None or item.created_ts <= at_ms:
+        return "its expires_ts is over"
+    ahead_s = (item.created_ts - at_ms) / 1000
+    return f"its created_ts is {ahead_s:,.0f} s ahead: it comes out then"
 
 
 def _blend_parts(

@@ -189,8 +189,10 @@ class Scorer:
         """Send the letters for items and features that are to be sent, and show the features."""
         self._letters.settle()
 
-    def show_features(self, now_ms: int) -> None:
-        """Bring the metrics of the features up to date."""
+    def show(self, now_ms: int) -> None:
+        """Bring the metrics of the catalogue and the features up to date."""
+        with self._turns:
+            self.catalogue.show(now_ms)
         if self._feature_metrics is not None:
             self._feature_metrics.show(self.known, now_ms)
 

@@ -96,7 +96,7 @@ class ScorerService:
         if now_ms - self._lag_shown_ms >= 1000 * _LAG_EVERY_S:
             self._lag_shown_ms = now_ms
             show_lag(self._metrics.lag, self._source.lag())
-            self.scorer.show_features(now_ms)
+            self.scorer.show(now_ms)
         return len(places)
 
     def _answer(self, batch: MessageBatch, place: int, version: Version) -> None:

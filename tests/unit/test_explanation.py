@@ -99,12 +99,14 @@ def test_it_says_what_bars_an_item() -> None:
     live.publish(
         Item(item_id="gone", available=False),
         Item(item_id="over", expires_ts=START_MS - 1),
+        Item(item_id="later", created_ts=START_MS + 60_000),
         Event(event_id="last", type="click", user_id="u1", item_id="i5", ts=START_MS),
     )
     live.sync()
     for item_id, words in (
         ("gone", "unavailable"),
         ("over", "expires_ts"),
+        ("later", "created_ts is 60 s ahead"),
         ("i5", "the user met it"),
     ):
         barred = _explain(live, item_id).barred

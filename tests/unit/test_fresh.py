@@ -108,7 +108,7 @@ def test_what_was_made_long_ago_or_without_a_date_is_not_new() -> None:
     live.publish(_item("undated", 0, None), _item("later", 0, NEW_AT_MS + 30 * DAY_MS))
     live.sync()
     assert _value(live, "u0", "i0") == _value(live, "u0", "undated") == 0
-    assert _value(live, "u0", "later") == 0, "a date that is far ahead is no date"
+    assert _value(live, "u0", "later") == 0, "it is not out yet"
     assert _value(live, "u0", "new0", at_ms=NEW_AT_MS + 6 * DAY_MS) > 0
     assert _value(live, "u0", "new0", at_ms=NEW_AT_MS + 8 * DAY_MS) == 0
 
@@ -157,3 +157,6 @@ def test_the_newest_come_first_and_equal_times_by_key_whatever_was_published_whe
             expected = sorted(fitting, key=lambda each: (-dated[each], key_of[each]))[:n]
             found = facts.newest(from_ms, to_ms, n).tolist()
             assert found == [key_of[each] for each in expected]
+            ahead = sorted(key_of[each] for each, ms in dated.items() if ms > from_ms)
+            assert sorted(facts.ahead(from_ms).tolist()) == ahead
+            assert facts.n_ahead(from_ms) == len(ahead)

@@ -96,6 +96,25 @@ def test_an_item_is_recommended_until_it_ends() -> None:
     assert "late" not in shop.ask("new", ts=START_MS).item_ids
 
 
+def test_an_item_is_recommended_from_when_it_comes_out() -> None:
+    shop = Shop()
+    shop.click(*crowd("a", 5), *crowd("b", 4), *crowd("c", 3))
+    shop.publish("a", created_ts=START_MS + HOUR_MS)
+    shop.publish("unmet", created_ts=START_MS + 2 * HOUR_MS)
+    by_hours = {0: ["b", "c"], 1: ["a", "b", "c"], 2: ["a", "b", "c", "unmet"], 0.5: ["b", "c"]}
+    for hours, expected in by_hours.items():
+        ts = START_MS + round(hours * HOUR_MS)
+        assert shop.ask("new", ts=ts).item_ids == expected
+        named = shop.ask("new", ts=ts, candidates=["a", "unmet"]).item_ids
+        assert named == [each for each in expected if each in ("a", "unmet")]
+    shop.publish("a", created_ts=START_MS)
+    assert "a" in shop.ask("new", ts=START_MS).item_ids, "a wrong date is mended by a right one"
+    shop.publish("b", created_ts=START_MS + HOUR_MS)
+    assert "b" not in shop.ask("new", ts=START_MS).item_ids
+    shop.publish("b")
+    assert "b" in shop.ask("new", ts=START_MS).item_ids
+
+
 def test_candidates_of_the_request_are_the_only_choice() -> None:
     shop = Shop()
     shop.click(*crowd("a", 5), *crowd("b", 4), *crowd("c", 3))

@@ -120,6 +120,26 @@ def test_latest_has_items_that_nobody_met_and_those_without_a_time_last() -> Non
     assert "new" not in _list(live, "popular", k=100).item_ids, "nobody took it up"
 
 
+def test_an_item_that_is_still_to_come_out_is_on_no_list_and_in_no_slate_until_then() -> None:
+    live = _shop()
+    created = START_MS + HOUR_MS
+    live.publish(
+        Item(item_id="ahead", categories=["drama"], created_ts=created),
+        Item(item_id="i0", categories=["drama"], created_ts=created),
+        *_clicks("ahead", 40, START_MS - 1_000),
+    )
+    live.sync()
+    for name in LISTS:
+        before = _list(live, name, k=100).item_ids
+        after = _list(live, name, k=100, ts=created).item_ids
+        assert set(after) == {*before, "ahead", "i0"}
+        assert _list(live, name, k=100, ts=created - 1).item_ids == before, "nothing else changes"
+    assert set(_list(live, "latest", ts=created).item_ids[:2]) == {"ahead", "i0"}
+    assert {"ahead", "i0"}.isdisjoint(live.request("visitor", k=60).decision.candidates)
+    live.advance(created)
+    assert {"ahead", "i0"} <= set(live.request("visitor", k=60).decision.candidates)
+
+
 def test_equally_new_items_are_in_the_order_of_their_keys_whenever_they_came() -> None:
     items = [Item(item_id=f"i{n}", created_ts=START_MS) for n in range(40)]
     found = []

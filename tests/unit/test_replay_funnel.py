@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from streamer.config import Config, FeatureConfig
 from streamer.config.specs import parse_specs
 from streamer.errors import ConfigError
-from streamer.events import Event
+from streamer.events import Event, Item, Request
 from streamer.replay.experiment import Experiment
 from streamer.replay.funnel_model import FunnelModel, funnel_config
 from streamer.replay.interactions import UNKNOWN, Interaction
@@ -78,10 +78,19 @@ def test_stale_parameters_rank_otherwise() -> None:
     assert stale["recall@10"] < fresh["recall@10"]
 
 
-def learn(model: FunnelModel, events: Sequence[Event], rows: Sequence[tuple[int, int]]) -> None:
-    for number, (each, (user_row, item_row)) in enumerate(zip(events, rows, strict=True)):
+def learn(
+    model: FunnelModel,
+    events: Sequence[Event],
+    rows: Sequence[tuple[int, int]],
+    *,
+    items: Sequence[Item | None] = (),
+) -> None:
+    known = items or [None] * len(events)
+    for number, (each, (user, row), item) in enumerate(zip(events, rows, known, strict=True)):
         model.learn(
-            Interaction(number=number, event=each, user_row=user_row, item_row=item_row, reward=1.0)
+            Interaction(
+                number=number, event=each, user_row=user, item_row=row, reward=1.0, item=item
+            )
         )
 
 
@@ -155,6 +164,28 @@ def test_scoring_changes_nothing() -> None:
     assert first[1] > -np.inf
     model.score(UNKNOWN, 7, 2)
     assert model.score(0, 7, 2).tolist() == first.tolist()
+
+
+def test_an_item_met_before_the_date_in_the_catalogue_is_out_when_it_is_met() -> None:
+    config = funnel_config(Config(), TWO_CHANNELS, seed=0, n_partitions=1)
+    model = FunnelModel(config)
+    events = [event("a", "x", DAY_MS), event("b", "y", 2 * DAY_MS)]
+    rows = [(0, 0), (1, 1)]
+    learn(model, events, rows, items=[Item(item_id=each, created_ts=9 * DAY_MS) for each in "xy"])
+    model.sync(2 * DAY_MS)
+    assert (model.score(UNKNOWN, 2 * DAY_MS, 2) > -np.inf).all()
+    live = model.live
+    assert live is not None
+    request = Request(request_id="q", user_id="new", ts=2 * DAY_MS, list_name="latest")
+    scorer = live.scorer
+    listed = scorer.variants.of("new").recommend(
+        request, scorer.replica.current(), scorer.catalogue
+    )
+    assert listed.item_ids == ["y", "x"]
+    live.publish(Item(item_id="x", created_ts=3 * DAY_MS))
+    live.sync()
+    assert (model.score(UNKNOWN, 2 * DAY_MS, 2) > -np.inf).tolist() == [False, True]
+    assert (model.score(UNKNOWN, 3 * DAY_MS, 2) > -np.inf).all()
 
 
 def test_a_target_that_is_not_recalled_is_a_miss() -> None:

@@ -15,12 +15,12 @@ from streamer_models.state.table import Slots
 
 class Allowed:
     """Rows that may be in the slate of a request. For use by one thread at a time: it remembers
-    which rows are available, which have ended, and what the catalogue knows of which, while rows
+    which rows are available, which are not out, and what the catalogue knows of which, while rows
     and catalogue stay the same."""
 
     def __init__(self) -> None:
-        self._ended_for = (-1, -1, -1, -1)
-        self._ended = np.zeros(0, dtype=np.int32)
+        self._not_out_for: tuple[int, ...] = ()
+        self._not_out = np.zeros(0, dtype=np.int32)
         self._made_for = (-1, -1)
         self._blocked = np.zeros(0, dtype=np.bool_)
         self._slots_for = (-1, -1)
@@ -30,7 +30,7 @@ class Allowed:
         """Return ``(n_rows,)`` whether each row may be in the slate, the caller's own."""
         request, items = context.request, context.items
         allowed = self._available(items, context.catalogue)
-        allowed[self._ended_rows(items, context.catalogue, context.at_ms)] = False
+        allowed[self._not_out_rows(items, context.catalogue, context.at_ms)] = False
         if context.ruled is not None:
             allowed &= ~context.ruled.out[self._slots_of_rows(items, context.catalogue.columns)]
         if request.candidates:
@@ -54,15 +54,13 @@ class Allowed:
             self._blocked = np.concatenate([self._blocked, more])
         return items.live & ~self._blocked[: items.n_rows]
 
-    def _ended_rows(self, items: ItemView, catalogue: Catalogue, at_ms: int) -> Slots:
-        expiries = catalogue.expiries
-        n_ended = expiries.n_ended(at_ms)
-        made_for = (items.generation, items.n_rows, expiries.revision, n_ended)
-        if self._ended_for != made_for:
-            self._ended_for = made_for
-            rows = items.map.find(expiries.ended(at_ms))
-            self._ended = rows[rows >= 0]
-        return self._ended
+    def _not_out_rows(self, items: ItemView, catalogue: Catalogue, at_ms: int) -> Slots:
+        made_for = (items.generation, items.n_rows, *catalogue.outings(at_ms))
+        if self._not_out_for != made_for:
+            self._not_out_for = made_for
+            rows = items.map.find(catalogue.not_out(at_ms))
+            self._not_out = rows[rows >= 0]
+        return self._not_out
 
     def _slots_of_rows(self, items: ItemView, columns: ItemColumns) -> Slots:
         """Only rows that are new, and items that changed, are looked up."""

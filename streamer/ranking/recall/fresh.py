@@ -21,8 +21,6 @@ from streamer_models.counters.token_counts import TokenCounts
 from streamer_models.state.table import Keys
 
 _DAY_MS: Final = 86_400_000
-_AHEAD_MS: Final = 3_600_000
-"""By how much the clock of whoever publishes items may be ahead."""
 _LOOKED_AT: Final = 1_000
 """The newest items of which the best are brought."""
 
@@ -114,7 +112,7 @@ class FreshChannel(Channel[FreshSettings]):
 
     def _new(self, context: RequestContext) -> tuple[int, int]:
         """Return between which times an item must have been made."""
-        return max(context.at_ms - self._new_ms, UNKNOWN_MS + 1), context.at_ms + _AHEAD_MS
+        return max(context.at_ms - self._new_ms, UNKNOWN_MS + 1), context.at_ms
 
     def _value(self, context: RequestContext, keys: Keys) -> Floats:
         """``(n,)`` of new items, in [0, 1]."""
