@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import logging
 import os
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import numba
 
 from streamer.config import Config
 from streamer.config.experiments import combinations
@@ -37,8 +39,9 @@ def warm_up(config: Config) -> None:
     Whatever is compiled on the way is compiled for good: kernels are kept on disk and in this
     process. It is the live code throughout, so what a channel, a column, a policy or a model needs
     is compiled without being named here. It takes a second or two, and the first time on a machine
-    as long as compiling takes. One process after the other on a machine does so: all would compile
-    the same, and numba's files of what is compiled don't stand two that write at once.
+    as long as compiling takes. One process after the other does so, of those that share an
+    installation: all would compile the same, and numba's files of what is compiled don't stand two
+    that write at once.
     """
     learner = msgspec.structs.replace(
         config.learner,
@@ -54,7 +57,9 @@ def warm_up(config: Config) -> None:
 
 @contextlib.contextmanager
 def _one_process_at_a_time() -> Iterator[None]:
-    lock = Path(tempfile.gettempdir()) / f"streamer-warm-up-{os.getuid()}.lock"
+    # A process that compiles into another place must not keep this one waiting for minutes.
+    place = hashlib.sha256(f"{numba.config.CACHE_DIR}:{__file__}".encode()).hexdigest()[:16]
+    lock = Path(tempfile.gettempdir()) / f"streamer-warm-up-{os.getuid()}-{place}.lock"
     with lock.open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # until it is closed, be it by the end of the process
         yield

@@ -6,13 +6,14 @@ import logging
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamer.application.warm_up import warm_up
+from streamer.application.warm_up import _one_process_at_a_time, warm_up
 from streamer.config import load_config
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
@@ -89,6 +90,19 @@ def test_nothing_is_logged_of_made_up_users(caplog: pytest.LogCaptureFixture) ->
         assert not caplog.records
         logging.getLogger("streamer").info("the real life")
     assert [record.message for record in caplog.records] == ["the real life"]
+
+
+def test_a_process_that_compiles_elsewhere_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    held: list[str] = []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("fcntl.flock", lambda file, how: held.append(file.name))
+    for cache in ("here", "there", "here"):
+        monkeypatch.setattr("numba.config.CACHE_DIR", cache)
+        with _one_process_at_a_time():
+            pass
+    assert held[0] == held[2] != held[1]
 
 
 IN_A_NEW_PROCESS = """
