@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import numba
 
 from streamer.config import Config
 from streamer.config.experiments import combinations
@@ -58,8 +57,9 @@ def warm_up(config: Config) -> None:
 @contextlib.contextmanager
 def _one_process_at_a_time() -> Iterator[None]:
     # A process that compiles into another place must not keep this one waiting for minutes.
-    place = hashlib.sha256(f"{numba.config.CACHE_DIR}:{__file__}".encode()).hexdigest()[:16]
-    lock = Path(tempfile.gettempdir()) / f"streamer-warm-up-{os.getuid()}-{place}.lock"
+    place = f"{os.environ.get('NUMBA_CACHE_DIR')}:{__file__}"
+    name = f"streamer-warm-up-{os.getuid()}-{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock"
+    lock = Path(tempfile.gettempdir()) / name
     with lock.open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # until it is closed, be it by the end of the process
         yield

@@ -99,7 +99,7 @@ def test_a_process_that_compiles_elsewhere_is_not_waited_for(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("fcntl.flock", lambda file, how: held.append(file.name))
     for cache in ("here", "there", "here"):
-        monkeypatch.setattr("numba.config.CACHE_DIR", cache)
+        monkeypatch.setenv("NUMBA_CACHE_DIR", cache)
         with _one_process_at_a_time():
             pass
     assert held[0] == held[2] != held[1]
