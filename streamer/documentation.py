@@ -87,7 +87,9 @@ def _fields() -> str:
             required = set(part["required"])
             rows = [
                 (f"`{field}`", "yes" if field in required else "", _json_type(kind), _note(kind))
-                for field, kind in part["properties"].items()
+                for field, kind in sorted(
+                    part["properties"].items(), key=lambda each: each[0] not in required
+                )
             ]
             parts.append(f"### {title}\n\n{part['description']}\n")
             parts.append(_table(("field", "required", "type", "meaning"), rows))

@@ -3,5 +3,6 @@
 from streamer.client.publisher import Publisher
 from streamer.client.recommender import Recommender
 from streamer.client.subscriber import Subscriber
+from streamer.events import RequestRow
 
-__all__ = ["Publisher", "Recommender", "Subscriber"]
+__all__ = ["Publisher", "Recommender", "RequestRow", "Subscriber"]

@@ -16,7 +16,7 @@ from streamer.client.connection import checked_payload, client_config, now_ms
 from streamer.client.publisher import Context
 from streamer.config import Config
 from streamer.errors import BadMessage, DeliveryFailed, KafkaError, RequestTimeout, StreamerError
-from streamer.events import Recommendation, Request, decode_recommendation, message_key
+from streamer.events import Recommendation, Request, RequestRow, decode_recommendation, message_key
 from streamer.events.messages import TIMEOUT_MS_MAX, ListName
 from streamer.kafka.configured import configured_reader, configured_sink
 from streamer.kafka.log_ends import LATEST
@@ -74,6 +74,7 @@ class Recommender:
         seed_items: Sequence[str] | None = None,
         list_name: ListName | None = None,
         filter: str | None = None,  # noqa: A002 - of the message
+        rows: Sequence[RequestRow] | None = None,
         preview: bool = False,
     ) -> Recommendation:
         """Items for one user, best first.
@@ -96,6 +97,10 @@ class Recommender:
         filter
             Items alone for which this is true, an expression in CEL:
             ``"'news' in item.categories && item.attributes.price < 20"``.
+        rows
+            Several lists in one answer, the one shown first first, no item twice. Each has what it
+            leaves out from the other arguments, and a ``request_id`` of its own for feedback:
+            ``[RequestRow(name="for you"), RequestRow(name="new", list_name="latest")]``.
         preview
             Only to look at: nobody is shown the items, so no decision is logged. Health checks and
             people who try things out ask so.
@@ -123,6 +128,7 @@ class Recommender:
                 seed_items=None if seed_items is None else list(seed_items),
                 list_name=list_name,
                 filter=filter,
+                rows=None if rows is None else list(rows),
                 preview=preview,
                 timeout_ms=_timeout_ms(timeout_s),
             )

@@ -26,9 +26,11 @@ from streamer.events.messages import (
     Message,
     Recommendation,
     Request,
+    SlateRequest,
     encode,
 )
 from streamer.events.rejection import reason, reason_for, unknown_type
+from streamer.events.rows import row_id
 from streamer.events.types import EventTypes
 
 M = TypeVar("M", bound=Message)
@@ -176,17 +178,20 @@ _FLOATS_EXACT = 2**53
 _UNDECODABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-def _check_bytes(message: Message) -> None:
+def _check_bytes(message: Message, path: str = "") -> None:
     """The bounds that msgspec can't hold: bytes of ids, and integers that no float can hold."""
-    for field in message.__struct_fields__:
-        value = getattr(message, field)
-        if field.endswith("_id"):
+    for name in message.__struct_fields__:
+        value, field = getattr(message, name), f"{path}{name}"
+        if name.endswith("_id"):
             _check_id(field, value)
         elif isinstance(value, list):
             if value and isinstance(value[0], str) and 4 * max(map(len, value)) <= ID_BYTES_MAX:
                 continue  # hundreds of candidates, none of them near the bound
             for i, each in enumerate(value):
-                _check_id(f"{field}[{i}]", getattr(each, "item_id", each))
+                if isinstance(each, Message):
+                    _check_bytes(each, f"{field}[{i}].")
+                else:
+                    _check_id(f"{field}[{i}]", each)
         elif isinstance(value, dict):
             for key, inner in value.items():
                 if isinstance(inner, int) and inner.bit_length() > 1023:
@@ -267,9 +272,27 @@ def _check_decision(decision: Decision) -> None:
 
 
 def _check_request(request: Request) -> None:
-    if request.list_name is not None and request.seed_items:
+    _check_slate(request, "")
+    for field in ("seed_items", "list_name") if request.rows else ():
+        if value := getattr(request, field):
+            raise BadMessage(
+                reason(field, value, "is of a row, where there are rows; send it there")
+            )
+    names: set[str] = set()
+    for i, row in enumerate(request.rows or ()):
+        _check_slate(row, f"rows[{i}].")
+        _check_id(f"rows[{i}].name", row_id(request, row))
+        if row.name in names:
+            problem = "names a row above it too; send names that differ"
+            raise BadMessage(reason(f"rows[{i}].name", row.name, problem))
+        names.add(row.name)
+
+
+def _check_slate(wanted: SlateRequest, path: str) -> None:
+    if wanted.list_name is not None and wanted.seed_items:
         problem = "goes with no seed_items, since a list is the same whatever it goes with"
-        raise BadMessage(reason("list_name", request.list_name, f"{problem}; send one of the two"))
+        field = f"{path}list_name"
+        raise BadMessage(reason(field, wanted.list_name, f"{problem}; send one of the two"))
 
 
 def _check_feature_value(value: FeatureValue) -> None:

@@ -34,6 +34,8 @@ less."""
 TIMEOUT_MS_MAX: Final = 600_000
 """How long a request may say that its answer is waited for."""
 CONTEXT_KEYS_MAX: Final = 64
+ROWS_MAX: Final = 16
+"""Rows of a request: 16 of 5 ms each are 80 ms in which the scorer answers nobody else."""
 FILTER_MAX: Final = 1_000
 """Characters of a request's filter."""
 RAW_BYTES_KEPT: Final = 524_288
@@ -56,6 +58,7 @@ FeatureEntity = Literal["user", "item", "category", "user_category", "surface", 
 ListName = Literal["popular", "trending", "latest"]
 Flat = Annotated[dict[str, str | int | float | bool], Meta(max_length=CONTEXT_KEYS_MAX)]
 """A flat object: string → string, finite number or bool."""
+WhyEmpty = Annotated[str, Meta(max_length=16_384)]
 VariantNames = Annotated[dict[Label, Label], Meta(max_length=CONTEXT_KEYS_MAX)]
 """Experiment → variant."""
 Version = Annotated[Literal[1], Meta(description="schema version")]
@@ -114,18 +117,14 @@ class Item(Message, frozen=True, kw_only=True):
     v: Version = 1
 
 
-class Request(Message, frozen=True, kw_only=True):
-    """Ask for recommendations. Topic `requests`, key `user_id`."""
+class SlateRequest(Message, frozen=True, kw_only=True):
+    """What a request, or a row of one, asks for."""
 
-    request_id: Annotated[Id, Meta(description="unique; the answer carries it")]
-    user_id: Id
-    ts: Annotated[TsMs, Meta(description="time of asking, ms since 1970")]
     k: Annotated[
         Annotated[int, Meta(ge=1, le=500)] | None,
         Meta(description="items wanted; absent: what the scorer is configured for"),
     ] = None
     surface: Annotated[Label | None, Meta(description="where the list is shown")] = None
-    context: Flat | None = None
     candidates: Annotated[
         Annotated[list[Id], Meta(max_length=10_000)] | None,
         Meta(description="choose among these alone; absent or empty: among all items"),
@@ -152,6 +151,29 @@ class Request(Message, frozen=True, kw_only=True):
         Meta(
             description="items alone for which this is true: an expression in CEL over `item` and"
             " `request`, such as `'news' in item.categories`"
+        ),
+    ] = None
+
+
+class RequestRow(SlateRequest, frozen=True, kw_only=True):
+    """One row of a request: the items of rows above it are not in it."""
+
+    name: Annotated[Label, Meta(description="unique in the request; the answer carries it")]
+
+
+class Request(SlateRequest, frozen=True, kw_only=True):
+    """Ask for recommendations. Topic `requests`, key `user_id`."""
+
+    request_id: Annotated[Id, Meta(description="unique; the answer carries it")]
+    user_id: Id
+    ts: Annotated[TsMs, Meta(description="time of asking, ms since 1970")]
+    context: Flat | None = None
+    rows: Annotated[
+        Annotated[list[RequestRow], Meta(min_length=1, max_length=ROWS_MAX)] | None,
+        Meta(
+            description="several lists at once, the one shown first first, no item twice; each is"
+            " answered as a request of its own, with the id `REQUEST_ID/NAME`, and has what it"
+            " leaves out (but `seed_items` and `list_name`) from the request"
         ),
     ] = None
     preview: Annotated[
@@ -186,18 +208,38 @@ class RecommendedItem(Message, frozen=True, kw_only=True):
     ] = None
 
 
+class RecommendedRow(Message, frozen=True, kw_only=True):
+    """One row of a recommendation."""
+
+    name: Annotated[Label, Meta(description="as asked for")]
+    request_id: Annotated[Id, Meta(description="what feedback on its items names")]
+    items: Annotated[list[RecommendedItem], Meta(max_length=500, description="best first")]
+    list_name: Annotated[ListName | None, Meta(description="as asked for")] = None
+    why_empty: Annotated[
+        WhyEmpty | None,
+        Meta(description="what rules and the filter kept out, where no item is left"),
+    ] = None
+
+
 class Recommendation(Message, frozen=True, kw_only=True):
     """The answer to a request, for subscribers. Topic `recommendations`, key `user_id`."""
 
     request_id: Id
     user_id: Id
     ts: Annotated[TsMs, Meta(description="time of answering, ms since 1970")]
-    items: Annotated[list[RecommendedItem], Meta(max_length=500, description="best first")]
+    items: Annotated[
+        list[RecommendedItem],
+        Meta(max_length=500, description="best first; of a request with rows none"),
+    ]
     model_version: Annotated[str, Meta(max_length=256, description="parameters scored with")]
+    rows: Annotated[
+        Annotated[list[RecommendedRow], Meta(max_length=ROWS_MAX)] | None,
+        Meta(description="as asked for, in that order"),
+    ] = None
     preview: Annotated[bool, Meta(description="as asked for: there is no decision")] = False
     list_name: Annotated[ListName | None, Meta(description="as asked for")] = None
     why_empty: Annotated[
-        Annotated[str, Meta(max_length=16_384)] | None,
+        WhyEmpty | None,
         Meta(description="what rules and the filter kept out, where no item is left"),
     ] = None
     variants: Annotated[
@@ -264,6 +306,10 @@ class Decision(Message, frozen=True, kw_only=True):
             description="base64 of what the places asked of each other: groups of the candidates,"
             " and the user's shares of them; absent: nothing was composed"
         ),
+    ] = None
+    above: Annotated[
+        Annotated[list[Id], Meta(max_length=8_000)] | None,
+        Meta(description="of a row: what the rows above it show, which was no candidate"),
     ] = None
     surface: Annotated[Label | None, Meta(description="of the request")] = None
     context: Annotated[Flat | None, Meta(description="of the request")] = None

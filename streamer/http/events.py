@@ -21,6 +21,7 @@ from streamer.http.schemas import (
     answers,
     body,
     content,
+    one_or_many,
 )
 
 _MIXED: Final = 207
@@ -48,27 +49,9 @@ def event_routes(config: Config, parts: Parts) -> APIRouter:
         "/events",
         status_code=ACCEPTED,
         summary="Publish what users did: one event, or an array of them",
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    JSON: {
-                        "schema": {
-                            "anyOf": [
-                                {"$ref": "#/components/schemas/EventFields"},
-                                {
-                                    "type": "array",
-                                    "items": {"$ref": "#/components/schemas/EventFields"},
-                                    "minItems": 1,
-                                    "maxItems": config.http.events_max,
-                                },
-                            ]
-                        },
-                        "example": EVENT,
-                    }
-                },
-            }
-        },
+        openapi_extra=one_or_many(
+            "EventFields", n_max=config.http.events_max, one=EVENT, several=[EVENT, EVENT]
+        ),
         responses=responses | several,
     )
     async def publish(request: Request) -> Response:

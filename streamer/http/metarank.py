@@ -6,7 +6,7 @@ What is mapped to what, and what is not, is in ``docs/http.md``.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -19,11 +19,12 @@ from streamer.events.messages import Id
 from streamer.http.bodies import decoded, item_of, merged, request_of
 from streamer.http.parts import Parts
 from streamer.http.publishing import EventPublishing, ItemWriting
-from streamer.http.schemas import JSON, answers, body
+from streamer.http.schemas import JSON, answers, body, one_or_many
 from streamer.http.waiting import answered
 
 _LISTS: Final = {"category": "categories", "categories": "categories", "tags": "tags"}
 """Field of an item there → list of an item here."""
+_EVENTS: Final = ("RankingEvent", "InteractionEvent", "ItemEvent", "UserEvent")
 Timestamp = Annotated[str | int, Meta(description="ms since 1970, as text or as a number")]
 
 
@@ -185,14 +186,7 @@ def metarank_routes(config: Config, parts: Parts) -> APIRouter:
     @router.post(
         "/feedback",
         summary="Report what was shown and done, and what is known of items",
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    JSON: {"schema": _feedback_schema(config), "example": INTERACTION},
-                },
-            }
-        },
+        openapi_extra=one_or_many(*_EVENTS, n_max=config.http.events_max, example=INTERACTION),
         responses=answers("MetarankAccepted", 503, words="The broker has all of them"),
     )
     async def feedback(request: Request) -> Response:
@@ -285,13 +279,6 @@ def _ms(timestamp: str | int) -> int:
         raise BadMessage(
             f"field 'timestamp': {timestamp!r} is no number; send milliseconds since 1970"
         ) from None
-
-
-def _feedback_schema(config: Config) -> Mapping[str, Any]:
-    names = ("RankingEvent", "InteractionEvent", "ItemEvent", "UserEvent")
-    one = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in names]}
-    many = {"type": "array", "items": one, "minItems": 1, "maxItems": config.http.events_max}
-    return {"anyOf": [*one["anyOf"], many]}
 
 
 def _took_ms(began_s: float) -> int:

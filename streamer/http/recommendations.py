@@ -13,7 +13,7 @@ from streamer.events import encode
 from streamer.events.messages import FILTER_MAX, TIMEOUT_MS_MAX, ListName
 from streamer.http.bodies import object_of, request_of
 from streamer.http.parts import Parts
-from streamer.http.schemas import ASKED, JSON, answers, body
+from streamer.http.schemas import ASKED, ASKED_ROWS, JSON, answers, body
 from streamer.http.waiting import answered
 
 Id = Annotated[str, Query(min_length=1, max_length=256)]
@@ -38,7 +38,7 @@ def recommendation_routes(config: Config, parts: Parts) -> APIRouter:
     @router.post(
         "/recommendations",
         summary="Recommend items to a user",
-        openapi_extra=body("RequestFields", ASKED),
+        openapi_extra=body("RequestFields", ASKED, rows=ASKED_ROWS),
         responses=answers("Recommendation", 503, 504, words="Items, best first"),
     )
     async def recommend(request: Request) -> Response:

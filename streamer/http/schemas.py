@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -50,6 +51,15 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 EVENT: Final = {"type": "click", "user_id": "ann", "item_id": "tea"}
 ITEM: Final = {"title": "Green tea", "categories": ["drinks"], "attributes": {"price": 3.5}}
 ASKED: Final = {"user_id": "ann", "k": 3, "surface": "home"}
+ASKED_ROWS: Final = {
+    "user_id": "ann",
+    "k": 3,
+    "rows": [
+        {"name": "for you"},
+        {"name": "with your tea", "seed_items": ["tea"]},
+        {"name": "new", "list_name": "latest"},
+    ],
+}
 FEEDBACK: Final = {"request_id": "9f2c", "user_id": "ann", "item_id": "tea", "type": "click"}
 
 
@@ -111,17 +121,31 @@ def _without(properties: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in properties.items() if key != name}
 
 
-def content(name: str, *, example: object = None, media_type: str = JSON) -> dict[str, Any]:
-    """Return the content of a body or an answer that holds a schema."""
+def content(
+    name: str, *, media_type: str = JSON, examples: Mapping[str, object] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return the content of a body or an answer that holds a schema; examples by their names."""
     found: dict[str, Any] = {"schema": {"$ref": _REF.format(name=name)}}
-    if example is not None:
-        found["example"] = example
+    if examples:
+        found["examples"] = {key: {"value": value} for key, value in examples.items()}
     return {media_type: found}
 
 
-def body(name: str, example: object) -> dict[str, Any]:
-    """Return what FastAPI adds to a route that takes such a body."""
-    return {"requestBody": {"required": True, "content": content(name, example=example)}}
+def body(name: str, example: object, **more: object) -> dict[str, Any]:
+    """Return what FastAPI adds to a route that takes such a body, with examples."""
+    examples = {"example": example, **more}
+    return {"requestBody": {"required": True, "content": content(name, examples=examples)}}
+
+
+def one_or_many(*names: str, n_max: int, **examples: object) -> dict[str, Any]:
+    """Return what FastAPI adds to a route that takes one of some schemas, or an array of them."""
+    one = [{"$ref": _REF.format(name=name)} for name in names]
+    many = {"type": "array", "items": {"anyOf": one}, "minItems": 1, "maxItems": n_max}
+    found = {
+        "schema": {"anyOf": [*one, many]},
+        "examples": {key: {"value": value} for key, value in examples.items()},
+    }
+    return {"requestBody": {"required": True, "content": {JSON: found}}}
 
 
 def answers(name: str, *statuses: int, ok: int = 200, words: str = "Done") -> dict[Any, Any]:

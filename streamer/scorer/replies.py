@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ from streamer.events import (
     Decision,
     Recommendation,
     RecommendedItem,
+    RecommendedRow,
     Request,
     encode,
     pack_features,
@@ -25,6 +26,7 @@ from streamer.replica.version import Version
 from streamer.scorer.funnel import Slate
 from streamer.scorer.metrics import ScorerMetrics
 from streamer.scorer.policy.boosts import packed_boosts
+from streamer.scorer.rows import RowSlate
 
 log = logging.getLogger(__name__)
 
@@ -34,17 +36,18 @@ REFUSED_FOR_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer: what subscribers read of it, and the probability of each slot."""
+    """An answer: what subscribers read of it, and the probability of each slot, of rows none."""
 
     recommendation: Recommendation
     propensities: list[float]
 
 
 class Replies:
-    """Sends answers to requests, both messages of each or none.
+    """Sends answers to requests, all messages of each or none: its recommendation, and a decision
+    for each slate.
 
     A topic says only afterwards that a message is too large for it. The first request it says so of
-    has a dead letter, and perhaps one of its two messages; the next ones of that size have a letter
+    has a dead letter, and perhaps some of its messages; the next ones of that size have a letter
     alone.
     """
 
@@ -60,7 +63,7 @@ class Replies:
     def send(
         self,
         request: Request,
-        slate: Slate,
+        slates: Sequence[RowSlate],
         version: Version,
         *,
         refused: Callable[[str], None],
@@ -69,6 +72,8 @@ class Replies:
 
         Parameters
         ----------
+        slates
+            One, or those of its rows.
         refused
             Called with the reason, now or later, where a topic refuses one of its messages for its
             size. It may send.
@@ -79,12 +84,14 @@ class Replies:
             When one of its messages is too large; nothing is sent then.
         """
         ts = self._clock.now_ms()
-        messages: dict[TopicRole, bytes] = {}
-        recommendation = _recommendation(request, slate, version, ts)
-        messages["recommendations"] = encode(recommendation)
-        if request.decides:
-            messages["decisions"] = encode(_decision(request, slate, version, ts))
-        for role, message in messages.items():
+        recommendation = _recommendation(request, slates, version, ts)
+        messages: list[tuple[TopicRole, bytes]] = [("recommendations", encode(recommendation))]
+        messages += [
+            ("decisions", encode(_decision(each, version, ts)))
+            for each in slates
+            if each.request.decides
+        ]
+        for role, message in messages:
             n_bytes, until_ms = self._refused.get(role, (MESSAGE_BYTES_MAX + 1, ts))
             if len(message) > MESSAGE_BYTES_MAX:
                 raise BadMessage(
@@ -94,14 +101,14 @@ class Replies:
             if len(message) >= n_bytes and ts < until_ms:
                 raise BadMessage(self._reason(role, len(message)))
         key = request.user_id.encode()
-        for role, message in messages.items():
+        for role, message in messages:
             self._sink.send(
                 self._topics.topic(role),
                 key=key,
                 value=message,
                 on_too_large=functools.partial(self._too_large, role, len(message), refused),
             )
-        return Answered(recommendation, slate.propensities)
+        return Answered(recommendation, [] if request.rows else slates[0].slate.propensities)
 
     def reject(self, batch: MessageBatch, index: int, reason: str) -> None:
         """Send the dead letter of message ``index`` of a batch."""
@@ -125,25 +132,49 @@ class Replies:
         )
 
 
-def _recommendation(request: Request, slate: Slate, version: Version, ts: int) -> Recommendation:
-    places = zip(slate.item_ids, slate.expected, slate.reasons, slate.because, strict=True)
+def _recommendation(
+    request: Request, slates: Sequence[RowSlate], version: Version, ts: int
+) -> Recommendation:
+    first = slates[0].slate
     return Recommendation(
         request_id=request.request_id,
         user_id=request.user_id,
         ts=ts,
-        items=[
-            RecommendedItem(item_id=item_id, rank=rank, score=score, reason=reason, because=because)
-            for rank, (item_id, score, reason, because) in enumerate(places)
-        ],
+        items=[] if request.rows else _items(first),
         model_version=version.model_version,
+        rows=[_row(each) for each in slates] if request.rows else None,
         preview=request.preview,
         list_name=request.list_name,
-        why_empty=None if slate.item_ids or slate.ruled is None else slate.ruled.why_empty(),
-        variants=dict(slate.variants) or None,
+        why_empty=None if request.rows else _why_empty(first),
+        variants=dict(first.variants) or None,
     )
 
 
-def _decision(request: Request, slate: Slate, version: Version, ts: int) -> Decision:
+def _row(row: RowSlate) -> RecommendedRow:
+    assert row.name is not None
+    return RecommendedRow(
+        name=row.name,
+        request_id=row.request.request_id,
+        items=_items(row.slate),
+        list_name=row.request.list_name,
+        why_empty=_why_empty(row.slate),
+    )
+
+
+def _items(slate: Slate) -> list[RecommendedItem]:
+    places = zip(slate.item_ids, slate.expected, slate.reasons, slate.because, strict=True)
+    return [
+        RecommendedItem(item_id=item_id, rank=rank, score=score, reason=reason, because=because)
+        for rank, (item_id, score, reason, because) in enumerate(places)
+    ]
+
+
+def _why_empty(slate: Slate) -> str | None:
+    return None if slate.item_ids or slate.ruled is None else slate.ruled.why_empty()
+
+
+def _decision(answered: RowSlate, version: Version, ts: int) -> Decision:
+    request, slate = answered.request, answered.slate
     return Decision(
         request_id=request.request_id,
         user_id=request.user_id,
@@ -163,6 +194,7 @@ def _decision(request: Request, slate: Slate, version: Version, ts: int) -> Deci
         policy_state=slate.policy_state,
         boosts=packed_boosts(slate.boosts),
         composition=slate.composition,
+        above=list(answered.above) or None,
         slate_names=None if slate.blended is None else list(slate.blended.names),
         slate=None if slate.blended is None else pack_features(slate.blended.values),
         surface=request.surface,

@@ -18,10 +18,10 @@ from streamer.ranking.columns import followed_definitions
 from streamer.replica.replica import Replica
 from streamer.replica.version import Version
 from streamer.scorer.explanation import Explanation, explain
-from streamer.scorer.funnel import Slate
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.policy.choice import SlatePolicy
 from streamer.scorer.replies import Answered, Replies
+from streamer.scorer.rows import RowSlate, row_slates
 from streamer.scorer.topic_letters import LetterDuty, OwnDuty, TopicLetters
 from streamer.scorer.turns import Turns
 from streamer.scorer.variants import Variants
@@ -251,42 +251,51 @@ class Scorer:
         *,
         refused: Callable[[str], None],
     ) -> Answered:
-        """Draw the slate for a request and send the recommendation and its decision.
+        """Draw the slates of a request and send its recommendation and the decision of each.
 
-        Both are on their way when this returns: who asks flushes the sink of the replies.
+        All are on their way when this returns: who asks flushes the sink of the replies.
 
         Parameters
         ----------
         replies
             Where they go: :attr:`replies`, or others with a sink of their own.
         refused
-            Called with the reason, in this call or a later one, where a topic refuses one of the
-            two for its size.
+            Called with the reason, in this call or a later one, where a topic refuses one of them
+            for its size.
 
         Raises
         ------
         BadMessage
-            When one of the two is too large; nothing is sent then.
+            When one of them is too large, or a filter can't be answered; nothing is sent then.
         DeliveryFailed
             When an earlier message was not delivered.
         """
         began = time.perf_counter()
         with self._turns, self.known.lock:  # from start to end of a request nothing changes
             funnel = self.variants.of(request.user_id)
-            slate = funnel.recommend(request, version, self.catalogue, known=self.known)
-            answer = replies.send(request, slate, version, refused=refused)
-            self._count_emptied(slate)
+            slates = list(
+                row_slates(
+                    request,
+                    lambda asked: funnel.recommend(
+                        asked, version, self.catalogue, known=self.known
+                    ),
+                )
+            )
+            answer = replies.send(request, slates, version, refused=refused)
+            for each in slates:
+                self._count(each)
         self.metrics.requests.inc()
-        if request.decides:
+        self.metrics.request_seconds.observe(time.perf_counter() - began)
+        return answer
+
+    def _count(self, answered: RowSlate) -> None:
+        slate = answered.slate
+        if answered.request.decides:
             self.metrics.decisions.labels(slate.policy).inc()
             self.metrics.slots.inc(len(slate.explored))
             self.metrics.explored.inc(sum(slate.explored))
             for experiment, variant in slate.variants.items():
                 self.metrics.experiment_slates.labels(experiment, variant).inc()
-        self.metrics.request_seconds.observe(time.perf_counter() - began)
-        return answer
-
-    def _count_emptied(self, slate: Slate) -> None:
         if not slate.item_ids and slate.ruled is not None:
             for name in slate.ruled.n_barred():
                 self.metrics.emptied.labels(name).inc()

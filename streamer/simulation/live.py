@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 from prometheus_client import CollectorRegistry
 
@@ -66,12 +67,13 @@ class Answer:
     ----------
     recommendation
         What subscribers read.
-    decision_message
-        What the learner reads, as bytes: decoding it takes longer than most callers need.
+    decision_messages
+        What the learner reads, as bytes: decoding it takes longer than most callers need. One; of a
+        list or a preview none, of rows one for each that decides.
     """
 
     recommendation: Recommendation
-    decision_message: bytes
+    decision_messages: tuple[bytes, ...]
 
     @property
     def item_ids(self) -> list[str]:
@@ -79,9 +81,20 @@ class Answer:
         return [item.item_id for item in self.recommendation.items]
 
     @property
+    def decision_message(self) -> bytes:
+        """The only one."""
+        (message,) = self.decision_messages
+        return message
+
+    @property
     def decision(self) -> Decision:
-        """Decoded anew at each call."""
+        """The only one, decoded anew at each call."""
         return decode_decision(self.decision_message)
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """All of them, decoded anew at each call."""
+        return [decode_decision(message) for message in self.decision_messages]
 
 
 class LiveSystem:
@@ -329,7 +342,8 @@ class _Answers(MemorySink):
 
     def __init__(self, broker: MemoryBroker, topics: TopicsConfig, *, clock: ManualClock) -> None:
         super().__init__(broker, clock=clock)
-        self._topics = topics
+        self._recommendations = topics.topic("recommendations")
+        self._dead_letters = topics.topic("dead_letters")
         self.sent: list[tuple[str, bytes]] = []
 
     def send(
@@ -347,14 +361,16 @@ class _Answers(MemorySink):
 
     def take(self) -> dict[str, Answer]:
         """What was sent since the last call, by request_id; of each a recommendation comes first
-        and then its decision."""
+        and then its decisions."""
         sent, self.sent = self.sent, []
         for topic, value in sent:
-            if topic == self._topics.topic("dead_letters"):
+            if topic == self._dead_letters:
                 letter = decode_dead_letter(value)
                 raise BadMessage(f"{letter.topic}[{letter.partition}]: {letter.reason}")
         found = {}
-        for (_, first), (_, decision) in zip(sent[::2], sent[1::2], strict=True):
-            recommendation = decode_recommendation(first)
-            found[recommendation.request_id] = Answer(recommendation, decision)
+        begins = [i for i, (topic, _) in enumerate(sent) if topic == self._recommendations]
+        for start, end in pairwise([*begins, len(sent)]):
+            recommendation = decode_recommendation(sent[start][1])
+            decisions = tuple(value for _, value in sent[start + 1 : end])
+            found[recommendation.request_id] = Answer(recommendation, decisions)
         return found

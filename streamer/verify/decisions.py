@@ -14,6 +14,7 @@ from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
 from streamer.errors import ConfigError
 from streamer.events import Decision, Request, pack_features
+from streamer.events.rows import row_id, row_request
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry
 from streamer.ranking.columns import feature_names
@@ -89,7 +90,7 @@ def verify_slates(
     entries
         (partition, version) → the commit, as it was executed again.
     requests
-        By request_id.
+        By request_id; of one with rows by that of the whole.
     catalogue
         As it was throughout: decisions do not say how much of the items topic they had seen.
     alike
@@ -99,7 +100,8 @@ def verify_slates(
     """
     found = SlatesVerification()
     funnels, names = _Funnels(config), feature_names(config)
-    named: list[tuple[Decision, dict[int, int]]] = []
+    asked = _Asked(requests)
+    named: list[tuple[Decision, Request, dict[int, int]]] = []
     for decision in decisions:
         versions = _versions(decision.model_version)
         if versions is None or any(
@@ -111,12 +113,12 @@ def verify_slates(
             for p, v in versions.items()
         ):
             found.n_other_settings += 1
-        elif decision.request_id not in requests:
+        elif (request := asked.by(decision)) is None:
             found.n_without_request += 1
         else:
-            named.append((decision, versions))
+            named.append((decision, request, versions))
     following = _Following(config, entries, began)
-    for decision, versions in sorted(named, key=lambda each: sum(each[1].values())):
+    for decision, request, versions in sorted(named, key=lambda each: sum(each[2].values())):
         if not following.can_reach(versions):  # another scorer saw commits in another order
             following = _Following(config, entries, began)
         following.advance(versions)
@@ -124,9 +126,7 @@ def verify_slates(
         assert version.model_version == decision.model_version
         funnel = funnels.of(decision)
         assert funnel is not None, "it was found before"
-        slate = funnel.recommend(
-            requests[decision.request_id], version, catalogue, logged=_logged(decision, names)
-        )
+        slate = funnel.recommend(request, version, catalogue, logged=_logged(decision, names))
         differing = _differing(decision, slate)
         if not differing:
             found.n_same += 1
@@ -145,6 +145,25 @@ def _logged(decision: Decision, names: tuple[str, ...]) -> Logged | None:
     if tuple(decision.feature_names) != names:
         return None
     return Logged(decision.candidates, Features(names, decision.feature_matrix()))
+
+
+class _Asked:
+    """The requests that decisions answer, which may be rows of others."""
+
+    def __init__(self, requests: Mapping[str, Request]) -> None:
+        self._requests = requests
+        self._rows = {
+            row_id(request, row): (request, row)
+            for request in requests.values()
+            for row in request.rows or ()
+        }
+
+    def by(self, decision: Decision) -> Request | None:
+        """Return what a decision answers; None where it is not known any more."""
+        found = self._rows.get(decision.request_id)
+        if found is None:
+            return self._requests.get(decision.request_id)
+        return row_request(*found, decision.above or ())
 
 
 class _Funnels:

@@ -20,7 +20,9 @@ from streamer.config.settings import TopicsConfig
 from streamer.errors import BadMessage, ConfigError, DeliveryFailed, KafkaError, RequestTimeout
 from streamer.events import (
     Event,
+    RequestRow,
     decode_item,
+    decode_request,
     encode,
 )
 from streamer.kafka.embedded import EmbeddedBroker
@@ -270,6 +272,20 @@ def test_a_request_that_nobody_answers_asks_for_a_scorer(broker: str) -> None:
     ):
         recommender.recommend("ann", timeout_s=1.5)
     assert raised.value.retriable
+
+
+def test_rows_and_what_else_a_request_may_have_are_sent_as_they_were_given(broker: str) -> None:
+    given: dict[str, Any] = {
+        "k": 4,
+        "filter": "item.title == 'a'",
+        "exclude": ["x"],
+        "rows": [RequestRow(name="new", list_name="latest"), RequestRow(name="more", k=2)],
+    }
+    with EchoScorer(broker, TopicsConfig()), Recommender(broker) as recommender:
+        recommender.recommend("ann", timeout_s=TIMEOUT_S, **given)
+    (payload,) = read_all(broker, "requests")
+    request = decode_request(payload)
+    assert {name: getattr(request, name) for name in given} == given
 
 
 def test_a_bad_request_is_refused_and_not_sent(broker: str) -> None:

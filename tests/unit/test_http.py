@@ -63,6 +63,24 @@ def test_over_http_and_over_kafka_the_slate_is_the_same_to_the_byte(world: HttpW
     assert world.live.answer([request])[0].decision_message == over_http
 
 
+def test_rows_are_answered_together_and_feedback_names_one(world: HttpWorld) -> None:
+    rows = [{"name": "for you", "k": 1}, {"name": "popular", "list_name": "popular"}]
+    asked = {"user_id": "fay", "request_id": "page", "rows": rows, "k": 2}
+    said = decode_recommendation(world.client.post("/v1/recommendations", json=asked).content)
+    assert decode_recommendation(world.records("recommendations")[-1]) == said
+    first, second = said.rows or []
+    assert (said.items, len(first.items), len(second.items)) == ([], 1, 2)
+    assert first.items[0].item_id not in {item.item_id for item in second.items}
+    decision = decode_decision(world.records("decisions")[-1])
+    assert decision.request_id == first.request_id == "page/for you"
+    feedback = {"request_id": first.request_id, "user_id": "fay", "item_id": decision.items[0]}
+    assert world.client.post("/v1/feedback", json=feedback).status_code == 202
+    problem = problem_of(
+        world.client.post("/v1/recommendations", json={**asked, "seed_items": ["tea"]}), 422
+    )
+    assert problem["field"] == "seed_items"
+
+
 def test_a_preview_logs_no_decision(world: HttpWorld) -> None:
     n_before = len(world.records("decisions"))
     answer = world.client.get("/v1/users/ann/recommendations?k=1&preview=true")
