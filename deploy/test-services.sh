@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Sees to it that the integration tests can start Kafka and Redis here: installs what is missing
-# where it may (root on a Debian-like system), and says what is missing where it may not.
+# Sees to it that the integration tests can start Kafka, Redis and a browser here: installs what is
+# missing where it may (root on a Debian-like system), and says what is missing where it may not.
 set -euo pipefail
 
 packages=()
 have() { command -v "$1" >/dev/null 2>&1; }
 docker_answers() { have docker && timeout 10 docker version >/dev/null 2>&1; }
 
-# kcat is a client: neither an address nor a container stands in for it.
+# kcat and chromium are clients: neither an address nor a container stands in for them.
 have kcat || packages+=(kcat)
 # Some tests stop and start a broker and a Redis of their own, so an address alone isn't enough.
 have redis-server || packages+=(redis-server)
 if [[ -z ${JAVA_HOME:-} ]]; then have java || packages+=(default-jre-headless); fi
 have mvn || packages+=(maven)
+# The page of `streamer serve` is looked at in it.
+have chromium || have chromium-browser || packages+=(chromium)
 
 (( ${#packages[@]} == 0 )) && exit 0
 

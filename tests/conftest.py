@@ -19,6 +19,7 @@ from tests.redis_server import RedisServer
 
 TESTS = Path(__file__).parent
 SERVICE_FIXTURES = {
+    "chromium",
     "kafka_bootstrap",
     "kafka_broker",
     "kcat",
@@ -147,6 +148,15 @@ def kcat() -> str:
     path = shutil.which("kcat")
     if path is None:
         _missing("no kcat on the PATH: apt-get install kcat")
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a browser."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        _missing("no chromium on the PATH: apt-get install chromium")
     return path
 
 

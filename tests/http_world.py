@@ -91,10 +91,10 @@ class MemoryAcknowledged:
 class HttpWorld:
     """A shop's users, the system that learns from them, and its HTTP service."""
 
-    def __init__(self, **http: Any) -> None:
-        self.config: Config = replace(CONFIG, http=replace(CONFIG.http, **http))
-        self.live = LiveSystem(self.config, start_ms=START_MS)
+    def __init__(self, config: Config = CONFIG, start_ms: int = START_MS, **http: Any) -> None:
+        self.config: Config = replace(config, http=replace(config.http, **http))
         self.registry = CollectorRegistry()
+        self.live = LiveSystem(self.config, start_ms=start_ms, registry=self.registry)
         self.sink = MemoryAcknowledged(MemorySink(self.live.broker, clock=self.live.clock))
         replies = Replies(
             self.config.topics,

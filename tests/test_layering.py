@@ -46,6 +46,7 @@ GROUPS = {
     "streamer.application": "application",
     "streamer.documentation": "application",
     "streamer.demo": "demo",
+    "streamer.page": "page",
     "streamer.commands": "commands",
     "streamer.cli": "cli",
     "streamer.__main__": "main",
@@ -95,6 +96,8 @@ ALLOWED["replay"] = {*ALLOWED["verify"], "producers"}
 ALLOWED["ope"] = {*SERVICES, "learner", "producers"}
 ALLOWED["application"] = {*ALLOWED}
 ALLOWED["demo"] = {*ALLOWED}
+# Shows what the application puts together; commands hand it to the service.
+ALLOWED["page"] = {*ALLOWED} - {"demo"}
 ALLOWED["commands"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED}
 ALLOWED["main"] = {"cli", "errors"}
@@ -112,6 +115,7 @@ HOMES = {
     "fastapi": "streamer.http",
     "starlette": "streamer.http",
     "uvicorn": "streamer.http",
+    "nicegui": "streamer.page",
     "celpy": "streamer.expressions",
     "implicit": "streamer.replay.nightly.implicit_models",
 }

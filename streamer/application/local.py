@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import math
 import os
 import shutil
@@ -14,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -115,13 +116,22 @@ class LocalSystem:
 
     def metrics(self) -> dict[str, float]:
         """Every sample both processes serve now, as ``name`` or ``name{label}``; lags summed."""
-        samples: dict[str, float] = {}
-        for port in self._ports.values():
-            for name, labels, value in _scraped(port):
-                label = next(iter(labels.values()), "")
-                key = f"{name}{{{label}}}" if label and not name.endswith("_lag") else name
-                samples[key] = samples.get(key, 0.0) + value
-        return samples
+        return summed(each for port in self._ports.values() for each in _scraped(port))
+
+
+def summed(samples: Iterable[tuple[str, Mapping[str, str], float]]) -> dict[str, float]:
+    """Return samples by ``name{first label}``, or ``name`` without any; lags by their name alone.
+
+    >>> rows = [("a_lag", {"topic": "t"}, 2.0), ("b", {"topic": "t", "partition": "0"}, 1.0)]
+    >>> summed(rows)
+    {'a_lag': 2.0, 'b{t}': 1.0}
+    """
+    found: dict[str, float] = {}
+    for name, labels, value in samples:
+        label = next(iter(labels.values()), "")
+        key = f"{name}{{{label}}}" if label and not name.endswith("_lag") else name
+        found[key] = found.get(key, 0.0) + value
+    return found
 
 
 def histogram_quantile(samples: Mapping[str, float], name: str, quantile: float) -> float:
@@ -189,9 +199,18 @@ def local_system(
         yield LocalSystem(config, supervisor, ports)
 
 
+def has_page(config: Config) -> bool:
+    """Whether a system that serves HTTP serves a page too; where it is asked for and not
+    installed, the process that serves it says so."""
+    if config.http.page == "auto":
+        return importlib.util.find_spec("nicegui") is not None
+    return config.http.page == "on"
+
+
 def serves_http(config: Config) -> bool:
-    """Whether a system on this machine is asked over HTTP too: where its port is given."""
-    return config.origins.get("http.port", "default") != "default"
+    """Whether a system on this machine is asked over HTTP too: where its port is given, or its
+    page is asked for."""
+    return config.origins.get("http.port", "default") != "default" or config.http.page == "on"
 
 
 def run_up(config: Config, config_path: Path | None, console: Console) -> None:
@@ -238,7 +257,9 @@ def run_up(config: Config, config_path: Path | None, console: Console) -> None:
 def _http_line(config: Config) -> str:
     if not serves_http(config):
         return ""
-    return f"HTTP    http://{config.http.host}:{config.http.port} (what there is: /docs)\n"
+    url = f"http://{config.http.host}:{config.http.port}"
+    page = f"page    {url}/ui\n" if has_page(config) else ""
+    return f"HTTP    {url} (what there is: /docs)\n{page}"
 
 
 def console_script() -> str:

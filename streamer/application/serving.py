@@ -7,7 +7,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from typing import Final, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 from prometheus_client import CollectorRegistry
 
@@ -22,13 +22,21 @@ from streamer.scorer.answer_queue import AnswerQueue
 from streamer.scorer.replies import Replies
 from streamer.scorer.service import ScorerService
 
+if TYPE_CHECKING:
+    from streamer.http.served_app import ServedApp
+
 log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 1.0
 """How long the broker may take to answer a probe."""
 
 
-def run_http(config: Config, *, alone: bool = False) -> None:
+def run_http(
+    config: Config,
+    *,
+    alone: bool = False,
+    page: Callable[[ServedApp], None] | None = None,
+) -> None:
     """Serve HTTP, and answer the requests topic, until SIGTERM or SIGINT.
 
     At the end what was taken is answered, and what was accepted or decided is at the broker.
@@ -37,6 +45,8 @@ def run_http(config: Config, *, alone: bool = False) -> None:
     ----------
     alone
         Read all partitions without a consumer group: starts at once, but there may be one only.
+    page
+        Adds a page to the service; see :func:`streamer.page.wanted.wanted_page`.
 
     Raises
     ------
@@ -46,6 +56,7 @@ def run_http(config: Config, *, alone: bool = False) -> None:
     try:
         from streamer.http.app import create_app
         from streamer.http.parts import Parts
+        from streamer.http.served_app import ServedApp
         from streamer.http.server import HttpServer
     except ImportError as error:
         raise ConfigError(
@@ -75,10 +86,13 @@ def run_http(config: Config, *, alone: bool = False) -> None:
             check_broker=functools.partial(broker.check, timeout_s=_LOOK_S),
         )
         app = create_app(config, parts, registry=registry)
+        if page is not None:
+            page(ServedApp(app=app, config=config, parts=parts, scorer=scorer, registry=registry))
         server = HttpServer(app, host=config.http.host, port=config.http.port)
         stack.enter_context(_running(service, server.stop))
         signals.stop = server.stop
-        log.info("http_ready", extra={"url": server.url})
+        shown = {} if page is None else {"page": f"{server.url}/ui"}
+        log.info("http_ready", extra={"url": server.url, **shown})
         server.run()
         log.info("http_stopped")
 

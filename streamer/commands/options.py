@@ -27,6 +27,12 @@ MetricsOption = Annotated[
     int | None, typer.Option("--metrics-port", help="Serve Prometheus metrics on this port.")
 ]
 HttpOption = Annotated[int | None, typer.Option("--http-port", help="Serve HTTP on this port.")]
+PageOption = Annotated[
+    bool,
+    typer.Option(
+        "--page", help='Require the page at /ui, as http.page = "on"; needs streamer[ui].'
+    ),
+]
 AloneOption = Annotated[
     bool,
     typer.Option(
@@ -67,6 +73,7 @@ def configured(
     store: str | None = None,
     metrics_port: int | None = None,
     http_port: int | None = None,
+    page: bool = False,
 ) -> Config:
     """Return the configuration of a file, the environment and the flags given."""
     from streamer.config import load_config
@@ -76,6 +83,7 @@ def configured(
         "store.url": store,
         "metrics.port": metrics_port,
         "http.port": http_port,
+        "http.page": "on" if page else None,
     }
     return load_config(path, flags=flags)
 

@@ -13,6 +13,7 @@ from streamer.commands.options import (
     ConfigOption,
     HttpOption,
     MetricsOption,
+    PageOption,
     StoreOption,
     configured,
 )
@@ -55,12 +56,18 @@ def serve(
     http_port: HttpOption = None,
     metrics_port: MetricsOption = None,
     alone: AloneOption = False,
+    page: PageOption = False,
 ) -> None:
-    """Run a scorer that is asked over HTTP too, until SIGTERM."""
+    """Run a scorer that is asked over HTTP too, until SIGTERM.
+
+    Where the packages of `streamer[ui]` are installed, `/ui` is a page to look at.
+    """
     from streamer.application.serving import run_http
+    from streamer.page.wanted import wanted_page
 
     log_to_stderr()
-    run_http(configured(config, bootstrap_servers, store, metrics_port, http_port), alone=alone)
+    settings = configured(config, bootstrap_servers, store, metrics_port, http_port, page)
+    run_http(settings, alone=alone, page=wanted_page(settings))
 
 
 def up(
@@ -68,6 +75,7 @@ def up(
     bootstrap_servers: BrokerOption = None,
     store: StoreOption = None,
     http_port: HttpOption = None,
+    page: PageOption = False,
 ) -> None:
     """Run learner and scorer on this machine, and a broker where none is configured.
 
@@ -75,7 +83,8 @@ def up(
     """
     from streamer.application.local import run_up
 
-    run_up(configured(config, bootstrap_servers, store, http_port=http_port), config, output)
+    settings = configured(config, bootstrap_servers, store, http_port=http_port, page=page)
+    run_up(settings, config, output)
 
 
 def demo(

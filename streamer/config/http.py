@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -27,6 +27,13 @@ class HttpConfig(Section, frozen=True, kw_only=True):
             description="to listen on; `streamer up` serves HTTP where it is given",
         ),
     ] = 8_080
+    page: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="whether `/ui` is a page to look at; auto: where the packages of"
+            " `streamer[ui]` are installed"
+        ),
+    ] = "auto"
     api_keys: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^[\x21-\x7e]{16,256}$")], ...],
         Meta(

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import hmac
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamer.config.http import HttpConfig
 from streamer.http.buckets import TokenBuckets
+from streamer.http.keys import HOW, key_of, place_of
+from streamer.http.page_access import LOGIN, PageAccess, is_foreign, is_of_page
 from streamer.http.problems import problem
 from streamer.http.request_ids import HEADER
 from streamer.http.schemas import OPEN
 
-_AZURE: Final = "ocp-apim-subscription-key"  # what clients of Azure Personalizer send
-_BEARER: Final = "bearer "
-_HOW: Final = "send one of http.api_keys, as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+_REFUSED: Final = 1008  # of a websocket: against the policy
 
 
 def guarded(app: FastAPI, config: HttpConfig, *, now_s: Callable[[], float]) -> None:
@@ -45,17 +44,23 @@ class Guard:
     """Refuses callers without a key, requests beyond the rate, and bodies beyond the bound.
 
     Health and documents are open to all. Who sends a wrong key has the rate of an address, so that
-    keys can't be tried out.
+    keys can't be tried out. The page of ``/ui`` takes a cookie in place of a key
+    (:class:`streamer.http.page_access.PageAccess`), answers no page of another origin, and has no
+    rate: what it loads and keeps open is no question to a scorer.
     """
 
     def __init__(self, app: ASGIApp, config: HttpConfig, now_s: Callable[[], float]) -> None:
         self._app = app
         self._keys = [key.encode() for key in config.api_keys]
+        self._page = PageAccess(self._keys)
         self._body_bytes_max = config.body_bytes_max
         self._buckets = TokenBuckets(per_s=config.requests_per_s, burst=config.burst)
         self._now_s = now_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and not self._lets_in(HTTPConnection(scope)):
+            await send({"type": "websocket.close", "code": _REFUSED})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -81,9 +86,21 @@ class Guard:
         except _TooLarge:  # raised where the body is read, so before an answer
             await self._too_large(request)(scope, receive, send)
 
+    def _lets_in(self, connection: HTTPConnection) -> bool:
+        """Whether a connection may use the page."""
+        known = not self._keys or self._page.holds(connection)
+        known = known or place_of(key_of(connection), self._keys) >= 0
+        return known and not is_foreign(connection)
+
     def _refusal(self, request: Request) -> Response | None:
-        key = _key_of(request)
-        place = _place(key, self._keys)
+        of_page = is_of_page(request.url.path)
+        if of_page and is_foreign(request):
+            said = "the page answers none of another origin; a proxy must pass the Host header on"
+            return problem(request, 403, "forbidden", "Another origin asks", said)
+        if of_page and request.url.path != LOGIN and self._lets_in(request):
+            return None
+        key = key_of(request)
+        place = place_of(key, self._keys)
         address = request.client.host if request.client else ""
         wait_s = self._buckets.take(f"key {place}" if place >= 0 else address, self._now_s())
         if wait_s > 0:
@@ -95,13 +112,17 @@ class Guard:
                 f"this is more than http.requests_per_s; ask again after {wait_s:.3f} s",
                 headers={"Retry-After": str(math.ceil(wait_s))},
             )
+        if of_page and request.url.path == LOGIN:
+            return None
+        if self._keys and place < 0 and of_page and request.method == "GET":
+            return RedirectResponse(LOGIN, 303)
         if self._keys and place < 0:
             return problem(
                 request,
                 401,
                 "unauthorized",
                 "A key is needed",
-                "it is none of http.api_keys" if key else _HOW,
+                "it is none of http.api_keys" if key else HOW,
                 headers={"WWW-Authenticate": "Bearer"},
             )
         return None
@@ -109,22 +130,6 @@ class Guard:
     def _too_large(self, request: Request) -> Response:
         detail = f"the body is over {self._body_bytes_max} bytes (http.body_bytes_max); send less"
         return problem(request, 413, "too-large", "The body is too large", detail)
-
-
-def _key_of(request: Request) -> str:
-    given = request.headers.get("authorization", "")
-    if given[: len(_BEARER)].lower() == _BEARER:
-        return given[len(_BEARER) :].strip()
-    return request.headers.get("x-api-key") or request.headers.get(_AZURE, "")
-
-
-def _place(key: str, keys: Sequence[bytes]) -> int:
-    """Return the place of a key, -1 where it is none; in the same time whichever it is."""
-    given, found = key.encode("latin-1", "replace"), -1
-    for place, each in enumerate(keys):
-        if hmac.compare_digest(given, each):
-            found = place
-    return found
 
 
 def _length(request: Request) -> int:

@@ -63,7 +63,7 @@ class HttpServer:
                 app,
                 log_config=None,
                 access_log=False,
-                lifespan="off",
+                lifespan="on",  # the page starts with it, and ends with it
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_GRACE_S,

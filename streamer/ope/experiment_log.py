@@ -106,17 +106,9 @@ def read_experiment(
             f"experiment {name!r} is not in the configuration (there are: {known}); name its file"
             " with --config"
         )
-    faults, by_time = Faults(strict=strict), _ByTime(events)
-    rewards = LoggedRewards(
-        by_time,
-        reward_function(config),
-        config.join,
-        dedup_window=config.learner.dedup_window,
-    )
-    found = sorted(_short(decisions, faults), key=lambda decision: decision.ts)
-    for decision in found:
-        rewards.expect(decision)
-    rewards.read(faults)
+    faults = Faults(strict=strict)
+    joined = joined_slates(config, short_decisions(decisions, faults), events, faults)
+    found, rewards, by_time = joined.decisions, joined.rewards, joined.events
     users, n_moved = _users(found, name)
     if not users:
         raise ConfigError(
@@ -149,7 +141,48 @@ def read_experiment(
     )
 
 
-def _short(lines: Lines, faults: Faults) -> Iterator[Decision]:
+@dataclass(frozen=True, slots=True)
+class JoinedSlates:
+    """Slates and what came of them.
+
+    Attributes
+    ----------
+    decisions, events
+        By time, the decisions without their features.
+    rewards
+        Of the items of each decision, once all is known.
+    """
+
+    decisions: list[Decision]
+    rewards: LoggedRewards
+    events: _ByTime
+
+
+def joined_slates(
+    config: Config, decisions: Iterable[Decision], events: Lines, faults: Faults
+) -> JoinedSlates:
+    """Join decisions and events, in the order of their times, by the learner's own join.
+
+    Parameters
+    ----------
+    faults
+        Takes the events that can't be read.
+    """
+    by_time = _ByTime(events)
+    rewards = LoggedRewards(
+        by_time,
+        reward_function(config),
+        config.join,
+        dedup_window=config.learner.dedup_window,
+    )
+    found = sorted(decisions, key=lambda decision: decision.ts)
+    for decision in found:
+        rewards.expect(decision)
+    rewards.read(faults)
+    return JoinedSlates(found, rewards, by_time)
+
+
+def short_decisions(lines: Lines, faults: Faults) -> Iterator[Decision]:
     """Decisions without their features, each request once."""
     seen: set[str] = set()
     for number, line in lines.lines():

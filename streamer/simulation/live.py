@@ -118,6 +118,8 @@ class LiveSystem:
     keeps_messages
         Whether everything published stays in the topics. Otherwise they keep what a learner that
         takes over would read.
+    registry
+        Where the scorer's metrics are; None: in none that is seen.
 
     Attributes
     ----------
@@ -140,6 +142,7 @@ class LiveSystem:
         sync_interval_ms: int | None = None,
         policy: SlatePolicy | None = None,
         keeps_messages: bool = True,
+        registry: CollectorRegistry | None = None,
     ) -> None:
         topics = config.topics
         self.config = config
@@ -156,7 +159,7 @@ class LiveSystem:
         self._read = StoreOfModels(self.store, layout, learns=False)
         self._sink = MemorySink(self.broker, clock=self.clock)
         self._answers = _Answers(self.broker, topics, clock=self.clock)
-        self._requests = self._new_requests(policy)
+        self._requests = self._new_requests(policy, registry or CollectorRegistry())
         self.scorer = self._requests.scorer
         self._worker: FeatureWorker | None = None
         if followed_definitions(config):
@@ -240,7 +243,9 @@ class LiveSystem:
 
     # --- parts ------------------------------------------------------------------------------------
 
-    def _new_requests(self, policy: SlatePolicy | None) -> ScorerService:
+    def _new_requests(
+        self, policy: SlatePolicy | None, registry: CollectorRegistry
+    ) -> ScorerService:
         topics = self.config.topics
         requests = topics.topic("requests")
         source = MemorySource(
@@ -258,7 +263,7 @@ class LiveSystem:
             items=MemoryReader(self.broker, [topics.topic("items")], clock=self.clock),
             sink=self._answers,
             clock=self.clock,
-            metrics=ScorerMetrics(CollectorRegistry()),
+            metrics=ScorerMetrics(registry),
             policy=policy,
             features=MemoryReader(self.broker, [topics.topic("features")], clock=self.clock),
         )

@@ -22,6 +22,8 @@ class Slow:
         self.may_answer = threading.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return
         self.asked.set()
         self.may_answer.wait(60)
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -1,0 +1,35 @@
+"""A service that is being put together, for what is added to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from streamer.config import Config
+from streamer.http.page_access import login_routes
+from streamer.http.parts import Parts
+from streamer.scorer.scorer import Scorer
+
+
+@dataclass(frozen=True, slots=True)
+class ServedApp:
+    """An application before it is served, and what it answers from.
+
+    Attributes
+    ----------
+    registry
+        Where the metrics of this process are.
+    """
+
+    app: FastAPI
+    config: Config
+    parts: Parts
+    scorer: Scorer
+    registry: CollectorRegistry
+
+    def add_login(self) -> None:
+        """Have the application ask for a key before it shows the page, where there are keys."""
+        if keys := self.config.http.api_keys:
+            self.app.include_router(login_routes([key.encode() for key in keys]))

@@ -1,0 +1,145 @@
+"""Figures of a service from its own metrics: rates and latencies between two looks."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from streamer.application.local import histogram_quantile, summed
+from streamer.config import Config
+from streamer.kafka.log_ends import Ends, TopicPartition
+
+NAN: Final = float("nan")
+_POSITION: Final = "streamer_scorer_position"
+_SECONDS: Final = "streamer_scorer_request_seconds"
+_LATENCY_OVER: Final = 30
+"""Looks that a quantile of latencies is over: few answers in one second make none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a service shows at one moment; NaN where it is not known.
+
+    Attributes
+    ----------
+    learned_per_s
+        Events whose effect came to be served, a second.
+    to_learn, to_answer
+        Messages that wait: events and decisions for what is served to have learned them, requests.
+    fresh_p50_ms, fresh_p99_ms
+        From an event's publication to a version that has learned it.
+    answers_per_s
+        Requests answered a second, over both doors.
+    answer_p50_ms, answer_p99_ms
+        Time to score one, of the last half minute.
+    """
+
+    learned_per_s: float = NAN
+    to_learn: float = NAN
+    to_answer: float = NAN
+    fresh_p50_ms: float = NAN
+    fresh_p99_ms: float = NAN
+    answers_per_s: float = NAN
+    answer_p50_ms: float = NAN
+    answer_p99_ms: float = NAN
+
+
+@dataclass(slots=True)
+class OwnMetrics:
+    """Reads the metrics of this process, again and again.
+
+    Parameters
+    ----------
+    registry
+        Of a scorer.
+    """
+
+    config: Config
+    registry: CollectorRegistry
+    _before: deque[tuple[float, Mapping[str, float]]] = field(
+        default_factory=lambda: deque(maxlen=_LATENCY_OVER)
+    )
+
+    def figures(self, now_s: float, ends: Mapping[TopicPartition, Ends]) -> Figures:
+        """Return the figures now.
+
+        Parameters
+        ----------
+        now_s
+            Of a clock that never goes back.
+        ends
+            Of the topics that are learned from; empty: not known.
+        """
+        samples = self.samples()
+        last_s, last = self._before[-1] if self._before else (now_s, samples)
+        passed_s = now_s - last_s
+        first = self._before[0][1] if self._before else samples
+        self._before.append((now_s, samples))
+
+        def per_s(name: str) -> float:
+            return (samples.get(name, 0.0) - last.get(name, 0.0)) / passed_s if passed_s else NAN
+
+        def of(name: str) -> float:
+            return samples.get(name, NAN)
+
+        buckets = {
+            name: n - first.get(name, 0.0)
+            for name, n in samples.items()
+            if name.startswith(f"{_SECONDS}_bucket")
+        }
+        answered = max(buckets.values(), default=0.0) > 0
+        events = f"{_POSITION}{{{self.config.topics.topic('events')}}}"
+        return Figures(
+            learned_per_s=per_s(events),
+            to_learn=self._to_learn(ends),
+            to_answer=of("streamer_scorer_lag"),
+            fresh_p50_ms=of("streamer_scorer_freshness_ms{0.5}"),
+            fresh_p99_ms=of("streamer_scorer_freshness_ms{0.99}"),
+            answers_per_s=per_s("streamer_scorer_requests_total"),
+            answer_p50_ms=1_000 * histogram_quantile(buckets, _SECONDS, 0.5) if answered else NAN,
+            answer_p99_ms=1_000 * histogram_quantile(buckets, _SECONDS, 0.99) if answered else NAN,
+        )
+
+    def samples(self) -> dict[str, float]:
+        """Return every sample of this process, as ``name`` or ``name{first label}``."""
+        return summed(
+            (sample.name, sample.labels, sample.value)
+            for family in self.registry.collect()
+            for sample in family.samples
+        )
+
+    def _to_learn(self, ends: Mapping[TopicPartition, Ends]) -> float:
+        """Messages that what is served has not learned; NaN where the ends are not known."""
+        learned = {self.config.topics.topic(role) for role in ("events", "decisions")}
+        positions = {
+            (sample.labels["topic"], int(sample.labels["partition"])): int(sample.value)
+            for family in self.registry.collect()
+            if family.name == _POSITION
+            for sample in family.samples
+        }
+        waiting = [
+            max(0, end.high - max(end.low, positions.get(where, 0)))
+            for where, end in ends.items()
+            if where[0] in learned
+        ]
+        return float(sum(waiting)) if waiting else NAN
+
+
+def shown(value: float, unit: str = "") -> str:
+    """Return a figure as it is read.
+
+    >>> [shown(each) for each in (12_345.6, 12.34, 0.1234, float("nan"))]
+    ['12,346', '12.3', '0.123', '–']
+    >>> shown(4.0, "ms")
+    '4 ms'
+    """
+    if math.isnan(value):
+        return "–"
+    digits = 0 if value >= 100 or value == int(value) else 1 if value >= 1 else 3
+    text = f"{value:,.{digits}f}"
+    return f"{text} {unit}" if unit else text

@@ -1,0 +1,147 @@
+"""Figures of the page: from metrics between two looks, and from what came of the last slates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from streamer.config import load_config
+from streamer.events import (
+    Decision,
+    Event,
+    Message,
+    Recommendation,
+    RecommendedItem,
+    RecommendedRow,
+    encode,
+)
+from streamer.kafka.log_ends import Ends
+from streamer.page.figures import OwnMetrics
+from streamer.page.outcomes import EVENTS_MAX, Rate, RecentSlates
+from streamer.protocols import MessageBatch
+from streamer.scorer.metrics import ScorerMetrics
+
+CONFIG = load_config(env={})
+NOW_MS = 1_700_000_000_000
+
+
+def batch(messages: Sequence[Message], publish_ms: Sequence[int]) -> MessageBatch:
+    return MessageBatch(
+        "any",
+        0,
+        [encode(each) for each in messages],
+        np.arange(len(messages)),
+        np.array(publish_ms, dtype=np.int64),
+    )
+
+
+def test_rates_are_of_the_time_between_two_looks() -> None:
+    registry = CollectorRegistry()
+    metrics = ScorerMetrics(registry)
+    own = OwnMetrics(CONFIG, registry)
+    metrics.replica.position.labels("events", "0").set(100)
+    first = own.figures(10.0, {})
+    assert np.isnan([first.learned_per_s, first.to_learn, first.answer_p50_ms]).all()
+    metrics.replica.position.labels("events", "0").set(150)
+    metrics.replica.position.labels("events", "1").set(30)
+    for _ in range(20):
+        metrics.requests.inc()
+        metrics.request_seconds.observe(0.0019)
+    ends = {("events", 0): Ends(0, 155), ("events", 1): Ends(40, 42), ("decisions", 0): Ends(0, 7)}
+    second = own.figures(12.0, ends)
+    assert (second.learned_per_s, second.answers_per_s) == (40.0, 10.0)
+    assert second.to_learn == 5 + 2 + 7  # what is deleted waits no more
+    assert second.answer_p50_ms == pytest.approx(1.5)  # the middle of the bucket from 1 to 2 ms
+
+
+def decision(request_id: str, ts: int, items: Sequence[str], **more: object) -> Decision:
+    return Decision(
+        request_id=request_id,
+        user_id="ann",
+        ts=ts,
+        items=list(items),
+        positions=list(range(len(items))),
+        propensities=[1.0] * len(items),
+        policy="greedy",
+        policy_parameters={},
+        seed=1,
+        model_version="p0:1",
+        candidates=list(items),
+        feature_names=[],
+        features=b"",
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def recommendation(request_id: str, reasons: dict[str, str]) -> Recommendation:
+    return Recommendation(
+        request_id=request_id,
+        user_id="ann",
+        ts=NOW_MS,
+        items=[
+            RecommendedItem(item_id=item_id, rank=rank, score=0.0, reason=reason)
+            for rank, (item_id, reason) in enumerate(reasons.items())
+        ],
+        model_version="p0:1",
+    )
+
+
+def event(n: int, request_id: str | None, item_id: str, kind: str, ts: int) -> Event:
+    return Event(
+        event_id=f"e{n}", type=kind, user_id="ann", item_id=item_id, ts=ts, request_id=request_id
+    )
+
+
+def test_what_came_of_slates_is_summed_up_by_surface_variant_and_channel() -> None:
+    slates = RecentSlates(CONFIG)
+    asked_ms = NOW_MS - 60_000
+    first = decision("r1", asked_ms, ["a", "b"], surface="home", variants={"ranker": "new"})
+    young = decision("r2", NOW_MS - 1_000, ["a"], surface="home")
+    slates.take("decisions", batch([first, young], [asked_ms, NOW_MS]))
+    row = recommendation("r1", {"a": "similar to Green tea", "b": "popular"})
+    rows = [RecommendedRow(name="top", request_id="r1", items=row.items)]
+    of_rows = msgspec.structs.replace(row, request_id="whole", items=[], rows=rows)
+    slates.take("recommendations", batch([of_rows], [asked_ms]))
+    events = [
+        event(1, "r1", "a", "click", asked_ms + 500),
+        event(2, "r1", "b", "impression", asked_ms + 500),
+        event(3, "nobody's", "a", "click", asked_ms + 600),
+    ]
+    slates.take("events", batch(events, [each.ts for each in events]))
+    found = slates.outcomes(NOW_MS, cut=())
+    assert (found.from_ms, found.n_slates) == (0, 1)  # the young one may yet be answered
+    assert (found.n_matched, found.n_feedback) == (2, 3)
+    assert found.rates == (
+        Rate("channel", "popular", 1, 0, 0.0),
+        Rate("channel", "similar", 1, 1, 1.0),
+        Rate("experiment ranker", "new", 2, 1, 1.0),
+        Rate("surface", "home", 2, 1, 1.0),
+    )
+
+
+def test_a_tail_that_is_cut_says_since_when_it_holds_everything() -> None:
+    slates = RecentSlates(CONFIG)
+    asked_ms = NOW_MS - 60_000
+    early, late = decision("r1", asked_ms, ["a"]), decision("r2", asked_ms + 30_000, ["a"])
+    slates.take("decisions", batch([early, late], [asked_ms, asked_ms + 30_000]))
+    clicks = [event(n, "r2", "a", "click", asked_ms + 31_000) for n in range(EVENTS_MAX)]
+    slates.take("events", batch(clicks, [each.ts for each in clicks]))
+    whole = slates.outcomes(NOW_MS, cut=())
+    assert (whole.from_ms, whole.n_slates) == (0, 2)
+    cut = slates.outcomes(NOW_MS, cut=["decisions"])
+    assert cut.from_ms == asked_ms + 10_000  # answers to what came before go on for a window
+    assert cut.n_slates == 1
+
+
+def test_nothing_that_is_on_a_topic_ends_the_look() -> None:
+    slates = RecentSlates(CONFIG)
+    for role in ("events", "decisions", "recommendations"):
+        slates.take(
+            role,
+            MessageBatch("any", 0, [b"{", None, b"[]"], np.arange(3), np.zeros(3, np.int64)),
+        )
+    assert slates.outcomes(NOW_MS, cut=()).rates == ()
