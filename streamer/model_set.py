@@ -16,6 +16,7 @@ from streamer.config import (
 )
 from streamer.errors import ConfigError, LayoutMismatch
 from streamer.events import EventTypes
+from streamer.events.profiles import PROFILE_WORDS
 from streamer.events.types import IMPRESSION
 from streamer.protocols import STORE_SCHEMA_VERSION, Generation, Layout, ModelSettings
 from streamer.ranking.columns import feature_names
@@ -28,6 +29,7 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
+from streamer_models.counters.profiles import UserProfiles
 from streamer_models.counters.seen import UserSeen
 from streamer_models.state.model import Model
 from streamer_models.state.partition import Bounds, all_specs
@@ -37,6 +39,7 @@ def recall_models(config: Config) -> list[Model]:
     """Models that recall channels read, in the order in which they learn a batch."""
     return [
         UserHistory(length=config.mf.history),
+        UserProfiles(words=PROFILE_WORDS),
         *([UserSeen(length=config.mf.seen)] if config.mf.seen else []),
         ItemConsumptions(),
         Popularity(half_lives_s=tuple(config.popularity.half_lives_s)),

@@ -67,6 +67,12 @@ def joined_batches(batches: Sequence[MessageBatch]) -> MessageBatch:
     )
 
 
+def no_messages(topic: str, partition: int) -> MessageBatch:
+    """Return a batch without messages."""
+    no_numbers = np.zeros(0, dtype=np.int64)
+    return MessageBatch(topic, partition, [], no_numbers, no_numbers)
+
+
 class Source(Protocol):
     """Where messages come from.
 
@@ -99,6 +105,19 @@ class ItemsReader(Protocol):
 
     def end_offsets(self) -> dict[tuple[str, int], int]:
         """Offset behind the last message, by (topic, partition)."""
+
+    def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
+        """Up to ``n_max`` messages, none after the time."""
+
+
+class UsersReader(Protocol):
+    """Reads partitions of the users topic, without a group; its batches carry keys."""
+
+    def partitions(self, *topics: str, timeout_s: float | None = None) -> Sequence[tuple[str, int]]:
+        """Every partition the topics have; raises TopicMismatch where one is missing."""
+
+    def start(self, starts: Mapping[tuple[str, int], int]) -> object:
+        """Read exactly these from now on."""
 
     def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
         """Up to ``n_max`` messages, none after the time."""

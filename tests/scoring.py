@@ -27,6 +27,7 @@ from streamer.protocols import STORE_SCHEMA_VERSION, Checkpoint, Entry, Layout, 
 from streamer.ranking.columns import feature_names
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.recall.blend import BlendSettings
+from streamer.ranking.recall.chosen import ChosenSettings
 from streamer.ranking.recall.factorization import FactorizationSettings
 from streamer.ranking.recall.fresh import FreshSettings
 from streamer.ranking.recall.neighbours import NextSettings, SimilarSettings
@@ -198,6 +199,7 @@ RECALL: dict[str, Section] = {
     "trending": TrendingSettings(candidates=10, weight=0.3, half_life_s=3_600.0),
     "trending_feature": TrendingFeatureSettings(candidates=10),
     "fresh": FreshSettings(candidates=0),
+    "chosen": ChosenSettings(candidates=0),
     "random": RandomSettings(candidates=0),
     "popular": PopularSettings(candidates=0),
     "similar": SimilarSettings(candidates=0),
@@ -216,6 +218,7 @@ TWO_CHANNELS: Mapping[str, Any] = {
     "recall.next.candidates": 0,
     "recall.session.factors": 0,
     "recall.fresh.candidates": 0,
+    "recall.chosen.candidates": 0,
     "recall.blend.weight": 0.0,
 }
 """The same as flags."""

@@ -58,7 +58,7 @@ def verified_store(
     assert layout is not None
     return verify_store(
         live.store,
-        learned_with=learned_with(layout, items="items"),
+        learned_with=learned_with(layout, items="items", users="users"),
         stream=lambda topic, p, at: TopicStream(
             _Reader(live, topic, p, at, without), topic, p, timeout_s=5.0
         ),

@@ -20,6 +20,7 @@ from streamer.application.starting import await_broker, configured_store
 from streamer.application.warm_up import warm_up
 from streamer.clock import SystemClock
 from streamer.config import Config
+from streamer.errors import TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.connection import Stopping, never
 from streamer.kafka.log_ends import EARLIEST
@@ -37,6 +38,7 @@ from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.practice import Practice
 from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
 from streamer.learner.topic_stream import TopicStream
+from streamer.learner.users import FollowedUsers
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry, Layout, ParameterStore, Source
 from streamer.store.agreement import agree
@@ -123,6 +125,7 @@ def _run_learner(config: Config, signals: Signals, *, alone: bool) -> None:
             rewards=reward_function(config),
             practice=Practice(config, budget=budget if practice.time_share < 1 else None),
             catalogue=catalogue,
+            users=FollowedUsers(users_reader(config, stack, stop.is_set), settings.users),
             owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
             clock=SystemClock(),
             dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),
@@ -191,6 +194,18 @@ def items_reader(
     return reader
 
 
+def users_reader(config: Config, stack: contextlib.ExitStack, stopping: Stopping) -> KafkaReader:
+    """Return a reader of partitions of the users topic, closed with ``stack``."""
+    reader = configured_reader(
+        config,
+        remedy="send what those users say of themselves again",
+        embedded_wait_ms=SELDOM_READ_MS,
+        stopping=stopping,
+    )
+    stack.callback(reader.close)
+    return reader
+
+
 def verify_configured(
     config: Config,
     *,
@@ -215,19 +230,22 @@ def verify_configured(
         asked = asked_layout(config, build_models(config))
         layout = agree(store, asked, may_change=False)
         names = TableNames.of(layout, layout.newest, asked)
-        items = config.topics.topic("items")
-        generations = learned_with(layout, items=items)
+        items, users = config.topics.topic("items"), config.topics.topic("users")
+        generations = learned_with(layout, items=items, users=users)
         topics = dict.fromkeys(topic for each in generations for topic in each.settings.topics)
         looking = configured_reader(config)
         stack.callback(looking.close)
         partitions = looking.partitions(*topics, items)
+        with contextlib.suppress(TopicMismatch):  # it may be missing
+            partitions += looking.partitions(users)
         begun = looking.ends(partitions)
 
         def ends() -> LogEnds:
             return looking.ends(partitions)
 
         def stream(topic: str, partition: int, offset: int) -> TopicStream:
-            at = max(offset, begun[topic, partition].low)
+            low = begun[topic, partition].low if (topic, partition) in begun else 0
+            at = max(offset, low)
             reader = configured_reader(config, {(topic, partition): at})
             stack.callback(reader.close)
             timeout_s = config.kafka.request_timeout_s
@@ -259,7 +277,7 @@ def asked_layout(config: Config, models: Sequence[Model]) -> Layout:
     """Return the layout that a learner asks for, with the ids that its topics have."""
     ids = topic_ids(
         config.kafka.bootstrap_servers,
-        learner_settings(config).topics,
+        learner_settings(config).inputs,
         client_options=config.kafka.client,
         timeout_s=config.kafka.request_timeout_s,
     )
@@ -278,7 +296,7 @@ def check_configured_topics(config: Config) -> None:
     check_topics(
         config.kafka.bootstrap_servers,
         config.topics,
-        optional=["features"],
+        optional=["features", "users"],
         client_options=config.kafka.client,
         timeout_s=config.kafka.request_timeout_s,
     )

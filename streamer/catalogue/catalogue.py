@@ -14,6 +14,7 @@ from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.catalogue.tokens import CatalogueTokens
 from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
+from streamer.events.decoding import deleted_id
 from streamer.protocols import ItemsReader, MessageBatch
 from streamer_models.state.id_table import id_key
 from streamer_models.state.key_map import KeyMap
@@ -158,14 +159,7 @@ class Catalogue:
         if value is not None:
             self._put(decode_item(value))
             return
-        try:
-            item_id = (key or b"").decode()
-        except UnicodeDecodeError as error:
-            raise BadMessage(
-                f"key {key!r} of a tombstone is not UTF-8; send the item_id"
-            ) from error
-        if not item_id:
-            raise BadMessage("a tombstone has no key; send the item_id of the item to delete")
+        item_id = deleted_id(key, "item")
         if self._items.pop(item_id, None) is not None:
             self._forget(item_id)
         self._metrics.items.set(len(self._items))

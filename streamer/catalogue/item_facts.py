@@ -20,6 +20,7 @@ _REMEMBERED: Final = 1_000
 """Newest items that need not be looked for again."""
 _NONE: Final = -1
 Places = NDArray[np.int32]
+_NO_KEYS: Final[Keys] = np.zeros(0, dtype=np.uint64)
 
 
 class CategoryLabels:
@@ -34,12 +35,18 @@ class CategoryLabels:
     def __init__(self) -> None:
         self.keys: Keys = np.zeros(64, dtype=np.uint64)
         self._places: dict[str, int] = {}
+        self._place_of_key: dict[int, int] = {}
         self._labels: list[str] = []
         self._n_items: list[int] = []
         self._free: list[int] = []
 
     def __getitem__(self, place: int) -> str:
         return self._labels[place]
+
+    def places(self, keys: Keys) -> Places:
+        """Places of the labels with some keys, of those that are used; as often as asked for."""
+        found = [self._place_of_key[key] for key in keys.tolist() if key in self._place_of_key]
+        return np.array(found, dtype=np.int32)
 
     def take(self, label: str) -> int:
         """Place of a label that one more item has."""
@@ -54,6 +61,7 @@ class CategoryLabels:
         self._n_items[place] -= 1
         if not self._n_items[place]:
             del self._places[self._labels[place]]
+            del self._place_of_key[int(self.keys[place])]
             self._free.append(place)
 
     def _new(self, label: str) -> int:
@@ -67,7 +75,9 @@ class CategoryLabels:
         if place >= len(self.keys):
             self.keys = np.concatenate([self.keys, np.zeros_like(self.keys)])
         self._places[label] = place
-        self.keys[place] = id_key(label.encode())
+        key = id_key(label.encode())
+        self.keys[place] = key
+        self._place_of_key[key] = place
         return place
 
 
@@ -192,14 +202,31 @@ class ItemFacts:
         found: Places = _categories_of(self._map.find(keys), self._categories)
         return found
 
-    def affinity(self, history: Keys, keys: Keys) -> NDArray[np.float64]:
-        """``(n,)`` for each item the mean over its categories of the share of ``history`` in it."""
-        met = self._categories[_known(self._map.find(history))].ravel()
-        met = np.sort(met[met != _NONE])
+    def affinity(
+        self, history: Keys, keys: Keys, *, also_met: Keys = _NO_KEYS
+    ) -> NDArray[np.float64]:
+        """``(n,)`` for each item the mean over its categories of the share of ``history`` in it.
+
+        Parameters
+        ----------
+        also_met
+            Keys of labels: of each, one more item in that category alone was met.
+        """
+        of_items = self._categories[_known(self._map.find(history))].ravel()
+        met = np.concatenate([of_items[of_items != _NONE], self.labels.places(also_met)])
         shares = np.zeros(len(keys))
         if len(met):
-            _affinity(self._map.find(keys), self._categories, met, len(history), shares)
+            n_met = len(history) + len(also_met)
+            _affinity(self._map.find(keys), self._categories, np.sort(met), n_met, shares)
         return shares
+
+    def shares_in(self, labels: Keys, keys: Keys) -> NDArray[np.float64]:
+        """``(n,)`` share of each item's categories that are among some labels, given by key."""
+        categories = self.categories(keys)
+        there = categories != _NONE
+        among = np.isin(categories, self.labels.places(labels)) & there
+        found: NDArray[np.float64] = among.sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+        return found
 
     def _reserve(self, n_rows: int) -> None:
         n_before = len(self._created_ms)

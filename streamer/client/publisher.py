@@ -10,14 +10,14 @@ from typing import Any, Self
 from streamer.client.connection import checked_payload, client_config, now_ms
 from streamer.config import Config
 from streamer.errors import BadMessage, StreamerError
-from streamer.events import Event, Item, decode_event, message_key
+from streamer.events import Event, Item, User, decode_event, message_key
 from streamer.kafka.configured import configured_sink
 
 Context = Mapping[str, str | int | float | bool]
 
 
 class Publisher:
-    """Publishes events and items; for any number of threads.
+    """Publishes events, items and users; for any number of threads.
 
     Messages are queued (bounded: a full queue makes the caller wait) and sent in the background;
     :meth:`flush`, and the end of a ``with`` block, return when the broker has them all.
@@ -47,6 +47,7 @@ class Publisher:
         self._types = self._config.event_types
         self._events = self._config.topics.topic("events")
         self._items = self._config.topics.topic("items")
+        self._users = self._config.topics.topic("users")
         self._sink = configured_sink(self._config)
 
     def publish(
@@ -139,22 +140,37 @@ class Publisher:
         DeliveryFailed
             As :meth:`publish`.
         """
-        unknown = sorted(set(fields) - set(Item.__struct_fields__))
-        if unknown:
-            raise BadMessage(
-                f"field '{unknown[0]}' is no field of an item; there are "
-                f"{', '.join(Item.__struct_fields__)}"
-            )
+        _check_fields(Item, fields, "an item")
         item = Item(item_id=item_id, **fields)
-        payload = checked_payload(item)
-        self._sink.send(self._items, key=message_key(item), value=payload)
+        self._put(self._items, item)
         return item
 
     def delete_item(self, item_id: str) -> None:
         """Take an item out of the catalogue; raises as :meth:`publish_item`."""
-        item = Item(item_id=item_id)
-        checked_payload(item)
-        self._sink.send(self._items, key=message_key(item), value=None)
+        self._put(self._items, Item(item_id=item_id), deletes=True)
+
+    def publish_user(self, user_id: str, **fields: Any) -> User:
+        """Publish what a user says of themselves, in place of what was; returns it.
+
+        Parameters
+        ----------
+        fields
+            As in :class:`streamer.events.User`: categories, attributes, ts; raises as
+            :meth:`publish_item`.
+        """
+        _check_fields(User, fields, "a user")
+        user = User(user_id=user_id, **fields)
+        self._put(self._users, user)
+        return user
+
+    def delete_user(self, user_id: str) -> None:
+        """Delete what a user said of themselves; raises as :meth:`publish_user`."""
+        self._put(self._users, User(user_id=user_id), deletes=True)
+
+    def _put(self, topic: str, message: Item | User, *, deletes: bool = False) -> None:
+        """Send what a topic keeps by key, or its tombstone."""
+        payload = checked_payload(message)
+        self._sink.send(topic, key=message_key(message), value=None if deletes else payload)
 
     @property
     def n_delivered(self) -> int:
@@ -194,3 +210,12 @@ class Publisher:
         except StreamerError:
             if error is None:  # else what went wrong first is what the caller must see
                 raise
+
+
+def _check_fields(kind: type[Item] | type[User], fields: Mapping[str, Any], words: str) -> None:
+    unknown = sorted(set(fields) - set(kind.__struct_fields__))
+    if unknown:
+        raise BadMessage(
+            f"field '{unknown[0]}' is no field of {words}; there are "
+            f"{', '.join(kind.__struct_fields__)}"
+        )

@@ -25,7 +25,14 @@ PositiveS = Annotated[float, Meta(gt=0, le=31_536_000)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 TopicName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9._-]{1,200}$")]
 TopicRole = Literal[
-    "events", "items", "requests", "recommendations", "decisions", "features", "dead_letters"
+    "events",
+    "items",
+    "users",
+    "requests",
+    "recommendations",
+    "decisions",
+    "features",
+    "dead_letters",
 ]
 
 
@@ -52,6 +59,9 @@ class TopicsConfig(Section, frozen=True, kw_only=True):
 
     events: Annotated[TopicName, Meta(description="what users do")] = "events"
     items: Annotated[TopicName, Meta(description="what can be recommended")] = "items"
+    users: Annotated[
+        TopicName, Meta(description="what users say of themselves; it may be missing")
+    ] = "users"
     requests: Annotated[TopicName, Meta(description="who wants recommendations")] = "requests"
     recommendations: Annotated[TopicName, Meta(description="the answers")] = "recommendations"
     decisions: Annotated[TopicName, Meta(description="the answers, for evaluation")] = "decisions"
@@ -69,7 +79,10 @@ class TopicsConfig(Section, frozen=True, kw_only=True):
     ] = 4
     replication_factor: Annotated[int, Meta(ge=1, le=16, description="copies of each")] = 1
     retention_hours: Annotated[
-        int, Meta(ge=1, le=876_000, description="how long messages are kept (items: for ever)")
+        int,
+        Meta(
+            ge=1, le=876_000, description="how long messages are kept (items and users: for ever)"
+        ),
     ] = 168
 
     def topic(self, role: TopicRole) -> str:

@@ -14,6 +14,7 @@ from streamer.events.decoding import (
     decode_item,
     decode_recommendation,
     decode_request,
+    decode_user,
     encode_checked,
 )
 from streamer.events.messages import (
@@ -37,6 +38,7 @@ from streamer.events.messages import (
     RecommendedRow,
     Request,
     RequestRow,
+    User,
     dead_letter,
     encode,
     feature_value_key,
@@ -70,6 +72,7 @@ __all__ = [
     "Rejected",
     "Request",
     "RequestRow",
+    "User",
     "dead_letter",
     "decode_dead_letter",
     "decode_decision",
@@ -78,6 +81,7 @@ __all__ = [
     "decode_item",
     "decode_recommendation",
     "decode_request",
+    "decode_user",
     "encode",
     "encode_checked",
     "feature_value_key",

@@ -27,8 +27,10 @@ from streamer.events.messages import (
     Recommendation,
     Request,
     SlateRequest,
+    User,
     encode,
 )
+from streamer.events.profiles import PROFILE_BYTES_MAX, packed_profile
 from streamer.events.rejection import reason, reason_for, unknown_type
 from streamer.events.rows import row_id
 from streamer.events.types import EventTypes
@@ -61,6 +63,22 @@ def decode_event(payload: bytes | None, types: EventTypes, *, publish_ms: int = 
 def decode_item(payload: bytes | None) -> Item:
     """One item; a null payload (it deletes the item of its key) is the caller's to handle first."""
     return _item(payload)
+
+
+def decode_user(payload: bytes | None) -> User:
+    """One user; a null payload (it deletes the user of its key) is the caller's to handle first."""
+    return _user(payload)
+
+
+def deleted_id(key: bytes | None, noun: str) -> str:
+    """Return the id that a tombstone deletes, of an ``item`` or a ``user``."""
+    try:
+        found = (key or b"").decode()
+    except UnicodeDecodeError as error:
+        raise BadMessage(f"key {key!r} of a tombstone is not UTF-8; send the {noun}_id") from error
+    if not found:
+        raise BadMessage(f"a tombstone has no key; send the {noun}_id of the {noun} to delete")
+    return found
 
 
 def decode_request(payload: bytes | None, *, publish_ms: int = -1) -> Request:
@@ -120,7 +138,9 @@ class _Decoder(Generic[M]):
 
     def __call__(self, payload: bytes | None) -> M:
         if payload is None:
-            raise BadMessage("message: null (a tombstone) deletes items only; send one JSON object")
+            raise BadMessage(
+                "message: null (a tombstone) deletes items and users only; send one JSON object"
+            )
         if len(payload) > self._n_bytes_max:
             raise BadMessage(
                 f"message: {len(payload)} bytes are over the bound of {self._n_bytes_max}; "
@@ -295,6 +315,15 @@ def _check_slate(wanted: SlateRequest, path: str) -> None:
         raise BadMessage(reason(field, wanted.list_name, f"{problem}; send one of the two"))
 
 
+def _check_user(user: User) -> None:
+    n_bytes = len(packed_profile(user))
+    if n_bytes > PROFILE_BYTES_MAX:
+        raise BadMessage(
+            f"message: what is kept of a user takes {n_bytes} bytes of {PROFILE_BYTES_MAX}; send"
+            " fewer categories and attributes, or shorter ones"
+        )
+
+
 def _check_feature_value(value: FeatureValue) -> None:
     if value.window_end < value.window_start:
         problem = f"is before window_start {value.window_start}; send the end of the window"
@@ -319,6 +348,7 @@ def _check_matrix(field: str, packed: bytes, n_rows: int, names: Sequence[str]) 
 
 _event = _Decoder(Event, EVENT_BYTES_MAX)
 _item = _Decoder(Item, EVENT_BYTES_MAX)
+_user = _Decoder(User, EVENT_BYTES_MAX, _check_user)
 _request = _Decoder(Request, MESSAGE_BYTES_MAX, _check_request)
 _recommendation = _Decoder(Recommendation, MESSAGE_BYTES_MAX)
 _decision = _Decoder(Decision, MESSAGE_BYTES_MAX, _check_decision)
@@ -327,6 +357,7 @@ _dead_letter = _Decoder(DeadLetter, MESSAGE_BYTES_MAX)
 _DECODERS: dict[type[Message], Callable[[bytes], Message]] = {
     Event: _event,
     Item: _item,
+    User: _user,
     Request: _request,
     Recommendation: _recommendation,
     Decision: _decision,

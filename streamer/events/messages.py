@@ -20,7 +20,7 @@ from streamer.events.types import DEFAULT_TYPES, TYPE_NAME_MAX
 SCHEMA_VERSION: Final = 1
 ID_BYTES_MAX: Final = 256
 EVENT_BYTES_MAX: Final = 65_536
-"""Bound of an event and of an item."""
+"""Bound of an event, of an item and of a user."""
 MESSAGE_BYTES_MAX: Final = 1_000_000
 """Bound of every other message: what a Kafka broker takes by default (1,048,588), less headers."""
 TS_MS_END: Final = 4_102_444_800_000
@@ -36,6 +36,8 @@ TIMEOUT_MS_MAX: Final = 600_000
 CONTEXT_KEYS_MAX: Final = 64
 ROWS_MAX: Final = 16
 """Rows of a request: 16 of 5 ms each are 80 ms in which the scorer answers nobody else."""
+CHOSEN_MAX: Final = 16
+"""Categories that a user chooses at most."""
 FILTER_MAX: Final = 1_000
 """Characters of a request's filter."""
 RAW_BYTES_KEPT: Final = 524_288
@@ -114,6 +116,22 @@ class Item(Message, frozen=True, kw_only=True):
     ] = None
     available: Annotated[bool, Meta(description="false: known, but not recommended")] = True
     attributes: Flat | None = None
+    v: Version = 1
+
+
+class User(Message, frozen=True, kw_only=True):
+    """What a user says of themselves, as at sign-up. Topic `users` (compacted), key `user_id`; a
+    null value deletes."""
+
+    user_id: Id
+    categories: Annotated[
+        Annotated[list[Label], Meta(max_length=CHOSEN_MAX)] | None,
+        Meta(description="of items, that the user chose"),
+    ] = None
+    attributes: Annotated[Flat | None, Meta(description="for rules and filters: `user.NAME`")] = (
+        None
+    )
+    ts: Annotated[TsMs | None, Meta(description="when it was said, ms since 1970")] = None
     v: Version = 1
 
 
@@ -372,6 +390,7 @@ class DeadLetter(Message, frozen=True, kw_only=True):
 MESSAGES: Final[dict[str, type[Message]]] = {
     "event": Event,
     "item": Item,
+    "user": User,
     "request": Request,
     "recommendation": Recommendation,
     "decision": Decision,
@@ -426,7 +445,7 @@ def feature_value_key(name: str, entity_id: str) -> bytes:
     return f"{name}:{entity_id}".encode()
 
 
-def message_key(message: Event | Item | Request | Recommendation | Decision) -> bytes:
+def message_key(message: Event | Item | User | Request | Recommendation | Decision) -> bytes:
     """Kafka key of a message: its ``user_id`` (of an item its ``item_id``) in UTF-8."""
     return (message.item_id if isinstance(message, Item) else message.user_id).encode()
 

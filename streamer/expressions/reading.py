@@ -267,7 +267,7 @@ class _Reader:
     def _member_dot(self, tree: Any, depth: int) -> Node:
         path = names_of(tree)
         if path is None:
-            raise refused(tree, "fields are those of `item` and `request` alone")
+            raise refused(tree, "fields are those of `item`, `request` and `user` alone")
         return self._field(tree, path, listed=False)
 
     _member_index = _member_dot
@@ -278,8 +278,12 @@ class _Reader:
         root, *rest = path
         if path == ("now_ms",):
             return Now()
+        if root == "user" and len(rest) == 1:
+            return RequestField(f"user.{rest[0]}")
+        if root == "user":
+            raise refused(tree, "write user.NAME, of an attribute of who asks")
         if root not in FREE:
-            raise unknown(tree, root, ("item", "request", "now_ms"))
+            raise unknown(tree, root, ("item", "request", "user", "now_ms"))
         free = FREE[root]
         is_free = len(rest) == 2 and rest[0] == free
         if len(rest) != 1 and not is_free:

@@ -34,7 +34,8 @@ class ItemField:
 
 @dataclass(frozen=True, slots=True)
 class RequestField:
-    """A field of the request: one of ``REQUEST_FIELDS``, or ``context.NAME``."""
+    """A field of the request: one of ``REQUEST_FIELDS``, ``context.NAME``, or ``user.NAME`` of who
+    asks."""
 
     field: str
 

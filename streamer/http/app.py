@@ -24,6 +24,7 @@ from streamer.http.problems import add_problems, failed
 from streamer.http.recommendations import recommendation_routes
 from streamer.http.request_ids import RequestIds
 from streamer.http.schemas import completed
+from streamer.http.users import user_routes
 
 
 def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> FastAPI:
@@ -48,6 +49,7 @@ def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> 
         recommendation_routes(config, parts),
         event_routes(config, parts),
         item_routes(config, parts),
+        user_routes(config, parts),
         personalizer_routes(config, parts),
         metarank_routes(config, parts),
         health_routes(parts),

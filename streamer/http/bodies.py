@@ -14,9 +14,11 @@ from streamer.events import (
     EventTypes,
     Item,
     Request,
+    User,
     decode_event,
     decode_item,
     decode_request,
+    decode_user,
 )
 from streamer.events.rejection import reason_for
 
@@ -88,13 +90,23 @@ def item_of(fields: Mapping[str, Any], item_id: str) -> Item:
     BadMessage
         With the words of a dead letter; or when the fields name another id.
     """
-    named = fields.get("item_id", item_id)
-    if named != item_id:
+    return decode_item(_of_path(fields, "item", item_id))
+
+
+def user_of(fields: Mapping[str, Any], user_id: str) -> User:
+    """Return the user of some fields; raises as :func:`item_of`."""
+    return decode_user(_of_path(fields, "user", user_id))
+
+
+def _of_path(fields: Mapping[str, Any], noun: str, key: str) -> bytes:
+    field = f"{noun}_id"
+    named = fields.get(field, key)
+    if named != key:
         raise BadMessage(
-            f"field 'item_id': {msgspec.json.encode(named).decode()} is not the item of the path;"
+            f"field '{field}': {msgspec.json.encode(named).decode()} is not the {noun} of the path;"
             " leave it out"
         )
-    return decode_item(msgspec.json.encode({**fields, "item_id": item_id}))
+    return msgspec.json.encode({**fields, field: key})
 
 
 def merged(target: Any, patch: Any) -> Any:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from streamer.events import Item, Request
+from streamer.events import Item, Request, User
 from streamer.protocols import Clock
 from streamer.scorer.explanation import Explanation
 from streamer.scorer.replies import Answered
@@ -23,6 +23,8 @@ class Answering(Protocol):
     ) -> Future[Explanation]: ...
 
     def item(self, item_id: str) -> Item | None: ...
+
+    def user(self, user_id: str) -> User | None: ...
 
     def missing(self) -> list[str]: ...
 

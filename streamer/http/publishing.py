@@ -1,4 +1,4 @@
-"""Events and items from HTTP to their topics: taken means that the broker has them."""
+"""Events, items and users from HTTP to their topics: taken means that the broker has them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from starlette.exceptions import HTTPException
 
 from streamer.config import Config
 from streamer.errors import BadMessage, DeliveryFailed, StreamerError
-from streamer.events import Item, encode, message_key
+from streamer.events import Item, User, encode, message_key
 from streamer.http.bodies import event_of
 from streamer.http.parts import Parts
 from streamer.http.problems import field_of
@@ -88,76 +88,114 @@ def _not(index: int, status: int, detail: str, event_id: str | None = None) -> E
     )
 
 
-class LastWritten:
-    """What this process wrote of late, until the catalogue has read it: a caller that writes and
-    then reads or patches meets its own item.
+Kept = TypeVar("Kept", Item, User)
+"""What a topic keeps by key."""
+
+
+class LastWritten(Generic[Kept]):
+    """What this process wrote of late, until it is read from the topic: a caller that writes and
+    then reads or patches meets its own message.
 
     Between processes the last one wins, as on the topic.
     """
 
     def __init__(
-        self, read: Callable[[str], Item | None], *, now_s: Callable[[], float] = time.monotonic
+        self, read: Callable[[str], Kept | None], *, now_s: Callable[[], float] = time.monotonic
     ) -> None:
-        self._read = read
+        self._read: Callable[[str], Kept | None] = read
         self._now_s = now_s
-        self._written: OrderedDict[str, tuple[float, Item | None]] = OrderedDict()
+        self._written: OrderedDict[str, tuple[float, Kept | None]] = OrderedDict()
 
-    def get(self, item_id: str) -> Item | None:
-        """Return the item as it is, or will be in a moment; None: there is none."""
-        written_s, item = self._written.get(item_id, (-_REMEMBERED_S, None))
-        return item if self._now_s() - written_s < _REMEMBERED_S else self._read(item_id)
+    def get(self, key: str) -> Kept | None:
+        """Return a message as it is, or will be in a moment; None: there is none."""
+        written_s, message = self._written.get(key, (-_REMEMBERED_S, None))
+        return message if self._now_s() - written_s < _REMEMBERED_S else self._read(key)
 
-    def note(self, item_id: str, item: Item | None) -> None:
+    def note(self, key: str, message: Kept | None) -> None:
         """Remember what is written now; None: that it is deleted."""
-        self._written.pop(item_id, None)
-        self._written[item_id] = (self._now_s(), item)
+        self._written.pop(key, None)
+        self._written[key] = (self._now_s(), message)
         if len(self._written) > _REMEMBERED_MAX:
             self._written.popitem(last=False)
 
-    def forget(self, item_id: str) -> None:
+    def forget(self, key: str) -> None:
         """Forget what was not delivered."""
-        self._written.pop(item_id, None)
+        self._written.pop(key, None)
 
 
-class ItemWriting:
-    """Writes to the items topic, and reads the catalogue as it will be in a moment."""
+class KeptWriting(Generic[Kept]):
+    """Writes to a topic of items or users, and reads them as they will be in a moment.
 
-    def __init__(self, config: Config, parts: Parts) -> None:
-        self._topic = config.topics.topic("items")
+    Parameters
+    ----------
+    noun
+        ``item`` or ``user``.
+    read
+        What the service knows of an id.
+    unknown
+        Says that there is none.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        parts: Parts,
+        noun: Literal["item", "user"],
+        read: Callable[[str], Kept | None],
+        *,
+        unknown: str,
+    ) -> None:
+        self.noun = noun
+        self._topic = config.topics.topic("items" if noun == "item" else "users")
         self._timeout_s = config.http.timeout_ms / 1000
         self._sink = parts.sink
-        self._last = LastWritten(parts.answers.item)
+        self._unknown = unknown
+        self._last: LastWritten[Kept] = LastWritten(read)
 
-    def find(self, item_id: str) -> Item | None:
-        """Return an item; None where there is none."""
-        return self._last.get(item_id)
+    def find(self, key: str) -> Kept | None:
+        """Return what is known of an id; None where there is none."""
+        return self._last.get(key)
 
-    def get(self, item_id: str) -> Item:
-        """Return an item; raises HTTPException 404 where there is none."""
-        found = self.find(item_id)
+    def get(self, key: str) -> Kept:
+        """Return what is known of an id; raises HTTPException 404 where there is none."""
+        found = self.find(key)
         if found is None:
-            raise HTTPException(404, f"the catalogue has no item {item_id!r}")
+            raise HTTPException(404, f"{self._unknown} {key!r}")
         return found
 
-    async def put(self, item: Item) -> None:
-        """Publish an item, in place of what was.
+    async def put(self, message: Kept) -> None:
+        """Publish a message, in place of what was.
 
         Raises
         ------
         DeliveryFailed
             When the broker does not acknowledge it in time.
         """
-        await self._write(item, encode(item))
+        await self._write(message, encode(message))
 
-    async def delete(self, item: Item) -> None:
-        """Send the tombstone of an item; raises as :meth:`put`."""
-        await self._write(item, None)
+    async def delete(self, message: Kept) -> None:
+        """Send the tombstone of a message; raises as :meth:`put`."""
+        await self._write(message, None)
 
-    async def _write(self, item: Item, value: bytes | None) -> None:
-        future = self._sink.send(self._topic, key=message_key(item), value=value)
-        self._last.note(item.item_id, None if value is None else item)
+    async def _write(self, message: Kept, value: bytes | None) -> None:
+        key = message_key(message)
+        future = self._sink.send(self._topic, key=key, value=value)
+        self._last.note(key.decode(), None if value is None else message)
         try:
             await delivered(future, self._timeout_s)
         except StreamerError:
-            self._last.forget(item.item_id)
+            self._last.forget(key.decode())
             raise
+
+
+def item_writing(config: Config, parts: Parts) -> KeptWriting[Item]:
+    """Return what writes to the items topic."""
+    return KeptWriting(
+        config, parts, "item", parts.answers.item, unknown="the catalogue has no item"
+    )
+
+
+def user_writing(config: Config, parts: Parts) -> KeptWriting[User]:
+    """Return what writes to the users topic."""
+    unknown = "nothing is known that was said of user"
+    return KeptWriting(config, parts, "user", parts.answers.user, unknown=unknown)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from streamer.config import Config
-from streamer.events import Event, EventTypes, Item, Recommendation, Request
+from streamer.events import Event, EventTypes, Item, Recommendation, Request, User
 from streamer.http.problems import PROBLEM_JSON, Problem
 from streamer.scorer.explanation import Explanation
 
@@ -50,6 +50,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 EVENT: Final = {"type": "click", "user_id": "ann", "item_id": "tea"}
 ITEM: Final = {"title": "Green tea", "categories": ["drinks"], "attributes": {"price": 3.5}}
+USER: Final = {"categories": ["drinks", "cakes"], "attributes": {"country": "de"}}
 ASKED: Final = {"user_id": "ann", "k": 3, "surface": "home"}
 ASKED_ROWS: Final = {
     "user_id": "ann",
@@ -65,7 +66,7 @@ FEEDBACK: Final = {"request_id": "9f2c", "user_id": "ann", "item_id": "tea", "ty
 
 def components(types: EventTypes, structs: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
     """Return the schemas by name: of what is sent with what the service fills in left out."""
-    own = (Recommendation, Event, Item, Request, Explanation, Problem, EventResults, Health)
+    own = (Recommendation, Event, Item, User, Request, Explanation, Problem, EventResults, Health)
     _, schemas = msgspec.json.schema_components((*own, *structs), ref_template=_REF)
     for schema in schemas.values():
         schema.get("properties", {}).pop("v", None)
@@ -74,13 +75,15 @@ def components(types: EventTypes, structs: Sequence[type[msgspec.Struct]]) -> di
     schemas["EventFields"] = _sent(event, filled=("event_id", "ts"))
     schemas["FeedbackFields"] = _sent(event, filled=("event_id", "ts", "type"), needs="request_id")
     schemas["RequestFields"] = _sent(schemas.pop("Request"), filled=("request_id", "ts"))
-    item = _sent(schemas["Item"], filled=("item_id",))
-    schemas["ItemFields"] = {**item, "properties": _without(item["properties"], "item_id")}
-    schemas["ItemPatch"] = {
-        "title": "ItemPatch",
-        "type": "object",
-        "description": "A JSON merge patch (RFC 7396) of an item: null removes a field.",
-    }
+    for name, words in (("Item", "an item"), ("User", "a user")):
+        id_field = f"{name.lower()}_id"
+        sent = _sent(schemas[name], filled=(id_field,))
+        schemas[f"{name}Fields"] = {**sent, "properties": _without(sent["properties"], id_field)}
+        schemas[f"{name}Patch"] = {
+            "title": f"{name}Patch",
+            "type": "object",
+            "description": f"A JSON merge patch (RFC 7396) of {words}: null removes a field.",
+        }
     return schemas
 
 
@@ -111,6 +114,9 @@ def completed(
 def _sent(schema: Mapping[str, Any], *, filled: Sequence[str], needs: str = "") -> dict[str, Any]:
     found = copy.deepcopy(dict(schema))
     found["required"] = [name for name in found["required"] if name not in filled]
+    for flat in (each for field in found["properties"].values() for each in field.get("anyOf", ())):
+        if "additionalProperties" in flat:  # a name whose value is null is absent
+            flat["additionalProperties"]["anyOf"].append({"type": "null"})
     if needs:
         found["required"].append(needs)
         found["properties"][needs] = found["properties"][needs]["anyOf"][0]

@@ -76,6 +76,7 @@ class _Wanted:
     counts: bool  # whether another number of partitions will not do
     cleanup: str  # its cleanup.policy
     message_bytes: int = 0  # that it must take; 0: as the broker has it
+    remembers_deleted: bool = False  # for as long as others keep their messages
 
     @property
     def compacted(self) -> bool:
@@ -86,6 +87,8 @@ class _Wanted:
         config = {"cleanup.policy": self.cleanup}
         if "delete" in self.cleanup:
             config["retention.ms"] = str(retention_hours * _MS_PER_HOUR)
+        if self.remembers_deleted:
+            config["delete.retention.ms"] = str(retention_hours * _MS_PER_HOUR)
         if self.message_bytes:
             config["max.message.bytes"] = str(self.message_bytes)
         return config
@@ -105,8 +108,8 @@ def create_topics(
     """Make the topics that are missing; does nothing where all are there and right.
 
     Events, requests, recommendations, decisions and features (kept by key until they are old) get
-    ``topics.partitions`` each, items (kept by key for ever) and dead letters one. The embedded
-    broker makes topics at first use, so there each is used once.
+    ``topics.partitions`` each, as do users (kept by key for ever); items (likewise) and dead
+    letters get one. The embedded broker makes topics at first use, so there each is used once.
 
     Raises
     ------
@@ -287,6 +290,7 @@ def _wanted(topics: TopicsConfig) -> list[_Wanted]:
     return [
         *(_Wanted(topics.prefix + name, n, True, "delete") for name in keyed_by_user),
         _Wanted(topics.topic("items"), 1, False, "compact"),
+        _Wanted(topics.topic("users"), n, True, "compact", remembers_deleted=True),
         # A session's value is replaced by the next one, never deleted: so age deletes it.
         _Wanted(topics.topic("features"), n, False, "compact,delete"),
         _Wanted(topics.topic("dead_letters"), 1, False, "delete"),
@@ -332,7 +336,7 @@ def _check_settings(wanted: _Wanted, settings: Mapping[str, str]) -> None:
     deletes = "delete" in policy and "delete" not in cleanup
     if wanted.compacted and ("compact" not in policy or deletes):
         raise TopicMismatch(
-            f"topic {name} has cleanup.policy={policy}, which deletes items that are still "
+            f"topic {name} has cleanup.policy={policy}, which deletes what is still "
             f"valid; wanted is {cleanup}: {alter} cleanup.policy=[{cleanup}]"
         )
     if int(settings["max.message.bytes"]) < wanted.message_bytes:

@@ -35,6 +35,7 @@ def learner_settings(
         log_bytes_max=config.store.log_bytes_max,
         commit_deadline_s=config.kafka.request_timeout_s,
         join=join_settings(config),
+        users=config.topics.topic("users"),
         generation=generation,
         entities=entities,
     )

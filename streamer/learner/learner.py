@@ -23,6 +23,7 @@ from streamer.learner.pipeline import CommitPipeline
 from streamer.learner.practice.practice import Practice
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.learner.step import DeadLetter, PartitionLearner, Step
+from streamer.learner.users import FollowedUsers
 from streamer.protocols import (
     Checkpoint,
     Clock,
@@ -91,6 +92,8 @@ class Learner:
         Learns each step; None: the blend practises on no event.
     catalogue
         What is known of items beside events; None: nothing.
+    users
+        What users say of themselves; None: nothing.
     committed
         Called after each commit, for metrics, in the thread that commits.
     rate_factor
@@ -112,6 +115,7 @@ class Learner:
         dead_letter: DeadLetter,
         practice: Practice | None = None,
         catalogue: LearnedCatalogue | None = None,
+        users: FollowedUsers | None = None,
         committed: Committed = lambda seconds, n_rows: None,
         rate_factor: RateFactor = lambda n_events: 1.0,
         pipeline_depth: int = 0,
@@ -126,6 +130,7 @@ class Learner:
         self._dead_letter = dead_letter
         self._practice = practice
         self._catalogue = catalogue or LearnedCatalogue.empty()
+        self._users = users or FollowedUsers.none()
         self._committed = committed
         self._rate_factor = rate_factor
         self._pipeline = CommitPipeline(pipeline_depth)
@@ -154,6 +159,8 @@ class Learner:
                 self._owned[partition] = self._own(image)
             else:
                 add_image(self._shared, image)
+        topic = self._settings.users
+        self._users.start({p: o.committed_offsets.get(topic, 0) for p, o in self._owned.items()})
         log.info("partitions_assigned", extra={"partitions": list(partitions)})
         return self.reread_from
 
@@ -185,7 +192,11 @@ class Learner:
         entry_bytes = [entry.change.n_bytes for entry in image.entries]
         return _Owned(
             learner=learner,
-            backlog=Backlog(learner.next_offsets, learner.reread_from(), ahead_max_ms=ahead_max_ms),
+            backlog=Backlog(
+                {topic: learner.next_offsets[topic] for topic in settings.topics},
+                learner.reread_from(),
+                ahead_max_ms=ahead_max_ms,
+            ),
             version=image.version,
             generation=image.generation,
             committed_offsets=dict(learner.next_offsets),
@@ -207,11 +218,13 @@ class Learner:
 
     @property
     def offsets(self) -> dict[tuple[str, int], int]:
-        """(topic, partition owned) → next offset after what is committed."""
+        """(topic, partition owned) → next offset after what is committed, of topics that learners
+        share out."""
         return {
             (topic, p): offset
             for p, owned in self._owned.items()
             for topic, offset in owned.committed_offsets.items()
+            if topic in self._settings.topics
         }
 
     @property
@@ -292,6 +305,11 @@ class Learner:
                 steps = owned.learner.learn(read, rate_factor=factor, practice_share=share)
                 for step in steps:
                     self._commit(owned, read, step)
+        for batch in self._users.poll():
+            owned = self._owned.get(batch.partition)
+            if owned is not None and len(batch):
+                for step in owned.learner.learn_users(batch, int(batch.offsets[-1]) + 1):
+                    self._commit(owned, {}, step)
 
     def _commit(self, owned: _Owned, read: Mapping[str, MessageBatch], step: Step) -> None:
         """Commit what a step changed.
@@ -309,7 +327,7 @@ class Learner:
         change = owned.state.collect()  # (2)
         _check_finite(change, partition, step)
         merged = seen | {entry.partition: entry.version for entry in others}
-        events = _between(read.get(self._settings.topic), step.offsets[self._settings.topic])
+        events = _between(read.get(self._settings.topic), step.offsets)
         entry = Entry(
             partition=partition,
             schedule=Schedule(
@@ -446,11 +464,13 @@ def add_image(shared: SharedState, image: PartitionImage) -> None:
         shared.apply(checkpoint.partition, entry.change)
 
 
-def _between(batch: MessageBatch | None, offsets: tuple[int, int]) -> NDArray[np.int64]:
-    """Publish times of the messages at a half-open range of offsets."""
-    if batch is None:
+def _between(
+    batch: MessageBatch | None, offsets: Mapping[str, tuple[int, int]]
+) -> NDArray[np.int64]:
+    """Publish times of the messages at a half-open range of offsets of their topic."""
+    if batch is None or batch.topic not in offsets:
         return np.zeros(0, dtype=np.int64)
-    first, last = np.searchsorted(batch.offsets, offsets)
+    first, last = np.searchsorted(batch.offsets, offsets[batch.topic])
     return batch.publish_ms[first:last]
 
 

@@ -35,6 +35,8 @@ class LearnerSettings:
         has come since the last time; half at most is left to followers.
     generation
         Of the settings and the models, in the store's layout; recorded with each commit.
+    users
+        The topic of users.
     entities
         Entities to have ids of, whatever the models ask for.
     commit_deadline_s
@@ -53,12 +55,18 @@ class LearnerSettings:
     join: JoinSettings | None = None
     event_types: EventTypes = field(default_factory=EventTypes)
     generation: int = 0
+    users: str = ""
     entities: tuple[str, ...] = ()
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """What is read: the events, and the decisions where they are joined."""
+        """What is shared out: the events, and the decisions where they are joined."""
         return (self.topic,) if self.join is None else (self.topic, self.join.topic)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All topics that commits are learned from."""
+        return (*self.topics, self.users) if self.users else self.topics
 
 
 @dataclass(slots=True)

@@ -18,8 +18,10 @@ from streamer.learner.join.join import Cursor, Join, Joined
 from streamer.learner.join.shown import Shown
 from streamer.learner.practice.practice import Practice
 from streamer.learner.settings import LearnerCounts, LearnerSettings
+from streamer.learner.users import decode_users
 from streamer.protocols import MessageBatch
 from streamer_models.state.id_column import IdColumn
+from streamer_models.state.id_table import IdTable
 from streamer_models.state.ingest import Feedback, Segment, event_parts
 from streamer_models.state.inputs import (
     NO_CHOICES,
@@ -29,12 +31,13 @@ from streamer_models.state.inputs import (
     NOTHING_SHOWN,
     Events,
     Inputs,
+    Profiles,
     ShownItems,
 )
 from streamer_models.state.item_tokens import NO_TOKENS, ItemTokens
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.table import ARM
+from streamer_models.state.table import ARM, PROFILE, Slots
 
 DeadLetter = Callable[[MessageBatch, Sequence[Rejected]], None]
 """Puts rejected messages where they are kept; returns when they are safe."""
@@ -117,6 +120,8 @@ class PartitionLearner:
     ) -> None:
         self.state = state
         self.next_offsets = {topic: next_offsets.get(topic, 0) for topic in settings.topics}
+        if settings.users in next_offsets:
+            self.next_offsets[settings.users] = next_offsets[settings.users]
         self.dedup = DedupWindow(settings.dedup_window)
         self._models = models
         self._settings = settings
@@ -193,12 +198,45 @@ class PartitionLearner:
             offsets = self._learn_step(part, decisions, practice_share)
             yield Step(offsets, rate_factor, practice_share)
 
+    def learn_users(self, batch: MessageBatch, to_offset: int) -> Iterator[Step]:
+        """Take what users say of themselves, up to an offset; as :meth:`learn`.
+
+        A step begins with users who go, so that nothing of one who goes is collected with it.
+        """
+        topic, models = self._settings.users, self._models
+        said, rejected = decode_users(batch)
+        self._reject(batch, rejected)
+        ids = self.state.ids[PROFILE]
+        at = self.next_offsets.get(topic, 0)
+        while at < to_offset:
+            n_gone = _n_first(said.gone)
+            self.state.evict(PROFILE, _known(ids, said.user_ids[:n_gone]))
+            rest = said.slice(n_gone, len(said))
+            rest = rest.slice(0, _n_first(~rest.gone))
+            plan = ids.plan(rest.user_ids)
+            if len(rest) and plan.n_ready == 0:
+                self.state.evict(PROFILE, ids.evictable())
+                plan = ids.plan(rest.user_ids)
+            n = plan.n_ready
+            ids.apply(plan, n, rest.offsets)
+            self.state.reserve()
+            kept = plan.slots[:n] >= 0
+            slots = plan.slots[:n][kept]
+            ids.seen(slots, rest.offsets[:n][kept], np.zeros(len(slots), dtype=np.int64))
+            profiles = Profiles(slots, rest.rows[:n][kept])
+            learn(models, Inputs(profiles=profiles, item_tokens=self._item_tokens), self.state)
+            said = said.slice(n_gone + n, len(said))
+            end = int(said.offsets[0]) if len(said) else to_offset
+            self.next_offsets[topic] = end
+            yield Step({topic: (at, end)}, rate_factor=1.0, practice_share=1.0)
+            at = end
+
     def _learn_step(
         self, part: _EventsPart | None, decided: DecidedBatch | None, practice_share: float
     ) -> dict[str, tuple[int, int]]:
         """Learn a range of the events, a range of the decisions, and what joining them taught."""
         settings, counts = self._settings, self._counts
-        offsets = {topic: (at, at) for topic, at in self.next_offsets.items()}
+        offsets = {topic: (self.next_offsets[topic],) * 2 for topic in settings.topics}
         feedback, events, answers = NO_FEEDBACK, NO_EVENTS, None
         if part is not None:
             segment, events, answers = part.segment, part.events, part.answers
@@ -315,6 +353,16 @@ class PartitionLearner:
         self._cursor = self.join.cursor()
         self.state.keep_cursor(astuple(self._cursor))
         return joined
+
+
+def _n_first(flags: NDArray[np.bool_]) -> int:
+    """How many are true before the first that is not."""
+    return len(flags) if flags.all() else int(np.argmin(flags))
+
+
+def _known(ids: IdTable, names: Sequence[str]) -> Slots:
+    slots: Slots = np.unique(ids.slots_of(names))
+    return slots[slots >= 0]
 
 
 def _items(decisions: Sequence[Shown]) -> ShownItems:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from streamer.errors import KafkaError
-from streamer.protocols import MessageBatch, joined_batches
+from streamer.protocols import MessageBatch, joined_batches, no_messages
 
 _N_MAX = 10_000
 
@@ -44,8 +44,7 @@ class TopicStream:
     ) -> None:
         self._reader = reader
         self._timeout_s = timeout_s
-        no_numbers = np.zeros(0, dtype=np.int64)
-        self._ahead = MessageBatch(topic, partition, [], no_numbers, no_numbers)
+        self._ahead = no_messages(topic, partition)
 
     def take(self, to_offset: int) -> MessageBatch:
         """All messages below ``to_offset`` not taken yet.

@@ -10,6 +10,7 @@ from typing import Final, Protocol, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.events.profiles import Profile
 from streamer_models.counters.history import UserHistory
 from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.readable import ReadLists, ReadRows
@@ -60,6 +61,10 @@ class Asked(Protocol):
     @property
     def user_row(self) -> int:
         """Row of the user, -1 where there is none."""
+
+    @property
+    def profile(self) -> Profile:
+        """What the user says of themselves."""
 
     @property
     def at_ms(self) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.events import Request
+from streamer.events.profiles import NO_PROFILE, Profile
 from streamer.ranking.asked import barred
 from streamer.ranking.features import Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
@@ -34,6 +35,8 @@ class RequestContext:
     ----------
     user_row, seen
         Row of the user, -1 where there is none, and the items last met, the newest first.
+    profile
+        What the user says of themselves.
     barred
         Keys of those of them that are not to be recommended again.
     at_ms
@@ -56,6 +59,7 @@ class RequestContext:
     barred: Keys
     at_ms: int
     seed: int
+    profile: Profile = NO_PROFILE
     known: FeatureSource = NOTHING_KNOWN
     logged: Logged | None = None
     ruled: Ruled | None = None
@@ -154,8 +158,9 @@ def request_context(
     BadMessage
         Where the request's filter can't be answered.
     """
-    users = version.users
-    user_row = users.map.find_one(id_key(request.user_id.encode()))
+    users, key = version.users, id_key(request.user_id.encode())
+    user_row = users.map.find_one(key)
+    profile = users.profile(key)
     at_ms = max(request.ts, version.watermark_ms)
     seen = users.history(user_row)
     return RequestContext(
@@ -171,9 +176,10 @@ def request_context(
         ),
         at_ms=at_ms,
         seed=id_key(request.request_id.encode()) >> 1,  # messages hold 63 bits
+        profile=profile,
         known=known,
         logged=logged,
-        ruled=None if rules is None else rules.of(request, catalogue, at_ms),
+        ruled=None if rules is None else rules.of(request, profile, catalogue, at_ms),
     )
 
 

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.events.profiles import NO_PROFILE, Profile, profile_of
 from streamer.replica.id_rows import IdView, RowsOfKeys
 from streamer.replica.row_store import RowView
 from streamer.replica.tables import Tables
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
+from streamer_models.counters.profiles import UserProfiles
 from streamer_models.counters.seen import UserSeen
 from streamer_models.state.id_table import META_LAST_TS, IdTable
 from streamer_models.state.model import Model, model_of
-from streamer_models.state.table import USER, Array, Keys, recent_keys
+from streamer_models.state.table import PROFILE, USER, Array, Keys, recent_keys
 
 _META = IdTable.readable(USER)
 _NO_KEYS: Keys = np.zeros(0, dtype=np.uint64)
@@ -35,6 +37,8 @@ class UserView:
     met_ms: RowView | None
     seen: RowView | None
     further: RowView | None
+    described: IdView | None
+    profiles: RowView | None
 
     @classmethod
     def of(cls, tables: Tables, models: Sequence[Model]) -> UserView:
@@ -42,6 +46,7 @@ class UserView:
         history = model_of(models, UserHistory)
         impressions = model_of(models, UserImpressions)
         further = model_of(models, UserSeen)
+        described = model_of(models, UserProfiles)
         return cls(
             ids=tables.of_entity(USER),
             meta=tables.read(_META),
@@ -49,6 +54,8 @@ class UserView:
             met_ms=None if history is None else tables.read(history.times),
             seen=None if impressions is None else tables.read(impressions.ring),
             further=None if further is None else tables.read(further.ring),
+            described=None if described is None else tables.of_entity(PROFILE),
+            profiles=None if described is None else tables.read(described.rows),
         )
 
     @property
@@ -58,6 +65,12 @@ class UserView:
     @property
     def map(self) -> RowsOfKeys:
         return self.ids.map
+
+    def profile(self, key: int) -> Profile:
+        """What the user of a key says of themselves."""
+        if self.described is None or self.profiles is None:
+            return NO_PROFILE
+        return profile_of(self.profiles.row(self.described.map.find_one(key)))
 
     def history(self, row: int) -> Keys:
         """Keys of the items the user last met, the newest first."""

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from streamer.errors import KafkaError, Overloaded, RequestTimeout, StreamerError
-from streamer.events import Item, Request
+from streamer.events import Item, Request, User
+from streamer.events.profiles import NO_PROFILE
 from streamer.scorer.explanation import Explanation
 from streamer.scorer.replies import Answered, Replies
 from streamer.scorer.scorer import Scorer
+from streamer_models.state.id_table import id_key
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,12 @@ class AnswerQueue:
     def item(self, item_id: str) -> Item | None:
         """Return what the items topic says of an item, as far as it is read."""
         return self._scorer.catalogue.get(item_id)
+
+    def user(self, user_id: str) -> User | None:
+        """Return what a user says of themselves, as far as it is learned."""
+        version = self._scorer.replica.current()
+        profile = version.users.profile(id_key(user_id.encode()))
+        return None if profile is NO_PROFILE else profile.message(user_id)
 
     def missing(self) -> list[str]:
         """What is not read yet, in words; empty: requests are answered."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamer.errors import DeliveryFailed
+from streamer.errors import DeliveryFailed, TopicMismatch
 from streamer.kafka.log_ends import Ends, resolve_starts
 from streamer.kafka.partitioner import partition_of
 from streamer.protocols import Clock, MessageBatch
@@ -95,6 +95,10 @@ class MemoryBroker:
         self._n_keyless = 0
         self._lock = threading.Lock()
 
+    def make(self, topic: str, n_partitions: int) -> None:
+        """Make a topic that is not there yet."""
+        self._logs[topic] = [_Log() for _ in range(n_partitions)]
+
     def append(self, topic: str, record: Record, *, partition: int | None = None) -> TopicPartition:
         """Add a message: where it is told, else where its key belongs, else in turn.
 
@@ -125,6 +129,8 @@ class MemoryBroker:
             return [record for log in self._logs[topic] for record in log.records]
 
     def n_partitions(self, topic: str) -> int:
+        if topic not in self._logs:
+            raise TopicMismatch(f"there is no topic {topic} among {', '.join(self._logs)}")
         return len(self._logs[topic])
 
     def end(self, where: TopicPartition) -> int:
@@ -283,6 +289,14 @@ class MemoryReader:
     @property
     def positions(self) -> dict[TopicPartition, int]:
         return dict(self._read.at)
+
+    def partitions(self, *topics: str, timeout_s: float | None = None) -> list[TopicPartition]:
+        """Every partition of topics; raises TopicMismatch where there is no such topic."""
+        return [(t, p) for t in topics for p in range(self._broker.n_partitions(t))]
+
+    def start(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Read exactly these from now on."""
+        self._read.at = dict(starts)
 
     def end_offsets(self) -> dict[TopicPartition, int]:
         return {where: self._broker.end(where) for where in self._read.at}

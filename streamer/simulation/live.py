@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -21,8 +22,10 @@ from streamer.events import (
     Decision,
     Event,
     Item,
+    Message,
     Recommendation,
     Request,
+    User,
     decode_dead_letter,
     decode_decision,
     decode_recommendation,
@@ -35,6 +38,7 @@ from streamer.learner.learner import Learner
 from streamer.learner.practice.practice import Practice
 from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
 from streamer.learner.settings import LearnerCounts
+from streamer.learner.users import FollowedUsers
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import Source
 from streamer.ranking.columns import followed_definitions
@@ -56,6 +60,8 @@ from streamer.store.of_models import StoreOfModels
 _PIECE = 256
 """Requests answered from one version, as a scorer takes them."""
 _LEARNED_ROLES: tuple[TopicRole, ...] = ("events", "decisions")
+_OF_USERS: Final[tuple[TopicRole, ...]] = (*_LEARNED_ROLES, "users")
+_ROLES: Final[dict[type[Message], TopicRole]] = {Event: "events", Item: "items", User: "users"}
 _READ_AT_ONCE: tuple[TopicRole, ...] = ("requests", "recommendations", "features")
 
 
@@ -148,7 +154,7 @@ class LiveSystem:
         self.config = config
         self.clock = ManualClock(start_ms)
         self.store = MemoryStore(log_entries_kept=config.store.log_entries_kept)
-        roles = (*_LEARNED_ROLES, *_READ_AT_ONCE)
+        roles = (*_OF_USERS, *_READ_AT_ONCE)
         self.broker = MemoryBroker(
             {topics.topic("items"): 1, topics.topic("dead_letters"): 1}
             | {topics.topic(role): topics.partitions for role in roles}
@@ -176,11 +182,17 @@ class LiveSystem:
 
     # --- what happens -----------------------------------------------------------------------------
 
-    def publish(self, *messages: Event | Item) -> None:
-        """Publish events or items now."""
+    def publish(self, *messages: Event | Item | User) -> None:
+        """Publish events, items or users now."""
         for message in messages:
-            topic = self.config.topics.topic("events" if isinstance(message, Event) else "items")
+            topic = self.config.topics.topic(_ROLES[type(message)])
             self._sink.send(topic, key=message_key(message), value=encode(message))
+
+    def delete(self, *messages: Item | User) -> None:
+        """Send the tombstones of items or users now."""
+        for message in messages:
+            topic = self.config.topics.topic(_ROLES[type(message)])
+            self._sink.send(topic, key=message_key(message), value=None)
 
     def request(self, user_id: str, *, k: int | None = None) -> Answer:
         """Ask for a slate now; see :meth:`answer`."""
@@ -295,6 +307,9 @@ class LiveSystem:
             rewards=reward_function(config),
             practice=Practice(config),
             catalogue=catalogue,
+            users=FollowedUsers(
+                MemoryReader(self.broker, [], clock=self.clock), config.topics.topic("users")
+            ),
             owner=f"learner {self._n_learners}",
             clock=self.clock,
             dead_letter=dead_letters_to(self._sink, config.topics.topic("dead_letters")),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Protocol
 
@@ -15,9 +16,16 @@ from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import load_image
 from streamer.learner.practice.practice import Practice
 from streamer.learner.settings import LearnerCounts, LearnerSettings
-from streamer.learner.step import PartitionLearner
+from streamer.learner.step import PartitionLearner, Step
 from streamer.model_set import build_models, recorded_config, store_layout
-from streamer.protocols import Checkpoint, Layout, MessageBatch, PartitionImage, Schedule
+from streamer.protocols import (
+    Checkpoint,
+    Layout,
+    MessageBatch,
+    PartitionImage,
+    Schedule,
+    no_messages,
+)
 from streamer.store.of_models import SAME_NAMES, TableNames
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
@@ -53,13 +61,13 @@ class LearnedWith:
     token_fields: tuple[str, ...] = ()
 
 
-def learned_with(layout: Layout, *, items: str) -> list[LearnedWith]:
+def learned_with(layout: Layout, *, items: str, users: str = "") -> list[LearnedWith]:
     """Return what each generation of a store was learned with, as recorded.
 
     Parameters
     ----------
-    items
-        The topic of items: a store does not say it.
+    items, users
+        The topics of items and of users: a store does not say them.
 
     Raises
     ------
@@ -74,7 +82,10 @@ def learned_with(layout: Layout, *, items: str) -> list[LearnedWith]:
         found.append(
             LearnedWith(
                 models,
-                learner_settings(config, generation=generation, entities=entities),
+                replace(
+                    learner_settings(config, generation=generation, entities=entities),
+                    users=users,
+                ),
                 reward_function(config),
                 Practice(config),
                 TableNames.of(layout, generation, store_layout(config, models)),
@@ -144,7 +155,7 @@ class Run:
         self._version_max = version_max
         self._generations = generations
         self._stream = stream
-        self._n_items_gone = 0
+        self._n_gone: Counter[str] = Counter()
         self._item_streams: dict[int, MessageStream] = {}
         self._catalogue = CatalogueTokens(self.learned_with.token_fields)
         self._shared = {
@@ -177,13 +188,14 @@ class Run:
 
     @property
     def lacks(self) -> str | None:
-        """What was known of the catalogue when it was learned, and is no longer."""
-        if not self._n_items_gone:
-            return None
-        return (
-            f"topic {self.learned_with.items} no longer has {self._n_items_gone:,} of the messages"
-            " that were read of it (it is compacted)"
-        )
+        """What was known of items and users when it was learned, and is no longer."""
+        said = [
+            f"topic {topic} no longer has {n:,} of the messages that were read of it (it is"
+            " compacted)"
+            for topic, n in self._n_gone.items()
+            if n
+        ]
+        return "; ".join(said) or None
 
     @property
     def learned_with(self) -> LearnedWith:
@@ -202,11 +214,7 @@ class Run:
             if batch is not None and len(batch):
                 inputs[topic] = batch
                 self.n_messages += len(batch)
-        step = next(
-            self._learner.learn(
-                inputs, rate_factor=entry.rate_factor, practice_share=entry.practice_share
-            )
-        )
+        step = self._step(entry, inputs)
         if step.offsets != entry.offsets:
             return (
                 f"partition {self._partition}: entry {entry.version} took offsets"
@@ -222,6 +230,19 @@ class Run:
         self._apply(others)
         self.version = entry.version
         return change
+
+    def _step(self, entry: Schedule, inputs: Mapping[str, MessageBatch]) -> Step:
+        users = self.learned_with.settings.users
+        if users not in entry.offsets:
+            return next(
+                self._learner.learn(
+                    inputs, rate_factor=entry.rate_factor, practice_share=entry.practice_share
+                )
+            )
+        start, end = entry.offsets[users]
+        batch = inputs.get(users) or no_messages(users, self._partition)
+        self._n_gone[users] += end - start - len(batch)
+        return next(self._learner.learn_users(batch, end))
 
     def _next(self, topic: str, start: int, end: int) -> MessageBatch:
         if topic not in self._streams:
@@ -269,7 +290,7 @@ class Run:
                 batch = self._item_streams[partition].take(to)
                 self._catalogue.apply(batch)
                 self._catalogue.offsets[partition] = to
-                self._n_items_gone += to - start - len(batch)
+                self._n_gone[self.learned_with.items] += to - start - len(batch)
 
     # --- from one generation to the next ---------------------------------------------------------
 
@@ -281,7 +302,7 @@ class Run:
         self.generation = generation
         self._catalogue = CatalogueTokens(self.learned_with.token_fields)
         self._item_streams.clear()
-        self._n_items_gone = 0
+        self._n_gone[self.learned_with.items] = 0
         for passed in [g for g in self._shared if g < generation]:
             del self._shared[passed]
         self.state = self._new_state()

@@ -100,7 +100,7 @@ def verify_store(
     images = {p: store.load(p) for p in range(learned_with[0].settings.n_partitions)}
     layout = store.layout()
     given_up = frozenset(() if layout is None else layout.given_up)
-    topics = dict.fromkeys(topic for each in learned_with for topic in each.settings.topics)
+    topics = dict.fromkeys(topic for each in learned_with for topic in each.settings.inputs)
     # Read after the images, so that it holds whatever their last entries had seen.
     schedules = {p: list(store.schedule(p)) for p in images}
     # Read last, so that it is not behind any schedule.

@@ -1,4 +1,4 @@
-"""A catalogue over a real compacted topic: a tombstone says by its key alone what it deletes."""
+"""Items and users over real compacted topics: a tombstone says by its key alone what it deletes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,37 @@ from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.metrics import CatalogueMetrics
-from streamer.events import Item, encode
+from streamer.events import Item, User, encode
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
+from streamer.learner.users import LOOK_EVERY_S, FollowedUsers
+from streamer.protocols import MessageBatch
+
+
+def test_users_of_a_topic_that_is_made_late_are_followed_from_an_offset(
+    kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    topic, now_s = f"{topic_prefix}users", 0.0
+    reader = KafkaReader(kafka_bootstrap)
+    users = FollowedUsers(reader, topic, now_s=lambda: now_s)
+    users.start({0: 1, 1: 0})
+    assert users.poll() == []
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(timeout=10)
+    sink = KafkaSink(kafka_bootstrap)
+    for value in (encode(User(user_id="ann")), None):
+        sink.send(topic, key=b"ann", value=value, partition=0)
+    sink.close()
+    found: list[MessageBatch] = []
+    try:
+        while not found:
+            now_s += LOOK_EVERY_S
+            found = users.poll()
+    finally:
+        reader.close()
+    (batch,) = found
+    assert (batch.partition, batch.keys, batch.values) == (0, [b"ann"], [None])
 
 
 def test_items_and_tombstones_reach_the_catalogue(kafka_bootstrap: str, topic_prefix: str) -> None:

@@ -54,15 +54,18 @@ def test_topics_are_made_as_streamer_needs_them(kafka_bootstrap: str, topics: To
         TopicReport(f"{prefix}recommendations", 3, created=True),
         TopicReport(f"{prefix}decisions", 3, created=True),
         TopicReport(f"{prefix}items", 1, created=True),
+        TopicReport(f"{prefix}users", 3, created=True),
         TopicReport(f"{prefix}features", 3, created=True),
         TopicReport(f"{prefix}dead-letters", 1, created=True),
     ]
     assert settings_of(kafka_bootstrap, f"{prefix}items")["cleanup.policy"] == "compact"
     events = settings_of(kafka_bootstrap, f"{prefix}events")
     assert (events["cleanup.policy"], events["retention.ms"]) == ("delete", "18000000")
+    users = settings_of(kafka_bootstrap, f"{prefix}users")
+    assert (users["cleanup.policy"], users["delete.retention.ms"]) == ("compact", "18000000")
     check_topics(kafka_bootstrap, topics)
     again = create_topics(kafka_bootstrap, topics)
-    assert [each.created for each in again] == [False] * 7
+    assert [each.created for each in again] == [False] * 8
 
 
 def test_only_what_is_missing_is_made(kafka_bootstrap: str, topics: TopicsConfig) -> None:

@@ -29,7 +29,14 @@ from tests.torture.ledger import Ledger, Mark, mark
 from tests.torture.topics import Found, Place, messages_of
 from tests.torture.windows import Windows, published_features
 
-SENT: Final[tuple[TopicRole, ...]] = ("events", "requests", "items", "decisions", "features")
+SENT: Final[tuple[TopicRole, ...]] = (
+    "events",
+    "requests",
+    "items",
+    "users",
+    "decisions",
+    "features",
+)
 """Topics that traffic sends to; to the last two, the processes do too."""
 STALE: Final = "request: published "
 """Beginning of a letter for a request whose asker waits no more."""
@@ -143,7 +150,7 @@ class Audit:
             yield Check(f"{role} that are other than sent", {}, _difference(wanted, there))
 
     def _letters(self) -> Iterator[Check]:
-        for role in ("events", "decisions", "items"):
+        for role in ("events", "decisions", "items", "users"):
             bad = {each.place for each in self._of_fate(role, "bad")}
             yield Check(f"bad {role} without a letter", 0, len(bad - self._letters_of(role).keys()))
             wrong = [reason for place, reason in self._letters_of(role).items() if place not in bad]

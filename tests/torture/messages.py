@@ -56,6 +56,7 @@ def volley(
         "requests": _bad_requests(f"bad-{n}", now_ms, user_id),
         "decisions": _bad_decisions(f"bad-{n}", now_ms, user_id, feature_names),
         "features": _bad_features(f"bad-{n}", now_ms),
+        "users": _bad_users(f"bad-{n}", user_id),
     }
     if items:
         topics["items"] = _bad_items(f"bad-{n}")
@@ -150,6 +151,19 @@ def _bad_items(name: str) -> dict[str, bytes | None]:
         **spoiled,
         "no list": _json(base, categories="drinks"),
         "too large": _json(base, attributes={"text": _TOO_LARGE + name}),
+    }
+
+
+def _bad_users(name: str, user_id: str) -> dict[str, bytes | None]:
+    base = {"user_id": user_id, "attributes": {"volley": name}, "ts": 1}
+    spoiled = _spoiled(base, text="user_id", number="ts")
+    del spoiled["tombstone"]  # it deletes a user
+    return {
+        **spoiled,
+        "no list": _json(base, categories="drinks"),
+        "too large": _json(base, attributes={"text": _TOO_LARGE + name}),
+        "more than is kept": _json(base, attributes={"text": 500 * "x", "volley": name}),
+        "another key": _json(base, user_id=f"{user_id} of {name}"),
     }
 
 

@@ -21,6 +21,7 @@ from streamer.events import (
     Recommendation,
     RecommendedItem,
     Request,
+    User,
     dead_letter,
     decode_dead_letter,
     decode_decision,
@@ -28,15 +29,18 @@ from streamer.events import (
     decode_item,
     decode_recommendation,
     decode_request,
+    decode_user,
     encode,
     pack_features,
 )
 from streamer.events.messages import NUMBER_MAX
+from streamer.events.profiles import PROFILE_BYTES_MAX, packed_profile
 from tests.default_types import decode_event
 
 DECODERS: dict[type[Message], Callable[[bytes | None], Message]] = {
     Event: decode_event,
     Item: decode_item,
+    User: decode_user,
     Request: decode_request,
     Recommendation: decode_recommendation,
     Decision: decode_decision,
@@ -76,6 +80,13 @@ items = st.builds(
     available=st.booleans(),
     attributes=maybe | flats,
 )
+users = st.builds(
+    User,
+    user_id=ids,
+    categories=maybe | st.lists(ids, max_size=5),
+    attributes=maybe | flats,
+    ts=maybe | times,
+).filter(lambda user: len(packed_profile(user)) <= PROFILE_BYTES_MAX)
 requests = st.builds(
     Request,
     request_id=ids,
@@ -159,7 +170,7 @@ feature_values = st.builds(
     computed_ts=times,
 )
 sent: st.SearchStrategy[Message] = st.one_of(
-    events, items, requests, recommendations, decisions(), feature_values, dead_letters
+    events, items, users, requests, recommendations, decisions(), feature_values, dead_letters
 )
 
 # --- what may arrive --------------------------------------------------------------------------

@@ -30,11 +30,14 @@ RARE = [
     *(Made(role, b"ann", TOO_LARGE, BAD) for role in ("requests", "decisions", "features")),
     Made("items", b"", None, BAD),
     Made("items", b"\xff", None, BAD),
+    Made("users", b"", None, BAD),
+    Made("users", b"\xff", None, BAD),
     Made("features", b"", None, BAD),
     Made("features", b"no-colon", None, BAD),
     Made("features", b"\xff:a", None, BAD),
-    # Every reader of it deletes an item, or a value, of which it has never heard.
+    # Every reader of it deletes an item, a user or a value of which it has never heard.
     Made("items", b"unheard-of", None, Kind("deletes", "good")),
+    Made("users", b"unheard-of", None, Kind("deletes", "good")),
     Made("features", b"item_ctr_1h:unheard-of", None, Kind("deletes", "good")),
 ]
 SENT = [*volley(1, NOW_MS, "ann", feature_names(CONFIG), items=True), *RARE]
@@ -79,7 +82,7 @@ def test_there_is_no_other_letter(letters: list[DeadLetter]) -> None:
 def test_each_kind_that_a_topic_can_have_is_sent_to_it() -> None:
     kinds = {
         role: {made.kind.name for made in SENT if made.role == role and made.kind.fate == "bad"}
-        for role in ("events", "requests", "decisions", "items", "features")
+        for role in ("events", "requests", "decisions", "items", "users", "features")
     }
     shared = set.intersection(*kinds.values())
     assert shared >= {

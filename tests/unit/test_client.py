@@ -23,6 +23,7 @@ from streamer.events import (
     RequestRow,
     decode_item,
     decode_request,
+    decode_user,
     encode,
 )
 from streamer.kafka.embedded import EmbeddedBroker
@@ -125,12 +126,19 @@ def test_a_bad_event_among_many_is_named_by_its_place(broker: str) -> None:
     assert len(read_all(broker, "events")) == 1
 
 
-def test_an_item_is_published_and_deleted_with_a_tombstone(broker: str) -> None:
+def test_an_item_or_a_user_is_published_and_deleted_with_a_tombstone(broker: str) -> None:
     with Publisher(broker) as publisher:
         item = publisher.publish_item("tea", title="Tea", categories=["drinks"])
         publisher.delete_item("tea")
         with pytest.raises(BadMessage, match="'colour' is no field of an item"):
             publisher.publish_item("tea", colour="green")
+        user = publisher.publish_user("ann", categories=["drinks"])
+        publisher.delete_user("ann")
+        with pytest.raises(BadMessage, match="'colour' is no field of a user"):
+            publisher.publish_user("ann", colour="green")
+    published, tombstone = read_all(broker, "users")
+    assert decode_user(published) == user
+    assert tombstone is None
     published, tombstone = read_all(broker, "items")
     assert decode_item(published) == item
     assert tombstone is None

@@ -212,7 +212,10 @@ def test_values_of_two_kinds_are_not_the_same() -> None:
         ("item.colour == 'x'", "at column 1: item has no field 'colour'; there are item_id,"),
         ("item.colour == 'x'", "did you mean item.attributes.colour?"),
         ("item.titel == 'x'", "did you mean title?"),
-        ("itm.title == 'a'", "'itm' is not known; there are item, request, now_ms; did you mean"),
+        (
+            "itm.title == 'a'",
+            "'itm' is not known; there are item, request, user, now_ms; did you mean",
+        ),
         ("true && request.region == 'eu'", "at column 9: request has no field 'region'"),
         ("item.attributes == 'a'", "item has no field 'attributes'"),
         ("item == 'a'", "write item.FIELD or item.attributes.NAME"),

@@ -11,7 +11,15 @@ import msgspec
 import pytest
 
 from streamer.errors import DeliveryFailed, Overloaded
-from streamer.events import Item, Request, decode_decision, decode_item, decode_recommendation
+from streamer.events import (
+    Item,
+    Request,
+    User,
+    decode_decision,
+    decode_item,
+    decode_recommendation,
+    decode_user,
+)
 from tests.default_types import decode_event
 from tests.http_world import START_MS, HttpWorld, http_world
 
@@ -342,6 +350,40 @@ def test_an_item_that_was_not_delivered_is_not_remembered() -> None:
         world.sink.held = True
         problem_of(world.client.put("/v1/items/jam", json={"title": "Jam"}), 503)
         problem_of(world.client.get("/v1/items/jam"), 404)
+
+
+# --- users ---------------------------------------------------------------------------------------
+
+
+def test_a_user_can_be_put_patched_read_and_deleted(world: HttpWorld) -> None:
+    client, url = world.client, "/v1/users/eve%2F1"
+    put = client.put(url, json={"categories": ["drinks"], "attributes": {"country": "de"}})
+    assert put.status_code == 202
+    assert decode_user(put.content) == decode_user(world.records("users")[-1])
+    assert client.patch(url, json={"attributes": {"country": "pt"}}).status_code == 202
+    as_it_is = User(user_id="eve/1", categories=["drinks"], attributes={"country": "pt"})
+    assert decode_user(client.get(url).content) == as_it_is
+    assert client.delete(url).status_code == 202
+    assert world.records("users")[-1] is None
+    assert world.live.broker.records("users")[-1].key == b"eve/1"
+    problem_of(client.get(url), 404)
+
+
+def test_what_a_user_said_elsewhere_is_read_from_the_parameters(world: HttpWorld) -> None:
+    problem_of(world.client.get("/v1/users/theirs"), 404)
+    world.live.publish(User(user_id="theirs", categories=["drinks"], ts=5))
+    world.live.sync()
+    found = world.client.get("/v1/users/theirs").json()
+    assert found == {"user_id": "theirs", "categories": ["drinks"], "ts": 5}
+
+
+def test_a_bad_user_is_refused_and_nothing_sent(world: HttpWorld) -> None:
+    n_before = len(world.records("users"))
+    put = world.client.put("/v1/users/eve", json={"attributes": {"about": 500 * "x"}})
+    assert "bytes of 504" in problem_of(put, 422)["detail"]
+    put = world.client.put("/v1/users/eve", json={"user_id": "bob"})
+    assert problem_of(put, 422)["field"] == "user_id"
+    assert len(world.records("users")) == n_before
 
 
 # --- health --------------------------------------------------------------------------------------

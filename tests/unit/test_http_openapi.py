@@ -61,7 +61,7 @@ def test_every_answer_is_one_that_the_document_promises(
             case.call_and_validate(excluded_checks=_NOT_SAID, headers={"X-API-Key": KEY})
 
         ask()
-    assert n_operations == 16
+    assert n_operations == 20
 
 
 def test_the_examples_of_the_document_are_taken(world: HttpWorld) -> None:
@@ -73,7 +73,9 @@ def test_the_examples_of_the_document_are_taken(world: HttpWorld) -> None:
             if "requestBody" not in operation:
                 continue
             media = operation["requestBody"]["content"]["application/json"]
-            url = path.format(item_id="tea", event_id="75269ad0", version="v1.0", model="home")
+            url = path.format(
+                item_id="tea", user_id="ann", event_id="75269ad0", version="v1.0", model="home"
+            )
             for example in (each["value"] for each in media["examples"].values()):
                 jsonschema.validate(example, {**media["schema"], **resolver})
                 answer = world.client.request(
@@ -81,4 +83,4 @@ def test_the_examples_of_the_document_are_taken(world: HttpWorld) -> None:
                 )
                 assert answer.status_code in (200, 201, 202, 204), answer.text
                 n_taken += 1
-    assert n_taken == 11
+    assert n_taken == 13

@@ -147,12 +147,22 @@ def test_a_weight_is_that_of_a_standardized_score() -> None:
     for each in registered():
         weighs = each.weighed in each.columns
         assert issubclass(each.settings_type, WeighedSettings) == weighs, each.name
-        assert each.weighed == ("score" if each.name == "fresh" else "z")
+        assert each.weighed == ("score" if each.name in ("fresh", "chosen") else "z")
 
 
 def test_channels_that_the_blend_is_made_of_are_on_by_default_and_random_ones() -> None:
     on = {each.name for each in channels_on(Config())}
-    assert on == {"similar", "next", "popular", "session", "taste", "blend", "fresh", "random"}
+    assert on == {
+        "similar",
+        "next",
+        "popular",
+        "session",
+        "taste",
+        "blend",
+        "chosen",
+        "fresh",
+        "random",
+    }
     assert {each.name for each in registered()} - on == {
         "again",
         "mf",

@@ -147,6 +147,22 @@ class Choices(Columns):
     after: Sequence[NDArray[np.float64]]
 
 
+@dataclass(frozen=True, slots=True)
+class Profiles(Columns):
+    """What users say of themselves, in the order in which it was said, in columns of length n.
+
+    Attributes
+    ----------
+    slots
+        int32 slots in the partition's table of described users; the last row of one counts.
+    rows
+        ``(n, width)`` uint64, packed by whoever reads them too.
+    """
+
+    slots: Slots
+    rows: NDArray[np.uint64]
+
+
 _NO_INTS = np.zeros(0, dtype=np.int64)
 _NO_FLOATS = np.zeros(0, dtype=np.float64)
 _NO_SLOTS = np.zeros(0, dtype=np.int32)
@@ -166,6 +182,7 @@ NO_EXAMPLES = Examples(
     _NO_INTS, _NO_INTS, (), np.zeros((0, 0), dtype=np.float32), _NO_FLOATS, _NO_FLOATS
 )
 NO_CHOICES = Choices(_NO_INTS, (), (), ())
+NO_PROFILES = Profiles(_NO_SLOTS, np.zeros((0, 0), dtype=np.uint64))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +204,8 @@ class Inputs:
     choices
         Slates, shown in this step or before, of which it became known or was amended what was
         taken up.
+    profiles
+        What users say of themselves.
     item_tokens
         What the catalogue says of items, as of this step.
     """
@@ -196,6 +215,7 @@ class Inputs:
     shown: ShownItems = NOTHING_SHOWN
     examples: Examples = NO_EXAMPLES
     choices: Choices = NO_CHOICES
+    profiles: Profiles = NO_PROFILES
     item_tokens: ItemTokens = NO_TOKENS
 
 

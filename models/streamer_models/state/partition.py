@@ -15,6 +15,7 @@ from streamer_models.state.table import (
     ARM,
     FEATURE_ENTITIES,
     ITEM,
+    PROFILE,
     USER,
     Array,
     Change,
@@ -66,7 +67,11 @@ def all_specs(models: Sequence[TableOwner]) -> list[TableSpec]:
 def _entities(specs: Sequence[TableSpec], also: Sequence[str] = ()) -> list[str]:
     """Entities a partition has ids of: users and items always, others where a model asks."""
     asked = {*also, *(spec.entity for spec in specs)}
-    return [USER, ITEM, *(entity for entity in (ARM, *FEATURE_ENTITIES) if entity in asked)]
+    return [
+        USER,
+        ITEM,
+        *(entity for entity in (PROFILE, ARM, *FEATURE_ENTITIES) if entity in asked),
+    ]
 
 
 class PartitionState:
@@ -110,8 +115,10 @@ class PartitionState:
         self.ids = {USER: self.users, ITEM: self.items}
         specs = [spec for model in models for spec in model.tables()]
         for entity in _entities(specs, entities)[2:]:
-            rows_max = bounds.arms_max if entity == ARM else bounds.feature_rows_max
-            self.ids[entity] = IdTable(entity, rows_max=rows_max)
+            rows_max = {PROFILE: bounds.users_max, ARM: bounds.arms_max}
+            self.ids[entity] = IdTable(
+                entity, rows_max=rows_max.get(entity, bounds.feature_rows_max)
+            )
         self.own: dict[str, Table] = {
             table.spec.name: table
             for ids in self.ids.values()

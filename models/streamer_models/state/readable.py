@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamer_models.state.table import USER, Merge, TableSpec
+from streamer_models.state.table import OWNED_ENTITIES, Merge, TableSpec
 from streamer_models.state.top_rows import Ranked
 
 _OWN = (Merge.REPLACE, Merge.RECENT, Merge.NEIGHBOURS)
@@ -33,7 +33,7 @@ class ReadRows:
     ranked: Ranked | None = None
 
     def __post_init__(self) -> None:
-        if self.spec.merge in _OWN and self.spec.entity != USER:
+        if self.spec.merge in _OWN and self.spec.entity not in OWNED_ENTITIES:
             raise ValueError(
                 f"table {self.spec.name}: rows of entity {self.spec.entity!r} may be in several"
                 f" partitions, and {self.spec.merge} does not say how to merge them; use max, sum"

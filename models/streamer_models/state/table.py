@@ -25,12 +25,16 @@ FIXED_POINT_UNIT = 2.0**-FIXED_POINT_BITS
 
 USER, ITEM, ARM = "user", "item", "arm"
 """Entities with ids: an arm is an item as a bandit knows it, kept while it is shown."""
+PROFILE = "profile"
+"""Users as they are described, whether they have events or not."""
 FEATURE_USER, FEATURE_ITEM, FEATURE_SURFACE = "feature_user", "feature_item", "feature_surface"
 """Users, items and surfaces as fading features know them, kept while their events are counted."""
 FEATURE_ENTITIES = (FEATURE_USER, FEATURE_ITEM, FEATURE_SURFACE)
+OWNED_ENTITIES = (USER, PROFILE)
+"""Those whose ids are in one partition each."""
 SHARED_ENTITIES = (ITEM, ARM, *FEATURE_ENTITIES)
 """Those whose rows several partitions contribute to."""
-ID_ENTITIES = (USER, *SHARED_ENTITIES)
+ID_ENTITIES = (*OWNED_ENTITIES, *SHARED_ENTITIES)
 """All whose rows belong to an id, and go with it."""
 
 

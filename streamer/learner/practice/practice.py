@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import Config
+from streamer.events.profiles import NO_PROFILE, PROFILE_WORDS, Profile, profile_of
 from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.own_tables import OwnTables
 from streamer.ranking.asked import barred, met
@@ -23,18 +24,20 @@ from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.registry import channels_on
 from streamer.ranking.recall.union import union
 from streamer_models.counters.history import UserHistory
+from streamer_models.counters.profiles import UserProfiles
 from streamer_models.counters.seen import UserSeen
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.model import Model, learn
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.seeding import stream
-from streamer_models.state.table import ITEM, Keys, Slots, recent_keys
+from streamer_models.state.table import ITEM, PROFILE, Keys, Slots, recent_keys
 
 T = TypeVar("T")
 
 _PRACTISES: Final = np.uint64(0x7072616374697365)
 """Sets these random draws apart from others with the same seed."""
+_PROFILES: Final = UserProfiles(words=PROFILE_WORDS)
 _SHARE_UNITS: Final = 1 << 32
 _FIRST_STEPS: Final = 500
 """Of all partitions together, at some .5 ms each: what the prior is worth is learned by then."""
@@ -58,6 +61,18 @@ class Practised:
     def item_rows(self, keys: Keys) -> Slots:
         """``(n,)`` rows of items, -1 where absent."""
         return self._state.shared.item_map.find(keys)
+
+    @property
+    def profile(self) -> Profile:
+        """What the user says of themselves."""
+        return self.once(Profile, self._profile)
+
+    def _profile(self) -> Profile:
+        if self.user_row < 0:
+            return NO_PROFILE
+        key = int(self._state.users.keys[self.user_row])
+        slot = self._state.ids[PROFILE].map.find_one(key)
+        return profile_of(self.tables.read(_PROFILES.rows).row(slot))
 
     def excluded(self) -> Keys:
         """Keys of the items that the user has met of late, and may not have again."""

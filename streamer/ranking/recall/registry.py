@@ -10,6 +10,7 @@ from streamer.config import Config
 from streamer.ranking.recall.again import AgainChannel
 from streamer.ranking.recall.blend import BlendChannel
 from streamer.ranking.recall.channel import Channel
+from streamer.ranking.recall.chosen import ChosenChannel
 from streamer.ranking.recall.factorization import FactorizationChannel
 from streamer.ranking.recall.fresh import FreshChannel
 from streamer.ranking.recall.measuring import MeasuringChannel
@@ -32,6 +33,7 @@ _CHANNELS: Final[list[type[Channel[Any]]]] = [
     FactorizationChannel,
     TrendingChannel,
     TrendingFeatureChannel,
+    ChosenChannel,
     FreshChannel,
     RandomChannel,
 ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.ranking.asked import Asked, met
 from streamer.ranking.candidates import Candidates
+from streamer.ranking.profiles import chosen, chosen_tokens
 from streamer.ranking.recall.channel import NOTHING, Recalled, RecallSettings
 from streamer.ranking.recall.measuring import (
     MeasureNames,
@@ -99,6 +100,9 @@ def tastes(
     if len(of_items) and len(keys):
         counts = asked.once(TokenCounts, lambda: asked.tables.read(counted.counts).take(_ALL))
         last, found = of_items.of(met(asked, history).keys), of_items.of(keys)
+        if chosen(asked):  # as if it was met before all else
+            first = chosen_tokens(asked)
+            last = np.concatenate([last[0], first[0]]), np.concatenate([last[1], first[1]])
         for i, span in enumerate(over):
             scores[:, i] = taste_scores(*last, *found, counts, *_OVER[span])
     return scores

@@ -14,6 +14,7 @@ from streamer.catalogue.columns import ItemColumns
 from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.events import Request
+from streamer.events.profiles import Profile
 from streamer.expressions.reading import read
 from streamer.expressions.syntax import BadExpression
 from streamer.expressions.tree import LIST_FIELDS, Condition, Scalar, item_fields
@@ -170,7 +171,9 @@ class Rules:
     def _conditions(self) -> list[Condition]:
         return [*(each.condition for each in self._rules), *(b.condition for b in self._boosts)]
 
-    def of(self, request: Request, catalogue: Catalogue, at_ms: int) -> Ruled | None:
+    def of(
+        self, request: Request, profile: Profile, catalogue: Catalogue, at_ms: int
+    ) -> Ruled | None:
         """Return what is said for a request; None where there are neither rules nor a filter.
 
         Raises
@@ -181,7 +184,7 @@ class Rules:
         rules = self._rules if request.filter is None else [*self._rules, _filter(request.filter)]
         if not rules and not self._boosts:
             return None
-        question = Question(catalogue.columns, _fields(request), at_ms)
+        question = Question(catalogue.columns, _fields(request, profile), at_ms)
         by_rule, out = [], np.zeros(catalogue.columns.n_slots, dtype=np.bool_)
         for rule in rules:
             holds = self._verdicts(rule.condition, question).holds
@@ -199,9 +202,10 @@ def _filter(text: str) -> Rule:
         raise BadMessage(f"field 'filter': {text!r}: {error}") from error
 
 
-def _fields(request: Request) -> dict[str, Scalar]:
+def _fields(request: Request, profile: Profile) -> dict[str, Scalar]:
     found: dict[str, Scalar] = {"user_id": request.user_id}
     if request.surface is not None:
         found["surface"] = request.surface
     found |= {f"context.{name}": value for name, value in (request.context or {}).items()}
+    found |= {f"user.{name}": value for name, value in profile.attributes.items()}
     return found

@@ -1,0 +1,89 @@
+"""Routes of what a topic keeps by key: they read what it says, and write to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Path, Request, Response
+
+from streamer.events import encode
+from streamer.http.bodies import merged, object_of
+from streamer.http.publishing import Kept, KeptWriting
+from streamer.http.schemas import JSON, answers, body
+
+
+def kept_routes(
+    writing: KeptWriting[Kept],
+    made: Callable[[Mapping[str, Any], str], Kept],
+    *,
+    example: Mapping[str, object],
+    patch_example: Mapping[str, object],
+    put_means: str,
+    delete_means: str,
+    deletes: str,
+) -> APIRouter:
+    """Return the routes under ``/v1/items`` or ``/v1/users``.
+
+    Parameters
+    ----------
+    made
+        Makes a message of the fields of a body and the id of the path; raises BadMessage.
+    example, patch_example
+        Bodies, for the documentation.
+    put_means, delete_means, deletes
+        Summaries, and what else there is to say of a deletion, for the documentation.
+    """
+    noun, schema = writing.noun, writing.noun.capitalize()
+    router = APIRouter(prefix=f"/v1/{noun}s", tags=[f"{noun}s"])
+    path = f"/{{{noun}_id:id}}"
+    named: Any = Path(alias=f"{noun}_id", min_length=1, max_length=256)
+
+    async def put_fields(fields: dict[str, Any], key: str) -> Response:
+        message = made(fields, key)
+        await writing.put(message)
+        return Response(encode(message), 202, media_type=JSON)
+
+    @router.get(
+        path,
+        summary=f"Read what is known of one of the {noun}s",
+        responses=answers(schema, 404, 503, words="As the service knows it"),
+    )
+    async def get(key: str = named) -> Response:
+        return Response(encode(writing.get(key)), media_type=JSON)
+
+    @router.put(
+        path,
+        status_code=202,
+        summary=put_means,
+        openapi_extra=body(f"{schema}Fields", example),
+        responses=answers(schema, 503, ok=202, words="The broker has it"),
+    )
+    async def put(request: Request, key: str = named) -> Response:
+        return await put_fields(object_of(await request.body()), key)
+
+    @router.patch(
+        path,
+        status_code=202,
+        summary="Change some fields: a JSON merge patch, null removes",
+        openapi_extra=body(f"{schema}Patch", patch_example),
+        responses=answers(schema, 404, 503, ok=202, words="The broker has it"),
+    )
+    async def patch(request: Request, key: str = named) -> Response:
+        change = object_of(await request.body())  # from here to the sending nothing is awaited
+        return await put_fields(merged(msgspec.to_builtins(writing.get(key)), change), key)
+
+    @router.delete(
+        path,
+        status_code=202,
+        summary=delete_means,
+        description=deletes,
+        responses=answers(schema, 503, ok=202, words="The broker has it"),
+    )
+    async def delete(key: str = named) -> Response:
+        message = made({}, key)
+        await writing.delete(message)
+        return Response(encode(message), 202, media_type=JSON)
+
+    return router

@@ -1,0 +1,25 @@
+"""Routes of what users say of themselves: what they write goes to the users topic."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from streamer.config import Config
+from streamer.http.bodies import user_of
+from streamer.http.kept import kept_routes
+from streamer.http.parts import Parts
+from streamer.http.publishing import user_writing
+from streamer.http.schemas import USER
+
+
+def user_routes(config: Config, parts: Parts) -> APIRouter:
+    """Return the routes under ``/v1/users`` that are no recommendations."""
+    return kept_routes(
+        user_writing(config, parts),
+        user_of,
+        example=USER,
+        patch_example={"attributes": {"country": "pt"}},
+        put_means="Publish what a user says of themselves, in place of what was",
+        delete_means="Delete what a user said of themselves",
+        deletes="It is gone once a learner has read it.",
+    )

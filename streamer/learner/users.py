@@ -1,0 +1,164 @@
+"""Users as a learner knows them: what they say of themselves, in the partitions that it owns."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import BadMessage, KafkaError, KafkaUnavailable, TopicMismatch
+from streamer.events import decode_user
+from streamer.events.decoding import Rejected, deleted_id
+from streamer.events.profiles import PROFILE_WORDS, profile_row
+from streamer.events.rejection import reason
+from streamer.protocols import MessageBatch, UsersReader
+from streamer_models.state.columns import Columns
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S: Final = 5.0
+"""How often a topic that is missing is looked for; each time is one question to the broker."""
+_LOOK_TIMEOUT_S: Final = 1.0
+_USERS_A_ROUND: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class SaidUsers(Columns):
+    """What was said of users, in columns of length n, in order.
+
+    Attributes
+    ----------
+    offsets
+        ``(n,)`` int64, rising.
+    user_ids
+        Whom each message is about.
+    gone
+        ``(n,)`` whether it deletes the user.
+    rows
+        ``(n, PROFILE_WORDS)`` what is kept of it; of one that deletes, zeros.
+    """
+
+    offsets: NDArray[np.int64]
+    user_ids: list[str]
+    gone: NDArray[np.bool_]
+    rows: NDArray[np.uint64]
+
+
+def decode_users(batch: MessageBatch) -> tuple[SaidUsers, list[Rejected]]:
+    """Return the good messages of a batch, and why others are none."""
+    places, user_ids, gone, rows, rejected = [], [], [], [], []
+    no_row = np.zeros(PROFILE_WORDS, dtype=np.uint64)
+    for place, (key, value) in enumerate(zip(batch.keys, batch.values, strict=True)):
+        try:
+            user_id, row = _said(key, value)
+        except BadMessage as error:
+            rejected.append(Rejected(place, str(error)))
+            continue
+        places.append(place)
+        user_ids.append(user_id)
+        gone.append(row is None)
+        rows.append(no_row if row is None else row)
+    found = SaidUsers(
+        offsets=batch.offsets[np.array(places, dtype=np.intp)],
+        user_ids=user_ids,
+        gone=np.array(gone, dtype=np.bool_),
+        rows=np.array(rows, dtype=np.uint64).reshape(-1, PROFILE_WORDS),
+    )
+    return found, rejected
+
+
+def _said(key: bytes | None, value: bytes | None) -> tuple[str, NDArray[np.uint64] | None]:
+    if value is None:
+        return deleted_id(key, "user"), None
+    user = decode_user(value)
+    if key != user.user_id.encode():
+        problem = f"is not the key {key!r}; send it as the key too, or a tombstone can't name it"
+        raise BadMessage(reason("user_id", user.user_id, problem))
+    return user.user_id, profile_row(user)
+
+
+class FollowedUsers:
+    """Follows partitions of the users topic between the steps of a learner.
+
+    While the topic is missing it is looked for now and then, and while the broker does not answer
+    nothing comes.
+
+    Parameters
+    ----------
+    reader
+        None: there are no users.
+    topic
+        Its full name.
+    now_s
+        Seconds on a clock that only goes forward.
+    """
+
+    def __init__(
+        self,
+        reader: UsersReader | None,
+        topic: str,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._reader = reader
+        self._topic = topic
+        self._now_s = now_s
+        self._starts: dict[tuple[str, int], int] = {}
+        self._is_read = False
+        self._look_at_s = -LOOK_EVERY_S
+        self._fails = False
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return those of a topic on which nothing ever is."""
+        return cls(None, "")
+
+    def start(self, offsets: Mapping[int, int]) -> None:
+        """Follow these partitions from now on, each from its offset.
+
+        Raises
+        ------
+        KafkaError
+            Where the topic ends before an offset: it was made anew.
+        """
+        self._starts = {(self._topic, p): offset for p, offset in offsets.items()}
+        self._is_read = False
+        self._look_at_s = self._now_s()
+
+    def poll(self) -> list[MessageBatch]:
+        """Return what is there, a bounded number of messages; with their keys."""
+        if self._reader is None or not self._starts:
+            return []
+        try:
+            if not self._is_read and not self._opened(self._reader):
+                return []
+            found = self._reader.poll(n_max=_USERS_A_ROUND, timeout_s=0.0)
+        except KafkaUnavailable as error:
+            self._failed(error)
+            return []
+        self._fails = False
+        return found
+
+    def _opened(self, reader: UsersReader) -> bool:
+        """Whether the topic is there, which is looked at now and then."""
+        if self._now_s() < self._look_at_s:
+            return False
+        self._look_at_s = self._now_s() + LOOK_EVERY_S
+        try:
+            there = set(reader.partitions(self._topic, timeout_s=_LOOK_TIMEOUT_S))
+        except TopicMismatch as error:
+            self._failed(error)
+            return False
+        reader.start({where: at for where, at in self._starts.items() if where in there})
+        self._is_read = True
+        return True
+
+    def _failed(self, error: KafkaError) -> None:
+        if not self._fails:
+            log.info("users_unavailable", extra={"reason": str(error)})
+        self._fails = True

@@ -1,0 +1,303 @@
+"""Users who say something of themselves: from the topic to slates, and executed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from streamer.config import Config, load_config
+from streamer.errors import BadMessage, ConfigError
+from streamer.events import Event, Item, Request, User, decode_user, encode
+from streamer.events.profiles import NO_PROFILE, Profile, profile_of, profile_row
+from streamer.learner.configured import learner_settings
+from streamer.learner.users import LOOK_EVERY_S, FollowedUsers
+from streamer.model_set import build_models
+from streamer.simulation.broker import ManualClock, MemoryBroker, MemoryReader, MemorySink
+from streamer.simulation.live import Answer, LiveSystem
+from streamer.verify.parameters import Contents, image_contents
+from streamer_models.state.id_table import id_key
+from tests.verified_slates import verified_again
+from tests.verified_store import verified_store
+
+START_MS = 1_700_000_000_000
+KINDS = ("drama", "crime", "news", "sport", "music")
+N_EACH = 20
+
+
+def config_of(**given: object) -> Config:
+    flags = {
+        "topics.partitions": 2,
+        "mf.factors": 4,
+        "bandit.policy": "greedy",
+    }
+    return load_config(env={}, flags=flags | {k.replace("__", "."): v for k, v in given.items()})
+
+
+def started(config: Config | None = None) -> LiveSystem:
+    """A shop in which most users like music, and everything is older than a week."""
+    live = LiveSystem(config or config_of(), start_ms=START_MS)
+    live.publish(*_items(), *_events())
+    live.advance(START_MS + 1_000)
+    return live
+
+
+def _items() -> Iterator[Item]:
+    for kind in KINDS:
+        for n in range(N_EACH):
+            yield Item(
+                item_id=f"{kind}-{n}",
+                categories=[kind],
+                created_ts=START_MS - 10**10,
+                attributes={"country": ("de", "pt")[n % 2]},
+            )
+
+
+def _events() -> Iterator[Event]:
+    rng = np.random.default_rng(0)
+    for n in range(300):
+        user = int(rng.integers(40))
+        kind = KINDS[min(user % 8, 4)]
+        yield click(f"u{user}", f"{kind}-{rng.integers(N_EACH)}", n)
+
+
+def click(user_id: str, item_id: str, n: int = 0) -> Event:
+    event_id = f"{user_id} {item_id} {n}"
+    return Event(event_id=event_id, type="click", user_id=user_id, item_id=item_id, ts=START_MS + n)
+
+
+def later(live: LiveSystem, ms: int = 100) -> None:
+    live.advance(live.clock.now_ms() + ms)
+
+
+def kinds_of(answer: Answer) -> list[str]:
+    return [item_id.partition("-")[0] for item_id in answer.item_ids]
+
+
+def known_of(live: LiveSystem, user_id: str) -> Profile:
+    """What the scorer knows that a user says."""
+    return live.scorer.replica.current().users.profile(id_key(user_id.encode()))
+
+
+def contents_of(live: LiveSystem) -> list[Contents]:
+    """What the store has of each partition."""
+    models, settings = build_models(live.config), learner_settings(live.config)
+    partitions = range(live.config.topics.partitions)
+    return [image_contents(live.store.load(p), models, settings) for p in partitions]
+
+
+# --- what it does to slates ----------------------------------------------------------------------
+
+
+def test_who_chooses_two_categories_has_them_in_the_next_slate() -> None:
+    live = started()
+    assert set(kinds_of(live.request("eve", k=10))) == {"music"}
+    live.publish(User(user_id="eve", categories=["news", "drama"]))
+    later(live)
+    answer = live.request("eve", k=10)
+    assert set(kinds_of(answer)) == {"news", "drama"}
+    assert {each.reason for each in answer.recommendation.items} >= {"of a kind you chose"}
+    assert set(kinds_of(live.request("bob", k=10))) == {"music"}, "it is the choice of one"
+
+
+def test_what_a_user_does_counts_more_than_what_they_chose() -> None:
+    live = started(config_of(recall__chosen__until=5))
+    live.publish(User(user_id="eve", categories=["news"]))
+    later(live)
+    decision = live.request("eve").decision
+    scores = decision.feature_matrix()[:, decision.feature_names.index("chosen_score")]
+    is_news = np.array([each.startswith("news") for each in decision.candidates])
+    np.testing.assert_array_equal(scores, is_news.astype(np.float32))
+    live.publish(*(click("eve", f"sport-{n}", n) for n in range(2)))
+    later(live)
+    decision = live.request("eve").decision
+    scores = decision.feature_matrix()[:, decision.feature_names.index("chosen_score")]
+    assert scores.max() == np.float32(0.6)
+    live.publish(*(click("eve", f"sport-{n}", n) for n in range(2, 9)))
+    later(live)
+    decision = live.request("eve").decision
+    assert not decision.feature_matrix()[:, decision.feature_names.index("chosen_score")].any()
+
+
+def test_a_choice_counts_as_items_of_the_category_for_affinity() -> None:
+    live = started()
+    live.publish(User(user_id="eve", categories=["news", "drama"]), click("eve", "sport-1"))
+    later(live)
+    decision = live.request("eve").decision
+    shares = decision.feature_matrix()[:, decision.feature_names.index("category_affinity")]
+    of_kind = {
+        each.partition("-")[0]: float(share)
+        for each, share in zip(decision.candidates, shares, strict=True)
+    }
+    # One item was met, and each choice counts as three.
+    assert of_kind["news"] == of_kind["drama"] == np.float32(3 / 7)
+    assert of_kind["sport"] == np.float32(1 / 7)
+    assert of_kind["music"] == 0
+
+
+def test_a_request_with_seeds_goes_with_the_seeds() -> None:
+    live = started()
+    live.publish(User(user_id="eve", categories=["news"]))
+    later(live)
+    asked = Request(request_id="s", user_id="eve", ts=START_MS, k=5, seed_items=["sport-1"])
+    decision = live.answer([asked])[0].decision
+    assert not decision.feature_matrix()[:, decision.feature_names.index("chosen_score")].any()
+
+
+def test_rules_and_filters_read_what_a_user_says() -> None:
+    live = started(config_of(rules__region__only="item.attributes.country == user.country"))
+    live.publish(User(user_id="eve", attributes={"country": "pt", "age": 31, "adult": True}))
+    later(live)
+    answer = live.request("eve", k=5)
+    assert answer.item_ids
+    assert all(int(each.partition("-")[2]) % 2 for each in answer.item_ids)
+    assert live.request("bob").item_ids == [], "of whom no country is known"
+
+    def filtered(request_id: str, text: str) -> list[str]:
+        asked = Request(request_id=request_id, user_id="eve", ts=START_MS, k=5, filter=text)
+        return live.answer([asked])[0].item_ids
+
+    assert filtered("a", "user.age > 30 && user.adult")
+    assert not filtered("b", "user.age > 31")
+    assert not filtered("c", "user.city == 'Porto'"), "which they did not say"
+
+
+def test_a_rule_of_a_user_names_one_attribute() -> None:
+    with pytest.raises(ConfigError, match=r"write user\.NAME"):
+        config_of(rules__odd__exclude="user.attributes.country == 'pt'")
+
+
+# --- what is kept --------------------------------------------------------------------------------
+
+
+def test_the_last_message_of_a_user_counts_and_a_tombstone_deletes() -> None:
+    live = started()
+    first = User(user_id="eve", categories=["news"], attributes={"age": 31}, ts=7)
+    live.publish(first)
+    later(live)
+    assert known_of(live, "eve").message("eve") == first
+    live.publish(User(user_id="eve", categories=["drama"]), User(user_id="bob", ts=1))
+    later(live)
+    assert known_of(live, "eve") == Profile(("drama",))
+    live.delete(User(user_id="eve"))
+    later(live)
+    assert known_of(live, "eve") is NO_PROFILE
+    assert known_of(live, "bob") == Profile(ts=1)
+    live.publish(User(user_id="eve", categories=["sport"]))
+    later(live)
+    assert known_of(live, "eve") == Profile(("sport",))
+
+
+def test_a_row_holds_all_that_a_decoder_takes() -> None:
+    attributes: dict[str, str | int | float | bool] = {
+        "a": 1,
+        "b": 2.5,
+        "c": True,
+        "d": "é",
+        "n": 2**80,
+    }
+    user = User(user_id="eve", categories=["x", "y", "x"], attributes=attributes, ts=3)
+    found = profile_of(profile_row(decode_user(encode(user))))
+    assert found == Profile(("x", "y"), attributes, 3)
+    with pytest.raises(BadMessage, match=r"takes 5\d\d bytes of 504; send fewer"):
+        decode_user(encode(User(user_id="eve", attributes={"about": 500 * "x"})))
+
+
+def test_at_the_bound_who_was_described_longest_ago_goes() -> None:
+    live = LiveSystem(config_of(topics__partitions=1, learner__users_max=20), start_ms=START_MS)
+    live.publish(*(User(user_id=f"u{n}", ts=n) for n in range(50)))
+    live.sync()
+    (found,) = contents_of(live)
+    assert len(found.names["profile"]) <= 20
+    assert known_of(live, "u49").ts == 49
+    assert known_of(live, "u0") is NO_PROFILE
+
+
+@pytest.mark.parametrize("users_max", [8, 200_000])
+def test_what_is_kept_does_not_depend_on_where_batches_end(users_max: int) -> None:
+    rng = np.random.default_rng(1)
+    config = config_of(topics__partitions=1, learner__users_max=users_max)
+    at_once, one_by_one = (LiveSystem(config, start_ms=START_MS) for _ in range(2))
+    for n in range(80):
+        user = User(user_id=f"u{rng.integers(15)}", ts=n)
+        for live in (at_once, one_by_one):
+            if n % 7 == 3:
+                live.delete(user)
+            else:
+                live.publish(user)
+        one_by_one.sync()
+    at_once.sync()
+    for found, wanted in zip(contents_of(at_once), contents_of(one_by_one), strict=True):
+        assert found.names == wanted.names
+        for name, (keys, values) in found.tables.items():
+            np.testing.assert_array_equal(keys, wanted.tables[name][0], name)
+            np.testing.assert_array_equal(values, wanted.tables[name][1], name)
+
+
+# --- executed again ------------------------------------------------------------------------------
+
+
+Life = tuple[LiveSystem, list[Answer]]
+
+
+@pytest.fixture(scope="module")
+def life() -> Life:
+    """Users say something, do something, say something else, and learners are lost meanwhile."""
+    live = started()
+    answers = [live.request(f"new{n}") for n in range(4)]
+    for n in range(4):
+        live.publish(User(user_id=f"new{n}", categories=[KINDS[n], "no such kind"]))
+    later(live)
+    answers += [live.request(f"new{n}") for n in range(4)]
+    live.publish(*(click(f"new{n}", f"sport-{n}") for n in range(3)))
+    live.publish(User(user_id="new0", categories=["music"]), User(user_id="u1", ts=1))
+    live.crash()  # what it had read and not committed is read again
+    later(live)
+    live.delete(User(user_id="new1"))
+    later(live)
+    answers += [live.request(f"new{n}") for n in range(4)]
+    live.publish(*(click(f"new{n}", f"drama-{n}", 1) for n in range(4)))
+    live.crash()
+    later(live)
+    return live, answers
+
+
+def test_a_store_with_users_is_executed_again_bit_for_bit(life: Life) -> None:
+    live, _ = life
+    found = verified_store(live)
+    assert (found.problems, found.unchecked, found.remarks) == ([], [], [])
+    assert known_of(live, "new0") == Profile(("music",))
+    assert known_of(live, "new1") is NO_PROFILE
+
+
+def test_slates_of_users_who_chose_are_made_again_bit_for_bit(life: Life) -> None:
+    live, answers = life
+    found = verified_again(live, [answer.decision for answer in answers])
+    assert (found.n_same, found.problems) == (len(answers), [])
+
+
+def test_what_compaction_took_of_the_topic_is_said(life: Life) -> None:
+    live, _ = life
+    found = verified_store(live, without={("users", 0)})
+    assert found.problems == []
+    said = [*found.unchecked, *found.remarks]
+    assert said
+    assert all("topic users no longer has" in each for each in said)
+
+
+# --- a topic that may be missing -----------------------------------------------------------------
+
+
+def test_a_topic_that_is_missing_is_looked_for_now_and_then() -> None:
+    broker, clock, now_s = MemoryBroker({}), ManualClock(), 0.0
+    users = FollowedUsers(MemoryReader(broker, [], clock=clock), "users", now_s=lambda: now_s)
+    users.start({0: 0, 1: 0})
+    assert users.poll() == []
+    broker.make("users", 2)
+    MemorySink(broker, clock=clock).send("users", key=b"eve", value=encode(User(user_id="eve")))
+    assert users.poll() == [], "it was looked for a moment ago"
+    now_s = LOOK_EVERY_S
+    (batch,) = users.poll()
+    assert batch.keys == [b"eve"]
+    assert users.poll() == []
