@@ -75,6 +75,7 @@ class Recommender:
         list_name: ListName | None = None,
         filter: str | None = None,  # noqa: A002 - of the message
         rows: Sequence[RequestRow] | None = None,
+        after: str | None = None,
         preview: bool = False,
     ) -> Recommendation:
         """Items for one user, best first.
@@ -101,6 +102,9 @@ class Recommender:
             Several lists in one answer, the one shown first first, no item twice. Each has what it
             leaves out from the other arguments, and a ``request_id`` of its own for feedback:
             ``[RequestRow(name="for you"), RequestRow(name="new", list_name="latest")]``.
+        after
+            A page of a longer list: ``""`` for the first one, then ``next`` of each answer until an
+            answer has none. No item comes again.
         preview
             Only to look at: nobody is shown the items, so no decision is logged. Health checks and
             people who try things out ask so.
@@ -129,6 +133,7 @@ class Recommender:
                 list_name=list_name,
                 filter=filter,
                 rows=None if rows is None else list(rows),
+                after=after,
                 preview=preview,
                 timeout_ms=_timeout_ms(timeout_s),
             )

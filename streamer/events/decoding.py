@@ -30,6 +30,7 @@ from streamer.events.messages import (
     User,
     encode,
 )
+from streamer.events.pages import unpacked_keys
 from streamer.events.profiles import PROFILE_BYTES_MAX, packed_profile
 from streamer.events.rejection import reason, reason_for, unknown_type
 from streamer.events.rows import row_id
@@ -293,6 +294,11 @@ def _check_decision(decision: Decision) -> None:
 
 def _check_request(request: Request) -> None:
     _check_slate(request, "")
+    if request.after is not None:
+        unpacked_keys(request.after)
+        if request.rows:
+            problem = "pages one list, not rows; ask for more of a row by a request of its own"
+            raise BadMessage(reason("after", request.after, problem))
     for field in ("seed_items", "list_name") if request.rows else ():
         if value := getattr(request, field):
             raise BadMessage(

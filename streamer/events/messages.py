@@ -38,6 +38,8 @@ ROWS_MAX: Final = 16
 """Rows of a request: 16 of 5 ms each are 80 ms in which the scorer answers nobody else."""
 CHOSEN_MAX: Final = 16
 """Categories that a user chooses at most."""
+AFTER_MAX: Final = 5_400
+"""Characters that say what the pages before show: 500 items of 8 B in base64."""
 FILTER_MAX: Final = 1_000
 """Characters of a request's filter."""
 RAW_BYTES_KEPT: Final = 524_288
@@ -194,6 +196,13 @@ class Request(SlateRequest, frozen=True, kw_only=True):
             " leaves out (but `seed_items` and `list_name`) from the request"
         ),
     ] = None
+    after: Annotated[
+        Annotated[str, Meta(max_length=AFTER_MAX, pattern="^[A-Za-z0-9_-]*$")] | None,
+        Meta(
+            description="a page of a longer list: `next` of the answer before, none of whose items"
+            " come again; empty: the first page"
+        ),
+    ] = None
     preview: Annotated[
         bool, Meta(description="only to look at: it makes no decision, so it teaches nothing")
     ] = False
@@ -253,6 +262,13 @@ class Recommendation(Message, frozen=True, kw_only=True):
     rows: Annotated[
         Annotated[list[RecommendedRow], Meta(max_length=ROWS_MAX)] | None,
         Meta(description="as asked for, in that order"),
+    ] = None
+    next: Annotated[
+        Annotated[str, Meta(max_length=AFTER_MAX)] | None,
+        Meta(
+            description="`after` of the next page; absent where no page was asked for, or there is"
+            " no more"
+        ),
     ] = None
     preview: Annotated[bool, Meta(description="as asked for: there is no decision")] = False
     list_name: Annotated[ListName | None, Meta(description="as asked for")] = None

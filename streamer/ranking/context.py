@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.events import Request
+from streamer.events.pages import unpacked_keys
 from streamer.events.profiles import NO_PROFILE, Profile
 from streamer.ranking.asked import barred
 from streamer.ranking.features import Logged
@@ -107,10 +108,13 @@ class RequestContext:
         return self.seen if seeds is None else seeds
 
     def excluded(self) -> Keys:
-        """Return keys of items that are barred to the user, that the slate is to go with, or that
-        the request excludes."""
+        """Return keys of items that are barred to the user, that the slate is to go with, that the
+        request excludes, or that the pages before show."""
         asked = [*(self.request.exclude or ()), *(self.request.seed_items or ())]
-        return np.concatenate([self.barred, keys_of(asked)]) if asked else self.barred
+        excluded = np.concatenate([self.barred, keys_of(asked)]) if asked else self.barred
+        if not self.request.after:
+            return excluded
+        return np.concatenate([excluded, unpacked_keys(self.request.after)])
 
     def raised(self, keys: Keys) -> NDArray[np.float64] | None:
         """``(n,)`` by how many standard deviations rules boost items; None: none of them."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from streamer.config.settings import TopicRole, TopicsConfig
 from streamer.dead_letters import send_letter
 from streamer.errors import BadMessage
@@ -21,12 +23,14 @@ from streamer.events import (
     encode,
     pack_features,
 )
+from streamer.events.pages import PAGED_MAX, packed_keys, unpacked_keys
 from streamer.protocols import Clock, MessageBatch, Sink
 from streamer.replica.version import Version
 from streamer.scorer.funnel import Slate
 from streamer.scorer.metrics import ScorerMetrics
 from streamer.scorer.policy.boosts import packed_boosts
 from streamer.scorer.rows import RowSlate
+from streamer_models.state.id_table import keys_of
 
 log = logging.getLogger(__name__)
 
@@ -143,11 +147,19 @@ def _recommendation(
         items=[] if request.rows else _items(first),
         model_version=version.model_version,
         rows=[_row(each) for each in slates] if request.rows else None,
+        next=_next(request, first),
         preview=request.preview,
         list_name=request.list_name,
         why_empty=None if request.rows else _why_empty(first),
         variants=dict(first.variants) or None,
     )
+
+
+def _next(request: Request, slate: Slate) -> str | None:
+    if request.after is None or not slate.item_ids:
+        return None
+    shown = np.concatenate([unpacked_keys(request.after), keys_of(slate.item_ids)])
+    return packed_keys(shown) if len(shown) < PAGED_MAX else None
 
 
 def _row(row: RowSlate) -> RecommendedRow:
