@@ -113,6 +113,7 @@ HOMES = {
     "datasketches": "streamer_models.windows.distinct",
     "river": "streamer_models.river_adapter",
     "fastapi": "streamer.http",
+    "fastapi_offline": "streamer.http",
     "starlette": "streamer.http",
     "uvicorn": "streamer.http",
     "nicegui": "streamer.page",

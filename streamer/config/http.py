@@ -86,7 +86,7 @@ class HttpConfig(Section, frozen=True, kw_only=True):
         int, Meta(ge=1_024, le=1_000_000_000, description="size of a request's body at most")
     ] = 1_000_000
     events_max: Annotated[
-        int, Meta(ge=1, le=100_000, description="events in one request at most")
+        int, Meta(ge=1, le=100_000, description="events, or items, in one request at most")
     ] = 1_000
     user_feature: Annotated[
         str,

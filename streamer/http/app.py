@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from streamer.config import Config
@@ -23,7 +24,7 @@ from streamer.http.personalizer import personalizer_routes
 from streamer.http.problems import add_problems, failed
 from streamer.http.recommendations import recommendation_routes
 from streamer.http.request_ids import RequestIds
-from streamer.http.schemas import completed
+from streamer.http.schemas import DOCS, DOCS_FILES, completed
 from streamer.http.users import user_routes
 
 
@@ -37,11 +38,13 @@ def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> 
     registry
         Where its metrics are.
     """
-    app = FastAPI(
+    app = FastAPIOffline(
         title="streamer",
         version=version("streamer"),
         description="Recommendations that have learned what happened a moment ago.",
+        docs_url=DOCS,
         redoc_url=None,
+        static_url=DOCS_FILES,
     )
     paths.register()  # before any route names it
     add_problems(app)

@@ -33,10 +33,7 @@ def object_of(body: bytes) -> dict[str, Any]:
     BadMessage
         When it is none.
     """
-    found = json_of(body)
-    if not isinstance(found, dict):
-        raise BadMessage("message: is not an object; send one JSON object")
-    return found
+    return _object(json_of(body))
 
 
 def json_of(body: bytes) -> Any:
@@ -75,9 +72,7 @@ def request_of(fields: Mapping[str, Any], *, now_ms: int) -> Request:
 def event_of(fields: object, types: EventTypes, *, now_ms: int) -> Event:
     """Return the event of some fields, as :func:`request_of`: ``event_id`` and ``ts`` are filled
     in. An event from the future is refused, as the learner would refuse it."""
-    if not isinstance(fields, dict):
-        raise BadMessage("message: is not an object; send one JSON object")
-    payload = _filled(fields, "event_id", now_ms)
+    payload = _filled(_object(fields), "event_id", now_ms)
     decode_event(payload, types, publish_ms=now_ms)
     return decode_event(payload, types)
 
@@ -124,6 +119,17 @@ def merged(target: Any, patch: Any) -> Any:
         else:
             found[name] = merged(found.get(name), value)
     return found
+
+
+def encoded_object(fields: object) -> bytes:
+    """Return the JSON of an object; raises BadMessage where it is none."""
+    return msgspec.json.encode(_object(fields))
+
+
+def _object(fields: object) -> dict[str, Any]:
+    if not isinstance(fields, dict):
+        raise BadMessage("message: is not an object; send one JSON object")
+    return fields
 
 
 def _filled(fields: Mapping[str, Any], id_field: str, now_ms: int) -> bytes:

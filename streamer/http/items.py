@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from streamer.config import Config
 from streamer.http.bodies import item_of
 from streamer.http.kept import kept_routes
+from streamer.http.kept_writing import item_writing
 from streamer.http.parts import Parts
-from streamer.http.publishing import item_writing
 from streamer.http.schemas import ITEM
 
 
@@ -17,6 +17,7 @@ def item_routes(config: Config, parts: Parts) -> APIRouter:
     return kept_routes(
         item_writing(config, parts),
         item_of,
+        n_max=config.http.events_max,
         example=ITEM,
         patch_example={"available": False},
         put_means="Publish what is known of an item, in place of what was",

@@ -10,14 +10,16 @@ from fastapi import APIRouter, Path, Request, Response
 
 from streamer.events import encode
 from streamer.http.bodies import merged, object_of
-from streamer.http.publishing import Kept, KeptWriting
-from streamer.http.schemas import JSON, answers, body
+from streamer.http.kept_writing import Kept, KeptWriting
+from streamer.http.schemas import JSON, answers, body, one_or_many
+from streamer.http.several import published, several_answers
 
 
 def kept_routes(
     writing: KeptWriting[Kept],
     made: Callable[[Mapping[str, Any], str], Kept],
     *,
+    n_max: int,
     example: Mapping[str, object],
     patch_example: Mapping[str, object],
     put_means: str,
@@ -30,6 +32,8 @@ def kept_routes(
     ----------
     made
         Makes a message of the fields of a body and the id of the path; raises BadMessage.
+    n_max
+        Messages in one body.
     example, patch_example
         Bodies, for the documentation.
     put_means, delete_means, deletes
@@ -44,6 +48,21 @@ def kept_routes(
         message = made(fields, key)
         await writing.put(message)
         return Response(encode(message), 202, media_type=JSON)
+
+    whole = {f"{noun}_id": "one", **example}
+
+    @router.post(
+        "",
+        status_code=202,
+        summary=f"Publish what is known of one of the {noun}s, or of an array of them",
+        openapi_extra=one_or_many(
+            schema, n_max=n_max, one=whole, several=[whole, {f"{noun}_id": "another"}]
+        ),
+        responses=several_answers(),
+    )
+    async def post(request: Request) -> Response:
+        """Each in place of what was, as `PUT`."""
+        return await published(writing.several, request, n_max=n_max)
 
     @router.get(
         path,

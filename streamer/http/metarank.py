@@ -17,8 +17,9 @@ from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.events.messages import Id
 from streamer.http.bodies import decoded, item_of, merged, request_of
+from streamer.http.kept_writing import item_writing
 from streamer.http.parts import Parts
-from streamer.http.publishing import EventPublishing, item_writing
+from streamer.http.publishing import event_publishing
 from streamer.http.schemas import JSON, answers, body, one_or_many
 from streamer.http.waiting import answered
 
@@ -145,7 +146,7 @@ INTERACTION: Final = {
 def metarank_routes(config: Config, parts: Parts) -> APIRouter:
     """Return ``/rank/{model}`` and ``/feedback``."""
     router = APIRouter(tags=["metarank"])
-    publishing, catalogue = EventPublishing(config, parts), item_writing(config, parts)
+    publishing, catalogue = event_publishing(config, parts), item_writing(config, parts)
     timeout_s = config.http.timeout_ms / 1000
 
     @router.post(

@@ -23,7 +23,7 @@ from streamer.errors import StreamerError
 from streamer.events.messages import Id
 from streamer.http.bodies import decoded, request_of
 from streamer.http.parts import Parts
-from streamer.http.publishing import EventPublishing
+from streamer.http.publishing import event_publishing
 from streamer.http.schemas import JSON, answers, body, problems
 from streamer.http.waiting import answered
 
@@ -138,7 +138,7 @@ def flat(
 def personalizer_routes(config: Config, parts: Parts) -> APIRouter:
     """Return the routes under ``/personalizer``."""
     router = APIRouter(prefix="/personalizer/{version}", tags=["personalizer"])
-    publishing, ranked = EventPublishing(config, parts), RankedEvents()
+    publishing, ranked = event_publishing(config, parts), RankedEvents()
     timeout_s = config.http.timeout_ms / 1000
 
     async def report(kind: str, fields: dict[str, Any]) -> None:

@@ -16,29 +16,45 @@ from streamer.http.problems import PROBLEM_JSON, Problem
 from streamer.scorer.explanation import Explanation
 
 JSON: Final = "application/json"
-OPEN: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+DOCS: Final = "/docs"
+DOCS_FILES: Final = "/docs-files"
+"""The page that shows the document, and below this path what it loads."""
+OPEN: Final = frozenset(
+    {
+        "/healthz",
+        "/readyz",
+        "/openapi.json",
+        DOCS,
+        *(
+            f"{DOCS_FILES}/{name}"
+            for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+        ),
+    }
+)
 """Paths that need no key."""
 _REF: Final = "#/components/schemas/{name}"
 
 
-class EventResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of one event of a body."""
+class PublishResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one message of a body."""
 
     index: Annotated[int, Meta(ge=0, description="its place in the body")]
     status: Annotated[
         int, Meta(ge=202, le=503, description="202: the broker has it; 422: bad; 503: not taken")
     ]
     event_id: str | None = None
+    item_id: str | None = None
+    user_id: str | None = None
     detail: Annotated[str | None, Meta(description="why it was not taken")] = None
     field: Annotated[str | None, Meta(description="that is wrong")] = None
 
 
-class EventResults(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the events of a body, in their order."""
+class PublishResults(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the messages of a body, in their order."""
 
     accepted: Annotated[int, Meta(ge=0)]
     rejected: Annotated[int, Meta(ge=0)]
-    results: list[EventResult]
+    results: list[PublishResult]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +82,7 @@ FEEDBACK: Final = {"request_id": "9f2c", "user_id": "ann", "item_id": "tea", "ty
 
 def components(types: EventTypes, structs: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
     """Return the schemas by name: of what is sent with what the service fills in left out."""
-    own = (Recommendation, Event, Item, User, Request, Explanation, Problem, EventResults, Health)
+    own = (Recommendation, Event, Item, User, Request, Explanation, Problem, PublishResults, Health)
     _, schemas = msgspec.json.schema_components((*own, *structs), ref_template=_REF)
     for schema in schemas.values():
         schema.get("properties", {}).pop("v", None)

@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from streamer.config import Config
 from streamer.http.bodies import user_of
 from streamer.http.kept import kept_routes
+from streamer.http.kept_writing import user_writing
 from streamer.http.parts import Parts
-from streamer.http.publishing import user_writing
 from streamer.http.schemas import USER
 
 
@@ -17,6 +17,7 @@ def user_routes(config: Config, parts: Parts) -> APIRouter:
     return kept_routes(
         user_writing(config, parts),
         user_of,
+        n_max=config.http.events_max,
         example=USER,
         patch_example={"attributes": {"country": "pt"}},
         put_means="Publish what a user says of themselves, in place of what was",

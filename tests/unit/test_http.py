@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -89,6 +90,73 @@ def test_rows_are_answered_together_and_feedback_names_one(world: HttpWorld) -> 
     assert problem["field"] == "seed_items"
 
 
+def test_pages_of_the_short_form_show_no_item_twice(world: HttpWorld) -> None:
+    after: str | None = ""
+    shown: list[str] = []
+    while after is not None:
+        asked = {"k": 1, "after": after}
+        answer = world.client.get("/v1/users/hal/recommendations", params=asked)
+        said = decode_recommendation(answer.content)
+        shown += [item.item_id for item in said.items]
+        after = said.next
+    assert {"tea", "milk", "cake"} <= set(shown)
+    assert len(set(shown)) == len(shown)
+    wrong = world.client.get("/v1/users/hal/recommendations?after=AA")
+    assert problem_of(wrong, 422)["field"] == "after"
+
+
+def test_lists_have_routes_of_their_own_narrowed_by_what_items_are(world: HttpWorld) -> None:
+    world.live.publish(
+        Item(item_id="tea", categories=["drinks"], tags=["hot"], attributes={"year": 1994}),
+        Item(
+            item_id="milk",
+            categories=["drinks"],
+            attributes={"brand": 'O"B', "year": "1994", "vegan": True},
+        ),
+    )
+    world.live.sync()
+
+    def listed(name: str, **query: Any) -> list[str]:
+        answer = world.client.get(f"/v1/lists/{name}", params=query)
+        said = decode_recommendation(answer.content)
+        assert (said.list_name, said.user_id) == (name, query.get("user_id", "anybody"))
+        return [item.item_id for item in said.items]
+
+    n_before = len(world.records("decisions"))
+    for name in ("popular", "trending", "latest"):
+        assert set(listed(name, user_id="ann")) >= {"tea", "milk"}
+        assert set(listed(name, category="drinks")) == {"tea", "milk"}
+        assert listed(name, category=["drinks", "sweets"], tag=["hot", "cold"]) == ["tea"]
+        assert listed(name, category="sweets") == []
+        assert listed(name, attribute='brand:O"B') == ["milk"]
+        assert set(listed(name, attribute="year:1994")) == {"tea", "milk"}
+        assert listed(name, attribute=["year:1994", "brand:x"]) == []
+        assert listed(name, attribute="vegan:true") == ["milk"]
+        assert listed(name, category="drinks", filter="item.item_id == 'tea' // it") == ["tea"]
+        assert len(listed(name, k=1, exclude="tea")) == 1
+    assert len(world.records("decisions")) == n_before
+    problem_of(world.client.get("/v1/lists/best"), 422)
+    wrong = problem_of(world.client.get("/v1/lists/latest?attribute=brand"), 422)
+    assert wrong["field"] == "attribute"
+    twice = problem_of(world.client.get("/v1/lists/latest?k=1&k=2"), 422)
+    assert twice["field"] == "k", "which one would count?"
+    answer = world.client.get("/v1/lists/popular?k=1&after=")
+    rest = listed("popular", after=answer.json()["next"])
+    assert answer.json()["items"][0]["item_id"] not in rest
+
+
+def test_what_goes_with_an_item_is_a_route_and_a_decision(world: HttpWorld) -> None:
+    answer = world.client.get("/v1/items/tea/related", params={"k": 2, "user_id": "ida"})
+    said = decode_recommendation(answer.content)
+    assert "tea" not in [item.item_id for item in said.items]
+    decision = decode_decision(world.records("decisions")[-1])
+    assert (decision.request_id, decision.user_id) == (said.request_id, "ida")
+    n_before = len(world.records("decisions"))
+    seen = world.client.get("/v1/items/a%2Fb/related?preview=true").json()
+    assert (seen["user_id"], seen["preview"]) == ("anybody", True)
+    assert len(world.records("decisions")) == n_before
+
+
 def test_a_preview_logs_no_decision(world: HttpWorld) -> None:
     n_before = len(world.records("decisions"))
     answer = world.client.get("/v1/users/ann/recommendations?k=1&preview=true")
@@ -149,6 +217,20 @@ def test_what_is_not_there_is_a_problem_too(world: HttpWorld) -> None:
     found = world.client.post("/healthz")
     problem_of(found, 405)
     assert found.headers["allow"] == "GET"
+
+
+def test_the_page_of_the_document_loads_all_it_needs_from_the_service() -> None:
+    with http_world(api_keys=("a-key-of-16-chars",)) as world:
+        page = world.client.get("/docs")
+        assert page.status_code == 200
+        loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert len(loaded) == 3
+        for path in loaded:
+            assert path.startswith("/")
+            found = world.client.get(path)
+            assert (found.status_code, len(found.content) > 1_000) == (200, True)
+        assert "://" not in re.sub(r"<!--.*?-->", "", page.text).replace("http://www.w3.org", "")
+        problem_of(world.client.get("/docs-files/redoc.standalone.js"), 401)
 
 
 def test_a_request_id_of_the_caller_is_kept(world: HttpWorld) -> None:
@@ -280,7 +362,7 @@ def test_where_no_event_is_good_the_first_is_the_problem(world: HttpWorld) -> No
     found = world.client.post("/v1/events", json=[{"type": "click"}, {}])
     assert found.status_code == 422
     assert found.headers["content-type"] == "application/problem+json"
-    assert found.json()["detail"].startswith("event 0: field 'user_id': missing")
+    assert found.json()["detail"].startswith("message 0: field 'user_id': missing")
     assert [each["index"] for each in found.json()["results"]] == [0, 1]
 
 
@@ -384,6 +466,43 @@ def test_a_bad_user_is_refused_and_nothing_sent(world: HttpWorld) -> None:
     put = world.client.put("/v1/users/eve", json={"user_id": "bob"})
     assert problem_of(put, 422)["field"] == "user_id"
     assert len(world.records("users")) == n_before
+
+
+def test_items_in_bulk_are_answered_each_as_events_are(world: HttpWorld) -> None:
+    good = {"item_id": "jam", "title": "Plum jam", "categories": ["sweets"]}
+    found = world.client.post("/v1/items", json=[good, {"title": "no id"}, 7]).json()
+    assert (found["accepted"], found["rejected"]) == (1, 2)
+    assert [(each["status"], each.get("item_id")) for each in found["results"]] == [
+        (202, "jam"),
+        (422, None),
+        (422, None),
+    ]
+    assert found["results"][1]["field"] == "item_id"
+    assert world.client.get("/v1/items/jam").json() == good, "it reads what it wrote at once"
+    assert decode_item(world.records("items")[-1]) == Item(
+        item_id="jam", title="Plum jam", categories=["sweets"]
+    )
+    both = world.client.post("/v1/items", json=[good, {"item_id": "fig"}])
+    assert (both.status_code, both.json()["accepted"]) == (202, 2)
+    assert world.client.post("/v1/items", json={"item_id": "one"}).status_code == 202
+    assert problem_of(world.client.post("/v1/items", json={}), 422)["field"] == "item_id"
+    none = problem_of(world.client.post("/v1/items", json=[{}, {}]), 422)
+    assert len(none["results"]) == 2
+    assert world.client.post("/v1/users", json=[{"user_id": "jo"}]).json()["accepted"] == 1
+    assert world.client.get("/v1/users/jo").json() == {"user_id": "jo"}
+    many = world.client.post("/v1/items", json=[{"item_id": "x"}] * 6)
+    assert "1 to 5" in problem_of(many, 422)["detail"]
+
+
+def test_an_item_of_many_that_the_broker_does_not_take_is_not_remembered(world: HttpWorld) -> None:
+    world.sink.failure = DeliveryFailed("refused")
+    try:
+        many = world.client.post("/v1/items", json=[{"item_id": "lost"}, {"item_id": "lost 2"}])
+    finally:
+        world.sink.failure = None
+    assert problem_of(many, 503)["results"][1]["item_id"] == "lost 2"
+    assert many.headers["retry-after"] == "1"
+    assert world.client.get("/v1/items/lost").status_code == 404
 
 
 # --- health --------------------------------------------------------------------------------------
