@@ -182,10 +182,11 @@ def run_learner(
     )
     source = configured_source(
         config,
-        None,
+        "learner",
         ["events"],
         on_assign=learner.assign,
         on_revoke=lambda partitions: learner.release(),
+        alone=True,
     )
     while learner.counts.n_messages < n:
         learner.learn(source.poll(n_max=config.learner.batch_messages_max, timeout_s=0.05))

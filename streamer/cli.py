@@ -21,6 +21,7 @@ from streamer.commands.experiments import experiments
 from streamer.commands.explain import explain
 from streamer.commands.features import features_run, features_show
 from streamer.commands.import_data import import_data
+from streamer.commands.move import move
 from streamer.commands.ope import ope
 from streamer.commands.publish import publish
 from streamer.commands.record import record
@@ -54,7 +55,7 @@ def _streamer(
 app.command("config")(show_config)
 for command in (
     learn, score, serve, up, demo, publish, subscribe, request, explain, replay, compare, record,
-    ope, doctor, experiments,
+    ope, doctor, experiments, move,
 ):  # fmt: skip
     app.command()(command)
 app.command("import")(import_data)

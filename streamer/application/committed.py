@@ -14,10 +14,10 @@ from streamer.clock import SystemClock
 from streamer.config import Config, TopicRole
 from streamer.errors import BadMessage
 from streamer.kafka.configured import configured_reader
-from streamer.kafka.log_ends import EARLIEST
+from streamer.kafka.log_ends import EARLIEST, TopicPartition
 from streamer.learner.topic_stream import TopicStream
 from streamer.model_set import build_models, store_layout
-from streamer.protocols import MessageBatch
+from streamer.protocols import MessageBatch, ParameterStore
 from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
 from streamer.replica.version import Version
@@ -40,6 +40,20 @@ def committed_version(config: Config) -> Version | None:
         )
         replica.load()
     return replica.current()
+
+
+def learned_offsets(store: ParameterStore) -> dict[TopicPartition, int]:
+    """(topic, partition) → first offset that is not learned and committed."""
+    found: dict[TopicPartition, int] = {}
+    for partition, version in store.versions().items():
+        entries = store.follow({partition: version - 1}, timeout_s=0)
+        offsets = (
+            {topic: to for topic, (_, to) in entries[-1].schedule.offsets.items()}
+            if entries
+            else store.load(partition).offsets
+        )
+        found |= {(topic, partition): offset for topic, offset in offsets.items()}
+    return found
 
 
 def present_messages(config: Config, role: TopicRole) -> Iterator[MessageBatch]:

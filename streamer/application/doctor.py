@@ -11,13 +11,14 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
+from streamer.application.committed import learned_offsets
 from streamer.application.processes import asked_layout, check_configured_topics
 from streamer.application.starting import await_broker, configured_store
 from streamer.application.topic_tail import TopicTail, tail_of
@@ -235,7 +236,7 @@ def _lag(store: ParameterStore, config: Config, learning_s: float) -> Finding:
         ends = reader.ends(reader.partitions(*learner_settings(config).topics))
 
     def waiting() -> dict[tuple[str, int], int]:
-        done = _committed(store)
+        done = learned_offsets(store)
         return {
             where: max(0, each.high - max(done.get(where, 0), each.low))
             for where, each in ends.items()
@@ -265,20 +266,6 @@ def _lag(store: ParameterStore, config: Config, learning_s: float) -> Finding:
             "learner", "warn", said, "where it does not fall within minutes, start more learners"
         )
     return Finding("learner", "ok", said)
-
-
-def _committed(store: ParameterStore) -> Mapping[tuple[str, int], int]:
-    """(topic, partition) → first offset that is not committed."""
-    found: dict[tuple[str, int], int] = {}
-    for partition, version in store.versions().items():
-        entries = store.follow({partition: version - 1}, timeout_s=0)
-        offsets = (
-            {topic: to for topic, (_, to) in entries[-1].schedule.offsets.items()}
-            if entries
-            else store.load(partition).offsets
-        )
-        found |= {(topic, partition): offset for topic, offset in offsets.items()}
-    return found
 
 
 def _of_messages(config: Config, now_ms: int) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,11 +23,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from streamer.application.supervisor import Supervisor
+from streamer.application.trial import STORE, Trial, trial_in
 from streamer.client import Recommender
-from streamer.config import Config, known_keys, masked
+from streamer.config import Config, TopicRole, known_keys, masked
 from streamer.config.keys import CLIENT, EVENTS, NAMED, value_of, variable_of
 from streamer.config.masking import toml_text
 from streamer.errors import RequestTimeout
+from streamer.kafka.configured import configured_reader
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.kafka.topics import create_topics
 
@@ -36,6 +38,11 @@ _POLL_S = 0.02
 _LAG = "streamer_learner_lag"  # shown from the first round on
 _READY = "streamer_scorer_ready"
 _POSITION = "streamer_scorer_position"
+_SCORER_READS: Mapping[str, Sequence[TopicRole]] = {
+    "scorer": ["requests"],
+    "letters": ["items", "features"],
+}
+"""Service → topics of which the broker keeps how far it got."""
 
 
 class LocalSystem:
@@ -47,14 +54,23 @@ class LocalSystem:
         That of the system, its broker named.
     """
 
-    def __init__(self, config: Config, supervisor: Supervisor, ports: dict[str, int]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        supervisor: Supervisor,
+        ports: dict[str, int],
+        trial: Trial | None = None,
+    ) -> None:
         self.config = config
         self._supervisor = supervisor
         self._ports = ports
+        self._trial = trial
 
     def check(self) -> None:
-        """Raise StreamerError when a process has ended."""
+        """Raise StreamerError when a process has ended, or topics can't be kept."""
         self._supervisor.check()
+        if self._trial is not None:
+            self._trial.check()
 
     def wait_until_ready(self, recommender: Recommender, *, timeout_s: float) -> None:
         """Return when a request has been answered and the learner takes events.
@@ -161,7 +177,11 @@ def histogram_quantile(samples: Mapping[str, float], name: str, quantile: float)
 
 @contextlib.contextmanager
 def local_system(
-    config: Config, *, config_path: Path | None = None, log_dir: Path | None = None
+    config: Config,
+    *,
+    config_path: Path | None = None,
+    log_dir: Path | None = None,
+    trial: Trial | None = None,
 ) -> Iterator[LocalSystem]:
     """Start everything, and stop it in order at the end.
 
@@ -173,6 +193,8 @@ def local_system(
         The file the configuration came from, for the processes to read too.
     log_dir
         Where the processes log to; by default the terminal.
+    trial
+        Brought back first, and kept; its configuration is ``config``.
     """
     with contextlib.ExitStack() as stack:
         embedded = not config.kafka.bootstrap_servers
@@ -185,18 +207,41 @@ def local_system(
         create_topics(
             config.kafka.bootstrap_servers, config.topics, client_options=config.kafka.client
         )
+        if trial is not None:
+            stack.callback(trial.close)
+            trial.bring_back(config)
+        if embedded:
+            _answered_until_now(config)
         supervisor = stack.enter_context(Supervisor(environment_of(config)))
-        ports = {}
+        ports = _metrics_ports(config)
         scorer = "serve" if serves_http(config) else "score"
         for name, command in (("learner", "learn"), ("scorer", scorer)):
-            ports[name] = _free_port()
+            if trial is not None and name == "scorer":
+                trial.go_on(config)
             arguments = [command, "--metrics-port", str(ports[name])]
             arguments += ["--config", str(config_path)] if config_path else []
             # A group's first member waits 3 s for others on the embedded broker; here is only one.
             arguments += ["--alone"] if embedded else []
             log_path = log_dir / f"{name}.log" if log_dir else None
             supervisor.start(name, arguments, log_path=log_path)
-        yield LocalSystem(config, supervisor, ports)
+        yield LocalSystem(config, supervisor, ports, trial)
+
+
+def _answered_until_now(config: Config) -> None:
+    """Let the scorer begin with the requests, and with the bad items, that come from now on."""
+    for service, roles in _SCORER_READS.items():
+        topics = [config.topics.topic(role) for role in roles]
+        with contextlib.closing(configured_reader(config, service=service)) as reader:
+            reader.commit(reader.end_offsets(reader.partitions(*topics)), wait=True)
+
+
+def _metrics_ports(config: Config) -> dict[str, int]:
+    """Process → where it serves metrics: ``metrics.port`` and the next one, else any."""
+    first = config.metrics.port
+    return {
+        name: first + place if first else _free_port()
+        for place, name in enumerate(("learner", "scorer"))
+    }
 
 
 def has_page(config: Config) -> bool:
@@ -213,26 +258,36 @@ def serves_http(config: Config) -> bool:
     return config.origins.get("http.port", "default") != "default" or config.http.page == "on"
 
 
-def run_up(config: Config, config_path: Path | None, console: Console) -> None:
-    """Run until SIGINT or SIGTERM, having said how to reach it."""
+def run_up(
+    config: Config, config_path: Path | None, console: Console, *, data: Path | None = None
+) -> None:
+    """Run until SIGINT or SIGTERM, having said how to reach it; a trial goes on in ``data``."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     embedded = not config.kafka.bootstrap_servers
     with contextlib.ExitStack() as stack:
-        forgets, its_store = "", ""
-        if embedded and config.origins["store.url"] == "default":
+        forgets, its_store, trial = "", "", None
+        keeps = " (embedded, forgets everything at the end: --data FOLDER keeps it)"
+        if data is not None:
+            trial = stack.enter_context(trial_in(data, config))
+            config = trial.config
+            keeps = f" (embedded, keeps everything in {data})"
+            its_store = f"  export STREAMER_STORE__URL=sqlite:{data.resolve() / STORE}\n"
+            _say_what_is_there(trial, data, console)
+        elif embedded and config.origins["store.url"] == "default":
             # A store goes with the topics it was learned from, and these end with their broker.
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-up-"))
             store = msgspec.structs.replace(config.store, url=f"sqlite:{folder}/streamer.db")
             config = msgspec.structs.replace(config, store=store)
             forgets, its_store = " (temporary)", f"  export STREAMER_STORE__URL={store.url}\n"
-        system = stack.enter_context(local_system(config, config_path=config_path))
+        system = stack.enter_context(local_system(config, config_path=config_path, trial=trial))
         broker = system.config.kafka.bootstrap_servers
         streamer = console_script()
         console.print(
-            f"broker  {broker}{' (embedded, forgets everything at the end)' if embedded else ''}\n"
+            f"broker  {broker}{keeps if embedded else ''}\n"
             f"store   {masked('store.url', config.store.url)}{forgets}\n"
+            f"{_metrics_line(config)}"
             f"{_http_line(config)}"
             "In another terminal:\n"
             f"  export STREAMER_KAFKA__BOOTSTRAP_SERVERS={broker}\n"
@@ -252,6 +307,24 @@ def run_up(config: Config, config_path: Path | None, console: Console) -> None:
                 ready = True
                 console.print(f"ready after {time.monotonic() - begun_s:.0f} s")
         console.print("stopping …")
+
+
+def _say_what_is_there(trial: Trial, folder: Path, console: Console) -> None:
+    if trial.n_kept:
+        console.print(f"{trial.n_kept:,} messages are brought back from {folder}")
+    if trial.n_unkept:
+        console.print(
+            f"The last run was killed: {trial.n_unkept:,} messages that it had learned were not"
+            " kept yet, and are lost. What was kept is learned again."
+        )
+
+
+def _metrics_line(config: Config) -> str:
+    if not config.metrics.port:
+        return ""
+    ports = _metrics_ports(config)
+    host = config.metrics.host
+    return f"metrics http://{host}:{ports['learner']} (learner), :{ports['scorer']} (scorer)\n"
 
 
 def _http_line(config: Config) -> str:

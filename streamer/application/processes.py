@@ -137,10 +137,11 @@ def _run_learner(config: Config, signals: Signals, *, alone: bool) -> None:
         def open_source(*, on_assign: Assigned, on_revoke: Revoked) -> Source:
             return configured_source(
                 config,
-                None if alone else "learner",
+                "learner",
                 ["events", "decisions"] if settings.join else ["events"],
                 on_assign=on_assign,
                 on_revoke=on_revoke,
+                alone=alone,
                 needed=lambda: learner.offsets,
                 lost=metrics.lost.inc,
                 embedded_wait_ms=min(config.learner.sync_interval_ms, _LEARNED_MS),

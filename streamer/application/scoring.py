@@ -88,18 +88,18 @@ def scorer_service(
         features = stack.enter_context(
             _features_reader(config, lost=metrics.lost.inc, stopping=stop.is_set)
         )
-        start = EARLIEST if alone else COMMITTED
 
         def on_assign(partitions: Sequence[int]) -> Mapping[tuple[str, int], int]:
             duty.take(partitions)
-            return {(requests, p): start for p in partitions}
+            return {(requests, p): COMMITTED for p in partitions}
 
         source = configured_source(
             config,
-            None if alone else "scorer",
+            "scorer",
             ["requests"],
             on_assign=on_assign,
             on_revoke=lambda partitions: duty.take(()),
+            alone=alone,
             lost=metrics.lost.inc,
             stopping=stop.is_set,
         )

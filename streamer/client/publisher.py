@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from streamer.client.connection import checked_payload, client_config, now_ms
+from streamer.client.embedded_room import EmbeddedRoom
 from streamer.config import Config
 from streamer.errors import BadMessage, StreamerError
 from streamer.events import Event, Item, User, decode_event, message_key
@@ -20,7 +21,9 @@ class Publisher:
     """Publishes events, items and users; for any number of threads.
 
     Messages are queued (bounded: a full queue makes the caller wait) and sent in the background;
-    :meth:`flush`, and the end of a ``with`` block, return when the broker has them all.
+    :meth:`flush`, and the end of a ``with`` block, return when the broker has them all. On the
+    embedded broker of ``streamer up``, which keeps 5 MB of a partition, who publishes events waits
+    for the learner.
 
     Parameters
     ----------
@@ -49,6 +52,7 @@ class Publisher:
         self._items = self._config.topics.topic("items")
         self._users = self._config.topics.topic("users")
         self._sink = configured_sink(self._config)
+        self._room = EmbeddedRoom(self._config, self._events, flush=self.flush)
 
     def publish(
         self,
@@ -104,6 +108,7 @@ class Publisher:
         # The learner compares with the time of publishing: an event from the future is refused.
         decode_event(payload, self._types, publish_ms=now_ms())
         self._sink.send(self._events, key=message_key(event), value=payload)
+        self._room.sent(len(payload))
 
     def publish_many(self, events: Iterable[Event]) -> int:
         """Publish events in order and return how many.
@@ -194,6 +199,7 @@ class Publisher:
 
     def close(self) -> None:
         """Flush and end; raises as :meth:`flush`."""
+        self._room.close()
         self._sink.close()
 
     def __enter__(self) -> Self:

@@ -76,15 +76,21 @@ def up(
     store: StoreOption = None,
     http_port: HttpOption = None,
     page: PageOption = False,
+    metrics_port: MetricsOption = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Keep topics and store in this folder, for the next start."),
+    ] = None,
 ) -> None:
     """Run learner and scorer on this machine, and a broker where none is configured.
 
-    Where an HTTP port is given, the scorer is asked over HTTP too.
+    Where an HTTP port is given, the scorer is asked over HTTP too. The scorer's metrics are on the
+    port behind the learner's.
     """
     from streamer.application.local import run_up
 
-    settings = configured(config, bootstrap_servers, store, http_port=http_port, page=page)
-    run_up(settings, config, output)
+    settings = configured(config, bootstrap_servers, store, metrics_port, http_port, page)
+    run_up(settings, config, output, data=data)
 
 
 def demo(

@@ -67,6 +67,8 @@ class Assignment:
         Next offset of each partition that is read.
     skipped_offsets
         Messages that were deleted before they were read.
+    is_embedded
+        Whether the broker is librdkafka's mock; False until it is reached.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Assignment:
         self.bootstrap_servers = bootstrap_servers
         self.outages = Outages(bootstrap_servers)
         self.skipped_offsets = 0
+        self.is_embedded = False
         self.positions: dict[TopicPartition, int] = {}
         self._high: dict[TopicPartition, int] = {}
         self._held: set[TopicPartition] = set()
@@ -116,7 +119,8 @@ class Assignment:
             )
         except ck.KafkaException as error:
             self._raise(error, f"connecting within {self._timeout_s:.0f} s")
-        if is_embedded(found.cluster_id):
+        self.is_embedded = is_embedded(found.cluster_id)
+        if self.is_embedded:
             self.consumer.close()
             self.consumer = self._client({"fetch.wait.max.ms": self._embedded_wait_ms})
         self._connected = True

@@ -17,26 +17,27 @@ from streamer.telemetry import RAISE_RETENTION
 
 def configured_source(
     config: Config,
-    service: str | None,
+    service: str,
     roles: Sequence[TopicRole],
     *,
     on_assign: Assigned,
     on_revoke: Revoked,
+    alone: bool = False,
     needed: Callable[[], Mapping[TopicPartition, int]] = dict,
     lost: Callable[[int], None] = lambda n: None,
     embedded_wait_ms: int = EMBEDDED_WAIT_MS,
     stopping: Stopping = never,
 ) -> KafkaSource:
-    """A source of the topics in ``roles`` in the group ``{kafka.group}-{service}``.
-
-    ``service=None``: without a group, the only reader of its kind.
+    """A source of the topics in ``roles`` in the group ``{kafka.group}-{service}``; ``alone``: the
+    only reader of its kind, which takes all partitions and joins nobody.
     """
     return KafkaSource(
         config.kafka.bootstrap_servers,
-        None if service is None else f"{config.kafka.group}-{service}",
+        f"{config.kafka.group}-{service}",
         [config.topics.topic(role) for role in roles],
         on_assign=on_assign,
         on_revoke=on_revoke,
+        alone=alone,
         needed=needed,
         client_options=config.kafka.client,
         timeout_s=config.kafka.request_timeout_s,

@@ -3,8 +3,9 @@
 It speaks the real protocol over TCP, so other processes (and other clients) produce, consume, join
 groups and commit. What it is not:
 
-- It forgets everything when this process ends.
-- It keeps about 5 MB a partition, whatever the retention; older messages are gone.
+- It forgets everything when this process ends; ``streamer up --data`` keeps and brings back.
+- It keeps about 5 MB a partition, whatever the retention; older messages are gone, read or not.
+  Publishers wait for the learner before that, see :mod:`streamer.client.embedded_room`.
 - Topics appear at first use and always have ``N_PARTITIONS`` partitions; there is no CreateTopics,
   no compaction, no access control.
 - The first member of a consumer group waits 3 s for others; a source without a group doesn't.

@@ -74,6 +74,12 @@ class KafkaReader:
         return self._assignment.skipped_offsets
 
     @property
+    def is_embedded(self) -> bool:
+        """Whether the broker is the embedded one."""
+        self._assignment.connect()
+        return self._assignment.is_embedded
+
+    @property
     def positions(self) -> dict[TopicPartition, int]:
         """Next offset of each partition that is read."""
         return dict(self._assignment.positions)

@@ -137,11 +137,14 @@ class KafkaSink:
         value: bytes | None,
         partition: int | None = None,
         on_too_large: Callable[[], None] | None = None,
+        publish_ms: int | None = None,
     ) -> None:
         """Queue one message; a null value deletes its key. Waits while the buffer is full.
 
         Parameters
         ----------
+        publish_ms
+            The message's own time, ms since the epoch; by default now.
         on_too_large
             Called, in this call or a later one, where the topic refuses the message for its size;
             such a message is a failure without. It may send.
@@ -159,10 +162,16 @@ class KafkaSink:
         self._raise_failure()
         deadline: float | None = None
         delivered = functools.partial(self._delivered, on_too_large)
+        at_ms = 0 if publish_ms is None else publish_ms  # 0: now, by the client's clock
         while True:
             try:
                 self._producer.produce(
-                    topic, value, key, -1 if partition is None else partition, delivered
+                    topic,
+                    value,
+                    key,
+                    -1 if partition is None else partition,
+                    delivered,
+                    timestamp=at_ms,
                 )
                 break
             except BufferError as error:
@@ -271,6 +280,7 @@ class KafkaSink:
                 message.key(),
                 cast("int", message.partition()),
                 functools.partial(self._delivered_alone, on_too_large),
+                timestamp=message.timestamp()[1],
             )
         except BufferError:
             self._note_failure(error, message)

@@ -44,6 +44,8 @@ class KafkaSource:
     ----------
     group
         Consumer group. ``None``: no group, all partitions of the topics are this source's own.
+    alone
+        Take all partitions without joining the group, which keeps the offsets told alone.
     topics
         Names; partition *p* of each is owned together.
     on_assign
@@ -76,6 +78,7 @@ class KafkaSource:
         *,
         on_assign: Assigned,
         on_revoke: Revoked,
+        alone: bool = False,
         needed: Callable[[], Mapping[TopicPartition, int]] = dict,
         client_options: Options | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
@@ -84,6 +87,7 @@ class KafkaSource:
         stopping: Stopping = never,
     ) -> None:
         self._group = group
+        self._member = group is not None and not alone
         self._topics = tuple(topics)
         self._on_assign = on_assign
         self._on_revoke = on_revoke
@@ -134,7 +138,7 @@ class KafkaSource:
             if self._to_take is not None:
                 self._take(self._to_take)
             wait_s = max(0.0, deadline - time.monotonic())
-            if self._group is not None:
+            if self._member:
                 wait_s = min(_WAIT_S, wait_s)
             generation = self._generation
             messages = self._assignment.fetch(n_max, wait_s)
@@ -183,13 +187,13 @@ class KafkaSource:
     def _join(self) -> None:
         if self._joined:
             return
-        if self._group is None:
-            self._to_take = self._assignment.all_partitions(self._topics)
-        else:
+        if self._member:
             self._assignment.connect()
             self._assignment.consumer.subscribe(
                 list(self._topics), on_assign=self._assigned, on_revoke=self._revoked
             )
+        else:
+            self._to_take = self._assignment.all_partitions(self._topics)
         self._joined = True
 
     def _assigned(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:

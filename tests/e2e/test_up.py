@@ -66,6 +66,15 @@ class Up:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def recommended(self, user: str, *, n: int) -> list[str]:
+        """What a user is recommended, once there is so much."""
+        deadline = time.monotonic() + TIMEOUT_S
+        items: list[str] = []
+        while len(items) < n and time.monotonic() < deadline:
+            answer = json.loads(self.streamer("request", user, "--json"))
+            items = [item["item_id"] for item in answer["items"]]
+        return items
+
 
 @contextlib.contextmanager
 def running_up(tmp_path: Path, *arguments: str) -> Iterator[Up]:
@@ -101,11 +110,7 @@ def test_publish_ask_and_listen_from_other_terminals(up: Up) -> None:
     log.write_text("".join(json.dumps(event) + "\n" for event in events))
     assert "3 events" in up.streamer("publish", str(log))
 
-    deadline = time.monotonic() + TIMEOUT_S
-    answer = json.loads(up.streamer("request", "bob", "--json"))
-    while len(answer["items"]) < 3 and time.monotonic() < deadline:
-        answer = json.loads(up.streamer("request", "bob", "--json"))
-    assert sorted(item["item_id"] for item in answer["items"]) == ["cake", "milk", "tea"]
+    assert sorted(up.recommended("bob", n=3)) == ["cake", "milk", "tea"]
     assert "nothing to recommend" in up.streamer("request", "ann")
     assert "milk" in up.streamer("request", "bob")
     assert "milk for bob" in up.streamer("explain", "bob", "milk")
@@ -159,6 +164,30 @@ def test_its_children_end_when_it_is_killed(up: Up) -> None:
     for child in alive:
         child.kill()
     assert not alive, up.printed()
+
+
+def test_a_trial_goes_on_after_a_kill(tmp_path: Path) -> None:
+    """Topics, store and metrics' ports are those of before."""
+    port = free_port()
+    arguments = ["--data", "trial", "--metrics-port", str(port)]
+    log = tmp_path / "log.jsonl"
+    click = {"type": "click", "user_id": "ann", "ts": 1}
+    clicks = [click | {"event_id": item, "item_id": item} for item in ("tea", "milk")]
+    log.write_text("".join(json.dumps(each) + "\n" for each in clicks))
+    with running_up(tmp_path, *arguments) as up:
+        up.streamer("publish", str(log))
+        assert sorted(up.recommended("bob", n=2)) == ["milk", "tea"]
+        assert f":{port} (learner), :{port + 1} (scorer)" in up.printed()
+        served = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        assert "streamer_learner_lag" in served
+        children = up.children()
+        up.process.kill()
+        psutil.wait_procs(children, timeout=TIMEOUT_S)
+    with running_up(tmp_path, *arguments) as up:
+        assert "messages are brought back from trial" in up.printed()
+        assert sorted(up.recommended("bob", n=2)) == ["milk", "tea"]
+        assert "the store is what its schedule says" in up.streamer("store", "verify")
+        assert "2 messages of events" in up.streamer("record", "events", "again.jsonl")
 
 
 def test_over_http_one_publishes_and_asks_too(tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""Wait before the embedded broker drops what the learner has not read.
+
+It keeps some 5 MB of a partition and refuses nothing: older messages are gone, read or not. A log
+that is published at full speed fills that in a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from streamer.config import Config
+from streamer.errors import DeliveryFailed
+from streamer.kafka.configured import configured_reader
+from streamer.kafka.reader import KafkaReader
+
+log = logging.getLogger(__name__)
+
+STUCK_S: Final = 600.0
+"""How long to wait for a learner that reads nothing: the first one of a machine compiles."""
+_AHEAD_BYTES_MAX: Final = 2_000_000
+"""Of the 5 MB of a partition: several publishers may come to it at once."""
+_LOOK_BYTES: Final = 500_000
+"""Sent between two looks, if need be to one partition."""
+_MESSAGE_BYTES: Final = 80
+"""What the broker keeps of a message beside its value, at most."""
+_POLL_S: Final = 0.05
+_SAID_AFTER_S: Final = 5.0
+
+
+class EmbeddedRoom:
+    """Makes who publishes to a topic wait for the learner, on the embedded broker alone.
+
+    For any number of threads.
+
+    Parameters
+    ----------
+    topic
+        One that learners read.
+    flush
+        Waits until the broker has all that was sent.
+    """
+
+    def __init__(self, config: Config, topic: str, *, flush: Callable[[], None]) -> None:
+        self._config = config
+        self._topic = topic
+        self._flush = flush
+        self._lock = threading.Lock()
+        self._reader: KafkaReader | None = None
+        self._needed = True
+        self._n_sent = 0
+        self._n_bytes = 0
+        self._look_at = _LOOK_BYTES
+
+    def sent(self, n_bytes: int) -> None:
+        """Note a message of so many bytes, and wait if need be.
+
+        Raises
+        ------
+        DeliveryFailed
+            When the learner reads nothing for :data:`STUCK_S`.
+        """
+        with self._lock:
+            self._n_sent += 1
+            self._n_bytes += n_bytes + _MESSAGE_BYTES
+            if self._needed and self._n_bytes >= self._look_at:
+                self._look_at = self._n_bytes + _LOOK_BYTES
+                self._wait()
+
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        with self._lock:
+            if self._reader is not None:
+                self._reader.close()
+            self._reader, self._needed = None, False
+
+    def _wait(self) -> None:
+        if self._reader is None:
+            self._reader = configured_reader(self._config, service="learner")
+        self._needed = self._reader.is_embedded
+        if not self._needed:
+            self._reader.close()
+            self._reader = None
+            return
+        self._flush()
+        began = since = time.monotonic()
+        n_least, said = self._n_ahead(self._reader), False
+        while (n_ahead := self._n_ahead(self._reader)) > self._n_ahead_max:
+            now = time.monotonic()
+            if n_ahead < n_least:
+                n_least, since = n_ahead, now
+            if now - since > STUCK_S:
+                raise DeliveryFailed(
+                    f"the learner has read none of the {n_ahead:,} messages that wait in a"
+                    f" partition of {self._topic} for {STUCK_S:.0f} s, and the embedded broker"
+                    " would drop more: see that the learner runs, or use a Kafka of your own"
+                )
+            if not said and now - began > _SAID_AFTER_S:
+                said = True
+                log.warning(
+                    "waiting for the learner: the embedded broker keeps 5 MB of a partition, and"
+                    " %s messages wait there",
+                    f"{n_ahead:,}",
+                )
+            time.sleep(_POLL_S)
+
+    @property
+    def _n_ahead_max(self) -> int:
+        """Messages of the mean size that may wait in a partition."""
+        return int(_AHEAD_BYTES_MAX * self._n_sent / self._n_bytes)
+
+    def _n_ahead(self, reader: KafkaReader) -> int:
+        """Most messages of a partition that the learner has not committed."""
+        ends = reader.end_offsets(reader.partitions(self._topic))
+        committed = reader.committed(ends)
+        return max((end - committed.get(where, 0) for where, end in ends.items()), default=0)

@@ -1,0 +1,87 @@
+"""What a trial has kept comes to a real Kafka, and a learner there learns it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamer.application.kept_topics import KeptTopics
+from streamer.application.move_trial import move_trial
+from streamer.application.trial import TOPICS
+from streamer.config import Config, load_config
+from streamer.errors import ConfigError, TopicMismatch
+from streamer.kafka.configured import configured_reader
+from streamer.kafka.log_ends import EARLIEST
+from streamer.kafka.partitioner import partition_of
+from streamer.protocols import MessageBatch
+from tests.brokers import topics_apart
+
+BEGIN_MS = 1_795_000_000_000
+
+
+@pytest.fixture
+def config(kafka_bootstrap: str) -> Iterator[Config]:
+    with topics_apart(kafka_bootstrap) as prefix:
+        flags = {"kafka.bootstrap_servers": kafka_bootstrap, "topics.prefix": prefix}
+        yield load_config("/dev/null", env={}, flags=flags)
+
+
+def batch(
+    topic: str, partition: int, messages: list[tuple[bytes | None, bytes | None]]
+) -> MessageBatch:
+    offsets = np.arange(len(messages))
+    keys, values = [key for key, _ in messages], [value for _, value in messages]
+    return MessageBatch(topic, partition, values, offsets, BEGIN_MS + offsets, keys)
+
+
+def read_all(config: Config, topic: str) -> list[MessageBatch]:
+    with contextlib.closing(configured_reader(config)) as reader:
+        partitions = reader.partitions(topic)
+        ends = reader.end_offsets(partitions)
+        reader.start(dict.fromkeys(partitions, EARLIEST))
+        found: list[MessageBatch] = []
+        while any(reader.positions[where] < end for where, end in ends.items()):
+            found += reader.poll(n_max=100, timeout_s=5.0)
+    return found
+
+
+def test_everything_comes_over_once_with_its_key_its_time_and_its_order(
+    config: Config, tmp_path: Path
+) -> None:
+    users = [f"u{n}".encode() for n in range(20)]
+    by_partition = [[user for user in users if partition_of(user, 4) == p] for p in range(4)]
+    events, items = config.topics.topic("events"), config.topics.topic("items")
+    with contextlib.closing(KeptTopics(tmp_path / TOPICS)) as kept:
+        kept.keep(
+            [batch(events, p, [(u, u + b"!") for u in mine]) for p, mine in enumerate(by_partition)]
+        )
+        kept.keep([batch(items, 3, [(b"tea", b"{}"), (None, b"no key"), (b"tea", None)])])
+
+    reported: list[tuple[int, int]] = []
+    moved = move_trial(tmp_path, config, progress=lambda *done: reported.append(done))
+    assert moved == {events: 20, items: 2}
+    assert reported[-1] == (23, 23)
+
+    for found in read_all(config, events):
+        mine = by_partition[found.partition]
+        assert found.keys == mine
+        assert found.values == [user + b"!" for user in mine]
+        assert found.publish_ms.tolist() == [BEGIN_MS + n for n in range(len(mine))]
+    [tea] = read_all(config, items)
+    assert (tea.keys, tea.values) == ([b"tea", b"tea"], [b"{}", None])
+
+    with pytest.raises(TopicMismatch, match="holds messages already: move to a Kafka where it is"):
+        move_trial(tmp_path, config)
+
+
+def test_what_is_no_trial_or_of_other_names_is_refused(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no folder of a trial"):
+        move_trial(tmp_path, config)
+    with contextlib.closing(KeptTopics(tmp_path / TOPICS)) as kept:
+        kept.keep([batch("clicks", 0, [(b"ann", b"{}")])])
+    with pytest.raises(TopicMismatch, match=r"has a topic clicks, and \[topics\] names no such"):
+        move_trial(tmp_path, config)
