@@ -20,6 +20,7 @@ from streamer.commands.doctor import doctor
 from streamer.commands.experiments import experiments
 from streamer.commands.explain import explain
 from streamer.commands.features import features_run, features_show
+from streamer.commands.forget import forget_user
 from streamer.commands.import_data import import_data
 from streamer.commands.move import move
 from streamer.commands.ope import ope
@@ -40,6 +41,8 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(store_app, name="store")
 features_app = typer.Typer(help="Features that move with time.", no_args_is_help=True)
 app.add_typer(features_app, name="features")
+forget_app = typer.Typer(help="Erase what is known.", no_args_is_help=True)
+app.add_typer(forget_app, name="forget")
 
 
 @app.callback()
@@ -64,6 +67,7 @@ features_app.command("show")(features_show)
 topics_app.command("create")(topics_create)
 store_app.command("verify")(store_verify)
 store_app.command("rebuild")(store_rebuild)
+forget_app.command("user")(forget_user)
 
 
 def main() -> int:

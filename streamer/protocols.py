@@ -119,6 +119,9 @@ class UsersReader(Protocol):
     def start(self, starts: Mapping[tuple[str, int], int]) -> object:
         """Read exactly these from now on."""
 
+    def end_offsets(self, partitions: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        """Offset behind the last message of any partitions, by (topic, partition)."""
+
     def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
         """Up to ``n_max`` messages, none after the time."""
 

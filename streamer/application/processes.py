@@ -125,7 +125,9 @@ def _run_learner(config: Config, signals: Signals, *, alone: bool) -> None:
             rewards=reward_function(config),
             practice=Practice(config, budget=budget if practice.time_share < 1 else None),
             catalogue=catalogue,
-            users=FollowedUsers(users_reader(config, stack, stop.is_set), settings.users),
+            users=FollowedUsers(
+                users_reader(config, stack, stop.is_set), settings.users, settings.topic
+            ),
             owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
             clock=SystemClock(),
             dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),

@@ -169,7 +169,7 @@ class Publisher:
         return user
 
     def delete_user(self, user_id: str) -> None:
-        """Delete what a user said of themselves; raises as :meth:`publish_user`."""
+        """Erase a user, with all that was learned of them; raises as :meth:`publish_user`."""
         self._put(self._users, User(user_id=user_id), deletes=True)
 
     def _put(self, topic: str, message: Item | User, *, deletes: bool = False) -> None:

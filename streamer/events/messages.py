@@ -123,7 +123,7 @@ class Item(Message, frozen=True, kw_only=True):
 
 class User(Message, frozen=True, kw_only=True):
     """What a user says of themselves, as at sign-up. Topic `users` (compacted), key `user_id`; a
-    null value deletes."""
+    null value erases the user."""
 
     user_id: Id
     categories: Annotated[

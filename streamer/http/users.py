@@ -21,6 +21,7 @@ def user_routes(config: Config, parts: Parts) -> APIRouter:
         example=USER,
         patch_example={"attributes": {"country": "pt"}},
         put_means="Publish what a user says of themselves, in place of what was",
-        delete_means="Delete what a user said of themselves",
-        deletes="It is gone once a learner has read it.",
+        delete_means="Erase a user",
+        deletes="All that belongs to them leaves the parameters once a learner has read it. Topics"
+        " keep their messages for as long as they keep any.",
     )

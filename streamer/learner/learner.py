@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import LearningError, StoreUnavailable
-from streamer.learner.backlog import Backlog
+from streamer.learner.backlog import WAITING_BYTES_MAX, Backlog
 from streamer.learner.batch import RewardFunction
 from streamer.learner.catalogue import LearnedCatalogue
 from streamer.learner.join.join import Join
@@ -24,6 +24,7 @@ from streamer.learner.practice.practice import Practice
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.learner.step import DeadLetter, PartitionLearner, Step
 from streamer.learner.users import FollowedUsers
+from streamer.learner.users_backlog import UsersBacklog
 from streamer.protocols import (
     Checkpoint,
     Clock,
@@ -55,6 +56,7 @@ class _Owned:
 
     learner: PartitionLearner
     backlog: Backlog
+    users: UsersBacklog
     version: int
     generation: int
     committed_offsets: dict[str, int]
@@ -197,6 +199,7 @@ class Learner:
                 learner.reread_from(),
                 ahead_max_ms=ahead_max_ms,
             ),
+            users=UsersBacklog(),
             version=image.version,
             generation=image.generation,
             committed_offsets=dict(learner.next_offsets),
@@ -293,23 +296,45 @@ class Learner:
                 known = owned.backlog.put(batch)
                 if known is not None:
                     owned.learner.reread(known)
+        self._read_users()
         for partition, owned in self._owned.items():
             waiting = {topic: lag.get((topic, partition), 0) for topic in self._settings.topics}
-            read = owned.backlog.ready(waiting)
-            if read:
-                n_events = len(read.get(self._settings.topic, ()))
-                factor = self._rate_factor(n_events)
-                share = (
-                    0.0 if self._practice is None else self._practice.share(n_events, owned.state)
-                )
-                steps = owned.learner.learn(read, rate_factor=factor, practice_share=share)
-                for step in steps:
-                    self._commit(owned, read, step)
-        for batch in self._users.poll():
-            owned = self._owned.get(batch.partition)
-            if owned is not None and len(batch):
-                for step in owned.learner.learn_users(batch, int(batch.offsets[-1]) + 1):
-                    self._commit(owned, {}, step)
+            while True:
+                self._learn_ready(owned, waiting)
+                if not self._learn_users(owned, waiting):
+                    break  # else what waited for it may be learned now
+
+    def _learn_ready(self, owned: _Owned, waiting: Mapping[str, int]) -> None:
+        topic = self._settings.topic
+        stop = owned.users.stop(self._clock.now_ms())
+        read = owned.backlog.ready(waiting, {} if stop is None else {topic: stop})
+        if read:
+            n_events = len(read.get(topic, ()))
+            factor = self._rate_factor(n_events)
+            share = 0.0 if self._practice is None else self._practice.share(n_events, owned.state)
+            steps = owned.learner.learn(read, rate_factor=factor, practice_share=share)
+            for step in steps:
+                self._commit(owned, read, step)
+
+    def _read_users(self) -> None:
+        if sum(owned.users.n_bytes for owned in self._owned.values()) > WAITING_BYTES_MAX:
+            return
+        for read in self._users.poll():
+            owned = self._owned.get(read.batch.partition)
+            if owned is not None and len(read.batch):
+                owned.users.put(read, self._clock.now_ms())
+
+    def _learn_users(self, owned: _Owned, waiting: Mapping[str, int]) -> bool:
+        """Learn what users say, as far as it may be now; whether there was some."""
+        topic = self._settings.topic
+        reached = partial(owned.backlog.has_reached, topic)
+        idle = not waiting[topic] and owned.backlog.is_empty(topic)
+        batch = owned.users.take(reached, self._clock.now_ms(), idle=idle)
+        if batch is None:
+            return False
+        for step in owned.learner.learn_users(batch, int(batch.offsets[-1]) + 1):
+            self._commit(owned, {}, step)
+        return True
 
     def _commit(self, owned: _Owned, read: Mapping[str, MessageBatch], step: Step) -> None:
         """Commit what a step changed.

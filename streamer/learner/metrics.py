@@ -37,8 +37,8 @@ class LearnerMetrics:
         Of the parameter store.
     rejoins
         Times that another learner took a partition, or that others' logs ran ahead.
-    evicted
-        Ids dropped, by ``entity``.
+    evicted, erased
+        Ids dropped, by ``entity``; users erased for a tombstone.
     lag
         Messages waiting, by ``topic`` and ``partition``.
     """
@@ -63,6 +63,7 @@ class LearnerMetrics:
             "rows_a_commit", "Rows that one commit changed", _ROWS
         )
         self.evicted = counter("evicted", "Ids dropped at the bound or after idle time", "entity")
+        self.erased = counter("erased", "Users erased for their tombstones")
         self.lag = metrics.lag()
         self._shown: dict[str, int] = {}
 
@@ -81,6 +82,7 @@ class LearnerMetrics:
             (self.unadmitted, "unadmitted", counts.n_unadmitted),
             (self.dead_letters, "dead_letters", counts.n_rejected),
             (self.ahead, "ahead", counts.n_ahead),
+            (self.erased, "erased", counts.n_erased),
             (self.commits, "commits", counts.n_commits),
             (self.checkpoints, "checkpoints", counts.n_checkpoints),
             (self.rejoins, "rejoins", counts.n_rejoins),

@@ -81,6 +81,7 @@ class LearnerCounts:
     n_ahead: int = 0
     n_clipped: Counter[str] = field(default_factory=Counter)
     n_rejected: int = 0
+    n_erased: int = 0
     n_commits: int = 0
     n_checkpoints: int = 0
     n_rejoins: int = 0

@@ -37,7 +37,7 @@ from streamer_models.state.inputs import (
 from streamer_models.state.item_tokens import NO_TOKENS, ItemTokens
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.table import ARM, PROFILE, Slots
+from streamer_models.state.table import ARM, FEATURE_USER, PROFILE, USER, Slots
 
 DeadLetter = Callable[[MessageBatch, Sequence[Rejected]], None]
 """Puts rejected messages where they are kept; returns when they are safe."""
@@ -201,7 +201,8 @@ class PartitionLearner:
     def learn_users(self, batch: MessageBatch, to_offset: int) -> Iterator[Step]:
         """Take what users say of themselves, up to an offset; as :meth:`learn`.
 
-        A step begins with users who go, so that nothing of one who goes is collected with it.
+        Of a user who is deleted all rows go, and a step begins with those: what is withdrawn is
+        withdrawn as it was committed.
         """
         topic, models = self._settings.users, self._models
         said, rejected = decode_users(batch)
@@ -210,7 +211,7 @@ class PartitionLearner:
         at = self.next_offsets.get(topic, 0)
         while at < to_offset:
             n_gone = _n_first(said.gone)
-            self.state.evict(PROFILE, _known(ids, said.user_ids[:n_gone]))
+            self._erase(said.user_ids[:n_gone])
             rest = said.slice(n_gone, len(said))
             rest = rest.slice(0, _n_first(~rest.gone))
             plan = ids.plan(rest.user_ids)
@@ -230,6 +231,13 @@ class PartitionLearner:
             self.next_offsets[topic] = end
             yield Step({topic: (at, end)}, rate_factor=1.0, practice_share=1.0)
             at = end
+
+    def _erase(self, user_ids: Sequence[str]) -> None:
+        """Drop all that belongs to some users."""
+        self._counts.n_erased += len(user_ids)
+        for entity in (PROFILE, USER, FEATURE_USER):
+            if (ids := self.state.ids.get(entity)) is not None:
+                self.state.evict(entity, _known(ids, user_ids))
 
     def _learn_step(
         self, part: _EventsPart | None, decided: DecidedBatch | None, practice_share: float

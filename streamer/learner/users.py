@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -82,6 +82,20 @@ def _said(key: bytes | None, value: bytes | None) -> tuple[str, NDArray[np.uint6
     return user.user_id, profile_row(user)
 
 
+@dataclass(frozen=True, slots=True)
+class ReadUsers:
+    """Messages of one partition, with their keys.
+
+    Attributes
+    ----------
+    events_end
+        Where the events of the partition ended after these were read.
+    """
+
+    batch: MessageBatch
+    events_end: int
+
+
 class FollowedUsers:
     """Follows partitions of the users topic between the steps of a learner.
 
@@ -92,8 +106,8 @@ class FollowedUsers:
     ----------
     reader
         None: there are no users.
-    topic
-        Its full name.
+    topic, events
+        Full names of its topic, and that of the events.
     now_s
         Seconds on a clock that only goes forward.
     """
@@ -102,11 +116,13 @@ class FollowedUsers:
         self,
         reader: UsersReader | None,
         topic: str,
+        events: str,
         *,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader = reader
         self._topic = topic
+        self._events = events
         self._now_s = now_s
         self._starts: dict[tuple[str, int], int] = {}
         self._is_read = False
@@ -116,7 +132,7 @@ class FollowedUsers:
     @classmethod
     def none(cls) -> Self:
         """Return those of a topic on which nothing ever is."""
-        return cls(None, "")
+        return cls(None, "", "")
 
     def start(self, offsets: Mapping[int, int]) -> None:
         """Follow these partitions from now on, each from its offset.
@@ -130,19 +146,30 @@ class FollowedUsers:
         self._is_read = False
         self._look_at_s = self._now_s()
 
-    def poll(self) -> list[MessageBatch]:
-        """Return what is there, a bounded number of messages; with their keys."""
+    def poll(self) -> list[ReadUsers]:
+        """Return what is there, a bounded number of messages."""
         if self._reader is None or not self._starts:
             return []
         try:
             if not self._is_read and not self._opened(self._reader):
                 return []
             found = self._reader.poll(n_max=_USERS_A_ROUND, timeout_s=0.0)
+            ends = self._ends(self._reader, found)
         except KafkaUnavailable as error:
             self._failed(error)
+            self._is_read = False  # what was read is read again
             return []
         self._fails = False
-        return found
+        for batch in found:
+            self._starts[batch.topic, batch.partition] = int(batch.offsets[-1]) + 1
+        return [ReadUsers(batch, ends.get((self._events, batch.partition), 0)) for batch in found]
+
+    def _ends(
+        self, reader: UsersReader, found: Sequence[MessageBatch]
+    ) -> Mapping[tuple[str, int], int]:
+        """Where events end now, of the partitions in which a user is to go."""
+        asked = [(self._events, batch.partition) for batch in found if None in batch.values]
+        return reader.end_offsets(asked) if asked else {}
 
     def _opened(self, reader: UsersReader) -> bool:
         """Whether the topic is there, which is looked at now and then."""

@@ -298,8 +298,12 @@ class MemoryReader:
         """Read exactly these from now on."""
         self._read.at = dict(starts)
 
-    def end_offsets(self) -> dict[TopicPartition, int]:
-        return {where: self._broker.end(where) for where in self._read.at}
+    def end_offsets(
+        self, partitions: Sequence[TopicPartition] | None = None
+    ) -> dict[TopicPartition, int]:
+        """Offset behind the last message of partitions, by default of those that are read."""
+        asked = self._read.at if partitions is None else partitions
+        return {where: self._broker.end(where) for where in asked}
 
     def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
         return self._read.poll(n_max, timeout_s)

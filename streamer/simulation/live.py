@@ -40,7 +40,7 @@ from streamer.learner.service import Assigned, LearnerService, Revoked, dead_let
 from streamer.learner.settings import LearnerCounts
 from streamer.learner.users import FollowedUsers
 from streamer.model_set import build_models, store_layout
-from streamer.protocols import Source
+from streamer.protocols import ParameterStore, Source
 from streamer.ranking.columns import followed_definitions
 from streamer.scorer.metrics import ScorerMetrics
 from streamer.scorer.policy.choice import SlatePolicy
@@ -124,13 +124,15 @@ class LiveSystem:
     keeps_messages
         Whether everything published stays in the topics. Otherwise they keep what a learner that
         takes over would read.
+    store
+        By default one in memory.
     registry
         Where the scorer's metrics are; None: in none that is seen.
 
     Attributes
     ----------
     broker, store, clock
-        All in memory.
+        All in memory, unless a store is given.
     scorer
         Its ``replica`` follows the store, its ``funnel`` answers.
 
@@ -148,12 +150,15 @@ class LiveSystem:
         sync_interval_ms: int | None = None,
         policy: SlatePolicy | None = None,
         keeps_messages: bool = True,
+        store: ParameterStore | None = None,
         registry: CollectorRegistry | None = None,
     ) -> None:
         topics = config.topics
         self.config = config
         self.clock = ManualClock(start_ms)
-        self.store = MemoryStore(log_entries_kept=config.store.log_entries_kept)
+        self.store: ParameterStore = store or MemoryStore(
+            log_entries_kept=config.store.log_entries_kept
+        )
         roles = (*_OF_USERS, *_READ_AT_ONCE)
         self.broker = MemoryBroker(
             {topics.topic("items"): 1, topics.topic("dead_letters"): 1}
@@ -308,7 +313,9 @@ class LiveSystem:
             practice=Practice(config),
             catalogue=catalogue,
             users=FollowedUsers(
-                MemoryReader(self.broker, [], clock=self.clock), config.topics.topic("users")
+                MemoryReader(self.broker, [], clock=self.clock),
+                config.topics.topic("users"),
+                config.topics.topic("events"),
             ),
             owner=f"learner {self._n_learners}",
             clock=self.clock,

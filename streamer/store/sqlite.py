@@ -185,6 +185,7 @@ class SqliteStore:
                 "DELETE FROM entries WHERE partition = ? AND version <= ?",
                 [partition, min(checkpoint.version, progress.version - n_kept)],
             )
+        self._file.forget_deleted()
 
     def forget(self, partition: int, *, owner: str) -> None:
         with self._file.write() as cursor:

@@ -81,6 +81,18 @@ class SqliteFile:
             return 0, 0
         return found.st_size, found.st_mtime_ns
 
+    def forget_deleted(self) -> None:
+        """Have the write-ahead log forget what was deleted, unless somebody reads at the moment."""
+        with self._errors():
+            connection = self._connection()
+            connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.OperationalError:
+                return  # it is locked: the next time will do
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._timeout_s)}")
+
     def close(self) -> None:
         with self._lock:
             for connection in self._opened:
@@ -119,6 +131,8 @@ class SqliteFile:
             self._opened.append(connection)
         self._use_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
+        # What is deleted may be a user who wants to be forgotten.
+        connection.execute("PRAGMA secure_delete = ON")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
         self._ensure_schema(connection)
         with self._lock:

@@ -11,33 +11,36 @@ from streamer.events import Item, User, encode
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
-from streamer.learner.users import LOOK_EVERY_S, FollowedUsers
-from streamer.protocols import MessageBatch
+from streamer.learner.users import LOOK_EVERY_S, FollowedUsers, ReadUsers
 
 
 def test_users_of_a_topic_that_is_made_late_are_followed_from_an_offset(
     kafka_bootstrap: str, topic_prefix: str
 ) -> None:
-    topic, now_s = f"{topic_prefix}users", 0.0
+    topic, events, now_s = f"{topic_prefix}users", f"{topic_prefix}events", 0.0
     reader = KafkaReader(kafka_bootstrap)
-    users = FollowedUsers(reader, topic, now_s=lambda: now_s)
+    users = FollowedUsers(reader, topic, events, now_s=lambda: now_s)
     users.start({0: 1, 1: 0})
     assert users.poll() == []
     admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
-    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(timeout=10)
+    for made in admin.create_topics([NewTopic(each, 2, 1) for each in (topic, events)]).values():
+        made.result(timeout=10)
     sink = KafkaSink(kafka_bootstrap)
+    sink.send(events, key=b"ann", value=b"{}", partition=0)
     for value in (encode(User(user_id="ann")), None):
         sink.send(topic, key=b"ann", value=value, partition=0)
     sink.close()
-    found: list[MessageBatch] = []
+    found: list[ReadUsers] = []
     try:
         while not found:
             now_s += LOOK_EVERY_S
             found = users.poll()
     finally:
         reader.close()
-    (batch,) = found
+    (read,) = found
+    batch = read.batch
     assert (batch.partition, batch.keys, batch.values) == (0, [b"ann"], [None])
+    assert read.events_end == 1
 
 
 def test_items_and_tombstones_reach_the_catalogue(kafka_bootstrap: str, topic_prefix: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+import redis
 
 from streamer.config import Config, load_config
-from streamer.errors import BadMessage, ConfigError
+from streamer.errors import BadMessage, ConfigError, Fenced
 from streamer.events import Event, Item, Request, User, decode_user, encode
 from streamer.events.profiles import NO_PROFILE, Profile, profile_of, profile_row
 from streamer.learner.configured import learner_settings
@@ -16,6 +18,9 @@ from streamer.learner.users import LOOK_EVERY_S, FollowedUsers
 from streamer.model_set import build_models
 from streamer.simulation.broker import ManualClock, MemoryBroker, MemoryReader, MemorySink
 from streamer.simulation.live import Answer, LiveSystem
+from streamer.store import open_store
+from streamer.store.rebuild import forget_all
+from streamer.store.sqlite import SqliteStore
 from streamer.verify.parameters import Contents, image_contents
 from streamer_models.state.id_table import id_key
 from tests.verified_slates import verified_again
@@ -286,18 +291,147 @@ def test_what_compaction_took_of_the_topic_is_said(life: Life) -> None:
     assert all("topic users no longer has" in each for each in said)
 
 
+# --- erased --------------------------------------------------------------------------------------
+
+
+def holders_of(live: LiveSystem, user_id: str) -> set[str]:
+    """Entities of which the store has a user, and "served" where the scorer has."""
+    key, name = id_key(user_id.encode()), user_id.encode()
+    found = {
+        entity
+        for contents in contents_of(live)
+        for entity, names in contents.names.items()
+        if name in names
+    }
+    users = live.scorer.replica.current().users
+    served = users.map.find_one(key) >= 0 or users.profile(key) is not NO_PROFILE
+    return found | ({"served"} if served else set())
+
+
+def test_a_tombstone_erases_all_that_belongs_to_a_user() -> None:
+    live = started()
+    eve = User(user_id="eve", categories=["news"])
+    live.publish(eve, click("eve", "sport-1"), click("bob", "sport-1"))
+    later(live)
+    assert holders_of(live, "eve") == {"user", "feature_user", "profile", "served"}
+    live.delete(eve)
+    later(live)
+    assert holders_of(live, "eve") == set()
+    assert holders_of(live, "bob") == {"user", "feature_user", "served"}
+    decision = live.request("eve").decision
+    assert not decision.feature_matrix()[:, decision.feature_names.index("category_affinity")].any()
+    live.publish(click("eve", "drama-3", 1))
+    later(live)
+    users = live.scorer.replica.current().users
+    row = users.map.find_one(id_key(b"eve"))
+    assert users.history(row).tolist() == [id_key(b"drama-3")], "who comes back starts anew"
+    found = verified_store(live)
+    assert (found.problems, found.unchecked, found.remarks) == ([], [], [])
+
+
+def test_events_that_were_published_before_a_tombstone_do_not_bring_the_user_back() -> None:
+    live = started()
+    live.publish(*(click(f"eve{n % 3}", f"sport-{n}", n) for n in range(9)))
+    live.delete(*(User(user_id=f"eve{n}") for n in range(3)))
+    later(live)
+    for n in range(3):
+        assert holders_of(live, f"eve{n}") == set()
+    assert verified_store(live).problems == []
+
+
+def test_a_rebuild_with_the_tombstone_on_the_topic_ends_without_the_user() -> None:
+    live = started()
+    live.publish(User(user_id="eve", ts=1), click("eve", "sport-1"), click("ann", "sport-2"))
+    later(live)
+    live.delete(User(user_id="eve"), User(user_id="ann"))
+    later(live, 10_000)
+    live.publish(click("ann", "drama-1", 1), click("eve2", "sport-3"))  # she came back
+    later(live)
+    asked = live.store.layout()
+    assert asked is not None
+    live.clock.sleep(3_600)
+    forget_all(live.store, asked, owner="rebuild")
+    live.crash()
+    later(live)
+    assert holders_of(live, "eve") == set()
+    assert holders_of(live, "ann") == {"user", "feature_user", "served"}
+    users = live.scorer.replica.current().users
+    row = users.map.find_one(id_key(b"ann"))
+    assert users.history(row).tolist() == [id_key(b"drama-1")]
+    found = verified_store(live)
+    assert (found.problems, found.unchecked) == ([], [])
+
+
+def test_a_learner_lost_between_a_tombstone_and_its_commit_erases_it_after_all() -> None:
+    live = started()
+    live.publish(User(user_id="eve", ts=1), click("eve", "sport-1"))
+    later(live)
+    live.delete(User(user_id="eve"))
+    for p in range(2):
+        live.store.acquire(p, "another learner")
+    with pytest.raises(Fenced):
+        later(live)
+    live.crash()
+    assert holders_of(live, "eve") == {"user", "feature_user", "profile", "served"}
+    later(live)
+    assert holders_of(live, "eve") == set()
+    assert verified_store(live).problems == []
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_the_id_is_nowhere_in_the_bytes_of_a_file(tmp_path: Path, checkpointed: bool) -> None:
+    path = tmp_path / "store.db"
+    config = config_of(learner__checkpoint_interval_s=5.0)
+    live = LiveSystem(config, start_ms=START_MS, store=SqliteStore(path, log_entries_kept=1))
+    erase_and_go_on(live, checkpointed=checkpointed)
+    files = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    assert b"user-who-stays" in files
+    assert b"user-to-forget" not in files
+
+
+@pytest.mark.integration
+def test_the_id_is_nowhere_among_the_keys_of_a_server(redis_url: str, redis_prefix: str) -> None:
+    config = config_of(learner__checkpoint_interval_s=5.0)
+    store = open_store(redis_url, key_prefix=redis_prefix, log_entries_kept=1)
+    live = LiveSystem(config, start_ms=START_MS, store=store)
+    erase_and_go_on(live, checkpointed=True)
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_set("rdbcompression", "no")
+        found = b"".join(
+            client.dump(key) or b"" for key in client.scan_iter(match=f"{redis_prefix}*")
+        )
+    store.close()
+    assert b"user-who-stays" in found
+    assert b"user-to-forget" not in found
+
+
+def erase_and_go_on(live: LiveSystem, *, checkpointed: bool) -> None:
+    """Have users come and go, and others go on until the log is trimmed behind it."""
+    live.publish(*_items())
+    gone = [f"user-to-forget-{n}" for n in range(40)]
+    live.publish(*(User(user_id=each, attributes={"of": "user-to-forget"}) for each in gone))
+    live.publish(*(click(each, "sport-1") for each in (*gone, "user-who-stays")))
+    later(live, 6_000 if checkpointed else 100)
+    live.delete(*(User(user_id=each) for each in gone))
+    for n in range(4):  # of both partitions
+        live.publish(*(click(f"u{k}", f"news-{n}", n) for k in range(8)))
+        later(live, 6_000)
+
+
 # --- a topic that may be missing -----------------------------------------------------------------
 
 
 def test_a_topic_that_is_missing_is_looked_for_now_and_then() -> None:
     broker, clock, now_s = MemoryBroker({}), ManualClock(), 0.0
-    users = FollowedUsers(MemoryReader(broker, [], clock=clock), "users", now_s=lambda: now_s)
+    users = FollowedUsers(
+        MemoryReader(broker, [], clock=clock), "users", "events", now_s=lambda: now_s
+    )
     users.start({0: 0, 1: 0})
     assert users.poll() == []
     broker.make("users", 2)
     MemorySink(broker, clock=clock).send("users", key=b"eve", value=encode(User(user_id="eve")))
     assert users.poll() == [], "it was looked for a moment ago"
     now_s = LOOK_EVERY_S
-    (batch,) = users.poll()
-    assert batch.keys == [b"eve"]
+    (read,) = users.poll()
+    assert read.batch.keys == [b"eve"]
     assert users.poll() == []

@@ -1,0 +1,39 @@
+"""The command ``streamer forget user``."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated
+
+import typer
+
+from streamer.commands.options import BrokerOption, ConfigOption, configured
+from streamer.commands.screen import output
+
+
+def forget_user(
+    user_id: Annotated[str, typer.Argument(help="Who is to be forgotten.")],
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+) -> None:
+    """Erase a user: send the tombstone on the users topic that learners erase by."""
+    from streamer.application.starting import await_broker
+    from streamer.client import Publisher
+    from streamer.kafka.configured import configured_reader
+
+    settings = configured(config, bootstrap_servers)
+    await_broker(settings)
+    topic = settings.topics.topic("users")
+    with contextlib.closing(configured_reader(settings)) as reader:
+        reader.partitions(topic)  # says how to make it, where it is missing
+    with Publisher(config=settings) as publisher:
+        publisher.delete_user(user_id)
+    hours = settings.topics.retention_hours
+    output.print(
+        f"a tombstone of {user_id} is on topic {topic}: their rows leave the store with the next"
+        f" commit of a learner, and its log when it is trimmed. Not erased: messages on the other"
+        f" topics, which keep them for up to {hours:,} h",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
