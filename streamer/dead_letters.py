@@ -6,8 +6,9 @@ import logging
 from collections.abc import Iterator
 from typing import Final
 
-from streamer.events import dead_letter, encode
+from streamer.events import DeadLetter, dead_letter, encode
 from streamer.events.messages import RAW_BYTES_KEPT
+from streamer.events.rejection import kind_of
 from streamer.protocols import MessageBatch, Sink
 
 log = logging.getLogger(__name__)
@@ -16,6 +17,11 @@ _SHRINK: Final = 8
 """Each letter of a message carries an eighth of what the one before it carried."""
 _SHORT_REASON: Final = 200
 """Characters of a reason in the shortest letter, some 500 bytes in all."""
+
+
+def kind_of_letter(letter: DeadLetter) -> str:
+    """Return what is wrong with which topic: letters of a kind are counted together."""
+    return f"{letter.topic}: {kind_of(letter.reason)}"
 
 
 def letters_of(batch: MessageBatch, index: int, reason: str) -> Iterator[tuple[bytes, bytes]]:

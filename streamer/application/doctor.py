@@ -25,10 +25,10 @@ from streamer.application.topic_tail import TopicTail, tail_of
 from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.config.masking import masked
+from streamer.dead_letters import kind_of_letter
 from streamer.errors import BadMessage, StreamerError
 from streamer.events.decoding import decode_dead_letter
 from streamer.events.messages import AHEAD_MS_MIN
-from streamer.events.rejection import kind_of
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.topics import topic_states
 from streamer.learner.configured import learner_settings
@@ -363,7 +363,7 @@ def _letters(letters: TopicTail) -> Finding:
             letter = decode_dead_letter(value)
         except BadMessage:
             continue
-        kind = f"{letter.topic}: {kind_of(letter.reason)}"
+        kind = kind_of_letter(letter)
         kinds[kind] += 1
         examples.setdefault(kind, letter.reason)
     if not kinds:

@@ -14,12 +14,11 @@ from rich.table import Table
 
 from streamer.commands.options import BrokerOption, ConfigOption, StrictOption, configured
 from streamer.commands.screen import counted_progress, errors, output, write_file
-from streamer.config.specs import duration_ms
 from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamer.config import Config
-    from streamer.ope.experiment_report import ExperimentReport, MeanDifference, VariantReport
+    from streamer.ope.experiment_report import ExperimentReport
 
 
 def experiments(
@@ -72,41 +71,14 @@ def experiments(
         return
     if to is not None:
         raise ConfigError("--to goes with --promote: what to write is a variant's settings")
-    found = _reported(settings, name, log, window, alpha, planned, strict)
+    from streamer.application.experiments import reported
+
+    with counted_progress("reading", None):
+        found = reported(settings, name, log, window, alpha=alpha, n_planned=planned, strict=strict)
     if json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         return
     _show(found, window)
-
-
-def _reported(
-    settings: Config,
-    name: str,
-    log: Path | None,
-    window: str,
-    alpha: float,
-    planned: int,
-    strict: bool,
-) -> ExperimentReport:
-    from streamer.application.experiments import experiment_log
-    from streamer.ope.experiment_report import report
-
-    try:
-        window_ms = duration_ms(window)
-    except ValueError as error:
-        raise ConfigError(f"--window {error}") from error
-    if not window_ms:
-        raise ConfigError(f"--window {window!r} is no time; write one as 12h or 7d")
-    with counted_progress("reading", None):
-        read = experiment_log(settings, name, log, window_ms=window_ms, strict=strict)
-    return report(
-        name,
-        settings.experiments[name],
-        read,
-        window_s=window_ms / 1000,
-        alpha=alpha,
-        n_planned=planned,
-    )
 
 
 # --- the table --------------------------------------------------------------------------------
@@ -115,19 +87,12 @@ def _reported(
 def _show(found: ExperimentReport, window: str) -> None:
     output.print(_counts(found))
     output.print(_means(found, window))
-    for line in _verdicts(found):
+    for line in found.verdicts():
         output.print(line, highlight=False, markup=False, soft_wrap=True)
     for remark in found.remarks:
         errors.print(f"  {remark}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    p, style = found.split_p_value, "red" if found.split_is_wrong else None
-    split = " : ".join(f"{each.share:.3g}" for each in found.variants)
-    said = (
-        f"users are NOT split {split} (p = {p:.2g} at any time): something loses users of one"
-        " variant; trust no difference above before it is found"
-        if found.split_is_wrong
-        else f"users are split {split}, as configured (p = {p:.2g} at any time)"
-    )
-    output.print(said, style=style, highlight=False, markup=False, soft_wrap=True)
+    style = "red" if found.split_is_wrong else None
+    output.print(found.split_said(), style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _counts(found: ExperimentReport) -> Table:
@@ -152,36 +117,9 @@ def _means(found: ExperimentReport, window: str) -> Table:
                 "" if n else metric,
                 escape(each.name),
                 "–" if mean is None else f"{mean:.4f}",
-                *_cells(each, metric),
+                *each.cells(metric),
             )
     return table
-
-
-def _cells(variant: VariantReport, metric: str) -> tuple[str, str]:
-    change = variant.differences.get(metric)
-    if change is None:
-        return "", "too few users" if metric in variant.differences else ""
-    star = " *" if change.decided else "  "
-    return f"{change.estimate:+.4f}", f"{change.low:+.4f} to {change.high:+.4f}{star}"
-
-
-def _text(change: MeanDifference) -> str:
-    return f"{change.estimate:+.4f} ({change.low:+.4f} to {change.high:+.4f})"
-
-
-def _verdicts(found: ExperimentReport) -> list[str]:
-    level = f"{100 * (1 - found.alpha):g} %"
-    lines = [f"intervals hold at all times at once, with {level}, of each metric; *: 0 is outside"]
-    for variant in found.variants[1:]:
-        change = variant.differences["reward"]
-        if change is None:
-            continue
-        if not change.decided:
-            said = "reward a user is not told apart from that of"
-        else:
-            said = f"reward a user is {'higher' if change.low > 0 else 'lower'} than that of"
-        lines.append(f"{variant.name}: {said} {found.control}, {_text(change)}")
-    return lines
 
 
 # --- promotion --------------------------------------------------------------------------------

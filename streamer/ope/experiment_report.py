@@ -38,6 +38,9 @@ class MeanDifference(msgspec.Struct, frozen=True, kw_only=True):
         """Whether 0 is outside."""
         return self.low > 0 or self.high < 0
 
+    def __str__(self) -> str:
+        return f"{self.estimate:+.4f} ({self.low:+.4f} to {self.high:+.4f})"
+
 
 class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
     """One variant.
@@ -61,6 +64,14 @@ class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
     slates: int
     means: dict[str, float | None]
     differences: dict[str, MeanDifference | None]
+
+    def cells(self, metric: str) -> tuple[str, str]:
+        """Return what a table says of the difference in a metric: it, and its interval."""
+        change = self.differences.get(metric)
+        if change is None:
+            return "", "too few users" if metric in self.differences else ""
+        star = " *" if change.decided else "  "
+        return f"{change.estimate:+.4f}", f"{change.low:+.4f} to {change.high:+.4f}{star}"
 
 
 class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +102,34 @@ class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
     def split_is_wrong(self) -> bool:
         """Whether users were not split as configured."""
         return self.split_p_value < SPLIT_ALPHA
+
+    def split_said(self) -> str:
+        """Return in words whether users were split as configured."""
+        p = self.split_p_value
+        split = " : ".join(f"{each.share:.3g}" for each in self.variants)
+        if self.split_is_wrong:
+            return (
+                f"users are NOT split {split} (p = {p:.2g} at any time): something loses users of"
+                " one variant; trust no difference above before it is found"
+            )
+        return f"users are split {split}, as configured (p = {p:.2g} at any time)"
+
+    def verdicts(self) -> list[str]:
+        """Return in words which variant earns more or less than the control."""
+        level = f"{100 * (1 - self.alpha):g} %"
+        lines = [
+            f"intervals hold at all times at once, with {level}, of each metric; *: 0 is outside"
+        ]
+        for variant in self.variants[1:]:
+            change = variant.differences["reward"]
+            if change is None:
+                continue
+            if not change.decided:
+                said = "reward a user is not told apart from that of"
+            else:
+                said = f"reward a user is {'higher' if change.low > 0 else 'lower'} than that of"
+            lines.append(f"{variant.name}: {said} {self.control}, {change}")
+        return lines
 
 
 def report(
