@@ -10,6 +10,7 @@ from typing import Any, get_args
 from msgspec.structs import replace
 from nicegui.testing.general import nicegui_reset_globals
 
+from streamer.config import load_config
 from streamer.config.settings import TopicRole
 from streamer.events import Event, Item
 from streamer.http.served_app import ServedApp
@@ -23,6 +24,9 @@ from tests.http_world import CONFIG, HttpWorld
 TITLES = {"milk": "Fresh milk", "tea": "Green tea", "cake": "Apple cake", "jam": "Plum jam"}
 
 
+WEIGHTS = ("experiments.mix.variants.control.weight", "experiments.mix.variants.varied.weight")
+
+
 class PageWorld(HttpWorld):
     """A shop whose slates are looked at and clicked on."""
 
@@ -30,7 +34,9 @@ class PageWorld(HttpWorld):
         kafka = replace(CONFIG.kafka, bootstrap_servers=broker.bootstrap_servers)
         topics = replace(CONFIG.topics, partitions=4)  # the embedded broker knows no other number
         now_ms = time.time_ns() // 1_000_000
-        super().__init__(replace(CONFIG, kafka=kafka, topics=topics), now_ms - 60_000, **http)
+        split = load_config(env={}, flags=dict.fromkeys(WEIGHTS, "1")).experiments
+        config = replace(CONFIG, kafka=kafka, topics=topics, experiments=split)
+        super().__init__(config, now_ms - 60_000, **http)
         create_topics(broker.bootstrap_servers, self.config.topics)
         self._copied: dict[tuple[str, int], int] = {}
         self._n_asked = 0
@@ -55,6 +61,7 @@ class PageWorld(HttpWorld):
         for n in range(12):
             self.shop(f"user {n}")
         self.live.advance(self.live.clock.now_ms() + 20_000)
+        self.shop("late")  # whose window is not over
         self.copy()
 
     def shop(self, user_id: str) -> None:

@@ -64,20 +64,24 @@ class LineChart:
 def bar_chart(title: str, values: Mapping[str, float]) -> ui.echart:
     """Make a chart of a bar for each name, the first one on top."""
     names = list(values)[::-1]
-    return ui.echart(
-        {
-            **_plain(legend=False),
-            "xAxis": _value_axis(),
-            "yAxis": {
-                "type": "category",
-                "data": names,
-                "axisLabel": {"color": _GREY, "width": 120, "overflow": "truncate"},
-                "axisLine": {"lineStyle": {"color": _LINE}},
-                "axisTick": {"show": False},
-            },
-            "series": [{"type": "bar", "data": [values[name] for name in names]}],
-        }
-    ).props(f'role="img" aria-label="{title}"')
+    return (
+        ui.echart(
+            {
+                **_plain(legend=False),
+                "xAxis": _value_axis(),
+                "yAxis": {
+                    "type": "category",
+                    "data": names,
+                    "axisLabel": {"color": _GREY, "width": 150, "overflow": "truncate"},
+                    "axisLine": {"lineStyle": {"color": _LINE}},
+                    "axisTick": {"show": False},
+                },
+                "series": [{"type": "bar", "data": [values[name] for name in names]}],
+            }
+        )
+        .classes("bars")
+        .props(f'role="img" aria-label="{title}"')
+    )
 
 
 def _plain(*, legend: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -15,6 +15,9 @@ from streamer.config import Config
 from streamer.kafka.log_ends import Ends, TopicPartition
 
 NAN: Final = float("nan")
+SHOWN_S: Final = 300
+"""Seconds that charts show."""
+_LATE_MAX_S: Final = 15
 _POSITION: Final = "streamer_scorer_position"
 _SECONDS: Final = "streamer_scorer_request_seconds"
 _LATENCY_OVER: Final = 30
@@ -47,6 +50,35 @@ class Figures:
     answers_per_s: float = NAN
     answer_p50_ms: float = NAN
     answer_p99_ms: float = NAN
+
+
+class FigureSeries:
+    """The figures of the last minutes, a point a second.
+
+    A look that comes late stands for the seconds since the one before it; where nobody looked for
+    longer, there is nothing.
+    """
+
+    def __init__(self) -> None:
+        self._points: dict[str, deque[float | None]] = {
+            each.name: deque([None] * SHOWN_S, maxlen=SHOWN_S) for each in fields(Figures)
+        }
+        self._to_s = -math.inf
+
+    def note(self, figures: Figures, now_s: float) -> None:
+        """Add what a look found; times are of a clock that never goes back."""
+        passed_s = now_s - self._to_s
+        n_points = 1 if math.isinf(passed_s) else min(int(passed_s), SHOWN_S)
+        self._to_s = now_s if passed_s > SHOWN_S else self._to_s + n_points
+        n_empty = n_points - 1 if n_points > _LATE_MAX_S else 0
+        for name, points in self._points.items():
+            value = getattr(figures, name)
+            shown_value = None if math.isnan(value) else float(f"{value:.4g}")
+            points.extend([None] * n_empty + [shown_value] * (n_points - n_empty))
+
+    def of(self, name: str) -> list[float | None]:
+        """Return the points of a figure, the newest last; None where it was not known."""
+        return list(self._points[name])
 
 
 @dataclass(slots=True)

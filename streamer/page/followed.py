@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
@@ -17,6 +19,9 @@ from streamer.protocols import MessageBatch
 READ_MAX: Final = 5_000
 """Messages that one look reads: some 90 MB of decisions at the most."""
 _WAIT_S: Final = 0.05
+_LOOK_S: Final = 0.3
+"""Where messages come without a pause, the next look takes the rest."""
+_TIMES_TOOK: Final = 10
 
 
 class FollowedTopics:
@@ -45,6 +50,7 @@ class FollowedTopics:
         self._roles = {config.topics.topic(role): role for role in n_back}
         self._n_back = {config.topics.topic(role): n for role, n in n_back.items()}
         self._reader: KafkaReader | None = None
+        self._ask_again_s = -math.inf
         self.ends: dict[TopicPartition, Ends] = {}
         self.begun = False
         self.passed_over: set[TopicRole] = set()
@@ -69,12 +75,13 @@ class FollowedTopics:
             with contextlib.suppress(KafkaError):
                 self._reader.close()
         self._reader = None
+        self._ask_again_s = -math.inf
 
     def _look(self) -> list[tuple[TopicRole, MessageBatch]]:
         if self._reader is None:
             self._reader = configured_reader(self._config)
         reader = self._reader
-        self.ends = reader.ends(list(self.ends) or reader.partitions(*self._roles))
+        self._ask_ends(reader)
         self.begun = not reader.positions or any(
             self.ends[where].high - at > READ_MAX for where, at in reader.positions.items()
         )
@@ -82,15 +89,26 @@ class FollowedTopics:
             self._begin(reader)
         found: list[tuple[TopicRole, MessageBatch]] = []
         n_left = READ_MAX
-        while n_left > 0 and any(
-            at < self.ends[where].high for where, at in reader.positions.items()
-        ):
+        deadline_s = time.monotonic() + _LOOK_S
+        while n_left > 0 and time.monotonic() < deadline_s:
             batches = reader.poll(n_max=n_left, timeout_s=_WAIT_S)
             if not batches:
                 break
             found += [(self._roles[batch.topic], batch) for batch in batches]
             n_left -= sum(map(len, batches))
+        for where, at in reader.positions.items():
+            low, high = self.ends[where]
+            self.ends[where] = Ends(low, max(high, at))
         return found
+
+    def _ask_ends(self, reader: KafkaReader) -> None:
+        """Ask for the ends, which takes some ms a partition, for a tenth of the time at most."""
+        began_s = time.monotonic()
+        if began_s < self._ask_again_s:
+            return
+        self.ends = reader.ends(list(self.ends) or reader.partitions(*self._roles))
+        took_s = time.monotonic() - began_s
+        self._ask_again_s = began_s + _TIMES_TOOK * took_s
 
     def _begin(self, reader: KafkaReader) -> None:
         n_partitions = Counter(topic for topic, _ in self.ends)

@@ -6,11 +6,22 @@ from typing import Final
 
 from nicegui import ui
 
+from streamer.page.experiments import ExperimentsTab
+from streamer.page.item import ItemTab
+from streamer.page.letters import LettersTab
 from streamer.page.looking import Looking
 from streamer.page.now import show_now
 from streamer.page.styles import ACCENT, CSS
+from streamer.page.user import UserTab
 
-TABS: Final = {"Now": show_now}
+TABS: Final = {
+    "Now": show_now,
+    "User": UserTab,
+    "Item": ItemTab,
+    "Dead letters": LettersTab,
+    "Experiments": ExperimentsTab,
+}
+"""What builds each tab for one who looks."""
 
 
 def show(looking: Looking) -> None:

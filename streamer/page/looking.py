@@ -7,21 +7,19 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
+from streamer.dead_letters import kind_of_letter
 from streamer.errors import BadMessage, StreamerError
 from streamer.events.decoding import decode_dead_letter
-from streamer.events.rejection import kind_of
 from streamer.http.served_app import ServedApp
-from streamer.page.figures import Figures, OwnMetrics
+from streamer.page.figures import Figures, FigureSeries, OwnMetrics
 from streamer.page.followed import FollowedTopics
 from streamer.page.outcomes import EVENTS_MAX, SLATES_MAX, Outcomes, RecentSlates
 
 log = logging.getLogger(__name__)
 
-SHOWN_S: Final = 300
-"""Looks that charts show: five minutes of one a second."""
 _EVERY_S: Final = 0.9
 """Looks of two who look fall together where they are closer than this."""
 _OUTCOMES_EVERY_S: Final = 5.0
@@ -50,7 +48,13 @@ class Seen:
 
 class Looking:
     """Looks at a service and its topics at most once a second, in a thread, for any number of
-    pages."""
+    pages.
+
+    Attributes
+    ----------
+    series
+        The figures of the last minutes.
+    """
 
     def __init__(self, served: ServedApp) -> None:
         self.served = served
@@ -66,9 +70,7 @@ class Looking:
             },
         )
         self._letters: deque[tuple[int, str]] = deque(maxlen=SLATES_MAX)
-        self._series: dict[str, deque[float | None]] = {
-            each.name: deque([None] * SHOWN_S, maxlen=SHOWN_S) for each in fields(Figures)
-        }
+        self.series = FigureSeries()
         self._lock = asyncio.Lock()
         self._looked_s = self._joined_s = -math.inf
         self._outcomes: Outcomes | None = None
@@ -85,10 +87,6 @@ class Looking:
         """Let go of the broker until the next look."""
         async with self._lock:
             await asyncio.to_thread(self._forget)
-
-    def series(self, name: str) -> list[float | None]:
-        """Return the last values of a figure, a look each; None where it was not known."""
-        return list(self._series[name])
 
     def _forget(self) -> None:
         self._topics.close()
@@ -109,18 +107,10 @@ class Looking:
             self._outcomes = self._slates.outcomes(now_ms, cut=self._topics.passed_over)
             self._joined_s = now_s
         figures = self._metrics.figures(now_s, {} if failed else self._topics.ends)
-        self._note(figures, now_s)
+        self.series.note(figures, now_s)
+        self._looked_s = now_s
         letters = Counter(kind for ms, kind in self._letters if ms >= now_ms - _HOUR_MS)
         return Seen(now_ms, figures, letters, self._outcomes, failed)
-
-    def _note(self, figures: Figures, now_s: float) -> None:
-        """Add a look to the series; the seconds in which nobody looked stay empty."""
-        n_missed = 0 if math.isinf(self._looked_s) else round(now_s - self._looked_s) - 1
-        self._looked_s = now_s
-        for name, values in self._series.items():
-            values.extend([None] * min(SHOWN_S, max(0, n_missed)))
-            value = getattr(figures, name)
-            values.append(None if math.isnan(value) else float(f"{value:.4g}"))
 
     def _take(self) -> None:
         found = self._topics.look()
@@ -136,4 +126,4 @@ class Looking:
                     letter = decode_dead_letter(value)
                 except BadMessage:
                     continue
-                self._letters.append((ms, f"{letter.topic}: {kind_of(letter.reason)}"))
+                self._letters.append((ms, kind_of_letter(letter)))

@@ -12,8 +12,8 @@ from nicegui import ui
 
 from streamer.application.doctor import examine
 from streamer.page.charts import LineChart
-from streamer.page.figures import shown
-from streamer.page.looking import SHOWN_S, Looking, Seen
+from streamer.page.figures import SHOWN_S, shown
+from streamer.page.looking import Looking, Seen
 from streamer.page.outcomes import Outcomes
 from streamer.page.tables import table
 
@@ -59,7 +59,7 @@ _CARDS = (
     _Card(
         "Freshness", "p50 / p99, event → served", lambda s: _two(s, "fresh_p50_ms", "fresh_p99_ms")
     ),
-    _Card("Answers", "a second, of this process", lambda s: shown(s.figures.answers_per_s)),
+    _Card("AnswerPlace", "a second, of this process", lambda s: shown(s.figures.answers_per_s)),
     _Card(
         "Time of an answer",
         "p50 / p99, last half minute",
@@ -105,7 +105,7 @@ def show_now(looking: Looking) -> None:
         for label, text in values:
             label.set_text(text(seen))
         for title, lines in _CHARTS.items():
-            charts[title].show([looking.series(name) for name in lines.values()])
+            charts[title].show([looking.series.of(name) for name in lines.values()])
         if seen.outcomes is not None and seen.outcomes is not joined[0]:
             joined[0] = seen.outcomes
             rates.clear()
@@ -136,7 +136,7 @@ def _show_rates(outcomes: Outcomes, now_ms: int) -> None:
             with ui.element("div").classes("card"):
                 table(
                     f"By {by}",
-                    ["", "items", "taken", "click rate", "reward an item"],
+                    ["", "items", "taken", "rate", "reward"],
                     [
                         [
                             rate.name,
@@ -156,7 +156,6 @@ def _show_doctor(looking: Looking) -> None:
     ui.label(
         "What `streamer doctor` asks of the broker, the store and the topics; it takes seconds."
     ).classes("soft")
-    found = ui.element("div")
 
     async def ask() -> None:
         button.disable()
@@ -174,3 +173,4 @@ def _show_doctor(looking: Looking) -> None:
             )
 
     button = ui.button("Look over all of it", on_click=ask).props("outline no-caps")
+    found = ui.element("div").props('aria-live="polite"')

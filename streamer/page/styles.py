@@ -30,24 +30,29 @@ h2 { font-size: 16px; line-height: 1.4; font-weight: 600; margin: 24px 0 8px; }
 .q-tab:focus-visible { outline-offset: -2px; }
 .cards { display: grid; gap: 12px; margin-top: 16px;
   grid-template-columns: repeat(auto-fill, minmax(min(46%, 270px), 1fr)); }
-.charts, .tables { display: grid; gap: 12px; margin-top: 12px;
+.charts, .tables { display: grid; gap: 12px; margin-top: 12px; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
   padding: 10px 14px; min-width: 0; }
 .card .name, .soft { color: var(--soft); font-size: 13px; }
 .card .value { font-size: 24px; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .card .nicegui-echart { width: 100%; height: 170px; }
+.card .nicegui-echart.bars { height: 260px; }
 .wrong { color: #b3402e; }
 body.body--dark .wrong { color: #ff9b8a; }
 .asked { display: flex; flex-wrap: wrap; gap: 12px; align-items: center; margin-top: 16px; }
 .asked .q-field { flex: 1 1 200px; max-width: 380px; }
 .scrolled { overflow-x: auto; }
-table.plain { border-collapse: collapse; width: 100%; font-size: 14px; }
+table.plain { border-collapse: collapse; font-size: 14px; }
+.card table.plain { width: 100%; }
 table.plain caption { text-align: left; font-weight: 600; padding: 0 0 6px; }
 table.plain th { text-align: left; font-weight: 500; color: var(--soft); }
 table.plain th, table.plain td { padding: 4px 12px 4px 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: break-word; max-width: 60ch; }
+  vertical-align: baseline; overflow-wrap: break-word; max-width: 60ch; }
 table.plain .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+@media (max-width: 599px) {
+  table.plain th, table.plain td { padding-right: 8px; font-size: 13px; }
+}
 pre.raw { background: var(--card); border: 1px solid var(--line); border-radius: 8px; margin: 8px 0;
   padding: 10px; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 40vh; overflow: auto; }
 """

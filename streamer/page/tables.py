@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Awaitable, Callable, Sequence
 
 from nicegui import ui
 
 
 def table(
-    caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, n_words: int = 1
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    n_words: int = 1,
+    action: tuple[str, Callable[[int], Awaitable[None]]] | None = None,
 ) -> None:
     """Show rows of text.
 
@@ -16,6 +22,8 @@ def table(
     ----------
     n_words
         Columns of words, from the left; the others are numbers.
+    action
+        What a button at the end of each row says, and what it does with the row's place.
     """
 
     def cell(kind: str, text: str, at: int) -> None:
@@ -23,13 +31,20 @@ def table(
             ui.label(text).style("display: inline")
 
     with ui.element("div").classes("scrolled"), ui.element("table").classes("plain"):
-        with ui.element("caption"):
-            ui.label(caption)
+        if caption:
+            with ui.element("caption"):
+                ui.label(caption)
         with ui.element("thead"), ui.element("tr"):
             for at, name in enumerate(columns):
                 cell("th", name, at)
+            if action is not None:
+                ui.element("th")
         with ui.element("tbody"):
-            for row in rows:
+            for place, row in enumerate(rows):
                 with ui.element("tr"):
                     for at, text in enumerate(row):
                         cell("td", text, at)
+                    if action is not None:
+                        with ui.element("td"):
+                            do = functools.partial(action[1], place)
+                            ui.button(action[0], on_click=do).props("flat dense no-caps")

@@ -18,12 +18,24 @@ from nicegui.functions.notify import notify
 from nicegui.testing.user import User
 
 from deploy.kafka.node import free_port
+from streamer.config import Config
+from streamer.errors import BadMessage
+from streamer.events import DeadLetter
 from streamer.http.server import HttpServer
 from streamer.page.frame import TABS as OF_PAGE
+from streamer.page.letters import key_again
 from tests.imports import ROOT
 from tests.page_world import PageWorld, page_world
 
 TABS = tuple(OF_PAGE)
+STEPS: dict[str, list[tuple[str, str]]] = {
+    "Now": [("Look over all of it", "confluent-kafka")],
+    "User": [("Look the user up", "The slate now"), ("Why?", "Brought by")],
+    "Item": [("Look the item up", "What goes with it")],
+    "Dead letters": [("Read the newest letters", "missing from"), ("Open", "Publish again …")],
+    "Experiments": [("Read the topics", "as configured")],
+}
+"""What is pressed in each tab, and what is seen then."""
 PICTURES = ROOT / ".cache" / "page"
 
 
@@ -76,7 +88,7 @@ def test_the_page_shows_figures_rates_and_what_it_does_not_know(page: ServedPage
     async def look(user: User) -> None:
         await seen(user, "Events learned", "By channel", "By surface", "popular")
         await seen(user, "12 slates whose window of feedback")
-        await seen(user, "24 of 24 events that could answer one did")
+        await seen(user, "26 of 26 events that could answer one did")
         await seen(user, "this one does not know")
 
     page.look(look)
@@ -86,6 +98,107 @@ def test_the_doctor_answers_on_the_page(page: ServedPage) -> None:
     async def look(user: User) -> None:
         user.find("Look over all of it").click()
         await seen(user, "versions", "broker", "dead letters")
+
+    page.look(look)
+
+
+def test_a_user_is_looked_up_and_a_slate_explained_without_a_decision(page: ServedPage) -> None:
+    world = page.world
+    n_decisions = len(world.records("decisions"))
+
+    async def look(user: User) -> None:
+        user.find("User id").type("bob")
+        user.find("Look the user up").click()
+        await seen(user, "2 items met", "Met last", "Fresh milk", "The slate now", "Experiment mix")
+        user.find(kind=ui.button, content="Why?").click()
+        await seen(user, "Brought by", "All columns", "popular_high")
+
+    page.look(look)
+    assert len(world.records("decisions")) == n_decisions
+
+
+def test_a_stranger_and_a_wrong_number_are_said_in_words(page: ServedPage) -> None:
+    async def look(user: User) -> None:
+        user.find("User id").type("nobody")
+        user.find("Look the user up").click()
+        await seen(user, "Nothing is known of this user", "The slate now")
+        user.find("User id").clear()
+        user.find("Look the user up").click()
+        await seen(user, "field 'user_id'")
+
+    page.look(look)
+
+
+def test_an_item_is_looked_up_with_what_goes_with_it(page: ServedPage) -> None:
+    async def look(user: User) -> None:
+        user.find("Item id").type("tea")
+        user.find("Look the item up").click()
+        await seen(user, "Green tea", "times shown in a slate", "positive feedback ever")
+        await seen(user, "Met by the same users (similar)", "Apple cake")
+        user.find("Item id").clear().type("none")
+        user.find("Look the item up").click()
+        await seen(user, "The items topic says nothing", "no event names it yet")
+
+    page.look(look)
+
+
+def test_a_dead_letter_is_opened_and_published_again_once_it_is_confirmed(
+    page: ServedPage,
+) -> None:
+    world = page.world
+    world.publish_bad_event()
+    n_events = len(world.records("events"))
+
+    async def look(user: User) -> None:
+        user.find("Read the newest letters").click()
+        await seen(user, "missing from", "Open")
+        user.find(kind=ui.button, content="Open").click()
+        await seen(user, '{"type": "click", "user_id": "bob"}')
+        await seen(user, "The message events", "Publish again")
+        user.find("Publish again").click()
+        await seen(user, "Publish this message to events again?")
+        assert len(world.records("events")) == n_events
+        user.find(kind=ui.button, content="Publish it").click()
+        await seen(user, "The broker has it, on events.")
+
+    page.look(look)
+    assert len(world.records("events")) == n_events + 1
+    n_letters = len(world.records("dead_letters"))
+    world.live.advance(world.live.clock.now_ms() + 500)
+    assert len(world.records("dead_letters")) == n_letters + 1  # it is as bad as it was
+    world.copy()
+
+
+@pytest.mark.parametrize(
+    ("letter", "why"),
+    [
+        ({"topic": "requests", "raw": b'{"user_id": "bob"}'}, "only events and items"),
+        ({"topic": "events", "raw": None}, "whole message"),
+        ({"topic": "events", "raw": b"12", "n_bytes": 3}, "whole message"),
+        ({"topic": "events", "raw": b"[1]"}, "names no user_id"),
+        ({"topic": "items", "raw": b'{"user_id": "bob"}'}, "names no item_id"),
+    ],
+)
+def test_what_can_not_be_published_again_says_why(letter: dict[str, Any], why: str) -> None:
+    fields: dict[str, Any] = {
+        "reason": "",
+        "partition": 0,
+        "offset": 0,
+        "n_bytes": len(letter["raw"] or b""),
+    }
+    with pytest.raises(BadMessage, match=why):
+        key_again(Config(), DeadLetter(**(fields | letter)))
+
+
+def test_an_experiment_is_shown_as_the_command_says_it(page: ServedPage) -> None:
+    async def look(user: User) -> None:
+        user.find("Read the topics").click()
+        await seen(
+            user, "users are split 0.5 : 0.5, as configured", "whose time is over", "control"
+        )
+        user.find("Window of a user").clear().type("soon")
+        user.find("Read the topics").click()
+        await seen(user, "--window")
 
     page.look(look)
 
@@ -135,8 +248,18 @@ def test_the_page_in_a_browser(page: ServedPage, browser: Any, width: int, colou
         tab.focus()
         shown.keyboard.press("Enter")
         shown.get_by_role("tab", name=name, exact=True, selected=True).wait_for()
+        for label, typed in (("User id", "bob"), ("Item id", "tea"), ("Window of a user", "5s")):
+            if (field := shown.get_by_label(label)).is_visible():
+                field.fill(typed)
+        for button, wanted in STEPS[name]:
+            shown.get_by_role("button", name=button).first.press("Enter")
+            shown.get_by_text(wanted).last.wait_for()
         assert shown.evaluate("document.documentElement.scrollWidth") <= width, name
-        shown.screenshot(path=PICTURES / f"{name.lower()}-{width}.png", full_page=True)
+        file = PICTURES / f"{name.lower().replace(' ', '-')}-{width}.png"
+        shown.screenshot(path=file, full_page=True)
+    first = {"x": 0, "y": 0, "width": width, "height": 760}  # docs/images has the wide one
+    shown.get_by_role("tab", name=TABS[0]).click()
+    shown.screenshot(path=PICTURES / f"first-{width}.png", full_page=True, clip=first)
     shown.close()
     assert elsewhere == []
     assert said == []

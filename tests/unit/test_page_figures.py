@@ -20,7 +20,7 @@ from streamer.events import (
     encode,
 )
 from streamer.kafka.log_ends import Ends
-from streamer.page.figures import OwnMetrics
+from streamer.page.figures import SHOWN_S, Figures, FigureSeries, OwnMetrics
 from streamer.page.outcomes import EVENTS_MAX, Rate, RecentSlates
 from streamer.protocols import MessageBatch
 from streamer.scorer.metrics import ScorerMetrics
@@ -56,6 +56,15 @@ def test_rates_are_of_the_time_between_two_looks() -> None:
     assert (second.learned_per_s, second.answers_per_s) == (40.0, 10.0)
     assert second.to_learn == 5 + 2 + 7  # what is deleted waits no more
     assert second.answer_p50_ms == pytest.approx(1.5)  # the middle of the bucket from 1 to 2 ms
+
+
+def test_a_late_look_stands_for_the_seconds_before_it_and_a_pause_is_empty() -> None:
+    series = FigureSeries()
+    for now_s, value in ((100.0, 1.0), (100.95, 2.0), (102.4, 3.0), (105.1, 4.0), (165.1, 5.0)):
+        series.note(Figures(learned_per_s=value), now_s)
+    found = series.of("learned_per_s")
+    assert len(found) == SHOWN_S
+    assert found[-67:] == [None, 1.0, 3.0, 3.0, 4.0, 4.0, 4.0, *[None] * 59, 5.0]
 
 
 def decision(request_id: str, ts: int, items: Sequence[str], **more: object) -> Decision:
