@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamer.http.metrics import HttpMetrics
+from streamer.http.page_access import PAGE, is_of_page
 
 HEADER: Final = "X-Request-ID"
 _FROM_CALLERS = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -69,6 +70,8 @@ class RequestIds:
             await self._failed(Request(scope), error)(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", _UNROUTED)
+            if is_of_page(scope["path"]):  # whose files are named by their versions
+                route = PAGE
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.request_seconds.observe(time.perf_counter() - began_s)
 

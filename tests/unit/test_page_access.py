@@ -86,6 +86,8 @@ def test_what_the_page_loads_has_no_rate_and_no_page_of_elsewhere_may_ask() -> N
     with http_world(requests_per_s=0.001, burst=1) as world:
         client = with_page(world).client
         assert {client.get("/ui/x").status_code for _ in range(5)} == {200}
+        counted = {"route": "/ui", "status": "200"}
+        assert world.registry.get_sample_value("streamer_http_requests_total", counted) == 5
         found = client.get("/ui/x", headers={"Origin": "https://e.evil"})
         assert "Host header" in problem_of(found, 403)["detail"]
         own = {"Origin": "http://streamer"}
