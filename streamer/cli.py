@@ -20,7 +20,7 @@ from streamer.commands.doctor import doctor
 from streamer.commands.experiments import experiments
 from streamer.commands.explain import explain
 from streamer.commands.features import features_run, features_show
-from streamer.commands.forget import forget_user
+from streamer.commands.forget import forget_item, forget_user
 from streamer.commands.import_data import import_data
 from streamer.commands.move import move
 from streamer.commands.ope import ope
@@ -68,6 +68,7 @@ topics_app.command("create")(topics_create)
 store_app.command("verify")(store_verify)
 store_app.command("rebuild")(store_rebuild)
 forget_app.command("user")(forget_user)
+forget_app.command("item")(forget_item)
 
 
 def main() -> int:

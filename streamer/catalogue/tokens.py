@@ -17,6 +17,8 @@ _OF_A_FIELD: Final = 8
 _NUMBER_WEIGHT: Final = 0.7
 _YEARS: Final = range(1_000, 3_000)
 _YEARS_TOGETHER: Final = 5
+GONE_MAX: Final = 20_000
+"""Deleted items that are known, some 0.2 kB each: after a deletion all are looked up, 4 ms."""
 _ITEMS_A_ROUND: Final = 1_000
 _POLL_S: Final = 0.1
 
@@ -94,11 +96,17 @@ class CatalogueTokens:
         By key.
     offsets
         Partition of the items topic → next offset to take; absent: nothing of it was taken.
+    gone
+        Ids of the items that were deleted and not published since, the last ``GONE_MAX`` of them.
+    n_gone
+        Deletions taken so far.
     """
 
     def __init__(self, fields: Sequence[str]) -> None:
         self.tokens = ItemTokens()
         self.offsets: dict[int, int] = {}
+        self.gone: dict[str, None] = {}
+        self.n_gone = 0
         self._fields = tuple(fields)
 
     def load(self, reader: ItemsReader) -> None:
@@ -117,7 +125,7 @@ class CatalogueTokens:
         for key, value in zip(batch.keys, batch.values, strict=True):
             with contextlib.suppress(BadMessage, UnicodeDecodeError):
                 if value is None:
-                    self.tokens.remove((key or b"").decode())
+                    self._delete((key or b"").decode())
                 else:
                     self.put(decode_item(value))
         if len(batch):
@@ -125,7 +133,16 @@ class CatalogueTokens:
 
     def put(self, item: Item) -> None:
         """Take what is said of one item, in place of what was said before."""
+        self.gone.pop(item.item_id, None)
         self.tokens.put(item.item_id, *item_tokens(item, self._fields))
+
+    def _delete(self, item_id: str) -> None:
+        self.tokens.remove(item_id)
+        self.gone.pop(item_id, None)
+        self.gone[item_id] = None
+        self.n_gone += 1
+        if len(self.gone) > GONE_MAX:
+            del self.gone[next(iter(self.gone))]
 
     def _take(self, batches: Sequence[MessageBatch]) -> None:
         for batch in batches:

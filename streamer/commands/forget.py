@@ -1,4 +1,4 @@
-"""The command ``streamer forget user``."""
+"""The commands ``streamer forget user`` and ``streamer forget item``."""
 
 from __future__ import annotations
 
@@ -33,6 +33,28 @@ def forget_user(
         f"a tombstone of {user_id} is on topic {topic}: their rows leave the store with the next"
         f" commit of a learner, and its log when it is trimmed. Not erased: messages on the other"
         f" topics, which keep them for up to {hours:,} h",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def forget_item(
+    item_id: Annotated[str, typer.Argument(help="What is to be forgotten.")],
+    config: ConfigOption = None,
+    bootstrap_servers: BrokerOption = None,
+) -> None:
+    """Forget an item: send the tombstone on the items topic that takes it out of all."""
+    from streamer.application.starting import await_broker
+    from streamer.client import Publisher
+
+    settings = configured(config, bootstrap_servers)
+    await_broker(settings)
+    with Publisher(config=settings) as publisher:
+        publisher.delete_item(item_id)
+    output.print(
+        f"a tombstone of {item_id} is on topic {settings.topics.topic('items')}: it is not"
+        " recommended any more, and each learner drops what it has learned of it",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -103,7 +103,8 @@ class Event(Message, frozen=True, kw_only=True):
 
 
 class Item(Message, frozen=True, kw_only=True):
-    """What can be recommended. Topic `items` (compacted), key `item_id`; a null value deletes."""
+    """What can be recommended. Topic `items` (compacted), key `item_id`; a null value deletes
+    it, and what was learned of it."""
 
     item_id: Id
     title: Annotated[str, Meta(max_length=1024)] | None = None

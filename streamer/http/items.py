@@ -22,6 +22,6 @@ def item_routes(config: Config, parts: Parts) -> APIRouter:
         patch_example={"available": False},
         put_means="Publish what is known of an item, in place of what was",
         delete_means="Take an item out of the catalogue",
-        deletes="Deleted for good only while the topic remembers it: to retire an item, publish it"
-        " with `available: false`.",
+        deletes="What was learned of it is forgotten. Deleted for good only while the topic"
+        " remembers it: to retire an item, publish it with `available: false`.",
     )

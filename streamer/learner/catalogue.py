@@ -43,6 +43,16 @@ class LearnedCatalogue:
         return self._catalogue.tokens
 
     @property
+    def gone(self) -> Sequence[str]:
+        """Ids of the items that are deleted now."""
+        return list(self._catalogue.gone)
+
+    @property
+    def n_gone(self) -> int:
+        """Deletions so far."""
+        return self._catalogue.n_gone
+
+    @property
     def offsets(self) -> dict[int, int]:
         """Partition of the topic → next offset, of what is known now."""
         return dict(self._catalogue.offsets)

@@ -139,6 +139,7 @@ class Learner:
         self._shared = SharedState(models)
         self._owned: dict[int, _Owned] = {}
         self._versions: dict[int, int] = {}
+        self._n_gone = -1  # deletions of items that are carried out; -1: it is not known
 
     # --- owning partitions -----------------------------------------------------------------------
 
@@ -161,6 +162,7 @@ class Learner:
                 self._owned[partition] = self._own(image)
             else:
                 add_image(self._shared, image)
+        self._n_gone = -1
         topic = self._settings.users
         self._users.start({p: o.committed_offsets.get(topic, 0) for p, o in self._owned.items()})
         log.info("partitions_assigned", extra={"partitions": list(partitions)})
@@ -290,6 +292,7 @@ class Learner:
         self._pipeline.check()
         self._follow()
         self._catalogue.follow()
+        self._forget_items()
         for batch in batches:
             owned = self._owned.get(batch.partition)
             if owned is not None and len(batch):
@@ -303,6 +306,16 @@ class Learner:
                 self._learn_ready(owned, waiting)
                 if not self._learn_users(owned, waiting):
                     break  # else what waited for it may be learned now
+
+    def _forget_items(self) -> None:
+        """Forget the items that are deleted, when there are more or partitions came."""
+        if self._n_gone == self._catalogue.n_gone:
+            return
+        gone = self._catalogue.gone
+        for owned in self._owned.values():
+            for step in owned.learner.forget_items(gone):
+                self._commit(owned, {}, step)
+        self._n_gone = self._catalogue.n_gone
 
     def _learn_ready(self, owned: _Owned, waiting: Mapping[str, int]) -> None:
         topic = self._settings.topic

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from itertools import zip_longest
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,10 @@ from streamer_models.state.inputs import (
 from streamer_models.state.item_tokens import NO_TOKENS, ItemTokens
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.table import ARM, FEATURE_USER, PROFILE, USER, Slots
+from streamer_models.state.table import ARM, FEATURE_ITEM, FEATURE_USER, ITEM, PROFILE, USER, Slots
+
+_FORGOTTEN_AT_ONCE: Final = 1_000
+"""Items of a commit, which withdraws some kB of each."""
 
 DeadLetter = Callable[[MessageBatch, Sequence[Rejected]], None]
 """Puts rejected messages where they are kept; returns when they are safe."""
@@ -53,7 +57,7 @@ class Step:
     Attributes
     ----------
     offsets
-        A half-open range of each topic.
+        A half-open range of each topic; all empty where deleted items are forgotten.
     rate_factor, practice_share
         As it was learned with.
     """
@@ -229,8 +233,36 @@ class PartitionLearner:
             said = said.slice(n_gone + n, len(said))
             end = int(said.offsets[0]) if len(said) else to_offset
             self.next_offsets[topic] = end
-            yield Step({topic: (at, end)}, rate_factor=1.0, practice_share=1.0)
+            yield self._plain_step({topic: (at, end)})
             at = end
+
+    def _plain_step(self, taken: dict[str, tuple[int, int]]) -> Step:
+        """Return a step that learned no events; it says where their topics are all the same."""
+        if self.join is not None:  # a partition may enter other settings with it
+            self.state.keep_cursor(astuple(self._cursor))
+        return Step(self._nothing_taken() | taken, rate_factor=1.0, practice_share=1.0)
+
+    def _nothing_taken(self) -> dict[str, tuple[int, int]]:
+        return {topic: (self.next_offsets[topic],) * 2 for topic in self._settings.topics}
+
+    def forget_items(self, item_ids: Sequence[str]) -> Iterator[Step]:
+        """Drop all that was learned of items; as :meth:`learn`, but a step takes of no topic.
+
+        Parameters
+        ----------
+        item_ids
+            Those that the catalogue says are deleted, as of what is recorded; some may be unknown.
+        """
+        while True:
+            found = False
+            for entity in (ITEM, ARM, FEATURE_ITEM):
+                if (ids := self.state.ids.get(entity)) is not None:
+                    slots = _known(ids, item_ids)[:_FORGOTTEN_AT_ONCE]
+                    self.state.evict(entity, slots)
+                    found = found or len(slots) > 0
+            if not found:
+                return
+            yield self._plain_step({})
 
     def _erase(self, user_ids: Sequence[str]) -> None:
         """Drop all that belongs to some users."""
@@ -244,7 +276,7 @@ class PartitionLearner:
     ) -> dict[str, tuple[int, int]]:
         """Learn a range of the events, a range of the decisions, and what joining them taught."""
         settings, counts = self._settings, self._counts
-        offsets = {topic: (self.next_offsets[topic],) * 2 for topic in settings.topics}
+        offsets = self._nothing_taken()
         feedback, events, answers = NO_FEEDBACK, NO_EVENTS, None
         if part is not None:
             segment, events, answers = part.segment, part.events, part.answers

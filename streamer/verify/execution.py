@@ -215,6 +215,11 @@ class Run:
                 inputs[topic] = batch
                 self.n_messages += len(batch)
         step = self._step(entry, inputs)
+        if step is None:
+            return (
+                f"partition {self._partition}: entry {entry.version} forgot deleted items, executed"
+                " again there are none"
+            )
         if step.offsets != entry.offsets:
             return (
                 f"partition {self._partition}: entry {entry.version} took offsets"
@@ -231,8 +236,10 @@ class Run:
         self.version = entry.version
         return change
 
-    def _step(self, entry: Schedule, inputs: Mapping[str, MessageBatch]) -> Step:
+    def _step(self, entry: Schedule, inputs: Mapping[str, MessageBatch]) -> Step | None:
         users = self.learned_with.settings.users
+        if all(start == end for start, end in entry.offsets.values()):
+            return next(self._learner.forget_items(list(self._catalogue.gone)), None)
         if users not in entry.offsets:
             return next(
                 self._learner.learn(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import redis
 
+from streamer.application.committed import learned_offsets
 from streamer.config import Config, load_config
 from streamer.errors import BadMessage, ConfigError, Fenced
 from streamer.events import Event, Item, Request, User, decode_user, encode
@@ -276,6 +277,15 @@ def test_a_store_with_users_is_executed_again_bit_for_bit(life: Life) -> None:
     assert known_of(live, "new1") is NO_PROFILE
 
 
+def test_a_last_commit_says_where_every_topic_is(life: Life) -> None:
+    live, _ = life
+    for partition in range(2):
+        live.publish(User(user_id=f"last{partition}"))
+    later(live)
+    ends = {("events", p): live.broker.end(("events", p)) for p in range(2)}
+    assert {w: at for w, at in learned_offsets(live.store).items() if w in ends} == ends
+
+
 def test_slates_of_users_who_chose_are_made_again_bit_for_bit(life: Life) -> None:
     live, answers = life
     found = verified_again(live, [answer.decision for answer in answers])
@@ -416,6 +426,67 @@ def erase_and_go_on(live: LiveSystem, *, checkpointed: bool) -> None:
     for n in range(4):  # of both partitions
         live.publish(*(click(f"u{k}", f"news-{n}", n) for k in range(8)))
         later(live, 6_000)
+
+
+# --- items that are forgotten --------------------------------------------------------------------
+
+
+def item_holders_of(live: LiveSystem, item_id: str) -> list[set[str]]:
+    """Entities of which each partition has an item."""
+    name = item_id.encode()
+    return [
+        {entity for entity, names in contents.names.items() if name in names}
+        for contents in contents_of(live)
+    ]
+
+
+def test_a_tombstone_forgets_an_item_in_every_partition() -> None:
+    live = started()
+    live.publish(*(click(f"fan{n}", "news-1") for n in range(6)))
+    later(live)
+    live.publish(*shown(live, "ann", ["news-1", "news-2"]))
+    later(live)
+    known = item_holders_of(live, "news-1")
+    assert all(each >= {"item", "feature_item"} for each in known)
+    assert any("arm" in each for each in known)
+    live.delete(Item(item_id="news-1"))
+    later(live)
+    assert item_holders_of(live, "news-1") == [set(), set()]
+    assert live.scorer.replica.current().items.map.find_one(id_key(b"news-1")) < 0
+    assert all("item" in each for each in item_holders_of(live, "music-1"))
+    live.crash()
+    live.publish(Item(item_id="news-1", categories=["news"]), click("fan1", "news-1", 1))
+    later(live)
+    assert {"item", "feature_item"} in item_holders_of(live, "news-1"), "it starts anew"
+    live.crash()
+    later(live)
+    assert {"item", "feature_item"} in item_holders_of(live, "news-1"), "it was published again"
+    found = verified_store(live)
+    assert (found.problems, found.unchecked, found.remarks) == ([], [], [])
+
+
+def test_an_item_that_was_deleted_while_no_learner_ran_is_forgotten_when_one_starts() -> None:
+    live = started()
+    assert any(item_holders_of(live, "music-1"))
+    live.delete(Item(item_id="music-1"))
+    live.crash()
+    later(live)
+    assert item_holders_of(live, "music-1") == [set(), set()]
+    assert verified_store(live).problems == []
+
+
+def shown(live: LiveSystem, user_id: str, item_ids: list[str]) -> Iterator[Event]:
+    """Have a user be shown items, and click the first."""
+    asked = Request(request_id="shown", user_id=user_id, ts=START_MS, k=2, candidates=item_ids)
+    answer = live.answer([asked])[0]
+    yield Event(
+        event_id="on shown",
+        type="click",
+        user_id=user_id,
+        item_id=answer.item_ids[0],
+        ts=live.clock.now_ms(),
+        request_id="shown",
+    )
 
 
 # --- a topic that may be missing -----------------------------------------------------------------
