@@ -15,6 +15,7 @@ from streamer.commands.administration import (
     topics_create,
 )
 from streamer.commands.ask import request, subscribe
+from streamer.commands.bridge import bridge
 from streamer.commands.compare import compare
 from streamer.commands.doctor import doctor
 from streamer.commands.experiments import experiments
@@ -58,7 +59,7 @@ def _streamer(
 app.command("config")(show_config)
 for command in (
     learn, score, serve, up, demo, publish, subscribe, request, explain, replay, compare, record,
-    ope, doctor, experiments, move,
+    ope, doctor, experiments, move, bridge,
 ):  # fmt: skip
     app.command()(command)
 app.command("import")(import_data)

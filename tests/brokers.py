@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import redis
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 from testcontainers.core.container import DockerContainer
 
 from deploy.kafka.node import KafkaNode, Unavailable, answers, free_port
@@ -83,6 +83,13 @@ def topics_apart(bootstrap_servers: str) -> Iterator[str]:
         yield prefix
     finally:
         delete_topics(bootstrap_servers, prefix)
+
+
+def make_topic(bootstrap_servers: str, name: str, n_partitions: int) -> None:
+    """Make a topic that is none of ours."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    made = admin.create_topics([NewTopic(name, n_partitions, 1)])
+    made[name].result(timeout=30)
 
 
 def delete_topics(bootstrap_servers: str, prefix: str) -> None:

@@ -171,7 +171,7 @@ class Deployment:
         return learner
 
     def start_scorer(self, *, alone: bool = True) -> StreamerProcess:
-        """Start a scorer; without a group it answers again whatever is younger than a minute."""
+        """Start a scorer; ``alone`` it begins with what was asked before."""
         arguments = ["score", *(["--alone"] if alone else [])]
         scorer = StreamerProcess(arguments, self._environment, self._new_log())
         self._processes.append(scorer)

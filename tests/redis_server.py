@@ -11,8 +11,8 @@ import redis
 
 from deploy.kafka.node import Unavailable, free_port
 
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 300.0
 ALL_SLOTS = (0, 16_383)
 
 

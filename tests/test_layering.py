@@ -36,6 +36,7 @@ GROUPS = {
     "streamer.learner": "learner",
     "streamer.scorer": "scorer",
     "streamer.http": "http",
+    "streamer.bridge": "bridge",
     "streamer.replica": "replica",
     "streamer.catalogue": "catalogue",
     "streamer.simulation": "simulation",
@@ -91,7 +92,8 @@ ALLOWED["http"] = {*CONTRACT, "scorer"}
 # The live code with a store, a broker and a clock that are in memory.
 ALLOWED["simulation"] = {*ALLOWED["scorer"], "learner", "scorer", "store", "kafka"}
 ALLOWED["verify"] = {*ALLOWED["simulation"], "simulation"} - {"kafka"}
-# Logs are those that producers read.
+# Logs, and topics of others, are those that producers read.
+ALLOWED["bridge"] = {*CONTRACT, "producers"}
 ALLOWED["replay"] = {*ALLOWED["verify"], "producers"}
 ALLOWED["ope"] = {*SERVICES, "learner", "producers"}
 ALLOWED["application"] = {*ALLOWED}

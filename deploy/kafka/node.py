@@ -28,7 +28,7 @@ from types import FrameType
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent.parent / ".cache" / "kafka"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 20.0
 
 # Automatic topics are off: one made by accident has the wrong number of partitions. The controller

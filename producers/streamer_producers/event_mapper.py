@@ -50,11 +50,12 @@ class EventMapper:
             if "." in name
         ]
 
-    def event(self, record: Mapping[str, object], line: int) -> Event:
+    def event(self, record: Mapping[str, object], place: int | str) -> Event:
         """The event of a record.
 
-        Without an id of its own it gets one derived from user, item, time, type and ``line``:
-        publishing the same log again makes the same ids, so repeats are known for what they are.
+        Without an id of its own it gets one derived from user, item, time, type and ``place``, the
+        line of a log: publishing it again makes the same ids, so repeats are known for what they
+        are.
 
         Raises
         ------
@@ -80,7 +81,7 @@ class EventMapper:
             written = fields.get("type")
             fields["type"] = self._mapping.type_names.get(str(written), written)
         if self._context:
-            found_context = {name: record.get(column) for name, column in self._context}
+            found_context = {name: value_at(record, column) for name, column in self._context}
             own = fields.get("context")
             fields["context"] = (own if isinstance(own, dict) else {}) | {
                 name: value
@@ -89,7 +90,7 @@ class EventMapper:
             }
         try:
             if "event_id" not in fields:
-                fields["event_id"] = _derived_id(fields, line)
+                fields["event_id"] = _derived_id(fields, place)
             payload = _encoder.encode(fields)
         except UnicodeEncodeError as error:
             raise BadMessage(
@@ -118,10 +119,22 @@ def named(record: Mapping[str, object], sources: Mapping[str, str]) -> dict[str,
     """The fields of a record whose columns are not empty, by their names."""
     fields: dict[str, object] = {}
     for name, column in sources.items():
-        found = record.get(column)
+        found = value_at(record, column)
         if found is not None and found != "":
             fields[name] = found
     return fields
+
+
+def value_at(record: Mapping[str, object], column: str) -> object:
+    """What a record has in a column; None: nothing. ``a.b`` is ``b`` in the object ``a``, where
+    there is no column of that name.
+    """
+    found: object = record.get(column)
+    if found is None and "." in column:
+        outer, _, rest = column.partition(".")
+        inner = record.get(outer)
+        found = value_at(inner, rest) if isinstance(inner, dict) else None
+    return found
 
 
 def leave_out_absent(
@@ -167,9 +180,9 @@ def as_number(value: object) -> object:
     return value
 
 
-def _derived_id(fields: Mapping[str, object], line: int) -> str:
+def _derived_id(fields: Mapping[str, object], place: int | str) -> str:
     parts = [fields.get(name) for name in ("user_id", "item_id", "ts", "type")]
-    text = "\x1f".join(map(str, (*parts, line)))
+    text = "\x1f".join(map(str, (*parts, place)))
     # 96 bits: among 10^9 events two share an id with a chance of 10^-11.
     return blake2b(text.encode(), digest_size=12).hexdigest()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from streamer.bridge.metrics import BridgeMetrics
 from streamer.faust_worker.metrics import FeaturesMetrics
 from streamer.http.metrics import HttpMetrics
 from streamer.learner.metrics import (
@@ -64,6 +65,10 @@ def _http(registry: CollectorRegistry) -> None:
     HttpMetrics(registry)
 
 
+def _bridge(registry: CollectorRegistry) -> None:
+    BridgeMetrics(registry)
+
+
 def _features(registry: CollectorRegistry) -> None:
     FeaturesMetrics(registry)
 
@@ -73,6 +78,7 @@ _PROCESSES: dict[str, Callable[[CollectorRegistry], None]] = {
     "score, serve": _scorer,
     "serve": _http,
     "features run": _features,
+    "bridge": _bridge,
 }
 
 

@@ -210,7 +210,6 @@ def local_system(
         if trial is not None:
             stack.callback(trial.close)
             trial.bring_back(config)
-        if embedded:
             _answered_until_now(config)
         supervisor = stack.enter_context(Supervisor(environment_of(config)))
         ports = _metrics_ports(config)

@@ -25,7 +25,7 @@ from streamer.config import Config
 from streamer.errors import Stopped, TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.connection import Stopping
-from streamer.kafka.log_ends import COMMITTED, EARLIEST
+from streamer.kafka.log_ends import COMMITTED, CONTINUED, EARLIEST
 from streamer.kafka.sink import KafkaSink
 from streamer.model_set import build_models, store_layout
 from streamer.ranking.columns import followed_definitions
@@ -89,9 +89,11 @@ def scorer_service(
             _features_reader(config, lost=metrics.lost.inc, stopping=stop.is_set)
         )
 
+        start = CONTINUED if alone else COMMITTED
+
         def on_assign(partitions: Sequence[int]) -> Mapping[tuple[str, int], int]:
             duty.take(partitions)
-            return {(requests, p): COMMITTED for p in partitions}
+            return dict.fromkeys([(requests, p) for p in partitions], start)
 
         source = configured_source(
             config,

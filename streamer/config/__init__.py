@@ -17,6 +17,7 @@ from streamer.config.feature_definition import FeatureDefinition, Refused, defin
 from streamer.config.features import FeatureConfig
 from streamer.config.files import FileConfig
 from streamer.config.keys import (
+    BRIDGES,
     CLIENT,
     EVENTS,
     FEATURES,
@@ -363,6 +364,11 @@ def _check_files(config: Config) -> None:
         if not table.file:
             problem = 'the table names no file; give the name of one, as file = "clicks.csv"'
             raise _conflict(config, [f"{FILES}.{name}.file"], problem)
+    own = {config.topics.topic(role) for role in get_args(TopicRole)}
+    for name, bridge in config.bridges.items():
+        if not bridge.topic or bridge.topic in own:
+            problem = f"{toml_text(bridge.topic)}: name the topic to read, one that is not ours"
+            raise _conflict(config, [f"{BRIDGES}.{name}.topic"], problem)
 
 
 def _conflict(config: Config, keys: Sequence[str], problem: str) -> ConfigError:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from streamer.config.bridges import DEFAULT_BRIDGES, BridgeConfig
 from streamer.config.events import DEFAULT_EVENTS, EventConfig
 from streamer.config.experiments import (
     DEFAULT_EXPERIMENTS,
@@ -36,6 +37,7 @@ FEATURES: Final = "features"
 EVENTS: Final = "events"
 RULES: Final = "rules"
 FILES: Final = "files"
+BRIDGES: Final = "bridges"
 EXPERIMENTS: Final = "experiments"
 
 
@@ -196,6 +198,7 @@ NAMED: Final[Mapping[str, NamedTables]] = {
             RULES, NAME, RuleConfig, DEFAULT_RULES, "a rule", "exclude, only, or boost and when"
         ),
         NamedTables(FILES, NAME, FileConfig, DEFAULT_FILES, "a file", "file and map"),
+        NamedTables(BRIDGES, NAME, BridgeConfig, DEFAULT_BRIDGES, "a bridge", "topic and map"),
         ExperimentTables(
             EXPERIMENTS,
             NAME,

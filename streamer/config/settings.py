@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from streamer.config.bandit import BanditConfig
+from streamer.config.bridges import DEFAULT_BRIDGES, BridgeConfig
 from streamer.config.events import DEFAULT_EVENTS, EventConfig
 from streamer.config.experiments import DEFAULT_EXPERIMENTS, ExperimentConfig
 from streamer.config.features import DEFAULT_FEATURES, FeatureConfig
@@ -383,7 +384,7 @@ class Config(Section, frozen=True, kw_only=True):
     ----------
     recall
         Sections of recall channels by name; one that is not there has its defaults.
-    events, features, rules, files, experiments
+    events, features, rules, files, bridges, experiments
         By name, the default ones among them.
     origins
         Dotted key → ``default``, the path of the file, ``environment STREAMER_…`` or ``flag``.
@@ -410,6 +411,7 @@ class Config(Section, frozen=True, kw_only=True):
     features: dict[str, FeatureConfig] = field(default_factory=lambda: dict(DEFAULT_FEATURES))
     rules: dict[str, RuleConfig] = field(default_factory=lambda: dict(DEFAULT_RULES))
     files: dict[str, FileConfig] = field(default_factory=lambda: dict(DEFAULT_FILES))
+    bridges: dict[str, BridgeConfig] = field(default_factory=lambda: dict(DEFAULT_BRIDGES))
     experiments: dict[str, ExperimentConfig] = field(
         default_factory=lambda: dict(DEFAULT_EXPERIMENTS)
     )

@@ -23,7 +23,7 @@ from streamer.kafka.connection import (
     new_client,
     translated,
 )
-from streamer.kafka.log_ends import COMMITTED, Ends, TopicPartition, log_ends, resolve_starts
+from streamer.kafka.log_ends import OF_GROUP, Ends, TopicPartition, log_ends, resolve_starts
 from streamer.kafka.topics import partition_counts
 from streamer.protocols import MessageBatch
 from streamer.telemetry import RAISE_RETENTION
@@ -140,7 +140,7 @@ class Assignment:
 
         Asks the broker for the ends of the logs, so that a start at an end means the end now.
         """
-        of_group = [where for where in partitions if starts.get(where) == COMMITTED]
+        of_group = [where for where in partitions if starts.get(where) in OF_GROUP]
         self.positions, n_skipped = resolve_starts(
             starts,
             needed=needed,

@@ -24,6 +24,10 @@ LATEST: Final = ck.OFFSET_END
 """-1: start after the newest message there is when the partition is taken."""
 COMMITTED: Final = ck.OFFSET_STORED
 """-1000: start at what ``tell_applied`` told last; after the newest message if it never did."""
+CONTINUED: Final = -1003
+"""Start at what ``tell_applied`` told last; at the oldest message kept if it never did."""
+OF_GROUP: Final = {COMMITTED: LATEST, CONTINUED: EARLIEST}
+"""Starts that a group's offsets decide → where to start without any."""
 
 TopicPartition = tuple[str, int]
 
@@ -99,7 +103,8 @@ def resolve_starts(
     Parameters
     ----------
     starts
-        Partition → an offset, ``EARLIEST``, ``LATEST`` or ``COMMITTED``; absent: ``EARLIEST``.
+        Partition → an offset, ``EARLIEST``, ``LATEST`` or one of ``OF_GROUP``; absent:
+        ``EARLIEST``.
     needed
         Partition → the first offset that must still be in the log; absent: its start. What lies
         between the start and this may have been deleted without loss.
@@ -122,8 +127,8 @@ def resolve_starts(
     n_skipped = 0
     for where, (low, high) in ends.items():
         start = starts.get(where, EARLIEST)
-        if start == COMMITTED:
-            start = committed.get(where, LATEST)
+        if start in OF_GROUP:
+            start = committed.get(where, OF_GROUP[start])
         if start == LATEST:
             start = high
         elif start < 0:

@@ -13,7 +13,7 @@ import confluent_kafka as ck
 from streamer.errors import TopicMismatch
 from streamer.kafka.assignment import EMBEDDED_WAIT_MS, Assignment
 from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options, Stopping, never
-from streamer.kafka.log_ends import COMMITTED, TopicPartition
+from streamer.kafka.log_ends import OF_GROUP, TopicPartition
 from streamer.protocols import MessageBatch
 
 log = logging.getLogger(__name__)
@@ -51,10 +51,12 @@ class KafkaSource:
     on_assign
         Called with the sorted numbers of the partitions owned from now on (all of them, maybe
         none). Returns the offset to start from by (topic, partition), or ``EARLIEST``, ``LATEST``,
-        ``COMMITTED``; absent: ``EARLIEST``. When it raises, :meth:`poll` raises the same, and the
-        next one calls it again.
+        ``COMMITTED``, ``CONTINUED``; absent: ``EARLIEST``. When it raises, :meth:`poll` raises the
+        same, and the next one calls it again.
     on_revoke
         Called with the numbers of the partitions no longer owned, before another gets them.
+    keep_keys
+        Whether batches have the messages' keys.
     needed
         Asked after ``on_assign`` for the first offsets that must still be in the log, where
         ``on_assign`` starts earlier than it must (to rebuild a window). Absent ones: the start.
@@ -79,6 +81,7 @@ class KafkaSource:
         on_assign: Assigned,
         on_revoke: Revoked,
         alone: bool = False,
+        keep_keys: bool = False,
         needed: Callable[[], Mapping[TopicPartition, int]] = dict,
         client_options: Options | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
@@ -102,6 +105,7 @@ class KafkaSource:
             own={} if group is None else {"group.id": group, **_GROUP_OPTIONS},
             given=client_options,
             timeout_s=timeout_s,
+            keep_keys=keep_keys,
             lost=lost,
             embedded_wait_ms=embedded_wait_ms,
             stopping=stopping,
@@ -236,7 +240,7 @@ class KafkaSource:
         # after a restart: what came meanwhile would be passed over.
         positions = self._assignment.positions
         self.tell_applied(
-            {each: positions[each] for each in partitions if starts.get(each) == COMMITTED}
+            {each: positions[each] for each in partitions if starts.get(each) in OF_GROUP}
         )
         log.info(
             "partitions_taken",

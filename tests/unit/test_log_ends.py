@@ -8,7 +8,15 @@ import confluent_kafka as ck
 import pytest
 
 from streamer.errors import KafkaError, TopicMismatch
-from streamer.kafka.log_ends import COMMITTED, EARLIEST, LATEST, Ends, log_ends, resolve_starts
+from streamer.kafka.log_ends import (
+    COMMITTED,
+    CONTINUED,
+    EARLIEST,
+    LATEST,
+    Ends,
+    log_ends,
+    resolve_starts,
+)
 
 WHERE = ("events", 0)
 LOG = {WHERE: Ends(100, 200)}
@@ -36,12 +44,19 @@ def test_a_partition_without_a_start_begins_with_the_earliest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("committed", "offset"), [({WHERE: 170}, 170), ({("events", 1): 170}, 200), ({}, 200)]
+    ("start", "committed", "offset"),
+    [
+        (COMMITTED, {WHERE: 170}, 170),
+        (COMMITTED, {("events", 1): 170}, 200),
+        (COMMITTED, {}, 200),
+        (CONTINUED, {WHERE: 170}, 170),
+        (CONTINUED, {}, 100),
+    ],
 )
-def test_the_committed_offset_or_else_the_end(
-    committed: dict[tuple[str, int], int], offset: int
+def test_the_committed_offset_or_else_an_end(
+    start: int, committed: dict[tuple[str, int], int], offset: int
 ) -> None:
-    found = resolve_starts({WHERE: COMMITTED}, needed={}, committed=committed, ends=LOG)
+    found = resolve_starts({WHERE: start}, needed={}, committed=committed, ends=LOG)
     assert found == ({WHERE: offset}, 0)
 
 
