@@ -3,6 +3,6 @@
 from streamer.client.publisher import Publisher
 from streamer.client.recommender import Recommender
 from streamer.client.subscriber import Subscriber
-from streamer.events import RequestRow
+from streamer.events import Pin, RequestRow
 
-__all__ = ["Publisher", "Recommender", "RequestRow", "Subscriber"]
+__all__ = ["Pin", "Publisher", "Recommender", "RequestRow", "Subscriber"]

@@ -16,7 +16,14 @@ from streamer.client.connection import checked_payload, client_config, now_ms
 from streamer.client.publisher import Context
 from streamer.config import Config
 from streamer.errors import BadMessage, DeliveryFailed, KafkaError, RequestTimeout, StreamerError
-from streamer.events import Recommendation, Request, RequestRow, decode_recommendation, message_key
+from streamer.events import (
+    Pin,
+    Recommendation,
+    Request,
+    RequestRow,
+    decode_recommendation,
+    message_key,
+)
 from streamer.events.messages import TIMEOUT_MS_MAX, ListName
 from streamer.kafka.configured import configured_reader, configured_sink
 from streamer.kafka.log_ends import LATEST
@@ -75,6 +82,7 @@ class Recommender:
         list_name: ListName | None = None,
         filter: str | None = None,  # noqa: A002 - of the message
         rows: Sequence[RequestRow] | None = None,
+        pinned: Sequence[Pin] | None = None,
         after: str | None = None,
         preview: bool = False,
     ) -> Recommendation:
@@ -102,6 +110,9 @@ class Recommender:
             Several lists in one answer, the one shown first first, no item twice. Each has what it
             leaves out from the other arguments, and a ``request_id`` of its own for feedback:
             ``[RequestRow(name="for you"), RequestRow(name="new", list_name="latest")]``.
+        pinned
+            Items at fixed positions, sponsored ones or an editor's: ``[Pin(position=2,
+            item_id="ad", reason="sponsored")]``. Nothing is learned of them as of a choice.
         after
             A page of a longer list: ``""`` for the first one, then ``next`` of each answer until an
             answer has none. No item comes again.
@@ -133,6 +144,7 @@ class Recommender:
                 list_name=list_name,
                 filter=filter,
                 rows=None if rows is None else list(rows),
+                pinned=None if pinned is None else list(pinned),
                 after=after,
                 preview=preview,
                 timeout_ms=_timeout_ms(timeout_s),

@@ -24,6 +24,7 @@ from streamer.events.messages import (
     FeatureValue,
     Item,
     Message,
+    Pin,
     Recommendation,
     Request,
     SlateRequest,
@@ -299,12 +300,12 @@ def _check_request(request: Request) -> None:
         if request.rows:
             problem = "pages one list, not rows; ask for more of a row by a request of its own"
             raise BadMessage(reason("after", request.after, problem))
-    for field in ("seed_items", "list_name") if request.rows else ():
+    for field in ("seed_items", "list_name", "pinned") if request.rows else ():
         if value := getattr(request, field):
-            raise BadMessage(
-                reason(field, value, "is of a row, where there are rows; send it there")
-            )
+            problem = "is of a row, where there are rows; send it there"
+            raise BadMessage(reason(field, msgspec.to_builtins(value), problem))
     names: set[str] = set()
+    pinned: set[str] = set()
     for i, row in enumerate(request.rows or ()):
         _check_slate(row, f"rows[{i}].")
         _check_id(f"rows[{i}].name", row_id(request, row))
@@ -312,9 +313,15 @@ def _check_request(request: Request) -> None:
             problem = "names a row above it too; send names that differ"
             raise BadMessage(reason(f"rows[{i}].name", row.name, problem))
         names.add(row.name)
+        for at, pin in enumerate(row.pinned or ()):
+            if pin.item_id in pinned:
+                problem = "is pinned in a row above it too, and no item comes twice; send it once"
+                raise BadMessage(reason(f"rows[{i}].pinned[{at}].item_id", pin.item_id, problem))
+        pinned.update(pin.item_id for pin in row.pinned or ())
 
 
 def _check_slate(wanted: SlateRequest, path: str) -> None:
+    _check_pins(wanted.pinned or (), f"{path}pinned")
     if wanted.list_name is not None and wanted.seed_items:
         problem = "goes with no seed_items, since a list is the same whatever it goes with"
         field = f"{path}list_name"
@@ -328,6 +335,15 @@ def _check_user(user: User) -> None:
             f"message: what is kept of a user takes {n_bytes} bytes of {PROFILE_BYTES_MAX}; send"
             " fewer categories and attributes, or shorter ones"
         )
+
+
+def _check_pins(pins: Sequence[Pin], path: str) -> None:
+    for field in ("position", "item_id"):
+        values = [getattr(pin, field) for pin in pins]
+        for at, value in enumerate(values):
+            if value in values[:at]:
+                problem = "is that of another one too; send each once"
+                raise BadMessage(reason(f"{path}[{at}].{field}", value, problem))
 
 
 def _check_feature_value(value: FeatureValue) -> None:

@@ -38,6 +38,8 @@ ROWS_MAX: Final = 16
 """Rows of a request: 16 of 5 ms each are 80 ms in which the scorer answers nobody else."""
 CHOSEN_MAX: Final = 16
 """Categories that a user chooses at most."""
+PINS_MAX: Final = 50
+"""Positions that a request, or a row, fixes."""
 AFTER_MAX: Final = 5_400
 """Characters that say what the pages before show: 500 items of 8 B in base64."""
 FILTER_MAX: Final = 1_000
@@ -138,6 +140,18 @@ class User(Message, frozen=True, kw_only=True):
     v: Version = 1
 
 
+class Pin(Message, frozen=True, kw_only=True):
+    """An item at a position that nothing chose: a sponsored one, an editor's."""
+
+    position: Annotated[
+        int, Meta(ge=0, lt=500, description="place in the list, from 0; behind its end: the last")
+    ]
+    item_id: Annotated[Id, Meta(description="shown there, and nowhere else in the answer")]
+    reason: Annotated[Label | None, Meta(description="what the answer says; absent: `pinned`")] = (
+        None
+    )
+
+
 class SlateRequest(Message, frozen=True, kw_only=True):
     """What a request, or a row of one, asks for."""
 
@@ -174,6 +188,10 @@ class SlateRequest(Message, frozen=True, kw_only=True):
             " `request`, such as `'news' in item.categories`"
         ),
     ] = None
+    pinned: Annotated[
+        Annotated[list[Pin], Meta(max_length=PINS_MAX)] | None,
+        Meta(description="items at fixed positions, whatever would be chosen there"),
+    ] = None
 
 
 class RequestRow(SlateRequest, frozen=True, kw_only=True):
@@ -194,7 +212,7 @@ class Request(SlateRequest, frozen=True, kw_only=True):
         Meta(
             description="several lists at once, the one shown first first, no item twice; each is"
             " answered as a request of its own, with the id `REQUEST_ID/NAME`, and has what it"
-            " leaves out (but `seed_items` and `list_name`) from the request"
+            " leaves out (but `seed_items`, `list_name` and `pinned`) from the request"
         ),
     ] = None
     after: Annotated[
@@ -226,7 +244,10 @@ class RecommendedItem(Message, frozen=True, kw_only=True):
     rank: Annotated[Position, Meta(description="place in the list, from 0")]
     score: Annotated[
         float,
-        Meta(description="reward expected of the item; of a list what it is in order of"),
+        Meta(
+            description="reward expected of the item; of a list what it is in order of; 0 of a"
+            " pinned one"
+        ),
     ]
     reason: Annotated[
         str, Meta(max_length=256, description="why: the channel that brought it, in words")
@@ -289,8 +310,12 @@ class Decision(Message, frozen=True, kw_only=True):
     request_id: Id
     user_id: Id
     ts: TsMs
-    items: Annotated[list[Id], Meta(max_length=500, description="ids in the order shown")]
-    positions: Annotated[list[Position], Meta(max_length=500, description="slot of each item")]
+    items: Annotated[
+        list[Id], Meta(max_length=500, description="ids in the order shown, without pinned ones")
+    ]
+    positions: Annotated[
+        list[Position], Meta(max_length=500, description="slot of each item, of those chosen")
+    ]
     propensities: Annotated[
         list[Annotated[float, Meta(gt=0, le=1)]],
         Meta(max_length=500, description="probability that the slot got this item"),
@@ -341,6 +366,10 @@ class Decision(Message, frozen=True, kw_only=True):
             description="base64 of what the places asked of each other: groups of the candidates,"
             " and the user's shares of them; absent: nothing was composed"
         ),
+    ] = None
+    pinned: Annotated[
+        Annotated[list[Pin], Meta(max_length=PINS_MAX)] | None,
+        Meta(description="what stood among the items at which place, and was not chosen"),
     ] = None
     above: Annotated[
         Annotated[list[Id], Meta(max_length=8_000)] | None,

@@ -34,10 +34,22 @@ def row_request(request: Request, row: RequestRow, above: Sequence[str]) -> Requ
         surface=row.surface or request.surface,
         context=request.context,
         candidates=row.candidates or request.candidates,
-        exclude=[*(request.exclude or ()), *(row.exclude or ()), *above],
+        exclude=[
+            *(request.exclude or ()),
+            *(row.exclude or ()),
+            *above,
+            *_pinned_beside(request, row),
+        ],
         seed_items=row.seed_items,
         list_name=row.list_name,
         filter=row.filter or request.filter,
+        pinned=row.pinned,
         preview=request.preview,
         timeout_ms=request.timeout_ms,
     )
+
+
+def _pinned_beside(request: Request, row: RequestRow) -> list[str]:
+    """Return what other rows pin: it stands there alone."""
+    others = [each for each in request.rows or () if each.name != row.name]
+    return [pin.item_id for each in others for pin in each.pinned or ()]

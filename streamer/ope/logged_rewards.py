@@ -19,7 +19,7 @@ from streamer.learner.dedup import DedupWindow
 from streamer.learner.join.answers import DecidedBatch, FeedbackBatch, answers
 from streamer.learner.join.counts import UNNAMED, UNREPORTED
 from streamer.learner.join.join import Join
-from streamer.learner.join.shown import Shown
+from streamer.learner.join.shown import Shown, pinned_in
 from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import Faults, Lines
 
@@ -76,6 +76,7 @@ class LoggedRewards:
             item_ids=decision.items,
             features=np.empty((len(decision.items), 0), dtype=np.float32),
             expected=None,
+            pinned=pinned_in(decision),
         )
         self._expected.append(shown)
         self._rewards[decision.request_id] = shown.applied

@@ -109,8 +109,9 @@ class RequestContext:
 
     def excluded(self) -> Keys:
         """Return keys of items that are barred to the user, that the slate is to go with, that the
-        request excludes, or that the pages before show."""
+        request excludes or pins, or that the pages before show."""
         asked = [*(self.request.exclude or ()), *(self.request.seed_items or ())]
+        asked += [pin.item_id for pin in self.request.pinned or ()]
         excluded = np.concatenate([self.barred, keys_of(asked)]) if asked else self.barred
         if not self.request.after:
             return excluded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
-from streamer.events import Request
+from streamer.events import Pin, Request
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext, request_context
 from streamer.ranking.features import Features, Logged
@@ -31,6 +31,7 @@ from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge
 from streamer.scorer.policy.policies import slate_policy
 from streamer.scorer.slate.composer import Composer
+from streamer.scorer.slate.pins import pins_of, placed
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -55,6 +56,8 @@ class Slate:
         What the blend learns from once the slate is answered; None where it learns from none.
     ruled
         What rules and the filter kept out; None where there are neither.
+    pinned
+        What stands among the items at which place, in that order, without having been chosen.
     variants, settings
         Of the funnel, as decisions log them.
     """
@@ -75,8 +78,14 @@ class Slate:
     composition: bytes | None
     blended: BlendedSlate | None
     ruled: Ruled | None = None
+    pinned: Sequence[Pin] = ()
     variants: Mapping[str, str] = field(default_factory=dict)
     settings: Settings = field(default_factory=dict)
+
+    @property
+    def shown(self) -> list[str]:
+        """Ids of all items that are shown, in no order."""
+        return [*self.item_ids, *(pin.item_id for pin in self.pinned)]
 
 
 class Funnel:
@@ -164,8 +173,10 @@ class Funnel:
             again_after_ms=again_after_ms(self.config, request.surface),
             rules=self._rules,
         )
+        pins = pins_of(context, k)
+        k -= len(pins)
         if request.list_name is not None:
-            return self._listed(context, request.list_name, k)
+            return self._listed(context, request.list_name, k, pins)
         candidates = self._recall(context, k)
         known_of = scored(context, candidates, self._recall.channels)
         features = self._matrix.make(known_of)
@@ -179,9 +190,9 @@ class Funnel:
             composition,
         )
         choice = self._policy.choose(features, knowledge, k, context.seed)
-        return self._slate(context, candidates, features, choice, logged_of_it)
+        return self._slate(context, candidates, features, choice, logged_of_it, pins)
 
-    def _listed(self, context: RequestContext, name: str, k: int) -> Slate:
+    def _listed(self, context: RequestContext, name: str, k: int, pins: Sequence[Pin]) -> Slate:
         """Return a list as a slate without candidates, of which no decision is made."""
         found, reason = self._lists(context, name, k), LISTS[name].reason
         n = len(found.item_ids)
@@ -202,6 +213,7 @@ class Funnel:
             composition=None,
             blended=None,
             ruled=context.ruled,
+            pinned=placed(pins, n)[0],
             variants=self._variants,
             settings=self._settings,
         )
@@ -213,11 +225,13 @@ class Funnel:
         features: Features,
         choice: Choice,
         composition: bytes | None,
+        pins: Sequence[Pin],
     ) -> Slate:
         ids = candidates.ids(context.items)
         blended = None
+        pinned, places = placed(pins, len(choice.order))
         if self._blend is not None:
-            blended = self._blend.slate(context, candidates, choice.order)
+            blended = self._blend.slate(context, candidates, choice.order, places)
         why = reasons(context, candidates, choice.order, self._recall.channels)
         return Slate(
             item_ids=[ids[place] for place in choice.order.tolist()],
@@ -236,6 +250,7 @@ class Funnel:
             composition=composition,
             blended=blended,
             ruled=context.ruled,
+            pinned=pinned,
             variants=self._variants,
             settings=self._settings,
         )

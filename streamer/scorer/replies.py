@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from streamer.config.settings import TopicRole, TopicsConfig
 from streamer.dead_letters import send_letter
@@ -34,6 +35,8 @@ from streamer_models.state.id_table import keys_of
 
 log = logging.getLogger(__name__)
 
+PINNED: Final = "pinned"
+"""Reason of an item that a request pins without one."""
 REFUSED_FOR_MS: Final = 60_000
 """How long a size that a topic refused is not tried again: the topic's bound may be raised."""
 
@@ -156,9 +159,9 @@ def _recommendation(
 
 
 def _next(request: Request, slate: Slate) -> str | None:
-    if request.after is None or not slate.item_ids:
+    if request.after is None or not slate.shown:
         return None
-    shown = np.concatenate([unpacked_keys(request.after), keys_of(slate.item_ids)])
+    shown = np.concatenate([unpacked_keys(request.after), keys_of(slate.shown)])
     return packed_keys(shown) if len(shown) < PAGED_MAX else None
 
 
@@ -174,15 +177,20 @@ def _row(row: RowSlate) -> RecommendedRow:
 
 
 def _items(slate: Slate) -> list[RecommendedItem]:
-    places = zip(slate.item_ids, slate.expected, slate.reasons, slate.because, strict=True)
-    return [
-        RecommendedItem(item_id=item_id, rank=rank, score=score, reason=reason, because=because)
-        for rank, (item_id, score, reason, because) in enumerate(places)
+    found = [
+        RecommendedItem(item_id=item_id, rank=0, score=score, reason=reason, because=because)
+        for item_id, score, reason, because in zip(
+            slate.item_ids, slate.expected, slate.reasons, slate.because, strict=True
+        )
     ]
+    for pin in slate.pinned:  # in the order of positions, each of which counts those before it
+        item = RecommendedItem(item_id=pin.item_id, rank=0, score=0.0, reason=pin.reason or PINNED)
+        found.insert(pin.position, item)
+    return [replace(item, rank=rank) for rank, item in enumerate(found)]
 
 
 def _why_empty(slate: Slate) -> str | None:
-    return None if slate.item_ids or slate.ruled is None else slate.ruled.why_empty()
+    return None if slate.shown or slate.ruled is None else slate.ruled.why_empty()
 
 
 def _decision(answered: RowSlate, version: Version, ts: int) -> Decision:
@@ -206,6 +214,7 @@ def _decision(answered: RowSlate, version: Version, ts: int) -> Decision:
         policy_state=slate.policy_state,
         boosts=packed_boosts(slate.boosts),
         composition=slate.composition,
+        pinned=list(slate.pinned) or None,
         above=list(answered.above) or None,
         slate_names=None if slate.blended is None else list(slate.blended.names),
         slate=None if slate.blended is None else pack_features(slate.blended.values),

@@ -53,4 +53,4 @@ def row_slates(request: Request, recommend: Callable[[Request], Slate]) -> Itera
         except BadMessage as error:
             raise BadMessage(f"{error} (row {row.name!r})") from error
         yield RowSlate(asked, slate, row.name, above)
-        above += tuple(slate.item_ids)
+        above += tuple(slate.shown)

@@ -296,7 +296,7 @@ class Scorer:
             self.metrics.explored.inc(sum(slate.explored))
             for experiment, variant in slate.variants.items():
                 self.metrics.experiment_slates.labels(experiment, variant).inc()
-        if not slate.item_ids and slate.ruled is not None:
+        if not slate.shown and slate.ruled is not None:
             for name in slate.ruled.n_barred():
                 self.metrics.emptied.labels(name).inc()
 

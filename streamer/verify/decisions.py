@@ -236,6 +236,7 @@ def _differing(decision: Decision, slate: Slate) -> Sequence[str]:
         "boosts": (decision.boosts, packed_boosts(slate.boosts)),
         "seed": (decision.seed, slate.seed),
         "composition": (decision.composition, slate.composition),
+        "pinned items": (decision.pinned or [], list(slate.pinned)),
     }
     if decision.slate_names is not None and slate.blended is not None:  # it may be of before
         again["slate"] = (decision.slate, pack_features(slate.blended.values))

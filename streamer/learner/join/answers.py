@@ -14,7 +14,7 @@ from streamer.events import Decision, decode_decision
 from streamer.events.decoding import Rejected
 from streamer.events.event_columns import EventColumns
 from streamer.events.types import IMPRESSION
-from streamer.learner.join.shown import Shown
+from streamer.learner.join.shown import Shown, pinned_in
 from streamer.protocols import MessageBatch
 from streamer_models.bandits.linear_statistics import FEATURE_MAX, REWARD_MAX
 from streamer_models.ranking.answer_kernels import LOGGED_MAX
@@ -173,6 +173,7 @@ def _shown(decision: Decision, offset: int, blended: bool) -> Shown:
         # No reward is beyond the bound; one expected far beyond it would drown all others in a sum.
         expected=None if expected is None else np.clip(expected, -REWARD_MAX, REWARD_MAX),
         slate=slate,
+        pinned=pinned_in(decision),
         variants=tuple((decision.variants or {}).items()),
     )
 

@@ -22,11 +22,12 @@ AMBIGUOUS: Final = "without a request_id, of an item in several slates"
 UNREPORTED: Final = "without a request_id, of a slate of which nothing else was reported"
 UNKNOWN: Final = "of a request that has no decision"
 OTHER_USER: Final = "of another user than the decision's"
+PINNED: Final = "of an item that was pinned, and so not chosen"
 NOT_SHOWN: Final = "of an item that was not shown"
 LATE: Final = "later than join.horizon_s"
 DISORDERED: Final = "out of order by more than join.lateness_s"
 ASTRAY: Final = (
-    *(OTHER_USER, NOT_SHOWN, UNNAMED, AMBIGUOUS, UNREPORTED, UNKNOWN, LATE, DISORDERED),
+    *(OTHER_USER, PINNED, NOT_SHOWN, UNNAMED, AMBIGUOUS, UNREPORTED, UNKNOWN, LATE, DISORDERED),
 )
 """Why feedback finds no decision."""
 

@@ -26,6 +26,7 @@ from streamer.learner.join.counts import (
     LATE,
     NOT_SHOWN,
     OTHER_USER,
+    PINNED,
     UNKNOWN,
     UNNAMED,
     JoinCounts,
@@ -254,6 +255,8 @@ class Join:
             self.counts.unmatched(DISORDERED)
         elif feedback.user_id != shown.user_id:
             self.counts.unmatched(OTHER_USER)
+        elif feedback.item_id in shown.pinned:
+            self.counts.astray[PINNED] += 1
         elif not shown.take(feedback):
             self.counts.unmatched(NOT_SHOWN)
         else:

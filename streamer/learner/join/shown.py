@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.events import Decision
 from streamer_models.bandits.linear_statistics import REWARD_MAX
 
 Combine = Literal["sum", "max", "first"]
@@ -58,6 +59,8 @@ class Shown:
         ``(k,)`` rewards that the policy expected, or None where it did not say.
     slate
         ``(k, n_logged)`` what the blend logged of the items, or None where it did not.
+    pinned
+        Items that stood among these and were not chosen: feedback on them is no outcome.
     variants
         Experiments with the variant that made it.
     watermark_ms
@@ -89,6 +92,7 @@ class Shown:
     features: NDArray[np.float32]
     expected: NDArray[np.float64] | None
     slate: NDArray[np.float32] | None = None
+    pinned: frozenset[str] = frozenset()
     variants: tuple[tuple[str, str], ...] = ()
     watermark_ms: int = 0
     kept_until_ms: int = 0
@@ -177,6 +181,11 @@ class Shown:
             return None
         self.chosen = after
         return before, after
+
+
+def pinned_in(decision: Decision) -> frozenset[str]:
+    """Return the items that stood in a slate without having been chosen."""
+    return frozenset(pin.item_id for pin in decision.pinned or ())
 
 
 def _combined(rewards: list[tuple[int, float]], combine: Combine) -> float:

@@ -81,9 +81,9 @@ class BlendedCandidates:
     correction: Floats
     attention: float
 
-    def logged(self, order: NDArray[np.intp]) -> NDArray[np.float32]:
+    def logged(self, order: NDArray[np.intp], places: NDArray[np.intp]) -> NDArray[np.float32]:
         """``(k, n_logged)`` what is logged of the candidates that are shown, in their order."""
-        ln_position = np.log1p(np.arange(len(order), dtype=np.float64))
+        ln_position = np.log1p(places.astype(np.float64))
         seen = self.attention * ln_position
         logged = np.column_stack(
             [
@@ -226,15 +226,19 @@ class BlendChannel(Channel[BlendSettings]):
         return found
 
     def slate(
-        self, context: RequestContext, candidates: Candidates, order: NDArray[np.intp]
+        self,
+        context: RequestContext,
+        candidates: Candidates,
+        order: NDArray[np.intp],
+        places: NDArray[np.intp],
     ) -> BlendedSlate | None:
-        """Return what is logged of the candidates that are shown; None where it learns from no
-        slate."""
+        """Return what is logged of the candidates that are shown, at ``(k,)`` places; None where it
+        learns from no slate."""
         if self._answers is None:
             return None
         values = np.zeros((0, len(self.slate_names)), dtype=np.float32)
         if len(order):
-            values = self.blended(context, candidates).logged(order)
+            values = self.blended(context, candidates).logged(order, places)
         return BlendedSlate(self.slate_names, values)
 
     def _blended(self, context: RequestContext, candidates: Candidates) -> BlendedCandidates:
