@@ -17,7 +17,8 @@ Labels = list[Id] | None
 K = Annotated[int | None, Query(ge=1, le=500, description="items wanted; default: configured")]
 ANYBODY: Final = "anybody"
 """The user of a request that names none."""
-_REPEATABLE: Final = frozenset({"exclude", "seed_items", "category", "tag", "attribute"})
+REPEATABLE: Final = frozenset({"exclude", "seed_items", "category", "tag", "attribute"})
+"""Names that are lists: a query may give them several times."""
 _LITERAL: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?|true|false")
 
 
@@ -39,7 +40,8 @@ async def _wanted(
         Query(max_length=8, description="only items with this attribute, `NAME:VALUE`, and these"),
     ] = None,
     only: Annotated[
-        str | None, Query(alias="filter", max_length=FILTER_MAX, description="of items, in CEL")
+        str | None,
+        Query(alias="filter", min_length=1, max_length=FILTER_MAX, description="of items, in CEL"),
     ] = None,
     after: Annotated[
         str | None,
@@ -66,7 +68,7 @@ Wanted = Annotated[dict[str, Any], Depends(_wanted)]
 def _require_once(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     for name in dict.fromkeys(names):
-        if name not in _REPEATABLE and (n := names.count(name)) > 1:
+        if name not in REPEATABLE and (n := names.count(name)) > 1:
             raise BadMessage(f"field '{name}': is given {n} times; send it once")
 
 
