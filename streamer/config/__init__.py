@@ -46,7 +46,7 @@ from streamer.config.settings import (
     TopicsConfig,
     WindowsConfig,
 )
-from streamer.config.slate import SlateConfig
+from streamer.config.slate import SlateConfig, slate_problems
 from streamer.config.sources import Given, from_environment, from_file, from_flags, from_record
 from streamer.errors import ConfigError
 
@@ -326,7 +326,11 @@ def _check(config: Config) -> None:
     _check_events(config)
     _check_files(config)
     feature_definitions(config)  # raises where one contradicts itself
-    for key, problem in (*_rule_problems(config), *experiment_problems(config.experiments)):
+    for key, problem in (
+        *_rule_problems(config),
+        *experiment_problems(config.experiments),
+        *slate_problems(config.slate),
+    ):
         raise _conflict(config, [key], problem)
     for extension in (each for table in REGISTRIES for each in extensions(table)):
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Final
 
 from msgspec import Meta
 
 from streamer.config.section import Section
-from streamer_models.bandits.composition import CAP, Cap, CompositionSettings
+from streamer_models.bandits.composition import CAP, FRESH, Cap, CompositionSettings
 
 CAPS_MAX: Final = 16
 
@@ -43,11 +44,29 @@ class SlateConfig(Section, frozen=True, kw_only=True):
         ),
     ] = ()
 
+    fresh: Annotated[
+        tuple[Annotated[str, Meta(pattern=f"^{FRESH.pattern}$")], ...],
+        Meta(
+            max_length=CAPS_MAX,
+            description="how many of the first places are for new items (`recall.fresh.days` after "
+            '`created_ts`) at least: `["1 in 5"]`; they give way where no candidate is new',
+        ),
+    ] = ()
+
     @property
     def settings(self) -> CompositionSettings:
         """As draws take them."""
         return CompositionSettings(
             diversity=self.diversity,
             calibration=self.calibration,
-            caps=tuple(map(Cap.parsed, self.caps)),
+            caps=(*map(Cap.parsed, self.caps), *map(Cap.for_new, self.fresh)),
         )
+
+
+def slate_problems(slate: SlateConfig) -> Iterator[tuple[str, str]]:
+    """Yield the keys of a slate that can't be, each with what is wrong."""
+    for text in slate.fresh:
+        try:
+            Cap.for_new(text)
+        except ValueError as error:
+            yield "slate.fresh", str(error)

@@ -7,14 +7,17 @@ import pytest
 
 from streamer.catalogue.item_facts import ItemFacts
 from streamer.config import Config, load_config
+from streamer.errors import ConfigError
 from streamer.events import Event, Item, Request
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.columns import feature_names, prior_mean
 from streamer.ranking.context import request_context
 from streamer.ranking.recall.fresh import FreshChannel
+from streamer.scorer.policy.policies import redraw
 from streamer.simulation.live import LiveSystem
 from streamer_models.state.id_table import keys_of
 from tests.kinds import N_KINDS, START_MS, clicks_of_kinds
+from tests.verified_slates import verified_again
 
 N_ITEMS = 80
 N_EVENTS = 3_000
@@ -160,3 +163,31 @@ def test_the_newest_come_first_and_equal_times_by_key_whatever_was_published_whe
             ahead = sorted(key_of[each] for each, ms in dated.items() if ms > from_ms)
             assert sorted(facts.ahead(from_ms).tolist()) == ahead
             assert facts.n_ahead(from_ms) == len(ahead)
+
+
+def test_places_are_kept_for_what_is_new_inside_the_propensities() -> None:
+    live = _shop(slate__fresh=["1 in 3", "2 in 6"])
+    new = {f"new{kind}" for kind in range(N_KINDS)}
+    answers = [live.request(f"u{n}", k=6) for n in range(12)]
+    for answer in answers:
+        assert new & set(answer.item_ids[:3])
+        assert len(new & set(answer.item_ids)) >= 2
+        decision = answer.decision
+        assert decision.policy_parameters["slate_caps"] == "not new<=2 in 3; not new<=4 in 6"
+        again = redraw(decision)
+        assert [decision.candidates[at] for at in again.order] == decision.items
+        assert again.propensities.tolist() == decision.propensities
+    found = verified_again(live, [answer.decision for answer in answers])
+    assert (found.n_same, found.problems) == (12, [])
+    plain = _shop()
+    assert any(len(new & set(plain.request(f"u{n}", k=6).item_ids)) < 2 for n in range(12))
+
+
+def test_without_anything_new_the_places_give_way() -> None:
+    live = _shop(slate__fresh=["2 in 3"])
+    live.advance(NEW_AT_MS + 8 * DAY_MS)
+    answer = live.request("u0", k=6)
+    assert len(answer.item_ids) == 6
+    for wrong in (["3 in 3"], ["0 in 3"], ["1"]):
+        with pytest.raises(ConfigError, match=r"slate\.fresh"):
+            load_config(env={}, flags={"slate.fresh": wrong})

@@ -21,6 +21,10 @@ CATEGORIES: Final = "categories"
 """The field that likeness and shares are taken from."""
 CAP: Final = re.compile(r"([^<>=;]{1,100}?) *<= *([1-9]\d{0,2})(?: +in +([1-9]\d{0,2}))?")
 """``FIELD<=MOST in DEPTH``; without ``in``, of the whole slate."""
+NOT_NEW: Final = "not new"
+"""The field of caps that has one group: what is not new."""
+FRESH: Final = re.compile(r"([1-9]\d{0,2}) +in +([1-9]\d{0,2})")
+"""``LEAST in DEPTH`` places for what is new."""
 GROUPS_MAX: Final = 1 << 16
 """Groups of one field that are told apart in a request; decisions log 2 B for each."""
 WANTED_MAX: Final = 512
@@ -38,7 +42,8 @@ class Cap:
     Attributes
     ----------
     field
-        What an item's groups are taken from: ``categories``, ``tags`` or the name of an attribute.
+        What an item's groups are taken from: ``categories``, ``tags`` or the name of an attribute,
+        or ``NOT_NEW``.
     most
         Items of each group.
     depth
@@ -67,6 +72,26 @@ class Cap:
         if found is None:
             raise ValueError(f"{text!r} is no cap; write FIELD<=MOST in DEPTH, categories<=2 in 5")
         return cls(found[1], int(found[2]), int(found[3] or SLOTS_MAX))
+
+    @classmethod
+    def for_new(cls, text: str) -> Self:
+        """Return the cap that keeps so many of the first places for what is new: the others have
+        what is left.
+
+        Raises
+        ------
+        ValueError
+            Where the text says none, or leaves no place to the others.
+
+        Examples
+        --------
+        >>> str(Cap.for_new("1 in 5"))
+        'not new<=4 in 5'
+        """
+        found = FRESH.fullmatch(text.strip())
+        if found is None or int(found[1]) >= int(found[2]):
+            raise ValueError(f"{text!r} is no LEAST in DEPTH with fewer than all; write 1 in 5")
+        return cls(NOT_NEW, int(found[2]) - int(found[1]), int(found[2]))
 
     def __str__(self) -> str:
         return f"{self.field}<={self.most} in {self.depth}"

@@ -95,19 +95,26 @@ class FreshChannel(Channel[FreshSettings]):
         if not len(keys):
             return NOTHING
         values = self._value(context, keys)
-        best = np.argsort(-values, kind="stable")[: np.count_nonzero(values > 0)]
+        # For the places that are kept for new items any will do, those that suit the user first.
+        n_best = len(values) if self.config.slate.fresh else np.count_nonzero(values > 0)
+        best = np.argsort(-values, kind="stable")[:n_best]
         # Some of the best may be ruled out: more of them are looked up than asked for.
         slots = catalogue.columns.slots(keys[best[: n + _RULED_OUT_MAX]])
         ids = [catalogue.columns.ids[slot] for slot in slots.tolist()]
         return Recalled.of_ids(context, ids, allowed).first(n)
 
     def score(self, context: RequestContext, candidates: Candidates) -> Scores:
-        from_ms, to_ms = self._new(context)
-        created_ms = context.catalogue.facts.created_ms(candidates.keys)
-        new = np.flatnonzero((created_ms >= from_ms) & (created_ms <= to_ms))
+        new = np.flatnonzero(self.new(context, candidates.keys))
         found = candidates.zeros()
         if len(new):
             found[new] = self._value(context, candidates.keys[new])
+        return found
+
+    def new(self, context: RequestContext, keys: Keys) -> NDArray[np.bool_]:
+        """``(n,)`` whether items are new by the date in the catalogue."""
+        from_ms, to_ms = self._new(context)
+        created_ms = context.catalogue.facts.created_ms(keys)
+        found: NDArray[np.bool_] = (created_ms >= from_ms) & (created_ms <= to_ms)
         return found
 
     def _new(self, context: RequestContext) -> tuple[int, int]:

@@ -13,9 +13,11 @@ from streamer.catalogue.tokens import field_values
 from streamer.config import Config
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
+from streamer.ranking.recall.fresh import FreshChannel
 from streamer_models.bandits.composition import (
     CATEGORIES,
     GROUPS_MAX,
+    NOT_NEW,
     NOTHING_WANTED,
     UNCOMPOSED,
     WANTED_MAX,
@@ -40,6 +42,7 @@ class Composer:
 
     def __init__(self, config: Config) -> None:
         self._settings = config.slate.settings
+        self._fresh = FreshChannel(config)
         self.parameters: dict[str, Value] = self._settings.parameters()
 
     def __call__(
@@ -52,6 +55,9 @@ class Composer:
         facts = context.catalogue.facts
         fields, wanted = [], NOTHING_WANTED
         for field in settings.fields:
+            if field == NOT_NEW:
+                fields.append(_groups_of_age(self._fresh.new(context, candidates.keys)))
+                continue
             if field != CATEGORIES:
                 ids = context.once("candidate ids", lambda: candidates.ids(context.items))
                 fields.append(_groups_of_field(context.catalogue, ids, field))
@@ -76,6 +82,11 @@ def _groups_of_categories(facts: ItemFacts, keys: Keys) -> tuple[Groups, NDArray
     renumbered = np.empty(len(order), dtype=np.int64)
     renumbered[order] = np.arange(len(order))
     return _bounded(inside.sum(axis=1), renumbered[numbers]), places[order][:GROUPS_MAX]
+
+
+def _groups_of_age(new: NDArray[np.bool_]) -> Groups:
+    """Return one group of all that is not new."""
+    return Groups((~new).astype(np.int64), np.zeros(int((~new).sum()), dtype=np.int64))
 
 
 def _groups_of_field(catalogue: Catalogue, ids: Iterable[str], field: str) -> Groups:
