@@ -7,9 +7,10 @@ from fastapi import APIRouter, Request, Response
 from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.http.bodies import object_of
+from streamer.http.examples import EVENT, FEEDBACK
 from streamer.http.parts import Parts
 from streamer.http.publishing import ACCEPTED, event_publishing
-from streamer.http.schemas import EVENT, FEEDBACK, answers, body, one_or_many
+from streamer.http.schemas import answers, body, one_or_many
 from streamer.http.several import accepted, published, several_answers
 
 

@@ -6,10 +6,10 @@ from fastapi import APIRouter
 
 from streamer.config import Config
 from streamer.http.bodies import item_of
+from streamer.http.examples import ITEM
 from streamer.http.kept import kept_routes
 from streamer.http.kept_writing import item_writing
 from streamer.http.parts import Parts
-from streamer.http.schemas import ITEM
 
 
 def item_routes(config: Config, parts: Parts) -> APIRouter:

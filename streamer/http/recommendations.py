@@ -11,9 +11,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from streamer.config import Config
 from streamer.events.messages import ListName
 from streamer.http.bodies import object_of, request_of
+from streamer.http.examples import ASKED, ASKED_ROWS
 from streamer.http.parts import Parts
 from streamer.http.queries import ANYBODY, Id, K, Wanted
-from streamer.http.schemas import ASKED, ASKED_ROWS, JSON, answers, body
+from streamer.http.schemas import JSON, answers, body
 from streamer.http.slate_answers import SlateAnswers
 from streamer.http.waiting import answered
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from streamer.config import Config
 from streamer.events import Event, EventTypes, Item, Recommendation, Request, User
+from streamer.http.examples import ANSWERS
 from streamer.http.problems import PROBLEM_JSON, Problem
 from streamer.scorer.explanation import Explanation
 
@@ -64,22 +65,6 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     lacks: Annotated[list[str], Meta(description="in words; empty: nothing")]
 
 
-EVENT: Final = {"type": "click", "user_id": "ann", "item_id": "tea"}
-ITEM: Final = {"title": "Green tea", "categories": ["drinks"], "attributes": {"price": 3.5}}
-USER: Final = {"categories": ["drinks", "cakes"], "attributes": {"country": "de"}}
-ASKED: Final = {"user_id": "ann", "k": 3, "surface": "home"}
-ASKED_ROWS: Final = {
-    "user_id": "ann",
-    "k": 3,
-    "rows": [
-        {"name": "for you"},
-        {"name": "with your tea", "seed_items": ["tea"]},
-        {"name": "new", "list_name": "latest"},
-    ],
-}
-FEEDBACK: Final = {"request_id": "9f2c", "user_id": "ann", "item_id": "tea", "type": "click"}
-
-
 def components(types: EventTypes, structs: Sequence[type[msgspec.Struct]]) -> dict[str, Any]:
     """Return the schemas by name: of what is sent with what the service fills in left out."""
     own = (Recommendation, Event, Item, User, Request, Explanation, Problem, PublishResults, Health)
@@ -100,6 +85,8 @@ def components(types: EventTypes, structs: Sequence[type[msgspec.Struct]]) -> di
             "type": "object",
             "description": f"A JSON merge patch (RFC 7396) of {words}: null removes a field.",
         }
+    for name, example in ANSWERS.items():
+        schemas[name]["examples"] = [example]
     return schemas
 
 

@@ -96,3 +96,20 @@ def test_the_examples_of_the_document_are_taken(world: HttpWorld) -> None:
                 assert answer.status_code in (200, 201, 202, 204), answer.text
                 n_taken += 1
     assert n_taken == 17
+
+
+def test_every_answer_has_an_example_that_its_schema_takes(world: HttpWorld) -> None:
+    document = world.client.get("/openapi.json").json()
+    resolver = {"components": document["components"]}
+    answered = {
+        media["schema"]["$ref"].rpartition("/")[2]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for response in operation["responses"].values()
+        for media in response.get("content", {}).values()
+    }
+    assert len(answered) == 10
+    for name in answered:
+        schema = document["components"]["schemas"][name]
+        (example,) = schema["examples"]
+        jsonschema.validate(example, {**schema, **resolver})
