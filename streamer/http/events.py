@@ -40,7 +40,8 @@ def event_routes(config: Config, parts: Parts) -> APIRouter:
     )
     async def feedback(request: Request) -> Response:
         """An event that names its request; its `type` is `click` where none is given."""
-        fields = {"type": "click"} | object_of(await request.body())
+        given = object_of(await request.body())
+        fields = given if given.get("type") is not None else {**given, "type": "click"}
         if fields.get("request_id") is None:
             raise BadMessage(
                 "field 'request_id': missing; send the request_id of the recommendation, or publish"

@@ -71,6 +71,8 @@ def components(types: EventTypes, structs: Sequence[type[msgspec.Struct]]) -> di
     _, schemas = msgspec.json.schema_components((*own, *structs), ref_template=_REF)
     for schema in schemas.values():
         schema.get("properties", {}).pop("v", None)
+        for field in schema.get("properties", {}).values():
+            _allow_nulls_inside(field)
     event = schemas.pop("Event")
     event["properties"]["type"]["enum"] = list(types.names)
     schemas["EventFields"] = _sent(event, filled=("event_id", "ts"))
@@ -117,6 +119,8 @@ def completed(
 def _sent(schema: Mapping[str, Any], *, filled: Sequence[str], needs: str = "") -> dict[str, Any]:
     found = copy.deepcopy(dict(schema))
     found["required"] = [name for name in found["required"] if name not in filled]
+    for name in filled:  # null is absent
+        found["properties"][name] = {"anyOf": [found["properties"][name], {"type": "null"}]}
     for flat in (each for field in found["properties"].values() for each in field.get("anyOf", ())):
         if "additionalProperties" in flat:  # a name whose value is null is absent
             flat["additionalProperties"]["anyOf"].append({"type": "null"})
@@ -124,6 +128,14 @@ def _sent(schema: Mapping[str, Any], *, filled: Sequence[str], needs: str = "") 
         found["required"].append(needs)
         found["properties"][needs] = found["properties"][needs]["anyOf"][0]
     return found
+
+
+def _allow_nulls_inside(field: Mapping[str, Any]) -> None:
+    """Let a flat object hold nulls, which are as if they were absent."""
+    for kind in (field, *field.get("anyOf", ())):
+        inner = kind.get("additionalProperties")
+        if isinstance(inner, dict) and "anyOf" in inner:
+            inner["anyOf"].append({"type": "null"})
 
 
 def _without(properties: Mapping[str, Any], name: str) -> dict[str, Any]:
