@@ -67,7 +67,7 @@ def recorded(
             publisher.publish_item(item.item_id, categories=item.categories)
         publisher.flush()
         learner, scorer = deployment.start(alone=True), deployment.start_scorer()
-        wait_until(lambda: "scorer_ready" in scorer.log, "the scorer is ready")
+        wait_until(lambda: "partitions_taken" in scorer.log, "the scorer takes requests")
         n_decisions = 0
         for number in range(N_ROUNDS):
             if number == N_ROUNDS // 2:

@@ -56,7 +56,7 @@ def test_what_is_called_bad_is_refused_and_what_looks_odd_is_not(made: Made) -> 
 
 def test_every_topic_that_is_written_to_is_spoiled() -> None:
     spoiled = Counter(made.role for made in MADE if made.kind.fate == "bad")
-    assert spoiled.keys() == {"events", "requests", "items", "decisions", "features"}
+    assert spoiled.keys() == {"events", "requests", "items", "users", "decisions", "features"}
     without_items = volley(1, NOW_MS, "ann", NAMES, items=False)
     assert "items" not in {made.role for made in without_items}
 
