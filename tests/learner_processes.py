@@ -170,10 +170,13 @@ class Deployment:
         self._processes.append(learner)
         return learner
 
-    def start_scorer(self, *, alone: bool = True) -> StreamerProcess:
-        """Start a scorer; ``alone`` it begins with what was asked before."""
+    def start_scorer(self, *, alone: bool = True, group: str | None = None) -> StreamerProcess:
+        """Start a scorer; ``alone``, in a ``group`` that is new, it begins with what was asked
+        before.
+        """
         arguments = ["score", *(["--alone"] if alone else [])]
-        scorer = StreamerProcess(arguments, self._environment, self._new_log())
+        own = {} if group is None else dict([_variable("kafka.group", group)])
+        scorer = StreamerProcess(arguments, {**self._environment, **own}, self._new_log())
         self._processes.append(scorer)
         return scorer
 

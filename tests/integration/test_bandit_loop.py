@@ -8,6 +8,7 @@ at once; a scorer then answers once more what it has already answered.
 from __future__ import annotations
 
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +87,8 @@ class Loop:
 
     def replace_scorer(self) -> None:
         self.scorer.kill()
-        self.scorer = self.deployment.start_scorer()
+        # Of another group, so that it answers again what is younger than a minute.
+        self.scorer = self.deployment.start_scorer(group=f"anew-{uuid.uuid4().hex}")
 
     def settle(self) -> NDArray[np.int64]:
         """Wait until all is learned; the bandit's statistics, merged over the partitions."""

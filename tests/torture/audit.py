@@ -216,7 +216,8 @@ class Audit:
         yield Check("messages that the store has taken", n, sum(deployment.offsets().values()))
         said = deployment.verify("--decisions", timeout_s=self._patience_s).split("\n")
         says = " ".join(" ".join(said).split())
-        alike = f"{deployment.n_commits:,} commits, {n:,} messages executed again"
+        n_executed = n + self._ledger.n("users")
+        alike = f"{deployment.n_commits:,} commits, {n_executed:,} messages executed again"
         yield Check("store verify --decisions", alike, says[: len(alike)])
         yield Check("slates made otherwise", True, " made again alike, 0 otherwise;" in says)
         yield Check("its verdict", True, "the store is what its schedule says, bit for bit" in says)
@@ -249,10 +250,10 @@ class Audit:
     def _counts(self, counts: dict[str, float]) -> Iterator[Check]:
         """Events in = learned + duplicates + letters + those that teach nothing, exactly."""
         ledger = self._ledger
-        bad = ledger.n("events", "bad") + ledger.n("decisions", "bad")
+        bad = sum(ledger.n(topic, "bad") for topic in ("events", "decisions", "users"))
         yield Check("events in", ledger.n("events"), counts["events"])
         yield Check("events that repeat", ledger.n("events", "repeat"), counts["duplicates"])
-        yield Check("letters for events and decisions", bad, counts["dead_letters"])
+        yield Check("letters for events, decisions and users", bad, counts["dead_letters"])
         learned = counts["learned"] + counts["unrewarded"] + counts["unadmitted"]
         yield Check("events that were learned", ledger.n("events", "good"), learned)
         yield Check("events lost", 0, counts["lost"])

@@ -138,6 +138,7 @@ def test_topics_are_made_by_use_and_made_once(broker: str) -> None:
     assert {each.name for each in made} == {
         "events",
         "items",
+        "users",
         "requests",
         "recommendations",
         "decisions",
