@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -42,12 +42,20 @@ class Trial:
         was killed between the two. The store was thrown away then; what was kept is learned again.
     """
 
-    def __init__(self, config: Config, kept: KeptTopics, n_unkept: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        kept: KeptTopics,
+        *,
+        ends: Mapping[TopicPartition, int],
+        learned: Mapping[TopicPartition, int],
+        n_unkept: int,
+    ) -> None:
         self.config = config
         self.n_unkept = n_unkept
         self._kept = kept
-        self._ends = kept.ends()
-        self._learned = _learned(config)
+        self._ends = ends
+        self._learned = learned
         self._keeper: TopicsKeeper | None = None
 
     @property
@@ -79,7 +87,7 @@ class Trial:
             }
             for room in rooms.values():
                 stack.callback(room.close)
-            for message in self._kept.messages(starts=self._ends | to_learn):
+            for message in self._kept.messages(starts={**self._ends, **to_learn}):
                 send(sink, message, partition=message.partition)
                 rooms[message.topic].sent(len(message.value or b""))
         with contextlib.closing(configured_reader(config)) as reader:
@@ -133,12 +141,15 @@ def trial_in(folder: Path, config: Config) -> Iterator[Trial]:
     store = msgspec.structs.replace(config.store, url=f"sqlite:{folder / STORE}")
     config = msgspec.structs.replace(config, store=store)
     with locked(folder), contextlib.closing(KeptTopics(folder / TOPICS)) as kept:
-        ends, learned = kept.ends(), _learned(config)
+        ends = kept.ends()
+        with contextlib.closing(configured_store(config)) as opened:
+            learned = learned_offsets(opened)
         n_unkept = sum(max(0, at - ends.get(where, 0)) for where, at in learned.items())
         if n_unkept:
+            learned = {}
             for file in folder.glob(f"{STORE}*"):
                 file.unlink()
-        yield Trial(config, kept, n_unkept)
+        yield Trial(config, kept, ends=ends, learned=learned, n_unkept=n_unkept)
 
 
 @contextlib.contextmanager
@@ -159,11 +170,6 @@ def locked(folder: Path) -> Iterator[None]:
                 f"another `streamer up` is at work in {folder}: end it, or name another folder"
             ) from None
         yield
-
-
-def _learned(config: Config) -> dict[TopicPartition, int]:
-    with contextlib.closing(configured_store(config)) as store:
-        return learned_offsets(store)
 
 
 def send(sink: KafkaSink, message: KeptMessage, *, partition: int | None) -> None:

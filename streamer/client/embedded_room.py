@@ -7,6 +7,7 @@ that is published at full speed fills that in a second.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Final
 from streamer.config import Config
 from streamer.errors import DeliveryFailed
 from streamer.kafka.configured import configured_reader
+from streamer.kafka.log_ends import TopicPartition
 from streamer.kafka.reader import KafkaReader
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class EmbeddedRoom:
         self._flush = flush
         self._lock = threading.Lock()
         self._reader: KafkaReader | None = None
+        self._partitions: list[TopicPartition] = []
         self._needed = True
         self._n_sent = 0
         self._n_bytes = 0
@@ -87,7 +90,7 @@ class EmbeddedRoom:
             return
         self._flush()
         began = since = time.monotonic()
-        n_least, said = self._n_ahead(self._reader), False
+        n_least, said = math.inf, False
         while (n_ahead := self._n_ahead(self._reader)) > self._n_ahead_max:
             now = time.monotonic()
             if n_ahead < n_least:
@@ -114,6 +117,7 @@ class EmbeddedRoom:
 
     def _n_ahead(self, reader: KafkaReader) -> int:
         """Most messages of a partition that the learner has not committed."""
-        ends = reader.end_offsets(reader.partitions(self._topic))
+        self._partitions = self._partitions or reader.partitions(self._topic)
+        ends = reader.end_offsets(self._partitions)
         committed = reader.committed(ends)
         return max((end - committed.get(where, 0) for where, end in ends.items()), default=0)
