@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def show_result(result: Result) -> None:
-    """Print the metrics of each model, the best first, and then those of their lists."""
+    """Print the metrics of each model, the best first, then those of their scores and lists."""
     from streamer.replay.result import best_first, event_us, shown_metrics
 
     configuration = result.configuration
-    metrics, of_lists = shown_metrics(result)
+    metrics, of_scores, of_lists = shown_metrics(result)
     table = _by_model("model", *metrics, "µs/event", title=escape(result.log.name))
     for model in best_first(result):
         values = result.metrics[model]
@@ -31,8 +31,9 @@ def show_result(result: Result) -> None:
         cells = [_cell(values, deviations if name == metrics[0] else {}, name) for name in metrics]
         table.add_row(escape(model), *cells, event_us(values))
     output.print(table)
-    if of_lists:
-        output.print(_of_lists(result, of_lists))
+    for heading, names in (("scores of", of_scores), ("lists of", of_lists)):
+        if names:
+            output.print(_beside(heading, result, names))
     output.print(
         f"{result.events_scored:,} events scored after {configuration.warmup:g} of the log as"
         f" warm-up, {result.events_learned:,} learned, in {result.elapsed_s:.1f} s"
@@ -54,12 +55,12 @@ def _by_model(*columns: str, title: str | None = None) -> Table:
     return table
 
 
-def _of_lists(result: Result, metrics: Sequence[str]) -> Table:
-    """Return what the lists of each model were like, in a row each as in the table above."""
+def _beside(heading: str, result: Result, metrics: Sequence[str]) -> Table:
+    """Return more metrics, a model in each row as in the table above."""
     from streamer.replay.result import best_first
 
     metrics = [name for name in metrics if not name.startswith(_IN_FILES_ALONE)]
-    table = _by_model("lists of", *(name.partition("@")[0] for name in metrics))
+    table = _by_model(heading, *(name.partition("@")[0] for name in metrics))
     for model in best_first(result):
         cells = [_cell(result.metrics[model], {}, name) for name in metrics]
         table.add_row(escape(model), *cells)
@@ -71,7 +72,7 @@ def show_sweep(sweep: Sweep) -> None:
     from streamer.replay.result import event_us, shown_metrics
     from streamer.replay.sweep import change_text, traded_metrics
 
-    metrics, of_lists = shown_metrics(sweep.runs[0].result)
+    metrics, of_scores, of_lists = shown_metrics(sweep.runs[0].result)
     change = f"{metrics[0]} against {sweep.runs[0].value}"
     title = escape(f"{sweep.knob} on {sweep.runs[0].result.log.name}")
     table = Table(sweep.knob, "model", *metrics, change, "µs/event", title=title)
@@ -83,13 +84,15 @@ def show_sweep(sweep: Sweep) -> None:
             changed = change_text(sweep.change(run, model)) if run is not sweep.runs[0] else "–"
             table.add_row(run.value, escape(model), *cells, changed, event_us(values))
     output.print(table)
-    if of_lists:
-        output.print(_swept_lists(sweep, traded_metrics(sweep.runs[0].result)))
+    traded = traded_metrics(sweep.runs[0].result) if of_lists else []
+    for names in (of_scores, traded):
+        if names:
+            output.print(_swept(sweep, names))
     _show_unused(sweep.runs[0].result)
 
 
-def _swept_lists(sweep: Sweep, metrics: Sequence[str]) -> Table:
-    """Return what lists were like at each value of a knob, and how well they hit."""
+def _swept(sweep: Sweep, metrics: Sequence[str]) -> Table:
+    """Return more metrics at each value of a knob."""
     table = Table(sweep.knob, "model", *(name.partition("@")[0] for name in metrics))
     for column in table.columns[2:]:
         column.justify = "right"

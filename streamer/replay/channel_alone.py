@@ -80,6 +80,7 @@ class ChannelAlone(OnePartition):
         self._catalogue = CatalogueTokens(config.catalogue.fields)
         self._inputs = replace(self._inputs, item_tokens=self._catalogue.tokens)
         self._scores: NDArray[np.float64] = np.zeros(1_024)
+        self._logits: NDArray[np.float64] | None = None
 
     def learn(self, interaction: Interaction) -> None:
         """Learn one event, and before it what the catalogue says of its item."""
@@ -102,4 +103,9 @@ class ChannelAlone(OnePartition):
             untaught = blend.model.merged_weights(None)
             columns = blend.measured(asked, candidates)
             scores[candidates.rows] = untaught.scores(columns, blend.who(asked))
-        return scores[state.item_rows[:n_items]]
+        self._logits = scores[state.item_rows[:n_items]]
+        return self._logits
+
+    def logits(self) -> NDArray[np.float64] | None:
+        """The scores: those of a blend, though it learned nothing."""
+        return self._logits

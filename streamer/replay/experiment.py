@@ -186,7 +186,7 @@ class Experiment:
 
     def _task(self, found: LogSurvey, catalogue: LogCategories | None) -> TopKTask | RatingTask:
         if self._settings.task == "topk":
-            return TopKTask(self._names, self._models, self._settings, catalogue)
+            return TopKTask(self._names, self._models, self._settings, catalogue, self._worth)
         scale = self._settings.scale
         if scale is None:
             assert found.value_min is not None

@@ -14,6 +14,7 @@ from streamer.config.experiments import LEARNING, SERVING
 from streamer.config.keys import EVENTS, NAMED, RULES
 from streamer.events import Event, Item, Request
 from streamer.ranking.features import Features
+from streamer.ranking.recall.blend import BlendChannel
 from streamer.replay.interactions import UNKNOWN, Interaction
 from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge
@@ -96,6 +97,7 @@ class FunnelModel:
         self._user_ids: list[str] = []
         self._item_rows: dict[str, int] = {}
         self._scores: NDArray[np.float64] = np.zeros(1_024)
+        self._logits: NDArray[np.float64] | None = None
 
     @property
     def live(self) -> LiveSystem | None:
@@ -150,6 +152,7 @@ class FunnelModel:
             self._scores = np.zeros(2 * n_items)
         scores = self._scores[:n_items]
         scores[:] = -np.inf
+        self._logits = None
         if self._live is None:
             return scores
         self._learn_published()
@@ -174,7 +177,15 @@ class FunnelModel:
         at = np.array([rows.get(each, UNKNOWN) for each in slate.candidates])
         known = (at >= 0) & (at < n_items)
         scores[at[known]] = values[known]
+        logits = self._policy.logits
+        if logits is not None:
+            self._logits = np.full(n_items, -np.inf)
+            self._logits[at[known]] = logits[known]
         return scores
+
+    def logits(self) -> NDArray[np.float64] | None:
+        """Logits of the blend, which ranks or is what the bandit begins with; None without it."""
+        return self._logits
 
     def _learn_published(self) -> None:
         if self._live is not None and self._n_unsynced:
@@ -198,8 +209,10 @@ class _Watched:
         self.parameters: Parameters = policy.parameters
         self.expected: NDArray[np.float64] = np.zeros(0)
         self.order: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+        self.logits: NDArray[np.float32] | None = None
 
     def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
         choice = self._policy.choose(features, knowledge, k, seed)
         self.expected, self.order = choice.expected, choice.order
+        self.logits = knowledge.scores.get(BlendChannel.name)
         return choice

@@ -55,6 +55,16 @@ class TopKModel(OnlineModel, Protocol):
 
 
 @runtime_checkable
+class ChoiceModel(TopKModel, Protocol):
+    """A model that says how likely each item is to be the one chosen."""
+
+    def logits(self) -> NDArray[np.floating[Any]] | None:
+        """``(n_items,)`` of the latest :meth:`score`: each share is their softmax; -inf:
+        no candidate. None: it predicts no shares.
+        """
+
+
+@runtime_checkable
 class RatingModel(OnlineModel, Protocol):
     """A model that predicts values."""
 

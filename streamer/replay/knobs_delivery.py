@@ -9,7 +9,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamer.replay.interactions import UNKNOWN, Interaction
+from streamer.replay.interactions import UNKNOWN, ChoiceModel, Interaction
 from streamer.replay.knobs import Knobs
 from streamer_models.state.seeding import stream
 
@@ -43,13 +43,14 @@ class Delivered:
     def __init__(self, model: Any, knobs: Knobs, *, seed: int) -> None:
         self.model = model
         self._synced = model if isinstance(model, Synced) else None
+        self._choice = model if isinstance(model, ChoiceModel) else None
         self._knobs = knobs
         self._seed = np.uint64(seed)
         self._waiting: list[tuple[int, int, Interaction]] = []
         self._users: dict[int, int] = {}
         self._items: dict[int, int] = {}
         self._item_rows: NDArray[np.int64] = np.zeros(1_024, dtype=np.int64)
-        self._n_delivered = 0
+        self._n_delivered = self._n_asked = 0
 
     def learn(self, interaction: Interaction) -> None:
         """Send an event on its way."""
@@ -92,11 +93,20 @@ class Delivered:
 
     def score(self, user_row: int, ts_ms: int, n_items: int) -> NDArray[np.floating[Any]]:
         """The model's scores; -inf for items it has not heard of."""
-        n_known = len(self._items)
-        known = self.model.score(self._users.get(user_row, UNKNOWN), ts_ms, n_known)
-        scores = np.full(n_items, -np.inf)
-        scores[self._item_rows[:n_known]] = known
-        return scores
+        self._n_asked = n_items
+        user_row = self._users.get(user_row, UNKNOWN)
+        return self._spread(self.model.score(user_row, ts_ms, len(self._items)))
+
+    def logits(self) -> NDArray[np.floating[Any]] | None:
+        """The model's logits, where it has some; -inf for items it has not heard of."""
+        known = None if self._choice is None else self._choice.logits()
+        return None if known is None else self._spread(known)
+
+    def _spread(self, known: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Return values of the items it has heard of, by the rows of the experiment."""
+        values = np.full(self._n_asked, -np.inf)
+        values[self._item_rows[: len(known)]] = known
+        return values
 
     def predict(self, user_row: int, item_row: int) -> float:
         """The model's prediction, of a user or an item it may not have heard of."""

@@ -12,6 +12,7 @@ from streamer.replay.result import (
     Numbers,
     Result,
     best_first,
+    drawn_over_time,
     event_us,
     lower_is_better,
     main_metric,
@@ -64,11 +65,12 @@ def report(result: Result, *, extra: Iterable[tuple[str, str]] = ()) -> str:
     """
     names = list(result.metrics)
     lead = main_metric(result.metrics[names[0]])
-    of_ranks, of_lists = shown_metrics(result)
+    of_ranks, of_scores, of_lists = shown_metrics(result)
     sections = [
         ("Metrics", _metrics_table(result, of_ranks, timed=True) + _ERRORS),
+        *([("Scores", _metrics_table(result, of_scores) + _OF_SCORES)] if of_scores else []),
         *([("Lists", _metrics_table(result, of_lists) + _OF_LISTS)] if of_lists else []),
-        (f"{lead} over time", _over_time(result, lead)),
+        *((f"{name} over time", _over_time(result, name)) for name in drawn_over_time(result)),
         ("Cold and warm", _by_group(result, lead)),
         *([("Calibration", _calibrated(result.calibration))] if result.calibration else []),
         *extra,
@@ -110,6 +112,11 @@ def _summary(result: Result) -> str:
 _ERRORS = (
     '<p class="soft">Behind ±: the standard error, as if events were independent. To know'
     " whether one model is better, use <code>streamer compare</code>.</p>"
+)
+_OF_SCORES = (
+    '<p class="soft">auc: share of the other candidates below what came next; 0.5 is chance.'
+    " log_loss: of its share of the choice, in nats, less is better, over the events whose item was"
+    " a candidate: it compares only models of like recalled.</p>"
 )
 _OF_LISTS = (
     '<p class="soft">Less is better of calibration (divergence of a list\'s categories from the'

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from streamer.replay.experiment import GROUPS, Outcome
 from streamer.replay.log import LogSurvey
 from streamer.replay.settings import Settings
 from streamer.replay.tally import Cells
-from streamer.replay.topk_task import TopKTask
+from streamer.replay.topk_task import GAIN, GRADED, RECALLED, TopKTask
 from streamer_models.evaluation.ranking_metrics import catalogue_coverage, exposure_gini
 from streamer_models.state.id_table import id_key
 
@@ -25,9 +26,10 @@ Numbers = dict[str, float | None]
 """Metric → value; None where it says nothing."""
 
 SQUARED, ABSOLUTE = "squared_error", "absolute_error"
-_LOWER_IS_BETTER = ("rmse", "mae", "calibration", "gini")
+_LOWER_IS_BETTER = ("rmse", "mae", "calibration", "gini", "log_loss")
 # With one target an event, these say what recall and the reciprocal rank say.
 _REDUNDANT = ("hit_rate@", "map@")
+_OF_SCORES = (f"{GRADED}@", "auc", "log_loss", RECALLED)
 _OF_LISTS = (*("precision@", "diversity@", "novelty@", "serendipity@", "calibration@", "gini@"),)
 
 
@@ -202,12 +204,19 @@ def _numbers(outcome: Outcome, cells: Cells, model: int, row: int) -> tuple[Numb
     """Means and standard errors, by metric; squared and absolute errors under their own names."""
     means: Numbers = {}
     errors: Numbers = {}
-    for at, metric in enumerate(outcome.tally.metrics):
+    names = outcome.tally.metrics
+    graded = isinstance(outcome.task, TopKTask) and outcome.task.graded
+    for at, metric in enumerate(names):
+        if metric == GAIN or (metric.startswith(GRADED) and not graded):
+            continue  # where gains are alike it is the NDCG once more
         mean, error = cells.mean(model, row, at)
         name = {SQUARED: "rmse", ABSOLUTE: "mae"}.get(metric, metric)
         if metric == SQUARED:
             mean = math.sqrt(mean)
             error = error / (2 * mean) if mean else 0.0  # the delta method
+        elif metric.startswith(GRADED):
+            gain = cells.mean(model, row, names.index(GAIN))[0]
+            mean, error = mean / gain if gain else math.nan, math.nan
         means[name] = None if math.isnan(mean) else mean
         errors[name] = None if math.isnan(error) else error
     return means, errors
@@ -266,13 +275,42 @@ def lower_is_better(metric: str) -> bool:
     return metric.partition("@")[0] in _LOWER_IS_BETTER
 
 
-def shown_metrics(result: Result) -> tuple[list[str], list[str]]:
-    """Names of the metrics that the first and the second table show: how well what came next was
-    ranked, and what lists were like; the others say the same once more."""
+class ShownMetrics(NamedTuple):
+    """Names of the metrics that each table shows.
+
+    Attributes
+    ----------
+    of_ranks
+        How well what came next was ranked: the first table.
+    of_scores
+        Gains, and how far the scores themselves were right: those that some model has.
+    of_lists
+        What lists were like.
+    """
+
+    of_ranks: list[str]
+    of_scores: list[str]
+    of_lists: list[str]
+
+
+def shown_metrics(result: Result) -> ShownMetrics:
+    """Return the metrics that tables show; the others say the same once more."""
     hidden = (*_REDUNDANT, "events_")
-    shown = [name for name in next(iter(result.metrics.values())) if not name.startswith(hidden)]
+    models = list(result.metrics.values())
+    shown = [name for name in models[0] if not name.startswith(hidden)]
+    of_scores = [name for name in shown if name.startswith(_OF_SCORES)]
     of_lists = [name for name in shown if name.startswith(_OF_LISTS)]
-    return [name for name in shown if name not in of_lists], of_lists
+    return ShownMetrics(
+        [name for name in shown if name not in (*of_scores, *of_lists)],
+        [name for name in of_scores if any(each[name] is not None for each in models)],
+        of_lists,
+    )
+
+
+def drawn_over_time(result: Result) -> list[str]:
+    """Return the metrics that a report draws over time: the first, and those of scores."""
+    lead = main_metric(next(iter(result.metrics.values())))
+    return [lead, *(name for name in shown_metrics(result).of_scores if name != RECALLED)]
 
 
 def best_first(result: Result) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import process_time
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,9 @@ from streamer.errors import LearningError
 from streamer.events import Event
 from streamer.replay.catalogue import LogCategories
 from streamer.replay.histories import Histories, grown
-from streamer.replay.interactions import UNKNOWN, TopKModel
+from streamer.replay.interactions import UNKNOWN, ChoiceModel, TopKModel
 from streamer.replay.settings import Settings
-from streamer.replay.tally import BLOCK_EVENTS
+from streamer.replay.topk_block import ScoredBlock
 from streamer_models.evaluation.ranking_metrics import (
     calibration,
     category_diversity,
@@ -24,11 +24,22 @@ from streamer_models.evaluation.ranking_metrics import (
     serendipity,
     target_metrics,
 )
-from streamer_models.evaluation.target_rank import NOT_A_NUMBER, exclude_all_but_sample, place
+from streamer_models.evaluation.target_rank import (
+    NOT_A_NUMBER,
+    choice_loss,
+    exclude_all_but_sample,
+    place,
+    share_below,
+)
 from streamer_models.state.seeding import stream
 
 Values = NDArray[np.float64]
 _RANKING, _SAMPLE, _POPULAR = (np.uint64(purpose) for purpose in range(3))
+
+RECALLED: Final = "recalled"
+GRADED: Final = "graded_ndcg"
+GAIN: Final = "gain"
+"""What the mean of the former is divided by: of the gains themselves, its highest."""
 
 
 class TopKTask:
@@ -42,6 +53,8 @@ class TopKTask:
         Of the experiment.
     catalogue
         Categories of items, for diversity and calibration of lists; None: unknown.
+    worth
+        Reward of an event of a type and a value, NaN where there is none: its gain.
     """
 
     def __init__(
@@ -50,9 +63,17 @@ class TopKTask:
         models: Sequence[TopKModel],
         settings: Settings,
         catalogue: LogCategories | None,
+        worth: Callable[[str, float | None], float],
     ) -> None:
         self._names = names
         self._models = models
+        # A slate that was served is no set of candidates that shares are of.
+        self._choices = [
+            model if isinstance(model, ChoiceModel) and not settings.served else None
+            for model in models
+        ]
+        self._worth = worth
+        self._gains = np.inf, -np.inf
         self._settings = settings
         self._seed = np.uint64(settings.seed)
         self._histories = Histories()
@@ -61,17 +82,15 @@ class TopKTask:
         self._n_items = self._n_users = 0
         self._top_scores = np.empty(settings.k)
         n_categories = 0 if catalogue is None else catalogue.n_categories
-        self._block = _Block(len(models), settings.k, n_categories)
+        self._block = ScoredBlock(len(models), settings.k, n_categories)
         self._shown = np.zeros((len(models), 1_024), dtype=np.int64)
         self._catalogue = catalogue
         self.seconds = [0.0] * len(models)
         k = settings.k
-        accuracy = (
-            *(f"recall@{k}", f"ndcg@{k}", f"map@{k}", "mrr", f"hit_rate@{k}", f"precision@{k}"),
-        )
         self.user_metrics = (f"recall@{k}", f"ndcg@{k}", "mrr")
         self.metrics = (
-            *accuracy,
+            *(f"recall@{k}", f"ndcg@{k}", f"map@{k}", "mrr", f"hit_rate@{k}", f"precision@{k}"),
+            *(f"{GRADED}@{k}", GAIN, "auc", "log_loss", RECALLED),
             f"serendipity@{k}",
             f"novelty@{k}",
             *([f"diversity@{k}", f"calibration@{k}"] if catalogue is not None else []),
@@ -91,35 +110,57 @@ class TopKTask:
             start = self._start(_SAMPLE, number)
             exclude_all_but_sample(excluded, n_items, item_row, self._settings.n_sampled, start)
         block = self._block
-        tops, ranks = block.next()
+        columns, i = block.next()
         found = False
         start = self._start(_RANKING, number)
         for at, model in enumerate(self._models):
             start_s = process_time()
             scores = model.score(user_row, event.ts, n_items)
-            rank = self._place(scores, item_row, start, tops[at])
+            rank = self._place(scores, item_row, start, columns.tops[i, at])
             self.seconds[at] += process_time() - start_s
-            ranks[at] = rank
+            columns.ranks[i, at] = rank
             found = found or 0 <= rank < self._settings.k
             if rank == NOT_A_NUMBER:
                 raise LearningError(
                     f"model {self._names[at]!r} gives an item the score NaN at event {number};"
                     " lower its rates"
                 )
-        popular = False
+            columns.areas[i, at] = share_below(scores, excluded, item_row)
+            choice = self._choices[at]
+            logits = None if choice is None else choice.logits()
+            columns.losses[i, at] = (
+                np.nan if logits is None else choice_loss(logits, excluded, item_row)
+            )
+        columns.popular[i] = False
         if found:
             start = self._start(_POPULAR, number)
             rank = self._place(self._counts[:n_items], item_row, start, block.scratch)
-            popular = 0 <= rank < self._settings.k
+            columns.popular[i] = 0 <= rank < self._settings.k
         if self._settings.n_sampled is not None:
             excluded[:n_items] = 0
         else:
             self._histories.mark(user_row, excluded, 0)
         if self._catalogue is not None:
             consumed = self._histories.items(user_row)
-            block.wanted[:] = category_shares(consumed, self._catalogue.categories)
-        block.done(self._counts[tops], self._n_users, popular)
+            columns.wanted[i] = category_shares(consumed, self._catalogue.categories)
+        columns.counts[i] = self._counts[columns.tops[i]]
+        columns.n_users[i] = self._n_users
+        columns.gains[i] = self._gain(event)
+        block.done()
         return True
+
+    def _gain(self, event: Event) -> float:
+        """Return the reward of an event; 0 where it has none, or speaks against its item."""
+        gain = max(0.0, self._worth(event.type, event.value))  # NaN is not above 0
+        least, most = self._gains
+        self._gains = min(least, gain), max(most, gain)
+        return gain
+
+    @property
+    def graded(self) -> bool:
+        """True where the events that were scored differ in their gains."""
+        least, most = self._gains
+        return least < most
 
     def _start(self, purpose: np.uint64, number: int) -> np.uint64:
         # Kernels return Python's integers, which other kernels would take as signed.
@@ -150,21 +191,28 @@ class TopKTask:
 
     def take_values(self) -> Values:
         """``(n_models, n, n_metrics)`` since the last call, at most ``BLOCK_EVENTS`` ago."""
-        tops, ranks, counts, n_users, popular, wanted = self._block.take()
-        found = np.empty((len(tops), tops.shape[1], len(self.metrics)))
-        for at in range(len(tops)):
-            accuracy = target_metrics(ranks[at], self._settings.k)
+        columns, k = self._block.take(), self._settings.k
+        n, n_models = columns.ranks.shape
+        found = np.empty((n_models, n, len(self.metrics)))
+        for at in range(n_models):
+            tops, ranks = columns.tops[:, at], columns.ranks[:, at]
+            accuracy = target_metrics(ranks, k)
             values = [
                 *accuracy.values(),
-                serendipity(accuracy[f"recall@{self._settings.k}"], popular),
-                novelty(counts[at], n_users),
+                columns.gains * accuracy[f"ndcg@{k}"],
+                columns.gains,
+                columns.areas[:, at],
+                columns.losses[:, at],
+                (ranks >= 0).astype(np.float64),
+                serendipity(accuracy[f"recall@{k}"], columns.popular),
+                novelty(columns.counts[:, at], columns.n_users),
             ]
             if self._catalogue is not None:
                 categories = self._catalogue.categories
-                values.append(category_diversity(tops[at], categories))
-                values.append(calibration(tops[at], categories, wanted))
+                values.append(category_diversity(tops, categories))
+                values.append(calibration(tops, categories, columns.wanted))
             found[at] = np.stack(values, axis=1)
-            self._count_shown(at, tops[at])
+            self._count_shown(at, tops)
         return found
 
     def _count_shown(self, model: int, tops: NDArray[np.int32]) -> None:
@@ -178,61 +226,3 @@ class TopKTask:
     def n_shown(self, model: int) -> NDArray[np.int64]:
         """``(n_items,)`` lists each item was in."""
         return self._shown[model, : self._n_items]
-
-
-class _Block:
-    """What was scored since values were last taken, in columns."""
-
-    def __init__(self, n_models: int, k: int, n_categories: int) -> None:
-        size = BLOCK_EVENTS
-        self._tops = np.empty((size, n_models, k), dtype=np.int32)
-        self._counts = np.empty((size, n_models, k), dtype=np.int64)
-        self._ranks = np.empty((size, n_models), dtype=np.int64)
-        self._n_users = np.empty(size, dtype=np.int64)
-        self._popular = np.empty(size, dtype=np.bool_)
-        self._wanted = np.empty((size, n_categories))
-        self.scratch = np.empty(k, dtype=np.int32)
-        self._n = 0
-
-    def next(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Lists and ranks of the event at hand, to be filled in."""
-        if self._n == len(self._ranks):
-            for name in ("_tops", "_counts", "_ranks", "_n_users", "_popular", "_wanted"):
-                held = getattr(self, name)
-                setattr(self, name, np.concatenate([held, np.empty_like(held)]))
-        return self._tops[self._n], self._ranks[self._n]
-
-    @property
-    def wanted(self) -> Values:
-        """``(n_categories,)`` shares of what the user consumed, to be filled in."""
-        row: Values = self._wanted[self._n]
-        return row
-
-    def done(self, counts: NDArray[np.int32], n_users: int, popular: bool) -> None:
-        """The event at hand is complete; counts where a list has no item are of no item."""
-        self._counts[self._n] = counts
-        self._n_users[self._n] = n_users
-        self._popular[self._n] = popular
-        self._n += 1
-
-    def take(
-        self,
-    ) -> tuple[
-        NDArray[np.int32],
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.int64],
-        NDArray[np.bool_],
-        Values,
-    ]:
-        """Lists and ranks, by model, and consumers, users, whether it was popular, and shares."""
-        n, self._n = self._n, 0
-        self._counts[:n][self._tops[:n] < 0] = -1
-        return (
-            self._tops[:n].swapaxes(0, 1),
-            self._ranks[:n].T,
-            self._counts[:n].swapaxes(0, 1),
-            self._n_users[:n],
-            self._popular[:n],
-            self._wanted[:n],
-        )

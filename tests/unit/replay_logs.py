@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -73,8 +74,9 @@ def replayed(log: MemoryLog, models: str, settings: Settings | None = None) -> O
 
 
 def means(outcome: Outcome, model: int = 0) -> dict[str, float]:
-    """Mean of each metric of a model."""
-    return {
+    """Mean of each metric of a model that says something."""
+    found = {
         name: outcome.tally.total.mean(model, 0, metric)[0]
         for metric, name in enumerate(outcome.tally.metrics)
     }
+    return {name: mean for name, mean in found.items() if not math.isnan(mean)}

@@ -29,7 +29,13 @@ from streamer_models.evaluation.ranking_metrics import (
     serendipity,
     target_metrics,
 )
-from streamer_models.evaluation.target_rank import NOT_A_NUMBER, exclude_all_but_sample, place
+from streamer_models.evaluation.target_rank import (
+    NOT_A_NUMBER,
+    choice_loss,
+    exclude_all_but_sample,
+    place,
+    share_below,
+)
 
 K = 10
 
@@ -192,6 +198,45 @@ def test_rank_and_list_by_hand() -> None:
     assert placed(scores, 1, excluded=(1,)) == (NOT_RANKED, [3, 2, 0])
     assert placed([0.0, math.nan], 0)[0] == NOT_A_NUMBER
     assert placed([0.0, math.nan], 0, excluded=(1,)) == (0, [0, -1, -1])
+
+
+def flags(n: int, *excluded: int) -> NDArray[np.uint8]:
+    found = np.zeros(n, dtype=np.uint8)
+    found[list(excluded)] = 1
+    return found
+
+
+def test_share_of_the_others_below_by_hand() -> None:
+    scores = np.array([0.1, 0.9, 0.5, 0.5, -math.inf, -math.inf])
+    assert share_below(scores, flags(6), 1) == 1
+    assert share_below(scores, flags(6), 2) == (3 + 0.5) / 5
+    assert share_below(scores, flags(6, 0, 3), 2) == 2 / 3
+    assert share_below(scores, flags(6), 4) == 0.5 / 5  # level with what is not recommended either
+    assert math.isnan(share_below(scores, flags(6), -1))
+    assert math.isnan(share_below(scores, flags(6, 2), 2))
+    assert math.isnan(share_below(scores, flags(6, 0, 1, 3, 4, 5), 2))
+
+
+def test_share_below_is_the_area_under_the_curve_of_one_target() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        scores = rng.integers(0, 4, 20).astype(np.float32)
+        target, others = scores[7], np.delete(scores, 7)
+        right = (target > others).mean() + (target == others).mean() / 2
+        assert share_below(scores, flags(20), 7) == pytest.approx(right)
+
+
+def test_the_loss_of_a_choice_by_hand() -> None:
+    logits = np.log(np.array([1.0, 2.0, 5.0, 0.0001]))
+    logits[3] = -math.inf
+    assert choice_loss(logits, flags(4), 1) == pytest.approx(-math.log(2 / 8))
+    assert choice_loss(logits + 900, flags(4), 1) == pytest.approx(-math.log(2 / 8))
+    assert choice_loss(logits.astype(np.float32), flags(4, 2), 1) == pytest.approx(
+        -math.log(2 / 3), rel=1e-6
+    )
+    assert choice_loss(logits, flags(4, 0, 2), 1) == 0
+    for excluded, target in (((), 3), ((), -1), ((1,), 1)):
+        assert math.isnan(choice_loss(logits, flags(4, *excluded), target))
 
 
 def test_ties_fall_at_random_or_against_the_target() -> None:

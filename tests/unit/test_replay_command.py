@@ -69,6 +69,11 @@ def test_the_result_has_what_was_asked_for(run: Run, log: Path) -> None:
     assert sum(each["events_scored"] for each in found["windows"]) == found["events_scored"]
     assert found["configuration"]["warmup"] == 0.5
     assert 10 < found["users"]["n_users"] <= 20
+    assert 0.5 < found["metrics"]["popularity"]["auc"] < 1
+    assert found["metrics"]["popularity"]["log_loss"] is None  # counts are no shares
+    assert "scores of" in output
+    assert "log_loss" not in output  # of neither
+    assert all(each["metrics"]["popularity"]["auc"] is not None for each in found["windows"])
     for metric in ("recall@5", "gini@5"):
         assert f"{found['metrics']['popularity'][metric]:.4f}" in output
 
@@ -186,7 +191,7 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
 
-@pytest.mark.parametrize(("task", "n_charts"), [("topk", 2), ("rating", 3)])
+@pytest.mark.parametrize(("task", "n_charts"), [("topk", 5), ("rating", 3)])
 def test_the_page_is_whole_by_itself(
     run: Run, log: Path, task: str, n_charts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +203,8 @@ def test_the_page_is_whole_by_itself(
     text = path.read_text()
     page = Page(text)
     assert page.tags.count("svg") == n_charts
+    for metric in ("auc", "log_loss", "graded_ndcg@10"):
+        assert (f"<h2>{metric} over time</h2>" in text) == (task == "topk")
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name in ("src", "href")]
     assert not re.search(r"url\(|@import|https?:", text)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamer.config import Config
@@ -17,10 +18,12 @@ from streamer.errors import ConfigError, LearningError
 from streamer.events import Item
 from streamer.replay.experiment import Experiment, Outcome
 from streamer.replay.interactions import Interaction
+from streamer.replay.knobs import Knobs
 from streamer.replay.log import in_order, survey
 from streamer.replay.model_kind import ModelKind
 from streamer.replay.models import MODELS
 from streamer.replay.rating_task import RatingTask
+from streamer.replay.result import result_of
 from streamer.replay.settings import Settings
 from streamer.replay.topk_task import TopKTask
 from streamer_producers.datasets import open_log
@@ -113,11 +116,72 @@ def test_a_small_log_by_hand() -> None:
     assert found["diversity@2"] == pytest.approx(0.5)
     assert found["serendipity@2"] == 0
     assert found["precision@2"] == pytest.approx(found["recall@2"] / 2)
+    # y stands below x, the only other; then it is alone, and z was never seen: no pair to order.
+    assert found["auc"] == 0
+    assert found["recalled"] == pytest.approx(2 / 3)
+    assert "log_loss" not in found
     # c has consumed nothing. a: x, so all of p, against the half of p and of q in the list of y;
     # then x and y, so p and q at 3 to 1, against an empty list.
     assert found["calibration@2"] == pytest.approx(math.log(1 / (0.99 * 0.5 + 0.01)))
     assert isinstance(outcome.task, TopKTask)
     assert outcome.task.n_shown(0).tolist() == [1, 2, 0]
+
+
+def test_gains_weigh_the_ndcg_where_the_log_has_some() -> None:
+    log = MemoryLog(
+        [
+            event("a", "x", 1),  # learned only: half of four
+            event("b", "y", 2),
+            event("b", "x", 3, value=4.0),  # the only candidate: the first, worth 0.6
+            event("c", "y", 4),  # x 2, y 1: the second, worth 1
+        ]
+    )
+    settings = Settings(positives="value>=4", warmup=0.5, k=2)
+    outcome = replayed(log, "popularity", settings)
+    (found,) = result_of(outcome).metrics.values()
+    assert found["ndcg@2"] == pytest.approx((1 + 1 / math.log2(3)) / 2)
+    assert found["graded_ndcg@2"] == pytest.approx((0.6 + 1 / math.log2(3)) / 1.6)
+    assert "gain" not in found
+    alike = MemoryLog([replace(each, value=4.0) for each in log.events()])
+    (found,) = result_of(replayed(alike, "popularity", settings)).metrics.values()
+    assert "graded_ndcg@2" not in found
+
+
+class Listwise:
+    """Ranks item i by the logit -i; the second is no candidate."""
+
+    def score(self, user_row: int, ts_ms: int, n_items: int) -> NDArray[np.float64]:
+        self._logits = -np.arange(n_items, dtype=np.float64)
+        self._logits[1:2] = -math.inf
+        return self._logits
+
+    def logits(self) -> NDArray[np.float64]:
+        return self._logits
+
+    def learn(self, interaction: Interaction) -> None:
+        pass
+
+
+def test_the_loss_of_a_choice_is_over_the_candidates_that_could_be_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(MODELS, "listwise", ModelKind(lambda *, seed: Listwise(), {}))
+    learned = [event(user, f"i{at}", at) for at, user in enumerate("abcd")]
+    scored = [event("a", "i2", 4), event("b", "i0", 5), event("c", "i1", 6)]
+    settings = Settings(positives="value>=5", warmup=0.58)
+    outcome = replayed(MemoryLog([*learned, *scored]), "listwise,popularity", settings)
+    # a has met i0: i2 against i3. b has met i1: i0 against i2 and i3. i1 is no candidate.
+    losses = [math.log(1 + math.exp(-1)), math.log(1 + math.exp(-2) + math.exp(-3))]
+    assert means(outcome)["log_loss"] == pytest.approx(sum(losses) / 2)
+    assert means(outcome)["recalled"] == pytest.approx(2 / 3)
+    # i2 is above i3 and i1; i0 above both others; i1 is below i0 and i3.
+    assert means(outcome)["auc"] == pytest.approx(2 / 3)
+    assert "log_loss" not in means(outcome, 1)
+    late = replace(settings, knobs=Knobs(label_delay_ms=3))
+    delayed = means(replayed(MemoryLog([*learned, *scored]), "listwise", late))
+    # When a is asked i0 and i1 have come, when b is asked i2 too, when c is asked i3 too.
+    assert delayed["recalled"] == pytest.approx(1 / 3)
+    assert delayed["log_loss"] == pytest.approx(math.log(1 + math.exp(-2)))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +202,6 @@ def test_a_log_of_one_thing_has_defined_values_with_k_above_its_catalogue(
     outcome = replayed(log, "popularity", Settings(warmup=0.0, k=500, repeats="keep"))
     assert outcome.tally.n_scored == n_scored
     found = means(outcome)
-    del found["novelty@500"]  # of no item there is none
     assert all(0.0 <= value <= 1.0 for value in found.values())
 
 

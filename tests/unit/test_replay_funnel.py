@@ -123,6 +123,34 @@ def test_it_ranks_what_the_live_system_would_serve() -> None:
         assert (scores > -np.inf).sum() > len(served) == 5
 
 
+@pytest.mark.parametrize("ranker", ["blend", "bandit"])
+def test_its_logits_are_those_of_the_blend(ranker: str) -> None:
+    config = funnel_config(Config(), {"funnel.ranker": ranker}, seed=3, n_partitions=1)
+    model = FunnelModel(config, k=2)
+    n = 12
+    events = [event(f"u{at}", f"i{at % 6}", at) for at in range(n)]
+    learn(model, events, [(at, at % 6) for at in range(n)])
+    model.sync(n)
+    scores = model.score(0, n, 6)
+    logits = model.logits()
+    assert logits is not None
+    assert ((logits > -np.inf) == (scores > -np.inf)).all()
+    assert logits[0] == -np.inf, "it was consumed"
+    if ranker == "blend":  # which expects the shares, below the two that are served
+        shares = np.exp(logits) / np.exp(logits).sum()
+        below = np.argsort(-scores)[2:5]
+        assert scores[below] == pytest.approx(shares[below])
+
+
+def test_without_a_blend_it_predicts_no_shares() -> None:
+    flags = {"recall.blend.weight": "0"}
+    model = FunnelModel(funnel_config(Config(), flags, seed=0, n_partitions=1))
+    learn(model, [event("a", "x", 5), event("b", "y", 6)], [(0, 0), (1, 1)])
+    model.sync(7)
+    assert model.score(0, 7, 2)[1] > -np.inf
+    assert model.logits() is None
+
+
 def test_configured_features_recall_in_replay_too() -> None:
     """What has risen of late is recalled, though it is neither of the user nor the most popular."""
     counted = {"rising": FeatureConfig(numerator="rating", window="1d")}

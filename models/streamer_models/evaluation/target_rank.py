@@ -75,6 +75,69 @@ def place(
 
 
 @numba.njit(cache=True, nogil=True)
+def share_below(scores: NDArray[np.number], excluded: NDArray[np.uint8], target: int) -> float:
+    """Share of the other candidates that the target stands above, half of those of its score.
+
+    The area under the ROC curve of one query with one relevant item: the share of pairs (target,
+    other) in the right order (Rendle et al. 2009, section 4.1.1), where a tie counts half (Hanley &
+    McNeil 1982). Items that are not recommended are candidates too, all level and below all that
+    are. O(n).
+
+    Parameters
+    ----------
+    scores, excluded, target
+        As of :func:`place`, no score NaN.
+
+    Returns
+    -------
+    In [0, 1]; NaN without a target among the candidates, or without another one.
+    """
+    if target < 0 or excluded[target] != 0:
+        return math.nan
+    wanted = scores[target]
+    n_candidates, n_below, n_level = 0, 0, 0
+    for row in range(len(scores)):
+        score, candidate = scores[row], excluded[row] == 0
+        n_candidates += candidate
+        n_below += candidate & (score < wanted)
+        n_level += candidate & (score == wanted)
+    if n_candidates < 2:
+        return math.nan
+    return (n_below + 0.5 * (n_level - 1)) / (n_candidates - 1)
+
+
+@numba.njit(cache=True, nogil=True)
+def choice_loss(logits: NDArray[np.floating], excluded: NDArray[np.uint8], target: int) -> float:
+    """``-ln softmax(logits)[target]`` over the candidates, in nats.
+
+    The negative log-likelihood of a choice among candidates (McFadden 1974), which is what a
+    listwise softmax is trained by (Cao et al. 2007). O(n).
+
+    Parameters
+    ----------
+    logits
+        ``(n,)``; -inf: no candidate.
+    excluded, target
+        As of :func:`place`.
+
+    Returns
+    -------
+    At least 0; NaN without the target among the candidates: its share is 0 then.
+    """
+    if target < 0 or excluded[target] != 0 or logits[target] == -math.inf:
+        return math.nan
+    highest = -math.inf
+    for row in range(len(logits)):
+        if excluded[row] == 0:
+            highest = max(highest, float(logits[row]))
+    total = 0.0
+    for row in range(len(logits)):
+        if excluded[row] == 0:
+            total += math.exp(float(logits[row]) - highest)
+    return math.log(total) - (float(logits[target]) - highest)
+
+
+@numba.njit(cache=True, nogil=True)
 def _fill(
     top: NDArray[np.int32],
     top_scores: NDArray[np.float64],

@@ -18,6 +18,8 @@ class ImplicitFactors(OnePartition):
 
     def __init__(self, model: ImplicitMF) -> None:
         super().__init__([model])
+        self._is_choice = model.loss == "softmax"
+        self._scores: NDArray[np.float32] | None = None
 
     def score(self, user_row: int, ts_ms: int, n_items: int) -> NDArray[np.float32]:
         """``p_u · q_i + b_i``."""
@@ -25,7 +27,12 @@ class ImplicitFactors(OnePartition):
         items = self.shared.tables["item_factors"].values
         user = self.user_row("user_factors", user_row)
         _score(user, items, self.state.item_rows, scores)
+        self._scores = scores if self._is_choice else None
         return scores
+
+    def logits(self) -> NDArray[np.float32] | None:
+        """The scores, where the loss is a softmax over items; the others learn no shares."""
+        return self._scores
 
 
 class BiasedFactors(OnePartition):
