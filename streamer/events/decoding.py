@@ -275,7 +275,7 @@ def _future(field: str, at_ms: int, publish_ms: int) -> str:
 
 def _check_decision(decision: Decision) -> None:
     n_items, n_candidates = len(decision.items), len(decision.candidates)
-    for field in ("positions", "propensities", "expected", "explored"):
+    for field in ("positions", "propensities", "expected", "explored", "channels"):
         values = getattr(decision, field)
         if values is not None and len(values) != n_items:
             problem = f"has {len(values)} values for {n_items} items; send one for each"

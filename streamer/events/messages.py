@@ -375,6 +375,10 @@ class Decision(Message, frozen=True, kw_only=True):
         Annotated[list[Id], Meta(max_length=8_000)] | None,
         Meta(description="of a row: what the rows above it show, which was no candidate"),
     ] = None
+    channels: Annotated[
+        Annotated[list[Label], Meta(max_length=500)] | None,
+        Meta(description="recall channel that placed each item highest; `(none)`: none did"),
+    ] = None
     surface: Annotated[Label | None, Meta(description="of the request")] = None
     context: Annotated[Flat | None, Meta(description="of the request")] = None
     variants: Annotated[

@@ -10,6 +10,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from streamer.learner.join.counts import CALIBRATION_EDGES, JoinCounts
+from streamer.learner.join.metrics import ClickMetrics
 from streamer.learner.settings import LearnerCounts
 from streamer.telemetry import LATENCY_S, NamedMetrics
 
@@ -126,6 +127,8 @@ class JoinMetrics:
     foreseen, expected, observed
         By ``below``, the upper edge of a bin of expected rewards: outcomes, the sum of the rewards
         expected of them, the sum of those observed.
+    clicks
+        Items shown and taken up, as counters.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -158,6 +161,7 @@ class JoinMetrics:
                 "experiment_reward", "Sum of the rewards of items shown, by variant", *labels
             ),
         }
+        self.clicks = ClickMetrics(registry)
         self.open = gauge("decisions_open", "Decisions that feedback may still change")
         self.waiting = gauge("feedback_waiting", "Feedback whose decision has not been read")
         self.foreseen = gauge("calibration_outcomes", "Outcomes, by expected reward", "below")
@@ -196,6 +200,7 @@ class JoinMetrics:
             if count != self._shown[name]:
                 counter.inc(count - self._shown[name])
                 self._shown[name] = count
+        self.clicks.show(counts.clicks)
         self.outcomes.set(counts.n_outcomes)
         self.positives.set(counts.n_positive)
         self.reward.set(counts.reward_sum)

@@ -20,8 +20,8 @@ SHOWN_S: Final = 300
 _LATE_MAX_S: Final = 15
 _POSITION: Final = "streamer_scorer_position"
 _SECONDS: Final = "streamer_scorer_request_seconds"
-_LATENCY_OVER: Final = 30
-"""Looks that a quantile of latencies is over: few answers in one second make none."""
+_OVER: Final = 30
+"""Looks that quantiles of latencies and shares are over: few answers in one second make none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,10 @@ class Figures:
         Requests answered a second, over both doors.
     answer_p50_ms, answer_p99_ms
         Time to score one, of the last half minute.
+    new_share
+        Share of the slots with a new item, of the last half minute.
+    gini, items_shown
+        Gini index of the slots that items got of late, and how many items got one.
     """
 
     learned_per_s: float = NAN
@@ -50,6 +54,9 @@ class Figures:
     answers_per_s: float = NAN
     answer_p50_ms: float = NAN
     answer_p99_ms: float = NAN
+    new_share: float = NAN
+    gini: float = NAN
+    items_shown: float = NAN
 
 
 class FigureSeries:
@@ -94,7 +101,7 @@ class OwnMetrics:
     config: Config
     registry: CollectorRegistry
     _before: deque[tuple[float, Mapping[str, float]]] = field(
-        default_factory=lambda: deque(maxlen=_LATENCY_OVER)
+        default_factory=lambda: deque(maxlen=_OVER)
     )
 
     def figures(self, now_s: float, ends: Mapping[TopicPartition, Ends]) -> Figures:
@@ -119,11 +126,11 @@ class OwnMetrics:
         def of(name: str) -> float:
             return samples.get(name, NAN)
 
-        buckets = {
-            name: n - first.get(name, 0.0)
-            for name, n in samples.items()
-            if name.startswith(f"{_SECONDS}_bucket")
-        }
+        def since(name: str) -> float:
+            return samples.get(name, 0.0) - first.get(name, 0.0)
+
+        buckets = {name: since(name) for name in samples if name.startswith(f"{_SECONDS}_bucket")}
+        n_slots = since("streamer_scorer_slots_total")
         answered = max(buckets.values(), default=0.0) > 0
         events = f"{_POSITION}{{{self.config.topics.topic('events')}}}"
         return Figures(
@@ -135,6 +142,9 @@ class OwnMetrics:
             answers_per_s=per_s("streamer_scorer_requests_total"),
             answer_p50_ms=1_000 * histogram_quantile(buckets, _SECONDS, 0.5) if answered else NAN,
             answer_p99_ms=1_000 * histogram_quantile(buckets, _SECONDS, 0.99) if answered else NAN,
+            new_share=since("streamer_scorer_new_total") / n_slots if n_slots else NAN,
+            gini=of("streamer_scorer_exposure_gini"),
+            items_shown=of("streamer_scorer_exposure_items"),
         )
 
     def samples(self) -> dict[str, float]:

@@ -65,7 +65,6 @@ class Looking:
             {
                 "events": EVENTS_MAX,
                 "decisions": SLATES_MAX,
-                "recommendations": SLATES_MAX,
                 "dead_letters": SLATES_MAX,
             },
         )

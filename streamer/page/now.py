@@ -49,6 +49,11 @@ def _matched(seen: Seen) -> str:
     return "–" if math.isnan(rate) else f"{100 * rate:.1f} %"
 
 
+def _new_share(seen: Seen) -> str:
+    share = seen.figures.new_share
+    return "–" if math.isnan(share) else f"{100 * share:.1f} %"
+
+
 _CARDS = (
     _Card(
         "Events learned",
@@ -59,7 +64,7 @@ _CARDS = (
     _Card(
         "Freshness", "p50 / p99, event → served", lambda s: _two(s, "fresh_p50_ms", "fresh_p99_ms")
     ),
-    _Card("AnswerPlace", "a second, of this process", lambda s: shown(s.figures.answers_per_s)),
+    _Card("Answers", "a second, of this process", lambda s: shown(s.figures.answers_per_s)),
     _Card(
         "Time of an answer",
         "p50 / p99, last half minute",
@@ -67,6 +72,12 @@ _CARDS = (
     ),
     _Card("Wait to be answered", "requests on the topic", lambda s: shown(s.figures.to_answer)),
     _Card("Feedback matched", "share that found its slate", _matched),
+    _Card(
+        "Exposure",
+        "Gini of the last slots / items in them, of this process",
+        lambda s: f"{shown(s.figures.gini)} / {shown(s.figures.items_shown)}",
+    ),
+    _Card("New items", "share of the slots, last half minute", _new_share),
     _Card("Dead letters", "in the last hour", lambda s: shown(float(s.letters.total()))),
 )
 _CHARTS = {

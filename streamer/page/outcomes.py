@@ -1,8 +1,8 @@
-"""What came of the last slates: click rates by surface, by variant and by channel of the reason."""
+"""What came of the last slates: click rates by surface, variant, channel and slot."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,18 +10,17 @@ from typing import Final
 import numpy as np
 
 from streamer.config import Config, TopicRole
-from streamer.errors import BadMessage
-from streamer.events import Decision, decode_recommendation
+from streamer.events import Decision
+from streamer.learner.join.clicks import NO_SURFACE, SLOT_NAMES, slot_names
 from streamer.learner.join.counts import UNNAMED, UNREPORTED
+from streamer.learner.join.shown import free_slots
 from streamer.ope.bandit_log import Faults
 from streamer.ope.experiment_log import joined_slates, short_decisions
 from streamer.protocols import MessageBatch
-from streamer.ranking.recall.registry import registered
 
 EVENTS_MAX: Final = 5_000
 SLATES_MAX: Final = 1_000
 _BROWSING: Final = (UNNAMED, UNREPORTED)
-NO_SURFACE: Final = "(none)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,8 @@ class Outcomes:
     astray
         Reason → events that name a slate and found none, or could answer several.
     rates
-        Of each surface, variant and channel, the most shown first.
+        Of each surface, variant and channel, the most shown first, and of each slot, the first
+        first.
     """
 
     from_ms: int
@@ -86,7 +86,7 @@ class Outcomes:
 
 
 class RecentSlates:
-    """The last slates, the reasons of their items, and the last events.
+    """The last slates and the last events.
 
     Memory: some 1.5 kB a slate, 250 B an event.
     """
@@ -94,23 +94,16 @@ class RecentSlates:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._window_ms = round(1_000 * config.join.window_s)
-        self._channels = tuple(
-            (text, channel.name)
-            for channel in registered()
-            for text in (channel.reason, channel.reason_with.partition("{}")[0])
-            if text
-        )
         self.clear()
 
     def clear(self) -> None:
         """Forget all."""
         self._events: deque[tuple[int, bytes]] = deque(maxlen=EVENTS_MAX)
         self._decisions: deque[Decision] = deque(maxlen=SLATES_MAX)
-        self._reasons: OrderedDict[str, dict[str, str]] = OrderedDict()
         self._n_events = self._n_decisions = 0
 
     def take(self, role: TopicRole, batch: MessageBatch) -> None:
-        """Take messages of the events, the decisions or the recommendations."""
+        """Take messages of the events or the decisions."""
         values = [value for value in batch.values if value is not None]
         if role == "events":
             self._events.extend(zip(batch.publish_ms.tolist(), values, strict=False))
@@ -119,9 +112,6 @@ class RecentSlates:
             short = list(short_decisions(_KeptLines(values), Faults(strict=False)))
             self._decisions.extend(short)
             self._n_decisions += len(short)
-        elif role == "recommendations":
-            for value in values:
-                self._take_reasons(value)
 
     def outcomes(self, now_ms: int, *, cut: Iterable[TopicRole]) -> Outcomes:
         """Join what is kept as the learner does, and sum up the slates whose window is over.
@@ -159,38 +149,27 @@ class RecentSlates:
     def _rates(self, slates: Iterable[tuple[Decision, Sequence[float]]]) -> list[Rate]:
         gained: dict[tuple[str, str], list[float]] = {}
         for decision, rewards in slates:
-            reasons = self._reasons.get(decision.request_id, {})
             named = [("surface", decision.surface or NO_SURFACE)]
             named += [(f"experiment {n}", v) for n, v in (decision.variants or {}).items()]
-            for item_id, reward in zip(decision.items, rewards, strict=True):
+            pinned_at = [pin.position for pin in decision.pinned or ()]
+            slots = slot_names(free_slots(len(decision.items), pinned_at))
+            channels: Sequence[str | None] = decision.channels or [None] * len(slots)
+            for slot, channel, reward in zip(slots, channels, rewards, strict=True):
                 if np.isnan(reward):
                     continue
-                for by in named:
+                of_item = [] if channel is None else [("channel", channel)]
+                for by in (*named, *of_item, ("slot", slot)):
                     gained.setdefault(by, []).append(reward)
-                if (reason := reasons.get(item_id)) is not None:
-                    gained.setdefault(("channel", self.channel_of(reason)), []).append(reward)
         found = [
             Rate(by, name, len(each), sum(reward > 0 for reward in each), sum(each))
             for (by, name), each in gained.items()
         ]
-        return sorted(found, key=lambda rate: (rate.by, -rate.n_items, rate.name))
+        return sorted(found, key=_order)
 
-    def channel_of(self, reason: str) -> str:
-        """Return the channel whose reason it is; the reason itself where it is none's."""
-        for text, name in self._channels:
-            if reason == text or (text.endswith(" ") and reason.startswith(text)):
-                return name
-        return reason
 
-    def _take_reasons(self, value: bytes) -> None:
-        try:
-            found = decode_recommendation(value)
-        except BadMessage:
-            return
-        for slate in (found, *(found.rows or ())):  # each row is a decision of its own
-            self._reasons[slate.request_id] = {item.item_id: item.reason for item in slate.items}
-        while len(self._reasons) > SLATES_MAX:
-            self._reasons.popitem(last=False)
+def _order(rate: Rate) -> tuple[str, int, str]:
+    place = SLOT_NAMES.index(rate.name) if rate.by == "slot" else -rate.n_items
+    return rate.by, place, rate.name
 
 
 class _KeptLines:

@@ -21,6 +21,7 @@ from streamer.ranking.lists import LISTS, Lists
 from streamer.ranking.matrix import RankingMatrix
 from streamer.ranking.recall.again import again_after_ms
 from streamer.ranking.recall.blend import BlendedSlate, blend_of
+from streamer.ranking.recall.fresh import FreshChannel
 from streamer.ranking.recall.reasons import reasons
 from streamer.ranking.recall.union import Recall
 from streamer.ranking.rules.rules import Ruled, Rules
@@ -60,6 +61,10 @@ class Slate:
         What stands among the items at which place, in that order, without having been chosen.
     variants, settings
         Of the funnel, as decisions log them.
+    channels
+        Of each place the recall channel that placed its item highest.
+    n_new
+        Places with an item that is new, as ``recall.fresh.days`` has it.
     """
 
     item_ids: list[str]
@@ -81,6 +86,8 @@ class Slate:
     pinned: Sequence[Pin] = ()
     variants: Mapping[str, str] = field(default_factory=dict)
     settings: Settings = field(default_factory=dict)
+    channels: Sequence[str] = ()
+    n_new: int = 0
 
     @property
     def shown(self) -> list[str]:
@@ -135,6 +142,7 @@ class Funnel:
         self._policy: SlatePolicy = policy or slate_policy(config)
         self._blend = blend_of(self._recall.channels)
         self._composer = Composer(config)
+        self._fresh = FreshChannel(config)
 
     def prepare(self, catalogue: Catalogue) -> None:
         """Make the columns of a catalogue that rules read, so that no request waits for them."""
@@ -253,4 +261,6 @@ class Funnel:
             pinned=pinned,
             variants=self._variants,
             settings=self._settings,
+            channels=[each.channel for each in why],
+            n_new=int(self._fresh.new(context, candidates.keys[choice.order]).sum()),
         )

@@ -24,6 +24,10 @@ class ScorerMetrics:
         counts for each.
     decisions, slots, explored
         Slates by ``policy``, their slots, and the slots that chance filled.
+    new
+        Slots with a new item.
+    exposure_gini, exposure_items
+        Of the last slots: how unequally items got them, and how many items did.
     experiment_slates
         Slates drawn, by ``experiment`` and ``variant``.
     lag
@@ -47,6 +51,13 @@ class ScorerMetrics:
         self.decisions = counter("decisions", "Slates drawn", "policy")
         self.slots = counter("slots", "Slots of the slates")
         self.explored = counter("explored", "Slots that chance filled, not the ranking")
+        self.new = counter("new", "Slots with an item that is new (recall.fresh.days)")
+        self.exposure_gini = metrics.gauge(
+            "exposure_gini", "Gini index of the last slots that items got: 1, all went to one"
+        )
+        self.exposure_items = metrics.gauge(
+            "exposure_items", "Items that got one of the last slots"
+        )
         self.experiment_slates = counter(
             "experiment_slates", "Slates drawn, by variant", "experiment", "variant"
         )

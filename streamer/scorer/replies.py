@@ -218,6 +218,7 @@ def _decision(answered: RowSlate, version: Version, ts: int) -> Decision:
         above=list(answered.above) or None,
         slate_names=None if slate.blended is None else list(slate.blended.names),
         slate=None if slate.blended is None else pack_features(slate.blended.values),
+        channels=list(slate.channels),
         surface=request.surface,
         context=request.context,
         variants=dict(slate.variants) or None,

@@ -18,6 +18,7 @@ from streamer.ranking.columns import followed_definitions
 from streamer.replica.replica import Replica
 from streamer.replica.version import Version
 from streamer.scorer.explanation import Explanation, explain
+from streamer.scorer.exposure import Exposure
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.policy.choice import SlatePolicy
 from streamer.scorer.replies import Answered, Replies
@@ -26,6 +27,7 @@ from streamer.scorer.topic_letters import LetterDuty, OwnDuty, TopicLetters
 from streamer.scorer.turns import Turns
 from streamer.scorer.variants import Variants
 from streamer.windows.latest import FeaturesReader, LatestFeatures
+from streamer_models.state.id_table import keys_of
 from streamer_models.state.model import Model
 
 log = logging.getLogger(__name__)
@@ -103,6 +105,9 @@ class Scorer:
         self.known = LatestFeatures(followed_definitions(config))
         self.clock = clock
         self.metrics = metrics
+        self._exposure = Exposure()
+        metrics.exposure_gini.set_function(self._gini)
+        metrics.exposure_items.set_function(self._exposure.n_items)
         self.poll_s = config.scorer.poll_ms / 1000
         self._items = items
         self._features = features
@@ -294,11 +299,16 @@ class Scorer:
             self.metrics.decisions.labels(slate.policy).inc()
             self.metrics.slots.inc(len(slate.explored))
             self.metrics.explored.inc(sum(slate.explored))
+            self.metrics.new.inc(slate.n_new)
+            self._exposure.note(keys_of(slate.item_ids))
             for experiment, variant in slate.variants.items():
                 self.metrics.experiment_slates.labels(experiment, variant).inc()
         if not slate.shown and slate.ruled is not None:
             for name in slate.ruled.n_barred():
                 self.metrics.emptied.labels(name).inc()
+
+    def _gini(self) -> float:
+        return self._exposure.gini(self.replica.current().items.ids.n_live)
 
     def explain(self, request: Request, item_id: str) -> Explanation:
         """Explain an item's place for a request now; nothing is sent."""

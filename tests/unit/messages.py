@@ -141,6 +141,7 @@ def decisions(draw: st.DrawFn) -> Decision:
         features=pack_features(np.array(features, np.float32).reshape(n_candidates, n_features)),
         expected=draw(maybe | st.just(some(bounded, n_items))),
         explored=draw(maybe | st.just(some(st.booleans(), n_items))),
+        channels=draw(maybe | st.just(some(ids, n_items))),
         policy_state=draw(maybe | st.just(np.array(some(floats, 3), "<f8").tobytes())),
         boosts=draw(maybe | st.just(np.array(some(floats, n_candidates), "<f8").tobytes())),
         slate_names=slate_names or None,

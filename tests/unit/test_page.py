@@ -86,7 +86,8 @@ async def seen(user: User, *contents: str) -> None:
 
 def test_the_page_shows_figures_rates_and_what_it_does_not_know(page: ServedPage) -> None:
     async def look(user: User) -> None:
-        await seen(user, "Events learned", "By channel", "By surface", "popular")
+        await seen(user, "Events learned", "By channel", "By slot", "By surface", "popular")
+        await seen(user, "Exposure", "New items")
         await seen(user, "12 slates whose window of feedback")
         await seen(user, "26 of 26 events that could answer one did")
         await seen(user, "this one does not know")

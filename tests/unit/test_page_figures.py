@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
@@ -14,9 +13,7 @@ from streamer.events import (
     Decision,
     Event,
     Message,
-    Recommendation,
-    RecommendedItem,
-    RecommendedRow,
+    Pin,
     encode,
 )
 from streamer.kafka.log_ends import Ends
@@ -58,6 +55,19 @@ def test_rates_are_of_the_time_between_two_looks() -> None:
     assert second.answer_p50_ms == pytest.approx(1.5)  # the middle of the bucket from 1 to 2 ms
 
 
+def test_new_items_are_a_share_of_the_slots_of_late() -> None:
+    registry = CollectorRegistry()
+    metrics = ScorerMetrics(registry)
+    own = OwnMetrics(CONFIG, registry)
+    metrics.slots.inc(1_000)
+    metrics.exposure_gini.set(0.25)
+    assert np.isnan(own.figures(10.0, {}).new_share)
+    metrics.slots.inc(30)
+    metrics.new.inc(6)
+    found = own.figures(11.0, {})
+    assert (found.new_share, found.gini) == (0.2, 0.25)
+
+
 def test_a_late_look_stands_for_the_seconds_before_it_and_a_pause_is_empty() -> None:
     series = FigureSeries()
     for now_s, value in ((100.0, 1.0), (100.95, 2.0), (102.4, 3.0), (105.1, 4.0), (165.1, 5.0)):
@@ -86,35 +96,26 @@ def decision(request_id: str, ts: int, items: Sequence[str], **more: object) -> 
     )
 
 
-def recommendation(request_id: str, reasons: dict[str, str]) -> Recommendation:
-    return Recommendation(
-        request_id=request_id,
-        user_id="ann",
-        ts=NOW_MS,
-        items=[
-            RecommendedItem(item_id=item_id, rank=rank, score=0.0, reason=reason)
-            for rank, (item_id, reason) in enumerate(reasons.items())
-        ],
-        model_version="p0:1",
-    )
-
-
 def event(n: int, request_id: str | None, item_id: str, kind: str, ts: int) -> Event:
     return Event(
         event_id=f"e{n}", type=kind, user_id="ann", item_id=item_id, ts=ts, request_id=request_id
     )
 
 
-def test_what_came_of_slates_is_summed_up_by_surface_variant_and_channel() -> None:
+def test_what_came_of_slates_is_summed_up_by_surface_variant_channel_and_slot() -> None:
     slates = RecentSlates(CONFIG)
     asked_ms = NOW_MS - 60_000
-    first = decision("r1", asked_ms, ["a", "b"], surface="home", variants={"ranker": "new"})
+    first = decision(
+        "r1",
+        asked_ms,
+        ["a", "b"],
+        surface="home",
+        variants={"ranker": "new"},
+        channels=["similar", "popular"],
+        pinned=[Pin(position=1, item_id="sponsored")],
+    )
     young = decision("r2", NOW_MS - 1_000, ["a"], surface="home")
     slates.take("decisions", batch([first, young], [asked_ms, NOW_MS]))
-    row = recommendation("r1", {"a": "similar to Green tea", "b": "popular"})
-    rows = [RecommendedRow(name="top", request_id="r1", items=row.items)]
-    of_rows = msgspec.structs.replace(row, request_id="whole", items=[], rows=rows)
-    slates.take("recommendations", batch([of_rows], [asked_ms]))
     events = [
         event(1, "r1", "a", "click", asked_ms + 500),
         event(2, "r1", "b", "impression", asked_ms + 500),
@@ -128,6 +129,8 @@ def test_what_came_of_slates_is_summed_up_by_surface_variant_and_channel() -> No
         Rate("channel", "popular", 1, 0, 0.0),
         Rate("channel", "similar", 1, 1, 1.0),
         Rate("experiment ranker", "new", 2, 1, 1.0),
+        Rate("slot", "0", 1, 1, 1.0),
+        Rate("slot", "2", 1, 0, 0.0),
         Rate("surface", "home", 2, 1, 1.0),
     )
 
@@ -148,7 +151,7 @@ def test_a_tail_that_is_cut_says_since_when_it_holds_everything() -> None:
 
 def test_nothing_that_is_on_a_topic_ends_the_look() -> None:
     slates = RecentSlates(CONFIG)
-    for role in ("events", "decisions", "recommendations"):
+    for role in ("events", "decisions"):
         slates.take(
             role,
             MessageBatch("any", 0, [b"{", None, b"[]"], np.arange(3), np.zeros(3, np.int64)),

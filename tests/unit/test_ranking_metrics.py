@@ -164,6 +164,7 @@ def test_exposure_is_concentrated_as_its_lorenz_curve_says() -> None:
     shown = np.array([4, 0, 1, 1, 9])
     differences = np.abs(shown[:, None] - shown).sum()  # mean difference over twice the mean
     assert exposure_gini(shown) == pytest.approx(differences / (2 * 4 * shown.sum()))
+    assert exposure_gini(np.array([9, 1, 1, 4]), n_items=5) == exposure_gini(shown)
     assert math.isnan(exposure_gini(np.array([0, 0])))
 
 

@@ -130,7 +130,7 @@ def catalogue_coverage(n_shown: NDArray[np.int64]) -> float:
     return float((n_shown > 0).mean()) if len(n_shown) else 0.0
 
 
-def exposure_gini(n_shown: NDArray[np.int64]) -> float:
+def exposure_gini(n_shown: NDArray[np.int64], *, n_items: int | None = None) -> float:
     """Gini index of how often items were shown: 0, all alike; 1, one item alone.
 
     ``Σ_j (2 j - n - 1) p_j / (n - 1)`` over the shares p of the n items in rising order (Shani &
@@ -139,12 +139,14 @@ def exposure_gini(n_shown: NDArray[np.int64]) -> float:
     Parameters
     ----------
     n_shown
-        ``(n_items,)`` lists each item was in, 0 for one that never was.
+        ``(m,)`` lists each item was in, 0 for one that never was.
+    n_items
+        n, where ``n_shown`` leaves out items that never were; None: m.
     """
-    n, total = len(n_shown), int(n_shown.sum())
+    n, total = len(n_shown) if n_items is None else n_items, int(n_shown.sum())
     if n < 2 or not total:
         return float("nan")
-    ranks = 2.0 * np.arange(1, n + 1) - n - 1
+    ranks = 2.0 * np.arange(n - len(n_shown) + 1, n + 1) - n - 1
     return float(ranks @ np.sort(n_shown) / ((n - 1) * total))
 
 

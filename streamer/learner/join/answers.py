@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from sys import intern
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,6 +176,9 @@ def _shown(decision: Decision, offset: int, blended: bool) -> Shown:
         slate=slate,
         pinned=pinned_in(decision),
         variants=tuple((decision.variants or {}).items()),
+        surface=decision.surface,
+        channels=tuple(map(intern, decision.channels or ())),  # each name is in memory once
+        pinned_at=tuple(pin.position for pin in decision.pinned or ()),
     )
 
 

@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.learner.join.clicks import VARIANTS_MAX, ClickCounts
+
 CALIBRATION_EDGES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 """Expected rewards are put into bins between these."""
 _SAMPLES_MAX = 10_000
-VARIANTS_MAX: Final = 256
-"""Variants that are counted; decisions name them, and others may write decisions."""
 Variants = tuple[tuple[str, str], ...]
 """Experiment and variant, of each experiment that a user takes part in."""
 
@@ -81,6 +81,8 @@ class JoinCounts:
         Items shown that have no arm.
     of_variants
         The same by experiment and variant; at most ``VARIANTS_MAX`` of them.
+    clicks
+        Items shown and taken up of decisions whose window is over.
     expected_sums, observed_sums, n_foreseen
         By bin of ``CALIBRATION_EDGES``: rewards expected, those observed, and how many.
     """
@@ -102,6 +104,7 @@ class JoinCounts:
     n_unadmitted: int = 0
     reward_sum: float = 0.0
     of_variants: dict[tuple[str, str], VariantCounts] = field(default_factory=dict)
+    clicks: ClickCounts = field(default_factory=ClickCounts)
     expected_sums: NDArray[np.float64] = field(
         default_factory=lambda: np.zeros(len(CALIBRATION_EDGES) + 1)
     )

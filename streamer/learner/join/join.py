@@ -163,6 +163,7 @@ class Join:
         self._close()
         changed = sorted(self._changed.items())
         examples, choices = self._examples(changed), self._choices(changed)
+        self.counts.clicks.note([shown for _, shown in changed if shown.closed])
         self._changed.clear()
         self._closing.clear()
         self._drop()

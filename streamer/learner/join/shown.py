@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -63,6 +63,10 @@ class Shown:
         Items that stood among these and were not chosen: feedback on them is no outcome.
     variants
         Experiments with the variant that made it.
+    surface, channels
+        Of the request; of each item, none where the decision does not say.
+    pinned_at
+        Slots of the pinned items.
     watermark_ms
         Greatest decision time before it: what says whether feedback on it is too old to be its.
     kept_until_ms
@@ -82,6 +86,8 @@ class Shown:
     chosen
         ``(k,)`` outcomes as the blend has learned them; see
         :class:`streamer_models.state.inputs.Choices`.
+    counted
+        ``(k,)`` as what items were counted by :class:`streamer.learner.join.clicks.ClickCounts`.
     """
 
     request_id: str
@@ -94,6 +100,9 @@ class Shown:
     slate: NDArray[np.float32] | None = None
     pinned: frozenset[str] = frozenset()
     variants: tuple[tuple[str, str], ...] = ()
+    surface: str | None = None
+    channels: tuple[str, ...] = ()
+    pinned_at: tuple[int, ...] = ()
     watermark_ms: int = 0
     kept_until_ms: int = 0
     closed: bool = False
@@ -103,13 +112,19 @@ class Shown:
     seen: set[int] = field(default_factory=set)
     applied: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     chosen: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    counted: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
 
     def __post_init__(self) -> None:
         self.applied = np.full(len(self.item_ids), np.nan)
         self.chosen = np.full(len(self.item_ids), np.nan)
+        self.counted = np.zeros(len(self.item_ids), dtype=np.int8)
 
     def expected_of(self, position: int) -> float | None:
         return None if self.expected is None else float(self.expected[position])
+
+    def slots(self) -> NDArray[np.int64]:
+        """``(k,)`` slots of the items, from 0, of which pinned ones have theirs."""
+        return free_slots(len(self.item_ids), self.pinned_at)
 
     @property
     def is_reported(self) -> bool:
@@ -181,6 +196,16 @@ class Shown:
             return None
         self.chosen = after
         return before, after
+
+
+def free_slots(n_chosen: int, pinned_at: Sequence[int]) -> NDArray[np.int64]:
+    """``(n_chosen,)`` slots of the items that were chosen, among pinned ones at theirs.
+
+    >>> free_slots(3, [0, 2]).tolist()
+    [1, 3, 4]
+    """
+    slots = np.arange(n_chosen + len(pinned_at))
+    return np.setdiff1d(slots, pinned_at)[:n_chosen] if len(pinned_at) else slots
 
 
 def pinned_in(decision: Decision) -> frozenset[str]:

@@ -19,6 +19,8 @@ NEW: Final = "new"
 """No positive feedback on the item yet, and every channel that brought it needs some."""
 FILLED: Final = TrendingChannel.reason
 """No channel brought it: it fills a slate that they left short, the most popular ones first."""
+NO_CHANNEL: Final = "(none)"
+"""Channel of an item that none brought, or none that knows anything of it."""
 _TITLE_MAX: Final = 100
 """Characters of a title that a reason shows."""
 
@@ -29,11 +31,14 @@ class Reason:
 
     Attributes
     ----------
+    channel
+        Name of the channel that placed it highest; ``NO_CHANNEL`` where none did.
     because
         Id of the item that speaks for it; None: no single one does.
     """
 
     text: str
+    channel: str
     because: str | None = None
 
 
@@ -48,7 +53,10 @@ def reasons(
     The first channel counts among equal ones, and one without an order behind those with one.
     """
     brought_by = _brought_by(context, candidates, order, channels)
-    found = [Reason(each if isinstance(each, str) else each.reason) for each in brought_by]
+    found = [
+        Reason(each, NO_CHANNEL) if isinstance(each, str) else Reason(each.reason, each.name)
+        for each in brought_by
+    ]
     for channel in (each for each in channels if each.reason_with):
         # Asked for no item too: what it compiles is compiled with the first request.
         places = np.array(
@@ -58,7 +66,7 @@ def reasons(
         for place, item_id in zip(places.tolist(), named, strict=True):
             if item_id is not None:
                 text = channel.reason_with.format(_title(context, item_id))
-                found[place] = Reason(text, item_id)
+                found[place] = Reason(text, channel.name, item_id)
     return found
 
 
