@@ -16,6 +16,8 @@
     │   ├── TopicMismatch      topics are missing or have other partition counts
     │   └── DeliveryFailed     a message was not acknowledged
     │       └── DeliveryPending  (retriable) not yet: it is still tried
+    ├── RegistryError          a schema registry refuses what it is asked, or there is none
+    │   └── RegistryUnavailable  (retriable) it did not answer in time
     ├── RequestTimeout         (retriable) no recommendation came in time
     ├── Overloaded             (retriable) more wait already than may: the caller is told at once
     ├── NotChecked             a store could not be held against its record: nothing is said of it
@@ -83,6 +85,14 @@ class DeliveryFailed(KafkaError):
 
 
 class DeliveryPending(DeliveryFailed):
+    retriable = True
+
+
+class RegistryError(StreamerError):
+    pass
+
+
+class RegistryUnavailable(RegistryError):
     retriable = True
 
 

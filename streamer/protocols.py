@@ -73,6 +73,25 @@ def no_messages(topic: str, partition: int) -> MessageBatch:
     return MessageBatch(topic, partition, [], no_numbers, no_numbers)
 
 
+@dataclass(frozen=True, slots=True)
+class RegisteredSchema:
+    """A schema as a registry has it.
+
+    Attributes
+    ----------
+    kind
+        ``AVRO``, ``PROTOBUF`` or ``JSON``.
+    text
+        Its definition: JSON, or of Protobuf a FileDescriptorProto in Base64.
+    imports
+        Name → definition of what it refers to, each behind those that it refers to itself.
+    """
+
+    kind: str
+    text: str
+    imports: Mapping[str, str]
+
+
 class Source(Protocol):
     """Where messages come from.
 

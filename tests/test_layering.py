@@ -109,6 +109,9 @@ ALLOWED["testing"] = {"events", "models", "simulation"}
 # The only places where these are imported.
 HOMES = {
     "confluent_kafka": "streamer.kafka",
+    "httpx2": "streamer.kafka",
+    "fastavro": "streamer.bridge.avro",
+    "google": "streamer.bridge.protobuf",
     "redis": "streamer.store",
     "sqlite3": "streamer.store",
     "faust": "streamer.faust_worker",

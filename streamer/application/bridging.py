@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
+from streamer.application.bridge_decoders import await_registry, decoder_of, opened_registry
 from streamer.application.processes import check_configured_topics
 from streamer.application.signals import stopped_by_signals
 from streamer.application.starting import await_broker
@@ -43,16 +44,23 @@ def run_bridges(config: Config, names: Sequence[str]) -> None:
     ConfigError
         When there is no such bridge, none at all, or one that can't be read.
     StreamerError
-        What ended it: a topic that is missing, a broker that refuses something.
+        What ended it: a topic that is missing, a broker or a registry that refuses something.
     """
     chosen = chosen_bridges(config, names)
-    translations = {
-        name: translation_of(bridge, config.event_types) for name, bridge in chosen.items()
-    }
     stop, registry = threading.Event(), CollectorRegistry()
+    schema_registry = opened_registry(config, chosen.values())
+    translations = {
+        name: translation_of(
+            bridge, config.event_types, decoder_of(bridge, schema_registry, stop.is_set)
+        )
+        for name, bridge in chosen.items()
+    }
     with stopped_by_signals() as signals, contextlib.ExitStack() as stack:
         await_broker(config)
         check_configured_topics(config)
+        if schema_registry is not None:
+            stack.callback(schema_registry.close)
+            await_registry(config, schema_registry)
         metrics = BridgeMetrics(registry)
         sink = configured_sink(config, timeout_s=math.inf, stopping=stop.is_set)
         stack.callback(sink.discard)  # what is not acknowledged is read again
@@ -79,7 +87,7 @@ def run_bridges(config: Config, names: Sequence[str]) -> None:
                 for each in bridges:
                     each.round(_POLL_S / len(bridges))
         except Stopped as error:
-            log.warning("stopped_without_broker", extra={"reason": str(error)})
+            log.warning("stopped_while_waiting", extra={"reason": str(error)})
         log.info("bridge_stopped")
 
 

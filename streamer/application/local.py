@@ -26,7 +26,7 @@ from streamer.application.supervisor import Supervisor
 from streamer.application.trial import STORE, Trial, trial_in
 from streamer.client import Recommender
 from streamer.config import Config, TopicRole, known_keys, masked
-from streamer.config.keys import CLIENT, EVENTS, NAMED, value_of, variable_of
+from streamer.config.keys import EVENTS, NAMED, OPTION_TABLES, value_of, variable_of
 from streamer.config.masking import toml_text
 from streamer.errors import RequestTimeout
 from streamer.kafka.configured import configured_reader
@@ -346,7 +346,7 @@ def console_script() -> str:
 def environment_of(config: Config) -> dict[str, str]:
     """Variables under which a process arrives at this configuration, whoever set what here.
 
-    Options of librdkafka, definitions of features and rules stay where they came from: the
+    Options of clients, definitions of features and rules stay where they came from: the
     variables, which are passed on, or the file, which is read again.
     """
     origins = set(config.origins.values())
@@ -356,7 +356,7 @@ def environment_of(config: Config) -> dict[str, str]:
         if not (name.startswith("STREAMER_") and "__" in name) or f"environment {name}" in origins
     }
     for name, key in known_keys().items():
-        if name != CLIENT and name.partition(".")[0] not in NAMED:
+        if name not in OPTION_TABLES and name.partition(".")[0] not in NAMED:
             value = value_of(config, name)
             environment[key.variable] = str(value) if key.takes_text else toml_text(value)
     for name, value in NAMED[EVENTS].shown(config.events).items():

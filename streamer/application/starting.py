@@ -7,9 +7,10 @@ once, and ends with the cause. What waiting does not mend, a password for instan
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
-from typing import Final, get_args
+from typing import Final, TypeVar, get_args
 
 from streamer.config import Config, TopicRole
 from streamer.errors import ConfigError, StreamerError
@@ -23,9 +24,11 @@ _LOOK_S: Final = 2.0
 """For one answer of a broker."""
 _PAUSE_S: Final = 0.25
 
+Answer = TypeVar("Answer")
 
-def wait_for(what: str, ask: Callable[[], object], *, at_most_s: float) -> None:
-    """Ask until there is an answer.
+
+def wait_for(what: str, ask: Callable[[], Answer], *, at_most_s: float) -> Answer:
+    """Ask until there is an answer, and return it.
 
     Parameters
     ----------
@@ -34,7 +37,7 @@ def wait_for(what: str, ask: Callable[[], object], *, at_most_s: float) -> None:
     ask
         Raises a retriable error while there is none.
     at_most_s
-        After which the error of the last attempt is raised.
+        After which the error of the last attempt is raised; infinity: never.
 
     Raises
     ------
@@ -45,19 +48,20 @@ def wait_for(what: str, ask: Callable[[], object], *, at_most_s: float) -> None:
     said = False
     while True:
         try:
-            ask()
+            answer = ask()
         except StreamerError as error:
             spent_s = time.monotonic() - began
             if not error.retriable or spent_s >= at_most_s:
                 raise
             if not said:
-                log.warning("waiting for %s, %g s at most: %s", what, at_most_s, error)
+                limit = "" if math.isinf(at_most_s) else f", {at_most_s:g} s at most"
+                log.warning("waiting for %s%s: %s", what, limit, error)
                 said = True
             time.sleep(min(_PAUSE_S, at_most_s - spent_s))
         else:
             if said:
                 log.warning("%s answers after %.1f s", what, time.monotonic() - began)
-            return
+            return answer
 
 
 def await_broker(config: Config) -> None:

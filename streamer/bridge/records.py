@@ -5,15 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import msgspec
-
+from streamer.bridge.decoder import Decoder
 from streamer.errors import BadMessage
 
 Fate = Literal["made", "changed", "deleted"]
 
-_MAGIC: Final = b"\x00"
-"""Before what a serializer with a schema registry writes, and the four bytes of a schema's id."""
-_HEADER_BYTES: Final = 5
 _FATES: Final[dict[object, Fate]] = {"c": "made", "r": "made", "u": "changed", "d": "deleted"}
 """Of Debezium's ``op``: create, read (of a snapshot), update, delete."""
 
@@ -32,26 +28,18 @@ class ForeignRecord:
     fate: Fate
 
 
-def read_record(value: bytes) -> ForeignRecord | None:
-    """Read JSON, also of a serializer with a schema registry, and Debezium's envelope of a change,
-    with its schema or without; None: a change of no record, as where a table is emptied.
+def read_record(value: bytes, decoder: Decoder) -> ForeignRecord | None:
+    """Read a record, and Debezium's envelope of a change, with its schema or without; None: a
+    change of no record, as where a table is emptied.
 
     Raises
     ------
     BadMessage
-        When it is no JSON object, or its envelope holds no record.
+        When it can't be decoded, or its envelope holds no record.
+    RegistryError
+        When its schema can't be had.
     """
-    if value.startswith(_MAGIC):
-        value = value[_HEADER_BYTES:]
-    try:
-        found = msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadMessage(
-            f"not JSON ({error}): a bridge reads JSON, also with the prefix of a schema registry;"
-            " let a converter write it, as Kafka Connect's JsonConverter"
-        ) from error
-    if not isinstance(found, dict):
-        raise BadMessage(f"a JSON {type(found).__name__}, and records are objects")
+    found = decoder.record(value)
     change = found.get("payload", found)
     if not (isinstance(change, dict) and "op" in change and {"before", "after"} & change.keys()):
         return ForeignRecord(found, "made")

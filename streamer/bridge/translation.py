@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from streamer.bridge.decoder import Decoder
 from streamer.bridge.records import read_record
 from streamer.config.bridges import BridgeConfig
 from streamer.events import EventTypes, Item, encode_checked, message_key
@@ -33,6 +34,8 @@ class Translation(Protocol):
         ------
         BadMessage
             Where it can't be translated.
+        RegistryError
+            Where its schema can't be had, which is not the message's fault.
         """
 
 
@@ -43,13 +46,14 @@ class EventTranslation:
     of its publication: so a message that is read again makes the same event again.
     """
 
-    def __init__(self, config: BridgeConfig, types: EventTypes) -> None:
+    def __init__(self, config: BridgeConfig, types: EventTypes, decoder: Decoder) -> None:
         mapping = parse_mapping(config.map, types).with_type(config.type or None)
         self._mapper = EventMapper(replace(mapping, timeless=True))
+        self._decoder = decoder
 
     def message(self, batch: MessageBatch, index: int) -> Translated | None:
         value = batch.values[index]
-        record = None if value is None else read_record(value)
+        record = None if value is None else read_record(value, self._decoder)
         if record is None or record.fate != "made":
             return None
         place = f"{batch.topic}:{batch.partition}:{batch.offsets[index]}"
@@ -62,25 +66,37 @@ class EventTranslation:
 class ItemTranslation:
     """Makes an item of each record, as it was made or changed, and deletes what is deleted.
 
-    A message without a value deletes the item that is its key, where that is text.
+    A message without a value deletes the item that is its key, where that is no object.
     """
 
-    def __init__(self, config: BridgeConfig) -> None:
+    def __init__(self, config: BridgeConfig, decoder: Decoder) -> None:
         self._mapper = ItemMapper(parse_item_mapping(config.map), is_text=False)
+        self._decoder = decoder
 
     def message(self, batch: MessageBatch, index: int) -> Translated | None:
         value = batch.values[index]
         if value is None:
-            return _deleted(batch.keys[index])
-        record = read_record(value)
+            return self._deleted(batch.keys[index])
+        record = read_record(value, self._decoder)
         if record is None:
             return None
         item = self._mapper.item(record.fields)
         gone = record.fate == "deleted"
         return Translated(message_key(item), None if gone else encode_checked(item))
 
+    def _deleted(self, key: bytes | None) -> Translated | None:
+        """What a tombstone says. A connector sends one after the change that it follows, under a
+        key that is an object: that says nothing more.
+        """
+        item_id = None if key is None else self._decoder.key(key)
+        if item_id is None:
+            return None
+        item = Item(item_id=item_id)
+        encode_checked(item)
+        return Translated(message_key(item), None)
 
-def translation_of(config: BridgeConfig, types: EventTypes) -> Translation:
+
+def translation_of(config: BridgeConfig, types: EventTypes, decoder: Decoder) -> Translation:
     """Return the translation that a bridge has.
 
     Raises
@@ -89,16 +105,5 @@ def translation_of(config: BridgeConfig, types: EventTypes) -> Translation:
         When its mapping or its type can't be read.
     """
     if config.holds == "items":
-        return ItemTranslation(config)
-    return EventTranslation(config, types)
-
-
-def _deleted(key: bytes | None) -> Translated | None:
-    """What a tombstone says. A connector sends one after the change that it follows, under a key
-    that is an object: that says nothing more.
-    """
-    if key is None or key.startswith((b"{", b"\x00")):
-        return None
-    item = Item(item_id=key.decode(errors="replace"))
-    encode_checked(item)
-    return Translated(key, None)
+        return ItemTranslation(config, decoder)
+    return EventTranslation(config, types, decoder)

@@ -10,6 +10,7 @@ from typing import Final, TypeVar, get_args
 import msgspec
 
 from streamer.config.bandit import BanditConfig
+from streamer.config.bridges import bridge_problems
 from streamer.config.events import EventConfig
 from streamer.config.experiments import ExperimentConfig, experiment_problems
 from streamer.config.extensions import REGISTRIES, default_section, extensions
@@ -23,10 +24,13 @@ from streamer.config.keys import (
     FEATURES,
     FILES,
     NAMED,
+    OPTION_TABLES,
+    REGISTRY_CLIENT,
     Key,
     NamedTables,
     known_keys,
     named_key,
+    option_table,
     value_of,
 )
 from streamer.config.masking import masked, toml_text
@@ -40,6 +44,7 @@ from streamer.config.settings import (
     MetricsConfig,
     MFConfig,
     PopularityConfig,
+    RegistryConfig,
     ScorerConfig,
     StoreConfig,
     TopicRole,
@@ -65,6 +70,7 @@ __all__ = [
     "MFConfig",
     "MetricsConfig",
     "PopularityConfig",
+    "RegistryConfig",
     "ScorerConfig",
     "SlateConfig",
     "StoreConfig",
@@ -157,10 +163,10 @@ def changed(config: Config, given: Mapping[str, object], *, origin: str = "flag"
     values: Given = {
         name: (value_of(config, name), config.origins.get(name, "default"))
         for name in keys
-        if name.partition(".")[0] not in NAMED and name != CLIENT
+        if name.partition(".")[0] not in NAMED and name not in OPTION_TABLES
     }
     values |= {
-        f"{CLIENT}.{option}": (text, "default") for option, text in config.kafka.client.items()
+        key: (text, "default") for table in OPTION_TABLES for key, text in _options(config, table)
     }
     for section, tables in NAMED.items():
         values |= {
@@ -188,17 +194,18 @@ def values_of(config: Config, sections: Sequence[str]) -> dict[str, object]:
 def _resolved(given: Given, keys: Mapping[str, Key]) -> Config:
     """The configuration of some values and their origins."""
     values: dict[str, object] = {}
-    origins = {name: "default" for name in keys if name != CLIENT}
-    client: dict[str, str] = {}
+    origins = {name: "default" for name in keys if name not in OPTION_TABLES}
+    options: dict[str, dict[str, str]] = {table: {} for table in OPTION_TABLES}
     for name, (value, origin) in given.items():
-        if name.startswith(f"{CLIENT}."):
-            client[name.removeprefix(f"{CLIENT}.")] = _client_option(name, value, origin)
+        if table := option_table(name):
+            option = name.removeprefix(f"{table}.")
+            options[table][option] = _client_option(table, option, value, origin)
         else:
             key = keys.get(name) or named_key(name)
             assert key is not None, "the sources give known keys alone"
             values[name] = _typed(key, value, origin)
         origins[name] = origin
-    values[CLIENT] = client
+    values |= options
     config = _built("", Config(), values)
     with_default = dict.fromkeys(NAMED, True) | {FEATURES: config.windows.default_features}
     tables = {
@@ -276,27 +283,47 @@ def _typed(key: Key, value: object, origin: str) -> object:
         ) from error
 
 
-def _client_option(name: str, value: object, origin: str) -> str:
-    option = name.removeprefix(f"{CLIENT}.")
-    if instead := _OWN_OPTIONS.get(option):
+def _options(config: Config, table: str) -> Iterator[tuple[str, str]]:
+    """The options of a client's table, by their dotted keys."""
+    options = value_of(config, table)
+    assert isinstance(options, dict)
+    for option, text in options.items():
+        yield f"{table}.{option}", text
+
+
+def _client_option(table: str, option: str, value: object, origin: str) -> str:
+    name = f"{table}.{option}"
+    if instead := _OWN_OPTIONS[table].get(option):
         raise ConfigError(f"{origin}: {name} can't be set: {instead}")
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | int | float):
         return str(value)
     raise ConfigError(
-        f"{origin}: {name} = {masked(name, value)} is refused: options of librdkafka are text"
+        f"{origin}: {name} = {masked(name, value)} is refused: options of a client are text"
     )
 
 
-_OWN_OPTIONS: Final = {
-    "bootstrap.servers": "use kafka.bootstrap_servers",
-    "group.id": "use kafka.group",
-    "enable.auto.commit": "offsets are committed with the parameters",
-    "enable.auto.offset.store": "offsets are committed with the parameters",
-    "enable.idempotence": "messages are always produced idempotently",
-    "partitioner": "a user's messages must all land on one partition",
-    "partition.assignment.strategy": "a learner must own the same partitions of every topic",
+_OWN_OPTIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    CLIENT: {
+        "bootstrap.servers": "use kafka.bootstrap_servers",
+        "group.id": "use kafka.group",
+        "enable.auto.commit": "offsets are committed with the parameters",
+        "enable.auto.offset.store": "offsets are committed with the parameters",
+        "enable.idempotence": "messages are always produced idempotently",
+        "partitioner": "a user's messages must all land on one partition",
+        "partition.assignment.strategy": "a learner must own the same partitions of every topic",
+    },
+    REGISTRY_CLIENT: {
+        "url": "use registry.url",
+        "basic.auth.user.info": "use registry.user and registry.password",
+        "ssl.ca.location": "use registry.ca_file",
+        "timeout": "use registry.timeout_s",
+        **dict.fromkeys(
+            ("max.retries", "retries.wait.ms", "retries.max.wait.ms"),
+            "a registry that does not answer is asked until it does",
+        ),
+    },
 }
 
 
@@ -373,6 +400,8 @@ def _check_files(config: Config) -> None:
         if not bridge.topic or bridge.topic in own:
             problem = f"{toml_text(bridge.topic)}: name the topic to read, one that is not ours"
             raise _conflict(config, [f"{BRIDGES}.{name}.topic"], problem)
+        for field, problem in bridge_problems(bridge, has_registry=bool(config.registry.url)):
+            raise _conflict(config, [f"{BRIDGES}.{name}.{field}"], problem)
 
 
 def _conflict(config: Config, keys: Sequence[str], problem: str) -> ConfigError:
@@ -394,9 +423,8 @@ def describe(config: Config) -> list[tuple[str, str, str]]:
         if name.partition(".")[0] in NAMED:
             continue  # what is in effect may be other tables
         value = value_of(config, name)
-        if name == CLIENT:
-            options = {f"{CLIENT}.{option}": text for option, text in config.kafka.client.items()}
-            rows += [(key, masked(key, text), key) for key, text in options.items()]
+        if name in OPTION_TABLES:
+            rows += [(key, masked(key, text), key) for key, text in _options(config, name)]
         else:
             rows.append((name, masked(name, value), name))
     for section, tables in NAMED.items():

@@ -32,13 +32,24 @@ from streamer.config.settings import Config
 from streamer.events.types import TYPE_NAME
 
 CLIENT: Final = "kafka.client"
-"""The one table with free keys: options of librdkafka."""
+REGISTRY_CLIENT: Final = "registry.client"
+OPTION_TABLES: Final = (CLIENT, REGISTRY_CLIENT)
+"""The tables with free keys: options of a client, as its documentation names them."""
 FEATURES: Final = "features"
 EVENTS: Final = "events"
 RULES: Final = "rules"
 FILES: Final = "files"
 BRIDGES: Final = "bridges"
 EXPERIMENTS: Final = "experiments"
+
+
+def option_table(dotted: str) -> str | None:
+    """Return the table of a client's options that a key is in; None: in none of them.
+
+    >>> option_table("kafka.client.sasl.password"), option_table("kafka.group")
+    ('kafka.client', None)
+    """
+    return next((table for table in OPTION_TABLES if dotted.startswith(f"{table}.")), None)
 
 
 def variable_of(name: str) -> str:

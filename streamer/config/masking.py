@@ -20,8 +20,10 @@ def masked(key: str, value: object) -> str:
     '"***"'
     >>> masked("http.api_keys", ("a key of sixteen",)), masked("http.api_keys", ())
     ('"***"', '[]')
+    >>> masked("registry.password", "")
+    '""'
     """
-    if _SECRET_KEY.search(key) and value not in ((), []):
+    if _SECRET_KEY.search(key) and value not in ((), [], ""):
         return '"***"'
     if isinstance(value, dict):
         return f"{{{', '.join(f'{json.dumps(k)} = {masked(k, v)}' for k, v in value.items())}}}"

@@ -122,6 +122,28 @@ class StoreConfig(Section, frozen=True, kw_only=True):
     ] = 1_000_000
 
 
+class RegistryConfig(Section, frozen=True, kw_only=True):
+    """The schema registry that bridges of Avro and Protobuf ask (docs/bridge.md)."""
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://\S+)?$",
+            description="of Confluent's API, several separated by commas",
+        ),
+    ] = ""
+    user: Annotated[str, Meta(description='of basic authentication; "": none')] = ""
+    password: Annotated[str, Meta(description="of that user")] = ""
+    ca_file: Annotated[
+        str, Meta(description='certificates that sign the registry\'s, as PEM; "": the usual ones')
+    ] = ""
+    timeout_s: Annotated[PositiveS, Meta(description="how long it may take to answer")] = 5.0
+    client: Annotated[
+        dict[str, str],
+        Meta(description='more options of its client, such as "ssl.certificate.location"'),
+    ] = field(default_factory=dict)
+
+
 class LearnerConfig(Section, frozen=True, kw_only=True):
     """How events are taken and committed."""
 
@@ -393,6 +415,7 @@ class Config(Section, frozen=True, kw_only=True):
     kafka: KafkaConfig = KafkaConfig()
     topics: TopicsConfig = TopicsConfig()
     store: StoreConfig = StoreConfig()
+    registry: RegistryConfig = RegistryConfig()
     learner: LearnerConfig = LearnerConfig()
     mf: MFConfig = MFConfig()
     popularity: PopularityConfig = PopularityConfig()

@@ -11,7 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from streamer.config.keys import CLIENT, EVENTS, NAMED, Key, NamedTables, named_key
+from streamer.config.keys import (
+    EVENTS,
+    NAMED,
+    OPTION_TABLES,
+    Key,
+    NamedTables,
+    named_key,
+    option_table,
+)
 from streamer.config.renamed import RENAMED
 from streamer.errors import ConfigError
 
@@ -45,7 +53,7 @@ def _flattened(
 ) -> Iterator[tuple[str, Any]]:
     for name, value in table.items():
         dotted = f"{path}.{name}" if path else name
-        if isinstance(value, dict) and (dotted == CLIENT or dotted not in keys):
+        if isinstance(value, dict) and (dotted in OPTION_TABLES or dotted not in keys):
             if not value and not any(f"{key}.".startswith(f"{dotted}.") for key in keys):
                 yield dotted, value  # an empty table of an unknown name is still a mistake
             yield from _flattened(value, dotted, keys)
@@ -70,7 +78,7 @@ def from_environment(env: Mapping[str, str], keys: Mapping[str, Key]) -> Given:
         dotted = by_variable.get(name)
         if dotted is None:
             dotted = name.removeprefix("STREAMER_").lower().replace("__", ".")
-            if dotted.startswith(f"{CLIENT}."):
+            if option_table(dotted):
                 dotted = dotted.replace("_", ".")  # STREAMER_KAFKA__CLIENT__SASL_MECHANISM
         dotted = _known(dotted, keys, origin=origin)
         given[dotted] = (_from_text(value, keys.get(dotted) or named_key(dotted)), origin)
@@ -93,7 +101,7 @@ def from_record(values: Mapping[str, object], keys: Mapping[str, Key], *, origin
 
 
 def _known(name: str, keys: Mapping[str, Key], *, origin: str) -> str:
-    if (name in keys and name != CLIENT) or name.startswith(f"{CLIENT}.") or named_key(name):
+    if (name in keys and name not in OPTION_TABLES) or option_table(name) or named_key(name):
         return name
     section, _, rest = name.partition(".")
     if section in NAMED:
@@ -103,8 +111,8 @@ def _known(name: str, keys: Mapping[str, Key], *, origin: str) -> str:
         raise ConfigError(
             f"{origin}: unknown key '{name}'; rewards are settings of event types now: '{new}'"
         )
-    if name == CLIENT:
-        raise ConfigError(f"{origin}: {CLIENT} is a table; set {CLIENT}.OPTION")
+    if name in OPTION_TABLES:
+        raise ConfigError(f"{origin}: {name} is a table; set {name}.OPTION")
     if name in RENAMED:
         raise ConfigError(f"{origin}: unknown key '{name}'; it is '{RENAMED[name]}' now")
     near = difflib.get_close_matches(name, keys, n=1, cutoff=0.0)

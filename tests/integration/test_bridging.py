@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,34 @@ import pytest
 from deploy.kafka.node import free_port
 from streamer.application.bridging import run_bridges
 from streamer.config import load_config
-from streamer.errors import ConfigError
+from streamer.errors import ConfigError, RegistryError
 from streamer.kafka.configured import configured_reader, configured_sink
 from streamer.kafka.log_ends import EARLIEST
 from tests.brokers import make_topic, topics_apart
 from tests.learner_processes import StreamerProcess, wait_until
+from tests.schema_registry import in_avro, local_registry
 
 N_ROWS = 3_000
+ORDER = {
+    "type": "record",
+    "name": "Order",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "customer", "type": ["null", "int"]},
+        {"name": "sku", "type": "string"},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+    ],
+}
 
 
 def test_rows_of_a_database_are_events_once_whatever_is_killed(
     kafka_bootstrap: str, tmp_path: Path
 ) -> None:
-    with topics_apart(kafka_bootstrap) as prefix:
-        shop = f"{prefix}shop.public.orders"
+    """Half of the rows are in JSON, half in Avro behind a schema registry."""
+    with topics_apart(kafka_bootstrap) as prefix, local_registry() as registry:
+        registry.schemas[1] = {"schema": json.dumps(ORDER)}
+        registry.user_info = "ann:s3cret"
+        shop, web = f"{prefix}shop.public.orders", f"{prefix}web.orders"
         settings = tmp_path / "streamer.toml"
         settings.write_text(
             f"""
@@ -33,23 +48,40 @@ def test_rows_of_a_database_are_events_once_whatever_is_killed(
             group = "{prefix}"
             [topics]
             prefix = "{prefix}"
+            [registry]
+            url = "{registry.url}"
+            user = "ann"
             [bridges.orders]
             topic = "{shop}"
             map = "event_id=id,user_id=customer,item_id=sku,ts=at:s"
             type = "purchase"
+            [bridges.web]
+            topic = "{web}"
+            format = "avro"
+            map = "event_id=id,user_id=customer,item_id=sku,ts=at"
+            type = "purchase"
             """
         )
-        config = load_config(settings, env={})
+        env = {"STREAMER_REGISTRY__PASSWORD": "s3cret"}
+        config = load_config(settings, env=env)
         assert (
             StreamerProcess(
                 ["topics", "create", "--config", str(settings)], {}, tmp_path / "topics.log"
             ).wait()
             == 0
         )
-        make_topic(kafka_bootstrap, shop, 3)
+        for topic in (shop, web):
+            make_topic(kafka_bootstrap, topic, 3)
+        with pytest.raises(RegistryError, match="refuses this user"):
+            run_bridges(load_config(settings, env={}), [])
         with contextlib.closing(configured_sink(config)) as sink:
             for n in range(N_ROWS):
-                row = {"id": n, "customer": n % 50, "sku": f"i{n % 7}", "at": 1_795_000_000 + n}
+                at_s = 1_795_000_000 + n
+                row = {"id": n, "customer": n % 50, "sku": f"i{n % 7}", "at": at_s}
+                if n % 2:
+                    row["at"] = at_s * 1_000
+                    sink.send(web, key=b"%d" % n, value=in_avro(1, ORDER, row))
+                    continue
                 change = {"payload": {"before": None, "after": row, "op": "c"}}
                 sink.send(shop, key=b"%d" % n, value=json.dumps(change).encode())
             sink.send(shop, key=b"bad", value=b"no row")
@@ -68,14 +100,20 @@ def test_rows_of_a_database_are_events_once_whatever_is_killed(
             return found
 
         arguments = ["bridge", "--config", str(settings), "--metrics-port", str(free_port())]
-        first = StreamerProcess(arguments, {}, tmp_path / "first.log")
+        first = StreamerProcess(arguments, env, tmp_path / "first.log")
         try:
             wait_until(lambda: bool(published()), "the first rows are events")
         finally:
             first.kill()
-        second = StreamerProcess(arguments, {}, tmp_path / "second.log")
+        second = StreamerProcess(arguments, env, tmp_path / "second.log")
         try:
             wait_until(lambda: len(set(published())) == N_ROWS, "all rows are events")
+            wait_until(lambda: "bridge_ready" in second.log, "it is past the check of its start")
+            registry.n_away = math.inf
+            registry.asked.clear()
+            with contextlib.closing(configured_sink(config)) as sink:
+                sink.send(web, key=b"later", value=in_avro(2, ORDER, row))
+            wait_until(lambda: bool(registry.asked), "a schema is waited for")
             second.stop()
         finally:
             second.end()

@@ -10,8 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from streamer.bridge.bridge import Bridge
+from streamer.bridge.decoder import JsonDecoder
 from streamer.bridge.metrics import BridgeMetrics
-from streamer.bridge.translation import Translated, translation_of
+from streamer.bridge.translation import Translated, Translation, translation_of
 from streamer.config import load_config
 from streamer.config.bridges import BridgeConfig
 from streamer.errors import BadMessage, ConfigError
@@ -36,9 +37,45 @@ def batch(*values: object, keys: list[bytes | None] | None = None) -> MessageBat
     )
 
 
+class BridgeWorld:
+    """A bridge from the topic `shop` to `events`, in memory, with messages that wait.
+
+    Attributes
+    ----------
+    told
+        Offsets that the group had at each flush.
+    """
+
+    def __init__(self, translation: Translation, payloads: list[bytes]) -> None:
+        clock = ManualClock(PUBLISHED_MS)
+        self.broker = MemoryBroker({"shop": 1, "events": 4, "dead-letters": 1})
+        self.sink = MemorySink(self.broker, clock=clock)
+        self.registry = CollectorRegistry()
+        self.told: list[dict[Any, int]] = []
+        for payload in payloads:
+            self.sink.send("shop", key=None, value=payload)
+        self.bridge = Bridge(
+            "orders",
+            source=MemorySource(
+                self.broker,
+                "bridge",
+                ["shop"],
+                on_assign=lambda partitions: {("shop", p): EARLIEST for p in partitions},
+                on_revoke=lambda partitions: None,
+                clock=clock,
+            ),
+            translation=translation,
+            sink=self.sink,
+            flush=lambda: self.told.append(dict(self.broker.committed["bridge"])),
+            target="events",
+            dead_letters="dead-letters",
+            metrics=BridgeMetrics(self.registry),
+        )
+
+
 def event_of(record: object, **settings: Any) -> dict[str, Any]:
     """The event that a bridge makes of a record, without defaults."""
-    translation = translation_of(BridgeConfig(topic="shop", **settings), TYPES)
+    translation = translation_of(BridgeConfig(topic="shop", **settings), TYPES, JsonDecoder())
     found = translation.message(batch(record), 0)
     assert found is not None
     assert found.value is not None
@@ -94,7 +131,7 @@ def test_a_row_is_the_same_in_every_envelope(envelope: Any) -> None:
 
 def test_without_id_and_time_an_event_has_those_of_its_place() -> None:
     record = {"user_id": "ann", "item_id": "tea", "type": "click"}
-    translation = translation_of(BridgeConfig(topic="shop"), TYPES)
+    translation = translation_of(BridgeConfig(topic="shop"), TYPES, JsonDecoder())
     both = batch(record, record)
     first, second, again = (translation.message(both, index) for index in (0, 1, 0))
     assert first == again
@@ -121,13 +158,15 @@ def test_events_that_are_changed_or_deleted_stay_and_items_follow() -> None:
     config = BridgeConfig(
         topic="shop", holds="items", map="item_id=sku,title=name,categories=kind:pipe"
     )
-    items = translation_of(config, TYPES)
+    items = translation_of(config, TYPES, JsonDecoder())
     found = [items.message(changes, index) for index in range(6)]
     titles = [decode_item(each.value).title if each and each.value else None for each in found]
     assert titles == ["Green tea", "Tea", None, None, None, None]
     assert found[2:] == [Translated(b"tea", None), None, Translated(b"cake", None), None]
 
-    events = translation_of(BridgeConfig(topic="shop", map=ROW_MAP, type="purchase"), TYPES)
+    events = translation_of(
+        BridgeConfig(topic="shop", map=ROW_MAP, type="purchase"), TYPES, JsonDecoder()
+    )
     rows = batch(
         {"before": ROW, "after": ROW, "op": "u"}, {"before": ROW, "after": None, "op": "d"}, None
     )
@@ -150,7 +189,9 @@ def test_events_that_are_changed_or_deleted_stay_and_items_follow() -> None:
     ids=str,
 )
 def test_what_is_no_record_or_no_event_says_why(record: object, said: str | None) -> None:
-    translation = translation_of(BridgeConfig(topic="shop", map=ROW_MAP, type="click"), TYPES)
+    translation = translation_of(
+        BridgeConfig(topic="shop", map=ROW_MAP, type="click"), TYPES, JsonDecoder()
+    )
     if said is None:
         assert translation.message(batch(record), 0) is not None
         return
@@ -159,34 +200,18 @@ def test_what_is_no_record_or_no_event_says_why(record: object, said: str | None
 
 
 def test_each_message_has_its_fate_and_is_told_once_all_is_flushed() -> None:
-    clock = ManualClock(PUBLISHED_MS)
-    broker = MemoryBroker({"shop": 1, "events": 4, "dead-letters": 1})
-    sink = MemorySink(broker, clock=clock)
     large = ROW | {"sku": "x" * 200}
-    for row in (ROW, {"sku": "tea"}, {"before": ROW, "after": ROW, "op": "u"}, large):
-        sink.send("shop", key=None, value=json.dumps(row).encode())
-    sink.bytes_max["events"] = 200
-    told: list[dict[Any, int]] = []
-    registry = CollectorRegistry()
-    bridge = Bridge(
-        "orders",
-        source=MemorySource(
-            broker,
-            "bridge",
-            ["shop"],
-            on_assign=lambda partitions: {("shop", p): EARLIEST for p in partitions},
-            on_revoke=lambda partitions: None,
-            clock=clock,
+    rows = (ROW, {"sku": "tea"}, {"before": ROW, "after": ROW, "op": "u"}, large)
+    world = BridgeWorld(
+        translation_of(
+            BridgeConfig(topic="shop", map=ROW_MAP, type="purchase"), TYPES, JsonDecoder()
         ),
-        translation=translation_of(BridgeConfig(topic="shop", map=ROW_MAP, type="purchase"), TYPES),
-        sink=sink,
-        flush=lambda: told.append(dict(broker.committed["bridge"])),
-        target="events",
-        dead_letters="dead-letters",
-        metrics=BridgeMetrics(registry),
+        [json.dumps(row).encode() for row in rows],
     )
+    world.sink.bytes_max["events"] = 200
+    bridge, broker, registry = world.bridge, world.broker, world.registry
     assert bridge.round(0.0) == 4
-    assert told == [{}], "told before it was flushed"
+    assert world.told == [{}], "told before it was flushed"
     assert broker.committed["bridge"] == {("shop", 0): 4}
     [event] = broker.records("events")
     assert decode_event(event.value, TYPES).event_id == "7"
@@ -218,6 +243,6 @@ def test_a_bridge_without_a_topic_of_others_is_refused(flags: dict[str, object],
 
 def test_a_mapping_that_cannot_be_read_is_refused_at_the_start() -> None:
     with pytest.raises(ConfigError, match="is not FIELD=COLUMN"):
-        translation_of(BridgeConfig(topic="shop", map="who=u"), TYPES)
+        translation_of(BridgeConfig(topic="shop", map="who=u"), TYPES, JsonDecoder())
     with pytest.raises(ConfigError, match="is no event type"):
-        translation_of(BridgeConfig(topic="shop", type="buy"), TYPES)
+        translation_of(BridgeConfig(topic="shop", type="buy"), TYPES, JsonDecoder())

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from streamer.config import Config, describe, known_keys, load_config
+from streamer.config import Config, changed, describe, known_keys, load_config
+from streamer.config.keys import OPTION_TABLES
 from streamer.errors import ConfigError
 
 
@@ -54,7 +55,7 @@ def test_without_sources_all_is_default(tmp_path: Path, monkeypatch: pytest.Monk
     config = load_config(env={})
     assert config.learner == Config().learner
     assert set(config.origins.values()) == {"default"}
-    assert set(config.origins) == set(known_keys()) - {"kafka.client"}
+    assert set(config.origins) == set(known_keys()) - {*OPTION_TABLES}
 
 
 def test_a_file_in_the_working_directory_is_taken(
@@ -125,6 +126,20 @@ def test_client_options_come_from_tables_and_variables(path: Path) -> None:
         "sasl.username": "ann",
     }
     assert config.origins["kafka.client.security.protocol"] == str(path)
+    assert config.registry.client == {}
+
+
+def test_options_of_a_registry_are_its_own(path: Path) -> None:
+    toml = "[registry.client]\nproxy = 'http://p:1'\n[kafka.client]\ndebug = 'broker'"
+    env = {"STREAMER_REGISTRY__CLIENT__SSL_KEY_LOCATION": "/k.pem"}
+    config = load(toml, env=env, path=path)
+    assert config.registry.client == {"proxy": "http://p:1", "ssl.key.location": "/k.pem"}
+    assert config.kafka.client == {"debug": "broker"}
+    again = changed(config, {"kafka.group": "x"})
+    assert (again.registry.client, again.kafka.client) == (
+        config.registry.client,
+        config.kafka.client,
+    )
 
 
 def test_topics_carry_their_prefix(path: Path) -> None:
@@ -218,6 +233,8 @@ def test_a_wrong_value_names_itself_its_origin_and_what_is_allowed(
         ("[kafka.client]\n'group.id' = 'x'", "kafka.group"),
         ("[kafka.client]\nenable.auto.commit = true", "kafka.client.enable.auto.commit"),
         ("[kafka]\nclient = 'x'", "kafka.client is a table"),
+        ("[registry.client]\ntimeout = 3", "use registry.timeout_s"),
+        ("[registry]\nclient = 'x'", "registry.client is a table"),
         ("[mf", "is not TOML"),
     ],
 )
@@ -248,7 +265,7 @@ def test_every_key_is_described_with_its_origin(path: Path) -> None:
     rows = describe(load("[mf]\nfactors = 8\n", path=path))
     assert ("mf.factors", "8", str(path)) in rows
     assert ("mf.loss", '"softmax"', "default") in rows
-    assert [key for key, _, _ in rows] == [key for key in known_keys() if key != "kafka.client"]
+    assert [key for key, _, _ in rows] == [key for key in known_keys() if key not in OPTION_TABLES]
 
 
 @pytest.mark.parametrize("password", ["hunter2", "p@ss:w/rd", "with blank", "//hunter2?x=1"])
@@ -257,10 +274,13 @@ def test_secrets_are_printed_nowhere(path: Path, password: str) -> None:
         "STREAMER_STORE__URL": f"redis://ann:{password}@cache:6379/0",
         "STREAMER_KAFKA__CLIENT__SASL_PASSWORD": password,
         "STREAMER_KAFKA__CLIENT__SSL_KEY_PASSWORD": password,
+        "STREAMER_REGISTRY__PASSWORD": password,
+        "STREAMER_REGISTRY__CLIENT__BEARER_AUTH_CLIENT_SECRET": password,
     }
     config = load(env=env, path=path)
     assert config.store.url == env["STREAMER_STORE__URL"]
     printed = [repr(config), repr(config.kafka), repr(config.store), str(describe(config))]
+    assert config.registry.password == password
     assert not [text for text in printed if password in text]
     assert ("store.url", '"redis://ann:***@cache:6379/0"') in [row[:2] for row in describe(config)]
     assert password not in refusal(env={"STREAMER_STORE__URL": f"http://a:{password}@c"}, path=path)
