@@ -11,7 +11,7 @@ MINUTES ?= 5
 SEED ?= 0
 JSON ?= .cache/torture.json
 
-.PHONY: help setup demo test torture check bench docs site kafka redis clean
+.PHONY: help setup demo test torture check bench docs clients site kafka redis clean
 
 help:  ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: $(DEV)  ## Run the benchmarks, one after the other, beside their peers
 
 docs: $(DEV)  ## Generate the references of messages and settings in docs/
 	$(BIN)/python -m streamer.documentation docs
+
+clients: $(DEV)  ## Generate what the clients of the HTTP API take from its OpenAPI document (needs npm)
+	$(BIN)/python -m deploy.clients
 
 site: $(DEV)  ## Build the documentation as a site into .cache/site, and fail on a warning
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet -f deploy/site/mkdocs.yml

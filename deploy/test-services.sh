@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sees to it that the integration tests can start Kafka, Redis and a browser here: installs what is
-# missing where it may (root on a Debian-like system), and says what is missing where it may not.
+# Sees to it that the integration tests can start Kafka, Redis, a browser and Node here: installs
+# what is missing where it may (root on a Debian-like system), and says what is missing where not.
 set -euo pipefail
 
 packages=()
@@ -15,6 +15,9 @@ if [[ -z ${JAVA_HOME:-} ]]; then have java || packages+=(default-jre-headless); 
 have mvn || packages+=(maven)
 # The page of `streamer serve` is looked at in it.
 have chromium || have chromium-browser || packages+=(chromium)
+# The JavaScript client of the HTTP API runs in it, and npm installs what it depends on.
+have node || packages+=(nodejs)
+have npm || packages+=(npm)
 
 (( ${#packages[@]} == 0 )) && exit 0
 

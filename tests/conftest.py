@@ -23,6 +23,7 @@ SERVICE_FIXTURES = {
     "kafka_bootstrap",
     "kafka_broker",
     "kcat",
+    "node",
     "redis_cluster_url",
     "redis_server",
     "redis_url",
@@ -157,6 +158,15 @@ def chromium() -> str:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         _missing("no chromium on the PATH: apt-get install chromium")
+    return path
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Path of Node, with npm beside it."""
+    path = shutil.which("node")
+    if path is None or shutil.which("npm") is None:
+        _missing("no node and npm on the PATH: apt-get install nodejs npm")
     return path
 
 

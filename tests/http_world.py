@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -15,11 +16,13 @@ from fastapi import FastAPI
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from deploy.kafka.node import free_port
 from streamer.config import Config, load_config
 from streamer.errors import KafkaUnavailable
 from streamer.events import Event
 from streamer.http.app import create_app
 from streamer.http.parts import Parts
+from streamer.http.server import HttpServer
 from streamer.scorer.answer_queue import AnswerQueue
 from streamer.scorer.metrics import ScorerMetrics
 from streamer.scorer.replies import Replies
@@ -138,12 +141,33 @@ class HttpWorld:
 
 
 @contextlib.contextmanager
-def http_world(**http: Any) -> Iterator[HttpWorld]:
+def http_world(start_ms: int = START_MS, **http: Any) -> Iterator[HttpWorld]:
     """Yield a world whose users have met three items; ``http`` are settings of that section."""
-    world = HttpWorld(**http)
+    world = HttpWorld(start_ms=start_ms, **http)
     world.learn(("bob", "milk"), ("bob", "tea"), ("eve", "tea"), ("eve", "cake"))
     try:
         yield world
     finally:
         world.client.close()
         world.answers.close()
+
+
+@contextlib.contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    """Yield the address at which a thread of this process serves an application."""
+    server = HttpServer(app, host="127.0.0.1", port=free_port())
+    serving = threading.Thread(target=server.run)
+    serving.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+        serving.join()
+
+
+@contextlib.contextmanager
+def served_world(**http: Any) -> Iterator[tuple[HttpWorld, str]]:
+    """Yield a world of today and the address at which it is served."""
+    now_ms = time.time_ns() // 1_000_000
+    with http_world(now_ms, **http) as world, served(world.app) as url:
+        yield world, url

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 import functools
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-HOMES = {"streamer_models": ROOT / "models", "streamer_producers": ROOT / "producers"}
+HOMES = {
+    "streamer_client": ROOT / "producers",
+    "streamer_models": ROOT / "models",
+    "streamer_producers": ROOT / "producers",
+}
 """Folders that hold a package which is not at the top; see docs/decisions/0013."""
 
 
@@ -25,6 +30,12 @@ class Edge:
 
     def __str__(self) -> str:
         return f"{self.importer}:{self.line} imports {self.imported}"
+
+
+def project_version() -> str:
+    """Return the version that the project gives itself."""
+    version: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    return version
 
 
 def sources(*packages: str) -> dict[str, str]:

@@ -11,11 +11,14 @@ import pytest
 from tests.imports import Edge, cycle, edges, sources
 
 OURS = ("streamer_models", "streamer_producers", "streamer")
+CLIENT = "streamer_client"
+"""A distribution of its own, whose messages have the names that they have on the topics."""
 
 # Every module of ours belongs to the group of its longest prefix here.
 GROUPS = {
     "streamer_models": "models",
     "streamer_producers": "producers",
+    "streamer_client": "http_client",
     "streamer": "package",
     "streamer.errors": "errors",
     "streamer.events": "events",
@@ -105,6 +108,8 @@ ALLOWED["cli"] = {*ALLOWED}
 ALLOWED["main"] = {"cli", "errors"}
 # For the tests of users, and imported by nothing of ours.
 ALLOWED["testing"] = {"events", "models", "simulation"}
+# A distribution of its own: it is not installed with the others.
+ALLOWED["http_client"] = set()
 
 # The only places where these are imported.
 HOMES = {
@@ -123,6 +128,7 @@ HOMES = {
     "uvicorn": "streamer.http",
     "nicegui": "streamer.page",
     "celpy": "streamer.expressions",
+    "httpx": "streamer_client",
     "implicit": "streamer.replay.nightly.implicit_models",
 }
 
@@ -157,7 +163,7 @@ def violations(modules: Mapping[str, str]) -> list[str]:
 
 def _reasons(edge: Edge) -> list[str]:
     root = edge.imported.partition(".")[0]
-    if root in OURS:
+    if root in (*OURS, CLIENT):
         importer, imported = group_of(edge.importer), group_of(edge.imported)
         if importer is None or imported is None or imported in {importer, *ALLOWED[importer]}:
             return []
@@ -168,6 +174,9 @@ def _reasons(edge: Edge) -> list[str]:
         found.append(f"only {home} imports {root}")
     if root in NOWHERE:
         found.append("what it reads can run code")
+    is_foreign = root not in sys.stdlib_module_names and root != "httpx"
+    if edge.importer.startswith(CLIENT) and is_foreign:
+        found.append("the client installs httpx alone")
     if edge.importer.startswith("streamer_models"):
         third_party = root not in sys.stdlib_module_names and root != home
         if root in NOT_IN_MODELS or (third_party and root not in {*MODELS_THIRD_PARTY, *HOMES}):
@@ -176,7 +185,7 @@ def _reasons(edge: Edge) -> list[str]:
 
 
 def test_imports_point_one_way_and_clients_stay_at_home() -> None:
-    found = violations(sources(*OURS))
+    found = violations(sources(*OURS, CLIENT))
     assert not found, "\n".join(found)
 
 
@@ -202,7 +211,7 @@ def test_no_class_has_the_name_of_another() -> None:
 
 
 def test_every_placed_module_exists() -> None:
-    modules = sources(*OURS)
+    modules = sources(*OURS, CLIENT)
     gone = [name for name in GROUPS if name not in modules]
     assert not gone, f"GROUPS places what doesn't exist: {', '.join(gone)}"
 
@@ -225,6 +234,9 @@ def test_every_placed_module_exists() -> None:
         ("streamer.events", "from streamer.config import Config", "events may import"),
         ("streamer.client", "import confluent_kafka.admin", "only streamer.kafka"),
         ("streamer.kafka_tools", "import confluent_kafka", "in no group"),
+        ("streamer_client.made_up", "import streamer.events", "http_client may import none"),
+        ("streamer_client.made_up", "import numpy", "httpx alone"),
+        ("streamer.learner.made_up", "import streamer_client", "learner may import"),
         (
             "streamer.application.supervisor",
             "from streamer.cli import app",

@@ -85,6 +85,7 @@ def components(types: EventTypes, structs: Sequence[type[msgspec.Struct]]) -> di
         schemas[f"{name}Patch"] = {
             "title": f"{name}Patch",
             "type": "object",
+            "additionalProperties": True,
             "description": f"A JSON merge patch (RFC 7396) of {words}: null removes a field.",
         }
     for name, example in ANSWERS.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -17,13 +16,12 @@ from nicegui.functions.navigate import Navigate
 from nicegui.functions.notify import notify
 from nicegui.testing.user import User
 
-from deploy.kafka.node import free_port
 from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.events import DeadLetter
-from streamer.http.server import HttpServer
 from streamer.page.frame import TABS as OF_PAGE
 from streamer.page.letters import key_again
+from tests.http_world import served
 from tests.imports import ROOT
 from tests.page_world import PageWorld, page_world
 
@@ -65,17 +63,10 @@ class ServedPage:
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[ServedPage]:
-    with page_world() as world:
-        server = HttpServer(world.app, host="127.0.0.1", port=free_port())
-        serving = threading.Thread(target=server.run)
-        serving.start()
-        try:
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(f"{server.url}/healthz", timeout=60)
-            yield ServedPage(world, server.url)
-        finally:
-            server.stop()
-            serving.join()
+    with page_world() as world, served(world.app) as url:
+        with contextlib.suppress(httpx.TransportError):
+            httpx.get(f"{url}/healthz", timeout=60)
+        yield ServedPage(world, url)
 
 
 async def seen(user: User, *contents: str) -> None:
