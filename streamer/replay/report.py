@@ -18,6 +18,7 @@ from streamer.replay.result import (
     main_metric,
     shown_metrics,
 )
+from streamer.replay.topk_task import LOG_LOSS, RECALLED
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #dfe4ea;
@@ -115,8 +116,8 @@ _ERRORS = (
 )
 _OF_SCORES = (
     '<p class="soft">auc: share of the other candidates below what came next; 0.5 is chance.'
-    " log_loss: of its share of the choice, in nats, less is better, over the events whose item was"
-    " a candidate: it compares only models of like recalled.</p>"
+    " log_loss: of its share among the candidates, in nats, less is better (equal shares of n have"
+    " ln n); over the events whose item was recalled, so compare it where recalled is alike.</p>"
 )
 _OF_LISTS = (
     '<p class="soft">Less is better of calibration (divergence of a list\'s categories from the'
@@ -141,8 +142,11 @@ def _metrics_table(result: Result, metrics: Sequence[str], *, timed: bool = Fals
 
 
 def _best(result: Result, metric: str) -> float | None:
-    known = [value for each in result.metrics.values() if (value := each[metric]) is not None]
-    if len(known) < 2:
+    having = [each for each in result.metrics.values() if each[metric] is not None]
+    known = [value for each in having if (value := each[metric]) is not None]
+    # Losses are over the targets that each model recalled: those of other events don't compare.
+    over_others = metric == LOG_LOSS and len({each[RECALLED] for each in having}) > 1
+    if len(known) < 2 or over_others:
         return None
     return min(known) if lower_is_better(metric) else max(known)
 

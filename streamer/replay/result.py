@@ -18,7 +18,7 @@ from streamer.replay.experiment import GROUPS, Outcome
 from streamer.replay.log import LogSurvey
 from streamer.replay.settings import Settings
 from streamer.replay.tally import Cells
-from streamer.replay.topk_task import GAIN, GRADED, RECALLED, TopKTask
+from streamer.replay.topk_task import GAIN, GRADED, LOG_LOSS, RECALLED, TopKTask
 from streamer_models.evaluation.ranking_metrics import catalogue_coverage, exposure_gini
 from streamer_models.state.id_table import id_key
 
@@ -26,10 +26,10 @@ Numbers = dict[str, float | None]
 """Metric → value; None where it says nothing."""
 
 SQUARED, ABSOLUTE = "squared_error", "absolute_error"
-_LOWER_IS_BETTER = ("rmse", "mae", "calibration", "gini", "log_loss")
+_LOWER_IS_BETTER = ("rmse", "mae", "calibration", "gini", LOG_LOSS)
 # With one target an event, these say what recall and the reciprocal rank say.
 _REDUNDANT = ("hit_rate@", "map@")
-_OF_SCORES = (f"{GRADED}@", "auc", "log_loss", RECALLED)
+_OF_SCORES = (f"{GRADED}@", "auc", LOG_LOSS, RECALLED)
 _OF_LISTS = (*("precision@", "diversity@", "novelty@", "serendipity@", "calibration@", "gini@"),)
 
 

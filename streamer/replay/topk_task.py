@@ -36,6 +36,7 @@ from streamer_models.state.seeding import stream
 Values = NDArray[np.float64]
 _RANKING, _SAMPLE, _POPULAR = (np.uint64(purpose) for purpose in range(3))
 
+LOG_LOSS: Final = "log_loss"
 RECALLED: Final = "recalled"
 GRADED: Final = "graded_ndcg"
 GAIN: Final = "gain"
@@ -90,7 +91,7 @@ class TopKTask:
         self.user_metrics = (f"recall@{k}", f"ndcg@{k}", "mrr")
         self.metrics = (
             *(f"recall@{k}", f"ndcg@{k}", f"map@{k}", "mrr", f"hit_rate@{k}", f"precision@{k}"),
-            *(f"{GRADED}@{k}", GAIN, "auc", "log_loss", RECALLED),
+            *(f"{GRADED}@{k}", GAIN, "auc", LOG_LOSS, RECALLED),
             f"serendipity@{k}",
             f"novelty@{k}",
             *([f"diversity@{k}", f"calibration@{k}"] if catalogue is not None else []),

@@ -87,8 +87,10 @@ def test_one_command_prints_the_league_the_best_first(
     assert done.exit_code == 0, done.output
     lines = [line.split("│")[1:-1] for line in done.output.splitlines() if line.startswith("│")]
     cells = [[cell.strip() for cell in line] for line in lines]
-    rows, of_lists = cells[: len(names("all", task=task))], cells[len(names("all", task=task)) :]
-    assert [row[0] for row in of_lists] == ([row[0] for row in rows] if task == "topk" else [])
+    n_models = len(names("all", task=task))
+    rows, beside = cells[:n_models], cells[n_models:]
+    n_tables = 2 if task == "topk" else 0  # of scores, and of lists
+    assert [row[0] for row in beside] == n_tables * [row[0] for row in rows]
     assert sorted(row[0] for row in rows) == sorted(names("all", task=task))
     leads = [float(row[1].split()[0]) for row in rows]
     assert leads == sorted(leads, reverse=task == "topk")
