@@ -78,6 +78,14 @@ class PackingConsumer(Consumer):
             await self.seek(tp, offset)
             self.resume_partitions({tp})
 
+    async def _seek(self, partition: TP, offset: int) -> None:
+        # Faust seeks in this thread, and so takes what was fetched from under the client's, which
+        # may be handing it on.
+        async def seek() -> None:
+            self._thread.seek(partition, offset)
+
+        await self._thread.call_thread(seek)
+
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
         fetched = await super()._getmany(active_partitions, timeout)
         topics, n_max = self.transport.topics, self.transport.n_max

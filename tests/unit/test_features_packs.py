@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -68,6 +70,37 @@ def test_packs_hold_each_message_once_at_the_offset_of_their_first(first: int, n
 
 def test_nothing_fetched_is_no_pack() -> None:
     assert packed([], 10) == []
+
+
+def test_a_partition_is_sought_in_the_thread_that_hands_on_what_was_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought = list[tuple[int, TP, int]]()
+
+    async def scenario() -> int:
+        app = faust.App("seeks", broker="aiokafka://nowhere:1", datadir=tmp_path)
+        transport = PackingTransport(app, topics=["events"], n_max=2)
+        app.transport = transport
+        consumer: Any = transport.create_consumer(
+            AsyncMock(),
+            on_partitions_revoked=app.on_partitions_revoked,
+            on_partitions_assigned=app.on_partitions_assigned,
+        )
+        client = consumer._thread
+        monkeypatch.setattr(
+            client, "seek", lambda *where: sought.append((threading.get_ident(), *where))
+        )
+        monkeypatch.setattr(client, "_create_consumer", lambda loop: AsyncMock())
+        await client.start()
+        try:
+            await consumer.read_from(TP("events", 1), 7)
+            return int(await client.call_thread(threading.get_ident))
+        finally:
+            await client.stop()
+
+    client_thread = asyncio.run(scenario())
+    assert sought == [(client_thread, TP("events", 1), 7)]
+    assert client_thread != threading.get_ident()
 
 
 def test_what_was_sought_while_older_fetches_were_handed_on_is_handed_on_too(
