@@ -59,6 +59,10 @@ def replay(
         float | None,
         typer.Option("--warmup", help="Share learned only: by default 0.3 (topk), 0 (rating)."),
     ] = None,
+    scored: Annotated[
+        float,
+        typer.Option("--scored", help="Share of the others that is scored; all are learned."),
+    ] = 1.0,
     k: Annotated[int, typer.Option("--k", help="Depth of the lists.")] = 10,
     seed: Annotated[int, typer.Option("--seed", help="Of models, ties and samples.")] = 0,
     ties: Annotated[
@@ -163,6 +167,7 @@ def replay(
     chosen = Settings(
         task=_choice("--task", task, Task),
         positives=positives,
+        scored=scored,
         k=k,
         seed=seed,
         ties=_choice("--ties", ties, Ties),

@@ -34,9 +34,10 @@ def show_result(result: Result) -> None:
     for heading, names in (("scores of", of_scores), ("lists of", of_lists)):
         if names:
             output.print(_beside(heading, result, names))
+    drawn = f", {configuration.scored:.3g} of them, drawn," if configuration.scored < 1 else ""
     output.print(
-        f"{result.events_scored:,} events scored after {configuration.warmup:g} of the log as"
-        f" warm-up, {result.events_learned:,} learned, in {result.elapsed_s:.1f} s"
+        f"{result.events_scored:,} events scored{drawn} after {configuration.warmup:g} of the log"
+        f" as warm-up, {result.events_learned:,} learned, in {result.elapsed_s:.1f} s"
         f" ({result.events_per_s:,.0f} events/s)",
         highlight=False,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter, process_time
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -28,9 +28,12 @@ from streamer.replay.rating_task import RatingTask
 from streamer.replay.settings import Settings
 from streamer.replay.tally import BLOCK_EVENTS, Scored, Tally
 from streamer.replay.topk_task import TopKTask
+from streamer_models.state.seeding import stream
 from streamer_producers.clipped_values import ClippedValues
 
 GROUPS = ("cold users", "warm users", "cold items", "warm items")
+_SCORED: Final = np.uint64(0x73636F726564)
+"""Sets these random draws apart from others with the same seed."""
 
 
 @dataclass(slots=True)
@@ -248,7 +251,7 @@ class _Run:
                 model.advance(event.ts)
                 self._learn_s[at] += process_time() - started_s
             if self._is_target(event):
-                if self._n_targets >= self._n_warmup:
+                if self._n_targets >= self._n_warmup and self._is_drawn():
                     self._score(event)
                 self._n_targets += 1
                 self._learn(event, 1.0)
@@ -278,6 +281,14 @@ class _Run:
     def _is_feedback(self, event: Event) -> bool:
         worth = self._worth(event.type, event.value)
         return not math.isnan(worth) or self._is_target(event)
+
+    def _is_drawn(self) -> bool:
+        """Whether this target is among those that are scored."""
+        share = self._settings.scored
+        if share == 1:
+            return True
+        bits = int(stream(np.uint64(self._settings.seed), _SCORED, np.uint64(self._n_targets)))
+        return bits < share * (1 << 64)
 
     def _score(self, event: Event) -> None:
         user_row = self._users.get(event.user_id, UNKNOWN)

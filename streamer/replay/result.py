@@ -122,10 +122,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
             remedies.append("--repeats keep scores what a user consumes again")
         if n_warmup:
             remedies.append("a smaller --warmup leaves more to score")
+        not_drawn = ""
+        if self.configuration.scored < 1:
+            not_drawn = " or not drawn"
+            remedies.append("a greater --scored draws more")
         raise ConfigError(
             f"{self.log.name}: no event was scored; of {n_targets:,} that could be, {n_warmup:,}"
-            f" were warm-up and {self.events_repeated:,} repeated what their user had consumed"
-            f" before; {', and '.join(remedies)}"
+            f" were warm-up{not_drawn} and {self.events_repeated:,} repeated what their user had"
+            f" consumed before; {', and '.join(remedies)}"
         )
 
 

@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         configuration gives a reward above 0 (topk); every event with a value (rating).
     warmup
         Share of the targets that are learned only.
+    scored
+        Share of the others that are scored, drawn at random; all are learned.
     k
         Depth of the lists.
     seed
@@ -62,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     task: Task = "topk"
     positives: str | None = None
     warmup: float = 0.3
+    scored: float = 1.0
     k: int = 10
     seed: int = 0
     ties: Ties = "shuffle"
@@ -87,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup {self.warmup} must be at least 0 and below 1: a share")
+        if not 0 < self.scored <= 1:
+            raise ConfigError(f"scored {self.scored} must be above 0 and at most 1: a share")
         whole = {"k": self.k, "n_windows": self.n_windows, "cold_below": self.cold_below}
         whole |= {"sampled": self.n_sampled or 1} if self.n_sampled is not None else {}
         for name, value in whole.items():

@@ -263,8 +263,11 @@ def test_a_replay_that_scores_nothing_says_why_and_fails(run: Run, tmp_path: Pat
         run("replay", "song.csv", "--model", "popularity")
     with pytest.raises(ConfigError, match=complaint):
         run("replay", "song.csv", "--model", "popularity", "--sweep", "drop=0,0.1")
-    kept = run("replay", "song.csv", "--model", "popularity", "--repeats", "keep")
-    assert "35 events scored" in kept
+    keeps = ("replay", "song.csv", "--model", "popularity", "--repeats", "keep")
+    assert "35 events scored after" in run(*keeps)
+    assert re.search(r"\d events scored, 0.2 of them, drawn, after", run(*keeps, "--scored", "0.2"))
+    with pytest.raises(ConfigError, match=r"were warm-up or not drawn .* greater --scored"):
+        run(*keeps, "--scored", "0.00001")
 
 
 def test_a_replay_says_that_a_log_goes_on_after_today(run: Run, tmp_path: Path) -> None:

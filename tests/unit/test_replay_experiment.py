@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.config.specs import parse_specs
 from streamer.errors import ConfigError, LearningError
-from streamer.events import Item
+from streamer.events import Event, Item
 from streamer.replay.experiment import Experiment, Outcome
 from streamer.replay.interactions import Interaction
 from streamer.replay.knobs import Knobs
@@ -63,6 +63,35 @@ def popularity_by_hand(
             counts[each.item_id] += 1
             of_user.add(each.item_id)
     return ranks
+
+
+def scored(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[int, list[int]]:
+    """The ranks of each target that was scored, by its number."""
+    found: dict[int, list[int]] = {}
+    score = TopKTask.score
+
+    def seen(task: TopKTask, each: Event, user: int, item: int, number: int) -> bool:
+        was_scored = score(task, each, user, item, number)
+        if was_scored:
+            columns, row = task._block.next()
+            found[number] = columns.ranks[row - 1].tolist()
+        return was_scored
+
+    monkeypatch.setattr(TopKTask, "score", seen)
+    log = random_log(400, seed=3)
+    specs = parse_specs(["popularity", "funnel:mf.factors=4"])
+    Experiment(log, specs, settings, config=Config()).run()
+    monkeypatch.undo()
+    return found
+
+
+def test_what_is_drawn_is_ranked_as_it_is_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    all_of_them = scored(Settings(positives="value>=3"), monkeypatch)
+    drawn = scored(Settings(positives="value>=3", scored=0.3), monkeypatch)
+    assert drawn == {number: all_of_them[number] for number in drawn}
+    n, n_drawn = len(all_of_them), len(drawn)
+    assert abs(n_drawn - 0.3 * n) < 4 * math.sqrt(n * 0.3 * 0.7)
+    assert drawn != scored(Settings(positives="value>=3", scored=0.3, seed=1), monkeypatch)
 
 
 @pytest.mark.parametrize("repeats", ["skip", "keep"])
@@ -332,6 +361,8 @@ def test_scores_that_are_not_numbers_stop_the_experiment(monkeypatch: pytest.Mon
     ("changed", "complaint"),
     [
         ({"warmup": 1.0}, "warmup"),
+        ({"scored": 0.0}, "scored 0.0 must be above 0 and at most 1"),
+        ({"scored": 1.5}, "scored 1.5"),
         ({"k": 0}, "k is 0"),
         ({"n_sampled": 0}, "sampled:0"),
         ({"scale": (5.0, 1.0)}, "scale"),
