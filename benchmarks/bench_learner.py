@@ -183,7 +183,7 @@ def run_learner(
     source = configured_source(
         config,
         "learner",
-        ["events"],
+        [config.topics.topic("events")],
         on_assign=learner.assign,
         on_revoke=lambda partitions: learner.release(),
         alone=True,

@@ -20,7 +20,7 @@ from streamer.bridge.translation import translation_of
 from streamer.config import Config
 from streamer.config.bridges import BridgeConfig
 from streamer.errors import ConfigError, Stopped
-from streamer.kafka.configured import configured_sink
+from streamer.kafka.configured import configured_sink, configured_source
 from streamer.kafka.log_ends import COMMITTED, CONTINUED, TopicPartition
 from streamer.kafka.source import KafkaSource
 from streamer.telemetry import serve_metrics
@@ -117,15 +117,13 @@ def _source(
     def on_assign(partitions: Sequence[int]) -> Mapping[TopicPartition, int]:
         return dict.fromkeys([(bridge.topic, partition) for partition in partitions], start)
 
-    return KafkaSource(
-        config.kafka.bootstrap_servers,
-        f"{config.kafka.group}-bridge-{name}",
+    return configured_source(
+        config,
+        f"bridge-{name}",
         [bridge.topic],
         on_assign=on_assign,
         on_revoke=lambda partitions: None,
         keep_keys=True,
-        client_options=config.kafka.client,
-        timeout_s=config.kafka.request_timeout_s,
         lost=metrics.lost.inc,
         stopping=stop.is_set,
     )

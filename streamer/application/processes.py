@@ -19,7 +19,7 @@ from streamer.application.signals import Signals, stopped_by_signals
 from streamer.application.starting import await_broker, configured_store
 from streamer.application.warm_up import warm_up
 from streamer.clock import SystemClock
-from streamer.config import Config
+from streamer.config import Config, TopicRole
 from streamer.errors import TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.connection import Stopping, never
@@ -136,11 +136,13 @@ def _run_learner(config: Config, signals: Signals, *, alone: bool) -> None:
             pipeline_depth=PIPELINE_DEPTH,
         )
 
+        roles: list[TopicRole] = ["events", "decisions"] if settings.join else ["events"]
+
         def open_source(*, on_assign: Assigned, on_revoke: Revoked) -> Source:
             return configured_source(
                 config,
                 "learner",
-                ["events", "decisions"] if settings.join else ["events"],
+                [config.topics.topic(role) for role in roles],
                 on_assign=on_assign,
                 on_revoke=on_revoke,
                 alone=alone,

@@ -98,7 +98,7 @@ def scorer_service(
         source = configured_source(
             config,
             "scorer",
-            ["requests"],
+            [requests],
             on_assign=on_assign,
             on_revoke=lambda partitions: duty.take(()),
             alone=alone,

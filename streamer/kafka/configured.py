@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from streamer.config import Config, TopicRole
+from streamer.config import Config
 from streamer.kafka.acknowledged import AcknowledgedSink
 from streamer.kafka.assignment import EMBEDDED_WAIT_MS
 from streamer.kafka.connection import Stopping, never
@@ -18,27 +18,29 @@ from streamer.telemetry import RAISE_RETENTION
 def configured_source(
     config: Config,
     service: str,
-    roles: Sequence[TopicRole],
+    topics: Sequence[str],
     *,
     on_assign: Assigned,
     on_revoke: Revoked,
     alone: bool = False,
+    keep_keys: bool = False,
     needed: Callable[[], Mapping[TopicPartition, int]] = dict,
     lost: Callable[[int], None] = lambda n: None,
     embedded_wait_ms: int = EMBEDDED_WAIT_MS,
     stopping: Stopping = never,
 ) -> KafkaSource:
-    """A source of the topics in ``roles`` in the group ``{kafka.group}-{service}``; ``alone``: the
-    only reader of its kind, which takes all partitions and joins nobody.
+    """A source of topics in the group ``{kafka.group}-{service}``; ``alone``: the only reader of
+    its kind, which takes all partitions and joins nobody.
     """
     return KafkaSource(
         config.kafka.bootstrap_servers,
         f"{config.kafka.group}-{service}",
-        [config.topics.topic(role) for role in roles],
+        topics,
         on_assign=on_assign,
         on_revoke=on_revoke,
         alone=alone,
         needed=needed,
+        keep_keys=keep_keys,
         client_options=config.kafka.client,
         timeout_s=config.kafka.request_timeout_s,
         lost=lost,

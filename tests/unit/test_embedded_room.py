@@ -36,7 +36,7 @@ def test_a_log_that_is_published_at_full_speed_is_read_whole(config: Config) -> 
     source = configured_source(
         config,
         "learner",
-        ["events"],
+        [topic],
         on_assign=lambda partitions: {(topic, p): EARLIEST for p in partitions},
         on_revoke=lambda partitions: None,
         alone=True,
