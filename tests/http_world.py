@@ -91,6 +91,24 @@ class MemoryAcknowledged:
         return future
 
 
+class MemoryRoom:
+    """Full when told so."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.noted: list[int] = []
+
+    @property
+    def is_due(self) -> bool:
+        return self.full
+
+    def is_full(self) -> bool:
+        return self.full
+
+    def note(self, n_bytes: int) -> None:
+        self.noted.append(n_bytes)
+
+
 class HttpWorld:
     """A shop's users, the system that learns from them, and its HTTP service."""
 
@@ -108,11 +126,13 @@ class HttpWorld:
         self.answers = AnswerQueue(
             self.live.scorer, replies, n_waiting_max=self.config.http.waiting_max
         )
+        self.room = MemoryRoom()
         self.broker_is_away = False
         self.parts = Parts(
             answers=self.answers,
             sink=self.sink,
             clock=self.live.clock,
+            room=self.room,
             check_broker=self._check_broker,
         )
         self.app: FastAPI = create_app(self.config, self.parts, registry=self.registry)

@@ -27,7 +27,9 @@ def client_document() -> dict[str, Any]:
     """
     config = Config()
     config = replace(config, http=replace(config.http, api_keys=("of-this-document",)))
-    described_alone = Parts(answers=Mock(), sink=Mock(), clock=Mock(), check_broker=Mock())
+    described_alone = Parts(
+        answers=Mock(), sink=Mock(), clock=Mock(), room=Mock(), check_broker=Mock()
+    )
     document = create_app(config, described_alone, registry=CollectorRegistry()).openapi()
     document["paths"] = {
         path: operations

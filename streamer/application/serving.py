@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from streamer.application.scoring import scorer_service
 from streamer.application.signals import stopped_by_signals
+from streamer.client.embedded_room import EmbeddedRoom
 from streamer.clock import SystemClock
 from streamer.config import Config, TopicRole
 from streamer.errors import ConfigError
@@ -71,6 +72,8 @@ def run_http(
         stack.callback(decisions.close)
         accepted = configured_acknowledged(config)
         stack.callback(accepted.close)
+        room = EmbeddedRoom(config, config.topics.topic("events"))
+        stack.callback(room.close)
         replies = Replies(config.topics, sink=decisions, clock=scorer.clock, metrics=scorer.metrics)
         answers = AnswerQueue(scorer, replies, n_waiting_max=config.http.waiting_max)
         stack.callback(answers.close)
@@ -83,6 +86,7 @@ def run_http(
             answers=answers,
             sink=accepted,
             clock=SystemClock(),
+            room=room,
             check_broker=functools.partial(broker.check, timeout_s=_LOOK_S),
         )
         app = create_app(config, parts, registry=registry)

@@ -43,10 +43,12 @@ class EmbeddedRoom:
     topic
         One that learners read.
     flush
-        Waits until the broker has all that was sent.
+        Waits until the broker has all that was sent; nothing for who waits for each message.
     """
 
-    def __init__(self, config: Config, topic: str, *, flush: Callable[[], None]) -> None:
+    def __init__(
+        self, config: Config, topic: str, *, flush: Callable[[], None] = lambda: None
+    ) -> None:
         self._config = config
         self._topic = topic
         self._flush = flush
@@ -67,11 +69,38 @@ class EmbeddedRoom:
             When the learner reads nothing for :data:`STUCK_S`.
         """
         with self._lock:
-            self._n_sent += 1
-            self._n_bytes += n_bytes + _MESSAGE_BYTES
-            if self._needed and self._n_bytes >= self._look_at:
+            self._note(n_bytes)
+            if self._is_due:
                 self._look_at = self._n_bytes + _LOOK_BYTES
                 self._wait()
+
+    def note(self, n_bytes: int) -> None:
+        """Note a message of so many bytes, and don't wait: for who asks :meth:`is_full` before."""
+        with self._lock:
+            self._note(n_bytes)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether so much was sent since the last look that :meth:`is_full` would look again."""
+        with self._lock:
+            return self._is_due
+
+    def is_full(self) -> bool:
+        """Whether the learner must read before more is sent; may ask the broker.
+
+        Raises
+        ------
+        KafkaError
+            When the broker does not answer.
+        """
+        with self._lock:
+            if not self._is_due:
+                return False
+            reader = self._looking()
+            if reader is not None and self._n_ahead(reader) > self._n_ahead_max:
+                return True
+            self._look_at = self._n_bytes + _LOOK_BYTES
+            return False
 
     def close(self) -> None:
         """End the connection, if there is one."""
@@ -80,18 +109,32 @@ class EmbeddedRoom:
                 self._reader.close()
             self._reader, self._needed = None, False
 
-    def _wait(self) -> None:
+    def _note(self, n_bytes: int) -> None:
+        self._n_sent += 1
+        self._n_bytes += n_bytes + _MESSAGE_BYTES
+
+    @property
+    def _is_due(self) -> bool:
+        return self._needed and self._n_bytes >= self._look_at
+
+    def _looking(self) -> KafkaReader | None:
+        """What looks how far the learner is; None where the broker is not the embedded one."""
         if self._reader is None:
             self._reader = configured_reader(self._config, service="learner")
         self._needed = self._reader.is_embedded
         if not self._needed:
             self._reader.close()
             self._reader = None
+        return self._reader
+
+    def _wait(self) -> None:
+        reader = self._looking()
+        if reader is None:
             return
         self._flush()
         began = since = time.monotonic()
         n_least, said = math.inf, False
-        while (n_ahead := self._n_ahead(self._reader)) > self._n_ahead_max:
+        while (n_ahead := self._n_ahead(reader)) > self._n_ahead_max:
             now = time.monotonic()
             if n_ahead < n_least:
                 n_least, since = n_ahead, now

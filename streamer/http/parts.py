@@ -40,12 +40,25 @@ class Acknowledges(Protocol):
     def send(self, topic: str, *, key: bytes, value: bytes | None) -> Future[None]: ...
 
 
+class Room(Protocol):
+    """How much may be published; see :class:`streamer.client.embedded_room.EmbeddedRoom`."""
+
+    @property
+    def is_due(self) -> bool: ...
+
+    def is_full(self) -> bool: ...
+
+    def note(self, n_bytes: int) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What answers, what sends, and the time.
 
     Attributes
     ----------
+    room
+        For events.
     check_broker
         Raises StreamerError where the broker does not answer; may take a second.
     """
@@ -53,4 +66,5 @@ class Parts:
     answers: Answering
     sink: Acknowledges
     clock: Clock
+    room: Room
     check_broker: Callable[[], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -10,10 +11,10 @@ from typing import Any, Final, Generic, TypeVar
 from msgspec.structs import replace
 
 from streamer.config import Config
-from streamer.errors import BadMessage, DeliveryFailed
+from streamer.errors import BadMessage, DeliveryFailed, KafkaError
 from streamer.events import Event, Item, User, encode, message_key
 from streamer.http.bodies import event_of
-from streamer.http.parts import Acknowledges, Parts
+from streamer.http.parts import Acknowledges, Parts, Room
 from streamer.http.problems import field_of
 from streamer.http.schemas import PublishResult, PublishResults
 from streamer.http.waiting import acknowledged
@@ -21,6 +22,10 @@ from streamer.http.waiting import acknowledged
 ACCEPTED: Final = 202
 BAD: Final = 422
 NOT_TAKEN: Final = 503
+_FULL: Final = (
+    "the learner has not read what was sent before, and the broker of a trial would drop it: send"
+    " it again in a second"
+)
 
 
 M = TypeVar("M", bound=Event | Item | User)
@@ -44,6 +49,8 @@ class Publishing(Generic[M]):
         A message of a body → what is published; raises BadMessage.
     forget
         Called with what ``read`` returned and the broker did not take.
+    room
+        Nothing is sent while it is full; None: there is always room.
     """
 
     def __init__(
@@ -54,16 +61,21 @@ class Publishing(Generic[M]):
         read: Callable[[object], M],
         timeout_s: float,
         forget: Callable[[M], None] = lambda _: None,
+        room: Room | None = None,
     ) -> None:
         self._topic = topic
         self._sink = sink
         self._read = read
         self._forget = forget
+        self._room = room
         self._timeout_s = timeout_s
 
     async def many(self, given: Sequence[object]) -> PublishResults:
         """Publish the messages of a body, the good ones of them."""
-        found = [self._sent(index, fields) for index, fields in enumerate(given)]
+        if (refusal := await self._refusal()) is not None:
+            found = [self._refused(index, fields, refusal) for index, fields in enumerate(given)]
+        else:
+            found = [self._sent(index, fields) for index, fields in enumerate(given)]
         sent = [each for each in found if each.future is not None]
         failures = await acknowledged(
             [each.future for each in sent if each.future], self._timeout_s
@@ -95,18 +107,42 @@ class Publishing(Generic[M]):
             raise DeliveryFailed(result.detail)
         return found
 
-    def _sent(self, index: int, fields: object) -> _Sent[M]:
-        """Return what is known of a message at once: that it is bad, or that it is on its way."""
+    async def _refusal(self) -> str | None:
+        """Why nothing may be sent now."""
+        if self._room is None or not self._room.is_due:
+            return None
+        try:
+            is_full = await asyncio.to_thread(self._room.is_full)
+        except KafkaError as error:
+            return str(error)
+        return _FULL if is_full else None
+
+    def _checked(self, index: int, fields: object) -> _Sent[M]:
+        """Return a message as if it was taken, or that it is bad."""
         try:
             message = self._read(fields)
         except BadMessage as error:
             return _Sent(_not(PublishResult(index=index, status=BAD), str(error)))
         taken = PublishResult(index=index, status=ACCEPTED, **_named(message))
+        return _Sent(taken, message)
+
+    def _refused(self, index: int, fields: object, why: str) -> _Sent[M]:
+        found = self._checked(index, fields)
+        return found if found.message is None else _Sent(self._not_taken(found, why))
+
+    def _sent(self, index: int, fields: object) -> _Sent[M]:
+        """Return what is known of a message at once: that it is bad, or that it is on its way."""
+        found = self._checked(index, fields)
+        if found.message is None:
+            return found
         try:
-            key, value = message_key(message), encode(message)
-            return _Sent(taken, message, self._sink.send(self._topic, key=key, value=value))
+            key, value = message_key(found.message), encode(found.message)
+            future = self._sink.send(self._topic, key=key, value=value)
         except DeliveryFailed as error:
-            return _Sent(self._not_taken(_Sent(taken, message), str(error)))
+            return _Sent(self._not_taken(found, str(error)))
+        if self._room is not None:
+            self._room.note(len(value))
+        return _Sent(found.result, found.message, future)
 
     def _not_taken(self, sent: _Sent[M], detail: str) -> PublishResult:
         if sent.message is not None:
@@ -125,6 +161,7 @@ def event_publishing(config: Config, parts: Parts) -> Publishing[Event]:
         parts.sink,
         read=read,
         timeout_s=config.http.timeout_ms / 1000,
+        room=parts.room,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Iterator
@@ -9,10 +10,15 @@ from collections.abc import Iterator
 import pytest
 
 from streamer.client import Publisher
+from streamer.client.embedded_room import EmbeddedRoom
 from streamer.config import Config, load_config
 from streamer.errors import DeliveryFailed
-from streamer.events import Event
-from streamer.kafka.configured import configured_source
+from streamer.events import Event, encode
+from streamer.kafka.configured import (
+    configured_acknowledged,
+    configured_reader,
+    configured_source,
+)
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.kafka.log_ends import EARLIEST
 
@@ -61,6 +67,30 @@ def test_a_log_that_is_published_at_full_speed_is_read_whole(config: Config) -> 
     source.close()
     assert source.skipped_offsets == 0
     assert read == list(range(N_EVENTS))
+
+
+def test_who_can_not_wait_is_told_that_the_learner_must_read_first(config: Config) -> None:
+    topic = config.topics.topic("events")
+    event = Event(event_id="e", type="click", user_id="ann", item_id="tea", ts=1, context=CONTEXT)
+    value = encode(event)
+    room = EmbeddedRoom(config, topic)
+    with (
+        contextlib.closing(configured_acknowledged(config)) as sink,
+        contextlib.closing(room),
+        contextlib.closing(configured_reader(config, service="learner")) as reader,
+    ):
+        n_sent = 0
+        while not room.is_full():
+            sent = [sink.send(topic, key=b"ann", value=value) for _ in range(500)]
+            for future in sent:
+                room.note(len(value))
+                future.result(30)
+            n_sent += 500
+            assert n_sent * len(value) < 4_000_000, "the broker would drop the first soon"
+        assert room.is_full()  # as long as nothing is read
+        reader.commit(reader.end_offsets(reader.partitions(topic)), wait=True)
+        assert not room.is_full()
+        assert not room.is_due
 
 
 def test_who_waits_for_a_learner_that_reads_nothing_is_told(

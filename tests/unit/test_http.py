@@ -344,6 +344,22 @@ def test_before_the_broker_has_it_nothing_is_accepted() -> None:
         assert "the disk is full" in found.json()["detail"]
 
 
+def test_while_the_learner_must_read_first_no_event_is_taken(world: HttpWorld) -> None:
+    good = {"type": "like", "user_id": "ann", "item_id": "tea"}
+    n_before = len(world.records("events"))
+    world.room.noted.clear()
+    world.room.full = True
+    found = world.client.post("/v1/events", json=[good, good])
+    assert "the learner has not read what was sent before" in problem_of(found, 503)["detail"]
+    assert found.headers["retry-after"] == "1"
+    mixed = world.client.post("/v1/events", json=[good, {**good, "type": "licked"}])
+    assert [each["status"] for each in mixed.json()["results"]] == [503, 422]
+    assert (len(world.records("events")), world.room.noted) == (n_before, [])
+    world.room.full = False
+    assert world.client.post("/v1/events", json=[good, good]).status_code == 202
+    assert [len(each or b"") for each in world.records("events")[-2:]] == world.room.noted
+
+
 def test_of_many_events_each_has_its_fate(world: HttpWorld) -> None:
     n_before = len(world.records("events"))
     good = {"type": "like", "user_id": "ann", "item_id": "tea"}
