@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -61,12 +62,12 @@ def log_ends(
     TopicMismatch
         When a partition does not exist.
     """
-    began = time.monotonic()
-    deadline, known_by = began + timeout_s, began + min(timeout_s, _UNKNOWN_S)
+    deadline = time.monotonic() + timeout_s
     ends = {}
     for topic, partition in partitions:
         doing = f"asking for the offsets of {topic}[{partition}]"
         asked = ck.TopicPartition(topic, partition)
+        unknown_by = math.inf
         while (topic, partition) not in ends:
             left_s = max(_LOOK_AGAIN_S, deadline - time.monotonic())
             try:
@@ -82,7 +83,10 @@ def log_ends(
                 unknown = isinstance(translation, TopicMismatch)
                 if not (translation.retriable or unknown):
                     raise translation from error
-                if time.monotonic() > (known_by if unknown else deadline):
+                now = time.monotonic()
+                # A broker that went meanwhile has another such while when it comes back.
+                unknown_by = min(unknown_by, now + _UNKNOWN_S) if unknown else math.inf
+                if now > min(unknown_by, deadline):
                     raise translation from error
                 time.sleep(_LOOK_AGAIN_S)
                 continue

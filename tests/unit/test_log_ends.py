@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import confluent_kafka as ck
 import pytest
 
-from streamer.errors import KafkaError, TopicMismatch
+from streamer.errors import KafkaError, KafkaUnavailable, TopicMismatch
 from streamer.kafka.log_ends import (
     COMMITTED,
     CONTINUED,
@@ -81,24 +82,47 @@ def test_a_store_ahead_of_its_topic_is_refused(
 
 
 class Restarting:
-    """A client of a broker that has opened no log at the first ``n_unknown`` questions."""
+    """A client of a broker that has opened no log at the first ``n_unknown`` questions, and is away
+    at each ``away_every``-th of them."""
 
-    def __init__(self, n_unknown: float, code: int = ck.KafkaError._UNKNOWN_PARTITION) -> None:
+    def __init__(
+        self,
+        n_unknown: float,
+        code: int = ck.KafkaError._UNKNOWN_PARTITION,
+        *,
+        away_every: float = math.inf,
+    ) -> None:
         self.n_unknown = n_unknown
         self._code = code
+        self._away_every = away_every
 
     def get_watermark_offsets(
         self, asked: ck.TopicPartition, *, timeout: float, cached: bool
     ) -> tuple[int, int]:
         self.n_unknown -= 1
+        if self.n_unknown >= 0 and self.n_unknown % self._away_every == 0:
+            raise ck.KafkaException(ck.KafkaError(ck.KafkaError._TRANSPORT))
         if self.n_unknown >= 0:
             raise ck.KafkaException(ck.KafkaError(self._code))
         return 3, 7
 
 
-def asked(client: Restarting) -> dict[tuple[str, int], Ends]:
+def asked(client: Restarting, timeout_s: float = 0.3) -> dict[tuple[str, int], Ends]:
     consumer = cast("ck.Consumer", client)
-    return log_ends(consumer, [WHERE], timeout_s=0.3, bootstrap_servers="broker:1")
+    return log_ends(consumer, [WHERE], timeout_s=timeout_s, bootstrap_servers="broker:1")
+
+
+class ByTheClock:
+    """Time that passes while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
 
 
 @pytest.mark.parametrize(
@@ -106,6 +130,18 @@ def asked(client: Restarting) -> dict[tuple[str, int], Ends]:
 )
 def test_a_broker_that_has_just_started_may_not_know_its_topics_yet(code: int) -> None:
     assert asked(Restarting(2, code)) == {WHERE: Ends(3, 7)}
+
+
+def test_a_broker_that_comes_back_may_be_as_long_again_without_knowing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streamer.kafka.log_ends.time", ByTheClock())
+    # 200 questions, 10 s: it goes after each 4 s.
+    assert asked(Restarting(200, away_every=80), timeout_s=30) == {WHERE: Ends(3, 7)}
+    with pytest.raises(TopicMismatch, match="make the topics"):
+        asked(Restarting(200), timeout_s=30)
+    with pytest.raises(KafkaUnavailable):
+        asked(Restarting(600, away_every=1), timeout_s=29)
 
 
 def test_a_topic_that_stays_unknown_is_said_to_be_missing() -> None:
