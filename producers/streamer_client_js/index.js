@@ -34,10 +34,28 @@ async function identified({ request, schemaPath }) {
   });
 }
 
-/** Return 32 hexadecimal digits; crypto.randomUUID is missing on pages without TLS. */
+/** Return 32 hexadecimal digits; Node 18 has no crypto, and pages without TLS no crypto.randomUUID. */
 function newId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const bytes =
+    globalThis.crypto?.getRandomValues(new Uint8Array(16)) ??
+    Uint8Array.from({ length: 16 }, () => 256 * Math.random());
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * Return a signal that aborts with the first of some; Node 18 has no AbortSignal.any.
+ *
+ * @param {AbortSignal[]} signals
+ */
+function either(...signals) {
+  const both = new AbortController();
+  for (const each of signals) {
+    if (each.aborted) {
+      both.abort(each.reason);
+    }
+    each.addEventListener("abort", () => both.abort(each.reason), { once: true });
+  }
+  return both.signal;
 }
 
 /**
@@ -49,7 +67,7 @@ function newId() {
  */
 async function answered(request, timeoutMs, fetch) {
   const endMs = performance.now() + timeoutMs;
-  const signal = AbortSignal.any([request.signal, AbortSignal.timeout(timeoutMs)]);
+  const signal = either(request.signal, AbortSignal.timeout(timeoutMs));
   const repeatable = !DECIDES.test(new URL(request.url).pathname);
   for (let longestMs = PAUSE_MS_FIRST; ; longestMs = Math.min(2 * longestMs, PAUSE_MS_MAX)) {
     /** @type {Response | undefined} */
