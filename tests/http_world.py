@@ -161,9 +161,11 @@ class HttpWorld:
 
 
 @contextlib.contextmanager
-def http_world(start_ms: int = START_MS, **http: Any) -> Iterator[HttpWorld]:
+def http_world(
+    config: Config = CONFIG, *, start_ms: int = START_MS, **http: Any
+) -> Iterator[HttpWorld]:
     """Yield a world whose users have met three items; ``http`` are settings of that section."""
-    world = HttpWorld(start_ms=start_ms, **http)
+    world = HttpWorld(config, start_ms, **http)
     world.learn(("bob", "milk"), ("bob", "tea"), ("eve", "tea"), ("eve", "cake"))
     try:
         yield world
@@ -189,5 +191,5 @@ def served(app: FastAPI) -> Iterator[str]:
 def served_world(**http: Any) -> Iterator[tuple[HttpWorld, str]]:
     """Yield a world of today and the address at which it is served."""
     now_ms = time.time_ns() // 1_000_000
-    with http_world(now_ms, **http) as world, served(world.app) as url:
+    with http_world(start_ms=now_ms, **http) as world, served(world.app) as url:
         yield world, url

@@ -273,9 +273,7 @@ class Shop:
         )
         self.learned = learned or Partitions(1, models=models)
         metrics = ScorerMetrics(CollectorRegistry())
-        self.catalogue = Catalogue(
-            metrics=metrics.catalogue, token_fields=self.config.catalogue.fields
-        )
+        self.catalogue = Catalogue(metrics=metrics.catalogue, config=self.config.catalogue)
         self.replica = Replica(
             store=self.learned.store,
             models=self.learned.models,

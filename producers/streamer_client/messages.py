@@ -142,6 +142,8 @@ class Item:
         not recommended from then on, ms since 1970
     available
         false: known, but not recommended
+    embedding
+        vector of the item, by a model of its text or image; not all 0
     """
 
     item_id: str
@@ -152,6 +154,7 @@ class Item:
     expires_ts: int | None = None
     available: bool = True
     attributes: Mapping[str, str | int | float | bool | None] | None = None
+    embedding: Sequence[float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,6 +93,8 @@ def _forms(name: str) -> tuple[str, ...]:
         return TIME_UNITS
     if name in _LISTS:
         return (*DELIMITERS, LIST)
+    if name == "embedding":
+        return (*DELIMITERS, LIST)
     return ("number",) if name.startswith("attributes.") else ()
 
 
@@ -144,6 +146,8 @@ class ItemMapper:
             return as_id(value, is_text=self._is_text)
         if name in _LISTS:
             return _labels(value, self._forms.get(name))
+        if name == "embedding":
+            return _numbers(value, self._forms.get(name))
         if name in _TIMES:
             unit = self._forms.get(name)
             if unit is None and not self._is_text:
@@ -160,10 +164,10 @@ def _labels(value: object, form: str | None) -> object:
     """The labels in a value; one that is no list stays as it is where it can't be read as such."""
     if isinstance(value, str):
         if form == LIST:
-            try:
-                value = ast.literal_eval(value)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
+            evaluated = _evaluated(value)
+            if evaluated is value:
                 return value
+            value = evaluated
         else:
             value = value.split(DELIMITERS[form]) if form is not None else [value]
     if isinstance(value, dict):
@@ -180,3 +184,21 @@ def _labels(value: object, form: str | None) -> object:
         elif text := str(each).strip():
             found[text] = None
     return list(found)
+
+
+def _numbers(value: object, form: str | None) -> object:
+    """The numbers in a value, which a text without a form holds as a list; one that is no list
+    stays as it is."""
+    if isinstance(value, str):
+        value = value.split(DELIMITERS[form]) if form in DELIMITERS else _evaluated(value)
+    if not isinstance(value, list | tuple):
+        return value
+    return [as_number(each) for each in value]
+
+
+def _evaluated(text: str) -> object:
+    """What a text is as JSON or Python writes it, or the text itself where it is nothing of it."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text

@@ -70,9 +70,7 @@ def present_messages(config: Config, role: TopicRole) -> Iterator[MessageBatch]:
 
 def present_catalogue(config: Config) -> Catalogue:
     """Return what the items topic says; bad messages on it are passed over."""
-    catalogue = Catalogue(
-        metrics=CatalogueMetrics(CollectorRegistry()), token_fields=config.catalogue.fields
-    )
+    catalogue = Catalogue(metrics=CatalogueMetrics(CollectorRegistry()), config=config.catalogue)
     for batch in present_messages(config, "items"):
         for key, value in zip(batch.keys, batch.values, strict=True):
             with contextlib.suppress(BadMessage):

@@ -115,7 +115,7 @@ def _run_learner(config: Config, signals: Signals, *, alone: bool) -> None:
         stack.callback(sink.discard)
         stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
         catalogue = LearnedCatalogue(
-            config.catalogue.fields, items_reader(config, stack, lost=metrics.lost.inc)
+            config.catalogue, items_reader(config, stack, lost=metrics.lost.inc)
         )
         catalogue.load()
         learner = Learner(

@@ -81,7 +81,8 @@ def _live(config: Config) -> None:
     for n_users in _N_USERS:
         now_ms = system.clock.now_ms()
         events = list(_events(n_users, config.event_types.names, now_ms))
-        system.publish(*_items(now_ms), *events, events[0])  # the last one is a duplicate
+        items = _items(now_ms, config.catalogue.embedding)
+        system.publish(*items, *events, events[0])  # the last one is a duplicate
         system.sync()
         n_asked = _N_ASKED * combinations(config.experiments)  # each may have a policy of its own
         answers = system.ask([f"u{n}" for n in range(n_asked)], k=_SLATE)
@@ -91,7 +92,7 @@ def _live(config: Config) -> None:
         system.clock.set(now_ms + _DAY_MS)  # all windows are over
 
 
-def _items(now_ms: int) -> Iterator[Item]:
+def _items(now_ms: int, n_numbers: int) -> Iterator[Item]:
     for n in range(_N_ITEMS):
         yield Item(
             item_id=f"i{n}",
@@ -100,6 +101,7 @@ def _items(now_ms: int) -> Iterator[Item]:
             tags=["made up"],
             attributes={"year": 1970 + n},
             created_ts=now_ms,
+            embedding=[float(1 + n + i) for i in range(n_numbers)] or None,
         )
 
 

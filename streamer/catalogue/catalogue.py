@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamer.catalogue.columns import ItemColumns
+from streamer.catalogue.content import NOTHING_LEARNED, CatalogueContent
 from streamer.catalogue.expiries import Expiries
 from streamer.catalogue.item_facts import ItemFacts
 from streamer.catalogue.metrics import CatalogueMetrics
-from streamer.catalogue.tokens import CatalogueTokens
+from streamer.config import CatalogueConfig
 from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
 from streamer.events.decoding import deleted_id
@@ -44,12 +46,12 @@ class Catalogue:
 
     Parameters
     ----------
-    token_fields
-        Fields that :func:`streamer.catalogue.tokens.item_tokens` takes tokens from.
+    config
+        What is learned of items.
 
     Attributes
     ----------
-    tokens
+    tokens, embeddings
         What is learned of the known items.
     revision
         Rises whenever an id becomes blocked or is allowed again.
@@ -65,17 +67,20 @@ class Catalogue:
         self,
         *,
         metrics: CatalogueMetrics,
-        token_fields: Sequence[str] = (),
+        config: CatalogueConfig = NOTHING_LEARNED,
         items_max: int = ITEMS_MAX,
     ) -> None:
         self.revision = 0
-        self._said = CatalogueTokens(token_fields)
-        self.tokens = self._said.tokens
+        self._content = CatalogueContent(config)
+        self.tokens = self._content.tokens
+        self.embeddings = self._content.embeddings
+        self._n_numbers = config.embedding
         self.facts = ItemFacts()
         self.expiries = Expiries()
         self._metrics = metrics
         self._items_max = items_max
         self._items: dict[str, Item] = {}
+        self._packed: dict[str, bytes] = {}  # embeddings as they were published, in float32
         self.columns = ItemColumns(self._items, self.facts)
         self._blocked: dict[str, int] = {}  # id → key, in the order they were blocked
         self._blocked_map = KeyMap()
@@ -86,8 +91,18 @@ class Catalogue:
         return len(self._items)
 
     def get(self, item_id: str) -> Item | None:
-        """What the topic says of an item; None where it says nothing, or that it is gone."""
+        """What the topic says of an item, but for its embedding; None where it says nothing, or
+        that it is gone."""
         return self._items.get(item_id)
+
+    def published(self, item_id: str) -> Item | None:
+        """What the topic says of an item, its embedding to the precision of float32; as
+        :meth:`get`. For any thread."""
+        item, packed = self._items.get(item_id), self._packed.get(item_id)
+        if item is None or packed is None:
+            return item
+        numbers = [float(str(each)) for each in np.frombuffer(packed, dtype=np.float32)]
+        return replace(item, embedding=numbers)
 
     def is_blocked(self, item_id: str) -> bool:
         """Whether an item is unavailable or deleted."""
@@ -157,7 +172,7 @@ class Catalogue:
             Nothing is changed then.
         """
         if value is not None:
-            self._put(decode_item(value))
+            self._put(decode_item(value, embedding=self._n_numbers))
             return
         item_id = deleted_id(key, "item")
         if self._items.pop(item_id, None) is not None:
@@ -167,6 +182,12 @@ class Catalogue:
 
     def _put(self, item: Item) -> None:
         item_id = item.item_id
+        self._content.put(item)
+        if item.embedding is None:
+            self._packed.pop(item_id, None)
+        else:  # 4 B a number: a list of Python numbers takes eight times as much
+            self._packed[item_id] = np.array(item.embedding, dtype=np.float32).tobytes()
+            item = replace(item, embedding=None)
         self._items.pop(item_id, None)  # what is published again is the newest again
         if not item.available:
             self._block(item_id)
@@ -178,7 +199,6 @@ class Catalogue:
             self._drawn_from.append(item_id)
         self.columns.put(item, self.facts.put(item))
         self.expiries.put(item_id, item.expires_ts)
-        self._said.put(item)
         if len(self._items) > self._items_max:
             forgotten = next(iter(self._items))
             del self._items[forgotten]
@@ -189,7 +209,8 @@ class Catalogue:
     def _forget(self, item_id: str) -> None:
         self.columns.remove(item_id, self.facts.remove(item_id))
         self.expiries.remove(item_id)
-        self.tokens.remove(item_id)
+        self._content.forget(item_id)
+        self._packed.pop(item_id, None)
         last = self._drawn_from.pop()
         place = self._places.pop(item_id)
         if last != item_id:

@@ -181,7 +181,7 @@ class ItemFacts:
         return self._newest
 
     def _newest_of(self, rows: NDArray[np.intp], n: int) -> NDArray[np.intp]:
-        return rows[newest_first(self._created_ms[rows, 0], self._keys[rows, 0], n)]
+        return rows[greatest_first(self._created_ms[rows, 0], self._keys[rows, 0], n)]
 
     def _made(self, row: int, created_ms: int) -> None:
         """Take note of when an item was made."""
@@ -245,19 +245,19 @@ class ItemFacts:
         self._categories[row] = _NONE
 
 
-def newest_first(made: NDArray[np.number], keys: Keys, n: int) -> NDArray[np.intp]:
-    """Return which of some items are the ``n`` made last, the newest first and those of one time in
-    the order of their keys.
+def greatest_first(values: NDArray[np.number], keys: Keys, n: int) -> NDArray[np.intp]:
+    """Return which of some items have the ``n`` greatest values, the greatest first and equal ones
+    in the order of their keys.
 
     Parameters
     ----------
-    made, keys
-        ``(n_items,)`` times, and keys.
+    values, keys
+        ``(n_items,)`` of each item: the time when it was made, say, and its key.
     """
-    among = np.arange(len(made))
-    if len(made) > n:  # with all that are as new as the last one, whose keys say which are in
-        among = np.flatnonzero(made >= np.partition(made, len(made) - n)[len(made) - n])
-    found: NDArray[np.intp] = among[np.lexsort((keys[among], -made[among]))[:n]]
+    among = np.arange(len(values))
+    if len(values) > n:  # with all that are as great as the last one, whose keys say which are in
+        among = np.flatnonzero(values >= np.partition(values, len(values) - n)[len(values) - n])
+    found: NDArray[np.intp] = among[np.lexsort((keys[among], -values[among]))[:n]]
     return found
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from streamer.client.connection import checked_payload, client_config, now_ms
 from streamer.client.embedded_room import EmbeddedRoom
 from streamer.config import Config
@@ -135,8 +137,8 @@ class Publisher:
         Parameters
         ----------
         fields
-            As in :class:`streamer.events.Item`: title, categories, tags, created_ts, available,
-            attributes.
+            As in :class:`streamer.events.Item`: title, categories, tags, created_ts, expires_ts,
+            available, attributes, embedding (a list of numbers, or an array of numpy).
 
         Raises
         ------
@@ -146,6 +148,8 @@ class Publisher:
             As :meth:`publish`.
         """
         _check_fields(Item, fields, "an item")
+        if isinstance(embedding := fields.get("embedding"), np.ndarray):
+            fields["embedding"] = embedding.tolist()
         item = Item(item_id=item_id, **fields)
         self._put(self._items, item)
         return item

@@ -37,6 +37,7 @@ from streamer.config.masking import masked, toml_text
 from streamer.config.rules import rule_problems
 from streamer.config.section import Section
 from streamer.config.settings import (
+    CatalogueConfig,
     Config,
     JoinConfig,
     KafkaConfig,
@@ -57,6 +58,7 @@ from streamer.errors import ConfigError
 
 __all__ = [
     "BanditConfig",
+    "CatalogueConfig",
     "Config",
     "EventConfig",
     "ExperimentConfig",

@@ -20,6 +20,7 @@ from streamer.config.rules import DEFAULT_RULES, RuleConfig
 from streamer.config.section import Rows, Section
 from streamer.config.slate import SlateConfig
 from streamer.events import EventTypes
+from streamer.events.messages import EMBEDDING_MAX
 
 PositiveS = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds, up to a year."""
@@ -258,6 +259,15 @@ class CatalogueConfig(Section, frozen=True, kw_only=True):
             " attributes (of numbers, the nearer the more is shared); []: none",
         ),
     ] = ("categories", "tags", "brand", "year")
+    embedding: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=EMBEDDING_MAX,
+            description="numbers of the `embedding` of an item (`recall.content`); 0: embeddings"
+            " are not used",
+        ),
+    ] = 0
 
 
 class FunnelConfig(Section, frozen=True, kw_only=True):

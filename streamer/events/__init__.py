@@ -7,6 +7,7 @@ name: it brings the compiler of kernels with it.
 
 from streamer.events.decoding import (
     Rejected,
+    check_embedding,
     decode_dead_letter,
     decode_decision,
     decode_event,
@@ -75,6 +76,7 @@ __all__ = [
     "Request",
     "RequestRow",
     "User",
+    "check_embedding",
     "dead_letter",
     "decode_dead_letter",
     "decode_decision",

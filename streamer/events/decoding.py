@@ -62,9 +62,27 @@ def decode_event(payload: bytes | None, types: EventTypes, *, publish_ms: int = 
     return _at_counted_time(event, publish_ms)
 
 
-def decode_item(payload: bytes | None) -> Item:
-    """One item; a null payload (it deletes the item of its key) is the caller's to handle first."""
-    return _item(payload)
+def decode_item(payload: bytes | None, *, embedding: int = 0) -> Item:
+    """One item; a null payload (it deletes the item of its key) is the caller's to handle first.
+
+    Parameters
+    ----------
+    embedding
+        Numbers that an embedding must have (``catalogue.embedding``); 0: any number.
+    """
+    item = _item(payload)
+    check_embedding(item, embedding)
+    return item
+
+
+def check_embedding(item: Item, n_numbers: int) -> None:
+    """Raise BadMessage where an item's embedding has not so many numbers; 0: any number."""
+    if n_numbers and item.embedding is not None and len(item.embedding) != n_numbers:
+        problem = (
+            f"has {len(item.embedding)} numbers, and catalogue.embedding is {n_numbers}; send"
+            " vectors of that length, or none"
+        )
+        raise BadMessage(reason("embedding", item.embedding, problem))
 
 
 def decode_user(payload: bytes | None) -> User:
@@ -207,6 +225,8 @@ def _check_bytes(message: Message, path: str = "") -> None:
         if name.endswith("_id"):
             _check_id(field, value)
         elif isinstance(value, list):
+            if value and isinstance(value[0], float):
+                continue
             if value and isinstance(value[0], str) and 4 * max(map(len, value)) <= ID_BYTES_MAX:
                 continue  # hundreds of candidates, none of them near the bound
             for i, each in enumerate(value):
@@ -328,6 +348,12 @@ def _check_slate(wanted: SlateRequest, path: str) -> None:
         raise BadMessage(reason(field, wanted.list_name, f"{problem}; send one of the two"))
 
 
+def _check_item(item: Item) -> None:
+    if item.embedding is not None and not any(item.embedding):
+        problem = "is 0 throughout, and has no direction; send a vector that has one, or none"
+        raise BadMessage(reason("embedding", item.embedding, problem))
+
+
 def _check_user(user: User) -> None:
     n_bytes = len(packed_profile(user))
     if n_bytes > PROFILE_BYTES_MAX:
@@ -369,7 +395,7 @@ def _check_matrix(field: str, packed: bytes, n_rows: int, names: Sequence[str]) 
 
 
 _event = _Decoder(Event, EVENT_BYTES_MAX)
-_item = _Decoder(Item, EVENT_BYTES_MAX)
+_item = _Decoder(Item, EVENT_BYTES_MAX, _check_item)
 _user = _Decoder(User, EVENT_BYTES_MAX, _check_user)
 _request = _Decoder(Request, MESSAGE_BYTES_MAX, _check_request)
 _recommendation = _Decoder(Recommendation, MESSAGE_BYTES_MAX)

@@ -44,6 +44,8 @@ AFTER_MAX: Final = 5_400
 """Characters that say what the pages before show: 500 items of 8 B in base64."""
 FILTER_MAX: Final = 1_000
 """Characters of a request's filter."""
+EMBEDDING_MAX: Final = 2_048
+"""Numbers of an item's embedding: at some 20 B each they fit into an item's message."""
 RAW_BYTES_KEPT: Final = 524_288
 """Bytes of a bad message that its dead letter carries: 700 kB in base64, which a broker takes."""
 
@@ -121,6 +123,10 @@ class Item(Message, frozen=True, kw_only=True):
     ] = None
     available: Annotated[bool, Meta(description="false: known, but not recommended")] = True
     attributes: Flat | None = None
+    embedding: Annotated[
+        Annotated[list[Number], Meta(min_length=1, max_length=EMBEDDING_MAX)] | None,
+        Meta(description="vector of the item, by a model of its text or image; not all 0"),
+    ] = None
     v: Version = 1
 
 

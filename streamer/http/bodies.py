@@ -77,15 +77,20 @@ def event_of(fields: object, types: EventTypes, *, now_ms: int) -> Event:
     return decode_event(payload, types)
 
 
-def item_of(fields: Mapping[str, Any], item_id: str) -> Item:
+def item_of(fields: Mapping[str, Any], item_id: str, *, embedding: int) -> Item:
     """Return the item of some fields, whose id is that of the path.
+
+    Parameters
+    ----------
+    embedding
+        As of :func:`streamer.events.decode_item`.
 
     Raises
     ------
     BadMessage
         With the words of a dead letter; or when the fields name another id.
     """
-    return decode_item(_of_path(fields, "item", item_id))
+    return decode_item(_of_path(fields, "item", item_id), embedding=embedding)
 
 
 def user_of(fields: Mapping[str, Any], user_id: str) -> User:

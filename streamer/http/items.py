@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import APIRouter
 
 from streamer.config import Config
@@ -16,7 +18,7 @@ def item_routes(config: Config, parts: Parts) -> APIRouter:
     """Return the routes under ``/v1/items``."""
     return kept_routes(
         item_writing(config, parts),
-        item_of,
+        partial(item_of, embedding=config.catalogue.embedding),
         n_max=config.http.events_max,
         example=ITEM,
         patch_example={"available": False},

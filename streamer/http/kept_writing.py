@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Generic, Literal, TypeVar
 
 from starlette.exceptions import HTTPException
@@ -149,7 +150,7 @@ def item_writing(config: Config, parts: Parts) -> KeptWriting[Item]:
         parts,
         "item",
         parts.answers.item,
-        decode=decode_item,
+        decode=partial(decode_item, embedding=config.catalogue.embedding),
         unknown="the catalogue has no item",
     )
 

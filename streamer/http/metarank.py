@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -147,6 +148,7 @@ def metarank_routes(config: Config, parts: Parts) -> APIRouter:
     """Return ``/rank/{model}`` and ``/feedback``."""
     router = APIRouter(tags=["metarank"])
     publishing, catalogue = event_publishing(config, parts), item_writing(config, parts)
+    made_of = partial(item_of, embedding=config.catalogue.embedding)
     timeout_s = config.http.timeout_ms / 1000
 
     @router.post(
@@ -182,7 +184,7 @@ def metarank_routes(config: Config, parts: Parts) -> APIRouter:
     async def item(said: ItemEvent) -> None:
         before = catalogue.find(said.item)
         fields = {} if before is None else msgspec.to_builtins(before)
-        await catalogue.put(item_of(merged(fields, _item_fields(said.fields)), said.item))
+        await catalogue.put(made_of(merged(fields, _item_fields(said.fields)), said.item))
 
     @router.post(
         "/feedback",

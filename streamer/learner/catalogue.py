@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 from typing import Self
 
-from streamer.catalogue.tokens import CatalogueTokens
+from streamer.catalogue.content import NOTHING_LEARNED, CatalogueContent
+from streamer.config import CatalogueConfig
 from streamer.errors import KafkaError
 from streamer.protocols import ItemsReader
-from streamer_models.state.item_tokens import ItemTokens
+from streamer_models.state.inputs import Inputs
 
 log = logging.getLogger(__name__)
 
@@ -21,26 +22,26 @@ class LearnedCatalogue:
 
     Parameters
     ----------
-    fields
-        See :func:`streamer.catalogue.tokens.item_tokens`.
+    config
+        What is learned of items; nothing: the topic is not followed.
     reader
         Of the items topic; None: nothing is ever said.
     """
 
-    def __init__(self, fields: Sequence[str], reader: ItemsReader | None) -> None:
-        self._catalogue = CatalogueTokens(fields)
-        self._reader = reader if fields else None
+    def __init__(self, config: CatalogueConfig, reader: ItemsReader | None) -> None:
+        self._catalogue = CatalogueContent(config)
+        self._reader = reader if self._catalogue.is_learned else None
         self._fails = False
 
     @classmethod
     def empty(cls) -> Self:
         """Return one that nothing is said of."""
-        return cls((), None)
+        return cls(NOTHING_LEARNED, None)
 
     @property
-    def tokens(self) -> ItemTokens:
-        """What is known now."""
-        return self._catalogue.tokens
+    def inputs(self) -> Inputs:
+        """What models are given of items: it is what is known now, whenever it is looked at."""
+        return self._catalogue.inputs
 
     @property
     def gone(self) -> Sequence[str]:

@@ -188,7 +188,7 @@ class Learner:
             counts=self.counts,
             dead_letter=self._dead_letter,
             practice=self._practice,
-            item_tokens=self._catalogue.tokens,
+            of_items=self._catalogue.inputs,
             begins_anew=image.version > 0 and image.generation != settings.generation,
         )
         ahead_max_ms = 0 if settings.join is None else settings.join.ahead_max_ms

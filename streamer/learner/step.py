@@ -29,13 +29,13 @@ from streamer_models.state.inputs import (
     NO_EVENTS,
     NO_EXAMPLES,
     NO_FEEDBACK,
+    NOTHING,
     NOTHING_SHOWN,
     Events,
     Inputs,
     Profiles,
     ShownItems,
 )
-from streamer_models.state.item_tokens import NO_TOKENS, ItemTokens
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.table import ARM, FEATURE_ITEM, FEATURE_USER, ITEM, PROFILE, USER, Slots
@@ -104,8 +104,9 @@ class PartitionLearner:
         Told of bad messages before anything behind them is learned.
     practice
         Learns each step; None: nothing practises.
-    item_tokens
-        What the catalogue says; whoever calls :meth:`learn` keeps it as of what is recorded.
+    of_items
+        Inputs that hold what the catalogue says, and nothing else; whoever calls :meth:`learn`
+        keeps it as of what is recorded.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class PartitionLearner:
         counts: LearnerCounts,
         dead_letter: DeadLetter,
         practice: Practice | None = None,
-        item_tokens: ItemTokens = NO_TOKENS,
+        of_items: Inputs = NOTHING,
         begins_anew: bool = False,
     ) -> None:
         self.state = state
@@ -133,7 +134,7 @@ class PartitionLearner:
         self._counts = counts
         self._dead_letter = dead_letter
         self._practice = practice
-        self._item_tokens = item_tokens
+        self._of_items = of_items
         self._cursor = Cursor(*state.cursor)
         if begins_anew and settings.join is not None:
             # Kept with the first step: what is not committed must not get into a checkpoint.
@@ -229,7 +230,7 @@ class PartitionLearner:
             slots = plan.slots[:n][kept]
             ids.seen(slots, rest.offsets[:n][kept], np.zeros(len(slots), dtype=np.int64))
             profiles = Profiles(slots, rest.rows[:n][kept])
-            learn(models, Inputs(profiles=profiles, item_tokens=self._item_tokens), self.state)
+            learn(models, replace(self._of_items, profiles=profiles), self.state)
             said = said.slice(n_gone + n, len(said))
             end = int(said.offsets[0]) if len(said) else to_offset
             self.next_offsets[topic] = end
@@ -292,13 +293,13 @@ class PartitionLearner:
                 offsets[topic] = self.next_offsets[topic], decided.to_offset
         arms = self.state.ids.get(ARM)
         n_refused = 0 if arms is None else arms.n_refused
-        inputs = Inputs(
+        inputs = replace(
+            self._of_items,
             feedback=feedback,
             events=events,
             shown=NOTHING_SHOWN if joined is None else _items(joined.shown),
             examples=NO_EXAMPLES if joined is None else joined.examples,
             choices=NO_CHOICES if joined is None else joined.choices,
-            item_tokens=self._item_tokens,
         )
         if self._practice is None:
             learn(self._models, inputs, self.state)

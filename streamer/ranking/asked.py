@@ -3,7 +3,7 @@ practises."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar, overload
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamer.events.profiles import Profile
 from streamer_models.counters.history import UserHistory
+from streamer_models.state.item_embeddings import ItemEmbeddings
 from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.readable import ReadLists, ReadRows
 from streamer_models.state.table import Array, Keys, Slots, recent_keys
@@ -78,8 +79,18 @@ class Asked(Protocol):
     def item_tokens(self) -> ItemTokens:
         """What the catalogue says of items."""
 
+    @property
+    def item_embeddings(self) -> ItemEmbeddings:
+        """Embeddings that the catalogue gives of items."""
+
     def item_rows(self, keys: Keys) -> Slots:
         """``(n,)`` rows of items, -1 where absent."""
+
+    def may_be_shown(self, keys: Keys) -> NDArray[np.bool_]:
+        """``(n,)`` whether items without parameters may be in the slate."""
+
+    def new_ids(self, keys: Keys) -> Sequence[str]:
+        """Ids of items of the catalogue; none where nothing is shown."""
 
     def excluded(self) -> Keys:
         """Keys of items that the user has met of late, or that the request excludes."""

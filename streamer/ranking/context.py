@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from streamer.replica.items import ItemView
 from streamer.replica.tables import Tables
 from streamer.replica.version import Version
 from streamer_models.state.id_table import id_key, keys_of
+from streamer_models.state.item_embeddings import ItemEmbeddings
 from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.table import Keys, Slots
 
@@ -81,6 +82,11 @@ class RequestContext:
         """What the catalogue says of items."""
         return self.catalogue.tokens
 
+    @property
+    def item_embeddings(self) -> ItemEmbeddings:
+        """Embeddings that the catalogue gives of items."""
+        return self.catalogue.embeddings
+
     def item_rows(self, keys: Keys) -> Slots:
         """``(n,)`` rows of items, -1 where absent."""
         return self.items.map.find(keys)
@@ -121,22 +127,23 @@ class RequestContext:
         """``(n,)`` by how many standard deviations rules boost items; None: none of them."""
         return None if self.ruled is None else self.ruled.raised(keys)
 
-    def has_no_row(self, item_id: str) -> bool:
-        """Whether an item has no parameters yet."""
-        return self.items.map.find_one(id_key(item_id.encode())) < 0
+    def may_be_shown(self, keys: Keys) -> NDArray[np.bool_]:
+        """``(n,)`` whether items without parameters may be in the slate."""
+        kept_out = self.once("kept out", self._kept_out)
+        shown: NDArray[np.bool_] = ~(self.catalogue.blocked(keys) | np.isin(keys, kept_out))
+        if self.request.candidates:
+            shown &= np.isin(keys, keys_of(self.request.candidates))
+        if self.ruled is not None:
+            shown &= ~self.ruled.out[self.catalogue.columns.slots(keys)]
+        return shown
 
-    def may_be_shown(self, item_id: str) -> bool:
-        """Whether an item without parameters may be in the slate."""
-        excluded = self.once("excluded", lambda: frozenset(self.excluded().tolist()))
-        wanted = self.once("wanted", lambda: frozenset(self.request.candidates or ()))
-        key = id_key(item_id.encode())
-        return (
-            key not in excluded
-            and not self.catalogue.is_blocked(item_id)
-            and self.catalogue.is_out(item_id, self.at_ms)
-            and (not wanted or item_id in wanted)
-            and (self.ruled is None or not self.ruled.bars(key))
-        )
+    def new_ids(self, keys: Keys) -> Sequence[str]:
+        """Ids of items of the catalogue; empty where it does not know one."""
+        columns = self.catalogue.columns
+        return [columns.ids[slot] for slot in columns.slots(keys).tolist()]
+
+    def _kept_out(self) -> Keys:
+        return np.concatenate([self.excluded(), self.catalogue.not_out(self.at_ms)])
 
 
 def request_context(

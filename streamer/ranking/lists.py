@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.catalogue.columns import NUMBER
-from streamer.catalogue.item_facts import newest_first
+from streamer.catalogue.item_facts import greatest_first
 from streamer.config import Config
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.allowed import Allowed
@@ -82,7 +82,7 @@ def _latest(context: RequestContext, allowed: NDArray[np.bool_], n: int, _: int)
     slots = slots[~context.catalogue.blocked(columns.keys[slots])]
     created = columns.values("created_ts").at(slots)
     values = np.where(created.kinds == NUMBER, created.numbers, _UNKNOWN)
-    order = newest_first(values, columns.keys[slots], n)
+    order = greatest_first(values, columns.keys[slots], n)
     ids = [columns.ids[slot] for slot in slots[order].tolist()]
     return FoundItems(ids, np.maximum(values[order], 0.0).tolist())
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.catalogue.tokens import CatalogueTokens
+from streamer.catalogue.content import CatalogueContent
 from streamer.config import Config
 from streamer.errors import ConfigError
+from streamer.events import check_embedding
 from streamer.learner.practice.own_tables import OwnTables
 from streamer.learner.practice.practice import Practice
 from streamer.model_set import recall_models
@@ -77,14 +78,16 @@ class ChannelAlone(OnePartition):
         self._blend = BlendChannel(config)
         self._blend.beside([channel])
         self._tables = OwnTables(self.state)
-        self._catalogue = CatalogueTokens(config.catalogue.fields)
-        self._inputs = replace(self._inputs, item_tokens=self._catalogue.tokens)
+        self._catalogue = CatalogueContent(config.catalogue)
+        self._inputs = replace(self._catalogue.inputs, feedback=self._batch)
+        self._n_numbers = config.catalogue.embedding
         self._scores: NDArray[np.float64] = np.zeros(1_024)
         self._logits: NDArray[np.float64] | None = None
 
     def learn(self, interaction: Interaction) -> None:
         """Learn one event, and before it what the catalogue says of its item."""
         if interaction.item is not None and interaction.item_row >= self.state.items.n_slots:
+            check_embedding(interaction.item, self._n_numbers)
             self._catalogue.put(interaction.item)
         super().learn(interaction)
 
@@ -96,7 +99,7 @@ class ChannelAlone(OnePartition):
             self._scores = np.zeros(2 * n_rows)
         scores = self._scores
         scores[:n_rows] = -np.inf
-        asked = self._practice.asked(user_row, ts_ms, self._tables, state, self._catalogue.tokens)
+        asked = self._practice.asked(user_row, ts_ms, self._tables, state, self._inputs)
         candidates = self._practice.candidates(asked)
         if len(candidates):
             assert blend.model is not None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamer.config import Config, changed, known_keys
 from streamer.config.experiments import LEARNING, SERVING
 from streamer.config.keys import EVENTS, NAMED, RULES
-from streamer.events import Event, Item, Request
+from streamer.events import Event, Item, Request, check_embedding
 from streamer.ranking.features import Features
 from streamer.ranking.recall.blend import BlendChannel
 from streamer.replay.interactions import UNKNOWN, Interaction
@@ -114,6 +114,7 @@ class FunnelModel:
         if event.item_id not in self._item_rows:
             self._item_rows[event.item_id] = interaction.item_row
             if interaction.item is not None:  # what a catalogue says before anybody can meet it
+                check_embedding(interaction.item, self._config.catalogue.embedding)
                 self._waiting.append(_out_by(interaction.item, event.ts))
         self._waiting.append(event)
         self._n_learned += 1

@@ -80,7 +80,7 @@ class AnswerQueue:
 
     def item(self, item_id: str) -> Item | None:
         """Return what the items topic says of an item, as far as it is read."""
-        return self._scorer.catalogue.get(item_id)
+        return self._scorer.catalogue.published(item_id)
 
     def user(self, user_id: str) -> User | None:
         """Return what a user says of themselves, as far as it is learned."""

@@ -100,7 +100,7 @@ class Scorer:
             clock=clock,
             metrics=metrics.replica,
         )
-        self.catalogue = Catalogue(metrics=metrics.catalogue, token_fields=config.catalogue.fields)
+        self.catalogue = Catalogue(metrics=metrics.catalogue, config=config.catalogue)
         self.variants = Variants(config, policy=policy)
         self.known = LatestFeatures(followed_definitions(config))
         self.clock = clock

@@ -303,7 +303,7 @@ class LiveSystem:
         config = self.config
         self._n_learners += 1
         items = MemoryReader(self.broker, [config.topics.topic("items")], clock=self.clock)
-        catalogue = LearnedCatalogue(config.catalogue.fields, items)
+        catalogue = LearnedCatalogue(config.catalogue, items)
         catalogue.load()
         learner = Learner(
             store=store,

@@ -10,7 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from streamer.catalogue.tokens import CatalogueTokens
+from streamer.catalogue.content import NOTHING_LEARNED, CatalogueContent
+from streamer.config import CatalogueConfig
 from streamer.learner.batch import RewardFunction
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import load_image
@@ -48,7 +49,7 @@ class LearnedWith:
     ----------
     names
         Names of the models' tables in the store.
-    items, token_fields
+    items, catalogue
         The topic of items, and what was learned of them.
     """
 
@@ -58,7 +59,7 @@ class LearnedWith:
     practice: Practice | None = None
     names: TableNames = SAME_NAMES
     items: str = ""
-    token_fields: tuple[str, ...] = ()
+    catalogue: CatalogueConfig = NOTHING_LEARNED
 
 
 def learned_with(layout: Layout, *, items: str, users: str = "") -> list[LearnedWith]:
@@ -90,7 +91,7 @@ def learned_with(layout: Layout, *, items: str, users: str = "") -> list[Learned
                 Practice(config),
                 TableNames.of(layout, generation, store_layout(config, models)),
                 items,
-                config.catalogue.fields,
+                config.catalogue,
             )
         )
     return found
@@ -157,7 +158,7 @@ class Run:
         self._stream = stream
         self._n_gone: Counter[str] = Counter()
         self._item_streams: dict[int, MessageStream] = {}
-        self._catalogue = CatalogueTokens(self.learned_with.token_fields)
+        self._catalogue = CatalogueContent(self.learned_with.catalogue)
         self._shared = {
             generation: SharedState(each.models)
             for generation, each in enumerate(generations)
@@ -307,7 +308,7 @@ class Run:
         tables = self.learned_with.names.in_store(_rows(before))
         next_offsets = self._learner.next_offsets
         self.generation = generation
-        self._catalogue = CatalogueTokens(self.learned_with.token_fields)
+        self._catalogue = CatalogueContent(self.learned_with.catalogue)
         self._item_streams.clear()
         self._n_gone[self.learned_with.items] = 0
         for passed in [g for g in self._shared if g < generation]:
@@ -353,7 +354,7 @@ class Run:
             counts=LearnerCounts(),
             dead_letter=lambda batch, rejected: None,  # they have had their letters
             practice=self.learned_with.practice,
-            item_tokens=self._catalogue.tokens,
+            of_items=self._catalogue.inputs,
             begins_anew=begins_anew,
         )
 

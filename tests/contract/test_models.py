@@ -24,6 +24,7 @@ from streamer_models.counters.impressions import UserImpressions
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
 from streamer_models.counters.profiles import UserProfiles
+from streamer_models.counters.rewards import UserRewards
 from streamer_models.counters.seen import UserSeen
 from streamer_models.counters.token_counts import TokenCounts
 from streamer_models.factorization.biased_mf import BiasedMF
@@ -59,6 +60,10 @@ def _mf(loss: str, *, regularization: float = 0.0) -> ImplicitMF:
 
 def _token_counts() -> TokenCounts:
     return TokenCounts()
+
+
+def _rewards() -> UserRewards:
+    return UserRewards(length=5, n_numbers=4, half_life_ms=60_000)
 
 
 def _session() -> SessionFactors:
@@ -148,11 +153,13 @@ MODELS: dict[str, NewModels] = {
     "bandit": _bandit,
     "fading_bandit": lambda: _bandit(half_life_s=3_600.0),
     "seen": lambda: UserSeen(length=7),
+    "rewards": _rewards,
     "impressions": lambda: UserImpressions(event_type=IMPRESSION, length=4),
     "decayed_features": _decayed,
     "all": lambda: [
         UserHistory(length=5),
         UserSeen(length=7),
+        _rewards(),
         ItemConsumptions(),
         _neighbours(),
         _transitions(),
@@ -181,14 +188,21 @@ def test_every_model_of_a_learner_is_in_the_suite() -> None:
         type(model)
         for kind in ("implicit", "explicit")
         for model in build_models(
-            load_config(env={}, flags={"learner.model": kind, "recall.mf.candidates": 10})
+            load_config(
+                env={},
+                flags={
+                    "learner.model": kind,
+                    "recall.mf.candidates": 10,
+                    "catalogue.embedding": 4,
+                },
+            )
         )
     }
     # What users say comes from a topic of its own, which streams have not: see test_users.py.
     configured -= {UserProfiles}
     learned = [type(model) for model in _all()]
     assert all(any(issubclass(each, kind) for each in learned) for kind in configured)
-    assert len(configured) == 14
+    assert len(configured) == 15
 
 
 def test_streams_evict_ids_of_every_entity() -> None:

@@ -79,6 +79,7 @@ items = st.builds(
     created_ts=maybe | times,
     available=st.booleans(),
     attributes=maybe | flats,
+    embedding=maybe | st.lists(bounded, min_size=1, max_size=5).filter(any),
 )
 users = st.builds(
     User,

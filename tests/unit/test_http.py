@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+from streamer.config import CatalogueConfig
 from streamer.errors import DeliveryFailed, Overloaded
 from streamer.events import (
     Item,
@@ -22,7 +24,7 @@ from streamer.events import (
     decode_user,
 )
 from tests.default_types import decode_event
-from tests.http_world import START_MS, HttpWorld, http_world
+from tests.http_world import CONFIG, START_MS, HttpWorld, http_world
 
 
 @pytest.fixture(scope="module")
@@ -441,6 +443,23 @@ def test_a_bad_item_is_refused_and_nothing_sent(world: HttpWorld) -> None:
     put = world.client.put("/v1/items/tea", json={"item_id": "milk"})
     assert problem_of(put, 422)["field"] == "item_id"
     assert len(world.records("items")) == n_before
+
+
+def test_an_embedding_is_read_as_it_was_published_and_one_of_another_length_refused() -> None:
+    given: dict[str, Any] = {"title": "Tea", "embedding": [0.1, -2.5, 3.0]}
+    with http_world(replace(CONFIG, catalogue=CatalogueConfig(embedding=3))) as world:
+        client = world.client
+        assert client.put("/v1/items/tea", json=given).json() == {"item_id": "tea", **given}
+        world.live.publish(Item(item_id="theirs", embedding=given["embedding"]))
+        world.live.sync()
+        assert client.patch("/v1/items/theirs", json={"title": "Jam"}).status_code == 202
+        assert decode_item(world.records("items")[-1]).embedding == given["embedding"]
+        put = client.put("/v1/items/tea", json={"embedding": [1, 2, 3, 4]})
+        problem = problem_of(put, 422)
+        assert problem["field"] == "embedding"
+        assert "has 4 numbers, and catalogue.embedding is 3; send vectors" in problem["detail"]
+        many = client.post("/v1/items", json=[{"item_id": "a", "embedding": [0, 0, 0]}, given])
+        assert [each["status"] for each in many.json()["results"]] == [422, 422]
 
 
 def test_an_item_that_was_not_delivered_is_not_remembered() -> None:

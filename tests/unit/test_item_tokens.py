@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.catalogue.tokens import CatalogueTokens, item_tokens
+from streamer.catalogue.content import CatalogueContent
+from streamer.catalogue.tokens import item_tokens
+from streamer.config import CatalogueConfig
 from streamer.events import Item, encode
 from streamer.protocols import MessageBatch
 from streamer_models.state.id_table import keys_of
@@ -84,7 +86,7 @@ def test_tokens_of_an_item_and_items_are_bounded() -> None:
     assert list(_said(tokens, "a")) == list(range(TOKENS_MAX))
     for item_id in "bcd":
         tokens.put(item_id, [1], [1.0])
-    assert (len(tokens), tokens.n_refused) == (2, 2)
+    assert (len(tokens), tokens.rows.n_refused) == (2, 2)
     tokens.put("b", [2], [1.0])  # known, so it is no other item
     assert (_said(tokens, "b"), _said(tokens, "c")) == ({2: 1.0}, {})
 
@@ -106,7 +108,7 @@ def test_many_items_keep_their_own_tokens(n: int) -> None:
 
 
 def test_the_topic_is_followed_tombstones_and_all() -> None:
-    catalogue = CatalogueTokens(("categories",))
+    catalogue = CatalogueContent(CatalogueConfig(fields=("categories",)))
     drama = encode(Item(item_id="a", categories=["Drama"]))
     crime = encode(Item(item_id="b", categories=["Crime"]))
     values = [drama, b"{", crime, None, None]

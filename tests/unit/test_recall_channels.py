@@ -165,6 +165,7 @@ def test_channels_that_the_blend_is_made_of_are_on_by_default_and_random_ones() 
     }
     assert {each.name for each in registered()} - on == {
         "again",
+        "content",
         "mf",
         "trending",
         "trending_feature",

@@ -92,11 +92,11 @@ def known_tokens(
         return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int32)
     known = np.full(len(keys), _NOT_LOOKED_UP, dtype=np.int32)
     flags = np.zeros(TOKENS, dtype=np.bool_)
+    rows_of = of_items.rows.map
     for rows in (candidates, recent):
         _look_up(
-            rows.reshape(-1), keys, of_items.map.buckets, of_items.map.slots, of_items.tokens,
-            known, flags,
-        )  # fmt: skip
+            rows.reshape(-1), keys, rows_of.buckets, rows_of.slots, of_items.tokens, known, flags
+        )
     return known, np.flatnonzero(flags).astype(np.int32)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.columns import Columns
+from streamer_models.state.item_embeddings import NO_EMBEDDINGS, ItemEmbeddings
 from streamer_models.state.item_tokens import NO_TOKENS, ItemTokens
 from streamer_models.state.table import Slots
 
@@ -206,7 +207,7 @@ class Inputs:
         taken up.
     profiles
         What users say of themselves.
-    item_tokens
+    item_tokens, item_embeddings
         What the catalogue says of items, as of this step.
     """
 
@@ -217,6 +218,7 @@ class Inputs:
     choices: Choices = NO_CHOICES
     profiles: Profiles = NO_PROFILES
     item_tokens: ItemTokens = NO_TOKENS
+    item_embeddings: ItemEmbeddings = NO_EMBEDDINGS
 
 
 NOTHING = Inputs()

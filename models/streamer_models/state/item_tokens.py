@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.id_table import id_key
-from streamer_models.state.key_map import KeyMap
+from streamer_models.state.item_rows import ITEMS_MAX, ItemRows
 from streamer_models.state.table import Keys, grown
 
 TOKENS: Final = 4_096
@@ -22,7 +22,6 @@ RANGES: Final = {"words": NUMBERS, "numbers": TOKENS - NUMBERS}
 TOKENS_MAX: Final = 12
 """Tokens of an item that count."""
 NO_TOKEN: Final = -1
-_ITEMS_MAX: Final = 1_000_000
 UNITS: Final = 1 << 16
 """What a weight of 1 counts as."""
 
@@ -41,33 +40,27 @@ def token_of(text: str, *, number: bool = False) -> int:
 
 
 class ItemTokens:
-    """Weighted tokens of items by key: 100 B an item and 12 to 24 of a map.
+    """Weighted tokens of items by key: 96 B an item, and 21 to 33 of a key and a map.
 
     At ``items_max`` items that are not known yet are passed over.
 
     Attributes
     ----------
-    map
-        Key → row of ``tokens`` and ``weights``.
+    rows
+        Which row of ``tokens`` and ``weights`` is whose, and how many items were refused.
     tokens
         ``(n_rows, TOKENS_MAX)`` int32, those an item has and then ``NO_TOKEN``.
     weights
         ``(n_rows, TOKENS_MAX)`` float32.
-    n_refused
-        Items passed over at the bound.
     """
 
-    def __init__(self, *, items_max: int = _ITEMS_MAX) -> None:
-        self.map = KeyMap()
+    def __init__(self, *, items_max: int = ITEMS_MAX) -> None:
+        self.rows = ItemRows(items_max)
         self.tokens: Tokens = np.zeros((0, TOKENS_MAX), dtype=np.int32)
         self.weights: Weights = np.zeros((0, TOKENS_MAX), dtype=np.float32)
-        self.n_refused = 0
-        self._items_max = items_max
-        self._n_rows = 0
-        self._free: list[int] = []
 
     def __len__(self) -> int:
-        return len(self.map)
+        return len(self.rows)
 
     def put(self, item_id: str, tokens: Sequence[int], weights: Sequence[float]) -> None:
         """Take the tokens of an item, in place of those it had; the first ``TOKENS_MAX`` count."""
@@ -75,46 +68,34 @@ class ItemTokens:
         if not tokens:
             self.remove(item_id)
             return
-        key = id_key(item_id.encode())
-        row = self.map.find_one(key)
-        if row < 0 and len(self) >= self._items_max:
-            self.n_refused += 1
-            return
+        row = self.rows.take(item_id)
         if row < 0:
-            row = self._new_row()
-            self.map.insert(np.array([key], dtype=np.uint64), np.array([row], dtype=np.int32))
+            return
+        if row >= len(self.tokens):
+            self._reserve(self.rows.capacity)
         self._leave(row)
         self.tokens[row, : len(tokens)] = tokens
         self.weights[row, : len(tokens)] = weights
 
     def remove(self, item_id: str) -> None:
         """Forget an item; one that is not known is passed over."""
-        key = id_key(item_id.encode())
-        row = self.map.find_one(key)
+        row = self.rows.release(item_id)
         if row >= 0:
             self._leave(row)
-            self.map.remove(np.array([key], dtype=np.uint64))
-            self._free.append(row)
 
     def of(self, keys: Keys) -> tuple[Tokens, Weights]:
         """Return ``(n, TOKENS_MAX)`` tokens and weights of items, none where they are not known."""
-        rows = self.map.find(keys)
+        rows = self.rows.map.find(keys)
         tokens = np.full((len(keys), TOKENS_MAX), NO_TOKEN, dtype=np.int32)
         weights = np.zeros((len(keys), TOKENS_MAX), dtype=np.float32)
         if len(self):
             _gather(rows, self.tokens, self.weights, tokens, weights)
         return tokens, weights
 
-    def _new_row(self) -> int:
-        if self._free:
-            return self._free.pop()
-        row = self._n_rows
-        self._n_rows += 1
-        if row >= len(self.tokens):
-            size = max(2 * row, 1_024)
-            self.tokens, self.weights = grown(self.tokens, size), grown(self.weights, size)
-            self.tokens[row:] = NO_TOKEN
-        return row
+    def _reserve(self, n_rows: int) -> None:
+        n_before = len(self.tokens)
+        self.tokens, self.weights = grown(self.tokens, n_rows), grown(self.weights, n_rows)
+        self.tokens[n_before:] = NO_TOKEN
 
     def _leave(self, row: int) -> None:
         self.tokens[row] = NO_TOKEN

@@ -27,6 +27,7 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.profiles import UserProfiles
 from streamer_models.counters.seen import UserSeen
 from streamer_models.state.inputs import Inputs
+from streamer_models.state.item_embeddings import ItemEmbeddings
 from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.model import Model, learn
 from streamer_models.state.partition import PartitionState
@@ -52,6 +53,7 @@ class Practised:
     at_ms: int
     item_keys: Keys
     item_tokens: ItemTokens
+    item_embeddings: ItemEmbeddings
     _state: PartitionState
     _history: UserHistory
     _seen: UserSeen | None
@@ -85,6 +87,14 @@ class Practised:
         row = self.tables.read(seen.ring).row(self.user_row)
         before = last[:0] if row is None else recent_keys(row)
         return before if len(before) > len(last) else last
+
+    def may_be_shown(self, keys: Keys) -> NDArray[np.bool_]:
+        """``(n,)`` all: they take a place among the best, as in a scorer."""
+        return np.ones(len(keys), dtype=np.bool_)
+
+    def new_ids(self, keys: Keys) -> Sequence[str]:
+        """None: what has no parameters can't have been chosen."""
+        return ()
 
     def seeds(self) -> None:
         """None: who practises goes with what the user met."""
@@ -184,16 +194,18 @@ class Practice:
         at_ms: int,
         tables: OwnTables,
         state: PartitionState,
-        item_tokens: ItemTokens,
+        inputs: Inputs,
     ) -> Practised:
-        """Return what channels are asked with for a user at a time."""
+        """Return what channels are asked with for a user at a time, with what ``inputs`` say of
+        items."""
         keys = state.shared.ids[ITEM].keys
         return Practised(
             tables,
             user_row,
             at_ms,
             keys,
-            item_tokens,
+            inputs.item_tokens,
+            inputs.item_embeddings,
             state,
             self._history,
             self._seen,
@@ -217,7 +229,7 @@ class Practice:
     ) -> None:
         batch = inputs.feedback
         user, at_ms = int(batch.user_slots[i]), int(batch.ts_ms[i])
-        asked = self.asked(user, at_ms, tables, state, inputs.item_tokens)
+        asked = self.asked(user, at_ms, tables, state, inputs)
         candidates = self.candidates(asked)
         at = np.flatnonzero(candidates.rows == batch.item_rows[i])
         if not len(at):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.config.extensions import RECALL
 from streamer.config.section import Section
+from streamer.ranking.asked import Asked
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
 from streamer_models.state.id_table import keys_of
@@ -62,18 +63,30 @@ class Recalled:
         cls, context: RequestContext, ids: Sequence[str], allowed: NDArray[np.bool_]
     ) -> Recalled:
         """Return those of ``ids`` that may be shown, in their order."""
-        rows = context.items.map.find(keys_of(ids))
-        shown = np.zeros(len(ids), dtype=np.bool_)
-        known = rows >= 0
-        shown[known] = allowed[rows[known]]
-        for i in np.flatnonzero(~known).tolist():
-            shown[i] = context.may_be_shown(ids[i])
-        return cls(rows[shown], [ids[i] for i in np.flatnonzero(shown & ~known).tolist()])
+        rows, shown = _shown(context, keys_of(ids), allowed)
+        new = np.flatnonzero(shown & (rows < 0)).tolist()
+        return cls(rows[shown], [ids[i] for i in new])
+
+    @classmethod
+    def of_keys(cls, asked: Asked, keys: Keys, allowed: NDArray[np.bool_]) -> Recalled:
+        """Return those items of the catalogue that may be shown, given by key, in their order."""
+        rows, shown = _shown(asked, keys, allowed)
+        return cls(rows[shown], asked.new_ids(keys[shown & (rows < 0)]))
 
     def first(self, n: int) -> Recalled:
         """Return the best ``n`` of them."""
         rows = self.rows[:n]
         return Recalled(rows, self.new_ids[: int(np.count_nonzero(rows < 0))])
+
+
+def _shown(asked: Asked, keys: Keys, allowed: NDArray[np.bool_]) -> tuple[Slots, NDArray[np.bool_]]:
+    """``(n,)`` rows of items, -1 where there is none, and whether each item may be shown."""
+    rows = asked.item_rows(keys)
+    new = rows < 0
+    shown = np.zeros(len(keys), dtype=np.bool_)
+    shown[~new] = allowed[rows[~new]]
+    shown[new] = asked.may_be_shown(keys[new])
+    return rows, shown
 
 
 NOTHING: Final = Recalled(np.zeros(0, dtype=np.int32))

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from streamer.catalogue.item_facts import newest_first
+from streamer.catalogue.item_facts import greatest_first
 from streamer.config import Config
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
@@ -77,7 +77,7 @@ class ChosenChannel(Channel[ChosenSettings]):
         keys = columns.keys[np.flatnonzero(having)]
         rows, popular = context.item_rows(keys), np.zeros(len(keys))
         popular[rows >= 0] = context.items.column(COUNT)[rows[rows >= 0]]
-        newest = newest_first(facts.created_ms(keys), keys, len(keys))
+        newest = greatest_first(facts.created_ms(keys), keys, len(keys))
         best = newest[np.argsort(-popular[newest], kind="stable")]
         slots = columns.slots(keys[best[: n + _RULED_OUT_MAX]])
         ids = [columns.ids[slot] for slot in slots.tolist()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -11,9 +12,12 @@ from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import Recalled
 from streamer.ranking.recall.trending import choose_trend, recall_trending
+from streamer_models.state.id_table import keys_of
 
 _LOOKED_AT_MAX: Final = 10_000
-"""Items of the catalogue looked at for ones without parameters: some ms."""
+"""Items of the catalogue looked at for ones without parameters: some ms …"""
+_AT_ONCE: Final = 256
+"""… so many at a time, as the first ones are enough most of the time."""
 
 
 def filling(
@@ -37,9 +41,10 @@ def _unmet(context: RequestContext, n: int, candidates: Candidates) -> list[str]
     found: dict[str, None] = {}
     brought = set(candidates.new_ids)
     asked_for = context.request.candidates or context.catalogue.newest()
-    for n_looked_at, item_id in enumerate(asked_for):
-        if len(found) == n or n_looked_at == _LOOKED_AT_MAX:
-            break
-        if item_id not in brought and context.has_no_row(item_id) and context.may_be_shown(item_id):
-            found[item_id] = None
-    return list(found)
+    looked_at = islice(asked_for, _LOOKED_AT_MAX)
+    while len(found) < n and (ids := list(islice(looked_at, _AT_ONCE))):
+        keys = keys_of(ids)
+        new = np.flatnonzero(context.item_rows(keys) < 0)
+        shown = new[context.may_be_shown(keys[new])].tolist()
+        found |= dict.fromkeys(ids[i] for i in shown if ids[i] not in brought)
+    return list(found)[:n]

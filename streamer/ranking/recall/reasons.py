@@ -95,8 +95,12 @@ def _brought_by(
 
 def _named(context: RequestContext, keys: NDArray[np.uint64]) -> list[str | None]:
     """Return the ids of keys, None where an item is not known (any more)."""
-    rows = context.item_rows(keys).tolist()
-    return [context.items.names[row] if row >= 0 else None for row in rows]
+    rows, names = context.item_rows(keys).tolist(), context.items.names
+    unmet = context.new_ids(keys)
+    return [
+        names[row] if row >= 0 else item_id or None
+        for row, item_id in zip(rows, unmet, strict=True)
+    ]
 
 
 def _title(context: RequestContext, item_id: str) -> str:

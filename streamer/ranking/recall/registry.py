@@ -11,6 +11,7 @@ from streamer.ranking.recall.again import AgainChannel
 from streamer.ranking.recall.blend import BlendChannel
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.chosen import ChosenChannel
+from streamer.ranking.recall.content import ContentChannel
 from streamer.ranking.recall.factorization import FactorizationChannel
 from streamer.ranking.recall.fresh import FreshChannel
 from streamer.ranking.recall.measuring import MeasuringChannel
@@ -25,6 +26,7 @@ from streamer.ranking.recall.trending_feature import TrendingFeatureChannel
 _CHANNELS: Final[list[type[Channel[Any]]]] = [
     SimilarChannel,
     NextChannel,
+    ContentChannel,
     AgainChannel,
     PopularChannel,
     SessionChannel,
