@@ -20,7 +20,7 @@ from streamer.events.profiles import PROFILE_WORDS
 from streamer.events.types import IMPRESSION
 from streamer.protocols import STORE_SCHEMA_VERSION, Generation, Layout, ModelSettings
 from streamer.ranking.columns import feature_names
-from streamer.ranking.recall.registry import channels_on
+from streamer.ranking.recall.registry import channels_on, measuring_on
 from streamer_models.bandits.bandit import Bandit
 from streamer_models.counters.consumptions import ItemConsumptions
 from streamer_models.counters.decayed_counters import DecayedFeature
@@ -145,7 +145,7 @@ def store_layout(config: Config, models: Sequence[Model]) -> Layout:
     """Return the layout that a store needs for a configuration, of one generation."""
     fixed = values_of(config, ("topics", "learner", "bandit"))
     generation = Generation(
-        learner=_learned(values_of(config, _LEARNED_FROM)),
+        learner=_learned(values_of(config, _LEARNED_FROM) | _practised_on(config)),
         models={
             model.name: ModelSettings(_settings(model), tuple(model.tables())) for model in models
         },
@@ -186,6 +186,13 @@ def recorded_config(layout: Layout, generation: int) -> Config:
 def _settings(model: Model) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(model.settings()))
     return plain
+
+
+def _practised_on(config: Config) -> dict[str, object]:
+    """Return what practising brings and measures candidates by, whatever models say of it."""
+    sections = {"catalogue", *(f"recall.{name}" for name in measuring_on(config))}
+    values = values_of(config, ("catalogue", "recall"))
+    return {key: each for key, each in values.items() if key.rpartition(".")[0] in sections}
 
 
 def _learned(values: Mapping[str, object]) -> dict[str, object]:

@@ -17,6 +17,7 @@ from streamer.errors import LayoutMismatch
 from streamer.events import Event, encode, message_key
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import Learner
+from streamer.learner.practice.practice import Practice
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import Layout, MessageBatch, ParameterStore
 from streamer.replica.metrics import ReplicaMetrics
@@ -115,7 +116,13 @@ class Learning:
     """One life of a learner under a configuration."""
 
     def __init__(
-        self, config: Config, store: ParameterStore, topics: Topics, *, owner: str = OWN
+        self,
+        config: Config,
+        store: ParameterStore,
+        topics: Topics,
+        *,
+        owner: str = OWN,
+        practises: bool = False,
     ) -> None:
         self.models = build_models(config)
         self.store = StoreOfModels(store, store_layout(config, self.models), learns=True)
@@ -128,6 +135,7 @@ class Learning:
             models=self.models,
             settings=self.settings,
             rewards=reward_function(config),
+            practice=Practice(config) if practises else None,
             owner=owner,
             clock=ManualClock(1),
             dead_letter=self.dead,
@@ -263,7 +271,36 @@ def test_another_factorization_begins_anew_and_the_bandit_goes_on(store: Paramet
     assert verified(store, topics) == []
 
 
-# --- rewards, joins, event types ------------------------------------------------------------------
+# --- practice, rewards, joins, event types --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("recall.popular.candidates", 1),
+        ("recall.similar.candidates", 3),
+        ("recall.again.candidates", 5),
+    ],
+)
+def test_what_is_practised_on_may_change_from_one_commit_to_the_next(
+    key: str, value: int, store: ParameterStore
+) -> None:
+    topics = Topics()
+    topics.publish(recorded(1))
+    Learning(BEFORE, store, topics, practises=True).learn()
+    topics.publish(recorded(2))
+    Learning(configured(**{key: value}), store, topics, practises=True).learn()
+    generations = layout_of(store).generations
+    assert [each.learner.get(key) for each in generations][1:] == [value]
+    assert verified(store, topics) == []
+
+
+def test_what_only_serves_is_no_other_generation(store: ParameterStore) -> None:
+    topics = Topics()
+    learn(BEFORE, store, topics, recorded(1))
+    other = configured(recall__fresh__weight=0.5, bandit__policy="greedy", slate__diversity=0.5)
+    learn(other, store, topics, recorded(2))
+    assert len(layout_of(store).generations) == 1
 
 
 def test_other_rewards_go_on_with_every_model(store: ParameterStore) -> None:

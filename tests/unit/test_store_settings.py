@@ -93,7 +93,8 @@ def test_a_setting_changes_the_models_that_it_is_of(
     path = tmp_path / "streamer.toml"
     changed = layout(path, ("[windows]", f"{change}\n[windows]"))
     differing = differences(layout(path), changed)
-    assert {each.key.partition(".")[0] for each in differing} == models
+    of_models = {each.key for each in differing if not each.key.startswith("recall.")}
+    assert {key.partition(".")[0] for key in of_models} == models
 
 
 def test_a_setting_of_an_id_table_is_one_that_no_store_goes_on_without(tmp_path: Path) -> None:
@@ -104,6 +105,16 @@ def test_a_setting_of_an_id_table_is_one_that_no_store_goes_on_without(tmp_path:
     assert changed.fixed == before.fixed | {"learner.feature_rows_max": 77}
 
 
+def test_what_is_practised_on_is_told_beside_the_models(tmp_path: Path) -> None:
+    path = tmp_path / "streamer.toml"
+    for change, key in (
+        ("[recall.popular]\ncandidates = 77", "recall.popular.candidates"),
+        ('[catalogue]\nfields = ["tags"]', "catalogue.fields"),
+    ):
+        changed = layout(path, ("[windows]", f"{change}\n[windows]"))
+        assert [each.key for each in differences(layout(path), changed)] == [key]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -112,7 +123,6 @@ def test_a_setting_of_an_id_table_is_one_that_no_store_goes_on_without(tmp_path:
         ("[windows]", '[bandit]\npolicy = "greedy"\n[windows]'),
         ("[windows]", "[scorer]\nk_default = 3\n[join]\nahead_max_s = 3\n[windows]"),
         ("candidates = 9", "candidates = 77"),
-        ("[windows]", "[recall.popular]\ncandidates = 77\n[windows]"),
         ("features.rate", "features.click_rate"),
         ("[windows]", "[bandit]\ndrift_rate_boost = 3\n[windows]"),  # recorded with each commit
     ],
