@@ -84,6 +84,7 @@ def _count(counts: NDArray[np.int64], tokens: Tokens, weights: Weights) -> None:
 def taste_scores(
     met: Tokens,
     met_weights: Weights,
+    shares: NDArray[np.float64],
     candidates: Tokens,
     weights: Weights,
     counts: NDArray[np.int64],
@@ -100,22 +101,25 @@ def taste_scores(
     ----------
     met, met_weights
         ``(length, TOKENS_MAX)`` of the user's last items, the newest first.
+    shares
+        ``(length,)`` how much each of these counts beside its age.
     candidates, weights
         ``(n, TOKENS_MAX)``; without tokens of a sort its score is 0.
     counts
         ``(TOKENS + 1, 1)`` of :class:`TokenCounts`.
     """
     weighed = np.zeros(TOKENS)
-    n_met, share = 0.0, 1.0
+    n_met, fresh = 0.0, 1.0
     for i in range(len(met)):
         if met[i, 0] < 0:
             continue
+        share = fresh * shares[i]
         for t in range(met.shape[1]):
             if met[i, t] < 0:
                 break
             weighed[met[i, t]] += share * met_weights[i, t]
         n_met += share
-        share *= decay
+        fresh *= decay
     scores = np.zeros((2, len(candidates)))
     if counts[EVENTS, 0] == 0:
         return scores

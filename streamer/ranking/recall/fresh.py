@@ -81,6 +81,7 @@ class FreshChannel(Channel[FreshSettings]):
         self._history = UserHistory(length=config.mf.history)
         self._consumed = ItemConsumptions()
         self._counted = TokenCounts()
+        self._changes = TasteChannel.settings_of(config).changes
         self._new_ms = round(self.settings.days * _DAY_MS)
 
     @classmethod
@@ -130,6 +131,8 @@ class FreshChannel(Channel[FreshSettings]):
         return np.maximum(1 - times / self.settings.proven_after, 0.0) * self._fit(context, keys)
 
     def _fit(self, context: RequestContext, keys: Keys) -> Floats:
-        by_words = tastes(context, self._counted, self._history, keys, over=["long"])[0, 0]
+        by_words = tastes(
+            context, self._counted, self._history, keys, changes=self._changes, over=["long"]
+        )[0, 0]
         fit: Floats = -np.expm1(-np.maximum(by_words, 0.0))
         return fit

@@ -21,6 +21,7 @@ from streamer.ranking.recall.measuring import (
     unmeasured,
 )
 from streamer_models.counters.history import UserHistory
+from streamer_models.counters.taste_changes import lasting_shares
 from streamer_models.counters.token_counts import TokenCounts, taste_scores
 from streamer_models.state.item_tokens import TOKENS
 from streamer_models.state.model import Model
@@ -40,13 +41,23 @@ class TasteSettings(RecallSettings, frozen=True, kw_only=True):
         int, Meta(ge=0, le=0, description="none: it scores those of other channels")
     ] = 0
     on: Annotated[bool, Meta(description="whether tokens of `[catalogue]` are counted")] = True
+    changes: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=0.5,
+            description="how likely a taste changes between two items of a user: what was met"
+            " before counts less once the last ones are of other kinds; 0: never",
+        ),
+    ] = 0.005
 
 
 class TasteChannel(MeasuringChannel[TasteSettings]):
     """Scores candidates by what the catalogue says of them and of the user's last items.
 
     A word (category, tag, brand) or a number (year) counts by how much more of it the user met
-    than everybody did: over all items that are kept, and with the newest first.
+    than everybody did: over all items that are kept, and with the newest first. Items of a taste
+    that has changed since count less (:mod:`streamer_models.counters.taste_changes`).
     """
 
     name = "taste"
@@ -82,7 +93,9 @@ class TasteChannel(MeasuringChannel[TasteSettings]):
         return NOTHING
 
     def measure(self, asked: Asked, candidates: Candidates) -> Measures:
-        scores = tastes(asked, self._model, self._history, candidates.keys)
+        scores = tastes(
+            asked, self._model, self._history, candidates.keys, changes=self.settings.changes
+        )
         return Measures(unmeasured(len(candidates)), scores.reshape(-1, len(candidates)))
 
 
@@ -91,6 +104,8 @@ def tastes(
     counted: TokenCounts,
     history: UserHistory,
     keys: Keys,
+    *,
+    changes: float,
     over: Sequence[str] = SPANS,
 ) -> NDArray[np.float64]:
     """Return ``(2, n_over, n)`` how well items suit who asks: by words and by numbers, for each of
@@ -103,6 +118,7 @@ def tastes(
         if chosen(asked):  # as if it was met before all else
             first = chosen_tokens(asked)
             last = np.concatenate([last[0], first[0]]), np.concatenate([last[1], first[1]])
+        shares = lasting_shares(*last, counts, changes)
         for i, span in enumerate(over):
-            scores[:, i] = taste_scores(*last, *found, counts, *_OVER[span])
+            scores[:, i] = taste_scores(*last, shares, *found, counts, *_OVER[span])
     return scores
