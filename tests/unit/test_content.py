@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +17,14 @@ from streamer.ranking.context import request_context
 from streamer.ranking.recall.allowed import Allowed
 from streamer.ranking.recall.channel import Recalled
 from streamer.ranking.recall.content import ContentChannel
+from streamer.replay.channel_alone import ChannelAlone, channel_config
+from streamer.replay.funnel_model import FunnelModel
+from streamer.replay.interactions import Interaction
 from streamer.simulation.live import LiveSystem
 from streamer_models.neighbors.content import content_profile, most_alike
 from streamer_models.state.id_table import id_key, keys_of
 from streamer_models.state.item_embeddings import ItemEmbeddings
+from streamer_producers.datasets import open_items
 from tests.kinds import N_KINDS, START_MS, clicks_of_kinds
 from tests.verified_slates import verified_again
 from tests.verified_store import verified_store
@@ -241,6 +246,21 @@ def test_an_item_says_its_embedding_again_or_has_none() -> None:
     live.sync()
     assert len(live.scorer.catalogue.embeddings) == 0
     assert live.scorer.catalogue.published("a") == Item(item_id="a")
+
+
+def test_a_file_of_items_has_embeddings_and_replay_refuses_those_of_another_length(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_bytes(encode(_item("a", 0)) + b"\n" + encode(Item(item_id="b")) + b"\n")
+    first, second = open_items(path).items()
+    assert (first.embedding, second.embedding) == (_vector("a", 0), None)
+    event = Event(event_id="e", type="click", user_id="ann", item_id="a", ts=START_MS)
+    met = Interaction(number=0, event=event, user_row=0, item_row=0, reward=1.0, item=first)
+    other = channel_config(_config(catalogue__embedding=8), "content", {}, seed=0)
+    for model in (ChannelAlone(other, "content"), FunnelModel(other)):
+        with pytest.raises(BadMessage, match="has 10 numbers, and catalogue"):
+            model.learn(met)
 
 
 def test_off_it_costs_nothing_and_no_store_is_another() -> None:
