@@ -158,7 +158,7 @@ def test_in_replay_it_ranks_as_the_prior_of_the_bandit_does() -> None:
                 "recall.session.factors": 0,
                 "recall.taste.on": False,
             },
-            "no channel that the blend weighs is on; switch on one of similar, next, again",
+            "no channel that the blend weighs is on; switch on one of similar, next, content",
         ),
     ],
 )
