@@ -11,7 +11,7 @@ from streamer.application.starting import wait_for
 from streamer.bridge.decoder import Decoder, JsonDecoder, Schemas
 from streamer.config import Config
 from streamer.config.bridges import BridgeConfig
-from streamer.errors import ConfigError
+from streamer.errors import BadMessage, ConfigError
 from streamer.kafka.connection import Stopping, check_stopping
 from streamer.protocols import RegisteredSchema
 
@@ -36,16 +36,17 @@ def opened_registry(config: Config, bridges: Iterable[BridgeConfig]) -> SchemaRe
     return SchemaRegistry(config.registry)
 
 
-def _schemas(registry: SchemaRegistry | None, bridge: BridgeConfig, stopping: Stopping) -> Schemas:
+def _awaited_schemas(
+    registry: SchemaRegistry | None, bridge: BridgeConfig, stopping: Stopping
+) -> Schemas:
     """Return what asks a registry as long as it is away, so that nothing is skipped meanwhile."""
-    serialized = bridge.format == "protobuf"
 
     def schema(schema_id: int) -> RegisteredSchema:
         assert registry is not None, "it is there where a bridge needs it"
 
         def ask() -> RegisteredSchema:
             check_stopping(stopping, f"waiting for {registry.where}")
-            return registry.schema(schema_id, serialized=serialized)
+            return registry.schema(schema_id, serialized=_is_serialized(bridge))
 
         return wait_for(registry.where, ask, at_most_s=math.inf)
 
@@ -80,10 +81,36 @@ def decoder_of(
     ConfigError
         Where the packages of the extra ``registry`` are missing.
     """
+    return _decoder(bridge, _awaited_schemas(registry, bridge, stopping))
+
+
+def decoder_at_once(bridge: BridgeConfig, registry: SchemaRegistry | None) -> Decoder:
+    """Return a decoder as :func:`decoder_of`, which waits for no registry that is away, and asks
+    for each schema once, whatever the answer."""
+    refused: dict[int, BadMessage] = {}
+
+    def schema(schema_id: int) -> RegisteredSchema:
+        assert registry is not None, "it is there where a bridge needs it"
+        if schema_id in refused:
+            raise refused[schema_id]
+        try:
+            return registry.schema(schema_id, serialized=_is_serialized(bridge))
+        except BadMessage as error:
+            refused[schema_id] = error
+            raise
+
+    return _decoder(bridge, schema)
+
+
+def _is_serialized(bridge: BridgeConfig) -> bool:
+    return bridge.format == "protobuf"
+
+
+def _decoder(bridge: BridgeConfig, schemas: Schemas) -> Decoder:
     if bridge.format == "json":
         return JsonDecoder()
     try:
-        return _DECODERS[bridge.format](bridge, _schemas(registry, bridge, stopping))
+        return _DECODERS[bridge.format](bridge, schemas)
     except ImportError as error:
         raise _extra_missing(error) from error
 

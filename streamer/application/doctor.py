@@ -11,14 +11,16 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
+from streamer.application.bridge_findings import bridge_findings
 from streamer.application.committed import learned_offsets
+from streamer.application.findings import Finding, failed, finding
 from streamer.application.processes import asked_layout, check_configured_topics
 from streamer.application.starting import await_broker, configured_store
 from streamer.application.topic_tail import TopicTail, tail_of
@@ -44,8 +46,6 @@ from streamer.protocols import Clock, ParameterStore
 from streamer.store.agreement import agree, differences
 from streamer.store.open import check_memory
 
-State = Literal["ok", "warn", "fail"]
-
 PYTHON_MIN: Final = (3, 11)
 PACKAGES: Final = ("streamer", "confluent-kafka", "numpy", "numba", "msgspec", "redis", "typer")
 ANSWER_S: Final = 5.0
@@ -62,23 +62,6 @@ LAG_MAX: Final = 10_000
 """Messages that may wait without a word: a second or two of a learner."""
 KINDS_SHOWN: Final = 5
 _LOOK_AGAIN_S: Final = 0.2
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """What one check found.
-
-    Attributes
-    ----------
-    said
-        What is, in words.
-    remedy
-        What to do; "" where all is well.
-    """
-
-    check: str
-    state: State
-    said: str
-    remedy: str = ""
 
 
 def examine(
@@ -98,14 +81,14 @@ def examine(
     config = msgspec.structs.replace(config, kafka=kafka)
     clock = clock or SystemClock()
     yield _versions()
-    broker = _finding("broker", lambda: _broker(config))
+    broker = finding("broker", lambda: _broker(config))
     yield broker
     with contextlib.ExitStack() as stack:
         store = None
         try:
             store = _opened_store(config, stack)
         except StreamerError as error:
-            yield _failed("store", error)
+            yield failed("store", error)
         else:
             if store is None:
                 yield Finding(
@@ -115,33 +98,21 @@ def examine(
                     "start `streamer learn`, which makes it; or correct store.url",
                 )
             else:
-                yield _finding("eviction", lambda: _eviction(store, config))
+                yield finding("eviction", lambda: _eviction(store, config))
+        yield from bridge_findings(config, has_broker=broker.state != "fail")
         if broker.state == "fail":
             yield Finding(
                 "topics", "fail", "not looked at: the broker does not answer", broker.remedy
             )
             return
-        topics = _finding("topics", lambda: _topics(config))
+        topics = finding("topics", lambda: _topics(config))
         yield topics
         if topics.state == "fail":
             return
         if store is not None:
-            yield _finding("layout", lambda: _layout(store, config))
-            yield _finding("learner", lambda: _lag(store, config, learning_s))
+            yield finding("layout", lambda: _layout(store, config))
+            yield finding("learner", lambda: _lag(store, config, learning_s))
         yield from _of_messages(config, clock.now_ms())
-
-
-def _finding(check: str, look: Callable[[], Finding]) -> Finding:
-    try:
-        return look()
-    except StreamerError as error:
-        return _failed(check, error)
-
-
-def _failed(check: str, error: StreamerError) -> Finding:
-    """A check that ended with an error, whose remedy follows the first semicolon."""
-    said, _, remedy = str(error).partition("; ")
-    return Finding(check, "fail", said, remedy)
 
 
 # --- what processes check at their start ------------------------------------------------------

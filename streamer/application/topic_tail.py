@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from streamer.config import Config, TopicRole
 from streamer.errors import TopicMismatch
 from streamer.kafka.configured import configured_reader
+from streamer.protocols import MessageBatch
 
 _POLL_MAX = 10_000
 
@@ -47,17 +49,34 @@ class TopicTail:
 def tail_of(config: Config, role: TopicRole, *, n_max: int) -> TopicTail:
     """Read the last ``n_max`` messages of each partition of a topic; none where it is not there.
 
-    What does not come within ``kafka.request_timeout_s`` is left out: the last offsets of a log may
-    hold no message, as where transactions end.
+    What does not come in time is left out, as by :func:`last_messages`.
     """
     values: list[bytes | None] = []
     times: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
     from_ms = 0
+    with contextlib.suppress(TopicMismatch):
+        for batch, is_cut in last_messages(config, config.topics.topic(role), n_max=n_max):
+            values += batch.values
+            times.append(batch.publish_ms)
+            if is_cut:
+                from_ms = max(from_ms, int(batch.publish_ms[0]))
+    return TopicTail(values, np.concatenate(times), from_ms)
+
+
+def last_messages(config: Config, topic: str, *, n_max: int) -> Iterator[tuple[MessageBatch, bool]]:
+    """Yield the last ``n_max`` messages of each partition of a topic, and of each batch whether it
+    begins behind older messages that are passed over.
+
+    What does not come within ``kafka.request_timeout_s`` is left out: the last offsets of a log may
+    hold no message, as where transactions end.
+
+    Raises
+    ------
+    TopicMismatch
+        Where the topic is not there.
+    """
     with contextlib.closing(configured_reader(config)) as reader:
-        try:
-            ends = reader.ends(reader.partitions(config.topics.topic(role)))
-        except TopicMismatch:
-            return TopicTail([], times[0])
+        ends = reader.ends(reader.partitions(topic))
         cut = {where for where, end in ends.items() if end.high - n_max > end.low}
         reader.start({where: max(end.low, end.high - n_max) for where, end in ends.items()})
         deadline = time.monotonic() + config.kafka.request_timeout_s
@@ -65,10 +84,7 @@ def tail_of(config: Config, role: TopicRole, *, n_max: int) -> TopicTail:
             reader.positions[where] < end.high for where, end in ends.items()
         ):
             for batch in reader.poll(n_max=_POLL_MAX, timeout_s=0.5):
-                values += batch.values
-                times.append(batch.publish_ms)
-                where = batch.topic, batch.partition
-                if where in cut and len(batch):
-                    cut.remove(where)
-                    from_ms = max(from_ms, int(batch.publish_ms[0]))
-    return TopicTail(values, np.concatenate(times), from_ms)
+                if len(batch):
+                    where = batch.topic, batch.partition
+                    yield batch, where in cut
+                    cut.discard(where)

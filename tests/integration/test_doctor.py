@@ -13,7 +13,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from streamer.application.doctor import Finding, examine
+from streamer.application.doctor import examine
+from streamer.application.findings import Finding
 from streamer.client import Publisher
 from streamer.config import Config, load_config
 from tests.crashes import topic_settings

@@ -13,13 +13,15 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.kafka.node import free_port
-from streamer.application.doctor import TAIL_MAX, Finding, examine
+from streamer.application.doctor import TAIL_MAX, examine
+from streamer.application.findings import Finding
 from streamer.cli import app
-from streamer.config import Config, TopicRole, load_config
+from streamer.config import Config, TopicRole, changed, load_config
 from streamer.events import dead_letter, encode
 from streamer.kafka.configured import configured_sink
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.learner.match_watch import DECISIONS_MIN, EVENTS_MIN, NO_IDS, WRONG_IDS
+from tests.schema_registry import in_avro, local_registry
 
 
 class WrongClock:
@@ -124,6 +126,53 @@ def test_a_clock_that_is_behind_is_found(config: Config) -> None:
     found = findings(config, ahead_ms=-60_000)["clock"]
     assert found.state == "warn"
     assert "s after this machine's time" in found.said
+
+
+def test_a_registry_and_what_bridges_read_with_it_are_looked_at(config: Config) -> None:
+    schema = {
+        "type": "record",
+        "name": "View",
+        "fields": [{"name": each, "type": "string"} for each in ("event_id", "user_id", "item_id")],
+    }
+    views = [in_avro(1, schema, dict.fromkeys(("event_id", "user_id", "item_id"), "x"))]
+    topic = f"{config.topics.prefix}views"
+
+    def looked_at(**registry: str) -> dict[str, Finding]:
+        flags = {f"registry.{name}": value for name, value in registry.items()}
+        bridge = {"topic": topic, "format": "avro", "type": "click"}
+        flags |= {f"bridges.views.{name}": value for name, value in bridge.items()}
+        return findings(changed(config, flags))
+
+    def send_views(*values: bytes) -> None:
+        with closing(configured_sink(config)) as sink:
+            for value in values:
+                sink.send(topic, key=b"", value=value)
+            sink.flush(30)
+
+    with local_registry() as served:
+        served.schemas[1] = {"schema": json.dumps(schema)}
+        missing = looked_at(url=served.url)["bridge views"]
+        assert (missing.state, missing.said) == ("fail", f"topic {topic} is not on the broker")
+        send_views(*views)
+        found = looked_at(url=served.url)
+        assert {each.state for each in found.values() if each.check != "store"} == {"ok"}
+        assert found["registry"].said == f'the schema registry at "{served.url}" answers'
+        assert found["bridge views"].said == f"can translate the last 1 messages of {topic}"
+        send_views(*[b"\x00\x00\x00\x00\x63abc"] * 2)
+        found, n_asked = looked_at(url=served.url), served.asked.count("/schemas/ids/99")
+        assert n_asked == 1  # though two messages name it
+        assert found["bridge views"].state == "warn"
+        assert found["bridge views"].said.startswith("2 of the last 3 messages")
+        assert "schema 99 is not in the schema registry" in found["bridge views"].remedy
+        served.user_info = "ann:right"
+        found = looked_at(url=served.url, user="ann", password="wrong")
+        assert found["registry"].state == "fail"
+        assert found["registry"].remedy.startswith("correct registry.user and registry.password")
+        assert "bridge views" not in found
+    found = looked_at(url=f"http://127.0.0.1:{free_port()}")
+    assert found["registry"].state == "fail"
+    assert found["registry"].remedy == "start it, or correct [registry]"
+    assert found["topics"].state == "ok"  # the others are looked at all the same
 
 
 def test_its_exit_status_says_whether_something_failed(
