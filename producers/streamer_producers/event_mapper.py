@@ -14,14 +14,23 @@ import msgspec
 from streamer.errors import BadMessage
 from streamer.events import Event, decode_event
 from streamer_producers.mapping import FieldMapping
-from streamer_producers.times import NAME_THE_UNIT, TimeGuess, as_ms
+from streamer_producers.times import NAME_THE_UNIT, Instant, TimeGuess, as_ms
 
 _IDS: Final = ("event_id", "user_id", "item_id", "request_id")
 ABSENT: Final = frozenset(("NULL", "null", "\\N", "nan", "NaN", "None", "<NA>", "#N/A"))
 """How databases, pandas and spreadsheets write an absent value into text."""
 _FLOAT_ID: Final = re.compile(r"-?(0|[1-9]\d{0,15})\.0")
 _ROUNDED: Final = re.compile(r"-?\d(\.\d+)?[eE]\+\d+")
-_encoder = msgspec.json.Encoder()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Instant):
+        return int(value)
+    raise TypeError(f"a {type(value).__name__} is none of JSON's types")
+
+
+encoder = msgspec.json.Encoder(enc_hook=_plain)
+"""Of the fields of a record."""
 
 
 class EventMapper:
@@ -91,7 +100,7 @@ class EventMapper:
         try:
             if "event_id" not in fields:
                 fields["event_id"] = _derived_id(fields, place)
-            payload = _encoder.encode(fields)
+            payload = encoder.encode(fields)
         except UnicodeEncodeError as error:
             raise BadMessage(
                 f"{_shown(record)} holds text that is not UTF-8; name the file's encoding, as with"

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import msgspec
-
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Item, decode_item
 from streamer_producers.columns import ColumnMapping, assignments
-from streamer_producers.event_mapper import as_id, as_number, leave_out_absent, named
+from streamer_producers.event_mapper import as_id, as_number, encoder, leave_out_absent, named
 from streamer_producers.times import TIME_UNITS, as_ms, is_time_unit
 
 _FIELDS: Final = tuple(Item.__struct_fields__)
@@ -136,7 +134,7 @@ class ItemMapper:
             own = fields.get("attributes")
             fields["attributes"] = (own if isinstance(own, dict) else {}) | attributes
         try:
-            payload = msgspec.json.encode(fields)
+            payload = encoder.encode(fields)
         except (TypeError, UnicodeEncodeError, OverflowError) as error:
             raise BadMessage(f"a value can't be written as JSON: {error}") from error
         return decode_item(payload)

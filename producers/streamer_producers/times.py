@@ -39,6 +39,12 @@ _END_OF_DAY = re.compile(r"(?<=[T ])24:00(?=$|[+-]|:00(?:\.0+)?(?:$|[+-]))")
 _CTIME = re.compile(r"([A-Za-z]{3} [A-Za-z]{3}) +(\d{1,2} \d\d:\d\d:\d\d)( [+-]\d{4})? (\d{4})")
 
 
+class Instant(int):
+    """Milliseconds since 1970 of a format that says so itself: a unit that is named is not its."""
+
+    __slots__ = ()
+
+
 def is_time_unit(text: str) -> TypeGuard[TimeUnit]:
     """Whether ``text`` names a unit."""
     return text in TIME_UNITS
@@ -50,9 +56,12 @@ def as_ms(value: object, unit: TimeUnit) -> object:
     Parameters
     ----------
     unit
+        Of a number or a text; a ``datetime`` and an :class:`Instant` have none.
         ``iso`` reads ISO 8601 (in UTC where no zone is given), also with ``UTC`` or a blank before
         the offset, with ``/`` between year, month and day, and as mails and C's ``ctime`` write it.
     """
+    if isinstance(value, Instant):
+        return int(value)
     if isinstance(value, str) and unit == "iso":
         value = _read_date(value)
     if isinstance(value, datetime):

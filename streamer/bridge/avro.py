@@ -25,6 +25,7 @@ from streamer.bridge.decoder import (
 )
 from streamer.errors import BadMessage
 from streamer.protocols import RegisteredSchema
+from streamer_producers.times import Instant
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MS: Final = dt.timedelta(milliseconds=1)
@@ -102,11 +103,11 @@ def _plain(value: Any) -> Any:
     return value if convert is None else convert(value)
 
 
-def _ms(time: dt.datetime) -> int:
+def _ms(time: dt.datetime) -> Instant:
     """Milliseconds since 1970; of a local time as if it were UTC, since its zone is not said."""
     if time.tzinfo is None:
         time = time.replace(tzinfo=dt.UTC)
-    return (time - _EPOCH) // _MS
+    return Instant((time - _EPOCH) // _MS)
 
 
 def _number(value: Decimal) -> int | float:

@@ -29,6 +29,7 @@ from streamer.bridge.decoder import (
     text_of,
 )
 from streamer.errors import BadMessage, ConfigError, RegistryError
+from streamer_producers.times import Instant
 
 _VARINT_BYTES_MAX: Final = 5
 """Of a number of 32 bits."""
@@ -253,7 +254,9 @@ def _decimal(message: Any) -> int | float:
 
 
 _TO_PLAIN: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "google.protobuf.Timestamp": lambda each: each.seconds * 1000 + each.nanos // 1_000_000,
+    "google.protobuf.Timestamp": lambda each: Instant(
+        each.seconds * 1000 + each.nanos // 1_000_000
+    ),
     "google.protobuf.Duration": lambda each: each.seconds + each.nanos / 1e9,
     "confluent.type.Decimal": _decimal,
     **dict.fromkeys(

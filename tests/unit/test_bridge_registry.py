@@ -25,10 +25,11 @@ from streamer.bridge.translation import Translated, translation_of
 from streamer.config import Config, load_config
 from streamer.config.bridges import BridgeConfig
 from streamer.errors import BadMessage, ConfigError, RegistryError, RegistryUnavailable, Stopped
-from streamer.events import EventTypes, decode_event
+from streamer.events import EventTypes, decode_event, decode_item
 from streamer.events.decoding import decode_dead_letter
 from streamer.kafka.connection import Stopping, never
 from streamer.kafka.schema_registry import SchemaRegistry
+from streamer_producers.times import Instant
 from tests.schema_registry import LocalRegistry, in_avro, local_registry
 from tests.unit.test_bridge import BridgeWorld, batch
 
@@ -133,7 +134,30 @@ def test_values_are_those_of_json(registry: LocalRegistry, opens: Opens) -> None
     assert found == {name: expected for name, (_, _, expected) in columns.items()}
     assert {name: type(value) for name, value in found.items()} == {
         name: type(expected) for name, (_, _, expected) in columns.items()
-    }
+    } | dict.fromkeys(("millis", "micros", "local"), Instant)
+
+
+@pytest.mark.parametrize("unit", ["", ":s", ":ms", ":us", ":ns", ":iso"])
+def test_a_time_that_says_its_unit_itself_is_read_by_no_other(
+    registry: LocalRegistry, opens: Opens, unit: str
+) -> None:
+    read = decoder(opens(configured(registry.url)))
+    payload = batch(in_avro(1, ORDER, ROW))
+    events = BridgeConfig(topic="shop", map=f"{ROW_MAP}{unit},context.at=at", type="purchase")
+    found = translation_of(events, EventTypes(), read).message(payload, 0)
+    assert found is not None
+    assert found.value is not None
+    event = decode_event(found.value, EventTypes())
+    assert (event.ts, event.context) == (AT_MS, {"at": AT_MS})
+    mapped = f"item_id=sku,title=sku,created_ts=at{unit},attributes.at=at"
+    items = translation_of(
+        BridgeConfig(topic="shop", holds="items", map=mapped), EventTypes(), read
+    )
+    found = items.message(payload, 0)
+    assert found is not None
+    assert found.value is not None
+    item = decode_item(found.value)
+    assert (item.created_ts, item.attributes) == (AT_MS, {"at": AT_MS})
 
 
 def test_a_schema_is_read_with_those_that_it_refers_to(
