@@ -28,7 +28,7 @@ from streamer.client import Recommender
 from streamer.config import Config, TopicRole, known_keys, masked
 from streamer.config.keys import EVENTS, NAMED, OPTION_TABLES, value_of, variable_of
 from streamer.config.masking import toml_text
-from streamer.errors import RequestTimeout
+from streamer.errors import ConfigError, RequestTimeout
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.kafka.topics import create_topics
@@ -199,7 +199,7 @@ def local_system(
     with contextlib.ExitStack() as stack:
         embedded = not config.kafka.bootstrap_servers
         if embedded:
-            broker = stack.enter_context(EmbeddedBroker())
+            broker = stack.enter_context(EmbeddedBroker(port=config.kafka.embedded_port))
             kafka = msgspec.structs.replace(
                 config.kafka, bootstrap_servers=broker.bootstrap_servers
             )
@@ -260,11 +260,25 @@ def serves_http(config: Config) -> bool:
 def run_up(
     config: Config, config_path: Path | None, console: Console, *, data: Path | None = None
 ) -> None:
-    """Run until SIGINT or SIGTERM, having said how to reach it; a trial goes on in ``data``."""
+    """Run until SIGINT or SIGTERM, having said how to reach it; a trial goes on in ``data``.
+
+    Raises
+    ------
+    ConfigError
+        Where the settings contradict each other.
+    StreamerError
+        When a process has ended, or topics can't be kept.
+    """
+    servers, origins = config.kafka.bootstrap_servers, config.origins
+    embedded = not servers
+    if servers and origins["kafka.embedded_port"] == "flag":
+        raise ConfigError(
+            f"--broker-port is of the embedded broker, and Kafka at {servers} is named by"
+            f" {origins['kafka.bootstrap_servers']}: leave out one of them"
+        )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    embedded = not config.kafka.bootstrap_servers
     with contextlib.ExitStack() as stack:
         forgets, its_store, trial = "", "", None
         keeps = " (embedded, forgets everything at the end: --data FOLDER keeps it)"

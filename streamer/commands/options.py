@@ -74,6 +74,7 @@ def configured(
     metrics_port: int | None = None,
     http_port: int | None = None,
     page: bool = False,
+    broker_port: int | None = None,
 ) -> Config:
     """Return the configuration of a file, the environment and the flags given."""
     from streamer.config import load_config
@@ -84,6 +85,7 @@ def configured(
         "metrics.port": metrics_port,
         "http.port": http_port,
         "http.page": "on" if page else None,
+        "kafka.embedded_port": broker_port,
     }
     return load_config(path, flags=flags)
 

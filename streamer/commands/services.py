@@ -77,6 +77,10 @@ def up(
     http_port: HttpOption = None,
     page: PageOption = False,
     metrics_port: MetricsOption = None,
+    broker_port: Annotated[
+        int | None,
+        typer.Option("--broker-port", help="Start the broker on this port; default: any."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", help="Keep topics and store in this folder, for the next start."),
@@ -89,7 +93,9 @@ def up(
     """
     from streamer.application.local import run_up
 
-    settings = configured(config, bootstrap_servers, store, metrics_port, http_port, page)
+    settings = configured(
+        config, bootstrap_servers, store, metrics_port, http_port, page, broker_port
+    )
     run_up(settings, config, output, data=data)
 
 

@@ -44,6 +44,14 @@ class KafkaConfig(Section, frozen=True, kw_only=True):
     bootstrap_servers: Annotated[
         str, Meta(description="host:port, separated by commas; empty: the embedded broker")
     ] = ""
+    embedded_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65_535,
+            description="on which the embedded broker of `streamer up` is found; 0: any",
+        ),
+    ] = 0
     group: Annotated[
         str, Meta(min_length=1, max_length=200, description="prefix of the consumer groups")
     ] = "streamer"

@@ -13,6 +13,7 @@ groups and commit. What it is not:
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import Final, Self
 
@@ -20,6 +21,7 @@ import confluent_kafka as ck
 
 from streamer.errors import KafkaError, KafkaUnavailable
 from streamer.kafka.connection import client_log
+from streamer.kafka.fixed_port import LOOPBACK, opened_port
 
 N_PARTITIONS: Final = 4
 _START_TIMEOUT_S: Final = 10.0
@@ -28,14 +30,20 @@ _START_TIMEOUT_S: Final = 10.0
 class EmbeddedBroker:
     """A broker that lives as long as this object is entered.
 
+    Parameters
+    ----------
+    port
+        Where clients of this machine find it, whichever port it has itself; 0: there alone.
+
     Attributes
     ----------
     bootstrap_servers
         ``host:port`` on the loopback interface, for any process of this machine.
     """
 
-    def __init__(self) -> None:
-        self._client: ck.Producer | None = None
+    def __init__(self, *, port: int = 0) -> None:
+        self._port = port
+        self._stack = contextlib.ExitStack()
         self._bootstrap_servers = ""
 
     @property
@@ -45,15 +53,22 @@ class EmbeddedBroker:
         return self._bootstrap_servers
 
     def __enter__(self) -> Self:
-        options = {"bootstrap.servers": "", "test.mock.num.brokers": 1, "log_level": 3}
-        self._client = ck.Producer(options, logger=client_log)
-        try:
-            brokers = self._client.list_topics(timeout=_START_TIMEOUT_S).brokers.values()
-        except ck.KafkaException as error:
-            raise KafkaUnavailable(
-                f"the embedded broker did not start within {_START_TIMEOUT_S:.0f} s"
-            ) from error
-        self._bootstrap_servers = ",".join(f"{each.host}:{each.port}" for each in brokers)
+        with contextlib.ExitStack() as stack:
+            door = stack.enter_context(opened_port(self._port)) if self._port else None
+            options = {"bootstrap.servers": "", "test.mock.num.brokers": 1, "log_level": 3}
+            client = ck.Producer(options, logger=client_log)
+            stack.callback(client.close)  # the cluster goes with its client
+            try:
+                (broker,) = client.list_topics(timeout=_START_TIMEOUT_S).brokers.values()
+            except ck.KafkaException as error:
+                raise KafkaUnavailable(
+                    f"the embedded broker did not start within {_START_TIMEOUT_S:.0f} s"
+                ) from error
+            self._bootstrap_servers = f"{broker.host}:{broker.port}"
+            if door is not None:
+                stack.enter_context(door.serving(broker.host, broker.port))
+                self._bootstrap_servers = f"{LOOPBACK}:{self._port}"
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -62,7 +77,5 @@ class EmbeddedBroker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._client is not None:
-            self._client.close()  # the cluster goes with its client
-        self._client = None
+        self._stack.close()
         self._bootstrap_servers = ""

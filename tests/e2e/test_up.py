@@ -167,9 +167,9 @@ def test_its_children_end_when_it_is_killed(up: Up) -> None:
 
 
 def test_a_trial_goes_on_after_a_kill(tmp_path: Path) -> None:
-    """Topics, store and metrics' ports are those of before."""
-    port = free_port()
-    arguments = ["--data", "trial", "--metrics-port", str(port)]
+    """Topics, store and the ports of metrics and broker are those of before."""
+    port, broker_port = free_port(), free_port()
+    arguments = ["--data", "trial", "--metrics-port", str(port), "--broker-port", str(broker_port)]
     log = tmp_path / "log.jsonl"
     click = {"type": "click", "user_id": "ann", "ts": 1}
     clicks = [click | {"event_id": item, "item_id": item} for item in ("tea", "milk")]
@@ -178,12 +178,14 @@ def test_a_trial_goes_on_after_a_kill(tmp_path: Path) -> None:
         up.streamer("publish", str(log))
         assert sorted(up.recommended("bob", n=2)) == ["milk", "tea"]
         assert f":{port} (learner), :{port + 1} (scorer)" in up.printed()
+        assert f"broker  127.0.0.1:{broker_port} (embedded" in up.printed()
         served = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         assert "streamer_learner_lag" in served
         children = up.children()
         up.process.kill()
         psutil.wait_procs(children, timeout=TIMEOUT_S)
     with running_up(tmp_path, *arguments) as up:
+        assert f"broker  127.0.0.1:{broker_port} (embedded" in up.printed()
         assert "messages are brought back from trial" in up.printed()
         assert sorted(up.recommended("bob", n=2)) == ["milk", "tea"]
         assert "the store is what its schedule says" in up.streamer("store", "verify")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -9,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
+from deploy.kafka.node import free_port
 from streamer.config import load_config
 from streamer.config.settings import TopicsConfig
-from streamer.errors import KafkaError, KafkaUnavailable, TopicMismatch
+from streamer.errors import ConfigError, KafkaError, KafkaUnavailable, TopicMismatch
 from streamer.kafka.embedded import N_PARTITIONS, EmbeddedBroker
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
@@ -72,6 +74,22 @@ def test_other_processes_publish_and_consume(broker: str) -> None:
     create_topics(broker, TopicsConfig())
     run_apart(PUBLISH, broker)
     run_apart(CONSUME, broker)
+
+
+def test_a_client_finds_each_broker_that_has_its_port() -> None:
+    port = free_port()
+    sink = KafkaSink(f"127.0.0.1:{port}")  # one client, of each broker that comes
+    for _ in range(2):
+        with EmbeddedBroker(port=port) as broker:
+            assert broker.bootstrap_servers == f"127.0.0.1:{port}"
+            with pytest.raises(ConfigError, match=f"embedded_port = {port} can't be opened on 127"):
+                EmbeddedBroker(port=port).__enter__()
+            create_topics(broker.bootstrap_servers, TopicsConfig())
+            sink.send("events", key=None, value=b"x", partition=0)
+            sink.flush(60)
+            with contextlib.closing(KafkaReader(broker.bootstrap_servers)) as reader:
+                assert reader.end_offsets([("events", 0)]) == {("events", 0): 1}
+    sink.close()
 
 
 def test_two_sources_share_a_group(broker: str) -> None:

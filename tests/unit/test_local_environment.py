@@ -7,8 +7,10 @@ import os
 import pytest
 from msgspec.structs import replace
 
-from streamer.application.local import environment_of
+from streamer.application.local import environment_of, run_up
+from streamer.commands.screen import output
 from streamer.config import Config, describe, load_config
+from streamer.errors import ConfigError
 
 FLAGS = {
     "mf.factors": 7,
@@ -39,3 +41,12 @@ def test_the_variables_say_what_is_in_effect(
     again = load_config(os.devnull, env=variables)
     assert settings_of(again) == settings_of(config)
     assert replace(again, origins={}) == replace(config, origins={})
+
+
+def test_a_port_for_the_embedded_broker_beside_another_broker_is_refused() -> None:
+    flags = {"kafka.embedded_port": 9092}
+    env = {"STREAMER_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092"}
+    config = load_config(os.devnull, env=env, flags=flags)
+    named_by = "Kafka at kafka:9092 is named by environment STREAMER_KAFKA__BOOTSTRAP_SERVERS"
+    with pytest.raises(ConfigError, match=f"--broker-port .*{named_by}"):
+        run_up(config, None, output)
