@@ -159,6 +159,23 @@ def test_what_goes_with_an_item_is_a_route_and_a_decision(world: HttpWorld) -> N
     assert len(world.records("decisions")) == n_before
 
 
+def test_an_id_that_ends_like_a_route_is_an_id_where_its_slash_is_written_so(
+    world: HttpWorld,
+) -> None:
+    client = world.client
+    for kind, word in (("item", "related"), ("user", "recommendations")):
+        here = f"/v1/{kind}s/odd%2F{word}"
+        assert client.put(here, json={}).status_code == 202
+        world.live.advance(world.live.clock.now_ms() + 1_000)
+        read = client.get(here)
+        assert read.status_code == 200, read.text
+        assert read.json()[f"{kind}_id"] == f"odd/{word}"
+        asked = client.get(f"{here}/{word}?preview=true")
+        assert decode_recommendation(asked.content).preview
+        assert client.get(f"/v1/{kind}s/odd/{word}?preview=true").json()["preview"]
+        client.delete(here)
+
+
 def test_a_preview_logs_no_decision(world: HttpWorld) -> None:
     n_before = len(world.records("decisions"))
     answer = world.client.get("/v1/users/ann/recommendations?k=1&preview=true")
