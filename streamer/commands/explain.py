@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -24,34 +23,52 @@ from streamer.commands.screen import output
 
 if TYPE_CHECKING:
     from streamer.scorer.explanation import ColumnPart, Explanation
+    from streamer.scorer.slate_change import ShownSlate, SlateChange
 
 _SHOWN = 8
 
 
 def explain(
     user: Annotated[str, typer.Argument(help="For whom.")],
-    item: Annotated[str, typer.Argument(help="The id of the item.")],
+    item: Annotated[
+        str | None, typer.Argument(help="The id of the item; none: the slate, with --set.")
+    ] = None,
     k: Annotated[
         int | None, typer.Option("--k", min=1, max=500, help="Slots; default: configured.")
     ] = None,
     context: ContextOption = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="KEY=VALUE of the configuration, of what an experiment may change, such as"
+            " slate.diversity=0.3; repeatable. Nothing is changed for anybody.",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
     config: ConfigOption = None,
     bootstrap_servers: BrokerOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Say where an item stands in a user's ranking now, and which columns put it there."""
-    from streamer.application.explaining import explain_configured
+    """Say where an item stands in a user's ranking now, and which columns put it there; or what
+    other settings would make of the user's slate."""
+    from streamer.application.explaining import change_configured, explain_configured
+    from streamer.config.sources import from_lines
 
-    found = explain_configured(
-        configured(config, bootstrap_servers, store),
-        user,
-        item,
-        k,
-        **request_context(context or ()),
-    )
+    if item is None and not settings:
+        raise typer.BadParameter("name an ITEM, or settings to try with --set", param_hint="ITEM")
+    asked = configured(config, bootstrap_servers, store)
+    tried, context_of = from_lines(settings or ()), request_context(context or ())
+    if item is None:
+        change = change_configured(asked, user, k, tried, **context_of)
+        if json:
+            sys.stdout.write(msgspec.json.encode(change).decode() + "\n")
+        else:
+            _show_change(change)
+        return
+    found = explain_configured(asked, user, item, k, settings=tried, **context_of)
     if json:
-        sys.stdout.write(msgspec.json.encode(asdict(found)).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         return
     output.print(_summary(found), highlight=False, soft_wrap=True)
     for title, parts in (
@@ -79,6 +96,36 @@ def _summary(found: Explanation) -> str:
             f"the last of {found.k} slots has {found.expected_of_last:.4f}: it lacks {lacks:.4f}"
         )
     return "\n".join(lines)
+
+
+def _show_change(change: SlateChange) -> None:
+    lines = [f"{key}: {before} → {after}" for key, before, after in change.changes()]
+    lines.append(f"{change.said()} (for {change.user_id}, as of {change.model_version})")
+    for line in lines:
+        output.print(line, markup=False, highlight=False, soft_wrap=True)
+    table = Table("place", "as it is", "expected", "with the settings", "expected", "was at")
+    for column in (0, 2, 4, 5):
+        table.columns[column].justify = "right"
+    n = max(len(change.now.items), len(change.then.items))
+    for place in range(n):
+        now, then = (_cells(slate, place) for slate in (change.now, change.then))
+        was = change.was(change.then.items[place].item_id) if place < len(change.then.items) else ""
+        table.add_row(f"{place + 1}", *now, *then, was)
+    means = (each.expected for each in (change.now, change.then))
+    now_mean, then_mean = ("" if mean is None else f"{mean:.4f}" for mean in means)
+    table.add_row("mean", "", now_mean, "", then_mean, "", style="bold")
+    output.print(table)
+    for name, slate in (("as it is", change.now), ("with the settings", change.then)):
+        if not slate.items:
+            why = "" if slate.why_empty is None else f": {escape(slate.why_empty)}"
+            output.print(f"{name}, the slate is empty{why}", highlight=False, soft_wrap=True)
+
+
+def _cells(slate: ShownSlate, place: int) -> tuple[str, str]:
+    if place >= len(slate.items):
+        return "", ""
+    item = slate.items[place]
+    return escape(item.item_id), f"{item.score:.4f}"
 
 
 def _table(title: str, parts: Sequence[ColumnPart]) -> Table:

@@ -175,7 +175,7 @@ def changed(config: Config, given: Mapping[str, object], *, origin: str = "flag"
             name: (value, config.origins.get(name, "default"))
             for name, value in tables.shown(getattr(config, section)).items()
         }
-    values |= {name: (value, origin) for name, (value, _) in from_flags(given, keys).items()}
+    values |= from_flags(given, keys, origin=origin)
     return msgspec.structs.replace(_resolved(values, keys), features=config.features)
 
 

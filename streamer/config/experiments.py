@@ -142,7 +142,7 @@ def experiment_problems(
         for variant, each in variants.items():
             for key in each.settings:
                 at = f"{path}.{VARIANTS}.{variant}.{key}"
-                if why := _refusal(key):
+                if why := refusal(key):
                     yield at, f"a variant can't change {key}: {why}"
                 other = changed_by.setdefault(key, name)
                 if other != name:
@@ -166,7 +166,7 @@ def experiment_problems(
         )
 
 
-def _refusal(key: str) -> str | None:
+def refusal(key: str) -> str | None:
     """Return why a variant can't change a setting; None: it may, if models stay as they are."""
     if key in _NOT_OF_REQUESTS:
         return _NOT_OF_REQUESTS[key]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,13 +85,15 @@ def from_environment(env: Mapping[str, str], keys: Mapping[str, Key]) -> Given:
     return given
 
 
-def from_flags(flags: Mapping[str, object], keys: Mapping[str, Key]) -> Given:
-    """The values of a command's flags, by dotted key."""
+def from_flags(
+    flags: Mapping[str, object], keys: Mapping[str, Key], *, origin: str = "flag"
+) -> Given:
+    """The values of a command's flags, by dotted key; ``origin`` is for messages."""
     given: Given = {}
     for name, value in flags.items():
         if value is not None:
-            key = keys.get(_known(name, keys, origin="flag")) or named_key(name)
-            given[name] = (_from_text(value, key) if isinstance(value, str) else value, "flag")
+            key = keys.get(_known(name, keys, origin=origin)) or named_key(name)
+            given[name] = (_from_text(value, key) if isinstance(value, str) else value, origin)
     return given
 
 
@@ -138,3 +140,41 @@ def _from_text(text: str, key: Key | None) -> object:
     except tomllib.TOMLDecodeError:
         return text
     return parsed["value"] if len(parsed) == 1 else text
+
+
+def from_lines(lines: Iterable[str]) -> dict[str, str]:
+    """Return dotted key → value, as text, of ``KEY = VALUE`` as a file writes it.
+
+    Quotes may be left out; a line ``[TABLE]`` stands before those below it.
+
+    Raises
+    ------
+    ConfigError
+        When a line is neither, or a key comes twice.
+
+    >>> from_lines(["bandit.policy=greedy", "[rules.own]", 'boost = "1 + 1"'])
+    {'bandit.policy': 'greedy', 'rules.own.boost': '1 + 1'}
+    """
+    found: dict[str, str] = {}
+    table = ""
+    for line in map(str.strip, lines):
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            table = f"{line[1:-1].strip()}."
+            continue
+        name, equals, text = map(str.strip, line.partition("="))
+        if not (name and equals):
+            raise ConfigError(f"{line!r} is not KEY = VALUE, such as slate.diversity = 0.3")
+        if table + name in found:
+            raise ConfigError(f"{table}{name} comes twice; leave one of them out")
+        found[table + name] = _unquoted(text)
+    return found
+
+
+def _unquoted(text: str) -> str:
+    try:
+        parsed = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed if isinstance(parsed, str) else text

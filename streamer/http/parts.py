@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +10,9 @@ from typing import Protocol
 from streamer.events import Item, Request, User
 from streamer.protocols import Clock
 from streamer.scorer.explanation import Explanation
+from streamer.scorer.funnel import Funnel
 from streamer.scorer.replies import Answered
+from streamer.scorer.slate_change import SlateChange
 
 
 class Answering(Protocol):
@@ -21,6 +23,10 @@ class Answering(Protocol):
     def explain(
         self, request: Request, item_id: str, *, timeout_s: float
     ) -> Future[Explanation]: ...
+
+    def change(
+        self, request: Request, other: Funnel, keys: Collection[str], *, timeout_s: float
+    ) -> Future[SlateChange]: ...
 
     def item(self, item_id: str) -> Item | None: ...
 

@@ -42,6 +42,8 @@ h2 { font-size: 16px; line-height: 1.4; font-weight: 600; margin: 24px 0 8px; }
 body.body--dark .wrong { color: #ff9b8a; }
 .asked { display: flex; flex-wrap: wrap; gap: 12px; align-items: center; margin-top: 16px; }
 .asked .q-field { flex: 1 1 200px; max-width: 380px; }
+.settings { max-width: 640px; margin-top: 12px; }
+.settings textarea { font-family: ui-monospace, monospace; font-size: 13px; }
 .scrolled { overflow-x: auto; }
 table.plain { border-collapse: collapse; font-size: 14px; }
 .card table.plain { width: 100%; }

@@ -15,6 +15,7 @@ from streamer.page.charts import bar_chart
 from streamer.page.known import KnownUser, known_user, title_of
 from streamer.page.looking import Looking
 from streamer.page.tables import table
+from streamer.page.tried import TriedSettings
 from streamer.scorer.explanation import ColumnPart, Explanation
 
 _BARS = 10
@@ -34,6 +35,7 @@ class UserTab:
         for field in (self._user, self._k, self._surface):
             field.on("keydown.enter", answers.fill)
         answers.put(ui.element("div"))
+        self._tried = TriedSettings(looking)
 
     def _request(self) -> Request:
         fields = {
@@ -86,6 +88,7 @@ class UserTab:
             action=("Why?", explain),
         )
         explained = ui.element("div").props('aria-live="polite"')
+        self._tried.show(request)
 
 
 def _show_known(known: KnownUser) -> None:

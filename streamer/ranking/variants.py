@@ -6,13 +6,13 @@ All of them read one store: what is learned, and the ranking columns, are the sa
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from streamer.config import Config, changed, value_of
-from streamer.config.experiments import VARIANTS
+from streamer.config.experiments import VARIANTS, refusal
 from streamer.config.keys import NAMED
 from streamer.config.masking import toml_text
 from streamer.errors import ConfigError
@@ -93,6 +93,31 @@ def with_settings(config: Config, settings: Mapping[str, object]) -> Config:
     return _check(replace(config, experiments={}), settings, origin="a logged decision")
 
 
+def tried(config: Config, settings: Mapping[str, object]) -> Config:
+    """Return how users would be served with some settings changed.
+
+    Parameters
+    ----------
+    config
+        How they are served, of :class:`Served`.
+    settings
+        Dotted key → value, as text or as it is; what a variant of an experiment could change.
+
+    Raises
+    ------
+    ConfigError
+        Where there is none, or one that does not only serve.
+    """
+    if not settings:
+        raise ConfigError("no setting to try; name one, such as slate.diversity = 0.3")
+    found = changed(config, settings, origin="settings to try")
+    refused = ((key, why) for key in settings if (why := refusal(key)) is not None)
+    fault = next(refused, None) or _fault(config, found, settings)
+    if fault is not None:
+        raise ConfigError(f"{fault[0]} can't be tried: {fault[1]}")
+    return found
+
+
 def _served(config: Config, variants: dict[str, str]) -> Served:
     of_each = {
         f"experiments.{name}.{VARIANTS}.{variant}": config.experiments[name].variants[variant]
@@ -100,13 +125,13 @@ def _served(config: Config, variants: dict[str, str]) -> Served:
     }
     given = {key: value for each in of_each.values() for key, value in each.settings.items()}
     found = _check(replace(config, experiments={}), given, origin=" with ".join(of_each))
-    tried = {
+    keys = {
         key
         for experiment in config.experiments.values()
         for each in experiment.variants.values()
         for key in each.settings
     }
-    return Served(found, variants, _in_effect(found, sorted(tried)))
+    return Served(found, variants, in_effect(found, sorted(keys)))
 
 
 def _check(base: Config, given: Mapping[str, object], *, origin: str) -> Config:
@@ -114,13 +139,22 @@ def _check(base: Config, given: Mapping[str, object], *, origin: str) -> Config:
     if not given:
         return base
     found = changed(base, given, origin=origin)
+    fault = _fault(base, found, given)
+    if fault is None:
+        return found
+    key, why = fault
+    raise ConfigError(f"{origin}.{key}: a variant can't change {key}: {why}")
+
+
+def _fault(base: Config, found: Config, given: Mapping[str, object]) -> tuple[str, str] | None:
+    """Return which keys keep two configurations from reading one store, and why; None: none."""
     why = _other_store(base, found)
     if why is None:
-        return found
+        return None
     key = next(
         (key for key in given if _changes_store(base, key, given[key])), " with ".join(given)
     )
-    raise ConfigError(f"{origin}.{key}: a variant can't change {key}: {why}")
+    return key, why
 
 
 def _changes_store(base: Config, key: str, value: object) -> bool:
@@ -151,7 +185,7 @@ def _other_store(base: Config, found: Config) -> str | None:
     )
 
 
-def _in_effect(config: Config, keys: list[str]) -> Settings:
+def in_effect(config: Config, keys: Iterable[str]) -> Settings:
     """Return values of settings; a table with a free name that is not there has none."""
     found: dict[str, str | int | float | bool] = {}
     for key in keys:

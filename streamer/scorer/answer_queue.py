@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,8 +15,10 @@ from streamer.errors import KafkaError, Overloaded, RequestTimeout, StreamerErro
 from streamer.events import Item, Request, User
 from streamer.events.profiles import NO_PROFILE
 from streamer.scorer.explanation import Explanation
+from streamer.scorer.funnel import Funnel
 from streamer.scorer.replies import Answered, Replies
 from streamer.scorer.scorer import Scorer
+from streamer.scorer.slate_change import SlateChange
 from streamer_models.state.id_table import id_key
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,12 @@ class AnswerQueue:
     def explain(self, request: Request, item_id: str, *, timeout_s: float) -> Future[Explanation]:
         """Explain an item's place for a request; raises as :meth:`recommend`."""
         return self._put(lambda: self._scorer.explain(request, item_id), timeout_s)
+
+    def change(
+        self, request: Request, other: Funnel, keys: Collection[str], *, timeout_s: float
+    ) -> Future[SlateChange]:
+        """Compare a slate with that of another funnel; raises as :meth:`recommend`."""
+        return self._put(lambda: self._scorer.change(request, other, keys), timeout_s)
 
     def item(self, item_id: str) -> Item | None:
         """Return what the items topic says of an item, as far as it is read."""

@@ -147,13 +147,13 @@ def _recommendation(
         request_id=request.request_id,
         user_id=request.user_id,
         ts=ts,
-        items=[] if request.rows else _items(first),
+        items=[] if request.rows else slate_items(first),
         model_version=version.model_version,
         rows=[_row(each) for each in slates] if request.rows else None,
         next=_next(request, first),
         preview=request.preview,
         list_name=request.list_name,
-        why_empty=None if request.rows else _why_empty(first),
+        why_empty=None if request.rows else why_empty(first),
         variants=dict(first.variants) or None,
     )
 
@@ -170,13 +170,14 @@ def _row(row: RowSlate) -> RecommendedRow:
     return RecommendedRow(
         name=row.name,
         request_id=row.request.request_id,
-        items=_items(row.slate),
+        items=slate_items(row.slate),
         list_name=row.request.list_name,
-        why_empty=_why_empty(row.slate),
+        why_empty=why_empty(row.slate),
     )
 
 
-def _items(slate: Slate) -> list[RecommendedItem]:
+def slate_items(slate: Slate) -> list[RecommendedItem]:
+    """Return what a slate shows, in order; scores are expected rewards."""
     found = [
         RecommendedItem(item_id=item_id, rank=0, score=score, reason=reason, because=because)
         for item_id, score, reason, because in zip(
@@ -189,7 +190,8 @@ def _items(slate: Slate) -> list[RecommendedItem]:
     return [replace(item, rank=rank) for rank, item in enumerate(found)]
 
 
-def _why_empty(slate: Slate) -> str | None:
+def why_empty(slate: Slate) -> str | None:
+    """Return what emptied a slate, in words; None: nothing did, or it is not empty."""
     return None if slate.shown or slate.ruled is None else slate.ruled.why_empty()
 
 

@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from streamer.catalogue.catalogue import Catalogue
@@ -19,10 +19,12 @@ from streamer.replica.replica import Replica
 from streamer.replica.version import Version
 from streamer.scorer.explanation import Explanation, explain
 from streamer.scorer.exposure import Exposure
+from streamer.scorer.funnel import Funnel
 from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.policy.choice import SlatePolicy
 from streamer.scorer.replies import Answered, Replies
 from streamer.scorer.rows import RowSlate, row_slates
+from streamer.scorer.slate_change import SlateChange, slate_change
 from streamer.scorer.topic_letters import LetterDuty, OwnDuty, TopicLetters
 from streamer.scorer.turns import Turns
 from streamer.scorer.variants import Variants
@@ -316,6 +318,20 @@ class Scorer:
             version = self.replica.current()
             config = self.variants.of(request.user_id).config
             return explain(config, request, item_id, version, self.catalogue, known=self.known)
+
+    def change(self, request: Request, other: Funnel, keys: Collection[str]) -> SlateChange:
+        """Compare the slate for a request now with that of another funnel; nothing is sent.
+
+        Parameters
+        ----------
+        keys
+            Of the settings in which the two differ.
+        """
+        with self._turns, self.known.lock:
+            version, funnel = self.replica.current(), self.variants.of(request.user_id)
+            return slate_change(
+                request, funnel, other, keys, version, self.catalogue, known=self.known
+            )
 
     def reject(self, batch: MessageBatch, place: int, reason: str) -> None:
         """Send the dead letter of one message of a batch."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
-from streamer.ranking.variants import all_served, variants_of
+from streamer.ranking.variants import all_served, tried, variants_of
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.policy.choice import SlatePolicy
 
@@ -47,3 +49,13 @@ class Variants:
     def of(self, user_id: str) -> Funnel:
         """Return the funnel that a user is served by."""
         return self._funnels[tuple(variants_of(self._config, user_id).items())]
+
+    def tried(self, user_id: str, settings: Mapping[str, object]) -> Funnel:
+        """Return the funnel that a user would be served by with some settings changed; any thread.
+
+        Raises
+        ------
+        ConfigError
+            As :func:`streamer.ranking.variants.tried`.
+        """
+        return Funnel(tried(self.of(user_id).config, settings))

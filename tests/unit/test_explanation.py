@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -10,13 +11,18 @@ import pytest
 from typer.testing import CliRunner
 
 from streamer.cli import app
-from streamer.config import Config, load_config
-from streamer.events import Event, Item, Request
+from streamer.config import Config, TopicRole, load_config
+from streamer.config.sources import from_lines
+from streamer.errors import ConfigError
+from streamer.events import Event, Item, RecommendedItem, Request
+from streamer.ranking.variants import tried
 from streamer.scorer.explanation import ColumnPart, Explanation, explain
+from streamer.scorer.slate_change import ShownSlate, SlateChange
 from streamer.simulation.live import LiveSystem
 
 START_MS = 1_700_000_000_000
 N_USERS, N_ITEMS = 20, 60
+ROLES = get_args(TopicRole)
 
 
 def _shop(**flags: object) -> LiveSystem:
@@ -150,13 +156,114 @@ def test_the_command_prints_a_place_and_what_is_lacking(monkeypatch: pytest.Monk
     printed = CliRunner().invoke(app, ["explain", "ann", "[tea]", "--json"]).stdout
     assert msgspec.json.decode(printed, type=Explanation) == _FOUND
     assert asked == [("ann", "[tea]", 2), ("ann", "[tea]", None)]
-    assert contexts == [{"surface": None, "context": None}] * 2
+    assert contexts == [{"surface": None, "context": None, "settings": {}}] * 2
     assert "moved by rules.own.boost = -1" in words
     given = ["--context", "region=eu", "--context", "kids=true", "--context", "n=1.5"]
     CliRunner().invoke(app, ["explain", "ann", "[tea]", *given, "--context", "surface=home"])
     assert contexts[-1] == {
         "surface": "home",
         "context": {"region": "eu", "kids": True, "n": 1.5},
+        "settings": {},
     }
+    CliRunner().invoke(app, ["explain", "ann", "[tea]", "--set", "bandit.policy=greedy"])
+    assert contexts[-1]["settings"] == {"bandit.policy": "greedy"}
     refused = CliRunner().invoke(app, ["explain", "ann", "[tea]", "--context", "region"])
     assert refused.exit_code == 2
+
+
+def _changed(live: LiveSystem, *lines: str, k: int = 5) -> SlateChange:
+    request = Request(request_id="r", user_id="u1", ts=START_MS, k=k, preview=True)
+    settings = from_lines(lines)
+    other = live.scorer.variants.tried("u1", settings)
+    return live.scorer.change(request, other, settings.keys())
+
+
+def test_a_slate_with_other_settings_is_that_of_a_system_that_has_them() -> None:
+    live, bold = _shop(), _shop(slate__diversity="0.9")
+    n_messages = {role: len(live.broker.records(live.config.topics.topic(role))) for role in ROLES}
+    change = _changed(live, "slate.diversity = 0.9")
+    now, then = ([item.item_id for item in each.items] for each in (change.now, change.then))
+    assert now == _ranked(live, 5)
+    assert then == _ranked(bold, 5) != now
+    n_stay = sum(item_id in now for item_id in then)
+    assert change.said().startswith(f"{5 - n_stay} came in, {5 - n_stay} went out, ")
+    for place, item_id in enumerate(then, start=1):
+        assert change.becomes(item_id) == str(place)
+        assert change.was(item_id) == (str(now.index(item_id) + 1) if item_id in now else "new")
+    assert {change.becomes(item_id) for item_id in now if item_id not in then} == {"out"}
+    assert list(change.changes()) == [("slate.diversity", "0.0", "0.9")]
+    assert [item.score for item in change.then.items] == [
+        pytest.approx(_explain(live, item_id).expected) for item_id in then
+    ]
+    assert (
+        _changed(live, "slate.diversity = 0").said() == "0 came in, 0 went out, 0 moved, 5 stayed"
+    )
+    assert n_messages == {
+        role: len(live.broker.records(live.config.topics.topic(role))) for role in ROLES
+    }
+
+
+def test_a_rule_that_is_tried_may_empty_a_slate_and_says_so() -> None:
+    change = _changed(_shop(), "[rules.own]", "exclude = 'item.item_id != \"\"'")
+    assert change.then.items == []
+    assert change.then.why_empty is not None
+    assert change.then.expected is None
+    assert change.said() == "0 came in, 5 went out, 0 moved, 0 stayed"
+    assert list(change.changes()) == [("rules.own.exclude", "not set", 'item.item_id != ""')]
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ((), "no setting to try"),
+        (("slate.diversity 0.3",), "is not KEY = VALUE"),
+        (("[slate]", "diversity = 0.3", "diversity = 0.4"), "slate.diversity comes twice"),
+        (("slate.diversity = 7",), "give a number from 0 to 0.99"),
+        (("slat.diversity = 0.3",), "the nearest known one is 'slate.diversity'"),
+        (("mf.factors = 64",), "mf.factors can't be tried: the learner reads it"),
+        (("bandit.time_features = true",), "the ranking columns would be others"),
+        (("store.url = 'sqlite:other.db'",), "it belongs to a process"),
+    ],
+)
+def test_a_setting_that_can_not_be_tried_says_why(lines: Sequence[str], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        tried(Config(), from_lines(lines))
+
+
+def test_the_command_prints_both_slates_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, given = {"slate.diversity": "0.3"}, []
+    now, then = (
+        ShownSlate(
+            {"slate.diversity": value},
+            [
+                RecommendedItem(item_id=item_id, rank=rank, score=score, reason="popular")
+                for rank, (item_id, score) in enumerate(items.items())
+            ],
+            why_empty,
+        )
+        for value, items, why_empty in (
+            (0.0, {"[tea]": 0.5, "milk": 0.25}, None),
+            (0.3, {"cake": 0.125}, None),
+        )
+    )
+    found = SlateChange("ann", "v7", now, then)
+
+    def changed(config: Config, user: str, k: int | None, tried: object, **of: Any) -> SlateChange:
+        given.append((user, k, tried, of))
+        return found
+
+    monkeypatch.setattr("streamer.application.explaining.change_configured", changed)
+    asked = ["explain", "ann", "--set", "slate.diversity=0.3"]
+    words = " ".join(CliRunner().invoke(app, asked).output.split())
+    assert "slate.diversity: 0.0 → 0.3" in words
+    assert "1 came in, 2 went out, 0 moved, 0 stayed (for ann, as of v7)" in words
+    assert "│ 1 │ [tea] │ 0.5000 │ cake │ 0.1250 │ new │" in words
+    assert "│ 2 │ milk │ 0.2500 │ │ │ │" in words
+    assert "│ mean │ │ 0.3750 │ │ 0.1250 │ │" in words
+    printed = CliRunner().invoke(app, [*asked, "--json", "--k", "2"]).stdout
+    assert msgspec.json.decode(printed, type=SlateChange) == found
+    none = {"surface": None, "context": None}
+    assert given == [("ann", None, settings, none), ("ann", 2, settings, none)]
+    refused = CliRunner().invoke(app, ["explain", "ann"])
+    assert refused.exit_code == 2
+    assert "--set" in refused.output

@@ -28,12 +28,23 @@ from tests.page_world import PageWorld, page_world
 TABS = tuple(OF_PAGE)
 STEPS: dict[str, list[tuple[str, str]]] = {
     "Now": [("Look over all of it", "confluent-kafka")],
-    "User": [("Look the user up", "The slate now"), ("Why?", "Brought by")],
+    "User": [
+        ("Look the user up", "The slate now"),
+        ("Why?", "Brought by"),
+        ("Try the settings", "1 went out"),
+    ],
     "Item": [("Look the item up", "What goes with it")],
     "Dead letters": [("Read the newest letters", "missing from"), ("Open", "Publish again …")],
     "Experiments": [("Read the topics", "as configured")],
 }
 """What is pressed in each tab, and what is seen then."""
+TYPED = {
+    "User id": "bob",
+    "Item id": "tea",
+    "Window of a user": "5s",
+    "Settings, KEY = VALUE": "rules.own.exclude = \"item.item_id == 'jam'\"",
+}
+"""What is written in a field once there is one."""
 PICTURES = ROOT / ".cache" / "page"
 
 
@@ -104,6 +115,25 @@ def test_a_user_is_looked_up_and_a_slate_explained_without_a_decision(page: Serv
         await seen(user, "2 items met", "Met last", "Fresh milk", "The slate now", "Experiment mix")
         user.find(kind=ui.button, content="Why?").click()
         await seen(user, "Brought by", "All columns", "popular_high")
+        n_answers = len(world.records("recommendations"))
+        field = user.find("Settings, KEY = VALUE")
+        (keys,) = user.find(kind=ui.select, content="Add a setting").elements
+        assert not {"mf.factors", "scorer.poll_ms", "slate"} & {*keys.options}
+        keys.set_value("slate.diversity")
+        await seen(user, "slate.diversity = 0.0")
+        for written, said in (
+            ("", "name one, such as slate.diversity"),
+            ("slate.diversity = 7", "give a number from 0 to 0.99"),
+            ("mf.factors = 64", "mf.factors can't be tried: the learner reads it"),
+            ("rules.own.exclude = 'milk' == ", "it is no CEL"),
+        ):
+            field.clear().type(written)
+            user.find("Try the settings").click()
+            await seen(user, said)
+        field.clear().type("rules.own.exclude = \"item.item_id == 'cake'\"")
+        user.find("Try the settings").click()
+        await seen(user, "not set", "item.item_id == 'cake'", "1 went out", "Mean expected reward")
+        assert len(world.records("recommendations")) == n_answers
 
     page.look(look)
     assert len(world.records("decisions")) == n_decisions
@@ -240,12 +270,19 @@ def test_the_page_in_a_browser(page: ServedPage, browser: Any, width: int, colou
         tab.focus()
         shown.keyboard.press("Enter")
         shown.get_by_role("tab", name=name, exact=True, selected=True).wait_for()
-        for label, typed in (("User id", "bob"), ("Item id", "tea"), ("Window of a user", "5s")):
-            if (field := shown.get_by_label(label)).is_visible():
-                field.fill(typed)
         for button, wanted in STEPS[name]:
+            for label, typed in TYPED.items():
+                if (field := shown.get_by_label(label, exact=True)).is_visible():
+                    field.fill(typed)
+            if button == "Try the settings":  # one more by the keyboard, from the list of them
+                shown.get_by_label("Add a setting").press_sequentially("slate.div")
+                shown.get_by_role("option", name="slate.diversity").wait_for()
+                shown.keyboard.press("ArrowDown")
+                shown.keyboard.press("Enter")
             shown.get_by_role("button", name=button).first.press("Enter")
             shown.get_by_text(wanted).last.wait_for()
+            if button == "Try the settings":
+                assert shown.get_by_role("cell", name="slate.diversity").is_visible()
         assert shown.evaluate("document.documentElement.scrollWidth") <= width, name
         file = PICTURES / f"{name.lower().replace(' ', '-')}-{width}.png"
         shown.screenshot(path=file, full_page=True)
