@@ -358,7 +358,7 @@ def _check(config: Config) -> None:
     for key, problem in (
         *_rule_problems(config),
         *experiment_problems(config.experiments),
-        *slate_problems(config.slate),
+        *slate_problems(config.slate, config.catalogue.embedding),
     ):
         raise _conflict(config, [key], problem)
     for extension in (each for table in REGISTRIES for each in extensions(table)):

@@ -8,7 +8,13 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from streamer.config.section import Section
-from streamer_models.bandits.composition import CAP, FRESH, Cap, CompositionSettings
+from streamer_models.bandits.composition_settings import (
+    CAP,
+    FRESH,
+    Cap,
+    CompositionSettings,
+    LikenessBy,
+)
 
 CAPS_MAX: Final = 16
 
@@ -21,10 +27,17 @@ class SlateConfig(Section, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=0.99,
-            description="share that an item's likeness to those above it has, by Jaccard's "
-            "similarity of categories, against its score (maximal marginal relevance); 0: none",
+            description="share that an item's likeness to those above it has against its score "
+            "(maximal marginal relevance); 0: none",
         ),
     ] = 0.0
+    diversity_by: Annotated[
+        LikenessBy,
+        Meta(
+            description="what likeness is: Jaccard's similarity of `categories`, or the cosine of "
+            "embeddings (`catalogue.embedding`), a negative one as 0",
+        ),
+    ] = "categories"
     calibration: Annotated[
         float,
         Meta(
@@ -58,13 +71,23 @@ class SlateConfig(Section, frozen=True, kw_only=True):
         """As draws take them."""
         return CompositionSettings(
             diversity=self.diversity,
+            diversity_by=self.diversity_by,
             calibration=self.calibration,
             caps=(*map(Cap.parsed, self.caps), *map(Cap.for_new, self.fresh)),
         )
 
 
-def slate_problems(slate: SlateConfig) -> Iterator[tuple[str, str]]:
-    """Yield the keys of a slate that can't be, each with what is wrong."""
+def slate_problems(slate: SlateConfig, n_numbers: int) -> Iterator[tuple[str, str]]:
+    """Yield the keys of a slate that can't be, each with what is wrong.
+
+    Parameters
+    ----------
+    n_numbers
+        Of each item's embedding (``catalogue.embedding``); 0: items have none.
+    """
+    if slate.diversity and slate.diversity_by == "embedding" and not n_numbers:
+        problem = "catalogue.embedding is 0: items have no vectors to compare; set both"
+        yield "slate.diversity_by", problem
     for text in slate.fresh:
         try:
             Cap.for_new(text)

@@ -370,7 +370,8 @@ class Decision(Message, frozen=True, kw_only=True):
         bytes | None,
         Meta(
             description="base64 of what the places asked of each other: groups of the candidates,"
-            " and the user's shares of them; absent: nothing was composed"
+            " the user's shares of them, and their likeness by embedding to what was placed;"
+            " absent: nothing was composed"
         ),
     ] = None
     pinned: Annotated[

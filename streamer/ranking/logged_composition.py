@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from streamer.errors import BadMessage
 from streamer.events import Decision
-from streamer_models.bandits.composition import (
-    UNCOMPOSED,
-    Composition,
-    CompositionSettings,
-    unpacked,
-)
+from streamer_models.bandits.composition import UNCOMPOSED, Composition
+from streamer_models.bandits.composition_bytes import unpacked
+from streamer_models.bandits.composition_settings import CompositionSettings
 
 
 def composition_of(decision: Decision) -> Composition:
@@ -22,8 +19,9 @@ def composition_of(decision: Decision) -> Composition:
     """
     try:
         settings = CompositionSettings.logged(decision.policy_parameters)
-        if not settings.fields or not decision.candidates:
+        n, k = len(decision.candidates), len(decision.items)
+        if not settings.on or not n:
             return UNCOMPOSED
-        return unpacked(settings, decision.composition or b"", len(decision.candidates))
+        return unpacked(settings, decision.composition or b"", n, k)
     except ValueError as error:
         raise BadMessage(f"decision: it can't be drawn again: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter, process_time
@@ -18,7 +18,7 @@ from streamer.config.specs import Spec
 from streamer.errors import ConfigError
 from streamer.events import Event, Item
 from streamer.learner.rewards import Rewards
-from streamer.replay.catalogue import LogCategories
+from streamer.replay.catalogue import category_rows, vector_rows
 from streamer.replay.interactions import UNKNOWN, Interaction
 from streamer.replay.knobs_delivery import Delivered
 from streamer.replay.log import EventLog, LogSurvey, Progress, in_order, survey
@@ -173,7 +173,6 @@ class Experiment:
         values = ClippedValues(self._events) if rewards_matter else None
         # The catalogue first, so that the survey counts its malformed lines too.
         items = {item.item_id: item for item in self._log.items()}
-        catalogue = LogCategories(items.values())
         found = survey(self._log, self._is_target, progress=surveying, values=values)
         progress = None if replaying is None else (lambda n: replaying(n, found.n_events))
         return _Run(
@@ -181,15 +180,23 @@ class Experiment:
             found,
             self._names,
             self._models,
-            self._task(found, catalogue if len(catalogue) else None),
+            self._task(found, items.values()),
             self._is_target,
             self._worth,
             items,
         ).replay(self._log, progress)
 
-    def _task(self, found: LogSurvey, catalogue: LogCategories | None) -> TopKTask | RatingTask:
+    def _task(self, found: LogSurvey, items: Collection[Item]) -> TopKTask | RatingTask:
         if self._settings.task == "topk":
-            return TopKTask(self._names, self._models, self._settings, catalogue, self._worth)
+            categories, vectors = category_rows(items), vector_rows(items)
+            return TopKTask(
+                self._names,
+                self._models,
+                self._settings,
+                categories if len(categories) else None,
+                vectors if len(vectors) else None,
+                self._worth,
+            )
         scale = self._settings.scale
         if scale is None:
             assert found.value_min is not None

@@ -121,7 +121,8 @@ _OF_SCORES = (
 )
 _OF_LISTS = (
     '<p class="soft">Less is better of calibration (divergence of a list\'s categories from the'
-    " user's own) and of gini (0: all items shown alike, 1: one alone).</p>"
+    " user's own) and of gini (0: all items shown alike, 1: one alone). diversity is that of"
+    " categories, distance that of embeddings.</p>"
 )
 
 

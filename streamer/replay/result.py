@@ -30,7 +30,9 @@ _LOWER_IS_BETTER = ("rmse", "mae", "calibration", "gini", LOG_LOSS)
 # With one target an event, these say what recall and the reciprocal rank say.
 _REDUNDANT = ("hit_rate@", "map@")
 _OF_SCORES = (f"{GRADED}@", "auc", LOG_LOSS, RECALLED)
-_OF_LISTS = (*("precision@", "diversity@", "novelty@", "serendipity@", "calibration@", "gini@"),)
+_OF_LISTS = (
+    *("precision@", "diversity@", "distance@", "novelty@", "serendipity@", "calibration@", "gini@"),
+)
 
 
 class ScoredPart(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,8 @@ from streamer.replay.settings import Settings
 
 _N_RESAMPLES = 1_000
 _TRADED: Final = (
-    *("recall@", "ndcg@", "diversity@", "coverage@", "novelty@", "calibration@", "gini@"),
+    *("recall@", "ndcg@", "diversity@", "distance@", "coverage@"),
+    *("novelty@", "calibration@", "gini@"),
 )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import LearningError
 from streamer.events import Event
-from streamer.replay.catalogue import LogCategories
+from streamer.replay.catalogue import LogRows
 from streamer.replay.histories import Histories, grown
 from streamer.replay.interactions import UNKNOWN, ChoiceModel, TopKModel
 from streamer.replay.settings import Settings
@@ -20,6 +20,7 @@ from streamer_models.evaluation.ranking_metrics import (
     calibration,
     category_diversity,
     category_shares,
+    factor_diversity,
     novelty,
     serendipity,
     target_metrics,
@@ -52,8 +53,9 @@ class TopKTask:
         In the same order.
     settings
         Of the experiment.
-    catalogue
-        Categories of items, for diversity and calibration of lists; None: unknown.
+    categories, vectors
+        Of items: for diversity and calibration of lists, and for the distance of their items; None:
+        unknown.
     worth
         Reward of an event of a type and a value, NaN where there is none: its gain.
     """
@@ -63,7 +65,8 @@ class TopKTask:
         names: Sequence[str],
         models: Sequence[TopKModel],
         settings: Settings,
-        catalogue: LogCategories | None,
+        categories: LogRows[np.bool_] | None,
+        vectors: LogRows[np.float32] | None,
         worth: Callable[[str, float | None], float],
     ) -> None:
         self._names = names
@@ -82,10 +85,11 @@ class TopKTask:
         self._excluded: NDArray[np.uint8] = np.zeros(1_024, dtype=np.uint8)
         self._n_items = self._n_users = 0
         self._top_scores = np.empty(settings.k)
-        n_categories = 0 if catalogue is None else catalogue.n_categories
+        n_categories = 0 if categories is None else categories.width
         self._block = ScoredBlock(len(models), settings.k, n_categories)
         self._shown = np.zeros((len(models), 1_024), dtype=np.int64)
-        self._catalogue = catalogue
+        self._categories = categories
+        self._vectors = vectors
         self.seconds = [0.0] * len(models)
         k = settings.k
         self.user_metrics = (f"recall@{k}", f"ndcg@{k}", "mrr")
@@ -94,7 +98,8 @@ class TopKTask:
             *(f"{GRADED}@{k}", GAIN, "auc", LOG_LOSS, RECALLED),
             f"serendipity@{k}",
             f"novelty@{k}",
-            *([f"diversity@{k}", f"calibration@{k}"] if catalogue is not None else []),
+            *([f"diversity@{k}", f"calibration@{k}"] if categories is not None else []),
+            *([f"distance@{k}"] if vectors is not None else []),
         )
 
     def score(self, event: Event, user_row: int, item_row: int, number: int) -> bool:
@@ -141,9 +146,9 @@ class TopKTask:
             excluded[:n_items] = 0
         else:
             self._histories.mark(user_row, excluded, 0)
-        if self._catalogue is not None:
+        if self._categories is not None:
             consumed = self._histories.items(user_row)
-            columns.wanted[i] = category_shares(consumed, self._catalogue.categories)
+            columns.wanted[i] = category_shares(consumed, self._categories.values)
         columns.counts[i] = self._counts[columns.tops[i]]
         columns.n_users[i] = self._n_users
         columns.gains[i] = self._gain(event)
@@ -184,8 +189,10 @@ class TopKTask:
             self._excluded = np.zeros(len(self._counts), dtype=np.uint8)
         if item_row == self._n_items:
             self._n_items += 1
-            if self._catalogue is not None:
-                self._catalogue.add(event.item_id)
+            if self._categories is not None:
+                self._categories.add(event.item_id)
+            if self._vectors is not None:
+                self._vectors.add(event.item_id)
         self._n_users = max(self._n_users, user_row + 1)
         self._histories.add(user_row, item_row)
         self._counts[item_row] += 1
@@ -208,10 +215,12 @@ class TopKTask:
                 serendipity(accuracy[f"recall@{k}"], columns.popular),
                 novelty(columns.counts[:, at], columns.n_users),
             ]
-            if self._catalogue is not None:
-                categories = self._catalogue.categories
+            if self._categories is not None:
+                categories = self._categories.values
                 values.append(category_diversity(tops, categories))
                 values.append(calibration(tops, categories, columns.wanted))
+            if self._vectors is not None:
+                values.append(factor_diversity(tops, self._vectors.values))
             found[at] = np.stack(values, axis=1)
             self._count_shown(at, tops)
         return found

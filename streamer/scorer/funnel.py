@@ -33,6 +33,8 @@ from streamer.scorer.policy.knowledge import Knowledge
 from streamer.scorer.policy.policies import slate_policy
 from streamer.scorer.slate.composer import Composer
 from streamer.scorer.slate.pins import pins_of, placed
+from streamer_models.bandits.composition import Composition
+from streamer_models.bandits.composition_bytes import packed
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -188,7 +190,7 @@ class Funnel:
         candidates = self._recall(context, k)
         known_of = scored(context, candidates, self._recall.channels)
         features = self._matrix.make(known_of)
-        composition, logged_of_it = self._composer(context, candidates)
+        composition = self._composer(context, candidates)
         knowledge = Knowledge(
             version.bandit,
             candidates.keys,
@@ -198,7 +200,7 @@ class Funnel:
             composition,
         )
         choice = self._policy.choose(features, knowledge, k, context.seed)
-        return self._slate(context, candidates, features, choice, logged_of_it, pins)
+        return self._slate(context, candidates, features, choice, composition, pins)
 
     def _listed(self, context: RequestContext, name: str, k: int, pins: Sequence[Pin]) -> Slate:
         """Return a list as a slate without candidates, of which no decision is made."""
@@ -232,7 +234,7 @@ class Funnel:
         candidates: Candidates,
         features: Features,
         choice: Choice,
-        composition: bytes | None,
+        composition: Composition,
         pins: Sequence[Pin],
     ) -> Slate:
         ids = candidates.ids(context.items)
@@ -255,7 +257,7 @@ class Funnel:
             policy_state=choice.state,
             boosts=choice.boosts,
             seed=context.seed,
-            composition=composition,
+            composition=packed(composition, choice.order) if composition.on else None,
             blended=blended,
             ruled=context.ruled,
             pinned=pinned,

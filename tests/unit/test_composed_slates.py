@@ -16,6 +16,7 @@ from streamer.ope.decision_log import DecisionLog
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.policy.policies import redraw
 from streamer.simulation.live import LiveSystem
+from streamer_models.bandits.composition_settings import LIKENESS_BY
 from streamer_models.bandits.slates import draw_best
 from tests.scoring import START_MS, Shop
 from tests.unit.ope_files import event, write_decisions
@@ -129,23 +130,31 @@ def test_what_is_logged_is_bounded_and_needed() -> None:
             redraw(logged(slate, composition=changed))
 
 
-def test_decisions_of_a_live_system_are_verified_to_the_bit() -> None:
+@pytest.mark.parametrize("by", LIKENESS_BY)
+def test_decisions_of_a_live_system_are_verified_to_the_bit(by: str) -> None:
     flags = {
         "topics.partitions": 2,
         "store.log_entries_kept": 10_000,
         "recall.session.factors": 8,
+        "catalogue.embedding": 2,
         "slate.diversity": 0.3,
+        "slate.diversity_by": by,
         "slate.calibration": 0.3,
         "slate.caps": ["categories<=2 in 4", "brand<=2"],
     }
     live = LiveSystem(load_config(env={}, flags=flags), start_ms=START_MS)
+    rng = np.random.default_rng(2)
     live.publish(
         *(
-            Item(item_id=f"i{n}", categories=[KINDS[n % 3]], attributes={"brand": f"b{n % 5}"})
+            Item(
+                item_id=f"i{n}",
+                categories=[KINDS[n % 3]],
+                attributes={"brand": f"b{n % 5}"},
+                embedding=rng.normal(size=2).tolist() if n % 4 else None,
+            )
             for n in range(30)
         )
     )
-    rng = np.random.default_rng(2)
     for step in range(60):
         live.publish(
             Event(
@@ -162,10 +171,22 @@ def test_decisions_of_a_live_system_are_verified_to_the_bit() -> None:
     assert sum(each.composition is not None for each in decisions) > 40
     verified = verified_again(live, decisions)
     assert (verified.problems, verified.n_same) == ([], len(decisions))
+    if by == "embedding":
+        assert sum(_drawn_else_if_nothing_is_alike(each) for each in decisions) > 10
     (last,) = [each for each in decisions if each.items][-1:]
     assert last.composition is not None
     changed = replace(last, composition=last.composition + b"x")
     assert verified_again(live, [changed]).n_different == 1
+
+
+def _drawn_else_if_nothing_is_alike(decision: Decision) -> bool:
+    """Without what the decision logs behind all else: a byte a candidate, for all places but the
+    last."""
+    n = len(decision.candidates) * max(len(decision.items) - 1, 0)
+    logged = decision.composition or b""
+    bare = replace(decision, composition=logged[: len(logged) - n] + bytes(n))
+    order = [decision.candidates[place] for place in redraw(bare).order]
+    return order != decision.items
 
 
 def test_a_log_of_them_says_what_each_place_could_show(tmp_path: Path) -> None:
@@ -196,3 +217,10 @@ def test_a_log_of_them_says_what_each_place_could_show(tmp_path: Path) -> None:
 def test_a_cap_that_is_none_is_refused(cap: str) -> None:
     with pytest.raises(ConfigError, match=r"slate\.caps"):
         load_config(env={}, flags={"slate.caps": [cap]})
+
+
+def test_likeness_by_embedding_needs_some() -> None:
+    flags = {"slate.diversity": 0.2, "slate.diversity_by": "embedding"}
+    with pytest.raises(ConfigError, match=r"slate\.diversity_by: catalogue\.embedding is 0"):
+        load_config(env={}, flags=flags)
+    assert load_config(env={}, flags=flags | {"catalogue.embedding": 4}).slate.settings.by_vectors

@@ -11,17 +11,17 @@ import pytest
 from numpy.typing import NDArray
 
 from streamer_models.bandits.composition import (
+    NO_VECTORS,
+    NOTHING_WANTED,
     UNCOMPOSED,
-    Cap,
     Composition,
-    CompositionSettings,
     Groups,
     Wanted,
     composed,
-    packed,
-    unpacked,
 )
+from streamer_models.bandits.composition_bytes import packed, unpacked
 from streamer_models.bandits.composition_kernels import places_of
+from streamer_models.bandits.composition_settings import Cap, CompositionSettings
 from streamer_models.bandits.slates import Draw, draw_best, draw_plackett_luce, draw_thompson
 from streamer_models.evaluation.ranking_metrics import calibration
 from tests.chi_square import assert_frequencies
@@ -33,6 +33,9 @@ SCORES = np.array([0.3, 1.0, -0.5, 0.9, 0.9, 0.2])
 SAMPLES = SCORES + np.random.default_rng(1).normal(scale=0.6, size=(16, N))
 CATEGORIES = ((0,), (0, 1), (2,), (0, 1), (1,), ())
 BRANDS = ((0,), (0,), (0,), (1,), (1,), (1,))
+VECTORS = np.zeros((N, 8), dtype=np.float32)
+"""Two almost alike, one across, one against the first, two without."""
+VECTORS[:4, :3] = ((1.0, 0.0, 0.0), (0.8, 0.6, 0.0), (0.0, 0.6, 0.8), (-1.0, 0.0, 0.0))
 WANTED = Wanted(np.array([0, 2]), np.array([0.75, 0.25], dtype=np.float32))
 
 Drawer = Callable[[int, Composition], Draw]
@@ -48,15 +51,22 @@ FIELDS = {"categories": groups(CATEGORIES), "brand": groups(BRANDS)}
 SETTINGS = {
     "caps": CompositionSettings(caps=(Cap("categories", 1, 2), Cap("brand", 2, 4))),
     "variety": CompositionSettings(diversity=0.6),
+    "variety by embedding": CompositionSettings(diversity=0.6, diversity_by="embedding"),
     "calibration": CompositionSettings(calibration=0.5),
     "all": CompositionSettings(
         diversity=0.3, calibration=0.3, caps=(Cap("brand", 1, 2), Cap("categories", 2, 3))
+    ),
+    "all by embedding": CompositionSettings(
+        diversity=0.5, diversity_by="embedding", calibration=0.3, caps=(Cap("brand", 1, 2),)
     ),
 }
 
 
 def composition_of(settings: CompositionSettings) -> Composition:
-    return composed(settings, [FIELDS[field] for field in settings.fields], WANTED)
+    fields = [FIELDS[field] for field in settings.fields]
+    vectors = VECTORS if settings.by_vectors else NO_VECTORS
+    wanted = WANTED if settings.calibration else NOTHING_WANTED
+    return composed(settings, N, fields, wanted, vectors=vectors)
 
 
 DRAWERS: dict[str, Drawer] = {
@@ -75,7 +85,9 @@ every_setting = pytest.mark.parametrize("settings", SETTINGS.values(), ids=list(
 # --- the same, item by item -----------------------------------------------------------------------
 
 
-def likeness(a: int, b: int) -> float:
+def likeness(settings: CompositionSettings, a: int, b: int) -> float:
+    if settings.by_vectors:  # to 1/255, as decisions log it
+        return round(255 * max(0.0, float(VECTORS[a] @ VECTORS[b]))) / 255
     both = set(CATEGORIES[a]) & set(CATEGORIES[b])
     return len(both) / len({*CATEGORIES[a], *CATEGORIES[b]}) if both else 0.0
 
@@ -111,7 +123,7 @@ def costs(settings: CompositionSettings, placed: list[int], choices: list[int]) 
     return [
         spread
         * (
-            a / (1 - a) * max((likeness(item, other) for other in placed), default=0.0)
+            a / (1 - a) * max((likeness(settings, item, other) for other in placed), default=0.0)
             + b / (1 - b) * divergence([*placed, item])
         )
         for item in choices
@@ -159,7 +171,7 @@ def test_propensities_are_those_of_enumeration_and_frequencies(
 
 @every_drawer
 def test_what_costs_and_bars_nothing_changes_no_bit(drawer: str) -> None:
-    free = composed(CompositionSettings(caps=(Cap("brand", 3, 10),)), [FIELDS["brand"]])
+    free = composed(CompositionSettings(caps=(Cap("brand", 3, 10),)), N, [FIELDS["brand"]])
     assert free.on
     for seed in range(300):
         drawn, plain = (DRAWERS[drawer](seed, given) for given in (free, UNCOMPOSED))
@@ -196,18 +208,27 @@ def test_variety_takes_the_best_of_another_kind() -> None:
     kinds = groups(((0,), (0,), (0,), (1,), (2,)))
     scores = np.array([5.0, 4.9, 4.8, 4.0, 1.0])
     orders = [
-        slate(scores, 3, composed(CompositionSettings(diversity=share), [kinds]))
+        slate(scores, 3, composed(CompositionSettings(diversity=share), 5, [kinds]))
         for share in (0.01, 0.5, 0.95)
     ]
     assert orders == [[0, 1, 2], [0, 3, 1], [0, 3, 4]]
 
 
+def test_what_has_no_vector_or_points_away_is_like_nothing() -> None:
+    scores = np.arange(6.0, 0.0, -1.0)
+    by_embedding = CompositionSettings(diversity=0.95, diversity_by="embedding")
+    given = composed(by_embedding, N, [], vectors=VECTORS)
+    # Behind the first, what stands across, points away or has none costs nothing.
+    assert slate(scores, 6, given) == [0, 2, 3, 4, 5, 1]
+    assert slate(scores, 6, given._replace(vectors=np.zeros_like(VECTORS))) == list(range(6))
+
+
 def test_caps_hold_to_their_depth_and_give_way_where_nothing_is_left() -> None:
     kinds = groups(((0,), (0,), (0,), (0,), (1,), (1, 2)))
     scores = np.arange(6.0, 0.0, -1.0)
-    capped = composed(CompositionSettings(caps=(Cap("categories", 2, 4),)), [kinds])
+    capped = composed(CompositionSettings(caps=(Cap("categories", 2, 4),)), 6, [kinds])
     assert slate(scores, 6, capped) == [0, 1, 4, 5, 2, 3]
-    strict = composed(CompositionSettings(caps=(Cap("categories", 1, 6),)), [kinds])
+    strict = composed(CompositionSettings(caps=(Cap("categories", 1, 6),)), 6, [kinds])
     assert slate(scores, 6, strict) == [0, 4, 1, 2, 3, 5]
 
 
@@ -218,7 +239,9 @@ def test_calibration_is_the_greedy_choice_of_the_metric() -> None:
     kinds = groups(tuple(tuple(np.flatnonzero(row).tolist()) for row in of_items))
     shares = np.array([0.5, 0.3, 0.2, 0.0])
     wanted = Wanted(np.arange(4), shares.astype(np.float32))
-    found = slate(np.ones(12), 8, composed(CompositionSettings(calibration=0.5), [kinds], wanted))
+    found = slate(
+        np.ones(12), 8, composed(CompositionSettings(calibration=0.5), 12, [kinds], wanted)
+    )
     placed: list[int] = []
     for item in found:
         left = [other for other in range(12) if other not in placed]
@@ -230,8 +253,9 @@ def test_calibration_is_the_greedy_choice_of_the_metric() -> None:
     assert len({tuple(of_items[item]) for item in found}) > 2
 
 
-def test_a_slate_can_be_told_place_by_place_afterwards() -> None:
-    given, settings = composition_of(SETTINGS["all"]), SETTINGS["all"]
+@every_setting
+def test_a_slate_can_be_told_place_by_place_afterwards(settings: CompositionSettings) -> None:
+    given = composition_of(settings)
     order = DRAWERS["best"](5, given).order
     possible, found = places_of(given, order, N)
     for place in range(K):
@@ -247,23 +271,36 @@ def test_a_slate_can_be_told_place_by_place_afterwards() -> None:
 
 @every_setting
 def test_what_is_logged_gives_the_composition_again(settings: CompositionSettings) -> None:
-    fields = [FIELDS[field] for field in settings.fields]
-    state = packed(fields, WANTED)
+    first = composition_of(settings)
+    drawn = DRAWERS["thompson"](7, first)
+    state = packed(first, drawn.order)
     logged = CompositionSettings.logged(settings.parameters())
     assert logged == settings
-    again, first = unpacked(logged, state, N), composition_of(settings)
+    again = unpacked(logged, state, N, K)
     for name in Composition._fields:
-        assert np.array_equal(getattr(again, name), getattr(first, name)), name
-    n_groups = sum(int(field.counts.sum()) for field in fields)
-    assert len(state) == 2 + 6 * 2 + len(fields) * N + 2 * n_groups
+        if name not in ("vectors", "alike"):
+            assert np.array_equal(getattr(again, name), getattr(first, name)), name
+    assert again.alike.shape == ((K - 1, N) if settings.by_vectors else (0, 0))
+    redrawn = DRAWERS["thompson"](7, again)
+    for name in ("order", "propensities", "explored"):
+        assert getattr(redrawn, name).tolist() == getattr(drawn, name).tolist()
+    for one, other in zip(
+        *(places_of(each, drawn.order, N) for each in (first, again)), strict=True
+    ):
+        assert np.array_equal(one, other)
+    n_groups = sum(int(FIELDS[field].counts.sum()) for field in settings.fields)
+    n_wanted = 2 if settings.calibration else 0
+    n_alike = (K - 1) * N if settings.by_vectors else 0
+    assert len(state) == 2 + 6 * n_wanted + len(settings.fields) * N + 2 * n_groups + n_alike
     for wrong in (state[:-1], state + b"x", b""):
         with pytest.raises(ValueError, match="composition"):
-            unpacked(logged, wrong, N)
+            unpacked(logged, wrong, N, K)
 
 
 def test_off_logs_nothing() -> None:
     assert CompositionSettings().parameters() == {}
-    assert CompositionSettings().fields == ()
+    assert not CompositionSettings().on
+    assert not CompositionSettings(diversity_by="embedding").on
 
 
 def test_caps_are_read_and_refused() -> None:
@@ -272,6 +309,11 @@ def test_caps_are_read_and_refused() -> None:
     for text in ("brand", "brand<=0", "brand<=x in 3", "a<=1; b<=2"):
         with pytest.raises(ValueError, match="no cap"):
             Cap.parsed(text)
+
+
+def test_what_likeness_is_taken_from_is_refused_where_it_is_not_known() -> None:
+    with pytest.raises(ValueError, match="one of categories, embedding"):
+        CompositionSettings.logged({"slate_diversity_by": "colour"})
 
 
 def test_a_composition_of_other_candidates_is_refused() -> None:

@@ -111,6 +111,7 @@ def test_ranks_are_those_of_the_protocol(repeats: str, feedback: str) -> None:
     places = [math.inf if rank is None else rank + 1 for rank in ranks]
     assert outcome.tally.n_scored == len(ranks)
     assert outcome.n_first_seen == ranks.count(None)
+    assert "distance@5" not in found, "no item has an embedding"
     assert found["recall@5"] == pytest.approx(np.mean([place <= 5 for place in places]))
     assert found["mrr"] == pytest.approx(np.mean([1 / place for place in places]))
     assert found["ndcg@5"] == pytest.approx(
@@ -132,7 +133,11 @@ def test_a_small_log_by_hand() -> None:
             event("a", "y", 5),  # x is consumed, y is the only candidate: the first
             event("a", "z", 6),  # never seen: a miss
         ],
-        [Item(item_id="x", categories=["p"]), Item(item_id="y", categories=["p", "q"])],
+        [
+            Item(item_id="x", categories=["p"], embedding=[1.0, 0.0]),
+            Item(item_id="y", categories=["p", "q"], embedding=[3.0, 4.0]),
+            Item(item_id="z", embedding=[1.0]),  # of another length
+        ],
     )
     outcome = replayed(log, "popularity", Settings(positives="value>=5", warmup=0.5, k=2))
     found = means(outcome)
@@ -143,6 +148,7 @@ def test_a_small_log_by_hand() -> None:
     # Lists: x y for c, of 2 users (consumed by 2 and 1); y for a, of 3 users (by 2); then none.
     assert found["novelty@2"] == pytest.approx(((0 + 1) / 2 + math.log2(3 / 2)) / 2)
     assert found["diversity@2"] == pytest.approx(0.5)
+    assert found["distance@2"] == pytest.approx(1 - 0.6)
     assert found["serendipity@2"] == 0
     assert found["precision@2"] == pytest.approx(found["recall@2"] / 2)
     # y stands below x, the only other; then it is alone, and z was never seen: no pair to order.

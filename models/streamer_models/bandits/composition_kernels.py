@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.bandits.composition import Composition
+from streamer_models.bandits.likeness import FULL, likeness_to
 
 Indices = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -16,6 +17,7 @@ Flags = NDArray[np.bool_]
 
 _SMOOTHING: Final = 0.01
 """α of Steck 2018, equation 6."""
+ALL, GROUPED = 0, 1
 _GROUPS_OF_ONE: Final = 8
 """Groups of a candidate up to which what it changes of the divergence is remembered."""
 
@@ -39,7 +41,7 @@ class Placed(NamedTuple):
         ``(n_wanted, 9)`` what a candidate of so many groups changes of the divergence by each of
         them, at one place; NaN where it was not asked for.
     n
-        Items placed that have groups in the first field, in an array of one.
+        Items placed, and those of them that have groups in the first field.
     """
 
     choices: Indices
@@ -72,7 +74,7 @@ def nothing_placed(composition: Composition, n: int) -> Placed:
         wanted,
         wanted_at,
         np.empty((len(wanted), _GROUPS_OF_ONE + 1)),
-        np.zeros(1, dtype=np.int64),
+        np.zeros(2, dtype=np.int64),
     )
 
 
@@ -127,15 +129,18 @@ def place_item(
     for field in range(len(starts)):
         for i in range(starts[field, item], starts[field, item + 1]):
             taken[groups[i]] += 1
-    if len(starts) == 0:
-        return
-    begin, end = starts[0, item], starts[0, item + 1]
-    if end > begin:
-        placed.n[0] += 1
-    for i in range(begin, end):
-        placed.shares[groups[i]] += 1.0 / (end - begin)
-    if composition.diversity > 0.0 and end > begin:
-        _bring_near(composition, placed, item, remaining, n)
+    if len(starts) > 0:
+        begin, end = starts[0, item], starts[0, item + 1]
+        if end > begin:
+            placed.n[GROUPED] += 1
+        for i in range(begin, end):
+            placed.shares[groups[i]] += 1.0 / (end - begin)
+    if composition.diversity > 0.0:
+        if composition.by_groups:
+            _bring_near_by_groups(composition, placed, item, remaining, n)
+        else:
+            _bring_near_by_vectors(composition, placed, item, remaining, n)
+    placed.n[ALL] += 1
 
 
 @numba.njit(cache=True, nogil=True)
@@ -218,7 +223,7 @@ def _add_divergence(composition: Composition, placed: Placed, m: int) -> None:
     what its own change is remembered by their number.
     """
     starts, groups, terms = composition.starts, composition.groups, placed.terms
-    n_before = placed.n[0]
+    n_before = placed.n[GROUPED]
     with_one, without = 0.0, 0.0
     for group in placed.wanted:
         share = placed.shares[group]
@@ -249,7 +254,7 @@ def _term(wanted: float, share: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def _bring_near(
+def _bring_near_by_groups(
     composition: Composition, placed: Placed, item: int, remaining: Indices, n: int
 ) -> None:
     """Raise ``nearest`` to Jaccard's similarity of groups in the first field with an item."""
@@ -265,6 +270,22 @@ def _bring_near(
         if n_both:
             n_any = n_item + starts[other + 1] - starts[other] - n_both
             placed.nearest[other] = max(placed.nearest[other], n_both / n_any)
+
+
+@numba.njit(cache=True, nogil=True)
+def _bring_near_by_vectors(
+    composition: Composition, placed: Placed, item: int, remaining: Indices, n: int
+) -> None:
+    """Raise ``nearest`` to the cosine with an item, as the decision logged it or logs it."""
+    if len(composition.vectors) > 0:
+        alike = likeness_to(composition.vectors, item)
+    elif placed.n[ALL] < len(composition.alike):
+        alike = composition.alike[placed.n[ALL]]
+    else:  # the last place, which nothing follows
+        return
+    for j in range(n):
+        other = remaining[j]
+        placed.nearest[other] = max(placed.nearest[other], alike[other] / FULL)
 
 
 @numba.njit(cache=True, nogil=True)

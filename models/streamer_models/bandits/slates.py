@@ -228,9 +228,8 @@ def _exploring(slots: Sequence[int], n_slots: int) -> Flags:
 
 
 def _check_composition(composition: Composition, n: int) -> None:
-    n_composed = max(composition.starts.shape[1] - 1, len(composition.known))
-    if composition.on and n_composed != n:
-        raise ValueError(f"a composition of {n_composed} candidates for {n} scores")
+    if composition.on and composition.n != n:
+        raise ValueError(f"a composition of {composition.n} candidates for {n} scores")
 
 
 def _start(seed: int) -> np.uint64:

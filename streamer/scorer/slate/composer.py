@@ -15,9 +15,8 @@ from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.fresh import FreshChannel
 from streamer_models.bandits.composition import (
-    CATEGORIES,
     GROUPS_MAX,
-    NOT_NEW,
+    NO_VECTORS,
     NOTHING_WANTED,
     UNCOMPOSED,
     WANTED_MAX,
@@ -25,8 +24,8 @@ from streamer_models.bandits.composition import (
     Groups,
     Wanted,
     composed,
-    packed,
 )
+from streamer_models.bandits.composition_settings import CATEGORIES, NOT_NEW
 from streamer_models.bandits.policies.settings import Value
 from streamer_models.state.table import Keys
 
@@ -45,13 +44,11 @@ class Composer:
         self._fresh = FreshChannel(config)
         self.parameters: dict[str, Value] = self._settings.parameters()
 
-    def __call__(
-        self, context: RequestContext, candidates: Candidates
-    ) -> tuple[Composition, bytes | None]:
-        """Return the composition of a request's candidates, and what a decision logs of it."""
+    def __call__(self, context: RequestContext, candidates: Candidates) -> Composition:
+        """Return the composition of a request's candidates."""
         settings = self._settings
-        if not settings.fields or not len(candidates):
-            return UNCOMPOSED, None
+        if not settings.on or not len(candidates):
+            return UNCOMPOSED
         facts = context.catalogue.facts
         fields, wanted = [], NOTHING_WANTED
         for field in settings.fields:
@@ -66,7 +63,10 @@ class Composer:
             fields.append(groups)
             if settings.calibration:
                 wanted = _wanted(facts, context.seen, places)
-        return composed(settings, fields, wanted), packed(fields, wanted)
+        vectors = NO_VECTORS
+        if settings.by_vectors:
+            vectors, _ = context.item_embeddings.of(candidates.keys)
+        return composed(settings, len(candidates), fields, wanted, vectors=vectors)
 
 
 def _groups_of_categories(facts: ItemFacts, keys: Keys) -> tuple[Groups, NDArray[np.int32]]:
