@@ -22,6 +22,7 @@ from streamer.protocols import STORE_SCHEMA_VERSION, Generation, Layout, ModelSe
 from streamer.ranking.columns import feature_names
 from streamer.ranking.recall.registry import channels_on, measuring_on
 from streamer_models.bandits.bandit import Bandit
+from streamer_models.bandits.objectives import Objectives
 from streamer_models.counters.consumptions import ItemConsumptions
 from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_features import DecayedFeatures
@@ -67,8 +68,19 @@ def bandit_models(config: Config) -> list[Model]:
             half_life_s=bandit.half_life_s,
             per_arm=bandit.form == "disjoint",
             feature_names=names,
+            propensity_weight_max=bandit.propensity_weight_max,
         )
     ]
+    if config.objectives:
+        models.append(
+            Objectives(
+                objectives={name: each.events for name, each in config.objectives.items()},
+                feature_names=names,
+                counted_half_life_s=config.popularity.half_lives_s[-1],
+                half_life_s=bandit.half_life_s,
+                propensity_weight_max=bandit.propensity_weight_max,
+            )
+        )
     if bandit.impressions:
         models.append(UserImpressions(event_type=IMPRESSION, length=bandit.impressions))
     return models
@@ -128,7 +140,8 @@ _FIXED: Final = (
 _LEARNED_FROM: Final = ("events", "join")
 """Sections that may change from one commit to the next."""
 _MODELS_FROM: Final = (
-    "learner", "mf", "popularity", "catalogue", "recall", "funnel", "bandit", "windows", "features",
+    "learner", "mf", "popularity", "catalogue", "recall", "funnel", "bandit", "objectives",
+    "windows", "features",
 )  # fmt: skip
 """Sections that models are made from; whether one has changed is said by its settings."""
 _NOT_LEARNED: Final = (

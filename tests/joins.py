@@ -10,6 +10,7 @@ import numpy as np
 from streamer.learner.join.answers import Answers, DecidedBatch, FeedbackBatch
 from streamer.learner.join.join import Cursor, Join, JoinSettings
 from streamer.learner.join.shown import Shown
+from streamer.learner.rewards import EventOutcomes
 from streamer_models.state.inputs import Choices, Examples
 
 START_MS = 1_700_000_000_000
@@ -38,6 +39,8 @@ class Answer:
     item_id: str = "a"
     reward: float = 1.0
     seen: bool = False
+    serves: int = 0
+    share: float = 1.0
 
 
 def decided(
@@ -92,6 +95,10 @@ def answers_at(answers: Sequence[Answer | None], start: int, end: int) -> Feedba
             item_ids=[each.item_id for _, each in real],
             rewards=np.array([each.reward for _, each in real], dtype=np.float64),
             seen=np.array([each.seen for _, each in real], dtype=np.bool_),
+            outcomes=EventOutcomes(
+                np.array([each.serves for _, each in real], dtype=np.int64),
+                np.array([each.share for _, each in real], dtype=np.float64),
+            ),
         ),
     )
 

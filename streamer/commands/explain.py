@@ -87,6 +87,9 @@ def _summary(found: Explanation) -> str:
         f"{who}: {where}, expected reward {found.expected:.4f}",
         f"brought by {brought}" if brought else "no channel brings it",
     ]
+    if found.objectives:
+        each = ", ".join(f"{name} {value:.4f}" for name, value in found.objectives.items())
+        lines.append(f"expected by objective: {each}")
     lines += [f"moved by {name} = {amount:+g}" for name, amount in found.boosts.items()]
     if found.barred is not None:
         lines.append(f"not recommended: {found.barred}")

@@ -85,6 +85,14 @@ def ope(
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of draws, folds and resamples.")] = 0,
     json: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            "--sweep",
+            help="KEY=VALUE,VALUE of [objectives] or [bandit]: the policy under each, decisions"
+            " only.",
+        ),
+    ] = None,
     strict: StrictOption = False,
     config: Annotated[
         Path | None,
@@ -96,27 +104,34 @@ def ope(
     from streamer.ope.evaluation import OpeSettings, evaluate
     from streamer.ope.policy_specs import open_policy
     from streamer.ope.result import OpeResult
+    from streamer.ope.sweep import OpeSweep, swept_configs
 
-    settings = load_config(config) if log_format == "decisions" or config else Config()
-    opened = _open_log(log, log_format, events, settings, uniform=uniform, strict=strict)
-    interval = _interval(ci, level, seed)
+    if sweep is not None and log_format != "decisions":
+        raise ConfigError(f"--sweep goes with --format decisions, not with {log_format}")
+    base = load_config(config) if log_format == "decisions" or config else Config()
+    key, settings = ("", [("", base)]) if sweep is None else swept_configs(sweep, base)
+    interval, runs = _interval(ci, level, seed), []
     with _bar() as watch:
-        survey = opened.survey(lambda done: watch("reading", done, 0))
-        asked = OpeSettings(
-            estimators=_estimators(estimators, reward_model, survey),
-            interval=interval,
-            clip=clip,
-            switch=switch,
-            matches=matches,
-            n_folds=folds,
-            seed=seed,
-        )
-        make_policy = open_policy(policy, opened, survey, seed=seed, config=settings)
-        evaluation = evaluate(opened, survey, make_policy, asked, watch=watch)
-    result = OpeResult(opened, survey, policy, asked, evaluation)
-    _show(result.table(), result.remarks(), survey)
+        for value, each in settings:
+            opened = _open_log(log, log_format, events, each, uniform=uniform, strict=strict)
+            survey = opened.survey(lambda done: watch("reading", done, 0))
+            asked = OpeSettings(
+                estimators=_estimators(estimators, reward_model, survey),
+                interval=interval,
+                clip=clip,
+                switch=switch,
+                matches=matches,
+                n_folds=folds,
+                seed=seed,
+            )
+            make_policy = open_policy(policy, opened, survey, seed=seed, config=each)
+            evaluation = evaluate(opened, survey, make_policy, asked, watch=watch)
+            runs.append((value, OpeResult(opened, survey, policy, asked, evaluation)))
+    result = runs[0][1]
+    found: OpeResult | OpeSweep = result if sweep is None else OpeSweep(key, runs)
+    _show(found.table(), result.remarks(), result.survey)
     if json is not None:
-        as_json = msgspec.json.format(msgspec.json.encode(result.as_json()), indent=2)
+        as_json = msgspec.json.format(msgspec.json.encode(found.as_json()), indent=2)
         write_file(json, as_json + b"\n")
 
 

@@ -41,6 +41,16 @@ class BanditSection(Section, frozen=True, kw_only=True):
             "what was passed by; from events of type impression; 0: none",
         ),
     ] = 128
+    propensity_weight_max: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="what was shown with a small propensity counts as 1 / propensity examples,"
+            " as so many at most: less bias by what the policy chose, more chance; 1: all count"
+            " alike",
+        ),
+    ] = 1.0
     context: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^[^=]{1,100}=.{1,100}$")], ...],
         Meta(

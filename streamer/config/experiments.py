@@ -22,7 +22,7 @@ LEARNING: Final = (
     "learner", "mf", "popularity", "practice", "catalogue", "events", "join",
 )  # fmt: skip
 """Sections by which the same log is learned otherwise."""
-SERVING: Final = ("funnel", "scorer", "recall", "bandit", "rules", "slate")
+SERVING: Final = ("funnel", "scorer", "recall", "bandit", "objectives", "rules", "slate")
 """Sections that requests are answered by; some of their keys shape what is learned, too."""
 _OF_COLUMN: Final = "it says what a ranking column means, and all variants share its learned weight"
 _OF_LEARNER: Final = "the learner reads it, whoever asks"
@@ -32,6 +32,7 @@ _NOT_OF_REQUESTS: Final = {
     "bandit.drift_rate_boost": _OF_LEARNER,
     "bandit.drift_boost_events": _OF_LEARNER,
     "bandit.drift_delta": _OF_LEARNER,
+    "bandit.propensity_weight_max": _OF_LEARNER,
 }
 COMBINATIONS_MAX: Final = 64
 """Settings that one scorer answers by: each has a funnel of its own in memory."""

@@ -26,6 +26,7 @@ from streamer.config.extensions import REGISTRIES, default_section, extensions
 from streamer.config.features import DEFAULT_FEATURES, NAME, FeatureConfig
 from streamer.config.files import DEFAULT_FILES, FileConfig
 from streamer.config.masking import toml_text
+from streamer.config.objectives import DEFAULT_OBJECTIVES, ObjectiveConfig
 from streamer.config.rules import DEFAULT_RULES, RuleConfig
 from streamer.config.section import Section
 from streamer.config.settings import Config
@@ -37,6 +38,7 @@ OPTION_TABLES: Final = (CLIENT, REGISTRY_CLIENT)
 """The tables with free keys: options of a client, as its documentation names them."""
 FEATURES: Final = "features"
 EVENTS: Final = "events"
+OBJECTIVES: Final = "objectives"
 RULES: Final = "rules"
 FILES: Final = "files"
 BRIDGES: Final = "bridges"
@@ -196,6 +198,15 @@ NAMED: Final[Mapping[str, NamedTables]] = {
     for each in (
         NamedTables(
             EVENTS, TYPE_NAME, EventConfig, DEFAULT_EVENTS, "an event type", "a weight", True
+        ),
+        NamedTables(
+            OBJECTIVES,
+            NAME,
+            ObjectiveConfig,
+            DEFAULT_OBJECTIVES,
+            "an objective",
+            "events",
+            True,
         ),
         NamedTables(
             FEATURES,

@@ -16,6 +16,7 @@ from streamer.config.experiments import DEFAULT_EXPERIMENTS, ExperimentConfig
 from streamer.config.features import DEFAULT_FEATURES, FeatureConfig
 from streamer.config.files import DEFAULT_FILES, FileConfig
 from streamer.config.http import HttpConfig
+from streamer.config.objectives import DEFAULT_OBJECTIVES, ObjectiveConfig
 from streamer.config.rules import DEFAULT_RULES, RuleConfig
 from streamer.config.section import Rows, Section
 from streamer.config.slate import SlateConfig
@@ -424,7 +425,7 @@ class Config(Section, frozen=True, kw_only=True):
     ----------
     recall
         Sections of recall channels by name; one that is not there has its defaults.
-    events, features, rules, files, bridges, experiments
+    events, objectives, features, rules, files, bridges, experiments
         By name, the default ones among them.
     origins
         Dotted key → ``default``, the path of the file, ``environment STREAMER_…`` or ``flag``.
@@ -449,6 +450,7 @@ class Config(Section, frozen=True, kw_only=True):
     http: HttpConfig = HttpConfig()
     windows: WindowsConfig = WindowsConfig()
     events: dict[str, EventConfig] = field(default_factory=lambda: dict(DEFAULT_EVENTS))
+    objectives: dict[str, ObjectiveConfig] = field(default_factory=lambda: dict(DEFAULT_OBJECTIVES))
     features: dict[str, FeatureConfig] = field(default_factory=lambda: dict(DEFAULT_FEATURES))
     rules: dict[str, RuleConfig] = field(default_factory=lambda: dict(DEFAULT_RULES))
     files: dict[str, FileConfig] = field(default_factory=lambda: dict(DEFAULT_FILES))

@@ -39,6 +39,7 @@ ROWS_MAX: Final = 16
 CHOSEN_MAX: Final = 16
 """Categories that a user chooses at most."""
 PINS_MAX: Final = 50
+OBJECTIVES_MAX: Final = 16
 """Positions that a request, or a row, fixes."""
 AFTER_MAX: Final = 5_400
 """Characters that say what the pages before show: 500 items of 8 B in base64."""
@@ -390,6 +391,12 @@ class Decision(Message, frozen=True, kw_only=True):
     context: Annotated[Flat | None, Meta(description="of the request")] = None
     variants: Annotated[
         VariantNames | None, Meta(description="of the experiments that the user takes part in")
+    ] = None
+    objectives: Annotated[
+        Annotated[dict[Label, Number], Meta(max_length=OBJECTIVES_MAX)] | None,
+        Meta(
+            description="weights of the outcomes whose sum is `expected`; absent: rewards are",
+        ),
     ] = None
     settings: Annotated[
         Flat | None,

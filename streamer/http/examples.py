@@ -58,6 +58,7 @@ ANSWERS: Final[Mapping[str, object]] = {
             }
         ],
         "bandit": [],
+        "objectives": {"click": 0.11, "purchase": 0.01},
     },
     "PublishResults": {
         "accepted": 1,

@@ -16,6 +16,7 @@ from streamer.events.types import IMPRESSION
 from streamer.learner.dedup import DedupWindow
 from streamer.learner.join.answers import FeedbackBatch, answers
 from streamer.learner.join.join import JoinSettings
+from streamer.learner.rewards import EventOutcomes
 from streamer.protocols import MessageBatch
 from streamer_models.state.id_column import IdColumn
 from streamer_models.state.ingest import Feedback
@@ -32,6 +33,9 @@ class RewardFunction(Protocol):
 
     def clipped(self, types: NDArray[np.int8], values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return ``(n,)`` whether a reward would be the same at the nearest bound."""
+
+    def outcomes(self, types: NDArray[np.int8], values: NDArray[np.float64]) -> EventOutcomes:
+        """Return what ``(n,)`` events bring to objectives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ def decode_batch(
             offsets,
             fresh,
             reward,
+            rewards.outcomes(columns.types, columns.values),
             to_offset=int(batch.offsets[-1]) + 1,
             match_without_request=join.match_without_request != "never",
         )

@@ -49,6 +49,8 @@ def join_settings(config: Config) -> JoinSettings:
         topic=config.topics.topic("decisions"),
         feature_names=feature_names(config),
         slate_names=() if blend is None else blend.slate_names,
+        objectives=tuple(config.objectives),
+        propensity_weight_max=config.bandit.propensity_weight_max,
     )
 
 
@@ -58,12 +60,16 @@ def join_settings_of(
     topic: str,
     feature_names: tuple[str, ...],
     slate_names: tuple[str, ...] = (),
+    objectives: tuple[str, ...] = (),
+    propensity_weight_max: float = 1.0,
 ) -> JoinSettings:
     """How feedback finds its decision, by one section of a configuration."""
     return JoinSettings(
         topic=topic,
         feature_names=feature_names,
         slate_names=slate_names,
+        objectives=objectives,
+        propensity_weight_max=propensity_weight_max,
         window_ms=round(1000 * join.window_s),
         horizon_ms=round(1000 * join.horizon_s),
         lateness_ms=round(1000 * join.lateness_s),
@@ -79,4 +85,4 @@ def join_settings_of(
 
 def reward_function(config: Config) -> Rewards:
     """Return the rewards of events, as configured."""
-    return Rewards(config.events)
+    return Rewards(config.events, config.objectives)

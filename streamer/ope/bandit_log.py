@@ -6,8 +6,8 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import numpy as np
@@ -21,6 +21,8 @@ from streamer_producers.log_file import LogFile
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Progress = Callable[[int], None]
+
+NO_GAINS: Final[Floats] = np.zeros(0)
 
 UNIFORM_TOLERANCE: Final = 1e-4
 """How far a propensity may lie from 1 / candidates, relatively: logs round."""
@@ -52,6 +54,8 @@ class LoggedRow:
     costs
         ``(c,)`` what a composed slate asked of each candidate in this slot, in deviations of the
         policy's scores; None where nothing was composed.
+    gains
+        ``(n_objectives,)`` what the item brought of each; ``reward`` is their weighed sum.
     """
 
     request: int
@@ -64,6 +68,7 @@ class LoggedRow:
     propensity: float
     features: Floats
     costs: Floats | None = None
+    gains: Floats = field(default_factory=lambda: NO_GAINS)
 
     @property
     def composition(self) -> Composition:
@@ -87,6 +92,8 @@ class Survey:
         Whether each propensity is 1 / candidates.
     n_malformed, malformed
         Lines that hold no row, and the first of them.
+    gains
+        Objective → ``(n,)`` what rows brought of it; none where there are no objectives.
     """
 
     actions: tuple[str, ...]
@@ -99,6 +106,7 @@ class Survey:
     uniform: bool
     n_malformed: int
     malformed: tuple[Malformed, ...]
+    gains: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -187,9 +195,10 @@ class Faults:
 
 
 class SurveyColumns:
-    """The columns of a survey as they grow: 40 bytes a row."""
+    """The columns of a survey as they grow: 40 bytes a row, and 8 an objective."""
 
-    def __init__(self) -> None:
+    def __init__(self, objectives: Iterable[str] = ()) -> None:
+        self._gains = {name: array("d") for name in objectives}
         self._requests = array("q")
         self._positions = array("i")
         self._chosen = array("i")
@@ -206,6 +215,7 @@ class SurveyColumns:
         reward: float,
         propensity: float,
         n_candidates: int,
+        gains: Floats = NO_GAINS,
     ) -> None:
         """Add a row; NaN: its propensity is 1 / candidates."""
         self._requests.append(request)
@@ -214,6 +224,8 @@ class SurveyColumns:
         self._rewards.append(reward)
         self._propensities.append(propensity)
         self._n_candidates.append(n_candidates)
+        for column, gain in zip(self._gains.values(), gains.tolist(), strict=True):
+            column.append(gain)
 
     def survey(self, name: str, faults: Faults, actions: Sequence[str]) -> Survey:
         """All of it.
@@ -244,6 +256,7 @@ class SurveyColumns:
             uniform=bool((np.abs(propensities / shares - 1) <= UNIFORM_TOLERANCE).all()),
             n_malformed=faults.n,
             malformed=tuple(faults.first),
+            gains={name: np.array(each) for name, each in self._gains.items()},
         )
 
 

@@ -14,6 +14,7 @@ from streamer.config import Config, JoinConfig
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision
 from streamer.learner.join.counts import ASTRAY
+from streamer.learner.join.shown import scored
 from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import (
     BanditLog,
@@ -40,7 +41,8 @@ class DecisionLog(BanditLog):
     A slot's propensity is that of its item given the slots before it, so its candidates are those
     that the slots before it have left, and where the slate was composed, that its caps allowed
     there. An item's reward is what the learner would have learned of
-    it (see :class:`LoggedRewards`); an item that was not seen although others were reported to be
+    it (see :class:`LoggedRewards`), the weighed sum of what it brought where there are objectives;
+    an item that was not seen although others were reported to be
     is no row. A repeated ``request_id`` is passed over; the order is that of the file.
 
     Parameters
@@ -74,12 +76,13 @@ class DecisionLog(BanditLog):
         events_file = LogFile(file_in(path if events is None else events, "events"))
         super().__init__([self._file, events_file], uniform=uniform, strict=strict)
         self._rewards = LoggedRewards(events_file, rewards, join, dedup_window=dedup_window)
+        self._weights = rewards.weights
         self._actions: dict[str, int] = {}
         self._slots: dict[int, int] = {}
         self.feature_names: tuple[str, ...] = ()
 
     def survey(self, progress: Progress | None = None) -> Survey:
-        faults, columns = Faults(strict=self._strict), SurveyColumns()
+        faults, columns = Faults(strict=self._strict), SurveyColumns(self._weights)
         self._actions, self._slots, self.feature_names = {}, {}, ()
         for number, decision in enumerate(self._decisions(faults)):
             self._rewards.expect(decision)
@@ -100,6 +103,7 @@ class DecisionLog(BanditLog):
                 reward=row.reward,
                 propensity=row.propensity,
                 n_candidates=len(row.candidates),
+                gains=row.gains,
             )
         return columns.survey(str(self._file), faults, list(self._actions))
 
@@ -135,7 +139,9 @@ class DecisionLog(BanditLog):
         n_columns = len(self.feature_names) if features else 0
         matrix = decision.feature_matrix()[:, :n_columns].astype(np.float64)
         actions = np.array([self._actions[item] for item in decision.candidates], dtype=np.intp)
-        rewards = self._rewards.of(decision)
+        rewards, gains = self._rewards.of(decision), self._rewards.gains(decision)
+        if self._weights:
+            rewards = scored(gains, np.array([*self._weights.values()]))
         order = _in_order(decision)
         possible, costs = _possible(decision)
         for place, item in enumerate(order):
@@ -156,6 +162,7 @@ class DecisionLog(BanditLog):
                 propensity=1 / len(left) if self._stated_uniform else propensity,
                 features=matrix[left],
                 costs=None if costs is None else costs[place, left],
+                gains=gains[at],
             )
 
     def _decisions(self, faults: Faults) -> Iterator[Decision]:

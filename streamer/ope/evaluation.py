@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Final
 
@@ -27,6 +27,7 @@ from streamer_models.evaluation.ope import (
     estimate,
 )
 
+LOGGED: Final = "logged"
 MODELLED: Final = ("dm", "dr", "switch-dr")
 ESTIMATORS: Final = ("replay", "ips", "snips", *MODELLED)
 
@@ -76,6 +77,9 @@ class Evaluation:
         By estimator.
     by_position
         Position as the log numbers it → by estimator; empty where there is one position alone.
+    by_objective
+        Objective → by estimator, what each brings; ``logged`` is what it brought. Of the estimators
+        without a reward model.
     matched_share
         Of the rows that replay matching read, those where the policy drew what was logged.
     mean_weight
@@ -86,6 +90,7 @@ class Evaluation:
     policy_parameters: Mapping[str, object] = field(default_factory=dict)
     metrics: dict[str, Estimate] = field(default_factory=dict)
     by_position: dict[str, dict[str, Estimate]] = field(default_factory=dict)
+    by_objective: dict[str, dict[str, Estimate]] = field(default_factory=dict)
     matched_share: float | None = None
     mean_weight: float | None = None
 
@@ -133,7 +138,24 @@ def evaluate(
         weighed = weigh(log, survey, make_policy(), model, watch=watch)
         evaluation.mean_weight = float(weighed.weights().mean())
         _estimate(evaluation, weighing, weighed, survey, settings.interval, watch)
+        evaluation.by_objective = _by_objective(weighing, weighed, survey, settings.interval, watch)
     return evaluation
+
+
+def _by_objective(
+    estimators: list[Estimator],
+    weighed: WeighedLog,
+    survey: Survey,
+    interval: Interval,
+    watch: Watch,
+) -> dict[str, dict[str, Estimate]]:
+    plain = [each for each in estimators if each.name not in MODELLED]
+    found = {}
+    for name, gains in survey.gains.items():
+        logged = _on_policy(replace(survey, rewards=gains), interval)
+        log = replace(weighed, rewards=gains, model_logged=None, model_target=None)
+        found[name] = {LOGGED: logged, **_estimates(plain, log, interval, watch)}
+    return found
 
 
 def _estimators(settings: OpeSettings) -> list[Estimator]:

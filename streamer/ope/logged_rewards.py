@@ -55,13 +55,14 @@ class LoggedRewards:
         self._reward = rewards
         self._default_reward = join.default_reward
         self._settings = replace(
-            join_settings_of(join, topic="", feature_names=()),
+            join_settings_of(join, topic="", feature_names=(), objectives=tuple(rewards.weights)),
             decisions_max=_NO_BOUND,
             feedback_max=_NO_BOUND,
         )
         self._dedup_window = dedup_window
         self._expected: list[Shown] = []
         self._rewards: dict[str, NDArray[np.float64]] = {}
+        self._gains: dict[str, NDArray[np.float64]] = {}
         self.n_matched = self.n_unanswered = 0
         self.reports_impressions = False
         self.unused: Counter[str] = Counter()
@@ -78,8 +79,10 @@ class LoggedRewards:
             expected=None,
             pinned=pinned_in(decision),
         )
+        shown.tell_apart(len(self._settings.objectives))
         self._expected.append(shown)
         self._rewards[decision.request_id] = shown.applied
+        self._gains[decision.request_id] = shown.gained
 
     def read(self, faults: Faults) -> None:
         """Read the events and settle all decisions that wait."""
@@ -114,6 +117,7 @@ class LoggedRewards:
             numbers,
             fresh,
             reward,
+            self._reward.outcomes(columns.types, columns.values),
             to_offset=int(numbers[-1]) + 1,
             match_without_request=self._settings.match_without_request != "never",
         )
@@ -134,12 +138,17 @@ class LoggedRewards:
         if self._settings.match_without_request == "reported":
             of_unreported = (len(each.guessed) for each in decided if not each.is_reported)
             self.unused[UNREPORTED] += sum(of_unreported)
-        unanswered = [each for each in self._rewards.values() if np.isnan(each).all()]
+        unanswered = [name for name, each in self._rewards.items() if np.isnan(each).all()]
         self.n_unanswered = len(unanswered)
         if not self.reports_impressions:
-            for each in unanswered:
-                each[:] = self._default_reward
+            for name in unanswered:
+                self._rewards[name][:] = self._default_reward
+                self._gains[name][:] = 0.0
 
     def of(self, decision: Decision) -> NDArray[np.float64]:
         """``(k,)`` rewards of its items in the order shown; NaN: not seen."""
         return self._rewards[decision.request_id]
+
+    def gains(self, decision: Decision) -> NDArray[np.float64]:
+        """``(k, n_objectives)`` what its items brought, in the order shown; NaN: not seen."""
+        return self._gains[decision.request_id]

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamer.ope.bandit_log import BanditLog, Survey
-from streamer.ope.evaluation import Evaluation, OpeSettings
+from streamer.ope.evaluation import LOGGED, Evaluation, OpeSettings
 from streamer_models.evaluation.ope import Estimate
 
 WEIGHT_TOLERANCE = 0.1
@@ -56,6 +56,10 @@ class OpeResult:
             "positions": {
                 position: {name: _fields(each) for name, each in found.items()}
                 for position, found in evaluation.by_position.items()
+            },
+            "objectives": {
+                objective: {name: _fields(each) for name, each in found.items()}
+                for objective, found in evaluation.by_objective.items()
             },
             "seed": settings.seed,
             "settings": {
@@ -126,6 +130,10 @@ class OpeResult:
             yield name, "", estimate
             for position, found in self._shown().items():
                 yield name, position, found[name]
+        for objective, found in self.evaluation.by_objective.items():
+            for name, estimate in found.items():
+                of = f"({name})" if name == LOGGED else name
+                yield f"{of} of {objective}", "", estimate
 
 
 def _cells(estimate: Estimate) -> tuple[str, ...]:

@@ -122,6 +122,9 @@ def _show_explanation(found: Explanation, title: str) -> None:
         f"Of {found.n_candidates:,} candidates, with an expected reward of {found.expected:.4f};"
         f" the last of {found.k} slots has {found.expected_of_last:.4f}."
     )
+    if found.objectives:
+        each = ", ".join(f"{name} {value:.4f}" for name, value in found.objectives.items())
+        ui.label(f"Expected by objective: {each}.")
     ui.label(f"Brought by {brought}." if brought else "No channel brings it.")
     for name, amount in found.boosts.items():
         ui.label(f"Moved by {name}: {amount:+g} deviations.")

@@ -13,6 +13,7 @@ from streamer.replica.id_rows import IndexRows
 from streamer.replica.row_store import RowView
 from streamer.replica.tables import Tables
 from streamer_models.bandits.bandit import N_OUTCOMES, N_POSITIVE, N_RATES, REWARDS, Bandit
+from streamer_models.bandits.objectives import Objectives
 from streamer_models.counters.popularity import Popularity
 from streamer_models.state.model import Model, model_of
 from streamer_models.state.table import Array, Keys
@@ -33,11 +34,14 @@ class ArmView:
         Columns of ``arm_outcomes`` and of ``arm_rates``.
     own
         Statistics of each item; None where there are none.
+    gains
+        Columns of ``objective_gains``; None where there are no objectives.
     """
 
     counted: ColumnView
     rates: DecayedColumnView
     own: RowView | None
+    gains: DecayedColumnView | None = None
 
     @property
     def totals(self) -> NDArray[np.float64]:
@@ -55,6 +59,17 @@ class ArmView:
     def faded_totals(self, at_ms: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """``(n_half_lives,)`` each: the same over all items."""
         return self._split(self.rates.totals, at_ms)
+
+    def gained(self, keys: Keys, at_ms: int) -> NDArray[np.float64]:
+        """``(n, n_objectives)`` what items brought, faded, at a time."""
+        assert self.gains is not None, "no objectives are learned"
+        return _of(self.gains, keys) * self.gains.shares(at_ms)
+
+    def gained_totals(self, at_ms: int) -> NDArray[np.float64]:
+        """``(n_objectives,)``: the same over all items."""
+        assert self.gains is not None, "no objectives are learned"
+        totals: NDArray[np.float64] = self.gains.totals * self.gains.shares(at_ms)
+        return totals
 
     def statistics(self, keys: Keys) -> tuple[NDArray[np.intp], Array]:
         """Positions among ``keys`` that have statistics of their own, and their rows."""
@@ -87,6 +102,8 @@ class BanditView:
     statistics
         ``(width,)`` int64 of the model that all items share; None before anything is learned.
         Versions between which it did not change hold the same array.
+    objectives
+        The same of outcomes by objective; None where there are none.
     watermark_ms
         Of the version: statistics that fade are read as of it.
     """
@@ -94,7 +111,8 @@ class BanditView:
     statistics: NDArray[np.int64] | None
     arms: ArmView
     watermark_ms: int
-    _shared: RowView | None = None
+    objectives: NDArray[np.int64] | None = None
+    _read: tuple[RowView | None, RowView | None] = (None, None)
 
     @classmethod
     def of(
@@ -108,18 +126,27 @@ class BanditView:
         bandit = model_of(models, Bandit)
         if bandit is None:
             return cls(None, _never_shown(models), watermark_ms)
-        shared = tables.read(bandit.statistics)
-        own = bandit.arm_statistics
-        same = before is not None and before._shared is shared
+        shared, own = tables.read(bandit.statistics), bandit.arm_statistics
+        asked = model_of(models, Objectives)
+        joint = None if asked is None else tables.read(asked.statistics)
+        of_shared, of_joint = (None, None) if before is None else before._read
         return cls(
-            statistics=before.statistics if before and same else shared.row(0),
+            statistics=before.statistics if before and of_shared is shared else shared.row(0),
             arms=ArmView(
                 counted=tables.read(bandit.outcomes),
                 rates=tables.read(bandit.rates),
                 own=None if own is None else tables.read(own),
+                gains=None if asked is None else tables.read(asked.gains),
             ),
             watermark_ms=watermark_ms,
-            _shared=shared,
+            objectives=(
+                before.objectives
+                if before and of_joint is joint
+                else None
+                if joint is None
+                else joint.row(0)
+            ),
+            _read=(shared, joint),
         )
 
 

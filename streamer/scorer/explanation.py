@@ -74,6 +74,8 @@ class Explanation:
         What columns add to its logit of the blend; none where no blend is on.
     bandit
         What columns add to its expected reward; none where the policy is not one linear model.
+    objectives
+        What is expected of it by objective, without boosts; none where there are no objectives.
     """
 
     user_id: str
@@ -88,6 +90,7 @@ class Explanation:
     boosts: dict[str, float]
     blend: list[ColumnPart]
     bandit: list[ColumnPart]
+    objectives: dict[str, float]
 
 
 def explain(
@@ -144,6 +147,7 @@ def explain(
         boosts={} if context.ruled is None else context.ruled.boosts_of(int(_key(item_id))),
         blend=[] if blend is None else _blend_parts(blend, context, candidates, at),
         bandit=_bandit_parts(policy, features, knowledge, at),
+        objectives=_by_objective(policy, features, knowledge, at),
     )
 
 
@@ -205,6 +209,15 @@ def _bandit_parts(
         return []
     weights = estimate.posterior.expected(np.eye(len(features.names), dtype=np.float32))
     return _parts(features.names, features.values.astype(np.float64), weights, at)
+
+
+def _by_objective(
+    policy: Any, features: Features, knowledge: Knowledge, at: int
+) -> dict[str, float]:
+    if not isinstance(policy, BanditPolicy):
+        return {}
+    found = policy.by_objective(features, knowledge)
+    return {name: float(means[at]) for name, means in found.items()}
 
 
 def _parts(names: Sequence[str], columns: Floats, weights: Floats, at: int) -> list[ColumnPart]:

@@ -61,6 +61,8 @@ class Slate:
         What rules and the filter kept out; None where there are neither.
     pinned
         What stands among the items at which place, in that order, without having been chosen.
+    objectives
+        Weights of the outcomes whose sum is expected; None: rewards are.
     variants, settings
         Of the funnel, as decisions log them.
     channels
@@ -86,6 +88,7 @@ class Slate:
     blended: BlendedSlate | None
     ruled: Ruled | None = None
     pinned: Sequence[Pin] = ()
+    objectives: Mapping[str, float] | None = None
     variants: Mapping[str, str] = field(default_factory=dict)
     settings: Settings = field(default_factory=dict)
     channels: Sequence[str] = ()
@@ -137,6 +140,7 @@ class Funnel:
         self._variants = variants
         self._settings = settings
         self._k_default = config.scorer.k_default
+        self._objectives = {name: each.weight for name, each in config.objectives.items()} or None
         self._recall = Recall(config)
         self._rules = Rules(config)
         self._lists = Lists(config)
@@ -261,6 +265,7 @@ class Funnel:
             blended=blended,
             ruled=context.ruled,
             pinned=pinned,
+            objectives=self._objectives,
             variants=self._variants,
             settings=self._settings,
             channels=[each.channel for each in why],

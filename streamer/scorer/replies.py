@@ -224,5 +224,6 @@ def _decision(answered: RowSlate, version: Version, ts: int) -> Decision:
         surface=request.surface,
         context=request.context,
         variants=dict(slate.variants) or None,
+        objectives=None if slate.objectives is None else dict(slate.objectives),
         settings=dict(slate.settings) or None,
     )

@@ -31,6 +31,7 @@ from streamer.testing.streams import (
     made_up,
     new_state,
 )
+from streamer_models.state.columns import Columns
 from streamer_models.state.inputs import NOTHING
 from streamer_models.state.model import Model
 from streamer_models.state.partition import Bounds, PartitionState, all_specs
@@ -176,13 +177,15 @@ def check_inputs_are_not_written_to(new_models: NewModels, *, n_features: int = 
             same = np.array_equal(
                 _flat(getattr(columns, column)),
                 _flat(getattr(expected, column)),
-                equal_nan=column in ("values", "before", "after"),
+                equal_nan=column in ("values", "before", "after", "gains"),
             )
             assert same, f"inputs must not be written to: {kind}.{column} has changed"
 
 
 def _flat(column: Any) -> NDArray[Any]:
-    """A column as one array; that of slates is an array an element."""
+    """A column as one array; that of slates is an array an element, and some are columns."""
+    if isinstance(column, Columns):
+        return np.concatenate([_flat(each).ravel() for each in column.columns()])
     arrays = isinstance(column, tuple) and column and isinstance(column[0], np.ndarray)
     return np.concatenate([each.ravel() for each in column]) if arrays else np.asarray(column)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamer.events.types import DEFAULT_TYPES, IMPRESSION
 from streamer_models.ranking.answer_kernels import N_BEHIND
 from streamer_models.state.ingest import Feedback, event_parts
-from streamer_models.state.inputs import Choices, Events, Examples, Inputs, ShownItems
+from streamer_models.state.inputs import Choices, Events, Examples, Gains, Inputs, ShownItems
 from streamer_models.state.item_tokens import ItemTokens, token_of
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import Bounds, PartitionState
@@ -170,8 +170,15 @@ def _examples(
         features=features[at],
         before=before[order],
         after=after[order],
+        gains=Gains(_gains(before[order]), _gains(after[order])),
     )
     return examples, known_from[order]
+
+
+def _gains(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``(n, 2)`` outcomes of two objectives."""
+    positive = np.where(np.isnan(rewards), np.nan, (rewards > 0).astype(np.float64))
+    return np.stack([positive, rewards], axis=1)
 
 
 def _choices(

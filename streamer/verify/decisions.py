@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
+from streamer.config.keys import OBJECTIVES
 from streamer.errors import ConfigError
 from streamer.events import Decision, Request, pack_features
 from streamer.events.rows import row_id, row_request
@@ -175,7 +176,12 @@ class _Funnels:
 
     def of(self, decision: Decision) -> Funnel | None:
         """Return the funnel that made a decision; None where it can't be made again."""
-        settings = decision.settings or {}
+        weights = decision.objectives or {}
+        if weights.keys() != self._config.objectives.keys():
+            return None
+        settings = (decision.settings or {}) | {
+            f"{OBJECTIVES}.{name}.weight": weight for name, weight in weights.items()
+        }
         at = tuple(sorted(settings.items()))
         if at not in self._of_settings:
             try:

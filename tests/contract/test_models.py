@@ -16,6 +16,7 @@ from streamer.testing.contents import snapshot
 from streamer.testing.model_checks import wildly_learned
 from streamer.testing.streams import LARGE, SMALL, learn_stream, made_up, new_state
 from streamer_models.bandits.bandit import Bandit
+from streamer_models.bandits.objectives import Objectives
 from streamer_models.counters.consumptions import ItemConsumptions
 from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_features import DecayedFeatures
@@ -100,6 +101,17 @@ def _bandit(half_life_s: float = 0.0) -> Bandit:
     )
 
 
+def _objectives(half_life_s: float = 0.0) -> list[Model]:
+    """The bandit admits the arms."""
+    objectives = Objectives(
+        objectives={"click": ["click"], "rating": ["rating", "like"]},
+        feature_names=[f"x{at}" for at in range(N_FEATURES)],
+        counted_half_life_s=3_600.0,
+        half_life_s=half_life_s,
+    )
+    return [_bandit(half_life_s), objectives]
+
+
 def _decayed() -> DecayedFeatures:
     def rate(entity: str) -> DecayedFeature:
         return DecayedFeature(
@@ -152,6 +164,8 @@ MODELS: dict[str, NewModels] = {
     "biased_mf": lambda: BiasedMF(n_factors=5),
     "bandit": _bandit,
     "fading_bandit": lambda: _bandit(half_life_s=3_600.0),
+    "objectives": _objectives,
+    "fading_objectives": lambda: _objectives(half_life_s=3_600.0),
     "seen": lambda: UserSeen(length=7),
     "rewards": _rewards,
     "impressions": lambda: UserImpressions(event_type=IMPRESSION, length=4),
@@ -170,7 +184,7 @@ MODELS: dict[str, NewModels] = {
         _blend(),
         _answers(),
         BiasedMF(n_factors=5),
-        _bandit(),
+        *_objectives(),
         UserImpressions(event_type=IMPRESSION, length=4),
         _decayed(),
     ],

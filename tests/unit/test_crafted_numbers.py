@@ -42,7 +42,7 @@ def test_an_expected_reward_that_no_reward_reaches_does_not_drown_the_others() -
     counts = JoinCounts()
     for shown in (*found.decisions, *honest.decisions):
         for position in range(2):
-            counts.learned(shown.expected_of(position), np.nan, 1.0)
+            counts.foreseen(float(shown.expected[position]), np.nan, 1.0)
     assert counts.expected_sums.tolist() == [-9_000.0, 0, 0, 0, 0, 0.25, 0, 0.5, 9_000.0]
 
 

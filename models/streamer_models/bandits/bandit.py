@@ -63,6 +63,8 @@ class Bandit(Model):
 
     feature_names
         What the features mean, in order: with others it is another model.
+    propensity_weight_max
+        Bound of the weights that examples come with: with another one it is another model.
 
     Attributes
     ----------
@@ -78,11 +80,13 @@ class Bandit(Model):
         half_life_s: float = 0.0,
         per_arm: bool = False,
         feature_names: Sequence[str] = (),
+        propensity_weight_max: float = 1.0,
     ) -> None:
         if feature_names and len(feature_names) != n_features:
             raise ValueError(f"{len(feature_names)} names for n_features={n_features}")
         self.feature_names = tuple(feature_names)
         self.n_features = n_features
+        self._propensity_weight_max = propensity_weight_max
         self.half_lives = half_lives_ms(half_lives_s)
         self.half_life_ms = round(1000 * half_life_s)
         self.per_arm = per_arm
@@ -113,6 +117,7 @@ class Bandit(Model):
             "half_lives_ms": self.half_lives.tolist(),
             "half_life_ms": self.half_life_ms,
             "per_arm": self.per_arm,
+            "propensity_weight_max": self._propensity_weight_max,
         }
 
     def tables(self) -> Sequence[TableSpec]:
@@ -169,7 +174,7 @@ class Bandit(Model):
             return
         index = np.zeros(len(examples), dtype=np.int32)
         self._amend(STATISTICS, index, examples, state)
-        slots = _slots(examples, state)
+        slots = slots_of(examples, state)
         if self.per_arm:
             self._amend(ARM_STATISTICS, slots, examples, state)
         outcomes = _touched(OUTCOMES, slots, state)
@@ -190,12 +195,20 @@ class Bandit(Model):
                 examples.after,
                 examples.ts_ms,
                 self.half_life_ms,
+                examples.weights,
             )
         else:
-            amend(table.values, rows, examples.features, examples.before, examples.after)
+            amend(
+                table.values,
+                rows,
+                examples.features,
+                examples.before,
+                examples.after,
+                examples.weights,
+            )
 
 
-def _slots(examples: Examples, state: PartitionState) -> Slots:
+def slots_of(examples: Examples, state: PartitionState) -> Slots:
     """``(n,)`` slots of the arms, -1 where there is none or a younger one than the example."""
     arms = state.ids[ARM]
     slots = arms.slots_of(examples.arm_ids)

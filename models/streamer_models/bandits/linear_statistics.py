@@ -9,7 +9,8 @@ A row of statistics holds, in order: n, Σ r², b (d numbers), the upper triangl
 Headroom: features within ±8 and rewards within ±1,000 add at most 1e6 * 2^24 = 2^44 to a number,
 so 2^19 of the largest rewards there are, or 2^33 examples with features of 8, stay within int64.
 Where they fade, an example weighs up to 2^40, and a cell stays at 2^62: 2^22 squares of 1 at the
-very end of an epoch, 2^16 of the largest feature, 4 of the largest reward.
+very end of an epoch, 2^16 of the largest feature, 4 of the largest reward. An example of
+weight w counts as w of them.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ def amend(
     features: NDArray[np.floating],
     before: NDArray[np.float64],
     after: NDArray[np.float64],
+    weights: NDArray[np.float64] | None = None,
 ) -> None:
     """Bring statistics from outcomes ``before`` to outcomes ``after``, in place.
 
@@ -93,12 +95,16 @@ def amend(
         ``(n, d)``.
     before, after
         ``(n,)`` rewards; NaN: not learned, before or from now on.
+    weights
+        ``(n,)`` as how many examples each counts; None: as one.
     """
     for i in range(len(rows)):
         if rows[i] >= 0:
-            row = values[rows[i]]
-            add_outcome(row, features[i], before[i], TAKEN_BACK, 2.0**STATISTICS_BITS)
-            add_outcome(row, features[i], after[i], ADDED, 2.0**STATISTICS_BITS)
+            row, weight = values[rows[i]], 2.0**STATISTICS_BITS
+            if weights is not None:
+                weight *= weights[i]
+            add_outcome(row, features[i], before[i], TAKEN_BACK, weight)
+            add_outcome(row, features[i], after[i], ADDED, weight)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -129,6 +135,7 @@ def amend_fading(
     after: NDArray[np.float64],
     ts_ms: NDArray[np.int64],
     half_life_ms: int,
+    weights: NDArray[np.float64] | None = None,
 ) -> None:
     """Amend statistics that decay, as :func:`amend` does those that do not.
 
@@ -138,8 +145,12 @@ def amend_fading(
     added = np.zeros(cells.shape[1] // CELLS_WIDTH, dtype=np.int64)
     for i in range(len(rows)):
         if rows[i] >= 0:
-            row = cells[rows[i]]
-            amend_fading_row(row, added, features[i], before[i], after[i], ts_ms[i], half_life_ms)
+            row, weight = cells[rows[i]], 1.0
+            if weights is not None:
+                weight = weights[i]
+            amend_fading_row(
+                row, added, features[i], before[i], after[i], ts_ms[i], half_life_ms, weight
+            )
 
 
 @numba.njit(cache=True, nogil=True)
@@ -151,10 +162,11 @@ def amend_fading_row(
     after: float,
     ts_ms: int,
     half_life_ms: int,
+    example_weight: float,
 ) -> None:
     """One example of :func:`amend_fading`; ``added`` is scratch, ``(statistics_width(d),)``."""
     epoch, weight = forward_weight(ts_ms, half_life_ms)
-    weight /= FADING_UNIT
+    weight *= example_weight / FADING_UNIT
     added[:] = 0
     add_outcome(added, x, before, TAKEN_BACK, weight)
     add_outcome(added, x, after, ADDED, weight)

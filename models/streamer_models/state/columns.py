@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, Self
 
@@ -38,6 +38,10 @@ class Columns:
     def __len__(self) -> int:
         """Return n, the length of the first column."""
         return len(getattr(self, self._names()[1][0]))
+
+    def columns(self) -> Sequence[Any]:
+        """Return the columns, in the order of the fields."""
+        return [getattr(self, name) for name in self._names()[1]]
 
     def slice(self, start: int, end: int) -> Self:
         """Return rows ``[start, end)``; arrays are views of the same memory."""

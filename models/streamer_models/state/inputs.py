@@ -95,6 +95,21 @@ class ShownItems(Columns):
 
 
 @dataclass(frozen=True, slots=True)
+class Gains(Columns):
+    """Outcomes by objective of items shown, in columns of length n.
+
+    Attributes
+    ----------
+    before, after
+        ``(n, n_objectives)`` float64, as they were learned and as they are now; a row of NaN: not
+        learned.
+    """
+
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
 class Examples(Columns):
     """Changes in the known rewards of items shown, in columns of length n.
 
@@ -114,6 +129,10 @@ class Examples(Columns):
         ``(n, d)`` float32, those the decision was drawn with, within ±``FEATURE_MAX``.
     before, after
         float64.
+    gains
+        Outcomes by objective; None where there are no objectives.
+    weights
+        float64 as how many examples each counts in linear models; None: as one.
     """
 
     offsets: NDArray[np.int64]
@@ -122,6 +141,8 @@ class Examples(Columns):
     features: NDArray[np.float32]
     before: NDArray[np.float64]
     after: NDArray[np.float64]
+    gains: Gains | None = None
+    weights: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from streamer.events.decoding import Rejected
 from streamer.events.event_columns import EventColumns
 from streamer.events.types import IMPRESSION
 from streamer.learner.join.shown import Shown, pinned_in
+from streamer.learner.rewards import EventOutcomes
 from streamer.protocols import MessageBatch
 from streamer_models.bandits.linear_statistics import FEATURE_MAX, REWARD_MAX
 from streamer_models.ranking.answer_kernels import LOGGED_MAX
@@ -62,6 +63,8 @@ class Answers(Columns):
         "" where an event names none; whether it names one.
     seen
         ``(n,)`` whether it says that an item was seen.
+    outcomes
+        What it brings to objectives.
     """
 
     at: NDArray[np.int64]
@@ -71,6 +74,7 @@ class Answers(Columns):
     item_ids: Sequence[str]
     rewards: NDArray[np.float64]
     seen: NDArray[np.bool_]
+    outcomes: EventOutcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,8 @@ def _shown(decision: Decision, offset: int, blended: bool) -> Shown:
         surface=decision.surface,
         channels=tuple(map(intern, decision.channels or ())),  # each name is in memory once
         pinned_at=tuple(pin.position for pin in decision.pinned or ()),
+        propensities=decision.propensities,
+        weights=decision.objectives,
     )
 
 
@@ -187,20 +193,22 @@ def answers(
     offsets: NDArray[np.int64],
     fresh: NDArray[np.bool_],
     rewards: NDArray[np.float32],
+    outcomes: EventOutcomes,
     *,
     to_offset: int,
     match_without_request: bool,
 ) -> FeedbackBatch:
-    """The events that may answer a decision: those that name a request, or else a reward.
+    """The events that may answer a decision: those that name a request, or else bring something.
 
     Parameters
     ----------
-    offsets, fresh, rewards
-        ``(n,)`` of the events: their offsets, whether they are no repeats, and what they are
-        worth (NaN: nothing).
+    offsets, fresh, rewards, outcomes
+        ``(n,)`` of the events: their offsets, whether they are no repeats, what they are worth
+        (NaN: nothing), and what they bring to objectives.
     """
     named = columns.request_ids.n_bytes > 0
-    may_answer = named | ~np.isnan(rewards) if match_without_request else named
+    brings = ~np.isnan(rewards) | (outcomes.serves != 0)
+    may_answer = named | brings if match_without_request else named
     at = np.flatnonzero(may_answer & fresh)
     kept = columns.take(at)
     return FeedbackBatch(
@@ -215,5 +223,6 @@ def answers(
             item_ids=kept.item_ids,
             rewards=rewards[at].astype(np.float64),
             seen=kept.types == IMPRESSION,
+            outcomes=outcomes.take(at),
         ),
     )

@@ -139,20 +139,19 @@ class JoinCounts:
         self.n_late += 1
         self.astray[why] += 1
 
-    def learned(
-        self, expected: float | None, before: float, after: float, variants: Variants = ()
-    ) -> None:
-        """An outcome went from ``before`` to ``after``; NaN: not known."""
-        was, now = before == before, after == after
-        change = (after if now else 0.0) - (before if was else 0.0)
+    def learned(self, before: float, after: float, variants: Variants = ()) -> None:
+        """A reward went from ``before`` to ``after``; NaN: not known."""
+        was, now, change = _change(before, after)
         self.n_amended += was
         all_of_them: list[JoinCounts | VariantCounts] = [self, *self._counts_of(variants)]
         for counts in all_of_them:
             counts.n_outcomes += now - was
             counts.n_positive += (after > 0) - (before > 0)
             counts.reward_sum += change
-        if expected is None:
-            return
+
+    def foreseen(self, expected: float, before: float, after: float) -> None:
+        """What was expected to be ``expected`` went from ``before`` to ``after``."""
+        was, now, change = _change(before, after)
         at = int(np.searchsorted(CALIBRATION_EDGES, expected, side="right"))
         self.observed_sums[at] += change
         self.expected_sums[at] += expected * (now - was)
@@ -181,3 +180,9 @@ class JoinCounts:
         pairs = np.array(self._foreseen, dtype=np.float64).reshape(-1, 2)
         self._foreseen = []
         return Foreseen(pairs[:, 0], pairs[:, 1])
+
+
+def _change(before: float, after: float) -> tuple[bool, bool, float]:
+    """Return whether a number was known and is known, and by how much it grew; NaN: not known."""
+    was, now = before == before, after == after
+    return was, now, (after if now else 0.0) - (before if was else 0.0)

@@ -18,6 +18,7 @@ from itertools import takewhile
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.learner.join.answers import DecidedBatch, FeedbackBatch
 from streamer.learner.join.counts import (
@@ -32,8 +33,9 @@ from streamer.learner.join.counts import (
     JoinCounts,
 )
 from streamer.learner.join.early import EarlyFeedback
-from streamer.learner.join.shown import Combine, ItemFeedback, Matching, Shown
-from streamer_models.state.inputs import NO_CHOICES, Choices, Examples
+from streamer.learner.join.shown import Combine, ItemFeedback, Matching, Settled, Shown
+from streamer.ranking.columns.position import POSITION
+from streamer_models.state.inputs import NO_CHOICES, Choices, Examples, Gains
 
 UNNAMED_SHARE: Final = 10
 """One part in so many of ``feedback_max`` is for feedback without a request_id. Where events are
@@ -58,6 +60,10 @@ class JoinSettings:
         read of the other.
     unanswered
         Whether a slate of which nothing was reported counts as seen and not taken.
+    objectives
+        Names of the outcomes that are told apart, in the order of their bits.
+    propensity_weight_max
+        As how many examples what was shown counts at most, by its propensity.
     """
 
     topic: str
@@ -73,6 +79,8 @@ class JoinSettings:
     ahead_max_ms: int = 10_000
     unanswered: bool = False
     slate_names: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()
+    propensity_weight_max: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +207,8 @@ class Join:
         if known is not None:
             self._close_one(known)  # so long ago that this is no repeat
             self._forget(known)
+        if shown.gained.shape[1] != len(self._settings.objectives):
+            shown.tell_apart(len(self._settings.objectives))
         self.counts.decided(shown.variants)
         self._open[shown.request_id] = shown
         self._by_user[shown.user_id].append(shown.request_id)
@@ -226,6 +236,8 @@ class Join:
             answers.rewards.tolist(),
             answers.seen.tolist(),
             answers.named.tolist(),
+            answers.outcomes.serves.tolist(),
+            answers.outcomes.shares.tolist(),
             strict=True,
         )
         n_unnamed = 0
@@ -319,31 +331,81 @@ class Join:
         return list(takewhile(lambda shown: shown.offset < first, self._open.values()))
 
     def _examples(self, changed: Sequence[tuple[int, Shown]]) -> Examples:
-        rows: list[tuple[Shown, int, float, float]] = []
+        rows: list[tuple[Shown, Settled]] = []
         for offset, shown in changed:
-            for position, before, after in shown.settle(
-                self._settings.default_reward,
-                self._settings.combine,
-                unanswered=self._settings.unanswered,
-                matching=self._settings.match_without_request,
-            ):
-                rows.append((shown, position, before, after))
-                expected = shown.expected_of(position)
-                self.counts.learned(expected, before, after, shown.variants)
-            if offset in self._closing:
-                self.counts.closed(shown.expected, shown.applied)
-        n = len(rows)
+            before = shown.scores(self._settings.objectives)
+            before = None if before is None else before.copy()
+            settled = list(
+                shown.settle(
+                    self._settings.default_reward,
+                    self._settings.combine,
+                    unanswered=self._settings.unanswered,
+                    matching=self._settings.match_without_request,
+                )
+            )
+            rows += [(shown, each) for each in settled]
+            self._count(shown, settled, before, closing=offset in self._closing)
+        return self._of_rows(rows)
+
+    def _count(
+        self,
+        shown: Shown,
+        settled: Sequence[Settled],
+        before: NDArray[np.float64] | None,
+        *,
+        closing: bool,
+    ) -> None:
+        """Count what was settled; ``before`` are the scores that the items had."""
+        for each in settled:
+            if each.is_rewarded_anew:
+                self.counts.learned(each.before, each.after, shown.variants)
+        scores = shown.scores(self._settings.objectives)
+        if before is None or scores is None or shown.expected is None:
+            return
+        for position in (each.position for each in settled):
+            expected = float(shown.expected[position])
+            self.counts.foreseen(expected, float(before[position]), float(scores[position]))
+        if closing:
+            self.counts.closed(shown.expected, scores)
+
+    def _of_rows(self, rows: Sequence[tuple[Shown, Settled]]) -> Examples:
+        n, gains = len(rows), None
         features = np.zeros((n, len(self._settings.feature_names)), dtype=np.float32)
-        for i, (shown, position, _, _) in enumerate(rows):
-            features[i] = shown.features[position]
+        for i, (shown, each) in enumerate(rows):
+            features[i] = shown.features[each.position]
+        if POSITION in self._settings.feature_names:
+            at = self._settings.feature_names.index(POSITION)
+            of_slots = {shown.offset: np.log1p(shown.slots()) for shown, _ in rows}
+            for i, (shown, each) in enumerate(rows):
+                features[i, at] = of_slots[shown.offset][each.position]
+        if self._settings.objectives:
+            shape = n, len(self._settings.objectives)
+            gains = Gains(
+                np.array([each.gains_before for _, each in rows]).reshape(shape),
+                np.array([each.gains_after for _, each in rows]).reshape(shape),
+            )
         return Examples(
-            offsets=np.fromiter((shown.offset for shown, *_ in rows), np.int64, n),
-            ts_ms=np.fromiter((shown.ts_ms for shown, *_ in rows), np.int64, n),
-            arm_ids=[shown.item_ids[position] for shown, position, *_ in rows],
+            offsets=np.fromiter((shown.offset for shown, _ in rows), np.int64, n),
+            ts_ms=np.fromiter((shown.ts_ms for shown, _ in rows), np.int64, n),
+            arm_ids=[shown.item_ids[each.position] for shown, each in rows],
             features=features,
-            before=np.fromiter((before for _, _, before, _ in rows), np.float64, n),
-            after=np.fromiter((after for *_, after in rows), np.float64, n),
+            before=np.fromiter((each.before for _, each in rows), np.float64, n),
+            after=np.fromiter((each.after for _, each in rows), np.float64, n),
+            gains=gains,
+            weights=self._weights(rows),
         )
+
+    def _weights(self, rows: Sequence[tuple[Shown, Settled]]) -> NDArray[np.float64] | None:
+        """Return ``(n,)`` weights by inverse propensity; None where all count alike."""
+        most = self._settings.propensity_weight_max
+        if most == 1.0:
+            return None
+        propensities = [
+            1.0 if shown.propensities is None else shown.propensities[each.position]
+            for shown, each in rows
+        ]
+        weights: NDArray[np.float64] = np.minimum(1.0 / np.array(propensities, np.float64), most)
+        return weights
 
     def _choices(self, changed: Sequence[tuple[int, Shown]]) -> Choices:
         """What changed of slates as choices, after their outcomes were settled."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.events import Decision
 from streamer_models.bandits.linear_statistics import REWARD_MAX
+from streamer_models.bandits.objectives import OUTCOME_MAX
 
 Combine = Literal["sum", "max", "first"]
 Matching = Literal["never", "reported", "always"]
@@ -35,6 +36,8 @@ class ItemFeedback:
         Whether it reports that the item was really seen (an impression).
     named
         Whether it names the request; otherwise user, item and time say which one it answers.
+    serves, share
+        Bit j: it brings the j-th objective; how much of it.
     """
 
     offset: int
@@ -45,6 +48,42 @@ class ItemFeedback:
     reward: float
     seen: bool
     named: bool = True
+    serves: int = 0
+    share: float = 0.0
+
+
+class Noted(NamedTuple):
+    """What an event said of an item; see :class:`ItemFeedback`."""
+
+    offset: int
+    reward: float
+    serves: int
+    share: float
+
+
+class Settled(NamedTuple):
+    """An item whose outcome became known or was amended.
+
+    Attributes
+    ----------
+    position
+        Of the item among those shown.
+    before, after
+        Its reward as it was learned and as it is now; NaN: not learned.
+    gains_before, gains_after
+        ``(n_objectives,)`` the same by objective.
+    """
+
+    position: int
+    before: float
+    after: float
+    gains_before: NDArray[np.float64]
+    gains_after: NDArray[np.float64]
+
+    @property
+    def is_rewarded_anew(self) -> bool:
+        """Whether the reward changed, and not only what was brought to objectives."""
+        return _differs(self.before, self.after)
 
 
 @dataclass(slots=True)
@@ -74,15 +113,21 @@ class Shown:
         known as one for as long as it might itself be read again.
     answered_from
         Lowest offset of the feedback that has come.
+    propensities
+        ``(k,)`` of the items; None where they do not matter.
+    weights
+        Objective → weight in what the policy expected; None: it expected rewards.
     closed
         Whether its window has passed.
-    rewards
-        Position → (offset, reward) of its feedback, in order of offsets, however it came.
+    noted
+        Position → what its feedback said, in order of offsets, however it came.
     guessed
-        Position → (offset, reward) of the first feedback that names no request; it counts where
-        there is none that does.
+        Position → what the first feedback said that names no request; it counts where there is
+        none that does.
     applied
         ``(k,)`` rewards as they were learned; NaN: not learned.
+    gained
+        ``(k, n_objectives)`` the same by objective.
     chosen
         ``(k,)`` outcomes as the blend has learned them; see
         :class:`streamer_models.state.inputs.Choices`.
@@ -105,22 +150,27 @@ class Shown:
     pinned_at: tuple[int, ...] = ()
     watermark_ms: int = 0
     kept_until_ms: int = 0
+    propensities: Sequence[float] | None = None
+    weights: Mapping[str, float] | None = None
     closed: bool = False
     answered_from: int = 1 << 62
-    rewards: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
-    guessed: dict[int, tuple[int, float]] = field(default_factory=dict)
+    noted: dict[int, list[Noted]] = field(default_factory=dict)
+    guessed: dict[int, Noted] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
     applied: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    gained: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     chosen: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     counted: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
 
     def __post_init__(self) -> None:
         self.applied = np.full(len(self.item_ids), np.nan)
+        self.tell_apart(0)
         self.chosen = np.full(len(self.item_ids), np.nan)
         self.counted = np.zeros(len(self.item_ids), dtype=np.int8)
 
-    def expected_of(self, position: int) -> float | None:
-        return None if self.expected is None else float(self.expected[position])
+    def tell_apart(self, n_objectives: int) -> None:
+        """Know outcomes of so many objectives from now on, none of them yet."""
+        self.gained = np.full((len(self.item_ids), n_objectives), np.nan)
 
     def slots(self) -> NDArray[np.int64]:
         """``(k,)`` slots of the items, from 0, of which pinned ones have theirs."""
@@ -129,7 +179,7 @@ class Shown:
     @property
     def is_reported(self) -> bool:
         """Whether an event that names it has come."""
-        return bool(self.rewards or self.seen)
+        return bool(self.noted or self.seen)
 
     def take(self, feedback: ItemFeedback) -> bool:
         """Note feedback, in any order; False where the item was not among those shown."""
@@ -138,10 +188,10 @@ class Shown:
         position = self.item_ids.index(feedback.item_id)
         if feedback.seen:
             self.seen.add(position)
-        if feedback.reward == feedback.reward:  # not NaN
-            noted = feedback.offset, feedback.reward
+        if feedback.reward == feedback.reward or feedback.serves:  # not NaN, or brings something
+            noted = Noted(feedback.offset, feedback.reward, feedback.serves, feedback.share)
             if feedback.named:
-                bisect.insort(self.rewards.setdefault(position, []), noted)
+                bisect.insort(self.noted.setdefault(position, []), noted)
             else:
                 self.guessed[position] = min(noted, self.guessed.get(position, noted))
         return True
@@ -153,8 +203,8 @@ class Shown:
         *,
         unanswered: bool,
         matching: Matching = "reported",
-    ) -> Iterator[tuple[int, float, float]]:
-        """Bring ``applied`` up to what is known; (position, before, after) of what changes.
+    ) -> Iterator[Settled]:
+        """Bring ``applied`` and ``gained`` up to what is known; yield what changes.
 
         Feedback counts at once, and with the first of it the other items count with the default
         reward; where there is none, they do when the window has closed. Positive outcomes that
@@ -164,19 +214,48 @@ class Shown:
         its items, unless it is ``unanswered`` that counts.
         """
         guessed = self.guessed if self.is_reported or matching == "always" else {}
-        answered = bool(self.rewards or guessed)
+        answered = bool(self.noted or guessed)
         settled = answered or (self.closed and (unanswered or bool(self.seen)))
         for position, before in enumerate(self.applied.tolist()):
+            events = self.noted.get(position, [])
+            if not events and position in guessed:
+                events = [guessed[position]]
             after = np.nan
-            if position in self.rewards:
-                after = _combined(self.rewards[position], combine)
-            elif position in guessed:
-                after = _combined([guessed[position]], combine)
-            elif settled and (not self.seen or position in self.seen):
+            if rewards := _rewards(events):
+                after = _combined(rewards, combine)
+            elif events or (settled and (not self.seen or position in self.seen)):
                 after = default_reward
-            if after != before and not (after != after and before != before):
-                self.applied[position] = after
-                yield position, before, after
+            gains = self._gains(events, combine, known=after == after)
+            gained = self.gained[position].copy()
+            if _differs(before, after) or not np.array_equal(gained, gains, equal_nan=True):
+                self.applied[position], self.gained[position] = after, gains
+                yield Settled(position, before, after, gained, gains)
+
+    def _gains(
+        self, events: Sequence[Noted], combine: Combine, *, known: bool
+    ) -> NDArray[np.float64]:
+        """Return ``(n_objectives,)`` what events brought; 0 where the item is known without."""
+        n_objectives = self.gained.shape[1]
+        gains = np.full(n_objectives, 0.0 if known else np.nan)
+        for j in range(n_objectives if events else 0):
+            if shares := [each.share for each in events if each.serves >> j & 1]:
+                gains[j] = _combined(shares, combine, OUTCOME_MAX)
+        return gains
+
+    def scores(self, objectives: Sequence[str]) -> NDArray[np.float64] | None:
+        """Return ``(k,)`` what came of what was expected; None where that can't be said.
+
+        Parameters
+        ----------
+        objectives
+            Names of the columns of ``gained``.
+        """
+        if self.weights is None:
+            return self.applied
+        if not set(self.weights) <= set(objectives):
+            return None
+        weights = np.array([self.weights.get(name, 0.0) for name in objectives])
+        return scored(self.gained, weights)
 
     def choose(self, combine: Combine) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Bring ``chosen`` up to what was settled; (before, after), or None where nothing changes.
@@ -186,9 +265,10 @@ class Shown:
         """
         after = np.where(np.isnan(self.applied), np.nan, 0.0)
         after[list(self.guessed)] = np.nan
-        for position, rewards in self.rewards.items():
-            # A reward counts by its square, as it does where it practises.
-            after[position] = min(max(_combined(rewards, combine), 0.0), 1.0) ** 2
+        for position, events in self.noted.items():
+            if rewards := _rewards(events):
+                # A reward counts by its square, as it does where it practises.
+                after[position] = min(max(_combined(rewards, combine), 0.0), 1.0) ** 2
         if not (after > 0).any():
             after[:] = np.nan  # nothing was chosen
         before = self.chosen
@@ -213,7 +293,24 @@ def pinned_in(decision: Decision) -> frozenset[str]:
     return frozenset(pin.item_id for pin in decision.pinned or ())
 
 
-def _combined(rewards: list[tuple[int, float]], combine: Combine) -> float:
-    each = [reward for _, reward in rewards]
+def scored(gains: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``(n,)`` weighted sums of rows ``(n, n_objectives)``, NaN where those are."""
+    total = np.zeros(len(gains))
+    for j, weight in enumerate(weights.tolist()):
+        total += weight * gains[:, j]
+    return total
+
+
+def _rewards(events: Sequence[Noted]) -> list[float]:
+    """Return the rewards of those events that have one."""
+    return [each.reward for each in events if each.reward == each.reward]
+
+
+def _differs(before: float, after: float) -> bool:
+    """Whether two numbers are not the same, where NaN is the same as NaN."""
+    return after != before and not (after != after and before != before)
+
+
+def _combined(each: list[float], combine: Combine, bound: float = REWARD_MAX) -> float:
     total = each[0] if combine == "first" else sum(each) if combine == "sum" else max(each)
-    return min(max(total, -REWARD_MAX), REWARD_MAX)
+    return min(max(total, -bound), bound)

@@ -51,7 +51,8 @@ class Family(ABC):
     What all candidates of a request share (who asks, from where) cannot change their order in a
     linear model that they share too. So such things are crossed: times the standardized score of a
     channel, they say for whom, where and when that channel is to be trusted more or less. The
-    position in the slate is no column: it is not known before the slate is drawn.
+    position in the slate is not known before the slate is drawn; see
+    :mod:`streamer.ranking.columns.position`.
 
     Attributes
     ----------

@@ -13,8 +13,10 @@ from streamer.ranking.scored import ScoredCandidates
 from streamer.replica.arms import ArmView
 from streamer_models.state.table import Keys
 
+Floats = NDArray[np.float64]
+
 CTR_STRENGTH: Final = 20.0
-"""TimeColumns shown that the share of all items weighs in the share of one."""
+"""Times shown that the share of all items weighs in the share of one."""
 _CTR_START: Final = 0.05  # of all items, before any was shown, worth 20 times shown
 
 
@@ -51,6 +53,14 @@ def _rates(
     outcomes over that of all items."""
     shown, positive = (np.maximum(each, 0.0) for each in arms.faded(keys, at_ms))
     all_shown, all_positive = (np.maximum(each, 0.0) for each in arms.faded_totals(at_ms))
+    return shown, log_lift(positive, shown, all_positive, all_shown)
+
+
+def log_lift(
+    positive: Floats, shown: Floats, all_positive: Floats, all_shown: Floats
+) -> NDArray[np.float64]:
+    """Return ln of smoothed shares of positive outcomes over those of all items."""
     overall = (all_positive + _CTR_START * CTR_STRENGTH) / (all_shown + CTR_STRENGTH)
     smoothed = (positive + CTR_STRENGTH * overall) / (shown + CTR_STRENGTH)
-    return shown, np.log(smoothed / overall)
+    lift: Floats = np.log(smoothed / overall)
+    return lift

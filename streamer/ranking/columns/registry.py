@@ -24,8 +24,10 @@ from streamer.ranking.columns.channels import RankColumns, ScoreColumns, Standar
 from streamer.ranking.columns.defined import DefinedFeatureColumns
 from streamer.ranking.columns.family import Column, Family
 from streamer.ranking.columns.feedback import DecayedFeedbackColumns, FeedbackColumns
+from streamer.ranking.columns.objective_rates import ObjectiveRateColumns
 from streamer.ranking.columns.outcomes import OutcomeColumns
 from streamer.ranking.columns.passed_by import PassedByColumn
+from streamer.ranking.columns.position import PositionColumn
 from streamer.ranking.columns.request_context import RequestContextColumns
 from streamer.ranking.columns.times import TimeColumns
 from streamer.ranking.columns.user_activity import UserActivityColumns
@@ -40,10 +42,12 @@ _FAMILIES: Final[list[type[Family]]] = [
     FeedbackColumns,
     DecayedFeedbackColumns,
     OutcomeColumns,
+    ObjectiveRateColumns,
     AgeColumns,
     UserActivityColumns,
     AffinityColumn,
     PassedByColumn,
+    PositionColumn,
     DefinedFeatureColumns,
     TimeColumns,
     RequestContextColumns,
@@ -97,11 +101,13 @@ def prior_mean(config: Config) -> NDArray[np.float64]:
     """Return ``(d,)`` rewards that a step of each column is worth before anything is learned.
 
     It is the blend of the recall channels: a standard deviation of the score of one is worth
-    ``bandit.prior_reward`` times its weight, anything else nothing.
+    ``bandit.prior_reward`` times its weight, anything else nothing. What the blend would choose is
+    expected to bring every objective that is sought.
     """
     weights = np.array([column.prior_weight for column in ranking_columns(config)])
+    sought = sum(max(each.weight, 0.0) for each in config.objectives.values())
     mean: NDArray[np.float64] = config.bandit.prior_reward * weights
-    return mean
+    return mean * sought if config.objectives else mean
 
 
 def followed_definitions(config: Config) -> list[FeatureDefinition]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from streamer_models.bandits.linear_statistics import (
     statistics,
     statistics_width,
 )
+from streamer_models.bandits.objectives import weighed
 from streamer_models.bandits.policies.base import CountedLearned, LinearLearned
 from streamer_models.bandits.protocols import Contexts
 from streamer_models.state.decayed_cells import CELLS_WIDTH
@@ -60,7 +61,7 @@ class Knowledge:
 
 
 class LiveLinear(LinearLearned):
-    """Statistics of linear models in the replica.
+    """Statistics of linear models in the replica: of rewards, or of objectives as they are weighed.
 
     It remembers the last posterior, which is solved once for all versions that share its
     statistics; for use by one thread at a time.
@@ -69,6 +70,7 @@ class LiveLinear(LinearLearned):
     def __init__(self, config: Config) -> None:
         self._half_life_ms = round(1000 * config.bandit.half_life_s)
         self._n_features = len(feature_names(config))
+        self._weights = np.array([each.weight for each in config.objectives.values()])
         self._bandit: BanditView | None = None
         self._solved: _Solved | None = None
 
@@ -95,6 +97,19 @@ class LiveLinear(LinearLearned):
             at_ms=bandit.watermark_ms,
         )
 
+    def by_objective(self, prior: LinearPrior) -> list[LinearPosterior]:
+        """Return a posterior of each objective: their weighted sum has the mean of the score's."""
+        bandit, sought = self._version(), np.maximum(self._weights, 0.0)
+        at_ms = bandit.watermark_ms if self._half_life_ms else 0
+        joint = self._read(bandit.objectives, at_ms)
+        each = np.eye(len(sought))
+        return [
+            replace(prior, mean=prior.mean * (sought[j] > 0) / (sought.sum() or 1.0)).posterior(
+                weighed(joint, each[j])
+            )
+            for j in range(len(sought))
+        ]
+
     def _version(self) -> BanditView:
         assert self._bandit is not None, "no version was given"
         return self._bandit
@@ -102,17 +117,18 @@ class LiveLinear(LinearLearned):
     def _solve(self, prior: LinearPrior) -> _Solved:
         bandit = self._version()
         at_ms = bandit.watermark_ms if self._half_life_ms else 0
+        row = bandit.objectives if len(self._weights) else bandit.statistics
         solved = self._solved
-        if solved is None or not solved.is_of(bandit, at_ms, prior):
-            seen = self._read(bandit.statistics, at_ms)
-            solved = _Solved(
-                bandit.statistics, at_ms, prior, prior.posterior(seen), prior.arm_precisions(seen)
-            )
+        if solved is None or not solved.is_of(row, at_ms, prior):
+            seen = self._read(row, at_ms)
+            if len(self._weights):
+                seen = weighed(seen, self._weights)
+            solved = _Solved(row, at_ms, prior, prior.posterior(seen), prior.arm_precisions(seen))
             self._solved = solved
         return solved
 
     def _read(self, row: NDArray[np.int64] | None, at_ms: int) -> LinearStatistics:
-        d = self._n_features
+        d = self._n_features + len(self._weights)
         if row is None:
             return LinearStatistics(0.0, 0.0, np.zeros(d), np.zeros((d, d)))
         width = statistics_width(d) * (CELLS_WIDTH if self._half_life_ms else 1)
@@ -132,8 +148,8 @@ class _Solved:
     posterior: LinearPosterior
     precisions: Floats
 
-    def is_of(self, bandit: BanditView, at_ms: int, prior: LinearPrior) -> bool:
-        same = self.statistics is bandit.statistics and self.prior is prior
+    def is_of(self, statistics: NDArray[np.int64] | None, at_ms: int, prior: LinearPrior) -> bool:
+        same = self.statistics is statistics and self.prior is prior
         return same and self.at_ms == at_ms
 
 

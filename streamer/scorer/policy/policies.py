@@ -38,12 +38,22 @@ class BanditPolicy:
         self.policy = configured_policy(config)
         self.name: str = self.policy.name
         self.parameters: Parameters = self.policy.parameters
+        self._objectives = tuple(config.objectives)
         linear = isinstance(self.policy, LinearPolicy)
         self._learned = LiveLinear(config) if linear else LiveCounts(config)
 
     def estimate(self, features: Features, knowledge: Knowledge) -> RewardEstimate:
         """Return what is expected of the candidates."""
         return self.policy.estimate(features.values, knowledge.keys, self._learned.of(knowledge))
+
+    def by_objective(self, features: Features, knowledge: Knowledge) -> dict[str, Floats]:
+        """Return what is expected of the candidates by objective, ``(n,)`` each."""
+        if not self._objectives or not isinstance(self._learned, LiveLinear):
+            return {}
+        assert isinstance(self.policy, LinearPolicy)
+        posteriors = self._learned.of(knowledge).by_objective(self.policy.prior)
+        means = (each.expected(features.values) for each in posteriors)
+        return dict(zip(self._objectives, means, strict=True))
 
     def choose(self, features: Features, knowledge: Knowledge, k: int, seed: int) -> Choice:
         estimate = self.estimate(features, knowledge)

@@ -1,0 +1,111 @@
+"""One policy under several values of a setting, on one log: what each objective gains and loses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from streamer.config import Config, changed
+from streamer.config.specs import divided
+from streamer.errors import ConfigError
+from streamer.ope.evaluation import LOGGED
+from streamer.ope.result import OpeResult
+from streamer_models.evaluation.ope import Estimate
+
+SWEPT = ("objectives", "bandit")
+"""Sections that a policy on a log of decisions is made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpeSweep:
+    """The result of ``streamer ope --sweep``.
+
+    Attributes
+    ----------
+    key
+        Of the configuration.
+    runs
+        Its values as they were written, and what came of each.
+    """
+
+    key: str
+    runs: Sequence[tuple[str, OpeResult]]
+
+    def as_json(self) -> dict[str, Any]:
+        """A JSON object: the results of all values."""
+        results = [{"value": value, "result": run.as_json()} for value, run in self.runs]
+        return {"kind": "ope_sweep", "key": self.key, "runs": results}
+
+    def table(self) -> Table:
+        """A row a value: what the policy would have brought of each objective, and the score."""
+        first = self.runs[0][1]
+        name, objectives = self._estimator(), list(first.evaluation.by_objective)
+        interval, log = first.settings.interval, escape(first.log.files[0].path.name)
+        table = Table(
+            escape(self.key.rpartition(".")[2]),
+            *objectives,
+            "weighed sum",
+            "eff. rows",
+            title=f"{self.key}: {escape(first.policy)} on {log}, by {name}",
+            caption=f"± half an interval of {100 * interval.level:g} %, {interval.method}",
+        )
+        for column in table.columns[1:]:
+            column.justify = "right"
+        logged = first.evaluation.by_objective
+        table.add_row(
+            "(logged)",
+            *(_cell(logged[each][LOGGED]) for each in objectives),
+            _cell(first.evaluation.logged),
+            "",
+        )
+        for value, run in self.runs:
+            found, score = run.evaluation.by_objective, run.evaluation.metrics[name]
+            table.add_row(
+                escape(value),
+                *(_cell(found[each][name]) for each in objectives),
+                _cell(score),
+                f"{score.effective_sample_size:,.0f}",
+            )
+        return table
+
+    def _estimator(self) -> str:
+        """The one that is shown: self-normalised weights where they were asked for."""
+        names = list(self.runs[0][1].evaluation.metrics)
+        return "snips" if "snips" in names else names[0]
+
+
+def swept_configs(text: str, config: Config) -> tuple[str, list[tuple[str, Config]]]:
+    """The key of ``KEY=VALUE,VALUE``, and each value with the configuration it stands for.
+
+    Raises
+    ------
+    ConfigError
+        When the key is of no section of ``SWEPT``, a value is none of it, or there are fewer than
+        two.
+
+    Examples
+    --------
+    >>> key, runs = swept_configs("bandit.alpha=0.1,1", Config())
+    >>> key, [(text, config.bandit.alpha) for text, config in runs]
+    ('bandit.alpha', [('0.1', 0.1), ('1', 1.0)])
+    """
+    key, _, listed = (each.strip() for each in text.partition("="))
+    if key.partition(".")[0] not in SWEPT:
+        raise ConfigError(
+            f"--sweep {text!r}: give a key of {' or '.join(f'[{each}]' for each in SWEPT)}, which a"
+            " policy is made from"
+        )
+    texts = [each.strip() for each in divided(listed) if each.strip()]
+    if len(texts) < 2 or len(set(texts)) < len(texts):
+        raise ConfigError(
+            f"--sweep {text!r}: write KEY=VALUE,VALUE with two values or more, none of them twice"
+        )
+    return key, [(each, changed(config, {key: each}, origin="--sweep")) for each in texts]
+
+
+def _cell(estimate: Estimate) -> str:
+    return f"{estimate.value:.4f} ± {(estimate.high - estimate.low) / 2:.4f}"
