@@ -120,6 +120,8 @@ class JoinMetrics:
         without an arm.
     outcomes, positives, reward
         Items whose outcome is known, those with a positive reward, and the sum of all rewards.
+    gained
+        What items shown brought, by ``objective``.
     of_variants
         Decisions, outcomes, positives and reward by ``experiment`` and ``variant``.
     open, waiting
@@ -148,6 +150,7 @@ class JoinMetrics:
         self.outcomes = gauge("outcomes", "Items shown whose outcome is known")
         self.positives = gauge("positives", "Items shown with a positive reward")
         self.reward = gauge("reward", "Sum of the rewards of items shown")
+        self.gained = gauge("gained", "Sum of what items shown brought, by objective", "objective")
         labels = ("experiment", "variant")
         self.of_variants = {
             "n_decisions": gauge("experiment_decisions", "Decisions joined, by variant", *labels),
@@ -204,6 +207,8 @@ class JoinMetrics:
         self.outcomes.set(counts.n_outcomes)
         self.positives.set(counts.n_positive)
         self.reward.set(counts.reward_sum)
+        for name, gained in counts.gained.items():
+            self.gained.labels(name).set(gained)
         for variant, of_variant in counts.of_variants.items():
             for name, shown in self.of_variants.items():
                 shown.labels(*variant).set(getattr(of_variant, name))

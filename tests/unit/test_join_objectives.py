@@ -57,6 +57,7 @@ def test_what_was_not_taken_brings_nothing_and_later_events_add_to_it() -> None:
     assert joined.answer(_at(50, "b", CLICK)) == {"a": (0, 0), "b": (1, 0), "c": (0, 0)}
     assert joined.answer(_at(900, "b", BUY, reward=3.0))["b"] == (1, 1)
     assert joined.answer(_at(950, "b", BUY, reward=3.0, share=0.5))["b"] == (1, 1.5)
+    assert joined.join.counts.gained == {"click": 1.0, "buy": 1.5}
 
 
 def test_an_event_without_a_reward_brings_what_it_serves() -> None:

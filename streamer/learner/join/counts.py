@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -75,6 +76,8 @@ class JoinCounts:
         Decisions closed before their window's end, at the bound.
     n_outcomes, n_positive, reward_sum
         Items whose outcome is known now, those of them with a positive reward, and all rewards.
+    gained
+        Objective → all that items brought of it.
     n_amended
         Outcomes that changed after they were learned.
     n_unadmitted
@@ -103,6 +106,7 @@ class JoinCounts:
     n_amended: int = 0
     n_unadmitted: int = 0
     reward_sum: float = 0.0
+    gained: dict[str, float] = field(default_factory=dict)
     of_variants: dict[tuple[str, str], VariantCounts] = field(default_factory=dict)
     clicks: ClickCounts = field(default_factory=ClickCounts)
     expected_sums: NDArray[np.float64] = field(
@@ -148,6 +152,16 @@ class JoinCounts:
             counts.n_outcomes += now - was
             counts.n_positive += (after > 0) - (before > 0)
             counts.reward_sum += change
+
+    def gain(
+        self,
+        objectives: Sequence[str],
+        before: NDArray[np.float64],
+        after: NDArray[np.float64],
+    ) -> None:
+        """What an item brought of objectives went from ``before`` to ``after``; NaN: not known."""
+        for name, was, now in zip(objectives, before.tolist(), after.tolist(), strict=True):
+            self.gained[name] = self.gained.get(name, 0.0) + _change(was, now)[2]
 
     def foreseen(self, expected: float, before: float, after: float) -> None:
         """What was expected to be ``expected`` went from ``before`` to ``after``."""

@@ -359,6 +359,7 @@ class Join:
         for each in settled:
             if each.is_rewarded_anew:
                 self.counts.learned(each.before, each.after, shown.variants)
+            self.counts.gain(self._settings.objectives, each.gains_before, each.gains_after)
         scores = shown.scores(self._settings.objectives)
         if before is None or scores is None or shown.expected is None:
             return
