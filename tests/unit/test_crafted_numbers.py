@@ -11,6 +11,7 @@ from streamer.events import Decision, FeatureValue, decode_feature_value, encode
 from streamer.events.messages import NUMBER_MAX
 from streamer.learner.join.answers import DecidedBatch, decode_decisions
 from streamer.learner.join.counts import JoinCounts
+from streamer.learner.join.shown import Shown
 from streamer.learner.rewards import Rewards
 from streamer.protocols import MessageBatch
 from tests.unit.ope_files import decision
@@ -34,6 +35,11 @@ def test_an_expected_reward_beyond_the_bound_is_a_letter_that_says_it(expected: 
     assert f"{'-' if expected < 0 else ''}1e+18" in reason.partition("refused")[2]
 
 
+def _expected_of(shown: Shown, position: int) -> float:
+    assert shown.expected is not None
+    return float(shown.expected[position])
+
+
 def test_an_expected_reward_that_no_reward_reaches_does_not_drown_the_others() -> None:
     crafted = [NUMBER_MAX, -NUMBER_MAX]
     found, reasons = decided(*[decision(f"r{at}", ["a", "b"], expected=crafted) for at in range(9)])
@@ -42,7 +48,7 @@ def test_an_expected_reward_that_no_reward_reaches_does_not_drown_the_others() -
     counts = JoinCounts()
     for shown in (*found.decisions, *honest.decisions):
         for position in range(2):
-            counts.foreseen(float(shown.expected[position]), np.nan, 1.0)
+            counts.foreseen(_expected_of(shown, position), np.nan, 1.0)
     assert counts.expected_sums.tolist() == [-9_000.0, 0, 0, 0, 0, 0.25, 0, 0.5, 9_000.0]
 
 

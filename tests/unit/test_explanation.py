@@ -133,6 +133,7 @@ _FOUND = Explanation(
     boosts={"rules.own.boost": -1.0},
     blend=[ColumnPart(f"column {n}", 1.0, 0.5, 2.0, 1.0) for n in range(10)],
     bandit=[],
+    objectives={"click": 0.25},
 )
 
 
@@ -150,6 +151,7 @@ def test_the_command_prints_a_place_and_what_is_lacking(monkeypatch: pytest.Monk
     words = " ".join(shown.split())
     assert "[tea] for ann: place 9 of 120 candidates, expected reward 0.2500" in words
     assert "brought by popular at place 7" in words
+    assert "expected by objective: click 0.2500" in words
     assert "the last of 2 slots has 0.5000: it lacks 0.2500" in words
     assert "2 more" in words
     assert "+10.0000" in words

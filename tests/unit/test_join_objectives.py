@@ -70,8 +70,7 @@ def test_an_event_without_a_reward_brings_what_it_serves() -> None:
     assert joined.join.counts.n_outcomes == 3
     assert joined.join.counts.n_positive == 0
     # A reward that stays the same is no amended one.
-    joined.answer(_at(60, "b", CLICK, reward=np.nan))
-    assert joined.gains["b"] == (1, 1)
+    assert joined.answer(_at(60, "b", CLICK, reward=np.nan))["b"] == (1, 1)
     assert joined.join.counts.n_amended == 0
     *_, last = joined.examples
     assert last.before.tolist() == last.after.tolist() == [0.0]

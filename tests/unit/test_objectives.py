@@ -261,7 +261,7 @@ def _ope(tmp_path: Path, *arguments: str) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     for topic in ("decisions", "events"):
         records = sorted(_played().broker.records(topic), key=lambda each: each.publish_ms)
-        (folder / f"{topic}.jsonl").write_bytes(b"\n".join(each.value for each in records))
+        (folder / f"{topic}.jsonl").write_bytes(b"\n".join(each.value or b"" for each in records))
     settings = tmp_path / "streamer.toml"
     settings.write_text(
         '[objectives]\nclick.events = ["click"]\npurchase.events = ["purchase"]\n'

@@ -136,14 +136,14 @@ class Objectives(Model):
             known = ~np.isnan(outcomes[:, 0])
             z = np.hstack([examples.features, np.where(known[:, None], outcomes, 0.0)])
             example = np.where(known, 0.0, np.nan)  # NaN is no example
-            change = (example, unknown) if taken_back else (unknown, example)
+            before, after = (example, unknown) if taken_back else (unknown, example)
             if self.half_life_ms:
                 amend_fading(
-                    table.values, rows, z, *change, examples.ts_ms, self.half_life_ms,
+                    table.values, rows, z, before, after, examples.ts_ms, self.half_life_ms,
                     examples.weights,
                 )  # fmt: skip
             else:
-                amend(table.values, rows, z, *change, examples.weights)
+                amend(table.values, rows, z, before, after, examples.weights)
 
 
 @numba.njit(cache=True, nogil=True)
