@@ -13,10 +13,10 @@ from streamer.config import Config, TopicRole
 from streamer.events import Decision
 from streamer.learner.join.clicks import NO_SURFACE, SLOT_NAMES, slot_names
 from streamer.learner.join.counts import UNNAMED, UNREPORTED
-from streamer.learner.join.shown import free_slots
 from streamer.ope.bandit_log import Faults
 from streamer.ope.experiment_log import joined_slates, short_decisions
 from streamer.protocols import MessageBatch
+from streamer_models.bandits.pinned_slots import free_slots
 
 EVENTS_MAX: Final = 5_000
 SLATES_MAX: Final = 1_000

@@ -194,7 +194,8 @@ class Funnel:
         candidates = self._recall(context, k)
         known_of = scored(context, candidates, self._recall.channels)
         features = self._matrix.make(known_of)
-        composition = self._composer(context, candidates)
+        pinned, _ = placed(pins, min(k, len(candidates)))
+        composition = self._composer(context, candidates, pinned)
         knowledge = Knowledge(
             version.bandit,
             candidates.keys,

@@ -11,12 +11,13 @@ from msgspec.structs import replace
 from streamer.config import BanditConfig, SlateConfig, load_config
 from streamer.config.rules import RuleConfig
 from streamer.errors import BadMessage, ConfigError
-from streamer.events import Decision, Event, Item, decode_decision, encode
+from streamer.events import Decision, Event, Item, Pin, Request, decode_decision, encode
 from streamer.ope.decision_log import DecisionLog
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.policy.policies import redraw
 from streamer.simulation.live import LiveSystem
 from streamer_models.bandits.composition_settings import LIKENESS_BY
+from streamer_models.bandits.pinned_slots import free_slots
 from streamer_models.bandits.slates import draw_best
 from tests.scoring import START_MS, Shop
 from tests.unit.ope_files import event, write_decisions
@@ -39,8 +40,15 @@ def stocked(bandit: BanditConfig, slate: SlateConfig = SLATE) -> Shop:
     return shop
 
 
+def page_of(slate: Slate) -> list[str]:
+    found = list(slate.item_ids)
+    for pin in slate.pinned:
+        found.insert(pin.position, pin.item_id)
+    return found
+
+
 def brands_of(shop: Shop, slate: Slate) -> list[object]:
-    items = [shop.catalogue.get(item_id) for item_id in slate.item_ids]
+    items = [shop.catalogue.get(item_id) for item_id in page_of(slate)]
     return [(item.attributes or {})["brand"] for item in items if item is not None]
 
 
@@ -55,10 +63,12 @@ def assert_again(decision: Decision, slate: Slate) -> None:
 def test_every_policy_keeps_the_caps_and_is_drawn_again_to_the_bit(bandit: BanditConfig) -> None:
     shop = stocked(bandit)
     for n in range(20):
-        slate = shop.ask(f"u{n}", request_id=f"r{n}", k=K)
+        pinned = [Pin(position=0, item_id="i19")] if n % 2 else None
+        slate = shop.ask(f"u{n}", request_id=f"r{n}", k=K, pinned=pinned)
         assert_again(logged(slate), slate)
+        assert pinned is None or page_of(slate)[0] == "i19"
         brands = brands_of(shop, slate)
-        first = [shop.catalogue.get(item_id) for item_id in slate.item_ids[:4]]
+        first = [shop.catalogue.get(item_id) for item_id in page_of(slate)[:4]]
         kinds = [kind for each in first if each for kind in each.categories or ()]
         assert len(brands) == K
         assert brands[0] != brands[1]
@@ -166,7 +176,16 @@ def test_decisions_of_a_live_system_are_verified_to_the_bit(by: str) -> None:
             )
         )
         live.advance(live.clock.now_ms() + 500)
-        live.request(f"u{step % 7}", k=5)
+        # One at all positions, also behind the end, and one that the catalogue does not know.
+        pins = [Pin(position=1 + step % 5, item_id="i7"), Pin(position=0, item_id="ad")]
+        request = Request(
+            request_id=f"r{step}",
+            user_id=f"u{step % 7}",
+            ts=live.clock.now_ms(),
+            k=5,
+            pinned=pins[: step % 3],
+        )
+        live.answer([request])
     decisions = [decode_decision(each.value) for each in live.broker.records("decisions")]
     assert sum(each.composition is not None for each in decisions) > 40
     verified = verified_again(live, decisions)
@@ -180,9 +199,10 @@ def test_decisions_of_a_live_system_are_verified_to_the_bit(by: str) -> None:
 
 
 def _drawn_else_if_nothing_is_alike(decision: Decision) -> bool:
-    """Without what the decision logs behind all else: a byte a candidate, for all places but the
-    last."""
-    n = len(decision.candidates) * max(len(decision.items) - 1, 0)
+    """Without what the decision logs behind all else: a byte a candidate, for all places above the
+    last that was drawn."""
+    places = free_slots(len(decision.items), [pin.position for pin in decision.pinned or ()])
+    n = len(decision.candidates) * int(places.max(initial=0))
     logged = decision.composition or b""
     bare = replace(decision, composition=logged[: len(logged) - n] + bytes(n))
     order = [decision.candidates[place] for place in redraw(bare).order]

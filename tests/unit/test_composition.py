@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -31,11 +31,13 @@ K = 4
 SHARE = 0.2
 SCORES = np.array([0.3, 1.0, -0.5, 0.9, 0.9, 0.2])
 SAMPLES = SCORES + np.random.default_rng(1).normal(scale=0.6, size=(16, N))
-CATEGORIES = ((0,), (0, 1), (2,), (0, 1), (1,), ())
-BRANDS = ((0,), (0,), (0,), (1,), (1,), (1,))
-VECTORS = np.zeros((N, 8), dtype=np.float32)
-"""Two almost alike, one across, one against the first, two without."""
+CATEGORIES = ((0,), (0, 1), (2,), (0, 1), (1,), (), (0, 2), (1,))
+BRANDS = ((0,), (0,), (0,), (1,), (1,), (1,), (0,), (1,))
+"""Of the candidates, and of two pinned items behind them."""
+VECTORS = np.zeros((N + 2, 8), dtype=np.float32)
+"""Two almost alike, one across, one against the first, two without; of the pinned items one."""
 VECTORS[:4, :3] = ((1.0, 0.0, 0.0), (0.8, 0.6, 0.0), (0.0, 0.6, 0.8), (-1.0, 0.0, 0.0))
+VECTORS[N, :2] = (0.6, 0.8)
 WANTED = Wanted(np.array([0, 2]), np.array([0.75, 0.25], dtype=np.float32))
 
 Drawer = Callable[[int, Composition], Draw]
@@ -47,26 +49,39 @@ def groups(of_items: tuple[tuple[int, ...], ...]) -> Groups:
     return Groups(counts, np.array(numbers, dtype=np.int64))
 
 
-FIELDS = {"categories": groups(CATEGORIES), "brand": groups(BRANDS)}
-SETTINGS = {
-    "caps": CompositionSettings(caps=(Cap("categories", 1, 2), Cap("brand", 2, 4))),
-    "variety": CompositionSettings(diversity=0.6),
-    "variety by embedding": CompositionSettings(diversity=0.6, diversity_by="embedding"),
-    "calibration": CompositionSettings(calibration=0.5),
-    "all": CompositionSettings(
-        diversity=0.3, calibration=0.3, caps=(Cap("brand", 1, 2), Cap("categories", 2, 3))
-    ),
-    "all by embedding": CompositionSettings(
-        diversity=0.5, diversity_by="embedding", calibration=0.3, caps=(Cap("brand", 1, 2),)
-    ),
+TABLES = {"categories": CATEGORIES, "brand": BRANDS}
+
+
+class Case(NamedTuple):
+    settings: CompositionSettings
+    pinned_at: tuple[int, ...] = ()
+
+    @property
+    def n_items(self) -> int:
+        return N + len(self.pinned_at)
+
+
+ALL = CompositionSettings(
+    diversity=0.3, calibration=0.3, caps=(Cap("brand", 1, 2), Cap("categories", 2, 3))
+)
+ALL_BY_EMBEDDING = CompositionSettings(
+    diversity=0.5, diversity_by="embedding", calibration=0.3, caps=(Cap("brand", 1, 2),)
+)
+CASES = {
+    "caps": Case(CompositionSettings(caps=(Cap("categories", 1, 2), Cap("brand", 2, 4)))),
+    "variety": Case(CompositionSettings(diversity=0.6)),
+    "calibration": Case(CompositionSettings(calibration=0.5)),
+    "all, pinned": Case(ALL, (0, 2)),
+    "all by embedding, pinned": Case(ALL_BY_EMBEDDING, (1, 9)),
 }
 
 
-def composition_of(settings: CompositionSettings) -> Composition:
-    fields = [FIELDS[field] for field in settings.fields]
-    vectors = VECTORS if settings.by_vectors else NO_VECTORS
+def composition_of(case: Case) -> Composition:
+    settings, n_items = case.settings, case.n_items
+    fields = [groups(TABLES[field][:n_items]) for field in settings.fields]
+    vectors = VECTORS[:n_items] if settings.by_vectors else NO_VECTORS
     wanted = WANTED if settings.calibration else NOTHING_WANTED
-    return composed(settings, N, fields, wanted, vectors=vectors)
+    return composed(settings, N, fields, wanted, vectors=vectors, pinned_at=case.pinned_at)
 
 
 DRAWERS: dict[str, Drawer] = {
@@ -79,7 +94,7 @@ DRAWERS: dict[str, Drawer] = {
     ),
 }
 every_drawer = pytest.mark.parametrize("drawer", DRAWERS)
-every_setting = pytest.mark.parametrize("settings", SETTINGS.values(), ids=list(SETTINGS))
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 
 
 # --- the same, item by item -----------------------------------------------------------------------
@@ -101,38 +116,51 @@ def divergence(items: list[int]) -> float:
     return float(sum(p * math.log(p / (0.99 * shares[g] + 0.01 * p)) for g, p in pairs))
 
 
-def allowed(settings: CompositionSettings, placed: list[int]) -> list[int]:
+def page(case: Case, placed: list[int]) -> list[int]:
+    """All that stands above the place that is drawn next."""
+    found: list[int] = []
+    chosen, pins = list(placed), list(enumerate(case.pinned_at))
+    while chosen or (pins and pins[0][1] == len(found)):
+        pinned = bool(pins) and pins[0][1] == len(found)
+        found.append(N + pins.pop(0)[0] if pinned else chosen.pop(0))
+    return found
+
+
+def allowed(case: Case, placed: list[int]) -> list[int]:
     left = [item for item in range(N) if item not in placed]
-    tables = {"categories": CATEGORIES, "brand": BRANDS}
+    above = page(case, placed)
     found = []
     for item in left:
         full = False
-        for cap in settings.caps:
-            of = tables[cap.field]
-            n_most = max((sum(g in of[other] for other in placed) for g in of[item]), default=0)
-            full = full or (len(placed) < cap.depth and n_most >= cap.most)
+        for cap in case.settings.caps:
+            of = TABLES[cap.field]
+            n_most = max((sum(g in of[other] for other in above) for g in of[item]), default=0)
+            full = full or (len(above) < cap.depth and n_most >= cap.most)
         if not full:
             found.append(item)
     return found or left
 
 
-def costs(settings: CompositionSettings, placed: list[int], choices: list[int]) -> list[float]:
+def costs(case: Case, placed: list[int], choices: list[int]) -> list[float]:
     """In units of the scores."""
     spread = float(np.std(SCORES[choices])) or 1.0
-    a, b = settings.diversity, settings.calibration
+    a, b = case.settings.diversity, case.settings.calibration
+    above = page(case, placed)
     return [
         spread
         * (
-            a / (1 - a) * max((likeness(settings, item, other) for other in placed), default=0.0)
-            + b / (1 - b) * divergence([*placed, item])
+            a
+            / (1 - a)
+            * max((likeness(case.settings, item, other) for other in above), default=0.0)
+            + b / (1 - b) * divergence([*above, item])
         )
         for item in choices
     ]
 
 
-def probabilities(name: str, settings: CompositionSettings, placed: list[int]) -> dict[int, float]:
-    choices = allowed(settings, placed)
-    less = np.array(costs(settings, placed, choices))
+def probabilities(name: str, case: Case, placed: list[int]) -> dict[int, float]:
+    choices = allowed(case, placed)
+    less = np.array(costs(case, placed, choices))
     adjusted = SCORES[choices] - less
     if name == "plackett-luce":
         weights = np.exp(adjusted / 0.4)
@@ -147,11 +175,9 @@ def probabilities(name: str, settings: CompositionSettings, placed: list[int]) -
 
 
 @every_drawer
-@every_setting
-def test_propensities_are_those_of_enumeration_and_frequencies(
-    drawer: str, settings: CompositionSettings
-) -> None:
-    given, n = composition_of(settings), 20_000
+@every_case
+def test_propensities_are_those_of_enumeration_and_frequencies(drawer: str, case: Case) -> None:
+    given, n = composition_of(case), 20_000
     orders = np.empty((n, K), dtype=np.intp)
     propensities = np.empty((n, K))
     known: dict[tuple[int, ...], dict[int, float]] = {}
@@ -162,7 +188,7 @@ def test_propensities_are_those_of_enumeration_and_frequencies(
         for item, propensity in zip(drawn.order.tolist(), drawn.propensities, strict=True):
             before = tuple(placed)
             if before not in known:
-                known[before] = probabilities(drawer, settings, placed)
+                known[before] = probabilities(drawer, case, placed)
                 assert sum(known[before].values()) == pytest.approx(1)
             assert propensity == pytest.approx(known[before][item], rel=1e-9)
             placed.append(item)
@@ -171,7 +197,8 @@ def test_propensities_are_those_of_enumeration_and_frequencies(
 
 @every_drawer
 def test_what_costs_and_bars_nothing_changes_no_bit(drawer: str) -> None:
-    free = composed(CompositionSettings(caps=(Cap("brand", 3, 10),)), N, [FIELDS["brand"]])
+    brands = groups(BRANDS[:N])
+    free = composed(CompositionSettings(caps=(Cap("brand", 3, 10),)), N, [brands])
     assert free.on
     for seed in range(300):
         drawn, plain = (DRAWERS[drawer](seed, given) for given in (free, UNCOMPOSED))
@@ -184,7 +211,7 @@ def test_what_costs_and_bars_nothing_changes_no_bit(drawer: str) -> None:
 
 
 def test_the_scale_of_scores_does_not_matter() -> None:
-    given = composition_of(SETTINGS["all"])
+    given = composition_of(CASES["all, pinned"])
     for seed in range(100):
         wide: dict[str, Any] = {"uniform_share": SHARE, "composition": given}
         assert np.array_equal(
@@ -217,10 +244,10 @@ def test_variety_takes_the_best_of_another_kind() -> None:
 def test_what_has_no_vector_or_points_away_is_like_nothing() -> None:
     scores = np.arange(6.0, 0.0, -1.0)
     by_embedding = CompositionSettings(diversity=0.95, diversity_by="embedding")
-    given = composed(by_embedding, N, [], vectors=VECTORS)
+    given = composed(by_embedding, N, [], vectors=VECTORS[:N])
     # Behind the first, what stands across, points away or has none costs nothing.
     assert slate(scores, 6, given) == [0, 2, 3, 4, 5, 1]
-    assert slate(scores, 6, given._replace(vectors=np.zeros_like(VECTORS))) == list(range(6))
+    assert slate(scores, 6, given._replace(vectors=np.zeros_like(VECTORS[:N]))) == list(range(6))
 
 
 def test_caps_hold_to_their_depth_and_give_way_where_nothing_is_left() -> None:
@@ -253,34 +280,36 @@ def test_calibration_is_the_greedy_choice_of_the_metric() -> None:
     assert len({tuple(of_items[item]) for item in found}) > 2
 
 
-@every_setting
-def test_a_slate_can_be_told_place_by_place_afterwards(settings: CompositionSettings) -> None:
-    given = composition_of(settings)
+@every_case
+def test_a_slate_can_be_told_place_by_place_afterwards(case: Case) -> None:
+    given = composition_of(case)
     order = DRAWERS["best"](5, given).order
     possible, found = places_of(given, order, N)
     for place in range(K):
         placed = order[:place].tolist()
-        choices = allowed(settings, placed)
+        choices = allowed(case, placed)
         assert np.flatnonzero(possible[place]).tolist() == choices
         spread = float(np.std(SCORES[choices]))
-        assert found[place, choices] * spread == pytest.approx(costs(settings, placed, choices))
+        assert found[place, choices] * spread == pytest.approx(costs(case, placed, choices))
 
 
 # --- settings and bytes ---------------------------------------------------------------------------
 
 
-@every_setting
-def test_what_is_logged_gives_the_composition_again(settings: CompositionSettings) -> None:
-    first = composition_of(settings)
+@every_case
+def test_what_is_logged_gives_the_composition_again(case: Case) -> None:
+    settings, first = case.settings, composition_of(case)
     drawn = DRAWERS["thompson"](7, first)
     state = packed(first, drawn.order)
     logged = CompositionSettings.logged(settings.parameters())
     assert logged == settings
-    again = unpacked(logged, state, N, K)
+    again = unpacked(logged, state, N, K, case.pinned_at)
     for name in Composition._fields:
         if name not in ("vectors", "alike"):
             assert np.array_equal(getattr(again, name), getattr(first, name)), name
-    assert again.alike.shape == ((K - 1, N) if settings.by_vectors else (0, 0))
+    # Above the last of the chosen stand K - 1 others, and the one that is pinned among them.
+    n_rows = K - 1 + sum(at < K for at in case.pinned_at)
+    assert again.alike.shape == ((n_rows, N) if settings.by_vectors else (0, 0))
     redrawn = DRAWERS["thompson"](7, again)
     for name in ("order", "propensities", "explored"):
         assert getattr(redrawn, name).tolist() == getattr(drawn, name).tolist()
@@ -288,13 +317,22 @@ def test_what_is_logged_gives_the_composition_again(settings: CompositionSetting
         *(places_of(each, drawn.order, N) for each in (first, again)), strict=True
     ):
         assert np.array_equal(one, other)
-    n_groups = sum(int(FIELDS[field].counts.sum()) for field in settings.fields)
+    n_groups = sum(len(of) for field in settings.fields for of in TABLES[field][: case.n_items])
+    n_counts = len(settings.fields) * case.n_items
     n_wanted = 2 if settings.calibration else 0
-    n_alike = (K - 1) * N if settings.by_vectors else 0
-    assert len(state) == 2 + 6 * n_wanted + len(settings.fields) * N + 2 * n_groups + n_alike
+    n_alike = n_rows * N if settings.by_vectors else 0
+    assert len(state) == 2 + 6 * n_wanted + n_counts + 2 * n_groups + n_alike
     for wrong in (state[:-1], state + b"x", b""):
         with pytest.raises(ValueError, match="composition"):
-            unpacked(logged, wrong, N, K)
+            unpacked(logged, wrong, N, K, case.pinned_at)
+
+
+def test_a_decision_of_before_pinned_items_counted_is_drawn_without_them() -> None:
+    given = composition_of(Case(ALL))
+    state = packed(given, DRAWERS["best"](3, given).order)
+    again = unpacked(ALL, state, N, K, pinned_at=(0, 2))
+    for name in Composition._fields:
+        assert np.array_equal(getattr(again, name), getattr(given, name)), name
 
 
 def test_off_logs_nothing() -> None:
@@ -318,4 +356,4 @@ def test_what_likeness_is_taken_from_is_refused_where_it_is_not_known() -> None:
 
 def test_a_composition_of_other_candidates_is_refused() -> None:
     with pytest.raises(ValueError, match="of 6 candidates for 2 scores"):
-        draw_best(SCORES[:2], 1, 0, uniform_share=0.0, composition=composition_of(SETTINGS["caps"]))
+        draw_best(SCORES[:2], 1, 0, uniform_share=0.0, composition=composition_of(CASES["caps"]))

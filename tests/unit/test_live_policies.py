@@ -83,6 +83,7 @@ def logged(slate: Slate, **changed: object) -> Decision:
         policy_state=slate.policy_state,
         boosts=packed_boosts(slate.boosts),
         composition=slate.composition,
+        pinned=list(slate.pinned) or None,
     )
     return decode_decision(encode(replace(decision, **changed)))
 

@@ -30,13 +30,15 @@ Bytes = NDArray[np.uint8]
 class Composition(NamedTuple):
     """Groups of n candidates and what places ask of them; a struct that kernels take.
 
+    Behind the candidates stand the pinned items, which are placed at their places and not chosen.
+
     Attributes
     ----------
     on
         Whether anything is composed.
     starts, groups
-        ``(n_fields, n + 1)`` where in ``groups`` those of each candidate begin; no group is of two
-        fields. Shares are by the first field, and likeness where it is by groups.
+        ``(n_fields, n + n_pinned + 1)`` where in ``groups`` those of each item begin; no group is
+        of two fields. Shares are by the first field, and likeness where it is by groups.
     wanted
         ``(n_groups,)`` shares of the user; 0 outside of the first field.
     caps
@@ -48,11 +50,13 @@ class Composition(NamedTuple):
     by_groups
         Whether likeness is by groups; else it is by ``vectors`` or, of a decision, ``alike``.
     vectors
-        ``(n, width)`` of length one, padded to ``LANES``, zeros where a candidate has none; or
-        ``(0, 0)``.
+        ``(n + n_pinned, width)`` of length one, padded to ``LANES``, zeros where an item has none;
+        or ``(0, 0)``.
     alike
         ``(n_places, n)`` likeness of each candidate to what stands at each place, in units of
         1/255, as a decision logs it; or ``(0, 0)``.
+    pinned_at
+        ``(n_pinned,)`` places of the pinned items, rising.
     """
 
     on: bool
@@ -66,11 +70,13 @@ class Composition(NamedTuple):
     by_groups: bool
     vectors: Vectors
     alike: Bytes
+    pinned_at: Integers
 
     @property
     def n(self) -> int:
         """Candidates that it is of."""
-        return max(int(self.starts.shape[1]) - 1, len(self.known))
+        n_items = int(self.starts.shape[1]) - 1
+        return max(n_items - len(self.pinned_at), len(self.known))
 
 
 NO_VECTORS: Final[Vectors] = np.zeros((0, 0), dtype=np.float32)
@@ -87,6 +93,7 @@ UNCOMPOSED: Final = Composition(
     by_groups=True,
     vectors=NO_VECTORS,
     alike=NOTHING_ALIKE,
+    pinned_at=np.zeros(0, dtype=np.int32),
 )
 """Every place may get every candidate that remains, at no cost."""
 
@@ -98,14 +105,14 @@ def known_costs(costs: Floats) -> Composition:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Groups of candidates in one field: columns.
+    """Groups of candidates, and of pinned items behind them, in one field: columns.
 
     Attributes
     ----------
     counts
-        ``(n,)`` groups of each candidate, at most 255.
+        ``(n,)`` groups of each item, at most 255.
     numbers
-        Those of the first candidate, then of the second …, each below ``GROUPS_MAX``.
+        Those of the first item, then of the second …, each below ``GROUPS_MAX``.
     """
 
     counts: NDArray[np.int64]
@@ -131,8 +138,9 @@ def composed(
     *,
     vectors: Vectors = NO_VECTORS,
     alike: Bytes = NOTHING_ALIKE,
+    pinned_at: Sequence[int] = (),
 ) -> Composition:
-    """Return the composition of ``n`` candidates.
+    """Return the composition of ``n`` candidates, and of pinned items behind them.
 
     Parameters
     ----------
@@ -140,8 +148,10 @@ def composed(
         Those of the settings, in order.
     vectors, alike
         As of :class:`Composition`: one of them, where the settings compare embeddings.
+    pinned_at
+        Places of the pinned items, rising.
     """
-    starts = np.zeros((len(fields), n + 1), dtype=np.int32)
+    starts = np.zeros((len(fields), n + len(pinned_at) + 1), dtype=np.int32)
     groups: list[NDArray[np.int64]] = []
     n_groups = 0
     for at, field in enumerate(fields):
@@ -164,4 +174,5 @@ def composed(
         by_groups=not settings.by_vectors,
         vectors=vectors,
         alike=alike,
+        pinned_at=np.array(pinned_at, dtype=np.int32),
     )

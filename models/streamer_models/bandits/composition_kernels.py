@@ -17,7 +17,7 @@ Flags = NDArray[np.bool_]
 
 _SMOOTHING: Final = 0.01
 """α of Steck 2018, equation 6."""
-ALL, GROUPED = 0, 1
+ALL, GROUPED, PINNED = 0, 1, 2
 _GROUPS_OF_ONE: Final = 8
 """Groups of a candidate up to which what it changes of the divergence is remembered."""
 
@@ -41,7 +41,7 @@ class Placed(NamedTuple):
         ``(n_wanted, 9)`` what a candidate of so many groups changes of the divergence by each of
         them, at one place; NaN where it was not asked for.
     n
-        Items placed, and those of them that have groups in the first field.
+        Items placed, those of them that have groups in the first field, and those that are pinned.
     """
 
     choices: Indices
@@ -74,7 +74,7 @@ def nothing_placed(composition: Composition, n: int) -> Placed:
         wanted,
         wanted_at,
         np.empty((len(wanted), _GROUPS_OF_ONE + 1)),
-        np.zeros(2, dtype=np.int64),
+        np.zeros(3, dtype=np.int64),
     )
 
 
@@ -84,10 +84,10 @@ def choose_from(
     placed: Placed,
     remaining: Indices,
     n: int,
-    slot: int,
     scores: Floats,
 ) -> int:
-    """Fill ``placed`` with the choices of a place, their costs and their scores less the costs.
+    """Fill ``placed`` with the choices of the next free place, their costs and their scores less
+    the costs.
 
     Costs are in standard deviations of the choices' scores (1 where all are equal), so what they
     weigh is independent of the scale of the scores.
@@ -102,8 +102,7 @@ def choose_from(
     How many choices there are; the first is the best by its score less its cost, the others stand
     in the order of ``remaining``.
     """
-    m = _possible(composition, placed, remaining, n, slot)
-    _find_costs(composition, placed, m)
+    m = _find_choices(composition, placed, remaining, n)
     choices, costs, adjusted = placed.choices, placed.costs, placed.adjusted
     unit = _deviation(scores, choices, m)
     best = 0
@@ -124,7 +123,10 @@ def choose_from(
 def place_item(
     composition: Composition, placed: Placed, item: int, remaining: Indices, n: int
 ) -> None:
-    """Put an item at the next place; the first ``n`` of ``remaining`` are those left without it."""
+    """Put an item at the next place; the first ``n`` of ``remaining`` are those left without it.
+
+    Candidates are numbered from 0, pinned items from their number on.
+    """
     starts, groups, taken = composition.starts, composition.groups, placed.taken
     for field in range(len(starts)):
         for i in range(starts[field, item], starts[field, item + 1]):
@@ -152,8 +154,7 @@ def places_of(composition: Composition, order: Indices, n: int) -> tuple[Flags, 
     remaining = np.arange(n)
     placed = nothing_placed(composition, n)
     for slot in range(k):
-        m = _possible(composition, placed, remaining, n - slot, slot)
-        _find_costs(composition, placed, m)
+        m = _find_choices(composition, placed, remaining, n - slot)
         for j in range(m):
             item = placed.choices[j]
             possible[slot, item] = True
@@ -175,13 +176,25 @@ def remove(remaining: Indices, item: int, n: int) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _possible(
-    composition: Composition, placed: Placed, remaining: Indices, n: int, slot: int
-) -> int:
+def _find_choices(composition: Composition, placed: Placed, remaining: Indices, n: int) -> int:
+    """Place what is pinned before the next free place; then fill the choices of this, and their
+    costs in deviations."""
+    pinned_at = composition.pinned_at
+    while placed.n[PINNED] < len(pinned_at) and pinned_at[placed.n[PINNED]] <= placed.n[ALL]:
+        item = len(placed.nearest) + placed.n[PINNED]
+        placed.n[PINNED] += 1
+        place_item(composition, placed, item, remaining, n)
+    m = _possible(composition, placed, remaining, n)
+    _find_costs(composition, placed, m)
+    return m
+
+
+@numba.njit(cache=True, nogil=True)
+def _possible(composition: Composition, placed: Placed, remaining: Indices, n: int) -> int:
     """Fill ``choices`` with what no cap bars from a place; where caps bar all, with all."""
     m = 0
     for j in range(n):
-        if not _capped(composition, placed, remaining[j], slot):
+        if not _capped(composition, placed, remaining[j]):
             placed.choices[m] = remaining[j]
             m += 1
     if m == 0:
@@ -191,11 +204,11 @@ def _possible(
 
 
 @numba.njit(cache=True, nogil=True)
-def _capped(composition: Composition, placed: Placed, item: int, slot: int) -> bool:
+def _capped(composition: Composition, placed: Placed, item: int) -> bool:
     caps, starts, groups = composition.caps, composition.starts, composition.groups
     for cap in range(len(caps)):
         field, most, depth = caps[cap]
-        if slot < depth:
+        if placed.n[ALL] < depth:
             for i in range(starts[field, item], starts[field, item + 1]):
                 if placed.taken[groups[i]] >= most:
                     return True
@@ -278,7 +291,7 @@ def _bring_near_by_vectors(
 ) -> None:
     """Raise ``nearest`` to the cosine with an item, as the decision logged it or logs it."""
     if len(composition.vectors) > 0:
-        alike = likeness_to(composition.vectors, item)
+        alike = likeness_to(composition.vectors, item, len(placed.nearest))
     elif placed.n[ALL] < len(composition.alike):
         alike = composition.alike[placed.n[ALL]]
     else:  # the last place, which nothing follows

@@ -16,17 +16,16 @@ FULL: Final = 255
 
 
 @numba.njit(cache=True, nogil=True)
-def likeness_to(vectors: Vectors, item: int) -> NDArray[np.uint8]:
-    """Return ``(n,)`` cosines of all candidates with one, in units of 1/255; 0 where it is
+def likeness_to(vectors: Vectors, item: int, n: int) -> NDArray[np.uint8]:
+    """Return ``(n,)`` cosines of the first ``n`` items with one, in units of 1/255; 0 where it is
     negative, or one of the two has no vector.
 
     Parameters
     ----------
     vectors
-        ``(n, width)`` of length one, padded to ``LANES``; zeros for none. The order of additions is
-        fixed, so every machine finds the same.
+        ``(n_items, width)`` of length one, padded to ``LANES``; zeros for none. The order of
+        additions is fixed, so every machine finds the same.
     """
-    n = len(vectors)
     cosines = np.empty(n, dtype=np.float32)
     dots(vectors[item], vectors, n, cosines)
     found = np.empty(n, dtype=np.uint8)
@@ -37,9 +36,9 @@ def likeness_to(vectors: Vectors, item: int) -> NDArray[np.uint8]:
 
 
 @numba.njit(cache=True, nogil=True)
-def likeness_rows(vectors: Vectors, items: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """Return ``(n_items, n)`` what :func:`likeness_to` says of each item."""
-    found = np.empty((len(items), len(vectors)), dtype=np.uint8)
+def likeness_rows(vectors: Vectors, items: NDArray[np.intp], n: int) -> NDArray[np.uint8]:
+    """Return ``(len(items), n)`` what :func:`likeness_to` says of each item."""
+    found = np.empty((len(items), n), dtype=np.uint8)
     for i in range(len(items)):
-        found[i] = likeness_to(vectors, items[i])
+        found[i] = likeness_to(vectors, items[i], n)
     return found

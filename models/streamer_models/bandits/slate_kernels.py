@@ -61,7 +61,7 @@ def fill_best(
     for slot in range(k):
         at, m, choices = 0, n, remaining
         if composition.on:
-            m = choose_from(composition, placed, remaining, n, slot, scores)
+            m = choose_from(composition, placed, remaining, n, scores)
             choices = placed.choices
         if explores[slot]:
             if _uniform(seed, slot, _ZERO) < share:
@@ -99,7 +99,7 @@ def fill_plackett_luce(
     for slot in range(k):
         at, m, choices, values = 0, n, remaining, scores
         if composition.on:
-            m = choose_from(composition, placed, remaining, n, slot, scores)
+            m = choose_from(composition, placed, remaining, n, scores)
             choices, values = placed.choices, placed.adjusted
         if explores[slot]:
             if composition.on or weights[choices[0]] < _WEIGHT_MIN:
@@ -159,7 +159,7 @@ def fill_thompson(
     for slot in range(k):
         at, m, choices, least = 0, n, remaining, 0.0
         if composition.on:
-            m = choose_from(composition, placed, remaining, n, slot, scores)
+            m = choose_from(composition, placed, remaining, n, scores)
             choices = placed.choices
             least = placed.costs[choices[0]]
             for j in range(m):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from streamer.events import Decision
 from streamer_models.bandits.linear_statistics import REWARD_MAX
 from streamer_models.bandits.objectives import OUTCOME_MAX
+from streamer_models.bandits.pinned_slots import free_slots
 
 Combine = Literal["sum", "max", "first"]
 Matching = Literal["never", "reported", "always"]
@@ -276,16 +277,6 @@ class Shown:
             return None
         self.chosen = after
         return before, after
-
-
-def free_slots(n_chosen: int, pinned_at: Sequence[int]) -> NDArray[np.int64]:
-    """``(n_chosen,)`` slots of the items that were chosen, among pinned ones at theirs.
-
-    >>> free_slots(3, [0, 2]).tolist()
-    [1, 3, 4]
-    """
-    slots = np.arange(n_chosen + len(pinned_at))
-    return np.setdiff1d(slots, pinned_at)[:n_chosen] if len(pinned_at) else slots
 
 
 def pinned_in(decision: Decision) -> frozenset[str]:

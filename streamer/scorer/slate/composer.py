@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.item_facts import ItemFacts
 from streamer.catalogue.tokens import field_values
 from streamer.config import Config
+from streamer.events import Pin
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.fresh import FreshChannel
@@ -27,6 +28,7 @@ from streamer_models.bandits.composition import (
 )
 from streamer_models.bandits.composition_settings import CATEGORIES, NOT_NEW
 from streamer_models.bandits.policies.settings import Value
+from streamer_models.state.id_table import keys_of
 from streamer_models.state.table import Keys
 
 
@@ -44,35 +46,44 @@ class Composer:
         self._fresh = FreshChannel(config)
         self.parameters: dict[str, Value] = self._settings.parameters()
 
-    def __call__(self, context: RequestContext, candidates: Candidates) -> Composition:
-        """Return the composition of a request's candidates."""
+    def __call__(
+        self, context: RequestContext, candidates: Candidates, pinned: Sequence[Pin]
+    ) -> Composition:
+        """Return the composition of a request's candidates, and of pinned items at the places where
+        they stand."""
         settings = self._settings
         if not settings.on or not len(candidates):
             return UNCOMPOSED
-        facts = context.catalogue.facts
+        facts, keys = context.catalogue.facts, candidates.keys
+        pinned_ids = [pin.item_id for pin in pinned]
+        if pinned:
+            keys = np.concatenate([keys, keys_of(pinned_ids)])
         fields, wanted = [], NOTHING_WANTED
         for field in settings.fields:
             if field == NOT_NEW:
-                fields.append(_groups_of_age(self._fresh.new(context, candidates.keys)))
+                fields.append(_groups_of_age(self._fresh.new(context, keys)))
                 continue
             if field != CATEGORIES:
                 ids = context.once("candidate ids", lambda: candidates.ids(context.items))
-                fields.append(_groups_of_field(context.catalogue, ids, field))
+                fields.append(_groups_of_field(context.catalogue, [*ids, *pinned_ids], field))
                 continue
-            groups, places = _groups_of_categories(facts, candidates.keys)
+            groups, places = _groups_of_categories(facts, keys)
             fields.append(groups)
             if settings.calibration:
                 wanted = _wanted(facts, context.seen, places)
         vectors = NO_VECTORS
         if settings.by_vectors:
-            vectors, _ = context.item_embeddings.of(candidates.keys)
-        return composed(settings, len(candidates), fields, wanted, vectors=vectors)
+            vectors, _ = context.item_embeddings.of(keys)
+        pinned_at = [pin.position for pin in pinned]
+        return composed(
+            settings, len(candidates), fields, wanted, vectors=vectors, pinned_at=pinned_at
+        )
 
 
 def _groups_of_categories(facts: ItemFacts, keys: Keys) -> tuple[Groups, NDArray[np.int32]]:
-    """Return the candidates' categories, and the places of the labels by their numbers.
+    """Return the items' categories, and the places of the labels by their numbers.
 
-    Places depend on the order in which items were published; numbers are those of the candidates
+    Places depend on the order in which items were published; numbers are those of these items
     alone, in the order in which categories first occur.
     """
     of_items = facts.categories(keys)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from streamer.events import Pin
 from streamer.events.pages import unpacked_keys
 from streamer.ranking.context import RequestContext
+from streamer_models.bandits.pinned_slots import free_slots
 from streamer_models.state.id_table import id_key
 
 
@@ -49,6 +50,5 @@ def placed(pins: Sequence[Pin], n_chosen: int) -> tuple[list[Pin], NDArray[np.in
     for i, pin in enumerate(pins):
         # Behind the end there is no gap: those left stand last, in their order.
         found.append(replace(pin, position=min(pin.position, n - len(pins) + i)))
-    free = np.ones(n, dtype=np.bool_)
-    free[[pin.position for pin in found]] = False
-    return found, np.flatnonzero(free)
+    free = free_slots(n_chosen, [pin.position for pin in found])
+    return found, free.astype(np.intp)
