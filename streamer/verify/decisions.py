@@ -74,8 +74,8 @@ def verify_slates(
 
     A decision's ``model_version`` names the last commit of each partition that its scorer had
     seen. Parameters are sums, so the order in which several partitions' commits came does not
-    matter: they are applied up to there and the slate, its propensities, the candidates and their
-    features are compared bit for bit.
+    matter: they are applied up to there and the slate, its propensities, the candidates, their
+    features and the channels that placed the items are compared bit for bit.
 
     What the features topic said at that moment nobody keeps. So the columns that come from there
     are taken as they were logged, and all else follows from them: what is compared of the features
@@ -246,4 +246,6 @@ def _differing(decision: Decision, slate: Slate) -> Sequence[str]:
     }
     if decision.slate_names is not None and slate.blended is not None:  # it may be of before
         again["slate"] = (decision.slate, pack_features(slate.blended.values))
+    if decision.channels is not None:  # likewise
+        again["channels"] = (decision.channels, list(slate.channels))
     return [name for name, (logged, made) in again.items() if logged != made]

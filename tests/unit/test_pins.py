@@ -67,8 +67,10 @@ def test_the_others_are_drawn_as_a_shorter_slate_without_it(shop: LiveSystem) ->
     at = (pinned.slate_names or []).index("ln_position")
     places = np.exp(pinned.slate_matrix()[:, at]) - 1
     assert places.round(4).tolist() == [1, 2, 4, 5], "attention is what the place gets"
-    found = verified_again(shop, [pinned])
-    assert (found.n_same, found.problems) == (1, [])
+    found = verified_again(shop, [pinned, replace(pinned, channels=None)])
+    assert (found.n_same, found.problems) == (2, [])
+    (problem,) = verified_again(shop, [replace(pinned, channels=["random"] * 4)]).problems
+    assert problem.endswith("it has other channels")
     assert "pinned items" in verified_again(shop, [replace(pinned, pinned=None)]).problems[0]
 
 
