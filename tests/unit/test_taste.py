@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import pytest
 
 from streamer.config import load_config
 from streamer.events import Event, Item, Request
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import request_context
+from streamer.ranking.recall import taste
 from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.registry import channels_on
 from streamer.simulation.live import LiveSystem
+from streamer_models.counters.taste_changes import lasting_shares
 from streamer_models.counters.token_counts import EVENTS
 from streamer_models.state.id_table import keys_of
 from tests.kinds import N_KINDS, START_MS, clicks_of_kinds
@@ -91,6 +95,26 @@ def test_an_item_that_nobody_met_is_scored_by_its_kind() -> None:
             for scores in _scores(live, channel, f"u{user}", new)[:by_words]:
                 assert scores.argmax() == user
                 assert scores.max() > np.sort(scores)[-2] + 0.2
+
+
+def test_what_a_user_met_is_looked_at_once_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    live = LiveSystem(load_config(env={}, flags={}), start_ms=START_MS, sync_interval_ms=0)
+    new = [Item(item_id=f"n{n}", categories=["kind 0"], created_ts=START_MS - 1) for n in range(3)]
+    live.publish(*(_named(f"i{n}", n % N_KINDS) for n in range(N_ITEMS)), *new)
+    live.publish(*clicks_of_kinds(60, N_ITEMS))
+    live.sync()
+    n_calls = 0
+
+    def counted(*given: Any) -> Any:
+        nonlocal n_calls
+        n_calls += 1
+        return lasting_shares(*given)
+
+    monkeypatch.setattr(taste, "lasting_shares", counted)
+    answer = live.request("u0")
+    assert n_calls == 1, "fresh asks for it where it brings and where it scores, and so does taste"
+    at = answer.decision.feature_names.index("fresh_score")
+    assert answer.decision.feature_matrix()[:, at].any()
 
 
 def test_an_empty_catalogue_teaches_nothing_of_tokens() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 from msgspec import Meta
@@ -23,7 +23,7 @@ from streamer.ranking.recall.measuring import (
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.taste_changes import lasting_shares
 from streamer_models.counters.token_counts import TokenCounts, taste_scores
-from streamer_models.state.item_tokens import TOKENS
+from streamer_models.state.item_tokens import TOKENS, Tokens, Weights
 from streamer_models.state.model import Model
 from streamer_models.state.table import Keys
 
@@ -113,12 +113,29 @@ def tastes(
     of_items = asked.item_tokens
     scores = np.zeros((2, len(over), len(keys)))
     if len(of_items) and len(keys):
-        counts = asked.once(TokenCounts, lambda: asked.tables.read(counted.counts).take(_ALL))
-        last, found = of_items.of(met(asked, history).keys), of_items.of(keys)
-        if chosen(asked):  # as if it was met before all else
-            first = chosen_tokens(asked)
-            last = np.concatenate([last[0], first[0]]), np.concatenate([last[1], first[1]])
-        shares = lasting_shares(*last, counts, changes)
+        last = asked.once(("tastes", changes), lambda: _last(asked, counted, history, changes))
+        found = of_items.of(keys)
         for i, span in enumerate(over):
-            scores[:, i] = taste_scores(*last, shares, *found, counts, *_OVER[span])
+            scores[:, i] = taste_scores(
+                last.tokens, last.weights, last.shares, *found, last.counts, *_OVER[span]
+            )
     return scores
+
+
+class _Last(NamedTuple):
+    """What who asks met last: as :func:`taste_scores` takes it, with the counts of everybody."""
+
+    tokens: Tokens
+    weights: Weights
+    shares: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+
+def _last(asked: Asked, counted: TokenCounts, history: UserHistory, changes: float) -> _Last:
+    counts = asked.tables.read(counted.counts).take(_ALL)
+    tokens, weights = asked.item_tokens.of(met(asked, history).keys)
+    if chosen(asked):  # as if it was met before all else
+        first = chosen_tokens(asked)
+        tokens = np.concatenate([tokens, first[0]])
+        weights = np.concatenate([weights, first[1]])
+    return _Last(tokens, weights, lasting_shares(tokens, weights, counts, changes), counts)
