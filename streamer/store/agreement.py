@@ -97,14 +97,24 @@ def agree(store: ParameterStore, asked: Layout, *, may_change: bool) -> Layout:
 
 
 def differences(stored: Layout, asked: Layout) -> list[Difference]:
-    """Return the settings in which the asked generation is not the newest stored one."""
+    """Return the settings in which the asked generation is not the newest stored one.
+
+    A setting of a model that changed as a key of the configuration did is said by this key alone,
+    and tables that changed with it are not said.
+    """
     before, after = stored.generations[-1], asked.generations[-1]
     found = list(_differing("", before.learner, after.learner))
+    keys = [*found, *_differing("", before.config, after.config)]
+    of_models: list[Difference] = []
     for name in dict.fromkeys((*before.models, *after.models)):
-        found += _differing(
-            f"{name}.", _in_words(before.models.get(name)), _in_words(after.models.get(name))
-        )
-    return found
+        ours, theirs = before.models.get(name), after.models.get(name)
+        settings = _differing(f"{name}.", _settings(ours), _settings(theirs))
+        tables = _differing(f"{name}.", _tables(ours), _tables(theirs))
+        said = [(each, [key for key in keys if _is_same(key, each)]) for each in settings]
+        found += [key for _, same in said for key in same if key not in found]
+        own = [each for each, same in said if not same]
+        of_models += [*own, *tables] if own or not said else own
+    return [*found, *of_models]
 
 
 def goes_on(stored: Layout | None, asked: Layout) -> bool:
@@ -172,10 +182,30 @@ def _n_tables(generation: Generation) -> int:
     return sum(len(model.tables) for model in generation.models.values())
 
 
-def _in_words(model: ModelSettings | None) -> Mapping[str, Any]:
+def _settings(model: ModelSettings | None) -> Mapping[str, Any]:
+    return {} if model is None else model.settings
+
+
+def _tables(model: ModelSettings | None) -> Mapping[str, Any]:
     if model is None:
         return {}
-    return model.settings | {f"table {spec.name}": _spec_words(spec) for spec in model.tables}
+    return {f"table {spec.name}": _spec_words(spec) for spec in model.tables}
+
+
+def _is_same(key: Difference, of_model: Difference) -> bool:
+    """Return whether a key changed by what a setting of a model did: where both were there, from
+    the same value to the same value. Units stand last in names."""
+    stored, asked = (_in_ms(of_model.key, each) for each in (of_model.stored, of_model.asked))
+    if stored is None or asked is None:
+        return False
+    return bool(_in_ms(key.key, key.stored) == stored and _in_ms(key.key, key.asked) == asked)
+
+
+def _in_ms(key: str, value: Any) -> Any:
+    """Return a value as it is, of a key in seconds in milliseconds."""
+    if isinstance(value, list):
+        return [_in_ms(key, each) for each in value]
+    return 1000 * value if key.endswith("_s") and isinstance(value, float) else value
 
 
 def _spec_words(spec: TableSpec) -> str:

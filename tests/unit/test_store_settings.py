@@ -92,9 +92,38 @@ def test_a_setting_changes_the_models_that_it_is_of(
 ) -> None:
     path = tmp_path / "streamer.toml"
     changed = layout(path, ("[windows]", f"{change}\n[windows]"))
-    differing = differences(layout(path), changed)
-    of_models = {each.key for each in differing if not each.key.startswith("recall.")}
-    assert {key.partition(".")[0] for key in of_models} == models
+    before, after = (each.generations[-1].models for each in (layout(path), changed))
+    assert {name for name in {**before, **after} if before.get(name) != after.get(name)} == models
+
+
+@pytest.mark.parametrize(
+    ("change", "keys"),
+    [
+        ("[recall.session]\nfactors = 8", ["recall.session.factors"]),
+        ("[recall.blend]\nwindow = 8", ["recall.blend.window"]),
+        (
+            "[recall.session]\nfactors = 8\n[mf]\nfactors = 8",
+            ["recall.session.factors", "mf.factors"],
+        ),
+        ("[bandit]\nhalf_life_s = 3600.0", ["bandit.half_life_s"]),
+        # No key is what a model says of it, from the same to the same.
+        ('[bandit]\nform = "disjoint"', ["Bandit.per_arm", "Bandit.table arm_statistics"]),
+    ],
+)
+def test_a_setting_is_said_once_by_the_key_that_a_user_knows(
+    tmp_path: Path, change: str, keys: list[str]
+) -> None:
+    path = tmp_path / "streamer.toml"
+    changed = layout(path, ("[windows]", f"{change}\n[windows]"))
+    assert [each.key for each in differences(layout(path), changed)] == keys
+
+
+def test_a_changed_setting_that_has_no_key_is_not_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "streamer.toml"
+    changed = layout(path, ("[windows]", "[popularity]\nhalf_lives_s = [60.0, 86400.0]\n[windows]"))
+    said = {each.key for each in differences(layout(path), changed)}
+    assert {"popularity.half_lives_s", "Bandit.features", "ListwiseBlend.columns"} <= said
+    assert not {"Popularity.half_lives_ms", "Bandit.half_lives_ms"} & said
 
 
 def test_a_setting_of_an_id_table_is_one_that_no_store_goes_on_without(tmp_path: Path) -> None:
