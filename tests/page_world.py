@@ -24,7 +24,7 @@ from tests.http_world import CONFIG, HttpWorld
 TITLES = {"milk": "Fresh milk", "tea": "Green tea", "cake": "Apple cake", "jam": "Plum jam"}
 
 
-WEIGHTS = ("experiments.mix.variants.control.weight", "experiments.mix.variants.varied.weight")
+VARIANTS = ("control.weight", "varied.weight", "shade.shadow")
 
 
 class PageWorld(HttpWorld):
@@ -34,7 +34,8 @@ class PageWorld(HttpWorld):
         kafka = replace(CONFIG.kafka, bootstrap_servers=broker.bootstrap_servers)
         topics = replace(CONFIG.topics, partitions=4)  # the embedded broker knows no other number
         now_ms = time.time_ns() // 1_000_000
-        split = load_config(env={}, flags=dict.fromkeys(WEIGHTS, "1")).experiments
+        keys = (f"experiments.mix.variants.{each}" for each in VARIANTS)
+        split = load_config(env={}, flags=dict.fromkeys(keys, "1")).experiments
         config = replace(CONFIG, kafka=kafka, topics=topics, experiments=split)
         super().__init__(config, now_ms - 60_000, **http)
         create_topics(broker.bootstrap_servers, self.config.topics)

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from streamer.config import Config
-from streamer.config.experiments import combinations
+from streamer.config.experiments import always_shadowed, combinations
 from streamer.events import Event, Item
 from streamer.simulation.live import Answer, LiveSystem
 
@@ -50,8 +50,11 @@ def warm_up(config: Config) -> None:
         item_sightings_min=1,
     )
     topics = msgspec.structs.replace(config.topics, partitions=2)
+    made_up = msgspec.structs.replace(
+        config, learner=learner, topics=topics, experiments=always_shadowed(config.experiments)
+    )
     with _one_process_at_a_time(), _nothing_logged():
-        _live(msgspec.structs.replace(config, learner=learner, topics=topics))
+        _live(made_up)
 
 
 @contextlib.contextmanager
@@ -85,7 +88,8 @@ def _live(config: Config) -> None:
         system.publish(*items, *events, events[0])  # the last one is a duplicate
         system.sync()
         n_asked = _N_ASKED * combinations(config.experiments)  # each may have a policy of its own
-        answers = system.ask([f"u{n}" for n in range(n_asked)], k=_SLATE)
+        # One by one, since a shadow variant is computed for a request that none waits behind.
+        answers = [system.request(f"u{n}", k=_SLATE) for n in range(n_asked)]
         system.publish(*_feedback(answers, now_ms))
         system.sync()
         system.crash()  # what follows is learned by one that loads

@@ -112,6 +112,13 @@ def store_verify(
             f" {slates.n_without_version:,} without their commits,"
             f" {slates.n_other_settings:,} made under other settings"
         )
+        if slates.n_shadows:
+            output.print(
+                f"{slates.n_shadows_same:,} shadow variants of them alike,"
+                f" {slates.n_shadows_different:,} otherwise; {slates.n_shadows_unknown:,} not made"
+                " again: of their candidates the features topic's values are not kept, or their"
+                " settings can't be set now"
+            )
     _show(result.remarks)
     _show(result.unchecked, style="yellow")
     _show((*result.problems, *(slates.problems if slates is not None else ())), style="red")

@@ -87,6 +87,8 @@ def experiments(
 def _show(found: ExperimentReport, window: str) -> None:
     output.print(_counts(found))
     output.print(_means(found, window))
+    if found.shadows:
+        output.print(_shadows(found))
     for line in found.verdicts():
         output.print(line, highlight=False, markup=False, soft_wrap=True)
     for remark in found.remarks:
@@ -119,6 +121,21 @@ def _means(found: ExperimentReport, window: str) -> Table:
                 "–" if mean is None else f"{mean:.4f}",
                 *each.cells(metric),
             )
+    return table
+
+
+def _shadows(found: ExperimentReport) -> Table:
+    from streamer.ope.shadow_report import HEADS, TITLE
+
+    table = Table(title=TITLE)
+    for n, head in enumerate(HEADS):
+        lines = head.replace(" ", "\n")  # eight columns in 80 places
+        if n < 2:
+            table.add_column(lines, overflow="fold")
+        else:
+            table.add_column(lines, justify="right", no_wrap=True)
+    for each in found.shadows:
+        table.add_row(*map(escape, each.cells()))
     return table
 
 

@@ -1,4 +1,5 @@
-"""Experiments, as the configuration has them: ``[experiments.NAME]``, and who is in which variant.
+"""Experiments, as the configuration has them: ``[experiments.NAME]``, who is in which variant, and
+which slates shadow variants are computed for.
 
 The split is a function of the configuration and the user's id alone, so that whoever asks, live or
 over a log, finds the same.
@@ -7,6 +8,7 @@ over a log, finds the same.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
@@ -39,6 +41,7 @@ COMBINATIONS_MAX: Final = 64
 VARIANTS_MAX: Final = 16
 _BITS: Final = 64
 _PERSON: Final = b"streamer split"
+_PERSON_OF_SHADOWS: Final = b"streamer shadow"
 
 
 class VariantConfig(Section, frozen=True, kw_only=True):
@@ -53,6 +56,15 @@ class VariantConfig(Section, frozen=True, kw_only=True):
             " stand settings of its own, such as `slate.diversity = 0.3`",
         ),
     ] = 1.0
+    shadow: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="above 0: it serves no users, and of this share of the slates of the"
+            " experiment what it would have shown is computed and logged, such as 0.1",
+        ),
+    ] = 0.0
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -90,8 +102,9 @@ class ExperimentConfig(Section, frozen=True, kw_only=True):
         >>> [plan.variant_of("ranker", user_id) for user_id in ("ann", "bob", "cem")]
         ['bold', 'control', 'control']
         """
-        salt = hashlib.blake2b((self.salt or name).encode(), digest_size=32).digest()
-        digest = hashlib.blake2b(user_id.encode(), digest_size=16, key=salt, person=_PERSON)
+        digest = hashlib.blake2b(
+            user_id.encode(), digest_size=16, key=self._salt(name), person=_PERSON
+        )
         number = int.from_bytes(digest.digest(), "little")
         # Integers below 2^53 are exact in a float: 53 bits of each half.
         taking_part = ((number & (1 << _BITS) - 1) >> 11) / (1 << 53)
@@ -111,12 +124,49 @@ class ExperimentConfig(Section, frozen=True, kw_only=True):
                 return name
         return last  # the sum of the shares may be rounded to less than 1
 
+    @property
+    def served(self) -> dict[str, VariantConfig]:
+        """Variants that serve users."""
+        return {name: each for name, each in self.variants.items() if not each.shadow}
+
+    @property
+    def shadows(self) -> dict[str, VariantConfig]:
+        """Variants that are computed and logged, and not shown."""
+        return {name: each for name, each in self.variants.items() if each.shadow}
+
     def shares(self) -> dict[str, float]:
-        """Return the share of the users who take part, by variant, in the order of names."""
-        total = sum(each.weight for each in self.variants.values())
-        return {name: self.variants[name].weight / total for name in sorted(self.variants)}
+        """Return the share of the users who take part, by variant that serves, in the order of
+        names."""
+        served = self.served
+        total = sum(each.weight for each in served.values())
+        return {name: served[name].weight / total for name in sorted(served)}
+
+    def shadows_of(self, name: str, request_id: str) -> list[str]:
+        """Return the shadow variants that are computed for the slate of a request.
+
+        Those with ``h / 2^64`` below their share, h being ``BLAKE2b-64(request_id,
+        key=BLAKE2b-256(salt))``: which ones a function of the request says, and of two shadows one
+        is computed wherever the other is, so that they are compared over the same slates.
+
+        >>> plan = ExperimentConfig(variants={"bold": VariantConfig(shadow=0.5)})
+        >>> [plan.shadows_of("ranker", request_id) for request_id in ("r1", "r2", "r3")]
+        [['bold'], ['bold'], []]
+        """
+        shadows = self.shadows
+        if not shadows:
+            return []
+        digest = hashlib.blake2b(
+            request_id.encode(), digest_size=8, key=self._salt(name), person=_PERSON_OF_SHADOWS
+        )
+        place = (int.from_bytes(digest.digest(), "little") >> 11) / (1 << 53)
+        return [variant for variant, each in shadows.items() if place < each.shadow]
+
+    def _salt(self, name: str) -> bytes:
+        return hashlib.blake2b((self.salt or name).encode(), digest_size=32).digest()
 
 
+OWN: Final = tuple(each for each in VariantConfig.__struct_fields__ if each != "settings")
+"""Keys of a variant that are no settings of what serves."""
 DEFAULT_EXPERIMENTS: Final[Mapping[str, ExperimentConfig]] = {}
 
 
@@ -135,10 +185,13 @@ def experiment_problems(
                 f" [{path}.{VARIANTS}.{experiment.control}] with a weight, or name another"
             )
             yield f"{path}.control", problem
+        elif variants[experiment.control].shadow:
+            problem = "the control serves users: set 0, or name another as the control"
+            yield f"{path}.{VARIANTS}.{experiment.control}.shadow", problem
         if not 2 <= len(variants) <= VARIANTS_MAX:
             problem = f"{len(variants)} variants; give it 2 to {VARIANTS_MAX}"
             yield f"{path}.{VARIANTS}", problem
-        if not sum(each.weight > 0 for each in variants.values()):
+        if not any(each.weight > 0 for each in experiment.served.values()):
             yield f"{path}.{VARIANTS}", "all weights are 0; give one of them more"
         for variant, each in variants.items():
             for key in each.settings:
@@ -156,13 +209,14 @@ def experiment_problems(
                 f" {CONTEXT_KEYS_MAX} at most"
             ),
         )
-    n = combinations(experiments)
-    if n > COMBINATIONS_MAX:
+    n, n_of_shadows = combinations(experiments), shadow_combinations(experiments)
+    if n + n_of_shadows > COMBINATIONS_MAX:
+        shadows = f", and shadows computed in {n_of_shadows}" if n_of_shadows else ""
         yield (
             "experiments",
             (
-                f"users may be served in {n} combinations of variants; a scorer keeps at most"
-                f" {COMBINATIONS_MAX}; run fewer experiments at once"
+                f"users may be served in {n} combinations of variants{shadows}; a scorer keeps at"
+                f" most {COMBINATIONS_MAX}; run fewer experiments at once"
             ),
         )
 
@@ -181,10 +235,30 @@ def refusal(key: str) -> str | None:
 
 def combinations(experiments: Mapping[str, ExperimentConfig]) -> int:
     """Return in how many ways users may be served."""
-    n = 1
-    for each in experiments.values():
-        n *= len(each.variants) + (each.share < 1)  # those who take no part
-    return n
+    return math.prod(
+        len(each.served) + (each.share < 1)  # those who take no part
+        for each in experiments.values()
+    )
+
+
+def shadow_combinations(experiments: Mapping[str, ExperimentConfig]) -> int:
+    """Return in how many ways shadows are computed: each beside all other experiments."""
+    return sum(
+        len(each.shadows)
+        * combinations({other: found for other, found in experiments.items() if other != name})
+        for name, each in experiments.items()
+    )
+
+
+def always_shadowed(
+    experiments: Mapping[str, ExperimentConfig],
+) -> dict[str, ExperimentConfig]:
+    """Return experiments whose shadow variants are computed for all slates."""
+    found = dict(experiments)
+    for name, experiment in experiments.items():
+        for shadow in experiment.shadows:
+            found[name] = put(found[name], f"{VARIANTS}.{shadow}.shadow", 1.0)
+    return found
 
 
 def put(experiment: ExperimentConfig, path: str, value: object) -> ExperimentConfig:
@@ -193,8 +267,8 @@ def put(experiment: ExperimentConfig, path: str, value: object) -> ExperimentCon
         return msgspec.structs.replace(experiment, **{path: value})
     name, _, key = path.removeprefix(f"{VARIANTS}.").partition(".")
     variant = experiment.variants.get(name, VariantConfig())
-    if key == "weight":
-        variant = msgspec.structs.replace(variant, weight=value)
+    if key in OWN:
+        variant = msgspec.structs.replace(variant, **{key: value})
     else:
         variant = msgspec.structs.replace(variant, settings=variant.settings | {key: value})
     return msgspec.structs.replace(experiment, variants=experiment.variants | {name: variant})
@@ -205,6 +279,7 @@ def settings_of(experiment: ExperimentConfig) -> Iterator[tuple[str, object]]:
     for name in ("salt", "share", "control"):
         yield name, getattr(experiment, name)
     for name, variant in experiment.variants.items():
-        yield f"{VARIANTS}.{name}.weight", variant.weight
+        for key in OWN:
+            yield f"{VARIANTS}.{name}.{key}", getattr(variant, key)
         for key, value in variant.settings.items():
             yield f"{VARIANTS}.{name}.{key}", value

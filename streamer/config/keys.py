@@ -15,6 +15,7 @@ from streamer.config.bridges import DEFAULT_BRIDGES, BridgeConfig
 from streamer.config.events import DEFAULT_EVENTS, EventConfig
 from streamer.config.experiments import (
     DEFAULT_EXPERIMENTS,
+    OWN,
     SERVING,
     VARIANTS,
     ExperimentConfig,
@@ -158,7 +159,7 @@ class NamedTables:
 class ExperimentTables(NamedTables):
     """``[experiments.NAME]``, with ``[experiments.NAME.variants.VARIANT]`` within.
 
-    A variant has a weight, and any setting of the configuration under its own name.
+    A variant has keys of its own, and any setting of the configuration under its own name.
     """
 
     def key(self, dotted: str) -> Key | None:
@@ -168,8 +169,8 @@ class ExperimentTables(NamedTables):
         variant, _, key = rest.removeprefix(f"{VARIANTS}.").partition(".")
         if section != self.section or not all(map(self.name.fullmatch, (name, variant))):
             return None
-        if key == "weight":
-            return Key(dotted, _hints(VariantConfig)[key], VariantConfig().weight)
+        if key in OWN:
+            return Key(dotted, _hints(VariantConfig)[key], getattr(VariantConfig(), key))
         found = None if key.startswith(f"{EXPERIMENTS}.") else any_key(key)
         return None if found is None else Key(dotted, found.type, found.default)
 
@@ -180,10 +181,10 @@ class ExperimentTables(NamedTables):
     def fields(self, asked: str = "") -> Sequence[str]:
         if not asked.startswith(f"{VARIANTS}."):
             own = (each for each in super().fields() if each != VARIANTS)
-            return (*own, f"{VARIANTS}.variant.weight")
+            return (*own, *(f"{VARIANTS}.variant.{key}" for key in OWN))
         variant = asked.removeprefix(f"{VARIANTS}.").partition(".")[0]
         keys = [key for key in known_keys() if key.partition(".")[0] in SERVING]
-        return [f"{VARIANTS}.{variant}.{key}" for key in ("weight", *keys)]
+        return [f"{VARIANTS}.{variant}.{key}" for key in (*OWN, *keys)]
 
     def shown(self, tables: Mapping[str, Section]) -> dict[str, object]:
         found: dict[str, object] = {}

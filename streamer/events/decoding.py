@@ -300,6 +300,10 @@ def _check_decision(decision: Decision) -> None:
         if values is not None and len(values) != n_items:
             problem = f"has {len(values)} values for {n_items} items; send one for each"
             raise BadMessage(reason(field, values, problem))
+    for i, shadow in enumerate(decision.shadows or ()):
+        if (n_values := len(shadow.propensities)) != n_items:
+            problem = f"has {n_values} values for {n_items} items; send one for each"
+            raise BadMessage(reason(f"shadows[{i}].propensities", shadow.propensities, problem))
     for field in ("policy_state", "boosts"):
         packed = getattr(decision, field) or b""
         if len(packed) % 8:

@@ -70,6 +70,8 @@ Flat = Annotated[dict[str, str | int | float | bool], Meta(max_length=CONTEXT_KE
 WhyEmpty = Annotated[str, Meta(max_length=16_384)]
 VariantNames = Annotated[dict[Label, Label], Meta(max_length=CONTEXT_KEYS_MAX)]
 """Experiment → variant."""
+SHADOWS_MAX: Final = 64
+"""Shadow variants of one decision."""
 Version = Annotated[Literal[1], Meta(description="schema version")]
 
 
@@ -311,6 +313,25 @@ class Recommendation(Message, frozen=True, kw_only=True):
     v: Version = 1
 
 
+class Shadow(Message, frozen=True, kw_only=True):
+    """What a shadow variant would have shown in place of a decision's items; nobody saw it."""
+
+    experiment: Label
+    variant: Label
+    items: Annotated[list[Id], Meta(max_length=500, description="ids, best first")]
+    propensities: Annotated[
+        list[Annotated[float, Meta(ge=0, le=1)]],
+        Meta(
+            max_length=500,
+            description="of each item of the decision, the probability that its slot would have got"
+            " it, given the slots before it as they are shown",
+        ),
+    ]
+    settings: Annotated[
+        Flat | None, Meta(description="as those of the decision, of the shadow variant")
+    ] = None
+
+
 class Decision(Message, frozen=True, kw_only=True):
     """The same answer, for learning and evaluation. Topic `decisions`, key `user_id`."""
 
@@ -404,6 +425,10 @@ class Decision(Message, frozen=True, kw_only=True):
             description="what was in effect of the keys that experiments change; lists as TOML"
             " writes them"
         ),
+    ] = None
+    shadows: Annotated[
+        Annotated[list[Shadow], Meta(max_length=SHADOWS_MAX)] | None,
+        Meta(description="shadow variants that were computed for it"),
     ] = None
     v: Version = 1
 

@@ -18,6 +18,7 @@ from streamer.events.event_columns import decode_events
 from streamer.learner.configured import reward_function
 from streamer.ope.bandit_log import Faults, Lines
 from streamer.ope.logged_rewards import LoggedRewards
+from streamer.ope.shadow_log import ShadowSlots, shadow_slots
 
 _BATCH: Final = 1_000
 _WATCH: Final = "watch"
@@ -67,6 +68,8 @@ class ExperimentLog:
         Users in another variant than the configuration splits them into now.
     watches
         Whether any event of type watch has a value.
+    shadows
+        Slots of slates whose time is over, by shadow variant.
     faults
         Messages that can't be read.
     """
@@ -75,6 +78,7 @@ class ExperimentLog:
     n_moved: int
     n_elsewhere: int
     watches: bool
+    shadows: tuple[ShadowSlots, ...]
     faults: Faults
 
 
@@ -129,6 +133,14 @@ def read_experiment(
             user_of.reward += float(np.nansum(gained))
             user_of.converted |= bool((gained > 0).any())
     watches = _add_watched(users, by_time, config, window_ms)
+    shadows = shadow_slots(
+        (
+            (each, rewards.of(each))
+            for each in found
+            if each.user_id in users and each.ts + settled_ms <= last_ms
+        ),
+        name,
+    )
     experiment = config.experiments[name]
     return ExperimentLog(
         users=sorted(users.values(), key=lambda user: (user.start_ms, user.user_id)),
@@ -137,6 +149,7 @@ def read_experiment(
             experiment.variant_of(name, user.user_id) != user.variant for user in users.values()
         ),
         watches=watches,
+        shadows=shadows,
         faults=faults,
     )
 

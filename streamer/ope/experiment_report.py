@@ -1,4 +1,5 @@
-"""What an experiment says so far: outcomes by variant, differences to the control, the split."""
+"""What an experiment says so far: outcomes by variant, differences to the control, the split, and
+what shadow variants would have earned."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from streamer.config.experiments import ExperimentConfig
 from streamer.ope.experiment_log import ExperimentLog, UserOutcome
+from streamer.ope.mean_difference import MeanDifference
+from streamer.ope.shadow_report import ShadowReport, shadow_report
 from streamer_models.evaluation.confidence_sequences import (
     GROUP_MIN,
     difference_sequence,
@@ -26,22 +29,6 @@ METRICS: Final[dict[str, Callable[[UserOutcome], float]]] = {
 """Name → outcome of a user."""
 
 
-class MeanDifference(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant's mean less the control's, and its interval; None: too few users yet."""
-
-    estimate: float
-    low: float
-    high: float
-
-    @property
-    def decided(self) -> bool:
-        """Whether 0 is outside."""
-        return self.low > 0 or self.high < 0
-
-    def __str__(self) -> str:
-        return f"{self.estimate:+.4f} ({self.low:+.4f} to {self.high:+.4f})"
-
-
 class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
     """One variant.
 
@@ -54,7 +41,7 @@ class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
     means
         By metric, a user.
     differences
-        By metric, against the control; none of the control itself.
+        By metric, against the control; none of the control itself. None: too few users yet.
     """
 
     name: str
@@ -85,6 +72,8 @@ class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
         Users that intervals are narrowest around.
     split_p_value
         Of users having been split as configured, whenever one looks.
+    shadows
+        By shadow variant and variant that served, in the order of names.
     remarks
         What was left out, and what is odd.
     """
@@ -96,6 +85,7 @@ class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
     n_planned: int
     split_p_value: float
     variants: list[VariantReport]
+    shadows: list[ShadowReport]
     remarks: list[str]
 
     @property
@@ -106,6 +96,8 @@ class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
     def split_said(self) -> str:
         """Return in words whether users were split as configured."""
         p = self.split_p_value
+        if len(self.variants) == 1:
+            return f"users are not split: {self.control} serves all who take part"
         split = " : ".join(f"{each.share:.3g}" for each in self.variants)
         if self.split_is_wrong:
             return (
@@ -117,9 +109,12 @@ class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
     def verdicts(self) -> list[str]:
         """Return in words which variant earns more or less than the control."""
         level = f"{100 * (1 - self.alpha):g} %"
-        lines = [
-            f"intervals hold at all times at once, with {level}, of each metric; *: 0 is outside"
-        ]
+        lines = []
+        if len(self.variants) > 1:
+            lines.append(
+                f"intervals hold at all times at once, with {level}, of each metric; *: 0 is"
+                " outside"
+            )
         for variant in self.variants[1:]:
             change = variant.differences["reward"]
             if change is None:
@@ -129,7 +124,9 @@ class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
             else:
                 said = f"reward a user is {'higher' if change.low > 0 else 'lower'} than that of"
             lines.append(f"{variant.name}: {said} {self.control}, {change}")
-        return lines
+        if any(each.can_tell for each in self.shadows):
+            lines.append(f"intervals of what is not shown hold for one look, with {level}")
+        return lines + [each.said() for each in self.shadows]
 
 
 def report(
@@ -143,12 +140,13 @@ def report(
 ) -> ExperimentReport:
     """Return what an experiment says so far.
 
-    ``alpha`` is divided by the number of variants that are compared with the control (Bonferroni).
+    ``alpha`` is divided by the number of variants that are compared with the control (Bonferroni),
+    and is that of each shadow as it is.
     """
     shares = experiment.shares()
     metrics = [each for each in METRICS if each != "watched" or log.watches]
     by_variant = {variant: [u for u in log.users if u.variant == variant] for variant in shares}
-    of_each = alpha / (len(shares) - 1)
+    of_each = alpha / max(len(shares) - 1, 1)
     ordered = [experiment.control, *(each for each in shares if each != experiment.control)]
     variants = []
     for variant in ordered:
@@ -186,7 +184,8 @@ def report(
         n_planned=n_planned,
         split_p_value=split_p_value(counts, list(shares.values())),
         variants=variants,
-        remarks=list(_remarks(log, shares, variants)),
+        shadows=[shadow_report(each, alpha=alpha) for each in log.shadows],
+        remarks=_remarks(experiment, log, variants),
     )
 
 
@@ -217,7 +216,7 @@ def _difference(
 
 
 def _remarks(
-    log: ExperimentLog, shares: dict[str, float], variants: Sequence[VariantReport]
+    experiment: ExperimentConfig, log: ExperimentLog, variants: Sequence[VariantReport]
 ) -> list[str]:
     found = []
     if log.n_moved:
@@ -230,11 +229,18 @@ def _remarks(
             f"{log.n_elsewhere:,} users are in another variant than this configuration splits them"
             " into: it is not that of the scorers, or was changed"
         )
-    others = sorted({user.variant for user in log.users} - {*shares})
+    others = sorted({user.variant for user in log.users} - {*experiment.served})
     if others:
         found.append(f"variants of the log that are not configured any more: {', '.join(others)}")
+    without = sorted({*experiment.shadows} - {each.shadow for each in log.shadows})
+    if without:
+        found.append(
+            f"no slate whose time is over has a shadow of {', '.join(without)}: were the scorers"
+            " started with this configuration, and have they time for it"
+            " (streamer_scorer_experiment_shadows_total)?"
+        )
     few = [each.name for each in variants if each.complete < GROUP_MIN]
-    if few:
+    if few and len(variants) > 1:
         found.append(
             f"no interval for fewer than {GROUP_MIN} users whose time is over, of a variant and of"
             f" the control: {', '.join(few)}; a shorter --window is over sooner"

@@ -9,6 +9,7 @@ from nicegui import ui
 
 from streamer.application.experiments import reported
 from streamer.ope.experiment_report import ExperimentReport
+from streamer.ope.shadow_report import HEADS, TITLE
 from streamer.page.asking import AnswerPlace, heading, said
 from streamer.page.charts import bar_chart
 from streamer.page.looking import Looking
@@ -82,6 +83,10 @@ def _show(found: ExperimentReport, window: str) -> None:
             with ui.element("div").classes("card"):
                 ui.label("Mean reward a user").classes("name")
                 bar_chart("Mean reward a user", means)
+        if found.shadows:
+            with ui.element("div").classes("card"):
+                shadows = [each.cells() for each in found.shadows]
+                table(TITLE[0].upper() + TITLE[1:], HEADS, shadows, n_words=2)
     for line in (*found.verdicts(), *found.remarks):
         ui.label(line)
     ui.label(found.split_said()).classes("wrong" if found.split_is_wrong else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,11 @@ class Logged:
 
     candidates: list[str]
     features: Features
+
+    def rows(self, item_ids: Sequence[str]) -> NDArray[np.intp]:
+        """``(n,)`` rows of items, -1 where one was no candidate."""
+        row_of = {item_id: row for row, item_id in enumerate(self.candidates)}
+        return np.array([row_of.get(item_id, -1) for item_id in item_ids], dtype=np.intp)
 
     def channel(self, rank: str) -> list[str]:
         """Ids that a channel brought, best first, by the column of its ranks."""

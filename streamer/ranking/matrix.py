@@ -43,15 +43,17 @@ class RankingMatrix:
         """Return one row a candidate, in their order.
 
         Of a decision that is made again, columns that come from the features topic are taken as
-        they were logged, if it had as many candidates.
+        they were logged, of the candidates that it had.
         """
         candidates = known.candidates
         by_column = np.empty((len(self.names), len(candidates)), dtype=np.float32)
         for family, rows in self._blocks:
             family.fill(by_column[rows], known)
         logged = known.context.logged
-        if logged is not None and len(logged.candidates) == len(candidates):
+        if logged is not None and self._from_topic:
+            row_of = logged.rows(candidates.ids(known.context.items))
+            had = row_of >= 0
             for i in self._from_topic:
-                by_column[i] = logged.features.column(self.names[i])
+                by_column[i, had] = logged.features.column(self.names[i])[row_of[had]]
         np.clip(by_column, -FEATURE_MAX, FEATURE_MAX, out=by_column)
         return Features(self.names, np.ascontiguousarray(by_column.T))

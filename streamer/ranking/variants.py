@@ -1,4 +1,5 @@
-"""The configurations that users of experiments are served by: one for each combination of variants.
+"""The configurations that users of experiments are served by: one for each combination of variants,
+and those of shadow variants.
 
 All of them read one store: what is learned, and the ranking columns, are the same in each.
 """
@@ -6,7 +7,7 @@ All of them read one store: what is learned, and the ranking columns, are the sa
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -51,13 +52,37 @@ def all_served(config: Config) -> Iterator[Served]:
         Where a variant changes what is learned or the ranking columns, or its settings contradict
         each other.
     """
-    choices = [
-        [*([None] if each.share < 1 else []), *each.variants]
-        for each in config.experiments.values()
-    ]
-    for combination in itertools.product(*choices):
-        chosen = zip(config.experiments, combination, strict=True)
-        yield _served(config, {name: variant for name, variant in chosen if variant is not None})
+    for chosen in _combined(_choices(config)):
+        yield _served(config, chosen)
+
+
+def all_shadows(config: Config) -> Iterator[Served]:
+    """Return how shadows are computed: each in place of its experiment's other variants, for each
+    combination of those of other experiments.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`all_served`.
+    """
+    for name, experiment in config.experiments.items():
+        for chosen in _combined(_choices(config) | {name: [*experiment.shadows]}):
+            yield _served(config, chosen)
+
+
+def _choices(config: Config) -> dict[str, list[str | None]]:
+    """Return what a user may be in: a variant of each experiment, or none of it."""
+    return {
+        name: [*([None] if each.share < 1 else []), *each.served]
+        for name, each in config.experiments.items()
+    }
+
+
+def _combined(choices: Mapping[str, Sequence[str | None]]) -> Iterator[dict[str, str]]:
+    """Return all ways to choose a variant of each experiment, or none where that is a choice."""
+    for combination in itertools.product(*choices.values()):
+        chosen = zip(choices, combination, strict=True)
+        yield {name: variant for name, variant in chosen if variant is not None}
 
 
 def served_to(config: Config, user_id: str) -> Served:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class _Job:
     future: Future[Any]
-    call: Callable[[], Any]
+    call: Callable[[Callable[[Any], None]], Any]
     deadline_s: float
     timeout_s: float
 
@@ -70,21 +70,27 @@ class AnswerQueue:
             When too many wait, or nothing is answered yet or any more.
         """
 
-        def answer() -> Answered:
-            version = self._scorer.replica.current()
-            return self._scorer.answer(request, version, self._replies, refused=_refused)
+        def answer(answered: Callable[[Answered], None]) -> Answered:
+            return self._scorer.answer(
+                request,
+                self._scorer.replica.current(),
+                self._replies,
+                refused=_refused,
+                answered=answered,
+                awaited=lambda: not self._jobs.empty(),
+            )
 
         return self._put(answer, timeout_s)
 
     def explain(self, request: Request, item_id: str, *, timeout_s: float) -> Future[Explanation]:
         """Explain an item's place for a request; raises as :meth:`recommend`."""
-        return self._put(lambda: self._scorer.explain(request, item_id), timeout_s)
+        return self._put(lambda answered: self._scorer.explain(request, item_id), timeout_s)
 
     def change(
         self, request: Request, other: Funnel, keys: Collection[str], *, timeout_s: float
     ) -> Future[SlateChange]:
         """Compare a slate with that of another funnel; raises as :meth:`recommend`."""
-        return self._put(lambda: self._scorer.change(request, other, keys), timeout_s)
+        return self._put(lambda answered: self._scorer.change(request, other, keys), timeout_s)
 
     def item(self, item_id: str) -> Item | None:
         """Return what the items topic says of an item, as far as it is read."""
@@ -114,7 +120,8 @@ class AnswerQueue:
         self._jobs.put(None)
         self._thread.join()
 
-    def _put(self, call: Callable[[], T], timeout_s: float) -> Future[T]:
+    def _put(self, call: Callable[[Callable[[T], None]], T], timeout_s: float) -> Future[T]:
+        """Have a call made, which is given what to hand its result to if it goes on behind it."""
         if self._closed:
             raise Overloaded("the service is ending; ask again, another one may answer")
         if missing := self.missing():
@@ -148,13 +155,16 @@ class AnswerQueue:
             )
             return
         try:
-            job.future.set_result(job.call())
+            found = job.call(job.future.set_result)
+            if not job.future.done():
+                job.future.set_result(found)
         except Exception as error:
             if isinstance(error, KafkaError):
                 log.error("answer_not_sent: %s", error)
             elif not isinstance(error, StreamerError):
                 log.exception("request_failed")
-            job.future.set_exception(error)
+            if not job.future.done():
+                job.future.set_exception(error)
 
 
 def _refused(reason: str) -> None:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
 from streamer.events import Pin, Request
-from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext, request_context
 from streamer.ranking.features import Features, Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
@@ -31,9 +30,10 @@ from streamer.replica.version import Version
 from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge
 from streamer.scorer.policy.policies import slate_policy
+from streamer.scorer.prepared_slate import PreparedSlate
+from streamer.scorer.shadow_slate import ShadowSlate, shadow_slate
 from streamer.scorer.slate.composer import Composer
 from streamer.scorer.slate.pins import pins_of, placed
-from streamer_models.bandits.composition import Composition
 from streamer_models.bandits.composition_bytes import packed
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
@@ -177,8 +177,54 @@ class Funnel:
         BadMessage
             Where the request's filter can't be answered.
         """
-        k = request.k or self._k_default
-        context = request_context(
+        context = self._context(request, version, catalogue, known, logged)
+        k, pins = self._places(context)
+        if request.list_name is not None:
+            return self._listed(context, request.list_name, k, pins)
+        prepared = self._prepared(context, k, pins)
+        choice = self._policy.choose(prepared.features, prepared.knowledge, k, context.seed)
+        return self._slate(prepared, choice, pins)
+
+    def shadow(
+        self,
+        shown: Sequence[str],
+        request: Request,
+        version: Version,
+        catalogue: Catalogue,
+        *,
+        known: FeatureSource = NOTHING_KNOWN,
+        logged: Logged | None = None,
+    ) -> ShadowSlate:
+        """The slate that this funnel would have given in place of the one of another.
+
+        Parameters
+        ----------
+        shown
+            Items of that slate, without pinned ones, each once.
+        request, version, catalogue, known, logged
+            As for :meth:`recommend`, and for that slate.
+
+        Raises
+        ------
+        BadMessage
+            As :meth:`recommend`.
+        ValueError
+            Where the policy can't say how likely it shows what it did not draw.
+        """
+        context = self._context(request, version, catalogue, known, logged)
+        k, pins = self._places(context)
+        prepared = self._prepared(context, k, pins)
+        return shadow_slate(self._policy, prepared, k, shown, self._settings)
+
+    def _context(
+        self,
+        request: Request,
+        version: Version,
+        catalogue: Catalogue,
+        known: FeatureSource,
+        logged: Logged | None,
+    ) -> RequestContext:
+        return request_context(
             request,
             version,
             catalogue,
@@ -187,25 +233,29 @@ class Funnel:
             again_after_ms=again_after_ms(self.config, request.surface),
             rules=self._rules,
         )
+
+    def _places(self, context: RequestContext) -> tuple[int, Sequence[Pin]]:
+        """Return how many places are drawn, and what is pinned beside them."""
+        k = context.request.k or self._k_default
         pins = pins_of(context, k)
-        k -= len(pins)
-        if request.list_name is not None:
-            return self._listed(context, request.list_name, k, pins)
+        return k - len(pins), pins
+
+    def _prepared(self, context: RequestContext, k: int, pins: Sequence[Pin]) -> PreparedSlate:
+        """Return what ``k`` places beside the pinned ones are drawn from."""
         candidates = self._recall(context, k)
         known_of = scored(context, candidates, self._recall.channels)
         features = self._matrix.make(known_of)
         pinned, _ = placed(pins, min(k, len(candidates)))
         composition = self._composer(context, candidates, pinned)
         knowledge = Knowledge(
-            version.bandit,
+            context.version.bandit,
             candidates.keys,
             context.at_ms,
             known_of.scores,
             context.raised(candidates.keys),
             composition,
         )
-        choice = self._policy.choose(features, knowledge, k, context.seed)
-        return self._slate(context, candidates, features, choice, composition, pins)
+        return PreparedSlate(context, candidates, features, knowledge)
 
     def _listed(self, context: RequestContext, name: str, k: int, pins: Sequence[Pin]) -> Slate:
         """Return a list as a slate without candidates, of which no decision is made."""
@@ -235,13 +285,12 @@ class Funnel:
 
     def _slate(
         self,
-        context: RequestContext,
-        candidates: Candidates,
-        features: Features,
+        prepared: PreparedSlate,
         choice: Choice,
-        composition: Composition,
         pins: Sequence[Pin],
     ) -> Slate:
+        context, candidates = prepared.context, prepared.candidates
+        composition = prepared.knowledge.composition
         ids = candidates.ids(context.items)
         blended = None
         pinned, places = placed(pins, len(choice.order))
@@ -256,7 +305,7 @@ class Funnel:
             propensities=choice.propensities.tolist(),
             explored=choice.explored.tolist(),
             candidates=ids,
-            features=features,
+            features=prepared.features,
             policy=self._policy.name,
             policy_parameters=self._policy.parameters | self._composer.parameters,
             policy_state=choice.state,

@@ -30,6 +30,9 @@ class ScorerMetrics:
         Of the last slots: how unequally items got them, and how many items did.
     experiment_slates
         Slates drawn, by ``experiment`` and ``variant``.
+    experiment_shadows
+        Slates that shadow variants were to be computed for, by ``experiment``, ``variant`` and
+        ``outcome``: ``computed``, ``shed`` or ``failed``.
     lag
         Requests waiting, by ``topic`` and ``partition``.
     ready
@@ -60,6 +63,14 @@ class ScorerMetrics:
         )
         self.experiment_slates = counter(
             "experiment_slates", "Slates drawn, by variant", "experiment", "variant"
+        )
+        self.experiment_shadows = counter(
+            "experiment_shadows",
+            "Slates drawn to compute a shadow variant for: computed, shed while others waited, or"
+            " failed",
+            "experiment",
+            "variant",
+            "outcome",
         )
         self.request_seconds = metrics.histogram(
             "request_seconds", "Time to score one request", LATENCY_S

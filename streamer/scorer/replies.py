@@ -21,6 +21,7 @@ from streamer.events import (
     RecommendedItem,
     RecommendedRow,
     Request,
+    Shadow,
     encode,
     pack_features,
 )
@@ -74,6 +75,7 @@ class Replies:
         version: Version,
         *,
         refused: Callable[[str], None],
+        shadowed: Callable[[Answered], Sequence[Sequence[Shadow]]] | None = None,
     ) -> Answered:
         """Send the answer to a request and return it.
 
@@ -84,6 +86,10 @@ class Replies:
         refused
             Called with the reason, now or later, where a topic refuses one of its messages for its
             size. It may send.
+        shadowed
+            Called between the recommendation and the decisions, to return what each of these logs
+            of shadows: the answer is on its way meanwhile. A decision that would be too large with
+            them is sent without.
 
         Raises
         ------
@@ -92,35 +98,66 @@ class Replies:
         """
         ts = self._clock.now_ms()
         recommendation = _recommendation(request, slates, version, ts)
-        messages: list[tuple[TopicRole, bytes]] = [("recommendations", encode(recommendation))]
-        messages += [
-            ("decisions", encode(_decision(each, version, ts)))
-            for each in slates
-            if each.request.decides
-        ]
-        for role, message in messages:
-            n_bytes, until_ms = self._refused.get(role, (MESSAGE_BYTES_MAX + 1, ts))
-            if len(message) > MESSAGE_BYTES_MAX:
-                raise BadMessage(
-                    f"{role[:-1]}: {len(message)} bytes are over the bound of {MESSAGE_BYTES_MAX};"
-                    " lower k, or the candidates of [recall.NAME]"
-                )
-            if len(message) >= n_bytes and ts < until_ms:
-                raise BadMessage(self._reason(role, len(message)))
+        decisions = [_decision(each, version, ts) for each in slates if each.request.decides]
+        first, others = encode(recommendation), [encode(each) for each in decisions]
+        self._check("recommendations", len(first), ts)
+        for message in others:
+            self._check("decisions", len(message), ts)
         key = request.user_id.encode()
-        for role, message in messages:
-            self._sink.send(
-                self._topics.topic(role),
-                key=key,
-                value=message,
-                on_too_large=functools.partial(self._too_large, role, len(message), refused),
-            )
-        return Answered(recommendation, [] if request.rows else slates[0].slate.propensities)
+        answer = Answered(recommendation, [] if request.rows else slates[0].slate.propensities)
+        self._send("recommendations", key, first, refused)
+        found: Sequence[Sequence[Shadow]] = [()] * len(decisions)
+        if shadowed is not None:
+            found = shadowed(answer)
+        for decision, message, shadows in zip(decisions, others, found, strict=True):
+            self._send_decision(key, decision, message, shadows, refused)
+        return answer
 
     def reject(self, batch: MessageBatch, index: int, reason: str) -> None:
         """Send the dead letter of message ``index`` of a batch."""
         send_letter(self._sink, self._topics.topic("dead_letters"), batch, index, reason)
         self._metrics.dead_letters.inc()
+
+    def _send_decision(
+        self,
+        key: bytes,
+        decision: Decision,
+        message: bytes,
+        shadows: Sequence[Shadow],
+        refused: Callable[[str], None],
+    ) -> None:
+        """Send a decision with shadows, or as its ``message``, where it is too large with them."""
+        larger = encode(replace(decision, shadows=list(shadows))) if shadows else message
+        if larger is message or self._problem("decisions", len(larger), decision.ts) is not None:
+            self._send("decisions", key, message, refused)
+        else:
+            self._send(
+                "decisions", key, larger, lambda _: self._send("decisions", key, message, refused)
+            )
+
+    def _send(
+        self, role: TopicRole, key: bytes, message: bytes, refused: Callable[[str], None]
+    ) -> None:
+        self._sink.send(
+            self._topics.topic(role),
+            key=key,
+            value=message,
+            on_too_large=functools.partial(self._too_large, role, len(message), refused),
+        )
+
+    def _check(self, role: TopicRole, n_bytes: int, now_ms: int) -> None:
+        if problem := self._problem(role, n_bytes, now_ms):
+            raise BadMessage(problem)
+
+    def _problem(self, role: TopicRole, n_bytes: int, now_ms: int) -> str | None:
+        """Return why a message of so many bytes can't be sent now; None: it can."""
+        if n_bytes > MESSAGE_BYTES_MAX:
+            return (
+                f"{role[:-1]}: {n_bytes} bytes are over the bound of {MESSAGE_BYTES_MAX};"
+                " lower k, or the candidates of [recall.NAME]"
+            )
+        least, until_ms = self._refused.get(role, (MESSAGE_BYTES_MAX + 1, now_ms))
+        return self._reason(role, n_bytes) if n_bytes >= least and now_ms < until_ms else None
 
     def _too_large(self, role: TopicRole, n_bytes: int, refused: Callable[[str], None]) -> None:
         now_ms = self._clock.now_ms()

@@ -12,7 +12,7 @@ from typing import Final
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
 from streamer.errors import Stopped, StoreUnavailable
-from streamer.events import Request
+from streamer.events import Request, Shadow
 from streamer.protocols import Clock, ItemsReader, MessageBatch, ParameterStore, Sink
 from streamer.ranking.columns import followed_definitions
 from streamer.replica.replica import Replica
@@ -24,6 +24,7 @@ from streamer.scorer.metrics import KnownFeatureMetrics, ScorerMetrics
 from streamer.scorer.policy.choice import SlatePolicy
 from streamer.scorer.replies import Answered, Replies
 from streamer.scorer.rows import RowSlate, row_slates
+from streamer.scorer.shadows import Shadows
 from streamer.scorer.slate_change import SlateChange, slate_change
 from streamer.scorer.topic_letters import LetterDuty, OwnDuty, TopicLetters
 from streamer.scorer.turns import Turns
@@ -257,10 +258,16 @@ class Scorer:
         replies: Replies,
         *,
         refused: Callable[[str], None],
+        answered: Callable[[Answered], None] | None = None,
+        awaited: Callable[[], bool] = lambda: False,
     ) -> Answered:
         """Draw the slates of a request and send its recommendation and the decision of each.
 
         All are on their way when this returns: who asks flushes the sink of the replies.
+
+        Shadow variants are computed behind the recommendation and before the decisions, one after
+        the other while no other request waits; what is not computed by then is shed. So a request
+        that comes meanwhile waits for one of them at most, as it would behind another request.
 
         Parameters
         ----------
@@ -269,6 +276,10 @@ class Scorer:
         refused
             Called with the reason, in this call or a later one, where a topic refuses one of them
             for its size.
+        answered
+            Called with the answer before shadow variants are computed; not where there are none.
+        awaited
+            Whether other requests wait behind this one, beside those of other threads.
 
         Raises
         ------
@@ -288,11 +299,30 @@ class Scorer:
                     ),
                 )
             )
-            answer = replies.send(request, slates, version, refused=refused)
+            deciding = [each for each in slates if each.request.decides]
+            shadows, shadows_s = Shadows(self.variants, deciding, self.metrics), 0.0
+
+            def shadowed(answer: Answered) -> list[list[Shadow]]:
+                nonlocal shadows_s
+                if answered is not None:
+                    answered(answer)
+                sent = time.perf_counter()
+                found = shadows.computed(
+                    version,
+                    self.catalogue,
+                    self.known,
+                    awaited=lambda: awaited() or self._turns.awaited,
+                )
+                shadows_s = time.perf_counter() - sent
+                return found
+
+            answer = replies.send(
+                request, slates, version, refused=refused, shadowed=shadowed if shadows else None
+            )
             for each in slates:
                 self._count(each)
         self.metrics.requests.inc()
-        self.metrics.request_seconds.observe(time.perf_counter() - began)
+        self.metrics.request_seconds.observe(time.perf_counter() - began - shadows_s)
         return answer
 
     def _count(self, answered: RowSlate) -> None:

@@ -31,7 +31,8 @@ class ScorerService:
     offsets, and a new group at the end: ``on_assign`` names ``COMMITTED`` for every partition and
     ``on_revoke`` has nothing to do, since between polls everything taken is answered. Requests
     whose answer is not waited for any more (``timeout_ms``, by default a minute) become dead
-    letters, and under overload the newest of a round is answered first.
+    letters, and under overload the newest of a round is answered first. Shadow variants are
+    computed for the last one of a round alone, which none waits behind, and none under overload.
 
     Parameters
     ----------
@@ -81,11 +82,13 @@ class ScorerService:
         batches = self._source.poll(n_max=_REQUESTS_A_ROUND, timeout_s=self.scorer.poll_s)
         version = self.scorer.replica.current()
         places = [(batch, place) for batch in batches for place in range(len(batch))]
-        if len(places) == _REQUESTS_A_ROUND:
+        overloaded = len(places) == _REQUESTS_A_ROUND
+        if overloaded:
             # There are more than can be answered at once: those who asked last still wait.
             places.sort(key=lambda at: int(at[0].publish_ms[at[1]]), reverse=True)
-        for batch, place in places:
-            self._answer(batch, place, version)
+        for n, (batch, place) in enumerate(places, 1):
+            awaited = overloaded or n < len(places)
+            self._answer(batch, place, version, awaited=awaited)
         if batches:
             self.scorer.flush()
             self._source.tell_applied(
@@ -99,13 +102,19 @@ class ScorerService:
             self.scorer.show(now_ms)
         return len(places)
 
-    def _answer(self, batch: MessageBatch, place: int, version: Version) -> None:
+    def _answer(self, batch: MessageBatch, place: int, version: Version, *, awaited: bool) -> None:
         reject = functools.partial(self.scorer.reject, batch, place)
         try:
             publish_ms = int(batch.publish_ms[place])
             request = decode_request(batch.values[place], publish_ms=publish_ms)
             self._check_age(request, publish_ms)
-            self.scorer.answer(request, version, self.scorer.replies, refused=reject)
+            self.scorer.answer(
+                request,
+                version,
+                self.scorer.replies,
+                refused=reject,
+                awaited=lambda: awaited,
+            )
         except BadMessage as error:
             reject(str(error))
         except KafkaError:

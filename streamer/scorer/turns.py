@@ -24,6 +24,11 @@ class Turns:
         self._held = False
         self._waiting: deque[threading.Lock] = deque()
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a thread waits for its turn."""
+        return bool(self._waiting)
+
     def __enter__(self) -> None:
         with self._lock:
             if not self._held:

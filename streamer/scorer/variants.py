@@ -1,18 +1,19 @@
-"""The funnels that users of experiments are served by."""
+"""The funnels that users of experiments are served by, and those of shadow variants."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
-from streamer.ranking.variants import all_served, tried, variants_of
+from streamer.ranking.variants import all_served, all_shadows, tried, variants_of
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.policy.choice import SlatePolicy
 
 
 class Variants:
-    """A funnel for each combination of variants that users may be in.
+    """A funnel for each combination of variants that users may be in, and for each shadow beside
+    each combination of other experiments' variants.
 
     Each remembers what it solved, so memory and the time after each commit grow with their number.
 
@@ -38,7 +39,7 @@ class Variants:
                 variants=served.variants,
                 settings=served.settings,
             )
-            for served in all_served(config)
+            for served in (*all_served(config), *all_shadows(config))
         }
 
     def prepare(self, catalogue: Catalogue) -> None:
@@ -59,3 +60,17 @@ class Variants:
             As :func:`streamer.ranking.variants.tried`.
         """
         return Funnel(tried(self.of(user_id).config, settings))
+
+    def shadows_of(
+        self, request_id: str, variants: Mapping[str, str]
+    ) -> Iterator[tuple[str, str, Funnel]]:
+        """Yield experiment, shadow variant and funnel of what is computed for a slate.
+
+        Parameters
+        ----------
+        variants
+            That the slate was served by.
+        """
+        for name in variants:
+            for shadow in self._config.experiments[name].shadows_of(name, request_id):
+                yield name, shadow, self._funnels[tuple({**variants, name: shadow}.items())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -14,7 +14,7 @@ from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
 from streamer.config.keys import OBJECTIVES
 from streamer.errors import ConfigError
-from streamer.events import Decision, Request, pack_features
+from streamer.events import Decision, Request, Shadow, pack_features
 from streamer.events.rows import row_id, row_request
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry
@@ -28,6 +28,7 @@ from streamer.scorer.policy.boosts import packed_boosts
 from streamer.simulation.broker import ManualClock
 from streamer.store.memory import MemoryStore
 from streamer.store.of_models import StoreOfModels
+from streamer.verify.shadows import is_same
 
 PROBLEMS_MAX: Final = 20
 """Decisions that are told of one by one; the others are counted."""
@@ -45,6 +46,10 @@ class SlatesVerification:
     n_other_settings
         Decisions made from commits under other settings of the models than the configuration's, or
         by settings of a variant that can't be set beside it.
+    n_shadows_same, n_shadows_different, n_shadows_unknown
+        Shadow variants in these decisions, made again too: alike, otherwise, and not, where their
+        settings can't be set or they had candidates of whose features nobody keeps what the
+        features topic said. One that differs makes its decision differ.
     n_without_request, n_without_version
         Decisions that could not be: their request is not on the topic any more, or their version
         names no commits (with very many partitions) or ones that were not executed.
@@ -55,9 +60,23 @@ class SlatesVerification:
     n_same: int = 0
     n_different: int = 0
     n_other_settings: int = 0
+    n_shadows_same: int = 0
+    n_shadows_different: int = 0
+    n_shadows_unknown: int = 0
     n_without_request: int = 0
     n_without_version: int = 0
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def n_shadows(self) -> int:
+        """Shadow variants in the decisions whose slate was made again."""
+        return self.n_shadows_same + self.n_shadows_different + self.n_shadows_unknown
+
+    def count_shadow(self, same: bool | None) -> None:
+        """Count a shadow variant; None: it could not be made again."""
+        self.n_shadows_same += same is True
+        self.n_shadows_different += same is False
+        self.n_shadows_unknown += same is None
 
 
 def verify_slates(
@@ -82,7 +101,7 @@ def verify_slates(
     are the other columns.
 
     What was in effect of the keys that experiments change, a decision says itself: it is made again
-    by that, whatever became of the experiments since.
+    by that, whatever became of the experiments since. So it is for its shadow variants.
 
     Parameters
     ----------
@@ -127,8 +146,17 @@ def verify_slates(
         assert version.model_version == decision.model_version
         funnel = funnels.of(decision)
         assert funnel is not None, "it was found before"
-        slate = funnel.recommend(request, version, catalogue, logged=_logged(decision, names))
+        logged = _logged(decision, names)
+        slate = funnel.recommend(request, version, catalogue, logged=logged)
         differing = _differing(decision, slate)
+        for shadow in decision.shadows or ():
+            by = funnels.of(decision, shadow)
+            same = None
+            if by is not None:
+                same = is_same(shadow, by, decision, request, version, catalogue, logged)
+            found.count_shadow(same)
+            if same is False:
+                differing.append(f"shadow of variant {shadow.variant}")
         if not differing:
             found.n_same += 1
             continue
@@ -174,14 +202,16 @@ class _Funnels:
         self._config = config
         self._of_settings: dict[tuple[tuple[str, object], ...], Funnel | None] = {}
 
-    def of(self, decision: Decision) -> Funnel | None:
-        """Return the funnel that made a decision; None where it can't be made again."""
+    def of(self, decision: Decision, shadow: Shadow | None = None) -> Funnel | None:
+        """Return the funnel that made a decision, or a shadow in it; None where it can't be made
+        again."""
         weights = decision.objectives or {}
         if weights.keys() != self._config.objectives.keys():
             return None
-        settings = (decision.settings or {}) | {
+        settings: dict[str, object] = {
             f"{OBJECTIVES}.{name}.weight": weight for name, weight in weights.items()
         }
+        settings |= (decision if shadow is None else shadow).settings or {}
         at = tuple(sorted(settings.items()))
         if at not in self._of_settings:
             try:
@@ -229,7 +259,7 @@ def _versions(model_version: str) -> dict[int, int] | None:
     return dict(found) if len(found) == len(parts) else None
 
 
-def _differing(decision: Decision, slate: Slate) -> Sequence[str]:
+def _differing(decision: Decision, slate: Slate) -> list[str]:
     """Names of what differs between a decision as it was logged and as it was made again."""
     again = {
         "items": (decision.items, slate.item_ids),

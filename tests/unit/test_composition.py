@@ -196,6 +196,54 @@ def test_propensities_are_those_of_enumeration_and_frequencies(drawer: str, case
 
 
 @every_drawer
+@pytest.mark.parametrize("case", [None, *CASES.values()], ids=["none", *CASES])
+def test_a_slate_that_is_shown_is_weighed_slot_by_slot(drawer: str, case: Case | None) -> None:
+    """As each draw would have had it: the same bits where it did draw it, by another seed too."""
+    given = UNCOMPOSED if case is None else composition_of(case)
+    rules = case or Case(CompositionSettings())
+    rng = np.random.default_rng(2)
+    for seed in range(60):
+        drawn = DRAWERS[drawer](seed, given)
+        again = DRAWERS[drawer](seed + 1, given._replace(shown=drawn.order))
+        assert again.order.tolist() == drawn.order.tolist()
+        assert again.propensities.tolist() == drawn.propensities.tolist()
+        shown = rng.permutation(N)[:K]
+        weighed = DRAWERS[drawer](seed, given._replace(shown=shown))
+        assert weighed.order.tolist() == shown.tolist()
+        for place, propensity in enumerate(weighed.propensities):
+            known = probabilities(drawer, rules, shown[:place].tolist())
+            assert propensity == pytest.approx(known.get(int(shown[place]), 0.0), rel=1e-9)
+
+
+@every_drawer
+def test_what_is_no_candidate_has_no_chance_and_takes_no_place(drawer: str) -> None:
+    shown = np.array([1, -1, 3, 0])
+    found = DRAWERS[drawer](0, UNCOMPOSED._replace(shown=shown))
+    without = DRAWERS[drawer](0, UNCOMPOSED._replace(shown=np.array([1, 3, 0, 2])))
+    assert found.propensities[1] == 0
+    assert found.propensities[[0, 2, 3]].tolist() == without.propensities[:3].tolist()
+    capped = composition_of(Case(CompositionSettings(caps=(Cap("brand", 1, 2),))))
+    above, below = DRAWERS[drawer](0, capped._replace(shown=np.array([0, -1, 1, 3]))).propensities[
+        1:3
+    ]
+    assert above == 0 < below  # the cap is of the first two places, which both are taken
+
+
+def test_of_slots_that_explore_nothing_the_best_is_certain() -> None:
+    shown = UNCOMPOSED._replace(shown=np.array([1, 0, 3]))
+    found = draw_best(SCORES, 3, 0, uniform_share=SHARE, slots=[2], composition=shown)
+    assert found.propensities[:2].tolist() == [1.0, 0.0]
+    assert found.propensities[2] == pytest.approx(1 - SHARE + SHARE / 4)
+
+
+@pytest.mark.parametrize("shown", [[0, 1], [0, 1, 1, 2], [0, 1, 2, N]])
+def test_what_can_not_be_shown_is_refused(shown: list[int]) -> None:
+    given = UNCOMPOSED._replace(shown=np.array(shown, dtype=np.intp))
+    with pytest.raises(ValueError, match="name for each slot one of the 6 candidates"):
+        draw_best(SCORES, K, 0, uniform_share=SHARE, composition=given)
+
+
+@every_drawer
 def test_what_costs_and_bars_nothing_changes_no_bit(drawer: str) -> None:
     brands = groups(BRANDS[:N])
     free = composed(CompositionSettings(caps=(Cap("brand", 3, 10),)), N, [brands])

@@ -14,7 +14,7 @@ from streamer.config import Config, load_config
 from streamer.config.experiments import ExperimentConfig, VariantConfig
 from streamer.errors import ConfigError
 from streamer.events import Decision, decode_decision
-from streamer.ranking.variants import all_served
+from streamer.ranking.variants import all_served, all_shadows
 from streamer.replay.funnel_model import funnel_config
 from streamer.simulation.live import LiveSystem
 from tests.unit.test_live_system import CONFIG, START_MS, play
@@ -96,7 +96,8 @@ TWO = "[experiments.x.variants.control]\nweight = 1\n[experiments.x.variants.bol
 
 def served_of(toml: str, path: Path) -> list[dict[str, str]]:
     path.write_text(toml, encoding="utf-8")
-    return [each.variants for each in all_served(load_config(path, env={}))]
+    config = load_config(path, env={})
+    return [each.variants for each in (*all_served(config), *all_shadows(config))]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +128,22 @@ def served_of(toml: str, path: Path) -> list[dict[str, str]]:
             "experiments.y.variants.bold.slate.diversity: experiment x changes slate.diversity too",
         ),
         (
+            TWO.replace("control]\n", "control]\nshadow = 0.1\n"),
+            "variants.control.shadow: the control serves users: set 0, or name another as the con",
+        ),
+        (TWO + "shadow = 1.5", "variants.bold.shadow = 1.5 is refused: give a number from 0 to 1"),
+        (TWO + "shadow = 1\nmf.factors = 8", "a variant can't change mf.factors: the learner re"),
+        (TWO + "shadow = 1\nbandit.form = 'disjoint'", "change bandit.form: the learner would l"),
+        (
+            f"{TWO}shadow = 1\n" + TWO.replace("= 1", "= 0").replace(".x.", ".y."),
+            "experiments.y.variants: all weights are 0",
+        ),
+        (
+            "".join(TWO.replace(".x.", f".x{n}.") for n in range(6)) + "shadow = 0.1\n"
+            "[experiments.x0.variants.dim]\nshadow = 0.1",
+            "in 32 combinations of variants, and shadows computed in 48; a scorer keeps at most 64",
+        ),
+        (
             "".join(TWO.replace(".x.", f".x{n}.") for n in range(7)),
             "in 128 combinations of variants; a scorer keeps at most 64",
         ),
@@ -144,6 +161,16 @@ def test_settings_that_need_each_other_may_be_of_one_variant(tmp_path: Path) -> 
     rule = "rules.kids.boost = 1\nrules.kids.when = \"'kids' in item.categories\"\n"
     found = served_of(TWO + rule, tmp_path / "streamer.toml")
     assert found == [{"x": "control"}, {"x": "bold"}]
+
+
+def test_a_shadow_is_beside_each_combination_of_the_other_experiments(tmp_path: Path) -> None:
+    toml = TWO + "shadow = 0.1\n" + TWO.replace(".x.", ".y.")
+    assert served_of(toml, tmp_path / "streamer.toml") == [
+        {"x": "control", "y": "control"},
+        {"x": "control", "y": "bold"},
+        {"x": "bold", "y": "control"},
+        {"x": "bold", "y": "bold"},
+    ]
 
 
 def test_variables_of_the_environment_reach_a_variant(tmp_path: Path) -> None:

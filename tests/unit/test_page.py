@@ -216,7 +216,11 @@ def test_an_experiment_is_shown_as_the_command_says_it(page: ServedPage) -> None
     async def look(user: User) -> None:
         user.find("Read the topics").click()
         await seen(
-            user, "users are split 0.5 : 0.5, as configured", "whose time is over", "control"
+            user,
+            "users are split 0.5 : 0.5, as configured",
+            "whose time is over",
+            "control",
+            "Not shown: reward a slot, off-policy",
         )
         user.find("Window of a user").clear().type("soon")
         user.find("Read the topics").click()

@@ -23,6 +23,7 @@ WANTED_MAX: Final = 512
 """Shares that a user's calibration is held against, the largest ones."""
 
 Integers = NDArray[np.int32]
+Indices = NDArray[np.intp]
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 
@@ -57,6 +58,9 @@ class Composition(NamedTuple):
         1/255, as a decision logs it; or ``(0, 0)``.
     pinned_at
         ``(n_pinned,)`` places of the pinned items, rising.
+    shown
+        ``(k,)`` the candidate that each place has, whatever would be drawn; -1: what is no
+        candidate; or ``(0,)``: places are drawn.
     """
 
     on: bool
@@ -71,6 +75,7 @@ class Composition(NamedTuple):
     vectors: Vectors
     alike: Bytes
     pinned_at: Integers
+    shown: Indices
 
     @property
     def n(self) -> int:
@@ -81,6 +86,7 @@ class Composition(NamedTuple):
 
 NO_VECTORS: Final[Vectors] = np.zeros((0, 0), dtype=np.float32)
 NOTHING_ALIKE: Final[Bytes] = np.zeros((0, 0), dtype=np.uint8)
+_DRAWN: Final = np.zeros(0, dtype=np.intp)
 UNCOMPOSED: Final = Composition(
     on=False,
     starts=np.zeros((0, 1), dtype=np.int32),
@@ -94,6 +100,7 @@ UNCOMPOSED: Final = Composition(
     vectors=NO_VECTORS,
     alike=NOTHING_ALIKE,
     pinned_at=np.zeros(0, dtype=np.int32),
+    shown=_DRAWN,
 )
 """Every place may get every candidate that remains, at no cost."""
 
@@ -175,4 +182,5 @@ def composed(
         vectors=vectors,
         alike=alike,
         pinned_at=np.array(pinned_at, dtype=np.int32),
+        shown=_DRAWN,
     )

@@ -146,6 +146,12 @@ def place_item(
 
 
 @numba.njit(cache=True, nogil=True)
+def pass_over(placed: Placed) -> None:
+    """Leave the next place to something that is neither a candidate nor pinned."""
+    placed.n[ALL] += 1
+
+
+@numba.njit(cache=True, nogil=True)
 def places_of(composition: Composition, order: Indices, n: int) -> tuple[Flags, Floats]:
     """Return ``(k, n)`` what was possible at each place of a slate, and costs in deviations."""
     k = len(order)

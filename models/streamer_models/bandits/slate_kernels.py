@@ -2,6 +2,9 @@
 
 ``remaining[:n]`` are the candidates left, the best score first; of a slot ``choices[:m]`` are those
 possible, the best first: the same array where nothing is composed.
+
+Where the composition says what is shown, nothing is drawn: a slot's propensity is the probability
+that it would have got what is shown there, given what is shown in the slots before.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from streamer_models.bandits.composition import Composition
 from streamer_models.bandits.composition_kernels import (
     choose_from,
     nothing_placed,
+    pass_over,
     place_item,
     remove,
 )
@@ -44,6 +48,21 @@ def _below(uniform: float, n: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
+def _place_of(item: int, choices: Indices, m: int) -> int:
+    """Place of a candidate among the choices of a slot; -1: it is none of them."""
+    for at in range(m):
+        if choices[at] == item:
+            return at
+    return -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _is_never(at: int, explores: bool) -> bool:
+    """Whether a slot could not get the choice at a place."""
+    return at < 0 or (at > 0 and not explores)
+
+
+@numba.njit(cache=True, nogil=True)
 def fill_best(
     scores: Floats,
     ranking: Indices,
@@ -52,7 +71,7 @@ def fill_best(
     share: float,
     composition: Composition,
 ) -> tuple[Indices, Floats, Flags]:
-    k, n = len(explores), len(ranking)
+    k, n, given = len(explores), len(ranking), len(composition.shown) > 0
     remaining = ranking.copy()
     order = np.empty(k, dtype=np.intp)
     propensities = np.ones(k)
@@ -63,15 +82,22 @@ def fill_best(
         if composition.on:
             m = choose_from(composition, placed, remaining, n, scores)
             choices = placed.choices
+        if given:
+            at = _place_of(composition.shown[slot], choices, m)
         if explores[slot]:
-            if _uniform(seed, slot, _ZERO) < share:
+            if not given and _uniform(seed, slot, _ZERO) < share:
                 at = _below(_uniform(seed, slot, _ONE), m)
             # One candidate left has propensity 1, which the sum could miss by a rounding.
             if m > 1:
                 propensities[slot] = share / m + (1.0 - share if at == 0 else 0.0)
-        item = choices[at]
+        if given and _is_never(at, explores[slot]):
+            propensities[slot] = 0.0
+        item = composition.shown[slot] if given else choices[at]
         order[slot] = item
         explored[slot] = at != 0
+        if item < 0:
+            pass_over(placed)
+            continue
         remove(remaining, item, n)
         n -= 1
         if composition.on:
@@ -89,7 +115,7 @@ def fill_plackett_luce(
     temperature: float,
     composition: Composition,
 ) -> tuple[Indices, Floats, Flags]:
-    k, n = len(explores), len(ranking)
+    k, n, given = len(explores), len(ranking), len(composition.shown) > 0
     remaining = ranking.copy()
     order = np.empty(k, dtype=np.intp)
     propensities = np.ones(k)
@@ -101,6 +127,8 @@ def fill_plackett_luce(
         if composition.on:
             m = choose_from(composition, placed, remaining, n, scores)
             choices, values = placed.choices, placed.adjusted
+        if given:
+            at = _place_of(composition.shown[slot], choices, m)
         if explores[slot]:
             if composition.on or weights[choices[0]] < _WEIGHT_MIN:
                 best = values[choices[0]]
@@ -110,19 +138,26 @@ def fill_plackett_luce(
             for j in range(m):
                 total += weights[choices[j]]
             uniform = _uniform(seed, slot, _ONE)
-            if _uniform(seed, slot, _ZERO) < share:
+            if given:
+                pass
+            elif _uniform(seed, slot, _ZERO) < share:
                 at = _below(uniform, m)
             else:
                 reached = weights[choices[0]]
                 while reached <= uniform * total and at < m - 1:
                     at += 1
                     reached += weights[choices[at]]
-            if m > 1:
+            if m > 1 and at >= 0:
                 softmax = weights[choices[at]] / total
                 propensities[slot] = share / m + (1.0 - share) * softmax
-        item = choices[at]
+        if given and _is_never(at, explores[slot]):
+            propensities[slot] = 0.0
+        item = composition.shown[slot] if given else choices[at]
         order[slot] = item
         explored[slot] = at != 0
+        if item < 0:
+            pass_over(placed)
+            continue
         remove(remaining, item, n)
         n -= 1
         if composition.on:
@@ -141,6 +176,7 @@ def fill_thompson(
     composition: Composition,
 ) -> tuple[Indices, Floats, Flags]:
     k, n, n_draws = len(explores), len(ranking), len(samples)
+    given = len(composition.shown) > 0
     remaining = ranking.copy()
     order = np.empty(k, dtype=np.intp)
     propensities = np.ones(k)
@@ -165,6 +201,8 @@ def fill_thompson(
             for j in range(m):
                 last_possible[choices[j]] = slot
                 least = min(least, placed.costs[choices[j]])
+        if given:
+            at = _place_of(composition.shown[slot], choices, m)
         if explores[slot]:
             for draw in range(n_draws):
                 if composition.on:
@@ -183,7 +221,9 @@ def fill_thompson(
                         heads[draw] += 1
                     tops[draw] = bests[draw, heads[draw]]
             uniform = _uniform(seed, slot, _ONE)
-            if _uniform(seed, slot, _ZERO) < share:
+            if given:
+                pass
+            elif _uniform(seed, slot, _ZERO) < share:
                 at = _below(uniform, m)
             else:
                 draw = _below(uniform, n_draws)
@@ -191,12 +231,17 @@ def fill_thompson(
                     at += 1
             n_agreeing = 0
             for draw in range(n_draws):
-                n_agreeing += tops[draw] == choices[at]
+                n_agreeing += at >= 0 and tops[draw] == choices[at]
             if m > 1:
                 propensities[slot] = share / m + (1.0 - share) * (n_agreeing / n_draws)
-        item = choices[at]
+        if given and _is_never(at, explores[slot]):
+            propensities[slot] = 0.0
+        item = composition.shown[slot] if given else choices[at]
         order[slot] = item
         explored[slot] = at != 0
+        if item < 0:
+            pass_over(placed)
+            continue
         taken[item] = True
         remove(remaining, item, n)
         n -= 1

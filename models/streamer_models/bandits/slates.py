@@ -7,6 +7,9 @@ hashes of (seed, slot), so whoever kept the arguments can draw the same slate ag
 A composition (:mod:`streamer_models.bandits.composition`) says before each slot which of the
 remaining candidates are possible, and lowers scores by what they cost there. "Remaining" and
 "score" below are what it leaves: all of them, as they are, where nothing is composed.
+
+Where a composition says what is shown, nothing is drawn: propensities are then those with which
+each draw would have given the slots what they have, 0 included.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ class Draw:
     order
         intp positions of the candidates chosen.
     propensities
-        float64 in (0, 1]: probability of the item at its slot, given the slots before.
+        float64 in (0, 1]: probability of the item at its slot, given the slots before; 0 occurs
+        where the composition says what is shown.
     explored
         bool: the item is not the best remaining one by ``scores``.
     """
@@ -92,7 +96,7 @@ def draw_best(
     share = _checked_share(uniform_share)
     explores = _exploring(slots, min(k, len(ranking)))
     values = np.ascontiguousarray(scores, dtype=np.float64)
-    _check_composition(composition, len(values))
+    _check_composition(composition, k, len(values))
     return Draw(*fill_best(values, ranking, explores, _start(seed), share, composition))
 
 
@@ -129,7 +133,7 @@ def draw_plackett_luce(
         raise ValueError(f"temperature={temperature} must be above 0 and finite")
     explores = _exploring(slots, min(k, len(ranking)))
     values = np.ascontiguousarray(scores, dtype=np.float64)
-    _check_composition(composition, len(values))
+    _check_composition(composition, k, len(values))
     return Draw(
         *fill_plackett_luce(
             values, ranking, explores, _start(seed), share, float(temperature), composition
@@ -179,7 +183,7 @@ def draw_thompson(
     _check_finite("samples", values)
     explores = _exploring(slots, min(k, len(ranking)))
     means = np.ascontiguousarray(scores, dtype=np.float64)
-    _check_composition(composition, len(means))
+    _check_composition(composition, k, len(means))
     return Draw(*fill_thompson(values, means, ranking, explores, _start(seed), share, composition))
 
 
@@ -227,9 +231,20 @@ def _exploring(slots: Sequence[int], n_slots: int) -> Flags:
     return explores
 
 
-def _check_composition(composition: Composition, n: int) -> None:
+def _check_composition(composition: Composition, k: int, n: int) -> None:
     if composition.on and composition.n != n:
         raise ValueError(f"a composition of {composition.n} candidates for {n} scores")
+    if len(composition.shown):
+        _check_shown(composition.shown, k, n)
+
+
+def _check_shown(shown: Indices, k: int, n: int) -> None:
+    named = shown[shown >= 0]
+    if len(shown) < min(k, n) or (named >= n).any() or len(np.unique(named)) < len(named):
+        raise ValueError(
+            f"shown={shown.tolist()} in {k} slots: name for each slot one of the {n} candidates,"
+            " none of them twice, or -1"
+        )
 
 
 def _start(seed: int) -> np.uint64:

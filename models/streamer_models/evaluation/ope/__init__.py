@@ -14,7 +14,7 @@ from streamer_models.evaluation.ope.estimators import (
     ReplayMatching,
     SwitchDR,
 )
-from streamer_models.evaluation.ope.intervals import Estimate, Interval, estimate
+from streamer_models.evaluation.ope.intervals import Estimate, Interval, estimate, paired_difference
 from streamer_models.evaluation.ope.reward_model import CrossFittedRidge
 from streamer_models.evaluation.ope.weighed_log import Terms, WeighedLog
 
@@ -32,4 +32,5 @@ __all__ = [
     "Terms",
     "WeighedLog",
     "estimate",
+    "paired_difference",
 ]
