@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from tests.brokers import kafka_service, keys_apart, redis_service, topics_apart
 from tests.redis_server import RedisServer
 
 TESTS = Path(__file__).parent
+LONG_S = 0.5
 SERVICE_FIXTURES = {
     "chromium",
     "kafka_bootstrap",
@@ -37,11 +39,10 @@ SERVICES_REQUIRED = os.environ.get("CI") == "true" or (
 for key in [key for key in os.environ if key.startswith("STREAMER_") and key != "STREAMER_DATA"]:
     del os.environ[key]
 
-# Each worker of pytest-xdist compiles kernels into a cache of its own: where two processes compile
-# a function for other types at once, numba gives both the same file. It is a __pycache__, so that
-# whoever throws away compiled kernels throws away these too.
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    os.environ["NUMBA_CACHE_DIR"] = str(TESTS / "__pycache__" / f"kernels-{worker}")
+# What one worker of pytest-xdist compiles, the others find, and the processes that they start. It
+# is a __pycache__, so that whoever throws away compiled kernels throws away these too.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["NUMBA_CACHE_DIR"] = str(TESTS / "__pycache__" / "kernels")
 
 # The same examples every time; how long one takes is a matter of the machine, and the first ones
 # of a fresh checkout wait for tables of characters.
@@ -49,6 +50,27 @@ settings.register_profile(
     "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("tests")
+
+
+class _Garbage:
+    """Collects what a test leaves that took long enough to have made systems.
+
+    They are cycles of few and large objects, of which Python takes little note: without it a worker
+    grows to gigabytes. To collect takes 50 ms, so it is not done after each test.
+    """
+
+    def __init__(self) -> None:
+        self._is_due = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._is_due |= report.duration > LONG_S
+        if report.when == "teardown" and self._is_due:
+            gc.collect()
+            self._is_due = False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_Garbage())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -113,6 +114,7 @@ def worker(
         "STREAMER_TOPICS__PREFIX": config.topics.prefix,
         "STREAMER_WINDOWS__STORE": config.windows.store,
         "STREAMER_WINDOWS__STORE_FOLDER": config.windows.store_folder + machine,
+        **{name: os.environ[name] for name in ("NUMBA_CACHE_DIR",) if name in os.environ},
     }
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen([*env_free, *options], env=env, stderr=log, stdout=log)
