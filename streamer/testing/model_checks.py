@@ -52,7 +52,7 @@ def check_model(new_models: NewModels, *, n_features: int = 3) -> None:
     ----------
     new_models
         Makes the model; its bounds, lengths and half-lives should be small, so that a stream of
-        1,000 events reaches them.
+        500 events reaches them.
     n_features
         Width of the examples' features that the model was made for, where it learns from those.
 
@@ -105,7 +105,7 @@ def check_tables_are_learned(new_models: NewModels, *, n_features: int = 3) -> N
 
 def check_seeded_runs_are_bit_identical(new_models: NewModels, *, n_features: int = 3) -> None:
     """A run is a function of the stream and the seed; nothing is kept in the model itself."""
-    stream = made_up(600, seed=1, n_features=n_features)
+    stream = made_up(300, seed=1, n_features=n_features)
     models, runs = _made(new_models), []
     for learners in (models, models, _made(new_models)):
         state = new_state(learners, bounds=SMALL)
@@ -117,7 +117,7 @@ def check_seeded_runs_are_bit_identical(new_models: NewModels, *, n_features: in
 
 def check_batches_may_end_anywhere(new_models: NewModels, *, n_features: int = 3) -> None:
     """One batch, one by one, and at random places, to the bit, evictions included."""
-    stream = made_up(600, seed=2, n_features=n_features)  # 312 users and 172 items evicted
+    stream = made_up(300, seed=2, n_features=n_features)  # 148 users and 70 items evicted
     rng = np.random.default_rng(3)
     splits: list[Sequence[int]] = [
         range(1, len(stream)),
@@ -127,7 +127,7 @@ def check_batches_may_end_anywhere(new_models: NewModels, *, n_features: int = 3
         models = _made(new_models)
         whole = new_state(models, bounds=bounds)
         learn_stream(stream, whole, models)
-        assert (whole.items.n_evicted > 100) == (bounds is SMALL)
+        assert (whole.items.n_evicted > 50) == (bounds is SMALL)
         for cuts in splits:
             state = new_state(models, bounds=bounds)
             learn_in_batches(stream, state, models, cuts)
@@ -138,10 +138,10 @@ def check_batches_may_end_anywhere(new_models: NewModels, *, n_features: int = 3
 
 def check_a_reload_changes_nothing(new_models: NewModels, *, n_features: int = 3) -> None:
     """From checkpoints alone, and from a checkpoint with the changes committed after it."""
-    stream = made_up(1_000, seed=4, n_features=n_features)
+    stream = made_up(500, seed=4, n_features=n_features)
     models = _made(new_models)
     whole = new_state(models, bounds=SMALL)
-    cuts = (150, 151, 480, 700)
+    cuts = (75, 76, 240, 350)
     learn_in_batches(stream, whole, models, cuts)
     stored = Stored()
     state = new_state(models, bounds=SMALL)
@@ -236,7 +236,7 @@ def check_partitions_that_evict_agree_with_their_logs(
     """What is evicted is withdrawn from the merged rows, for the learner and for a follower."""
     models = _made(new_models)
     shared = SharedState(models)
-    streams = [made_up(400, seed=20 + p, n_features=n_features) for p in range(3)]
+    streams = [made_up(300, seed=20 + p, n_features=n_features) for p in range(3)]
     states, logs = _side_by_side(models, shared, streams, bounds=SMALL)
     follower = SharedState(models)
     for p, change in logs:
@@ -313,7 +313,7 @@ def check_bounds_hold(new_models: NewModels, *, n_features: int = 3) -> None:
     """However many ids come, rows stay within the bounds."""
     models = _made(new_models)
     state = new_state(models, bounds=SMALL)
-    stream = made_up(3_000, seed=11, n_users=500, n_items=2_000, n_features=n_features)
+    stream = made_up(1_500, seed=11, n_users=500, n_items=2_000, n_features=n_features)
     # With bounds so small a batch is learned in parts of a few events, each planned with all that
     # is left of it: in one batch that is most of the work.
     learn_in_batches(stream, state, models, range(50, len(stream), 50))

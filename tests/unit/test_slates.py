@@ -1,4 +1,5 @@
-"""Slates: every stated propensity against the frequency over 10^5 draws, and what they are for."""
+"""Slates: every stated propensity against the frequency over 40,000 draws, and what they are
+for."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from streamer_models.bandits.slates import Draw, draw_best, draw_plackett_luce, draw_thompson
 from tests.chi_square import assert_frequencies
 
-N_DRAWS = 100_000
+N_DRAWS = 40_000
 SCORES = np.array([0.3, 1.0, -0.5, 0.9, 0.9])
 SAMPLES = SCORES + np.random.default_rng(1).normal(scale=0.6, size=(16, 5))
 
@@ -63,7 +64,7 @@ def test_propensities_are_frequencies(draw: Drawer, slots: Sequence[int]) -> Non
 
 def test_the_comparison_notices_a_wrong_propensity() -> None:
     orders, propensities = _draws(DRAWERS["greedy"], 1, ())
-    off = np.where(orders == 1, propensities - 0.008, propensities + 0.002)
+    off = np.where(orders == 1, propensities - 0.012, propensities + 0.003)
     with pytest.raises(AssertionError):
         assert_frequencies(orders, off)
 
