@@ -80,7 +80,8 @@ def test_every_policy_keeps_the_caps_and_is_drawn_again_to_the_bit(bandit: Bandi
 
 
 def test_the_same_without_a_composition_breaks_them_and_logs_nothing_of_it() -> None:
-    plain = stocked(POLICIES[0], SlateConfig())
+    # Almost all orders are as likely, whatever was learned.
+    plain = stocked(BanditConfig(policy="plackett-luce", temperature=10.0), SlateConfig())
     slates = [plain.ask(f"u{n}", request_id=f"r{n}", k=K) for n in range(20)]
     brands = [brands_of(plain, slate) for slate in slates]
     assert sum(each[0] == each[1] for each in brands) > 3
