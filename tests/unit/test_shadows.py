@@ -120,6 +120,18 @@ def test_shadows_are_made_again_to_the_bit_and_tampering_is_found(live: LiveSyst
     assert verified.problems[0].endswith("made again it has other shadow of variant other")
 
 
+def test_a_shadow_of_other_objectives_is_made_again_by_them() -> None:
+    flags = {"topics.partitions": "1", "objectives.taken.events": ["click"], **TWO_CHANNELS}
+    config = load_config(env={}, flags=flags)
+    played = LiveSystem(
+        shadowing(config, other={"objectives.taken.weight": -1.0}), start_ms=START_MS
+    )
+    play(played, n_steps=6)
+    other = of("other", played)
+    assert any(served.items != shadow.items for served, shadow in other)
+    assert verified_again(played, logged(played)).n_shadows_same == len(other) > 0
+
+
 def test_a_shadow_takes_no_users_and_a_share_of_the_slates() -> None:
     plan = ExperimentConfig(
         variants={
