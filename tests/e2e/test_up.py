@@ -66,6 +66,15 @@ class Up:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def end(self, number: signal.Signals) -> None:
+        """Have a signal end it, and its children with it."""
+        children = self.children()
+        assert len(children) == 2
+        self.process.send_signal(number)
+        assert self.process.wait(TIMEOUT_S) == 0
+        assert not any(child.is_running() for child in children)
+        assert "learner_stopped" in self.printed()
+
     def recommended(self, user: str, *, n: int) -> list[str]:
         """What a user is recommended, once there is so much."""
         deadline = time.monotonic() + TIMEOUT_S
@@ -101,7 +110,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
         yield running
 
 
-def test_publish_ask_and_listen_from_other_terminals(up: Up) -> None:
+def test_others_publish_ask_and_listen_until_it_ends_with_its_children(up: Up) -> None:
     events = [
         {"event_id": f"e{n}", "type": "click", "user_id": "ann", "item_id": item, "ts": 1 + n}
         for n, item in enumerate(("tea", "milk", "cake"))
@@ -132,19 +141,10 @@ def test_publish_ask_and_listen_from_other_terminals(up: Up) -> None:
         finally:
             listening.kill()
     assert listening.returncode in (0, 130)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_and_its_children(number: signal.Signals, up: Up) -> None:
-    children = up.children()
-    assert len(children) == 2
-    up.process.send_signal(number)
-    assert up.process.wait(TIMEOUT_S) == 0
-    assert not any(child.is_running() for child in children)
-    assert "learner_stopped" in up.printed()
+    up.end(signal.SIGINT)
     assert "scorer_stopped" in up.printed()
     # The store goes with the embedded broker: the next one begins anew in this folder.
-    assert [path.name for path in up.folder.iterdir()] == ["up.log"]
+    assert {path.name for path in up.folder.iterdir()} == {"up.log", log.name}
 
 
 def test_a_learner_that_is_killed_ends_it_with_an_error(up: Up) -> None:
@@ -156,17 +156,7 @@ def test_a_learner_that_is_killed_ends_it_with_an_error(up: Up) -> None:
     assert not any(child.is_running() for child in children)
 
 
-def test_its_children_end_when_it_is_killed(up: Up) -> None:
-    children = up.children()
-    up.process.kill()
-    up.process.wait()
-    _, alive = psutil.wait_procs(children, timeout=TIMEOUT_S)
-    for child in alive:
-        child.kill()
-    assert not alive, up.printed()
-
-
-def test_a_trial_goes_on_after_a_kill(tmp_path: Path) -> None:
+def test_a_trial_goes_on_after_a_kill_that_ends_its_children(tmp_path: Path) -> None:
     """Topics, store and the ports of metrics and broker are those of before."""
     port, broker_port = free_port(), free_port()
     arguments = ["--data", "trial", "--metrics-port", str(port), "--broker-port", str(broker_port)]
@@ -183,7 +173,10 @@ def test_a_trial_goes_on_after_a_kill(tmp_path: Path) -> None:
         assert "streamer_learner_lag" in served
         children = up.children()
         up.process.kill()
-        psutil.wait_procs(children, timeout=TIMEOUT_S)
+        _, alive = psutil.wait_procs(children, timeout=TIMEOUT_S)
+        for child in alive:
+            child.kill()
+        assert not alive, up.printed()
     with running_up(tmp_path, *arguments) as up:
         assert f"broker  127.0.0.1:{broker_port} (embedded" in up.printed()
         assert "messages are brought back from trial" in up.printed()
@@ -197,7 +190,6 @@ def test_over_http_one_publishes_and_asks_too(tmp_path: Path) -> None:
     with running_up(tmp_path, "--http-port", str(port)) as up:
         url = up.wait_for(r"HTTP +(http://\S+)")[1]
         assert url == f"http://127.0.0.1:{port}"
-        assert len(up.children()) == 2
         with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
             click = {"type": "click", "user_id": "ann", "item_id": "tea"}
             assert client.post("/v1/events", json=click).status_code == 202
@@ -207,6 +199,5 @@ def test_over_http_one_publishes_and_asks_too(tmp_path: Path) -> None:
                 items = client.get("/v1/users/bob/recommendations").json().get("items", [])
             assert [item["item_id"] for item in items] == ["tea"]
         assert "tea" in up.streamer("request", "bob")
-        up.process.terminate()
-        assert up.process.wait(TIMEOUT_S) == 0
+        up.end(signal.SIGTERM)
         assert "http_stopped" in up.printed()
