@@ -76,5 +76,5 @@ def test_missing_help_is_found() -> None:
 
 
 def test_help_waits_for_no_compiler() -> None:
-    code = "import sys, streamer.cli; sys.exit('numba' in sys.modules)"
+    code = "import sys, streamer.cli, streamer.config; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from numba.core.caching import IndexDataCacheFile
 
-import streamer_models  # noqa: F401 - which names files apart
+import streamer_models.state  # noqa: F401 - which names files apart
 
 
 @pytest.mark.parametrize("other_knows_the_index", [False, True])
