@@ -75,6 +75,7 @@ class Explanation:
     boosts: Mapping[str, float]
     blend: Sequence[ColumnPart]
     bandit: Sequence[ColumnPart]
+    objectives: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
