@@ -31,6 +31,7 @@ from streamer_models.bandits.linear_statistics import STATISTICS_BITS, statistic
 from tests.brokers import keys_apart, topics_apart
 from tests.channels import Decisions
 from tests.default_types import decode_event
+from tests.learned_rows import learned_row
 from tests.learner_processes import Deployment, StreamerProcess, wait_until
 
 WINDOW_MS = 2_000
@@ -225,7 +226,6 @@ def taught(loop: Loop, log: Log) -> NDArray[np.int64]:
     total = np.zeros(statistics_width(len(feature_names(loop.deployment.config))), dtype=np.int64)
     upper = np.triu_indices(len(feature_names(loop.deployment.config)))
     for decision in first.values():
-        x = decision.feature_matrix().astype(np.float64)
         rewarded = answered[decision.request_id]
         if not rewarded and not seen[decision.request_id]:
             continue  # nobody may have looked at it
@@ -234,7 +234,7 @@ def taught(loop: Loop, log: Log) -> NDArray[np.int64]:
         for item_id in decision.items:
             if item_id not in rewarded and not (settled and item_id in visible):
                 continue
-            row = x[decision.candidates.index(item_id)]
+            row = learned_row(decision, item_id)
             r = rewards[decision.request_id, item_id]
             numbers = np.concatenate([[1.0, r * r], r * row, np.outer(row, row)[upper]])
             total += np.rint(numbers * UNIT).astype(np.int64)

@@ -17,6 +17,7 @@ from streamer_models.bandits.bandit import OUTCOMES, STATISTICS
 from streamer_models.bandits.linear_statistics import STATISTICS_BITS, statistics_width
 from streamer_producers.simulator import Simulator, SimulatorConfig
 from tests.default_types import decode_event
+from tests.learned_rows import learned_row
 
 START_MS = 1_700_000_000_000
 STEP_MS = 500
@@ -154,9 +155,8 @@ def brute_force(live: LiveSystem) -> tuple[np.ndarray, dict[str, tuple[int, int]
     outcomes: dict[str, tuple[int, int]] = {}
     for message in decisions(live):
         decision = decode_decision(message)
-        x = decision.feature_matrix()
         for item_id in decision.items:
-            row = x[decision.candidates.index(item_id)].astype(np.float64)
+            row = learned_row(decision, item_id)
             reward = rewards.get((decision.request_id, item_id), 0.0)
             upper = np.outer(row, row)[np.triu_indices(len(row))]
             numbers = np.concatenate([[1.0, reward * reward], reward * row, upper])
