@@ -13,4 +13,5 @@ def learned_row(decision: Decision, item_id: str) -> NDArray[np.float64]:
     """Return ``(d,)`` features of an item of a decision without pinned ones."""
     row = decision.feature_matrix()[decision.candidates.index(item_id)].copy()
     row[decision.feature_names.index(POSITION)] = np.log1p(decision.items.index(item_id))
-    return row.astype(np.float64)
+    learned: NDArray[np.float64] = row.astype(np.float64)
+    return learned

@@ -52,6 +52,18 @@ def _at(ms: int, item_id: str, serves: int, **more: object) -> Answer:
     return Answer(START_MS + ms, "r", item_id=item_id, serves=serves, **more)  # type: ignore[arg-type]
 
 
+def test_columns_that_some_batches_lack_are_cut_where_they_are_there() -> None:
+    joined = _Joined()
+    joined.answer(_at(50, "b", CLICK))
+    *_, examples = joined.examples
+    plain = replace(examples, gains=None)
+    assert plain.take(np.array([2, 0])).gains is None
+    cut = examples.slice(1, 3)
+    assert cut.gains is not None
+    assert cut.gains.after.tolist() == [[1.0, 0.0], [0.0, 0.0]]
+    assert plain.slice(1, 3).gains is None
+
+
 def test_what_was_not_taken_brings_nothing_and_later_events_add_to_it() -> None:
     joined = _Joined()
     assert joined.answer(_at(50, "b", CLICK)) == {"a": (0, 0), "b": (1, 0), "c": (0, 0)}

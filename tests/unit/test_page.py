@@ -280,7 +280,7 @@ def test_the_page_in_a_browser(page: ServedPage, browser: Any, width: int, colou
                     field.fill(typed)
             if button == "Try the settings":  # one more by the keyboard, from the list of them
                 shown.get_by_label("Add a setting").press_sequentially("slate.div")
-                shown.get_by_role("option", name="slate.diversity").wait_for()
+                shown.get_by_role("option", name="slate.diversity", exact=True).wait_for()
                 shown.keyboard.press("ArrowDown")
                 shown.keyboard.press("Enter")
             shown.get_by_role("button", name=button).first.press("Enter")

@@ -16,8 +16,8 @@ class Columns:
     """Base of frozen, slotted dataclasses whose fields are columns of one length n.
 
     A field that holds an array, an id column, a list, a tuple, other columns or a dict of such
-    is a column (or several); anything else (a number, a text) belongs to all rows and stays as it
-    is.
+    is a column (or several), which may be None in some instances; anything else (a number, a text)
+    belongs to all rows and stays as it is.
 
     Examples
     --------
@@ -76,14 +76,16 @@ class Columns:
     def _names(self) -> tuple[list[str], list[str]]:
         """Return the names of all fields, and of the columns among them."""
         kind: type[Any] = type(self)
-        if kind not in _NAMES:
+        of_kind = kind, *(name for name in kind.__dataclass_fields__ if getattr(self, name) is None)
+        if of_kind not in _NAMES:
             names = [field.name for field in fields(self)]  # type: ignore[arg-type]
-            _NAMES[kind] = names, [name for name in names if _is_column(getattr(self, name))]
-        return _NAMES[kind]
+            _NAMES[of_kind] = names, [name for name in names if _is_column(getattr(self, name))]
+        return _NAMES[of_kind]
 
 
-_NAMES: dict[type[Any], tuple[list[str], list[str]]] = {}
-"""By class, found once: what a field holds is the same in all of its instances."""
+_NAMES: dict[tuple[Any, ...], tuple[list[str], list[str]]] = {}
+"""By class and the fields that are None, found once: what else a field holds is the same in all
+instances."""
 
 
 def _is_column(value: object) -> bool:
