@@ -333,8 +333,6 @@ class Join:
     def _examples(self, changed: Sequence[tuple[int, Shown]]) -> Examples:
         rows: list[tuple[Shown, Settled]] = []
         for offset, shown in changed:
-            before = shown.scores(self._settings.objectives)
-            before = None if before is None else before.copy()
             settled = list(
                 shown.settle(
                     self._settings.default_reward,
@@ -344,28 +342,27 @@ class Join:
                 )
             )
             rows += [(shown, each) for each in settled]
-            self._count(shown, settled, before, closing=offset in self._closing)
+            self._count(shown, settled, closing=offset in self._closing)
         return self._of_rows(rows)
 
-    def _count(
-        self,
-        shown: Shown,
-        settled: Sequence[Settled],
-        before: NDArray[np.float64] | None,
-        *,
-        closing: bool,
-    ) -> None:
-        """Count what was settled; ``before`` are the scores that the items had."""
+    def _count(self, shown: Shown, settled: Sequence[Settled], *, closing: bool) -> None:
+        objectives = self._settings.objectives
         for each in settled:
             if each.is_rewarded_anew:
                 self.counts.learned(each.before, each.after, shown.variants)
-            self.counts.gain(self._settings.objectives, each.gains_before, each.gains_after)
-        scores = shown.scores(self._settings.objectives)
-        if before is None or scores is None or shown.expected is None:
+            self.counts.gain(objectives, each.gains_before, each.gains_after)
+        scores = shown.scores(objectives, shown.applied, shown.gained)
+        if scores is None or shown.expected is None:
             return
-        for position in (each.position for each in settled):
-            expected = float(shown.expected[position])
-            self.counts.foreseen(expected, float(before[position]), float(scores[position]))
+        if settled:
+            rewards = np.array([each.before for each in settled])
+            before = shown.scores(
+                objectives, rewards, np.array([each.gains_before for each in settled])
+            )
+            assert before is not None, "the scores of now are known"
+            for each, was in zip(settled, before.tolist(), strict=True):
+                expected, now = float(shown.expected[each.position]), float(scores[each.position])
+                self.counts.foreseen(expected, was, now)
         if closing:
             self.counts.closed(shown.expected, scores)
 

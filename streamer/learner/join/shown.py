@@ -53,6 +53,9 @@ class ItemFeedback:
     share: float = 0.0
 
 
+_NO_GAINS = np.zeros(0)
+
+
 class Noted(NamedTuple):
     """What an event said of an item; see :class:`ItemFeedback`."""
 
@@ -226,10 +229,14 @@ class Shown:
                 after = _combined(rewards, combine)
             elif events or (settled and (not self.seen or position in self.seen)):
                 after = default_reward
-            gains = self._gains(events, combine, known=after == after)
-            gained = self.gained[position].copy()
-            if _differs(before, after) or not np.array_equal(gained, gains, equal_nan=True):
-                self.applied[position], self.gained[position] = after, gains
+            differs, gained, gains = _differs(before, after), _NO_GAINS, _NO_GAINS
+            if self.gained.shape[1]:  # without objectives nothing is compared
+                gained = self.gained[position].copy()
+                gains = self._gains(events, combine, known=after == after)
+                differs |= not np.array_equal(gained, gains, equal_nan=True)
+                self.gained[position] = gains
+            if differs:
+                self.applied[position] = after
                 yield Settled(position, before, after, gained, gains)
 
     def _gains(
@@ -243,20 +250,24 @@ class Shown:
                 gains[j] = _combined(shares, combine, OUTCOME_MAX)
         return gains
 
-    def scores(self, objectives: Sequence[str]) -> NDArray[np.float64] | None:
-        """Return ``(k,)`` what came of what was expected; None where that can't be said.
+    def scores(
+        self, objectives: Sequence[str], rewards: NDArray[np.float64], gains: NDArray[np.float64]
+    ) -> NDArray[np.float64] | None:
+        """Return ``(n,)`` what came of what was expected; None where that can't be said.
 
         Parameters
         ----------
         objectives
-            Names of the columns of ``gained``.
+            Names of the columns of ``gains``.
+        rewards, gains
+            ``(n,)`` and ``(n, n_objectives)`` of items.
         """
         if self.weights is None:
-            return self.applied
+            return rewards
         if not set(self.weights) <= set(objectives):
             return None
         weights = np.array([self.weights.get(name, 0.0) for name in objectives])
-        return scored(self.gained, weights)
+        return scored(gains, weights)
 
     def choose(self, combine: Combine) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Bring ``chosen`` up to what was settled; (before, after), or None where nothing changes.
