@@ -137,3 +137,19 @@ def duration_ms(text: str) -> int:
         units = ", ".join(_DURATION_MS)
         raise ValueError(f"{text!r} is no duration; write a number and one of {units}, as in 7d")
     return round(float(match[1]) * _DURATION_MS[match[2] or "ms"])
+
+
+def swept_values(text: str) -> list[str]:
+    """The values of ``KEY=VALUE,VALUE``; those in brackets or quotes are one.
+
+    Raises
+    ------
+    ConfigError
+        When there are fewer than two, or one comes twice.
+    """
+    texts = [each.strip() for each in divided(text.partition("=")[2]) if each.strip()]
+    if len(texts) < 2 or len(set(texts)) < len(texts):
+        raise ConfigError(
+            f"--sweep {text!r}: write KEY=VALUE,VALUE with two values or more, none of them twice"
+        )
+    return texts

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamer.config import Config, changed
-from streamer.config.specs import divided
+from streamer.config.specs import swept_values
 from streamer.errors import ConfigError
 from streamer.ope.evaluation import LOGGED
 from streamer.ope.result import OpeResult
@@ -93,18 +93,14 @@ def swept_configs(text: str, config: Config) -> tuple[str, list[tuple[str, Confi
     >>> key, [(text, config.bandit.alpha) for text, config in runs]
     ('bandit.alpha', [('0.1', 0.1), ('1', 1.0)])
     """
-    key, _, listed = (each.strip() for each in text.partition("="))
+    key = text.partition("=")[0].strip()
     if key.partition(".")[0] not in SWEPT:
         raise ConfigError(
             f"--sweep {text!r}: give a key of {' or '.join(f'[{each}]' for each in SWEPT)}, which a"
             " policy is made from"
         )
-    texts = [each.strip() for each in divided(listed) if each.strip()]
-    if len(texts) < 2 or len(set(texts)) < len(texts):
-        raise ConfigError(
-            f"--sweep {text!r}: write KEY=VALUE,VALUE with two values or more, none of them twice"
-        )
-    return key, [(each, changed(config, {key: each}, origin="--sweep")) for each in texts]
+    runs = swept_values(text)
+    return key, [(each, changed(config, {key: each}, origin="--sweep")) for each in runs]
 
 
 def _cell(estimate: Estimate) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from streamer.config import Config
-from streamer.config.specs import divided
+from streamer.config.specs import swept_values
 from streamer.errors import ConfigError
 from streamer.replay.charts import ChartSeries, line_chart
 from streamer.replay.compare import Comparison, compare
@@ -118,11 +118,7 @@ def swept_settings(
             f"--sweep {text!r}: {name} is no key that matters to a replay; `streamer config` lists"
             " the keys"
         )
-    texts = [each.strip() for each in divided(text.partition("=")[2]) if each.strip()]
-    if len(texts) < 2 or len(set(texts)) < len(texts):
-        raise ConfigError(
-            f"--sweep {text!r}: write KEY=VALUE,VALUE with two values or more, none of them twice"
-        )
+    texts = swept_values(text)
     for each in texts:  # before the first of them is replayed
         funnel_config(config, {name: each}, seed=settings.seed, n_partitions=1)
     return name, [(each, replace(settings, keys={name: each})) for each in texts]
