@@ -35,8 +35,15 @@ class PageWorld(HttpWorld):
         topics = replace(CONFIG.topics, partitions=4)  # the embedded broker knows no other number
         now_ms = time.time_ns() // 1_000_000
         keys = (f"experiments.mix.variants.{each}" for each in VARIANTS)
-        split = load_config(env={}, flags=dict.fromkeys(keys, "1")).experiments
-        config = replace(CONFIG, kafka=kafka, topics=topics, experiments=split)
+        flags = dict.fromkeys(keys, "1") | {"objectives.taken.events": ["click"]}
+        named = load_config(env={}, flags=flags)
+        config = replace(
+            CONFIG,
+            kafka=kafka,
+            topics=topics,
+            experiments=named.experiments,
+            objectives=named.objectives,
+        )
         super().__init__(config, now_ms - 60_000, **http)
         create_topics(broker.bootstrap_servers, self.config.topics)
         self._copied: dict[tuple[str, int], int] = {}

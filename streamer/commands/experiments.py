@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,6 +90,8 @@ def _show(found: ExperimentReport, window: str) -> None:
     output.print(_means(found, window))
     if found.shadows:
         output.print(_shadows(found))
+        if any(each.objectives for each in found.shadows):
+            output.print(_shadow_objectives(found))
     for line in found.verdicts():
         output.print(line, highlight=False, markup=False, soft_wrap=True)
     for remark in found.remarks:
@@ -109,8 +112,10 @@ def _counts(found: ExperimentReport) -> Table:
 
 def _means(found: ExperimentReport, window: str) -> Table:
     table = Table(title=f"a user, in the first {escape(window)}")
-    for head in ("", "variant", "mean", f"less {escape(found.control)}", "interval"):
-        table.add_column(head, justify="left" if head in ("", "variant") else "right")
+    for head in ("", "variant"):
+        table.add_column(head, overflow="fold")  # objectives may have long names
+    for head in ("mean", f"less {escape(found.control)}", "interval"):
+        table.add_column(head, justify="right", no_wrap=True)
     for metric in found.variants[0].means:
         table.add_section()
         for n, each in enumerate(found.variants):
@@ -127,15 +132,29 @@ def _means(found: ExperimentReport, window: str) -> Table:
 def _shadows(found: ExperimentReport) -> Table:
     from streamer.ope.shadow_report import HEADS, TITLE
 
-    table = Table(title=TITLE)
-    for n, head in enumerate(HEADS):
-        lines = head.replace(" ", "\n")  # eight columns in 80 places
-        if n < 2:
+    return _narrow(TITLE, HEADS, (each.cells() for each in found.shadows), n_words=2)
+
+
+def _shadow_objectives(found: ExperimentReport) -> Table:
+    from streamer.ope.shadow_report import OBJECTIVES_HEADS, OBJECTIVES_TITLE
+
+    rows = (cells for each in found.shadows for cells in each.objective_cells())
+    return _narrow(OBJECTIVES_TITLE, OBJECTIVES_HEADS, rows, n_words=3)
+
+
+def _narrow(
+    title: str, heads: Iterable[str], rows: Iterable[Iterable[str]], *, n_words: int
+) -> Table:
+    """Return a table of many columns for a screen of 80 places: names fold, numbers do not."""
+    table = Table(title=title)
+    for n, head in enumerate(heads):
+        lines = head.replace(" ", "\n")
+        if n < n_words:
             table.add_column(lines, overflow="fold")
         else:
             table.add_column(lines, justify="right", no_wrap=True)
-    for each in found.shadows:
-        table.add_row(*map(escape, each.cells()))
+    for cells in rows:
+        table.add_row(*map(escape, cells))
     return table
 
 

@@ -16,7 +16,7 @@ from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision
 from streamer.events.event_columns import decode_events
 from streamer.learner.configured import reward_function
-from streamer.ope.bandit_log import Faults, Lines
+from streamer.ope.bandit_log import Faults, Floats, Lines
 from streamer.ope.logged_rewards import LoggedRewards
 from streamer.ope.shadow_log import ShadowSlots, shadow_slots
 
@@ -34,6 +34,8 @@ class UserOutcome:
         Of the first slate.
     variant
         That of the first slate.
+    gained
+        ``(n_objectives,)`` what the items of the slates within it brought of each objective.
     n_slates
         All of them, also after that time.
     reward
@@ -49,6 +51,7 @@ class UserOutcome:
     user_id: str
     start_ms: int
     variant: str
+    gained: Floats
     n_slates: int = 0
     reward: float = 0.0
     converted: bool = False
@@ -68,6 +71,8 @@ class ExperimentLog:
         Users in another variant than the configuration splits them into now.
     watches
         Whether any event of type watch has a value.
+    objectives
+        Names of what ``UserOutcome.gained`` counts.
     shadows
         Slots of slates whose time is over, by shadow variant.
     faults
@@ -78,6 +83,7 @@ class ExperimentLog:
     n_moved: int
     n_elsewhere: int
     watches: bool
+    objectives: tuple[str, ...]
     shadows: tuple[ShadowSlots, ...]
     faults: Faults
 
@@ -113,7 +119,7 @@ def read_experiment(
     faults = Faults(strict=strict)
     joined = joined_slates(config, short_decisions(decisions, faults), events, faults)
     found, rewards, by_time = joined.decisions, joined.rewards, joined.events
-    users, n_moved = _users(found, name)
+    users, n_moved = _users(found, name, len(rewards.objectives))
     if not users:
         raise ConfigError(
             f"experiment {name}: none of {len(found):,} decisions is of it; was the scorer started"
@@ -132,13 +138,11 @@ def read_experiment(
             gained = rewards.of(decision)
             user_of.reward += float(np.nansum(gained))
             user_of.converted |= bool((gained > 0).any())
+            user_of.gained += np.nansum(rewards.gains(decision), axis=0)
     watches = _add_watched(users, by_time, config, window_ms)
     shadows = shadow_slots(
-        (
-            (each, rewards.of(each))
-            for each in found
-            if each.user_id in users and each.ts + settled_ms <= last_ms
-        ),
+        (each for each in found if each.user_id in users and each.ts + settled_ms <= last_ms),
+        rewards,
         name,
     )
     experiment = config.experiments[name]
@@ -149,6 +153,7 @@ def read_experiment(
             experiment.variant_of(name, user.user_id) != user.variant for user in users.values()
         ),
         watches=watches,
+        objectives=tuple(rewards.objectives),
         shadows=shadows,
         faults=faults,
     )
@@ -221,7 +226,9 @@ def short_decisions(lines: Lines, faults: Faults) -> Iterator[Decision]:
             )
 
 
-def _users(decisions: Iterable[Decision], name: str) -> tuple[dict[str, UserOutcome], int]:
+def _users(
+    decisions: Iterable[Decision], name: str, n_objectives: int
+) -> tuple[dict[str, UserOutcome], int]:
     """Return users by id, and how many were in several variants, who are left out."""
     users: dict[str, UserOutcome] = {}
     moved = set()
@@ -230,7 +237,8 @@ def _users(decisions: Iterable[Decision], name: str) -> tuple[dict[str, UserOutc
         if variant is None:
             continue
         user = users.setdefault(
-            decision.user_id, UserOutcome(decision.user_id, decision.ts, variant)
+            decision.user_id,
+            UserOutcome(decision.user_id, decision.ts, variant, np.zeros(n_objectives)),
         )
         if user.variant != variant:
             moved.add(decision.user_id)

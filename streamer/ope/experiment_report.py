@@ -4,6 +4,7 @@ what shadow variants would have earned."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -21,12 +22,7 @@ from streamer_models.evaluation.confidence_sequences import (
 
 SPLIT_ALPHA: Final = 0.001
 """Chance that a right split is ever called wrong."""
-METRICS: Final[dict[str, Callable[[UserOutcome], float]]] = {
-    "reward": lambda user: user.reward,
-    "conversion": lambda user: float(user.converted),
-    "watched": lambda user: user.watched,
-}
-"""Name → outcome of a user."""
+Outcome = Callable[[UserOutcome], float]
 
 
 class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +140,7 @@ def report(
     and is that of each shadow as it is.
     """
     shares = experiment.shares()
-    metrics = [each for each in METRICS if each != "watched" or log.watches]
+    metrics = _metrics(log)
     by_variant = {variant: [u for u in log.users if u.variant == variant] for variant in shares}
     of_each = alpha / max(len(shares) - 1, 1)
     ordered = [experiment.control, *(each for each in shares if each != experiment.control)]
@@ -160,18 +156,18 @@ def report(
                 complete=len(complete),
                 slates=sum(user.n_slates for user in users),
                 means={
-                    metric: float(np.mean([METRICS[metric](user) for user in complete]))
+                    metric: float(np.mean([outcome(user) for user in complete]))
                     if complete
                     else None
-                    for metric in metrics
+                    for metric, outcome in metrics.items()
                 },
                 differences={}
                 if variant == experiment.control
                 else {
                     metric: _difference(
-                        log.users, metric, variant, experiment.control, shares, of_each, n_planned
+                        log.users, outcome, variant, experiment.control, shares, of_each, n_planned
                     )
-                    for metric in metrics
+                    for metric, outcome in metrics.items()
                 },
             )
         )
@@ -189,9 +185,26 @@ def report(
     )
 
 
+def _metrics(log: ExperimentLog) -> dict[str, Outcome]:
+    """Return the outcomes of a user by name; objectives by their table of the configuration."""
+    found: dict[str, Outcome] = {
+        "reward": lambda user: user.reward,
+        "conversion": lambda user: float(user.converted),
+    }
+    if log.watches:
+        found["watched"] = lambda user: user.watched
+    for place, name in enumerate(log.objectives):
+        found[f"objectives.{name}"] = partial(_gained, place)
+    return found
+
+
+def _gained(place: int, user: UserOutcome) -> float:
+    return float(user.gained[place])
+
+
 def _difference(
     users: Sequence[UserOutcome],
-    metric: str,
+    outcome: Outcome,
     variant: str,
     control: str,
     shares: dict[str, float],
@@ -203,7 +216,7 @@ def _difference(
         return None
     chosen = [user for user in users if user.complete and user.variant in (variant, control)]
     found = difference_sequence(
-        np.array([METRICS[metric](user) for user in chosen]),
+        np.array([outcome(user) for user in chosen]),
         np.array([user.variant == variant for user in chosen], dtype=np.bool_),
         shares[variant] / of_two,
         alpha=alpha,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Final
@@ -66,6 +67,11 @@ class LoggedRewards:
         self.n_matched = self.n_unanswered = 0
         self.reports_impressions = False
         self.unused: Counter[str] = Counter()
+
+    @property
+    def objectives(self) -> Sequence[str]:
+        """Names of the columns of :meth:`gains`."""
+        return self._settings.objectives
 
     def expect(self, decision: Decision) -> None:
         """Wait for feedback on a decision."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from streamer.events import Decision, Shadow
 from streamer.ope.bandit_log import Floats, Indices
+from streamer.ope.logged_rewards import LoggedRewards
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +26,8 @@ class ShadowSlots:
     users, rewards, propensities, target
         ``(n,)`` of the slots whose outcome is known: a number of the user, the reward, and the
         probabilities with which the serving variant and the shadow put the item there.
+    gains
+        Objective → ``(n,)`` what the slots brought of it.
     """
 
     shadow: str
@@ -36,26 +39,23 @@ class ShadowSlots:
     rewards: Floats
     propensities: Floats
     target: Floats
+    gains: Mapping[str, Floats]
 
 
-def shadow_slots(slates: Iterable[tuple[Decision, Floats]], name: str) -> tuple[ShadowSlots, ...]:
-    """Return the slots of an experiment by shadow and serving variant, in the order of names.
-
-    Parameters
-    ----------
-    slates
-        Decisions with the rewards of their items; NaN: not known, or not seen.
-    """
+def shadow_slots(
+    decisions: Iterable[Decision], rewards: LoggedRewards, name: str
+) -> tuple[ShadowSlots, ...]:
+    """Return the slots of an experiment by shadow and serving variant, in the order of names."""
     found: dict[tuple[str, str], _Rows] = {}
     users: dict[str, int] = {}
-    for decision, rewards in slates:
+    for decision in decisions:
         served = (decision.variants or {}).get(name)
         for shadow in decision.shadows or ():
             if served is not None and shadow.experiment == name:
                 rows = found.setdefault((shadow.variant, served), _Rows())
                 user = users.setdefault(decision.user_id, len(users))
                 rows.add(decision, shadow, user, rewards)
-    return tuple(found[at].slots(*at) for at in sorted(found))
+    return tuple(found[at].slots(*at, rewards.objectives) for at in sorted(found))
 
 
 @dataclass(slots=True)
@@ -66,18 +66,22 @@ class _Rows:
     users: list[Indices] = field(default_factory=list)
     columns: list[Floats] = field(default_factory=list)
 
-    def add(self, decision: Decision, shadow: Shadow, user: int, rewards: Floats) -> None:
+    def add(self, decision: Decision, shadow: Shadow, user: int, rewards: LoggedRewards) -> None:
         self.n_slates += 1
         self.n_slots += len(decision.items)
         self.n_common += sum(
             one == other for one, other in zip(decision.items, shadow.items, strict=False)
         )
-        columns = np.array([rewards, decision.propensities, shadow.propensities])
-        columns = columns[:, ~np.isnan(rewards)]
+        gained = rewards.of(decision)
+        columns = np.array(
+            [gained, decision.propensities, shadow.propensities, *rewards.gains(decision).T]
+        )
+        columns = columns[:, ~np.isnan(gained)]
         self.users.append(np.full(columns.shape[1], user, dtype=np.intp))
         self.columns.append(columns)
 
-    def slots(self, shadow: str, served: str) -> ShadowSlots:
+    def slots(self, shadow: str, served: str, objectives: Iterable[str]) -> ShadowSlots:
+        rewards, propensities, target, *gains = np.concatenate(self.columns, axis=1)
         return ShadowSlots(
             shadow,
             served,
@@ -85,5 +89,8 @@ class _Rows:
             self.n_slots,
             self.n_common,
             np.concatenate(self.users),
-            *np.concatenate(self.columns, axis=1),
+            rewards,
+            propensities,
+            target,
+            dict(zip(objectives, gains, strict=True)),
         )

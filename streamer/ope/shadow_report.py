@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 import numpy as np
 
+from streamer.ope.bandit_log import Floats
 from streamer.ope.mean_difference import MeanDifference
 from streamer.ope.shadow_log import ShadowSlots
 from streamer_models.evaluation.ope import IPS, SNIPS, WeighedLog, paired_difference
@@ -16,12 +18,36 @@ HEADS: Final = (
     "shadow", "slates of", "in common", "slots", "worth", "shown", "would be", "less shown",
 )  # fmt: skip
 """Heads of :meth:`ShadowReport.cells`."""
+OBJECTIVES_TITLE: Final = "not shown: objectives a slot, off-policy"
+OBJECTIVES_HEADS: Final = (
+    "shadow", "slates of", "objective", "shown", "would be", "less shown",
+)  # fmt: skip
+"""Heads of :meth:`ShadowReport.objective_cells`."""
 EFFECTIVE_MIN: Final = 300
 """Effective slots below which nothing is said: a handful of them decides then."""
 COVERED_MIN: Final = 0.9
 COVERED_MAX: Final = 1.1
 """Range of the mean weight. It is 1 in expectation where all that the shadow shows is shown at
 times; below, part of it never was, and above, a few large weights came by chance."""
+
+
+class ShadowOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """One outcome of a slot, as rewards or one objective.
+
+    Attributes
+    ----------
+    shown
+        Mean of what was shown; None without slots.
+    value
+        Mean of what the shadow would have shown, by the self-normalised estimate; None: no weight.
+    difference
+        ``value`` less ``shown``, with an interval for one look; None where there is no value, or
+        one user alone.
+    """
+
+    shown: float | None
+    value: float | None
+    difference: MeanDifference | None
 
 
 class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,15 +65,12 @@ class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
         Slots of equal weight that those are worth for it.
     mean_weight
         About 1 where what it would show is shown at times.
-    shown
-        Mean reward of what was shown.
-    value
-        Mean reward of what it would have shown, by the self-normalised estimate; None: no weight.
-    difference
-        ``value`` less ``shown``, with an interval for one look; None where there is no value, or
-        one user alone.
+    shown, value, difference
+        Of rewards, as in :class:`ShadowOutcome`.
+    objectives
+        By name, what it would have brought of each.
     can_tell
-        Whether effective slots and mean weight allow to believe it.
+        Whether effective slots and mean weight allow to believe it; they are those of all outcomes.
     """
 
     name: str
@@ -60,6 +83,7 @@ class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
     shown: float | None
     value: float | None
     difference: MeanDifference | None
+    objectives: dict[str, ShadowOutcome]
     can_tell: bool
 
     def cells(self) -> tuple[str, ...]:
@@ -76,6 +100,19 @@ class ShadowReport(msgspec.Struct, frozen=True, kw_only=True):
             _or_dash(None if told is None else self.value, "{:.4f}"),
             _or_dash(None if told is None else told.estimate, "{:+.4f}" + star),
         )
+
+    def objective_cells(self) -> Iterator[tuple[str, ...]]:
+        """Yield what a table says of each objective."""
+        for name, each in self.objectives.items():
+            told = each.difference if self.can_tell else None
+            yield (
+                self.name,
+                self.served,
+                name,
+                _or_dash(each.shown, "{:.4f}"),
+                _or_dash(None if told is None else each.value, "{:.4f}"),
+                "–" if told is None else _with_reach(told),
+            )
 
     def said(self) -> str:
         """Return in words whether it would earn more or less."""
@@ -126,14 +163,10 @@ def shadow_report(found: ShadowSlots, *, alpha: float) -> ShadowReport:
 
     Rows of one user are kept together, and the two policies are compared over the same rows.
     """
-    log = WeighedLog(found.rewards, found.propensities, found.target)
-    weighed = SNIPS().terms(log)
-    known = WeighedLog(found.rewards, found.propensities, found.propensities)
-    shown = IPS().terms(known)  # weights of 1
-    estimate, low, high = paired_difference(weighed, shown, found.users, level=1 - alpha)
-    n, total = len(log), float(weighed.denominators.sum())
-    mean_weight = total / n if n else None
-    effective = weighed.effective_sample_size
+    weighed = SNIPS().terms(WeighedLog(found.rewards, found.propensities, found.target))
+    n, effective = len(found.rewards), weighed.effective_sample_size
+    mean_weight = float(weighed.denominators.sum()) / n if n else None
+    of_rewards = _outcome(found, found.rewards, alpha)
     return ShadowReport(
         name=found.shadow,
         served=found.served,
@@ -142,16 +175,36 @@ def shadow_report(found: ShadowSlots, *, alpha: float) -> ShadowReport:
         common=found.n_common / found.n_slots if found.n_slots else None,
         effective_slots=effective,
         mean_weight=mean_weight,
-        shown=float(found.rewards.mean()) if n else None,
-        value=float(weighed.numerators.sum()) / total if total else None,
-        difference=MeanDifference(estimate=estimate, low=low, high=high)
-        if np.isfinite(low)
-        else None,
-        can_tell=bool(np.isfinite(low))
+        shown=of_rewards.shown,
+        value=of_rewards.value,
+        difference=of_rewards.difference,
+        objectives={name: _outcome(found, gains, alpha) for name, gains in found.gains.items()},
+        can_tell=of_rewards.difference is not None
         and effective >= EFFECTIVE_MIN
         and mean_weight is not None
         and COVERED_MIN <= mean_weight <= COVERED_MAX,
     )
+
+
+def _outcome(found: ShadowSlots, outcomes: Floats, alpha: float) -> ShadowOutcome:
+    log = WeighedLog(outcomes, found.propensities, found.target)
+    weighed = SNIPS().terms(log)
+    known = WeighedLog(outcomes, found.propensities, found.propensities)
+    shown = IPS().terms(known)  # weights of 1
+    estimate, low, high = paired_difference(weighed, shown, found.users, level=1 - alpha)
+    total = float(weighed.denominators.sum())
+    return ShadowOutcome(
+        shown=float(outcomes.mean()) if len(outcomes) else None,
+        value=float(weighed.numerators.sum()) / total if total else None,
+        difference=MeanDifference(estimate=estimate, low=low, high=high)
+        if np.isfinite(low)
+        else None,
+    )
+
+
+def _with_reach(change: MeanDifference) -> str:
+    star = " *" if change.decided else "  "
+    return f"{change.estimate:+.4f} ± {(change.high - change.low) / 2:.4f}{star}"
 
 
 def _or_dash(value: float | None, form: str) -> str:

@@ -9,7 +9,7 @@ from nicegui import ui
 
 from streamer.application.experiments import reported
 from streamer.ope.experiment_report import ExperimentReport
-from streamer.ope.shadow_report import HEADS, TITLE
+from streamer.ope.shadow_report import HEADS, OBJECTIVES_HEADS, OBJECTIVES_TITLE, TITLE
 from streamer.page.asking import AnswerPlace, heading, said
 from streamer.page.charts import bar_chart
 from streamer.page.looking import Looking
@@ -86,7 +86,15 @@ def _show(found: ExperimentReport, window: str) -> None:
         if found.shadows:
             with ui.element("div").classes("card"):
                 shadows = [each.cells() for each in found.shadows]
-                table(TITLE[0].upper() + TITLE[1:], HEADS, shadows, n_words=2)
+                table(_capital(TITLE), HEADS, shadows, n_words=2)
+        of_objectives = [cells for each in found.shadows for cells in each.objective_cells()]
+        if of_objectives:
+            with ui.element("div").classes("card"):
+                table(_capital(OBJECTIVES_TITLE), OBJECTIVES_HEADS, of_objectives, n_words=3)
     for line in (*found.verdicts(), *found.remarks):
         ui.label(line)
     ui.label(found.split_said()).classes("wrong" if found.split_is_wrong else "")
+
+
+def _capital(title: str) -> str:
+    return title[0].upper() + title[1:]

@@ -35,6 +35,17 @@ bandit.policy = "linucb"
 """
 
 
+OBJECTIVES = """
+[objectives.watched]
+events = ["watch"]
+[objectives.told]
+events = ["share", "comment"]
+weight = -2.0
+[events.comment]
+weight = 0.0
+"""
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "streamer.toml"
@@ -124,6 +135,41 @@ def test_users_count_by_what_the_learner_makes_of_their_window(
     assert "no interval for fewer than 200 users" in found["remarks"][0]
 
 
+def test_each_objective_has_what_the_slates_of_a_user_brought_of_it(
+    tmp_path: Path, config: Path
+) -> None:
+    ann, bob = users("control", 2)
+    (cem,) = users("varied", 1)
+    config.write_text(TOML + OBJECTIVES, encoding="utf-8")
+    decisions = [
+        slate(ann, 0, 0.0),
+        slate(ann, 1, 0.5),
+        slate(ann, 2, 1.5),  # beyond the hour that counts
+        slate(bob, 0, 0.5),
+        slate(cem, 0, 1.0),
+        slate("new", 0, 5.0, variants=None),
+    ]
+    events = [
+        taken(ann, 0, 0.1, "watch", value=0.5),
+        taken(ann, 0, 0.1, "comment"),  # worth no reward
+        taken(ann, 1, 0.6, "share"),
+        taken(ann, 2, 1.6, "share"),
+        taken(bob, 0, 0.6, "watch", value=0.25),
+        taken(bob, 0, 0.7, "watch", value=0.75, request_id=None, event_id="w", item_id="of none"),
+        taken(cem, 0, 1.1, "impression"),
+    ]
+    found = reported(write_decisions(tmp_path / "log", decisions, events), config, "--window", "1h")
+    control, varied = (each["means"] for each in found["variants"])
+    named = ["reward", "conversion", "watched", "objectives.watched", "objectives.told"]
+    assert list(control) == named
+    # Not the watching that no slate brought, which the metric of all events has.
+    assert control["objectives.watched"] == pytest.approx((0.5 + 0.25) / 2)
+    assert control["watched"] == pytest.approx((0.5 + 0.25 + 0.75) / 2)
+    assert control["objectives.told"] == 1.0
+    assert [varied[name] for name in named] == [0.0] * 5
+    assert list(found["variants"][1]["differences"]) == named
+
+
 def crowd(n: int, *, rates: dict[str, float], lost: float = 0.0) -> tuple[list[Any], list[Any]]:
     """Users who come a second after another, of a click rate by variant; some are lost."""
     rng = np.random.default_rng(1)
@@ -140,14 +186,17 @@ def crowd(n: int, *, rates: dict[str, float], lost: float = 0.0) -> tuple[list[A
 
 def test_a_difference_is_found_with_its_interval(tmp_path: Path, config: Path) -> None:
     log = write_decisions(tmp_path / "log", *crowd(1_500, rates={"control": 0.2, "varied": 0.4}))
+    config.write_text(TOML + '[objectives.taken]\nevents = ["click"]\n', encoding="utf-8")
     found = reported(log, config, "--window", "10s", "--planned", "1000")
     change = found["variants"][1]["differences"]["conversion"]
+    assert found["variants"][1]["differences"]["objectives.taken"] == change
     assert change["low"] > 0
     assert change["low"] < 0.2 < change["high"]
     assert found["split_p_value"] > 0.01
     assert not found["remarks"]
     said = experiments("mix", str(log), "--config", str(config), "--window", "10s")
     assert "users are split 0.5 : 0.5, as configured" in said
+    assert "objectives.taken" in said
 
 
 def test_lost_users_of_a_variant_are_found(tmp_path: Path, config: Path) -> None:

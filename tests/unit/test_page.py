@@ -220,7 +220,9 @@ def test_an_experiment_is_shown_as_the_command_says_it(page: ServedPage) -> None
             "users are split 0.5 : 0.5, as configured",
             "whose time is over",
             "control",
+            "objectives.taken",
             "Not shown: reward a slot, off-policy",
+            "Not shown: objectives a slot, off-policy",
         )
         user.find("Window of a user").clear().type("soon")
         user.find("Read the topics").click()

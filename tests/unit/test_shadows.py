@@ -376,10 +376,45 @@ def test_it_is_said_in_words_whether_the_log_can_tell(
         assert keen.difference.low < truth < keen.difference.high
 
 
+def test_each_objective_is_valued_over_the_same_slots_by_the_same_weights(tmp_path: Path) -> None:
+    """Who clicks on b buys it."""
+    decisions, clicks = slates(900, (0.5, 0.3, 0.1), (0.6, 0.3, 0.1))
+    bought = [
+        replace(each, event_id=f"{each.event_id} bought", type="purchase")
+        for each in clicks
+        if each.type == "click" and each.item_id == "b"
+    ]
+    write_decisions(tmp_path, decisions, [*clicks[:-1], *bought, clicks[-1]])
+    flags = {"objectives.taken.events": ["click"], "objectives.bought.events": ["purchase"]}
+    config = load_config(env={}, flags=flags)
+    _, (keen,) = shadows_in(shadowing(config, keen={}), tmp_path)
+    shown = np.array([each.items[0] for each in decisions])
+    clicked = {each.request_id for each in clicks if each.type == "click"}
+    taken = np.array([each.request_id in clicked for each in decisions], dtype=np.float64)
+    weights = np.array([(each.shadows or [])[0].propensities[0] for each in decisions])  # times 3
+    for name, gained in {"taken": taken, "bought": taken * (shown == "b")}.items():
+        found = keen.objectives[name]
+        value = weights @ gained / weights.sum()
+        assert found.shown == pytest.approx(gained.mean())
+        assert found.value == pytest.approx(value)
+        assert found.difference is not None
+        assert found.difference.estimate == pytest.approx(value - gained.mean())
+        assert found.difference.low < found.difference.estimate < found.difference.high
+    rows = list(keen.objective_cells())
+    assert [cells[:3] for cells in rows] == [
+        ("keen", "control", "taken"),
+        ("keen", "control", "bought"),
+    ]
+    assert rows[0][5].startswith("+")
+    _, (without,) = shadows_in(shadowing(CONFIG, keen={}), tmp_path)
+    assert not without.objectives
+
+
 def test_the_command_has_rows_of_its_own_for_them(tmp_path: Path) -> None:
     path = tmp_path / "streamer.toml"
     tables = ("control]\nweight = 1\n", "keen]\nshadow = 1\nslate.diversity = 0.3\n")
-    path.write_text("".join(f"[experiments.x.variants.{each}" for each in tables))
+    objective = '[objectives.taken]\nevents = ["click"]\n'
+    path.write_text(objective + "".join(f"[experiments.x.variants.{each}" for each in tables))
     write_decisions(tmp_path, *slates(900, (0.5, 0.3, 0.1), (0.6, 0.3, 0.1)))
     config = ["--config", str(path)]
 
@@ -399,6 +434,10 @@ def test_the_command_has_rows_of_its_own_for_them(tmp_path: Path) -> None:
     change = MeanDifference(**keen["difference"])
     assert f"{change.estimate:+.4f} *" in row
     assert f"keen, not shown: a slot would earn more than those of control did, {change}" in text
+    assert "not shown: objectives a slot, off-policy" in text
+    taken = MeanDifference(**keen["objectives"]["taken"]["difference"])
+    (row,) = [line for line in text.splitlines() if "keen" in line and "taken" in line]
+    assert f"{taken.estimate:+.4f} ± {(taken.high - taken.low) / 2:.4f} *" in row
     assert said("--promote", "keen") == "[slate]\ndiversity = 0.3\n"
 
 
