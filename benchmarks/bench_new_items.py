@@ -2,13 +2,16 @@
 
 ``python -m benchmarks.bench_new_items --json OUT`` plays in the simulated world of
 ``bench_regret``, whose click probabilities are known: after half of the time an item arrives every
-few seconds, and users who never asked before come too. The same users, times and coins twice: with
-the categories that the catalogue has of items, and without them.
+few seconds, and users who never asked before come too. The same users, times and coins each time:
+with the categories that the catalogue has of items and without them, by the defaults and with one
+place in ten for new items (``slate.fresh``), since by the defaults an item without words, which
+nobody has met, is hardly ever shown.
 
 An item's *lovers* are the fifth of the users who would click it most likely. Reported are the
-share of an item's impressions in its first ten seconds that are theirs (a fifth would be chance),
-how many new items are shown at all by then, and the regret of a decision before and after the
-arrivals begin, of users who were there and of those who come. Intervals are t over the seeds.
+share of an item's impressions in its first ten seconds that are theirs (a fifth would be chance;
+no number where no item had one), how many new items are shown at all by then, and the regret of a
+decision before and after the arrivals begin, of users who were there and of those who come.
+Intervals are t over the seeds.
 """
 
 from __future__ import annotations
@@ -37,6 +40,10 @@ KNOWN: Final = 0.75
 """Share of the users who ask from the start."""
 
 
+KINDS: Final[dict[str, tuple[str, ...]]] = {"defaults": (), "one place in ten": ("1 in 10",)}
+"""Name → ``slate.fresh``."""
+
+
 @dataclass(slots=True)
 class Seen:
     """What one run showed."""
@@ -57,14 +64,16 @@ class Seen:
         }
 
 
-def play(seed: int, n_steps: int, *, described: bool) -> Seen:
+def play(seed: int, n_steps: int, *, described: bool, fresh: tuple[str, ...]) -> Seen:
     """Play one world, whose items begin to arrive after half of the steps."""
     half_s = n_steps // 2 * STEP_MS / 1000
     world = SimulatorConfig(
         n_users=200, n_items=300, new_item_share=0.3, arrival_span_s=2 * half_s, seed=seed
     )
     simulator = Simulator(world)
-    config = load_config(env={}, flags={"topics.partitions": 1, "learner.seed": seed})
+    config = load_config(
+        env={}, flags={"topics.partitions": 1, "learner.seed": seed, "slate.fresh": fresh}
+    )
     live = LiveSystem(
         config, start_ms=world.start_ms, sync_interval_ms=STEP_MS, keeps_messages=False
     )
@@ -120,21 +129,31 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=5, help="worlds, from --seed on")
     options.add_argument("--steps", type=int, default=300, help=f"of {AT_ONCE} requests each")
     asked = options.parse_args()
-    runs: dict[str, list[dict[str, float]]] = {"described": [], "not described": []}
-    jobs = [(seed, name) for seed in range(asked.seed, asked.seed + asked.seeds) for name in runs]
-    for seed, name in track(jobs, description="worlds"):
-        runs[name].append(play(seed, asked.steps, described=name == "described").figures())
-    figures = {name: _summary(each) for name, each in runs.items()}
-    change = [
-        {key: one[key] - other[key] for key in one}
-        for one, other in zip(runs["described"], runs["not described"], strict=True)
-    ]
+    runs: dict[tuple[str, bool], list[dict[str, float]]] = {
+        (kind, described): [] for kind in KINDS for described in (True, False)
+    }
+    jobs = [(seed, run) for seed in range(asked.seed, asked.seed + asked.seeds) for run in runs]
+    for seed, (kind, described) in track(jobs, description="worlds"):
+        seen = play(seed, asked.steps, described=described, fresh=KINDS[kind])
+        runs[kind, described].append(seen.figures())
+    figures = {}
+    for kind in KINDS:
+        with_words, without = runs[kind, True], runs[kind, False]
+        change = [
+            {key: one[key] - other[key] for key in one}
+            for one, other in zip(with_words, without, strict=True)
+        ]
+        figures[kind] = {
+            "described": _summary(with_words),
+            "not described": _summary(without),
+            "change": _summary(change),
+        }
     write(
         {
             "benchmark": "new items",
             "n_seeds": asked.seeds,
             "n_decisions": asked.steps * AT_ONCE,
-            "figures": figures | {"change": _summary(change)},
+            "figures": figures,
             "environment": environment("streamer", "numpy", "numba"),
         },
         asked.json,
@@ -142,16 +161,20 @@ def main() -> None:
 
 
 def _summary(runs: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Return mean and half of a 95 % interval over the seeds."""
+    """Return mean and half of a 95 % interval over the seeds that have the number."""
     found = {}
     for key in runs[0]:
         values = np.array([each[key] for each in runs])
+        values = values[np.isfinite(values)]
         half = (
             t_quantile(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
             if len(values) > 1
             else np.nan
         )
-        found[key] = {"mean": round(float(values.mean()), 4), "half": round(float(half), 4)}
+        mean = float(values.mean()) if len(values) else np.nan
+        found[key] = {
+            "mean": round(mean, 4), "half": round(float(half), 4), "n_seeds": len(values)
+        }  # fmt: skip
     return found
 
 
