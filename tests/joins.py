@@ -11,6 +11,7 @@ from streamer.learner.join.answers import Answers, DecidedBatch, FeedbackBatch
 from streamer.learner.join.join import Cursor, Join, JoinSettings
 from streamer.learner.join.shown import Shown
 from streamer.learner.rewards import EventOutcomes
+from streamer_models.state.id_column import IdColumn
 from streamer_models.state.inputs import Choices, Examples
 
 START_MS = 1_700_000_000_000
@@ -89,10 +90,10 @@ def answers_at(answers: Sequence[Answer | None], start: int, end: int) -> Feedba
         to_offset=start + len(chosen),
         answers=Answers(
             at=np.array([place for place, _ in real], dtype=np.int64),
-            request_ids=[each.request_id or "" for _, each in real],
+            request_ids=IdColumn.of([each.request_id or "" for _, each in real]),
             named=np.array([bool(each.request_id) for _, each in real], dtype=np.bool_),
-            user_ids=[each.user_id for _, each in real],
-            item_ids=[each.item_id for _, each in real],
+            user_ids=IdColumn.of([each.user_id for _, each in real]),
+            item_ids=IdColumn.of([each.item_id for _, each in real]),
             rewards=np.array([each.reward for _, each in real], dtype=np.float64),
             seen=np.array([each.seen for _, each in real], dtype=np.bool_),
             outcomes=EventOutcomes(

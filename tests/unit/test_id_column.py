@@ -120,6 +120,7 @@ class Rows(Columns):
     texts: list[str]
     by_name: dict[str, IdColumn]
     rate: float = 1.0
+    weights: NDArray[np.int64] | None = None
 
 
 def test_all_columns_are_cut_alike() -> None:
@@ -132,3 +133,33 @@ def test_all_columns_are_cut_alike() -> None:
         assert (len(cut), cut.rate) == (2, 0.5)
     before, after = rows.split(1)
     assert (before.texts, after.texts) == (["w"], ["x", "y", "z"])
+
+
+def test_parts_are_one_after_the_other_and_keep_no_messages() -> None:
+    message = read_only(b"ann, and bob, in a message of megabytes")
+    spans = np.array([0, 9]), np.array([3, 12])
+    users = IdColumn(message, *spans, IdColumn.of(["ann", "bob"]).hashes)
+    none, cem = IdColumn.of([]), IdColumn.of(["cem"])
+    parts = [
+        Rows(np.arange(2), users, ["x", "y"], {"user": users}, 0.5, np.arange(2)),
+        Rows(np.arange(0), none, [], {"user": none}, 0.5, np.arange(0)),
+        Rows(np.arange(1), cem, ["z"], {"user": cem}, 0.5, np.arange(1)),
+    ]
+    rows = Rows.concat(parts)
+    assert rows.ids.strings() == ["ann", "bob", "cem"]
+    assert rows.ids.hashes.tolist() == IdColumn.of(rows.ids.strings()).hashes.tolist()
+    assert rows.ids.data.tobytes() == b"annbobcem"
+    assert rows.by_name["user"].strings() == ["ann", "bob", "cem"]
+    assert (rows.texts, rows.rate) == (["x", "y", "z"], 0.5)
+    assert rows.numbers.tolist() == [0, 1, 0]
+    assert rows.weights is not None
+    assert rows.weights.tolist() == [0, 1, 0]
+    assert Rows.concat([replace(each, weights=None) for each in parts]).weights is None
+
+
+def test_columns_that_are_there_in_some_instances_alone_are_cut_there() -> None:
+    rows = Rows(np.arange(2), IdColumn.of(["a", "b"]), list("xy"), {})
+    assert rows.slice(1, 2).weights is None
+    weighed = replace(rows, weights=np.array([5, 6])).slice(1, 2)
+    assert weighed.weights is not None
+    assert weighed.weights.tolist() == [6]

@@ -37,11 +37,14 @@ class Columns:
 
     def __len__(self) -> int:
         """Return n, the length of the first column."""
-        return len(getattr(self, self._names()[1][0]))
+        _, columns, _ = self._names()
+        return len(getattr(self, columns[0]))
 
     def columns(self) -> Sequence[Any]:
         """Return the columns, in the order of the fields."""
-        return [getattr(self, name) for name in self._names()[1]]
+        names, *_ = self._names()
+        present = set(self._present())
+        return [getattr(self, name) for name in names if name in present]
 
     def slice(self, start: int, end: int) -> Self:
         """Return rows ``[start, end)``; arrays are views of the same memory."""
@@ -62,30 +65,52 @@ class Columns:
         """Return the first ``n`` rows, and the rest."""
         return self.slice(0, n), self.slice(n, len(self))
 
+    @classmethod
+    def concat(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of parts, at least one, one after the other, in memory of their own."""
+        return parts[0]._with(lambda name: _joined([getattr(part, name) for part in parts]))
+
     def _cut(self, cut: Callable[[Any], Any]) -> Self:
-        names, columns = self._names()
-        values = {name: getattr(self, name) for name in names}
-        for name in columns:
-            value = values[name]
+        def cut_one(name: str) -> Any:
+            value = getattr(self, name)
             if isinstance(value, dict):
-                values[name] = {key: cut(column) for key, column in value.items()}
-            else:
-                values[name] = cut(value)
+                return {key: cut(column) for key, column in value.items()}
+            return cut(value)
+
+        return self._with(cut_one)
+
+    def _with(self, column: Callable[[str], Any]) -> Self:
+        """Return the same with other columns, by name."""
+        names, *_ = self._names()
+        values = {name: getattr(self, name) for name in names}
+        for name in self._present():
+            values[name] = column(name)
         return type(self)(**values)
 
-    def _names(self) -> tuple[list[str], list[str]]:
-        """Return the names of all fields, and of the columns among them."""
+    def _present(self) -> Sequence[str]:
+        """Return the names of the columns that this instance has."""
+        _, columns, optional = self._names()
+        if not optional:
+            return columns
+        return [*columns, *(name for name in optional if _is_column(getattr(self, name)))]
+
+    def _names(self) -> tuple[list[str], list[str], list[str]]:
+        """Return the names of all fields, of the columns among them that each instance has, and of
+        the fields that may be None."""
         kind: type[Any] = type(self)
-        of_kind = kind, *(name for name in kind.__dataclass_fields__ if getattr(self, name) is None)
-        if of_kind not in _NAMES:
-            names = [field.name for field in fields(self)]  # type: ignore[arg-type]
-            _NAMES[of_kind] = names, [name for name in names if _is_column(getattr(self, name))]
-        return _NAMES[of_kind]
+        if kind not in _NAMES:
+            of_kind = fields(self)  # type: ignore[arg-type]
+            optional = [field.name for field in of_kind if str(field.type).endswith("| None")]
+            names = [field.name for field in of_kind]
+            columns = [
+                name for name in names if name not in optional and _is_column(getattr(self, name))
+            ]
+            _NAMES[kind] = names, columns, optional
+        return _NAMES[kind]
 
 
-_NAMES: dict[tuple[Any, ...], tuple[list[str], list[str]]] = {}
-"""By class and the fields that are None, found once: what else a field holds is the same in all
-instances."""
+_NAMES: dict[type[Any], tuple[list[str], list[str], list[str]]] = {}
+"""By class, found once: what a field holds is the same in all instances."""
 
 
 def _is_column(value: object) -> bool:
@@ -105,3 +130,14 @@ def _taken(column: Any, index: NDArray[Any]) -> Any:
     if column.__class__ is IdColumn or isinstance(column, Columns):
         return column.take(index)
     return type(column)([column[i] for i in index.tolist()])
+
+
+def _joined(columns: Sequence[Any]) -> Any:
+    first = columns[0]
+    if isinstance(first, np.ndarray):
+        return np.concatenate(columns)
+    if first.__class__ is IdColumn or isinstance(first, Columns):
+        return first.concat(columns)
+    if isinstance(first, dict):
+        return {key: _joined([each[key] for each in columns]) for key in first}
+    return type(first)(row for column in columns for row in column)

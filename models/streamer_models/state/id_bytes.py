@@ -109,19 +109,23 @@ def hashes_of(
 
 def texts_of(data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[bytes]:
     """Return ``n`` spans of bytes as Python objects."""
-    to = np.cumsum(ends - starts)
-    packed = np.empty(to[-1] if len(to) else 0, dtype=np.uint8)
-    _pack(data, starts, ends, packed)
-    joined, bounds = packed.tobytes(), [0, *to.tolist()]
+    joined, bounds = packed(data, starts, ends), [0, *np.cumsum(ends - starts).tolist()]
     return [joined[start:end] for start, end in itertools.pairwise(bounds)]
 
 
+def packed(data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> bytes:
+    """Return ``n`` spans of bytes one after the other."""
+    to = np.empty(int((ends - starts).sum()), dtype=np.uint8)
+    _pack(data, starts, ends, to)
+    return to.tobytes()
+
+
 @numba.njit(cache=True, nogil=True)
-def _pack(data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], packed: Bytes) -> None:
+def _pack(data: Bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], to: Bytes) -> None:
     at = ZERO
     for i in range(len(starts)):
         n = ends[i] - starts[i]
-        copy_bytes(data, starts[i], n, packed, at)
+        copy_bytes(data, starts[i], n, to, at)
         at += n
 
 

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.blake2b import digests
-from streamer_models.state.id_bytes import HASH_SEED, Bytes, Hashes, hashes_of, read_only, texts_of
+from streamer_models.state.id_bytes import (
+    HASH_SEED,
+    Bytes,
+    Hashes,
+    hashes_of,
+    packed,
+    read_only,
+    texts_of,
+)
 from streamer_models.state.table import Keys
 
 
@@ -55,6 +63,15 @@ class IdColumn(Sequence[str]):
         starts = np.concatenate([np.zeros(1, np.int64), ends])[:-1]
         data = read_only(b"".join(names))
         return cls(data, starts, ends, hashes_of(data, starts, ends, HASH_SEED))
+
+    @classmethod
+    def concat(cls, columns: Sequence[IdColumn]) -> IdColumn:
+        """Return the ids of columns, one after the other, in bytes of their own: those of the
+        messages they came with are let go."""
+        data = read_only(b"".join(packed(each.data, each.starts, each.ends) for each in columns))
+        ends = np.cumsum(np.concatenate([each.n_bytes for each in columns]), dtype=np.int64)
+        starts = np.concatenate([np.zeros(1, np.int64), ends])[:-1]
+        return cls(data, starts, ends, np.concatenate([each.hashes for each in columns]))
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -21,6 +21,7 @@ from streamer.protocols import MessageBatch
 from streamer_models.bandits.linear_statistics import FEATURE_MAX, REWARD_MAX
 from streamer_models.ranking.answer_kernels import LOGGED_MAX
 from streamer_models.state.columns import Columns
+from streamer_models.state.id_column import IdColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,10 @@ class Answers(Columns):
     """
 
     at: NDArray[np.int64]
-    request_ids: Sequence[str]
+    request_ids: IdColumn
     named: NDArray[np.bool_]
-    user_ids: Sequence[str]
-    item_ids: Sequence[str]
+    user_ids: IdColumn
+    item_ids: IdColumn
     rewards: NDArray[np.float64]
     seen: NDArray[np.bool_]
     outcomes: EventOutcomes

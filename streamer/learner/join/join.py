@@ -33,7 +33,9 @@ from streamer.learner.join.counts import (
     JoinCounts,
 )
 from streamer.learner.join.early import EarlyFeedback
-from streamer.learner.join.shown import Combine, ItemFeedback, Matching, Settled, Shown
+from streamer.learner.join.feedback import FeedbackRows, ItemFeedback
+from streamer.learner.join.shown import Combine, Matching, Settled, Shown
+from streamer.learner.join.unnamed import UnnamedFeedback
 from streamer.ranking.columns.position import POSITION
 from streamer_models.state.inputs import NO_CHOICES, Choices, Examples, Gains
 
@@ -142,6 +144,7 @@ class Join:
         self._open: dict[str, Shown] = {}  # in order of offsets
         self._by_user: defaultdict[str, list[str]] = defaultdict(list)
         self._early = EarlyFeedback(settings.lateness_ms)
+        self._unnamed = UnnamedFeedback()
         self._to_close: list[tuple[int, int, str]] = []
         self._to_drop: list[tuple[int, int, str]] = []
         self._answered: list[tuple[int, int, str]] = []  # by offset: first feedback of decisions
@@ -155,7 +158,7 @@ class Join:
 
     @property
     def n_early(self) -> int:
-        return len(self._early)
+        return len(self._early) + len(self._unnamed)
 
     def take(self, decided: DecidedBatch | None, events: FeedbackBatch | None) -> Joined:
         """Take what comes next in either topic, and say what it teaches."""
@@ -184,8 +187,9 @@ class Join:
         events = self._events_next, self._events_ms
         if self._answered:
             events = min(events, self._answered[0][:2])
-        if self._early.first is not None:
-            events = min(events, self._early.first)
+        for waiting in (self._early, self._unnamed):
+            if waiting.first is not None:
+                events = min(events, waiting.first)
         decisions = self._decisions_next, self._decisions_ms
         if self._open:
             oldest = next(iter(self._open.values()))
@@ -227,34 +231,35 @@ class Join:
         before = np.maximum.accumulate(np.concatenate([[self._events_ms], events.ts_ms]))
         self._events_ms = int(before[-1])
         answers = events.answers
-        columns = zip(
-            events.offsets[answers.at].tolist(),
-            events.ts_ms[answers.at].tolist(),
-            before[answers.at].tolist(),
-            answers.user_ids,
-            answers.item_ids,
-            answers.rewards.tolist(),
-            answers.seen.tolist(),
-            answers.named.tolist(),
-            answers.outcomes.serves.tolist(),
-            answers.outcomes.shares.tolist(),
-            strict=True,
+        rows = FeedbackRows(
+            offsets=events.offsets[answers.at],
+            ts_ms=events.ts_ms[answers.at],
+            watermark_ms=before[answers.at],
+            user_ids=answers.user_ids,
+            item_ids=answers.item_ids,
+            rewards=answers.rewards,
+            seen=answers.seen,
+            named=answers.named,
+            outcomes=answers.outcomes,
         )
-        n_unnamed = 0
-        for request_id, values in zip(answers.request_ids, columns, strict=True):
-            if not request_id:
-                _, ts_ms, _, user_id, *_ = values
-                if ts_ms > self._decisions_ms or user_id in self._by_user:
-                    self._early.put(None, ItemFeedback(*values))
-                else:
-                    n_unnamed += 1
-                continue
-            shown, feedback = self._open.get(request_id), ItemFeedback(*values)
+        request_ids = answers.request_ids.take(answers.named).strings()
+        for request_id, feedback in zip(request_ids, rows.take(rows.named).feedback(), strict=True):
+            shown = self._open.get(request_id)
             if shown is None:
                 self._early.put(request_id, feedback)
             else:
                 self._match(shown, feedback)
-        self.counts.astray[UNNAMED] += n_unnamed
+        self._take_unnamed(rows.take(~rows.named))
+
+    def _take_unnamed(self, rows: FeedbackRows) -> None:
+        """Let wait what may answer a decision that is open or still to be read."""
+        waits = rows.ts_ms > self._decisions_ms
+        of_past = np.flatnonzero(~waits)
+        if self._by_user and len(of_past):
+            user_ids = rows.user_ids.take(of_past).strings()
+            waits[of_past] = [user_id in self._by_user for user_id in user_ids]
+        self.counts.astray[UNNAMED] += int((~waits).sum())
+        self._unnamed.put(rows.take(waits))
 
     def _match(self, shown: Shown, feedback: ItemFeedback) -> None:
         """Give feedback to a decision; whichever of the two came first, the outcome is the same."""
@@ -290,7 +295,7 @@ class Join:
 
         Only where one slate alone can be meant; most such events answer none, and are not counted.
         """
-        for feedback in self._early.due(self._decisions_ms):
+        for feedback in self._unnamed.due(self._decisions_ms):
             found = [
                 shown
                 for shown in map(self._open.__getitem__, self._by_user.get(feedback.user_id, ()))
@@ -439,9 +444,8 @@ class Join:
             else:
                 self.counts.unmatched(UNKNOWN)
         feedback_max = self._settings.feedback_max
-        self.counts.n_lost += self._early.bound(
-            self._events_next - feedback_max, self._events_next - feedback_max // UNNAMED_SHARE
-        )
+        self.counts.n_lost += self._early.bound(self._events_next - feedback_max)
+        self._unnamed.bound(self._events_next - feedback_max // UNNAMED_SHARE)
 
     def _forget(self, shown: Shown) -> None:
         del self._open[shown.request_id]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.events import Decision
+from streamer.learner.join.feedback import ItemFeedback
 from streamer_models.bandits.linear_statistics import REWARD_MAX
 from streamer_models.bandits.objectives import OUTCOME_MAX
 from streamer_models.bandits.pinned_slots import free_slots
@@ -19,38 +20,6 @@ Combine = Literal["sum", "max", "first"]
 Matching = Literal["never", "reported", "always"]
 """Which slates an event that names no request may answer: those alone of which an event by name
 reported something, or all."""
-
-
-@dataclass(frozen=True, slots=True)
-class ItemFeedback:
-    """One event that names an item shown.
-
-    Attributes
-    ----------
-    offset, ts_ms
-        Its own.
-    watermark_ms
-        Greatest event time before it, in its topic's order: what says whether it is late.
-    reward
-        NaN where its type is worth nothing.
-    seen
-        Whether it reports that the item was really seen (an impression).
-    named
-        Whether it names the request; otherwise user, item and time say which one it answers.
-    serves, share
-        Bit j: it brings the j-th objective; how much of it.
-    """
-
-    offset: int
-    ts_ms: int
-    watermark_ms: int
-    user_id: str
-    item_id: str
-    reward: float
-    seen: bool
-    named: bool = True
-    serves: int = 0
-    share: float = 0.0
 
 
 _NO_GAINS = np.zeros(0)

@@ -1,0 +1,68 @@
+"""Feedback that names no request waits in columns: what is due, in which order, and its bound."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamer.learner.join.feedback import FeedbackRows, ItemFeedback
+from streamer.learner.join.unnamed import UnnamedFeedback
+from streamer.learner.rewards import EventOutcomes
+from streamer_models.state.id_column import IdColumn
+
+
+def rows(first: int, times: list[int]) -> FeedbackRows:
+    """Clicks at offsets from ``first`` on, in a message each that is much longer than they are."""
+    n = len(times)
+    offsets = np.arange(first, first + n, dtype=np.int64)
+    padded = IdColumn.of_bytes([b"u%08d and much besides" % i for i in offsets.tolist()])
+    user_ids = IdColumn(padded.data, padded.starts, padded.starts + 9, padded.hashes)
+    return FeedbackRows(
+        offsets=offsets,
+        ts_ms=np.array(times, dtype=np.int64),
+        watermark_ms=offsets * 10,
+        user_ids=user_ids,
+        item_ids=IdColumn.of([f"i{i}" for i in offsets.tolist()]),
+        rewards=np.ones(n),
+        seen=np.zeros(n, dtype=np.bool_),
+        named=np.zeros(n, dtype=np.bool_),
+        outcomes=EventOutcomes(np.zeros(n, dtype=np.int64), np.zeros(n)),
+    )
+
+
+Step = tuple[list[int], int, int]
+"""Event times of what is put, a time that is due, how far back what waits may lie."""
+
+
+times = st.integers(0, 50)
+
+
+@given(
+    st.lists(st.tuples(st.lists(times, max_size=90), times, st.integers(0, 200)), max_size=8),
+)
+def test_it_is_as_a_list_that_is_searched(steps: list[Step]) -> None:
+    waiting, plain, n = UnnamedFeedback(), list[ItemFeedback](), 0
+    for times, due_ms, back in steps:
+        new = rows(n, times)
+        n += len(times)
+        waiting.put(new)
+        plain += new.feedback()
+        due = sorted((f for f in plain if f.ts_ms <= due_ms), key=lambda f: (f.ts_ms, f.offset))
+        assert waiting.due(due_ms) == due
+        plain = [f for f in plain if f.ts_ms > due_ms]
+        waiting.bound(n - back)
+        plain = [f for f in plain if f.offset >= n - back]
+        assert len(waiting) == len(plain)
+        assert waiting.first == ((plain[0].offset, plain[0].watermark_ms) if plain else None)
+
+
+def test_few_events_at_a_time_are_kept_together_and_without_their_messages() -> None:
+    waiting = UnnamedFeedback()
+    for offset in range(1_000):
+        waiting.put(rows(offset, [offset]))
+    assert len(waiting) == 1_000
+    parts = list(waiting._parts)
+    assert len(parts) < 20
+    assert all(part.user_ids.data.nbytes == 9 * len(part) for part in parts)
+    assert [f.user_id for f in waiting.due(1)] == ["u00000000", "u00000001"]
