@@ -17,7 +17,11 @@ def compare(
     b: Annotated[Path, typer.Argument(help="Another one over the same log.")],
     metrics: Annotated[
         list[str] | None,
-        typer.Option("--metric", help="recall@10, ndcg@10, mrr, rmse, mae; default: all."),
+        typer.Option(
+            "--metric",
+            help="recall@10, precision@10, ndcg@10, graded_ndcg@10, mrr, auc, log_loss, recalled,"
+            " rmse, mae; default: all that both have of the same events.",
+        ),
     ] = None,
     model_a: Annotated[
         str | None, typer.Option("--model-a", help="Which of A's models, where it has several.")
@@ -42,7 +46,7 @@ def compare(
             first, second, metric=metric, models=pair, n_resamples=resamples, seed=seed
         )
         for pair in comparing.pairs_to_compare(first, second, model_a, model_b)
-        for metric in metrics or comparing.metrics_to_compare(first)
+        for metric in metrics or comparing.comparable_metrics(first, second, pair)
     ]
     if json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")

@@ -53,10 +53,20 @@ class Comparison:
         return f"{self.name_b} is {'better' if better else 'worse'} than {self.name_a}: {where}."
 
 
-def metrics_to_compare(result: Result) -> list[str]:
-    """The metrics of which results hold sums by user."""
-    held = next(iter(result.users.sums.values()))
-    return [{SQUARED: "rmse", ABSOLUTE: "mae"}.get(name, name) for name in held]
+def metrics_to_compare(result: Result, model: str) -> list[str]:
+    """Return the metrics of which a result holds sums by user."""
+    named = {SQUARED: "rmse", ABSOLUTE: "mae"}
+    return [named.get(name, name) for name in result.users.sums[model]]
+
+
+def comparable_metrics(a: Result, b: Result, models: tuple[str, str]) -> list[str]:
+    """Return the metrics that two models have of the same events."""
+    return [
+        metric
+        for metric in metrics_to_compare(a, models[0])
+        if metric in metrics_to_compare(b, models[1])
+        and np.array_equal(*_weights(a, b, metric, models))
+    ]
 
 
 def pairs_to_compare(
@@ -140,7 +150,7 @@ def compare(
     Parameters
     ----------
     metric
-        One of :func:`metrics_to_compare` of both.
+        One of :func:`metrics_to_compare` of both, or ``precision@k``.
     models
         Of ``a`` and of ``b``.
     n_resamples
@@ -149,27 +159,29 @@ def compare(
     Raises
     ------
     ConfigError
-        When they scored different events, or one lacks the metric.
+        When they scored different events, one lacks the metric, or they have it of different
+        events.
     """
     check_comparable(a, b)
-    held = {"rmse": SQUARED, "mae": ABSOLUTE}.get(metric, metric)
-    for result in (a, b):
-        if metric not in metrics_to_compare(result):
+    for result, model in ((a, models[0]), (b, models[1])):
+        if _held(metric) not in result.users.sums[model]:
             raise ConfigError(
                 f"there are no sums of {metric!r} by user; there are"
-                f" {', '.join(metrics_to_compare(result))}"
+                f" {', '.join(metrics_to_compare(result, model))}"
             )
-    columns = np.stack(
-        [
-            a.users.counts().astype(np.float64),
-            a.users.sums_of(models[0], held),
-            b.users.sums_of(models[1], held),
-        ]
-    )
+    weights, weights_b = _weights(a, b, metric, models)
+    if not np.array_equal(weights, weights_b):
+        raise ConfigError(
+            f"{metric} of {models[0]} and of {models[1]} can't be compared: they have it of other"
+            f" events, or events of other gains (weighing {weights.sum():,g} and"
+            f" {weights_b.sum():,g}); compare auc or recalled"
+        )
+    sums = [a.users.sums_of(models[0], _held(metric)), b.users.sums_of(models[1], _held(metric))]
+    columns = np.stack([weights, *sums])
     in_all = _means(columns.sum(axis=1)[:, None], metric)
     drawn = np.diff(_resampled_means(_bagged(columns), metric, n_resamples, seed), axis=0)[0]
     tail = 50 * (1 - confidence)
-    low, high = np.percentile(drawn, [tail, 100 - tail])
+    low, high = np.nanpercentile(drawn, [tail, 100 - tail])
     return Comparison(
         metric=metric,
         name_a=models[0] if models[0] != models[1] else f"A's {models[0]}",
@@ -181,14 +193,29 @@ def compare(
         high=float(high),
         confidence=confidence,
         n_users=a.users.n_users,
-        n_events=int(columns[0].sum()),
+        n_events=int(a.users.counts().sum()),
     )
 
 
+def _held(metric: str) -> str:
+    """Return the name under which a metric's sums are kept."""
+    name, _, k = metric.partition("@")
+    return {"rmse": SQUARED, "mae": ABSOLUTE, "precision": f"recall@{k}"}.get(name, metric)
+
+
+def _weights(a: Result, b: Result, metric: str, models: tuple[str, str]) -> tuple[Values, Values]:
+    held = _held(metric)
+    return a.users.weights_of(models[0], held), b.users.weights_of(models[1], held)
+
+
 def _means(sums: Values, metric: str) -> Values:
-    """``(2, n)`` values of the metric from ``(3, n)`` counts and sums of both."""
-    means: Values = sums[1:] / sums[0]
-    return np.sqrt(means) if metric == "rmse" else means
+    """``(2, n)`` values of the metric from ``(3, n)`` weights and sums of both; NaN of none."""
+    means: Values = np.full(sums[1:].shape, np.nan)
+    np.divide(sums[1:], sums[0], out=means, where=sums[0] != 0)
+    name, _, k = metric.partition("@")
+    if name == "precision":  # with one target an event
+        means /= int(k)
+    return np.sqrt(means) if name == "rmse" else means
 
 
 def _bagged(columns: Values) -> Values:

@@ -57,13 +57,15 @@ class UserSums(msgspec.Struct, frozen=True, kw_only=True):
     """Sums of metrics by user, by which two results are compared.
 
     Arrays are little-endian bytes, base64 in JSON, in the order of the keys: 8 B for the key of a
-    user's id, 4 B for the events scored, 4 B a metric and a model.
+    user's id, 4 B for the events scored, 4 B a metric and a model, and 4 B more for what the sums
+    of a metric are divided by, where that is not the events scored.
     """
 
     n_users: int
     keys: bytes
     events_scored: bytes
     sums: dict[str, dict[str, bytes]]
+    weights: dict[str, dict[str, bytes]] = {}
 
     def counts(self) -> NDArray[np.int64]:
         """``(n_users,)`` events scored of each user."""
@@ -72,6 +74,14 @@ class UserSums(msgspec.Struct, frozen=True, kw_only=True):
     def sums_of(self, model: str, metric: str) -> NDArray[np.float64]:
         """``(n_users,)`` sums of a metric over a user's events."""
         return np.frombuffer(self.sums[model][metric], dtype="<f4").astype(np.float64)
+
+    def weights_of(self, model: str, metric: str) -> NDArray[np.float64]:
+        """``(n_users,)`` what those are divided by: the events that have the metric, or their
+        gains."""
+        held = self.weights.get(model, {}).get(metric)
+        if held is None:
+            return self.counts().astype(np.float64)
+        return np.frombuffer(held, dtype="<f4").astype(np.float64)
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,21 +242,27 @@ def _user_sums(outcome: Outcome) -> UserSums:
     tally = outcome.tally
     keys = np.array([id_key(name.encode()) for name in outcome.user_ids], dtype="<u8")
     order = np.argsort(keys, kind="stable")
-    wanted = {metric: tally.metrics.index(metric) for metric in outcome.task.user_metrics}
-    sums = tally.by_user.sums()
-    counts = tally.by_user.counts()
-    scored = counts[0, :, 0] if len(outcome.user_ids) else np.zeros(0)
+    all_sums, counts = tally.by_user.sums()[:, order], tally.by_user.counts()[:, order]
+    scored = counts[0, :, 0] if len(keys) else np.zeros(0)
+    sums: dict[str, dict[str, bytes]] = {name: {} for name in outcome.names}
+    weights: dict[str, dict[str, bytes]] = {name: {} for name in outcome.names}
+    for at, name in enumerate(outcome.names):
+        for metric in outcome.task.user_metrics:
+            column = tally.metrics.index(metric)
+            divided_by = counts[at, :, column]
+            if metric.startswith(GRADED):
+                divided_by = all_sums[at, :, tally.metrics.index(GAIN)]
+            if not divided_by.any():
+                continue  # the model has no such metric
+            sums[name][metric] = all_sums[at, :, column].astype("<f4").tobytes()
+            if not np.array_equal(divided_by, scored):
+                weights[name][metric] = divided_by.astype("<f4").tobytes()
     return UserSums(
         n_users=len(keys),
         keys=keys[order].tobytes(),
-        events_scored=scored[order].astype("<u4").tobytes(),
-        sums={
-            name: {
-                metric: sums[at, order, column].astype("<f4").tobytes()
-                for metric, column in wanted.items()
-            }
-            for at, name in enumerate(outcome.names)
-        },
+        events_scored=scored.astype("<u4").tobytes(),
+        sums=sums,
+        weights=weights,
     )
 
 

@@ -92,7 +92,6 @@ class TopKTask:
         self._vectors = vectors
         self.seconds = [0.0] * len(models)
         k = settings.k
-        self.user_metrics = (f"recall@{k}", f"ndcg@{k}", "mrr")
         self.metrics = (
             *(f"recall@{k}", f"ndcg@{k}", f"map@{k}", "mrr", f"hit_rate@{k}", f"precision@{k}"),
             *(f"{GRADED}@{k}", GAIN, "auc", LOG_LOSS, RECALLED),
@@ -161,6 +160,13 @@ class TopKTask:
         least, most = self._gains
         self._gains = min(least, gain), max(most, gain)
         return gain
+
+    @property
+    def user_metrics(self) -> tuple[str, ...]:
+        """Metrics that are kept by user, so that results can be compared by them."""
+        k = self._settings.k
+        graded = (f"{GRADED}@{k}",) if self.graded else ()
+        return (f"recall@{k}", f"ndcg@{k}", "mrr", *graded, "auc", LOG_LOSS, RECALLED)
 
     @property
     def graded(self) -> bool:

@@ -241,7 +241,8 @@ def test_models_are_compared_by_name_or_as_told(run: Run, log: Path) -> None:
     assert "B's isgd" in same
     told = ["--model-a", "popularity", "--model-b", "mf-bpr", "--json"]
     found = json.loads(run("compare", "a.json", "b.json", *told))
-    assert [each["metric"] for each in found] == ["recall@10", "ndcg@10", "mrr"]
+    named = ["recall@10", "ndcg@10", "mrr", "auc", "recalled"]
+    assert [each["metric"] for each in found] == named
     assert {(each["name_a"], each["name_b"]) for each in found} == {("popularity", "mf-bpr")}
     with pytest.raises(ConfigError, match="name one of each"):
         run("compare", "a.json", "b.json", "--model-a", "popularity")

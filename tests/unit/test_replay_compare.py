@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from streamer.errors import ConfigError
 from streamer.replay import compare as comparing
 from streamer.replay.compare import compare
 from streamer.replay.result import Result, UserSums, encoded, result_of
@@ -106,3 +107,50 @@ def test_a_result_is_what_its_json_says() -> None:
     assert sums.sum() / TOPK.users.counts().sum() == pytest.approx(
         TOPK.metrics["popularity"]["recall@10"]
     )
+
+
+def test_what_both_have_of_the_same_events_is_compared() -> None:
+    """Gains differ in a log of ratings; the blend has shares, popularity has none."""
+    log = random_log(300, seed=0)
+    one, other = (
+        result_of(replayed(log, model, Settings(warmup=0.1)))
+        for model in ("popularity", "item-cosine")
+    )
+    models = ("popularity", "item-cosine")
+    named = ["recall@10", "ndcg@10", "mrr", "graded_ndcg@10", "auc", "recalled"]
+    assert comparing.comparable_metrics(one, other, models) == named
+    for metric in (*named, "precision@10"):
+        found = compare(one, other, metric=metric, models=models, n_resamples=200)
+        assert found.a == pytest.approx(one.metrics["popularity"][metric])
+        assert found.b == pytest.approx(other.metrics["item-cosine"][metric])
+        assert found.low <= found.difference <= found.high
+    recall, precision = (
+        compare(one, other, metric=f"{name}@10", models=models) for name in ("recall", "precision")
+    )
+    assert precision.low == pytest.approx(recall.low / 10)
+    with pytest.raises(ConfigError, match="no sums of 'log_loss' by user; there are recall@10,"):
+        compare(one, other, metric="log_loss", models=models)
+
+
+def test_shares_are_compared_of_the_same_events_alone() -> None:
+    """What was not recalled has no share, so who recalls less has a loss of other events."""
+    log = random_log(300, seed=0)
+    settings = Settings(warmup=0.1)
+    all_of_it, at_a_rate, part = (
+        result_of(replayed(log, model, settings))
+        for model in ("mf-softmax", "mf-softmax:learning_rate=0.5", "channel:next")
+    )
+    (whole,), (rated,), (few,) = (list(each.metrics) for each in (all_of_it, at_a_rate, part))
+    found = compare(all_of_it, at_a_rate, metric="log_loss", models=(whole, rated))
+    assert found.a == pytest.approx(all_of_it.metrics[whole]["log_loss"])
+    assert "log_loss" in comparing.comparable_metrics(all_of_it, at_a_rate, (whole, rated))
+    assert "log_loss" not in comparing.comparable_metrics(all_of_it, part, (whole, few))
+    with pytest.raises(ConfigError, match="they have it of other events, or events of other gains"):
+        compare(all_of_it, part, metric="log_loss", models=(whole, few))
+
+
+def test_a_result_without_weights_is_one_of_before() -> None:
+    before = msgspec.json.decode(encoded(TOPK))
+    del before["users"]["weights"]
+    read = msgspec.json.decode(msgspec.json.encode(before), type=Result)
+    assert read.users.weights_of("popularity", "mrr").tolist() == TOPK.users.counts().tolist()
