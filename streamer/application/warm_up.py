@@ -20,7 +20,7 @@ from streamer.events import Event, Item
 from streamer.simulation.live import Answer, LiveSystem
 
 _BEGIN_MS: Final = 1_700_000_000_000
-_N_USERS: Final = (4, 16, 96)
+_N_USERS: Final = (4, 8, 64)
 """Of each round: tables grow."""
 _N_EACH: Final = 2
 _N_ASKED: Final = 5
@@ -110,12 +110,14 @@ def _items(now_ms: int, n_numbers: int) -> Iterator[Item]:
 
 
 def _events(n_users: int, types: Sequence[str], now_ms: int) -> Iterator[Event]:
-    for n in range(n_users * _N_EACH):
+    # Each event of an item that is not kept ends a step, at 10 ms each: one is enough.
+    end = n_users * _N_EACH - 1
+    for n in range(end + 1):
         yield Event(
             event_id=f"{now_ms}-{n}",
             type=types[n % len(types)],
             user_id=f"u{n % n_users}",
-            item_id=f"i{n % _N_ITEMS}",
+            item_id=f"i{n % _ITEMS_MAX if n < end else _ITEMS_MAX}",
             ts=now_ms,
             value=1.0,
             context={"surface": "made up"} if n % 2 else None,

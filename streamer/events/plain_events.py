@@ -45,6 +45,10 @@ N_IDS: Final = 5
 EVENT_IDS, USER_IDS, ITEM_IDS, REQUEST_IDS, SURFACES = range(N_IDS)
 """Rows of the ids that are found; the first four are fields of the same number."""
 
+# Without the hashes of a column of ids: numba would ready itself for them at the import already.
+_FIELD_NAMES = read_only("".join(FIELDS).encode())
+_FIELD_NAME_ENDS = np.cumsum([len(name) for name in FIELDS], dtype=np.int64)
+
 _REQUIRED = sum(1 << field for field in (_EVENT_ID, _USER_ID, _ITEM_ID, _TYPE, _TS))
 _POSITION_END = 1 << 31
 _SURFACE = read_only(b"surface")
@@ -107,8 +111,8 @@ def parse_plain(payloads: Sequence[bytes | None], types: IdColumn) -> PlainEvent
     _parse(
         read_only(found.data),
         np.cumsum(np.fromiter(map(len, messages), np.int64, n)),
-        _FIELD_NAMES.data,
-        _FIELD_NAMES.ends,
+        _FIELD_NAMES,
+        _FIELD_NAME_ENDS,
         types.data,
         types.ends,
         HASH_SEED,
@@ -121,9 +125,6 @@ def parse_plain(payloads: Sequence[bytes | None], types: IdColumn) -> PlainEvent
         found.values,
     )
     return found
-
-
-_FIELD_NAMES = IdColumn.of(FIELDS)
 
 
 @numba.njit(cache=True, nogil=True)
