@@ -24,7 +24,6 @@ from streamer.config.keys import (
     FEATURES,
     FILES,
     NAMED,
-    OBJECTIVES,
     OPTION_TABLES,
     REGISTRY_CLIENT,
     Key,
@@ -57,8 +56,6 @@ from streamer.config.settings import (
 from streamer.config.slate import SlateConfig, slate_problems
 from streamer.config.sources import Given, from_environment, from_file, from_flags, from_record
 from streamer.errors import ConfigError
-from streamer_models.bandits.policies import POLICIES
-from streamer_models.bandits.policies.linear import LinearPolicy
 
 __all__ = [
     "BanditConfig",
@@ -362,7 +359,13 @@ def _check(config: Config) -> None:
     feature_definitions(config)  # raises where one contradicts itself
     for key, problem in (
         *_rule_problems(config),
-        *_objective_problems(config),
+        *objective_problems(
+            config.objectives,
+            config.events,
+            ranker=config.funnel.ranker,
+            policy=config.bandit.policy,
+            form=config.bandit.form,
+        ),
         *experiment_problems(config.experiments),
         *slate_problems(config.slate, config.catalogue.embedding),
     ):
@@ -377,23 +380,6 @@ def _check(config: Config) -> None:
 def _rule_problems(config: Config) -> Iterator[tuple[str, str]]:
     for name, rule in config.rules.items():
         yield from rule_problems(name, rule)
-
-
-def _objective_problems(config: Config) -> Iterator[tuple[str, str]]:
-    for field, problem in objective_problems(config.objectives, config.events):
-        yield f"{OBJECTIVES}.{field}", problem
-    if not config.objectives:
-        return
-    if config.funnel.ranker != "bandit":
-        problem = f"{config.funnel.ranker} foresees no outcomes; set bandit, or no [objectives]"
-        yield "funnel.ranker", problem
-    if not issubclass(POLICIES[config.bandit.policy], LinearPolicy):
-        linear = [name for name, each in POLICIES.items() if issubclass(each, LinearPolicy)]
-        problem = f"{config.bandit.policy} knows rewards alone; set {' or '.join(linear)}"
-        yield "bandit.policy", f"{problem}, or no [objectives]"
-    elif config.bandit.form != "shared":
-        problem = "items have models of rewards alone; set shared, or no [objectives]"
-        yield "bandit.form", f"{config.bandit.form}: {problem}"
 
 
 def _check_events(config: Config) -> None:

@@ -9,6 +9,8 @@ from msgspec import Meta
 
 from streamer.config.section import Section
 from streamer.events.messages import OBJECTIVES_MAX
+from streamer_models.bandits.policies import POLICIES
+from streamer_models.bandits.policies.linear import LinearPolicy
 
 
 class ObjectiveConfig(Section, frozen=True, kw_only=True):
@@ -37,17 +39,43 @@ DEFAULT_OBJECTIVES: Final[Mapping[str, ObjectiveConfig]] = {}
 
 
 def objective_problems(
-    objectives: Mapping[str, ObjectiveConfig], types: Collection[str]
+    objectives: Mapping[str, ObjectiveConfig],
+    types: Collection[str],
+    *,
+    ranker: str,
+    policy: str,
+    form: str,
 ) -> Iterator[tuple[str, str]]:
-    """Yield (field below ``objectives``, problem) of what contradicts itself."""
+    """Yield (key, problem) of what contradicts itself, or what ranks slates.
+
+    Parameters
+    ----------
+    types
+        Names of the event types.
+    ranker, policy, form
+        ``funnel.ranker``, ``bandit.policy`` and ``bandit.form``.
+    """
+    if not objectives:
+        return
     if len(objectives) > OBJECTIVES_MAX:
-        last = max(objectives)
-        yield f"{last}.events", f"{len(objectives)} objectives are over {OBJECTIVES_MAX}; join some"
+        many = f"{len(objectives)} objectives are over {OBJECTIVES_MAX}; join some"
+        yield f"objectives.{max(objectives)}.events", many
     for name, each in objectives.items():
+        key = f"objectives.{name}.events"
         if not each.events:
-            yield f"{name}.events", 'an objective needs types of events, as ["purchase"]'
+            yield key, 'an objective needs types of events, as ["purchase"]'
         for event in each.events:
             if event not in types:
-                yield f"{name}.events", f"{event!r} is no type of event; add it to [events]"
-    if objectives and not any(each.weight for each in objectives.values()):
-        yield f"{next(iter(objectives))}.weight", "all weights are 0; give one another value"
+                yield key, f"{event!r} is no type of event; add it to [events]"
+    if not any(each.weight for each in objectives.values()):
+        key = f"objectives.{next(iter(objectives))}.weight"
+        yield key, "all weights are 0; give one another value"
+    if ranker != "bandit":
+        yield "funnel.ranker", f"{ranker} foresees no outcomes; set bandit, or no [objectives]"
+    if not issubclass(POLICIES[policy], LinearPolicy):
+        linear = [name for name, each in POLICIES.items() if issubclass(each, LinearPolicy)]
+        problem = f"{policy} knows rewards alone; set {' or '.join(linear)}"
+        yield "bandit.policy", f"{problem}, or no [objectives]"
+    elif form != "shared":
+        problem = "items have models of rewards alone; set shared, or no [objectives]"
+        yield "bandit.form", f"{form}: {problem}"
