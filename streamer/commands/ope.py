@@ -104,7 +104,7 @@ def ope(
     from streamer.ope.evaluation import OpeSettings, evaluate
     from streamer.ope.policy_specs import open_policy
     from streamer.ope.result import OpeResult
-    from streamer.ope.sweep import OpeSweep, swept_configs
+    from streamer.ope.sweep import OpeSweep, surveyed, swept_configs
 
     if sweep is not None and log_format != "decisions":
         raise ConfigError(f"--sweep goes with --format decisions, not with {log_format}")
@@ -112,9 +112,13 @@ def ope(
     key, settings = ("", [("", base)]) if sweep is None else swept_configs(sweep, base)
     interval, runs = _interval(ci, level, seed), []
     with _bar() as watch:
-        for value, each in settings:
-            opened = _open_log(log, log_format, events, each, uniform=uniform, strict=strict)
-            survey = opened.survey(lambda done: watch("reading", done, 0))
+
+        def read(config: Config) -> tuple[BanditLog, Survey]:
+            opened = _open_log(log, log_format, events, config, uniform=uniform, strict=strict)
+            return opened, opened.survey(lambda done: watch("reading", done, 0))
+
+        logs = surveyed([each for _, each in settings], read)
+        for (value, each), (opened, survey) in zip(settings, logs, strict=True):
             asked = OpeSettings(
                 estimators=_estimators(estimators, reward_model, survey),
                 interval=interval,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,18 @@ class DecisionLog(BanditLog):
                 gains=row.gains,
             )
         return columns.survey(str(self._file), faults, list(self._actions))
+
+    def weighed(self, weights: Mapping[str, float], survey: Survey) -> tuple[DecisionLog, Survey]:
+        """Return this log, and what its survey found, with the objectives weighed otherwise.
+
+        Nothing is read or joined anew: what each row brought of each objective is known.
+        """
+        log = copy(self)
+        log._weights = dict(weights)
+        if not weights:
+            return log, survey
+        gains = np.stack([survey.gains[name] for name in weights], axis=1)
+        return log, replace(survey, rewards=scored(gains, np.array([*weights.values()])))
 
     def remarks(self) -> Iterator[str]:
         """How many events answered no decision and why, and which slates nothing answers."""

@@ -32,8 +32,14 @@ class OpeResult:
     settings: OpeSettings
     evaluation: Evaluation
 
-    def as_json(self) -> dict[str, Any]:
-        """A JSON object; the same for the same log, policy and settings. NaN and inf are null."""
+    def as_json(self, digest: str | None = None) -> dict[str, Any]:
+        """A JSON object; the same for the same log, policy and settings. NaN and inf are null.
+
+        Parameters
+        ----------
+        digest
+            Of the log, where it is known; it is read for it otherwise.
+        """
         survey, evaluation, settings = self.survey, self.evaluation, self.settings
         metrics = {name: _fields(each) for name, each in evaluation.metrics.items()}
         if "replay" in metrics:
@@ -41,7 +47,7 @@ class OpeResult:
         return {
             "kind": "ope",
             "log": str(self.log.files[0]),
-            "log_digest": self.log.digest(),
+            "log_digest": digest or self.log.digest(),
             "format": self.log.format,
             "policy": self.policy,
             "policy_parameters": dict(evaluation.policy_parameters),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from rich.table import Table
 from streamer.config import Config, changed
 from streamer.config.specs import swept_values
 from streamer.errors import ConfigError
+from streamer.ope.bandit_log import BanditLog, Survey
+from streamer.ope.decision_log import DecisionLog
 from streamer.ope.evaluation import LOGGED
 from streamer.ope.result import OpeResult
 from streamer_models.evaluation.ope import Estimate
@@ -37,7 +39,8 @@ class OpeSweep:
 
     def as_json(self) -> dict[str, Any]:
         """A JSON object: the results of all values."""
-        results = [{"value": value, "result": run.as_json()} for value, run in self.runs]
+        digest = self.runs[0][1].log.digest()
+        results = [{"value": value, "result": run.as_json(digest)} for value, run in self.runs]
         return {"kind": "ope_sweep", "key": self.key, "runs": results}
 
     def table(self) -> Table:
@@ -101,6 +104,32 @@ def swept_configs(text: str, config: Config) -> tuple[str, list[tuple[str, Confi
         )
     runs = swept_values(text)
     return key, [(each, changed(config, {key: each}, origin="--sweep")) for each in runs]
+
+
+def surveyed(
+    configs: Sequence[Config], read: Callable[[Config], tuple[BanditLog, Survey]]
+) -> Iterator[tuple[BanditLog, Survey]]:
+    """Yield the log and its survey under each configuration, read and joined once where it can be.
+
+    Parameters
+    ----------
+    read
+        Opens the log under a configuration and surveys it.
+    """
+    first, (log, survey) = configs[0], read(configs[0])
+    yield log, survey
+    for config in configs[1:]:
+        if isinstance(log, DecisionLog) and _read_by(config) == _read_by(first):
+            weights = {name: each.weight for name, each in config.objectives.items()}
+            yield log.weighed(weights, survey)
+        else:
+            yield read(config)
+
+
+def _read_by(config: Config) -> tuple[object, ...]:
+    """Return what decides which events answer which rows, and what they bring."""
+    brought_by = [(name, each.events) for name, each in config.objectives.items()]
+    return config.events, brought_by, config.join, config.learner.dedup_window
 
 
 def _cell(estimate: Estimate) -> str:

@@ -16,9 +16,13 @@ from streamer.cli import app
 from streamer.config import Config, changed, load_config
 from streamer.errors import ConfigError
 from streamer.events import Decision, Event, Item, Request, decode_decision, decode_event
+from streamer.learner.configured import reward_function
 from streamer.learner.rewards import Rewards
 from streamer.model_set import build_models, store_layout
-from streamer.ope.sweep import swept_configs
+from streamer.ope.bandit_log import BanditLog, Faults, Survey
+from streamer.ope.decision_log import DecisionLog
+from streamer.ope.logged_rewards import LoggedRewards
+from streamer.ope.sweep import surveyed, swept_configs
 from streamer.ranking.columns import feature_names
 from streamer.scorer.explanation import explain
 from streamer.scorer.funnel import Funnel
@@ -26,6 +30,7 @@ from streamer.simulation.live import LiveSystem
 from streamer_models.bandits.linear_posterior import LinearPrior
 from streamer_models.bandits.linear_statistics import LinearStatistics
 from streamer_models.bandits.objectives import weighed
+from tests.unit.ope_files import simulated_slates, write_decisions
 from tests.verified_slates import verified_again
 from tests.verified_store import verified_store
 
@@ -296,6 +301,55 @@ def test_a_sweep_says_what_other_weights_would_bring(tmp_path: Path) -> None:
     of_clicks, of_purchases = (each["result"]["objectives"] for each in found["runs"])
     assert of_purchases["purchase"]["snips"]["value"] > of_clicks["purchase"]["snips"]["value"]
     assert of_purchases["purchase"]["logged"] == of_clicks["purchase"]["logged"]
+
+
+def test_a_sweep_reads_once_and_says_what_separate_runs_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_joins = 0
+    read = LoggedRewards.read
+
+    def counted(rewards: LoggedRewards, faults: Faults) -> None:
+        nonlocal n_joins
+        n_joins += 1
+        read(rewards, faults)
+
+    monkeypatch.setattr(LoggedRewards, "read", counted)
+    models = ("--policy", "greedy", "--estimators", "snips,dr", "--folds", "2")
+    swept = _ope(tmp_path, *models, "--sweep", "objectives.purchase.weight=0,8")
+    assert n_joins == 1
+    first, second = (each["result"] for each in swept["runs"])
+    monkeypatch.setenv("STREAMER_OBJECTIVES__PURCHASE__WEIGHT", "8")
+    assert _ope(tmp_path, *models) == second
+    assert second["logged"]["value"] > first["logged"]["value"]
+
+
+def test_a_sweep_of_a_policy_over_rewards_has_what_was_surveyed(tmp_path: Path) -> None:
+    write_decisions(tmp_path, *simulated_slates(20))
+    configs = [changed(Config(), {"bandit.alpha": alpha}) for alpha in (0.1, 1.0)]
+
+    def read(config: Config) -> tuple[BanditLog, Survey]:
+        log = DecisionLog(tmp_path, rewards=reward_function(config), join=config.join)
+        return log, log.survey()
+
+    (log, survey), (again, same) = surveyed(configs, read)
+    assert same is survey
+    for one, other in zip(log.rows(features=True), again.rows(features=True), strict=True):
+        assert (one.reward, one.chosen, one.slot) == (other.reward, other.chosen, other.slot)
+        assert np.array_equal(one.features, other.features)
+
+
+def test_a_sweep_of_what_events_bring_joins_them_anew() -> None:
+    settings = [{"objectives.buy.events": events} for events in (["purchase"], ["click"])]
+    logs: list[Config] = []
+
+    def read(config: Config) -> Any:
+        logs.append(config)
+        return object.__new__(DecisionLog), object()
+
+    configs = [load_config(env={}, flags=each) for each in settings]
+    assert len(list(surveyed(configs, read))) == 2
+    assert logs == configs
 
 
 @pytest.mark.parametrize(
