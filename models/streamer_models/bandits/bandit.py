@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from streamer_models.bandits.linear_statistics import (
     STATISTICS_BITS,
-    amend,
-    amend_fading,
-    statistics_width,
+    amend_statistics,
+    statistics_spec,
 )
 from streamer_models.counters.decay import half_lives_ms
 from streamer_models.state.decayed_cells import (
@@ -90,15 +89,11 @@ class Bandit(Model):
         self.half_lives = half_lives_ms(half_lives_s)
         self.half_life_ms = round(1000 * half_life_s)
         self.per_arm = per_arm
-        width = statistics_width(n_features)
-        fades = self.half_life_ms > 0
-        merge, width = (Merge.DECAYED, CELLS_WIDTH * width) if fades else (Merge.SUM, width)
-        self.statistics = ReadRows(TableSpec(STATISTICS, "slot", merge, "i8", width))
-        self.arm_statistics = (
-            ReadRows(TableSpec(ARM_STATISTICS, ARM, merge, "i8", width), many_at_once=True)
-            if per_arm
-            else None
+        self.statistics = ReadRows(
+            statistics_spec(STATISTICS, "slot", n_features, self.half_life_ms)
         )
+        of_arms = statistics_spec(ARM_STATISTICS, ARM, n_features, self.half_life_ms)
+        self.arm_statistics = ReadRows(of_arms, many_at_once=True) if per_arm else None
         unit = 2.0**-STATISTICS_BITS
         self.outcomes = ReadColumns(
             TableSpec(OUTCOMES, ARM, Merge.SUM, "i8", 4), units=(1, 1, unit, unit), totalled=True
@@ -177,35 +172,24 @@ class Bandit(Model):
         slots = slots_of(examples, state)
         if self.per_arm:
             self._amend(ARM_STATISTICS, slots, examples, state)
-        outcomes = _touched(OUTCOMES, slots, state)
+        outcomes = touched(OUTCOMES, slots, state)
         _amend_outcomes(outcomes.values, slots, examples.before, examples.after)
-        rates = _touched(RATES, slots, state)
+        rates = touched(RATES, slots, state)
         _amend_rates(
             rates.values, slots, examples.before, examples.after, examples.ts_ms, self.half_lives
         )
 
     def _amend(self, name: str, rows: Slots, examples: Examples, state: PartitionState) -> None:
-        table = _touched(name, rows, state)
-        if self.half_life_ms:
-            amend_fading(
-                table.values,
-                rows,
-                examples.features,
-                examples.before,
-                examples.after,
-                examples.ts_ms,
-                self.half_life_ms,
-                examples.weights,
-            )
-        else:
-            amend(
-                table.values,
-                rows,
-                examples.features,
-                examples.before,
-                examples.after,
-                examples.weights,
-            )
+        amend_statistics(
+            touched(name, rows, state).values,
+            rows,
+            examples.features,
+            examples.before,
+            examples.after,
+            examples.ts_ms,
+            self.half_life_ms,
+            examples.weights,
+        )
 
 
 def slots_of(examples: Examples, state: PartitionState) -> Slots:
@@ -218,7 +202,8 @@ def slots_of(examples: Examples, state: PartitionState) -> Slots:
     return slots
 
 
-def _touched(name: str, rows: Slots, state: PartitionState) -> Table:
+def touched(name: str, rows: Slots, state: PartitionState) -> Table:
+    """Return a table of contributions, with room for rows that are about to be changed."""
     table = state.contributions[name]
     if table.spec.entity not in state.ids:
         table.reserve(1)

@@ -17,15 +17,13 @@ from streamer_models.bandits.linear_posterior import LinearPosterior, LinearPrio
 from streamer_models.bandits.linear_statistics import (
     STATISTICS_BITS,
     LinearStatistics,
-    amend,
-    amend_fading,
+    amend_statistics,
     fading_statistics,
     read_sums,
-    statistics_width,
+    statistics_spec,
 )
 from streamer_models.bandits.protocols import Contexts
-from streamer_models.state.decayed_cells import CELLS_WIDTH
-from streamer_models.state.table import ARM, Array, Merge, Slots, TableSpec, fold
+from streamer_models.state.table import ARM, Array, Slots, fold
 
 _LONG_AGO = -(1 << 62)
 
@@ -84,10 +82,8 @@ class LinearRows:
         self.half_life_ms = round(1000 * half_life_s)
         self.refresh_every = refresh_every
         self.newest_ms = _LONG_AGO
-        width = statistics_width(n_features) * (CELLS_WIDTH if self.half_life_ms else 1)
-        merge = Merge.DECAYED if self.half_life_ms else Merge.SUM
-        self._spec = TableSpec("linear_statistics", ARM, merge, "i8", width)
-        self.values: Array = np.zeros((0, width), dtype=np.int64)
+        self._spec = statistics_spec("linear_statistics", ARM, n_features, self.half_life_ms)
+        self.values: Array = np.zeros((0, self._spec.width), dtype=np.int64)
         self.factors: Array = np.zeros((0, n_features, n_features))
         self.z: Matrix = np.zeros((0, n_features))
         self._n_since: Array = np.zeros(0, dtype=np.int64)
@@ -133,12 +129,10 @@ class LinearRows:
     ) -> None:
         """Bring rows from outcomes ``before`` to ``after``, example by example; negative rows are
         passed over."""
-        if self.half_life_ms:
-            if len(ts_ms):
-                self.newest_ms = max(self.newest_ms, int(ts_ms.max()))
-            amend_fading(self.values, rows, x, before, after, ts_ms, self.half_life_ms)
-        elif self.kept is None:
-            amend(self.values, rows, x, before, after)
+        if self.half_life_ms and len(ts_ms):
+            self.newest_ms = max(self.newest_ms, int(ts_ms.max()))
+        if self.kept is None:
+            amend_statistics(self.values, rows, x, before, after, ts_ms, self.half_life_ms)
         else:
             learn_rows(
                 self.values, self.factors, self.z, self._n_since, rows, x, before, after,

@@ -28,7 +28,7 @@ from streamer_models.state.decayed_cells import (
     forward_weight,
 )
 from streamer_models.state.kernel_ints import kernel_int
-from streamer_models.state.table import Slots
+from streamer_models.state.table import Array, Merge, Slots, TableSpec
 
 STATISTICS_BITS = 24
 """Statistics that do not fade are in units of 2^-24."""
@@ -72,6 +72,32 @@ def statistics_width(n_features: int) -> int:
     7
     """
     return 2 + n_features + n_features * (n_features + 1) // 2
+
+
+def statistics_spec(name: str, entity: str, n_features: int, half_life_ms: int) -> TableSpec:
+    """Return the table of statistics, which fade where there is a half-life."""
+    width = statistics_width(n_features)
+    if half_life_ms:
+        return TableSpec(name, entity, Merge.DECAYED, "i8", CELLS_WIDTH * width)
+    return TableSpec(name, entity, Merge.SUM, "i8", width)
+
+
+def amend_statistics(
+    values: Array,
+    rows: Slots,
+    features: NDArray[np.floating],
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    ts_ms: NDArray[np.int64],
+    half_life_ms: int,
+    weights: NDArray[np.float64] | None = None,
+) -> None:
+    """Amend statistics of :func:`statistics_spec`: :func:`amend_fading` them where there is a
+    half-life, :func:`amend` them where there is none."""
+    if half_life_ms:
+        amend_fading(values, rows, features, before, after, ts_ms, half_life_ms, weights)
+    else:
+        amend(values, rows, features, before, after, weights)
 
 
 @numba.njit(cache=True, nogil=True)

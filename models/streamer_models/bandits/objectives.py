@@ -9,13 +9,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.bandits.bandit import slots_of
+from streamer_models.bandits.bandit import slots_of, touched
 from streamer_models.bandits.linear_statistics import (
     FEATURE_MAX,
     LinearStatistics,
-    amend,
-    amend_fading,
-    statistics_width,
+    amend_statistics,
+    statistics_spec,
 )
 from streamer_models.counters.decay import half_lives_ms
 from streamer_models.state.decayed_cells import (
@@ -86,10 +85,10 @@ class Objectives(Model):
         self.half_life_ms = round(1000 * half_life_s)
         (self._counted_half_life_ms,) = half_lives_ms([counted_half_life_s]).tolist()
         n_objectives = len(objectives)
-        width = statistics_width(len(feature_names) + n_objectives)
-        fades = self.half_life_ms > 0
-        merge, width = (Merge.DECAYED, CELLS_WIDTH * width) if fades else (Merge.SUM, width)
-        self.statistics = ReadRows(TableSpec("objective_statistics", "slot", merge, "i8", width))
+        n_summed = len(feature_names) + n_objectives
+        self.statistics = ReadRows(
+            statistics_spec("objective_statistics", "slot", n_summed, self.half_life_ms)
+        )
         self.gains = ReadDecayed(
             TableSpec("objective_gains", ARM, Merge.DECAYED, "i8", CELLS_WIDTH * n_objectives),
             (self._counted_half_life_ms,) * n_objectives,
@@ -117,9 +116,8 @@ class Objectives(Model):
         if not len(examples) or examples.gains is None:
             return
         self._sum(examples, state)
-        table, slots = state.contributions[self.gains.spec.name], slots_of(examples, state)
-        table.touch(slots)
-        gains = examples.gains
+        gains, slots = examples.gains, slots_of(examples, state)
+        table = touched(self.gains.spec.name, slots, state)
         _count(
             table.values, slots, gains.before, gains.after, examples.ts_ms,
             self._counted_half_life_ms,
@@ -127,23 +125,18 @@ class Objectives(Model):
 
     def _sum(self, examples: Examples, state: PartitionState) -> None:
         assert examples.gains is not None
-        table = state.contributions[self.statistics.spec.name]
-        table.reserve(1)
         rows = np.zeros(len(examples), dtype=np.int32)
-        table.touch(rows)
+        table = touched(self.statistics.spec.name, rows, state)
         unknown = np.full(len(examples), np.nan)
         for outcomes, taken_back in ((examples.gains.before, True), (examples.gains.after, False)):
             known = ~np.isnan(outcomes[:, 0])
             z = np.hstack([examples.features, np.where(known[:, None], outcomes, 0.0)])
             example = np.where(known, 0.0, np.nan)  # NaN is no example
             before, after = (example, unknown) if taken_back else (unknown, example)
-            if self.half_life_ms:
-                amend_fading(
-                    table.values, rows, z, before, after, examples.ts_ms, self.half_life_ms,
-                    examples.weights,
-                )  # fmt: skip
-            else:
-                amend(table.values, rows, z, before, after, examples.weights)
+            amend_statistics(
+                table.values, rows, z, before, after, examples.ts_ms, self.half_life_ms,
+                examples.weights,
+            )  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True)
