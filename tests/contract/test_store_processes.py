@@ -15,7 +15,9 @@ from streamer.store.layout import encode_entry
 from tests.contract.conftest import STORE_KINDS, StoreUnderTest, store_params
 from tests.contract.store_world import LAYOUT, World, state_of
 
-SPAWN = multiprocessing.get_context("spawn")
+FORK = multiprocessing.get_context("forkserver")
+# Two dozen processes are started: what they import is imported once, by the one they fork from.
+FORK.set_forkserver_preload([__name__])
 START_TIMEOUT_S = 180.0
 WAIT_S = 120.0
 CHECKPOINT_EVERY = 7
@@ -80,8 +82,8 @@ class Child:
     """A process that runs ``target`` on a store; it has said it is ready."""
 
     def __init__(self, target: Target, stored: StoreUnderTest, partition: int = 0) -> None:
-        self.pipe, theirs = SPAWN.Pipe()
-        self.process = SPAWN.Process(
+        self.pipe, theirs = FORK.Pipe()
+        self.process = FORK.Process(
             target=target, args=(stored.url, stored.key_prefix, partition, theirs), daemon=True
         )
         self.process.start()

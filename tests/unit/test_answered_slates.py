@@ -24,7 +24,7 @@ from tests.verified_slates import verified_again
 from tests.verified_store import verified_store
 
 START_MS = 1_700_000_000_000
-N_STEPS = 120
+N_STEPS = 60
 
 
 def _new(n_partitions: int = 1, **flags: object) -> LiveSystem:

@@ -12,7 +12,7 @@ from streamer_models.evaluation.confidence_sequences import (
     split_p_value,
 )
 
-N_SEEDS = 400
+N_SEEDS = 200
 N_USERS = 5_000
 ALPHA = 0.05
 KINDS = ("conversion", "reward", "watch time")

@@ -143,19 +143,19 @@ def check(batch: Sequence[tuple[bytes | None, int]]) -> None:
 
 
 @given(st.lists(st.tuples(st.none() | payloads, st.just(-1) | times), max_size=12))
-@settings(max_examples=200)
+@settings(max_examples=100)  # of up to 12 messages
 def test_a_batch_equals_its_messages_one_by_one(batch: list[tuple[bytes | None, int]]) -> None:
     check(batch)
 
 
 @given(st.lists(st.tuples(spelled(), st.just(-1) | times), min_size=1, max_size=8))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150)  # of up to 8 messages: to spell one takes 5 ms
 def test_however_events_are_spelled_they_are_as_one_by_one(batch: list[tuple[bytes, int]]) -> None:
     check(batch)
 
 
 @given(st.lists(numbers, min_size=1, max_size=30))
-@settings(max_examples=300)
+@settings(max_examples=100)  # of up to 30 numbers
 def test_values_are_the_nearest_floats(spellings: list[str]) -> None:
     good = json.dumps(GOOD)[:-1]
     check([(f'{good}, "value": {each}}}'.encode(), -1) for each in spellings])
