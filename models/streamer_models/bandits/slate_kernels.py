@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from streamer_models.bandits.composition import Composition
 from streamer_models.bandits.composition_kernels import (
+    Placed,
     choose_from,
     nothing_placed,
     pass_over,
@@ -63,6 +64,19 @@ def _is_never(at: int, explores: bool) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
+def _take(item: int, remaining: Indices, n: int, composition: Composition, placed: Placed) -> int:
+    """Take what a slot got out of the ``n`` candidates left, and return how many are left then; a
+    slot that is below 0 got none of them."""
+    if item < 0:
+        pass_over(placed)
+        return n
+    remove(remaining, item, n)
+    if composition.on:
+        place_item(composition, placed, item, remaining, n - 1)
+    return n - 1
+
+
+@numba.njit(cache=True, nogil=True)
 def fill_best(
     scores: Floats,
     ranking: Indices,
@@ -92,16 +106,9 @@ def fill_best(
                 propensities[slot] = share / m + (1.0 - share if at == 0 else 0.0)
         if given and _is_never(at, explores[slot]):
             propensities[slot] = 0.0
-        item = composition.shown[slot] if given else choices[at]
-        order[slot] = item
+        order[slot] = composition.shown[slot] if given else choices[at]
         explored[slot] = at != 0
-        if item < 0:
-            pass_over(placed)
-            continue
-        remove(remaining, item, n)
-        n -= 1
-        if composition.on:
-            place_item(composition, placed, item, remaining, n)
+        n = _take(order[slot], remaining, n, composition, placed)
     return order, propensities, explored
 
 
@@ -152,16 +159,9 @@ def fill_plackett_luce(
                 propensities[slot] = share / m + (1.0 - share) * softmax
         if given and _is_never(at, explores[slot]):
             propensities[slot] = 0.0
-        item = composition.shown[slot] if given else choices[at]
-        order[slot] = item
+        order[slot] = composition.shown[slot] if given else choices[at]
         explored[slot] = at != 0
-        if item < 0:
-            pass_over(placed)
-            continue
-        remove(remaining, item, n)
-        n -= 1
-        if composition.on:
-            place_item(composition, placed, item, remaining, n)
+        n = _take(order[slot], remaining, n, composition, placed)
     return order, propensities, explored
 
 
@@ -236,17 +236,11 @@ def fill_thompson(
                 propensities[slot] = share / m + (1.0 - share) * (n_agreeing / n_draws)
         if given and _is_never(at, explores[slot]):
             propensities[slot] = 0.0
-        item = composition.shown[slot] if given else choices[at]
-        order[slot] = item
+        order[slot] = composition.shown[slot] if given else choices[at]
         explored[slot] = at != 0
-        if item < 0:
-            pass_over(placed)
-            continue
-        taken[item] = True
-        remove(remaining, item, n)
-        n -= 1
-        if composition.on:
-            place_item(composition, placed, item, remaining, n)
+        n = _take(order[slot], remaining, n, composition, placed)
+        if order[slot] >= 0:
+            taken[order[slot]] = True
     return order, propensities, explored
 
 
