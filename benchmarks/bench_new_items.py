@@ -4,8 +4,8 @@
 ``bench_regret``, whose click probabilities are known: after half of the time an item arrives every
 few seconds, and users who never asked before come too. The same users, times and coins each time:
 with the categories that the catalogue has of items and without them, by the defaults and with one
-place in ten for new items (``slate.fresh``), since by the defaults an item without words, which
-nobody has met, is hardly ever shown.
+place in ten for items of the last minute (``slate.fresh``, ``recall.fresh.days``), since by the
+defaults an item without words, which nobody has met, may not be shown at all.
 
 An item's *lovers* are the fifth of the users who would click it most likely. Reported are the
 share of an item's impressions in its first ten seconds that are theirs (a fifth would be chance;
@@ -40,8 +40,11 @@ KNOWN: Final = 0.75
 """Share of the users who ask from the start."""
 
 
-KINDS: Final[dict[str, tuple[str, ...]]] = {"defaults": (), "one place in ten": ("1 in 10",)}
-"""Name → ``slate.fresh``."""
+KINDS: Final[dict[str, dict[str, Any]]] = {
+    "defaults": {},
+    "one place in ten": {"slate.fresh": ("1 in 10",), "recall.fresh.days": 1 / 1440},
+}
+"""Name → settings."""
 
 
 @dataclass(slots=True)
@@ -64,16 +67,14 @@ class Seen:
         }
 
 
-def play(seed: int, n_steps: int, *, described: bool, fresh: tuple[str, ...]) -> Seen:
+def play(seed: int, n_steps: int, *, described: bool, settings: dict[str, Any]) -> Seen:
     """Play one world, whose items begin to arrive after half of the steps."""
     half_s = n_steps // 2 * STEP_MS / 1000
     world = SimulatorConfig(
         n_users=200, n_items=300, new_item_share=0.3, arrival_span_s=2 * half_s, seed=seed
     )
     simulator = Simulator(world)
-    config = load_config(
-        env={}, flags={"topics.partitions": 1, "learner.seed": seed, "slate.fresh": fresh}
-    )
+    config = load_config(env={}, flags={"topics.partitions": 1, "learner.seed": seed, **settings})
     live = LiveSystem(
         config, start_ms=world.start_ms, sync_interval_ms=STEP_MS, keeps_messages=False
     )
@@ -134,7 +135,7 @@ def main() -> None:
     }
     jobs = [(seed, run) for seed in range(asked.seed, asked.seed + asked.seeds) for run in runs]
     for seed, (kind, described) in track(jobs, description="worlds"):
-        seen = play(seed, asked.steps, described=described, fresh=KINDS[kind])
+        seen = play(seed, asked.steps, described=described, settings=KINDS[kind])
         runs[kind, described].append(seen.figures())
     figures = {}
     for kind in KINDS:
