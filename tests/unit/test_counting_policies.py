@@ -203,8 +203,8 @@ def test_forgetting_finds_the_new_best_arm(name: str) -> None:
     late = []
     for half_life_s in (0.0, 100.0):
         policy = made(name, half_life_s)
-        _play(policy, before, 4_000, seed=9)
-        late.append(_play(policy, after, 600, seed=10, start_ms=4_000_000)[200:].mean())
+        _play(policy, before, 2_000, seed=9)
+        late.append(_play(policy, after, 600, seed=10, start_ms=2_000_000)[200:].mean())
     forever, fading = late
     assert fading > 0.75
     assert fading > forever + 0.1

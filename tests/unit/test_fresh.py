@@ -29,14 +29,14 @@ def _item(item_id: str, kind: int, created_ms: int | None) -> Item:
     return Item(item_id=item_id, categories=[f"kind {kind}"], created_ts=created_ms)
 
 
-def _shop(**flags: object) -> LiveSystem:
+def _shop(*, n_events: int = 1_000, **flags: object) -> LiveSystem:
     """Users who meet items of one kind, that of their own number, but for one in ten; then one new
     item of each kind is published."""
     config = load_config(env={}, flags={key.replace("__", "."): flags[key] for key in flags})
     live = LiveSystem(config, start_ms=START_MS, sync_interval_ms=0)
     old_ms = START_MS - 30 * DAY_MS
     live.publish(*(_item(f"i{n}", n % N_KINDS, old_ms) for n in range(N_ITEMS)))
-    live.publish(*clicks_of_kinds(N_EVENTS, N_ITEMS))
+    live.publish(*clicks_of_kinds(n_events, N_ITEMS))
     live.advance(NEW_AT_MS)
     live.publish(*(_item(f"new{kind}", kind, NEW_AT_MS) for kind in range(N_KINDS)))
     live.sync()
@@ -63,7 +63,8 @@ def _shares_of_slates(live: LiveSystem, item: str, user_ids: list[str]) -> float
 
 def test_a_new_item_is_in_the_slates_of_those_it_suits_a_second_after_it_was_published() -> None:
     others = [f"u{kind}" for kind in range(1, N_KINDS)]
-    live, without = _shop(), _shop(recall__fresh__candidates=0)
+    live = _shop(n_events=N_EVENTS)
+    without = _shop(n_events=N_EVENTS, recall__fresh__candidates=0)
     assert _shares_of_slates(live, "new0", ["u0"]) > 0.5
     assert _shares_of_slates(live, "new0", others) < 0.05
     assert _shares_of_slates(without, "new0", ["u0"]) < 0.3
