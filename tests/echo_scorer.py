@@ -5,8 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+import msgspec
+import numpy as np
+
 from streamer.config.settings import TopicsConfig
-from streamer.events import Recommendation, RecommendedItem, decode_request, encode
+from streamer.events import (
+    Recommendation,
+    RecommendedItem,
+    RecommendedRow,
+    Request,
+    decode_request,
+    encode,
+)
+from streamer.events.pages import packed_keys, unpacked_keys
 from streamer.kafka.log_ends import LATEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
@@ -20,18 +31,47 @@ def recommendation(
     item_ids: Sequence[str] = (),
     preview: bool = False,
 ) -> Recommendation:
-    items = [
-        RecommendedItem(item_id=item_id, rank=rank, score=1.0, reason="test")
-        for rank, item_id in enumerate(item_ids or [f"{user_id}-{i}" for i in range(n_items)])
-    ]
     return Recommendation(
         request_id=request_id,
         user_id=user_id,
         ts=1,
-        items=items,
+        items=_items(item_ids or [f"{user_id}-{i}" for i in range(n_items)]),
         model_version="1",
         preview=preview,
     )
+
+
+def _items(item_ids: Sequence[str]) -> list[RecommendedItem]:
+    return [
+        RecommendedItem(item_id=item_id, rank=rank, score=1.0, reason="test")
+        for rank, item_id in enumerate(item_ids)
+    ]
+
+
+def _echo(request: Request, item_ids: Sequence[str]) -> Recommendation:
+    """The answer of a scorer that knows no items: those pinned, and made-up ones."""
+    answer = recommendation(
+        request.request_id,
+        request.user_id,
+        request.k or 1,
+        item_ids=[*(pin.item_id for pin in request.pinned or ()), *item_ids],
+        preview=request.preview,
+    )
+    if request.rows:
+        rows = [
+            RecommendedRow(
+                name=row.name,
+                request_id=f"{request.request_id}/{row.name}",
+                items=_items([f"{row.name}-{i}" for i in range(row.k or 0)]),
+                list_name=row.list_name,
+            )
+            for row in request.rows
+        ]
+        return msgspec.structs.replace(answer, items=[], rows=rows)
+    if request.after is not None:
+        shown = np.append(unpacked_keys(request.after), np.uint64(1))  # one more a page
+        return msgspec.structs.replace(answer, next=packed_keys(shown))
+    return answer
 
 
 class EchoScorer:
@@ -63,12 +103,6 @@ class EchoScorer:
             for batch in self._reader.poll(n_max=100, timeout_s=0.1):
                 for value in reversed(batch.values):
                     request = decode_request(value)
-                    answer = recommendation(
-                        request.request_id,
-                        request.user_id,
-                        request.k or 1,
-                        item_ids=self._item_ids,
-                        preview=request.preview,
-                    )
+                    answer = _echo(request, self._item_ids)
                     key = request.user_id.encode()
                     self._sink.send(self._answers, key=key, value=encode(answer))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 from rich.markup import escape
 from rich.table import Table
@@ -18,6 +20,9 @@ from streamer.commands.options import (
     request_context,
 )
 from streamer.commands.screen import output
+
+if TYPE_CHECKING:
+    from streamer.events import Pin, Recommendation, RecommendedRow, RequestRow
 
 
 def request(
@@ -49,6 +54,24 @@ def request(
             ' item.categories".',
         ),
     ] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--row",
+            help="One of several lists without an item twice, as JSON:"
+            """ '{"name": "new", "list_name": "latest"}'; may be repeated.""",
+        ),
+    ] = None,
+    pins: Annotated[
+        list[str] | None,
+        typer.Option("--pin", help="POSITION=ITEM: the item stands there; may be repeated."),
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after", help="A page of a longer list: '' for the first one, then what each says."
+        ),
+    ] = None,
     context: ContextOption = None,
     decide: Annotated[
         bool,
@@ -62,6 +85,7 @@ def request(
     from streamer.client import Recommender
     from streamer.events import encode
 
+    asked = {"rows": _rows(rows), "pinned": _pins(pins), **request_context(context or ())}
     with Recommender(config=configured(config, bootstrap_servers)) as recommender:
         answer = recommender.recommend(
             user,
@@ -70,21 +94,63 @@ def request(
             seed_items=seed_items,
             list_name=list_name,  # type: ignore[arg-type]
             filter=only,
-            **request_context(context or ()),
+            after=after,
             preview=not decide,
+            **asked,
         )
     if json:
         sys.stdout.write(encode(answer).decode() + "\n")
         return
+    for row in answer.rows or ():
+        _show(row, user, row.name)
+    if answer.rows is None:
+        _show(answer, user)
+    if answer.next is not None:
+        output.print(f"next page: --after {answer.next}", soft_wrap=True)
+
+
+def _rows(given: Sequence[str] | None) -> list[RequestRow] | None:
+    from streamer.events import RequestRow
+
+    found = []
+    for each in given or ():
+        try:
+            found.append(msgspec.json.decode(each, type=RequestRow))
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            raise typer.BadParameter(
+                f"""{each!r}: {error}; give a row as '{{"name": "for you", "k": 5}}'""",
+                param_hint="--row",
+            ) from error
+    return found or None
+
+
+def _pins(given: Sequence[str] | None) -> list[Pin] | None:
+    from streamer.events import Pin
+
+    found = []
+    for each in given or ():
+        position, _, item_id = each.partition("=")
+        if not (position.isdecimal() and item_id):
+            raise typer.BadParameter(
+                f"{each!r} is not POSITION=ITEM, such as 0=tea", param_hint="--pin"
+            )
+        found.append(Pin(position=int(position), item_id=item_id))
+    return found or None
+
+
+def _show(answer: Recommendation | RecommendedRow, user: str, row: str = "") -> None:
+    if not answer.items:
+        where = f" in {row}" if row else ""
+        why = "yet" if answer.why_empty is None else f"now: {answer.why_empty}"
+        output.print(escape(f"nothing to recommend to {user}{where} {why}"))
+        return
     is_dated = answer.list_name == "latest"
-    number = "created" if is_dated else "score"
-    table = Table("rank", "item", number, "reason", title=f"for {escape(user)}")
+    title = f"{row}, for {user}" if row else f"for {user}"
+    table = Table("rank", "item", "created" if is_dated else "score", "reason", title=escape(title))
     for item in answer.items:
         score = _time(item.score) if is_dated else f"{item.score:.3f}"
         table.add_row(str(item.rank), escape(item.item_id), score, escape(item.reason))
-    nothing = f"nothing to recommend to {escape(user)}"
-    why = "yet" if answer.why_empty is None else f"now: {escape(answer.why_empty)}"
-    output.print(table if answer.items else f"{nothing} {why}")
+    output.print(table)
 
 
 def _time(ms: float) -> str:
