@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -167,23 +167,16 @@ def publish_items(config: Config) -> None:
     producer.flush(10)
 
 
-def published(config: Config) -> Values:
-    """All that stands in the features topic; a value that came twice must have come alike."""
-    reader = KafkaReader(config.kafka.bootstrap_servers)
-    values: Values = {}
-    try:
-        reader.start(dict.fromkeys(reader.partitions(config.topics.topic("features")), EARLIEST))
-        while batches := reader.poll(n_max=10_000, timeout_s=0.3):
-            for batch in batches:
-                for value in batch.values:
-                    if value is not None:
-                        found = decode_feature_value(value)
-                        key = (found.name, found.id, found.window_end)
-                        assert values.get(key, found.value) == found.value, key
-                        values[key] = found.value
-    finally:
-        reader.close()
-    return values
+def read_on(reader: KafkaReader, values: Values) -> None:
+    """Add what came to the features topic; a value that came twice must have come alike."""
+    while batches := reader.poll(n_max=10_000, timeout_s=0.3):
+        for batch in batches:
+            for value in batch.values:
+                if value is not None:
+                    found = decode_feature_value(value)
+                    key = (found.name, found.id, found.window_end)
+                    assert values.get(key, found.value) == found.value, key
+                    values[key] = found.value
 
 
 def expected(config: Config, events: Sequence[Event]) -> Values:
@@ -198,14 +191,17 @@ def expected(config: Config, events: Sequence[Event]) -> Values:
 
 def wait_for(config: Config, wanted: Values, *, patience_s: float = 120.0) -> Values:
     """What is published once all that is wanted is, or nothing more comes for ``patience_s``."""
+    found: Values = {}
     n_found, deadline = -1, 0.0
-    while not (found := published(config)).keys() >= wanted.keys():
-        now_s = time.monotonic()
-        if len(found) > n_found:
-            n_found, deadline = len(found), now_s + patience_s
-        elif now_s > deadline:
-            break
-        time.sleep(0.3)
+    with closing(KafkaReader(config.kafka.bootstrap_servers)) as reader:
+        reader.start(dict.fromkeys(reader.partitions(config.topics.topic("features")), EARLIEST))
+        while not found.keys() >= wanted.keys():
+            read_on(reader, found)
+            now_s = time.monotonic()
+            if len(found) > n_found:
+                n_found, deadline = len(found), now_s + patience_s
+            elif now_s > deadline:
+                break
     return found
 
 
@@ -328,7 +324,7 @@ def test_two_workers_share_and_one_takes_over(config: Config, tmp_path: Path) ->
 def test_a_worker_that_is_asked_to_stop_finishes_what_it_took(
     config: Config, tmp_path: Path
 ) -> None:
-    events = some_events(12_000)
+    events = some_events(8_000)
     publish_items(config)
     with worker(config, tmp_path, "one") as one:
         publish(config, events[:500])
@@ -344,7 +340,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_took(
 
 
 def test_workers_come_and_go_while_a_backlog_is_read(config: Config, tmp_path: Path) -> None:
-    events = some_events(15_000, seed=3)
+    events = some_events(8_000, seed=3)
     publish_items(config)
     with ExitStack() as running:
         started: list[subprocess.Popen[bytes]] = []
