@@ -18,7 +18,8 @@ from streamer.verify.parameters import compare_contents
 from tests.learner_processes import Deployment, LearnerProcess, wait_until
 from tests.recorded_stream import Message, Stream
 
-N_KILLS = 10
+N_KILLS = 6
+"""Five in the midst of work, and one while it starts."""
 RATE = 5_000.0
 """Messages a second."""
 

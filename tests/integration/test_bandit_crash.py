@@ -45,7 +45,7 @@ def assert_learned(deployment: Deployment, n_decisions: int) -> None:
         assert np.count_nonzero(contents.tables[ARM_STATISTICS][1][:, 0]) > 50
 
 
-def test_a_bandit_whose_learner_is_killed_ten_times_ends_as_an_undisturbed_one(
+def test_a_bandit_whose_learner_is_killed_many_times_ends_as_an_undisturbed_one(
     kafka_bootstrap: str, topic_prefix: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     topic = topic_settings(kafka_bootstrap, topic_prefix, 1) | SETTINGS

@@ -16,6 +16,7 @@ import pytest
 
 from deploy.kafka.node import KafkaNode
 from tests.crashes import (
+    N_KILLS,
     RATE,
     assert_same,
     assert_verified,
@@ -33,11 +34,13 @@ from tests.recorded_stream import Message, Stream, recorded_log
 from tests.redis_server import RedisServer
 
 N_SHORT = 30_000
+N_LONG = 60_000
+"""Of 417 users and 5,436 items where ratings are real: more than SETTINGS has learners keep."""
 
 
 @pytest.fixture(scope="module")
 def whole_log() -> list[Message]:
-    name, messages = recorded_log()
+    name, messages = recorded_log(N_LONG)
     print(f"the log is {name}: {len(messages)} messages")
     return messages
 
@@ -51,7 +54,7 @@ def short_log() -> list[Message]:
 
 
 @pytest.mark.parametrize("kind", ["redis", "sqlite"])
-def test_a_learner_killed_ten_times_ends_as_an_undisturbed_one(
+def test_a_learner_killed_many_times_ends_as_an_undisturbed_one(
     kind: str,
     kafka_bootstrap: str,
     topic_prefix: str,
@@ -76,7 +79,7 @@ def test_a_learner_killed_ten_times_ends_as_an_undisturbed_one(
             assert contents.tables["token_counts"][1].any()
 
 
-def test_four_partitions_of_a_learner_killed_ten_times_are_what_their_schedule_says(
+def test_four_partitions_of_a_learner_killed_many_times_are_what_their_schedule_says(
     kafka_bootstrap: str,
     topic_prefix: str,
     tmp_path: Path,
@@ -87,12 +90,13 @@ def test_four_partitions_of_a_learner_killed_ten_times_are_what_their_schedule_s
     with Deployment(tmp_path, topic | redis_settings(request)) as killed:
 
         def say_it_anew(n: int) -> None:
-            if n in (0, 3, 7):
+            if n in (0, 3, 5):
                 publish_catalogue(killed, whole_log, n_kinds=20 + n)
 
         kill_learners(killed, whole_log, seed=2, before=say_it_anew)
         finish(killed)
-        assert sum(killed.versions().values()) > 10  # most lives commit, of whichever partition
+        # Most lives commit, of whichever partition.
+        assert sum(killed.versions().values()) > N_KILLS
         assert_verified(killed, whole_log)
 
 
