@@ -7,18 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from streamer.config import FileConfig
-from streamer.config.files import HOLDS, file_table
+from streamer.config.files import HOLDS, Holds, file_table
 from streamer.errors import BadMessage, ConfigError
-from streamer.events import EventTypes, Item
+from streamer.events import EventTypes, Item, User
+from streamer_producers.descriptions import (
+    ITEMS,
+    USERS,
+    Described,
+    DescriptionMapper,
+    parse_description_mapping,
+)
 from streamer_producers.download import BASE_URL, DATASETS, fetch
-from streamer_producers.item_mapping import ItemMapper, ItemMapping, parse_item_mapping
-from streamer_producers.log import Catalogue, Log, Malformed
+from streamer_producers.log import Descriptions, Log, Malformed
 from streamer_producers.log_file import LogFile, files_in, spooled
 from streamer_producers.mapping import FieldMapping, parse_mapping
 from streamer_producers.movielens import LAYOUTS, MAPPING, RATINGS_COLUMNS, layout_of
 from streamer_producers.tables import open_table
 
-__all__ = ["Log", "Malformed", "open_items", "open_log"]
+__all__ = ["Log", "Malformed", "open_described", "open_log"]
 
 
 def open_log(
@@ -30,6 +36,7 @@ def open_log(
     strict: bool = False,
     sort: bool | None = None,
     items: str | Path | None = None,
+    users: str | Path | None = None,
     file_format: str | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
@@ -47,7 +54,7 @@ def open_log(
         A file: ``.jsonl``, ``.csv``, ``.tsv``, ``.inter``, ``.txt``, ``.dat`` with ``::`` between
         values (each also with ``.gz`` or ``.zst``) or ``.parquet``; ``-`` or a pipe, which is read
         to its end first; a folder or a zip archive of MovieLens, or its file of ratings;
-        a folder with one event log among ``files``, whose catalogue is taken too;
+        a folder with one event log among ``files``, whose catalogue and users are taken too;
         or else the name of an official data set, which is fetched
         and kept (see :func:`streamer_producers.download.fetch`).
     mapping
@@ -63,7 +70,9 @@ def open_log(
     sort
         In the order of time. None: only MovieLens, whose files are in the order of the users.
     items
-        A file of items, see :func:`open_items`; None: MovieLens has its own.
+        A file of items, see :func:`open_described`; None: MovieLens has its own.
+    users
+        A file of users, see :func:`open_described`.
     file_format, delimiter, encoding
         Of a file, where its suffix and its first line don't say them; see
         :func:`streamer_producers.tables.open_table`.
@@ -83,8 +92,8 @@ def open_log(
     fields, types = None, types or EventTypes()
     path, name = spooled(path_or_name)
     if path.is_dir() and layout_of(files_in(path)) is None:
-        path, described = _described(path, files or {})
-        name, items = path.name, items or described
+        path, catalogue_there, users_there = _described(path, files or {})
+        name, items, users = path.name, items or catalogue_there, users or users_there
     table = file_table(files or {}, name, "events")
     if table is not None:
         mapping = table.map if mapping is None else mapping
@@ -103,10 +112,17 @@ def open_log(
                 f" {', '.join(DATASETS)}"
             )
         path = fetch(str(path_or_name), cache=cache, base_url=base_url, show_progress=show_progress)
-    catalogue = None if items is None else _item_file(*spooled(items), files=files)
+    catalogue = None if items is None else _described_file(items, ITEMS, files)
+    of_users = None if users is None else _described_file(users, USERS, files)
     if _is_movielens(path, fields):
         return _movielens(
-            path, fields or replace(MAPPING, types=types), event_type, strict, sort, catalogue
+            path,
+            fields or replace(MAPPING, types=types),
+            event_type,
+            strict,
+            sort,
+            catalogue,
+            of_users,
         )
     chosen = replace(fields or FieldMapping(types=types), timeless=timeless).with_type(event_type)
     records = open_table(
@@ -121,60 +137,60 @@ def open_log(
         strict=strict,
         is_text=records.is_text,
         catalogue=catalogue,
+        users=of_users,
     )
 
 
-def _described(folder: Path, files: Mapping[str, FileConfig]) -> tuple[Path, Path | None]:
-    """Return the event log and the catalogue of a folder, as the configuration has them."""
+def _described(
+    folder: Path, files: Mapping[str, FileConfig]
+) -> tuple[Path, Path | None, Path | None]:
+    """Return the event log of a folder, its catalogue and its users, as the configuration has
+    them."""
     names = sorted(each.name for each in folder.iterdir() if each.is_file())
-    logs, catalogues = (
+    logs, catalogues, users = (
         [folder / name for name in names if file_table(files, name, holds)] for holds in HOLDS
     )
-    if len(logs) != 1 or len(catalogues) > 1:
-        found = ", ".join(each.name for each in (*logs, *catalogues))
+    if len(logs) != 1 or len(catalogues) > 1 or len(users) > 1:
+        found = ", ".join(each.name for each in (*logs, *catalogues, *users))
         layouts = ", ".join(each.ratings for each in LAYOUTS)
         raise ConfigError(
             f"{folder} holds no MovieLens ({layouts}), and of the files that [files.NAME] describes"
             f" {found or 'none'}: pass the file of a log itself, and its catalogue as --items, or"
             f" `streamer import {folder}` first"
         )
-    return logs[0], catalogues[0] if catalogues else None
+    return logs[0], next(iter(catalogues), None), next(iter(users), None)
 
 
-def open_items(
-    path: str | Path,
+def open_described(
     *,
+    items: str | Path | None = None,
+    users: str | Path | None = None,
     strict: bool = False,
-    mapping: str | ItemMapping | None = None,
     files: Mapping[str, FileConfig] | None = None,
 ) -> Log:
-    """Open a file of items as a log without events.
+    """Open a file of items, one of users, or both, as a log without events.
 
     Parameters
     ----------
-    path
-        In any format of :func:`open_log`.
-    mapping
-        Where the fields of an item are, see
-        :func:`streamer_producers.item_mapping.parse_item_mapping`; None: as its table among
-        ``files`` says, or under their own names.
+    items, users
+        In any format of :func:`open_log`. Where the fields are is said by the file's table among
+        ``files``, see :func:`streamer_producers.descriptions.parse_description_mapping`; else they
+        have their own names.
 
     Raises
     ------
     ConfigError
         When there is no such file, its format is unknown, or it lacks a column.
     """
-    file, name = spooled(path)
-    if not file.is_file():
-        raise ConfigError(f"{path} is no file; name one of items, a JSON object a line")
     return Log(
-        name,
+        Path(str(items or users)).name,
         lambda: iter(()),
         FieldMapping(time_unit="ms"),
         n_estimated=0,
         sort=False,
         strict=strict,
-        catalogue=_item_file(file, name, mapping=mapping, files=files),
+        catalogue=None if items is None else _described_file(items, ITEMS, files),
+        users=None if users is None else _described_file(users, USERS, files),
     )
 
 
@@ -204,7 +220,8 @@ def _movielens(
     event_type: str | None,
     strict: bool,
     sort: bool | None,
-    catalogue: tuple[str, Catalogue] | None,
+    catalogue: tuple[str, Descriptions] | None,
+    users: tuple[str, Descriptions] | None,
 ) -> Log:
     files = files_in(path.parent if path.is_file() and path.suffix != ".zip" else path)
     layout = layout_of({path.name: files[path.name]} if path.name in files else files)
@@ -222,34 +239,36 @@ def _movielens(
         sort=sort is not False,
         strict=strict,
         catalogue=catalogue,
+        users=users,
     )
 
 
-def _item_file(
-    path: Path,
-    name: str,
-    *,
-    mapping: str | ItemMapping | None = None,
-    files: Mapping[str, FileConfig] | None,
-) -> tuple[str, Catalogue]:
-    table = file_table(files or {}, name, "items") or FileConfig()
-    mapping = table.map if mapping is None else mapping
-    chosen = parse_item_mapping(mapping) if isinstance(mapping, str) else mapping
+def _described_file(
+    path_or_name: str | Path, of: Described, files: Mapping[str, FileConfig] | None
+) -> tuple[str, Descriptions]:
+    path, name = spooled(path_or_name)
+    if not path.is_file():
+        raise ConfigError(
+            f"{path_or_name} is no file; name one of {of.noun}s, a JSON object a line"
+        )
+    holds: Holds = "items" if of is ITEMS else "users"
+    table = file_table(files or {}, name, holds) or FileConfig()
+    mapping = parse_description_mapping(table.map, of)
     records = open_table(
         path,
-        chosen,
+        mapping,
         name=name,
         file_format=table.format or None,
         delimiter=table.delimiter or None,
         encoding=table.encoding or None,
     )
-    mapper = ItemMapper(chosen, is_text=records.is_text)
+    mapper = DescriptionMapper(mapping, is_text=records.is_text)
 
-    def catalogue() -> Iterator[tuple[int, Item | BadMessage]]:
+    def descriptions() -> Iterator[tuple[int, Item | User | BadMessage]]:
         for line, record in records.records():
             try:
-                yield line, record if isinstance(record, BadMessage) else mapper.item(record)
+                yield line, record if isinstance(record, BadMessage) else mapper.described(record)
             except BadMessage as error:
                 yield line, error
 
-    return name, catalogue
+    return name, descriptions

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from streamer_producers.descriptions import DELIMITERS, LIST
 from streamer_producers.event_mapper import ABSENT, as_number
-from streamer_producers.item_mapping import DELIMITERS, LIST
 from streamer_producers.times import TimeGuess
 
 ATTRIBUTES_MAX: Final = 64

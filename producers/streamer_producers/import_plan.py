@@ -18,7 +18,8 @@ from streamer.config.section import Section
 from streamer.errors import ConfigError
 from streamer.events.types import TYPE_NAME
 from streamer_producers.columns import ColumnMapping, assignments
-from streamer_producers.datasets import movielens_in, open_items, open_log
+from streamer_producers.datasets import movielens_in, open_described, open_log
+from streamer_producers.descriptions import parse_description_mapping
 from streamer_producers.guessing import (
     Sample,
     event_columns,
@@ -29,7 +30,6 @@ from streamer_producers.guessing import (
     type_meant,
     weight_proposed,
 )
-from streamer_producers.item_mapping import parse_item_mapping
 from streamer_producers.log import Log
 from streamer_producers.mapping import FieldMapping, parse_mapping
 from streamer_producers.movielens import MAPPING
@@ -87,7 +87,7 @@ class PlannedFile:
     def open(self, config: Config, *, sort: bool = False) -> Log:
         """Open it as the configuration says, which has its table."""
         if self.holds == "items":
-            return open_items(self.path, files=config.files)
+            return open_described(items=self.path, files=config.files)
         return open_log(
             self.path,
             types=config.event_types,
@@ -211,6 +211,11 @@ def _planned(path: Path, config: Config, asked: ReadingFlags) -> PlannedFile:
         known = file_table(config.files, path.name, holds)
         if known is not None:
             return _known(path, known, config, asked)
+    if file_table(config.files, path.name, "users") is not None:
+        raise ConfigError(
+            f"{path.name}: it holds users, as the configuration says; publish them with"
+            f" `streamer publish --users {path.name}`"
+        )
     return _guessed(path, config, asked)
 
 
@@ -224,7 +229,7 @@ def _known(path: Path, table: FileConfig, config: Config, asked: ReadingFlags) -
         )
     is_log = table.holds == "events"
     mapping = parse_mapping(table.map, config.event_types) if is_log else None
-    mapped: ColumnMapping = mapping or parse_item_mapping(table.map)
+    mapped: ColumnMapping = mapping or parse_description_mapping(table.map)
     sources = mapped.sources() or {}
     records = _open(path, sources, table)
     sample = _sample(path, records)
@@ -270,7 +275,7 @@ def _guessed(path: Path, config: Config, asked: ReadingFlags) -> PlannedFile:
     if columns is None:
         raise ConfigError(f"{path.name}: {_unknown(sample, fields)}")
     text = mapping_text(columns)
-    parse_item_mapping(text)
+    parse_description_mapping(text)
     plain = {name: column.partition(":")[0] for name, column in columns.items()}
     table = msgspec.structs.replace(reading, holds="items", map=text)
     return PlannedFile(

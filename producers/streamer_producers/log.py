@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TypeVar
 
 from streamer.errors import BadMessage
-from streamer.events import Event, Item
+from streamer.events import Event, Item, User
 from streamer.events.rejection import kind_of
 from streamer_producers.event_mapper import EventMapper
 from streamer_producers.formats import Records
@@ -28,7 +29,7 @@ KINDS_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A line that holds no event or no item, and why."""
+    """A line that holds no event, item or user, and why."""
 
     file: str
     line: int
@@ -68,7 +69,9 @@ class _Faults:
             self.first.append(found)
 
 
-Catalogue = Callable[[], Iterable[tuple[int, Item | BadMessage]]]
+D = TypeVar("D", Item, User)
+Descriptions = Callable[[], Iterable[tuple[int, Item | User | BadMessage]]]
+"""Reads a file of items or users: lines with what they describe, or what is wrong with them."""
 
 
 class Log:
@@ -84,7 +87,7 @@ class Log:
     sort
         Whether events come in the order of their times instead of that of the file.
     strict
-        Whether the first event or item that can't be used is an error.
+        Whether the first event, item or user that can't be used is an error.
     remarks
         What was guessed of the log, in sentences for the user.
     """
@@ -99,7 +102,8 @@ class Log:
         sort: bool,
         strict: bool,
         is_text: bool = False,
-        catalogue: tuple[str, Catalogue] | None = None,
+        catalogue: tuple[str, Descriptions] | None = None,
+        users: tuple[str, Descriptions] | None = None,
     ) -> None:
         self.name = name
         self.n_estimated = n_estimated
@@ -113,9 +117,9 @@ class Log:
         self.remarks = [guess.remark] if guess is not None and guess.remark is not None else []
         self._mapper = EventMapper(mapping, guess, is_text=is_text)
         self.strict = strict
-        self._catalogue = catalogue
-        self._event_faults = _Faults(name, strict)
-        self._item_faults = _Faults(catalogue[0] if catalogue else name, strict)
+        self._described = {Item: catalogue, User: users}
+        # By what a line should have held.
+        self._faults = {kind: _Faults(name, strict) for kind in (Event, Item, User)}
 
     def events(self) -> Iterator[Event]:
         """Every event; malformed lines are counted and passed over.
@@ -127,8 +131,8 @@ class Log:
         ConfigError
             When the file can't be read.
         """
-        self._event_faults = _Faults(self.name, self.strict)
-        found = self._in_file_order(self._event_faults)
+        faults = self._faults[Event] = _Faults(self.name, self.strict)
+        found = self._in_file_order(faults)
         return sorted_by_time(found) if self.sort else found
 
     def _in_file_order(self, faults: _Faults) -> Iterator[Event]:
@@ -144,31 +148,39 @@ class Log:
 
     def items(self) -> Iterator[Item]:
         """Every item of the log's catalogue, if it has one; errors as in :meth:`events`."""
-        if self._catalogue is None:
+        return self._descriptions(Item)
+
+    def users(self) -> Iterator[User]:
+        """Every user of the log's file of users, if it has one; errors as in :meth:`events`."""
+        return self._descriptions(User)
+
+    def _descriptions(self, kind: type[D]) -> Iterator[D]:
+        described = self._described[kind]
+        if described is None:
             return
-        file, catalogue = self._catalogue
-        faults = self._item_faults = _Faults(file, self.strict)
-        for line, item in catalogue():
-            if isinstance(item, Item):
-                yield item
-            else:
-                faults.add(line, item)
+        file, lines = described
+        faults = self._faults[kind] = _Faults(file, self.strict)
+        for line, found in lines():
+            if isinstance(found, BadMessage):
+                faults.add(line, found)
+            elif isinstance(found, kind):
+                yield found
 
     @property
     def n_malformed(self) -> int:
-        """Malformed lines so far in the latest pass over the events and that over the items."""
-        return self._event_faults.n + self._item_faults.n
+        """Malformed lines so far in the latest pass over the events, the items and the users."""
+        return sum(faults.n for faults in self._faults.values())
 
     @property
     def malformed(self) -> list[Malformed]:
-        """The first of them, at most ``MALFORMED_KEPT`` of the events and as many of the items."""
-        return self._event_faults.first + self._item_faults.first
+        """The first of them, at most ``MALFORMED_KEPT`` of each kind."""
+        return [each for faults in self._faults.values() for each in faults.first]
 
     def faults(self) -> list[tuple[int, Malformed]]:
         """Malformed lines of those passes by kind: how many, and the first; the most frequent
         first."""
         return [
             (n, faults.examples[kind])
-            for faults in (self._event_faults, self._item_faults)
+            for faults in self._faults.values()
             for kind, n in faults.kinds.most_common()
         ]

@@ -30,6 +30,9 @@ class LogSink(Protocol):
     def publish_item(self, item_id: str, **fields: Any) -> object:
         """Send an item, soon."""
 
+    def publish_user(self, user_id: str, **fields: Any) -> object:
+        """Send what a user says of themselves, soon."""
+
     def flush(self) -> object:
         """Wait until all is delivered."""
 
@@ -47,6 +50,7 @@ class Published:
 
     n_events: int = 0
     n_items: int = 0
+    n_users: int = 0
     n_malformed: int = 0
     elapsed_s: float = 0.0
     n_ahead: int = 0
@@ -124,7 +128,7 @@ def publish_log(
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     values: ClippedValues | None = None,
 ) -> Published:
-    """Publish a log's items, then its events.
+    """Publish a log's items, then its users, then its events.
 
     Parameters
     ----------
@@ -133,8 +137,8 @@ def publish_log(
     rebase
         Give each event the time at which it is published. Its id stays that of the log.
     on_progress
-        Called with what was done so far: after the items, every ``PROGRESS_EVERY`` events, after
-        a wait of more than a quarter of a second, and at the end.
+        Called with what was done so far: after the items and users, every ``PROGRESS_EVERY``
+        events, after a wait of more than a quarter of a second, and at the end.
     pace
         Replaces ``speed``, for a clock other than this machine's.
     now_ms
@@ -151,11 +155,17 @@ def publish_log(
     """
     pace = pace or Pace(speed)
     start_s = pace.now_s()
-    n_events = n_items = n_ahead = n_refused = 0
+    n_events = n_items = n_users = n_ahead = n_refused = 0
 
     def report() -> Published:
         done = Published(
-            n_events, n_items, log.n_malformed, pace.now_s() - start_s, n_ahead, n_refused
+            n_events,
+            n_items,
+            n_users,
+            log.n_malformed,
+            pace.now_s() - start_s,
+            n_ahead,
+            n_refused,
         )
         if on_progress is not None:
             on_progress(done)
@@ -164,6 +174,9 @@ def publish_log(
     for item in log.items():
         publisher.publish_item(**msgspec.structs.asdict(item))
         n_items += 1
+    for user in log.users():
+        publisher.publish_user(**msgspec.structs.asdict(user))
+        n_users += 1
     report()
     for event in log.events():
         waited_s = pace.wait(event.ts)

@@ -10,10 +10,14 @@ import msgspec
 from streamer.bridge.decoder import Decoder
 from streamer.bridge.records import read_record
 from streamer.config.bridges import BridgeConfig
-from streamer.events import EventTypes, Item, encode_checked, message_key
+from streamer.events import EventTypes, encode_checked, message_key
 from streamer.protocols import MessageBatch
+from streamer_producers.descriptions import (
+    DESCRIBED,
+    DescriptionMapper,
+    parse_description_mapping,
+)
 from streamer_producers.event_mapper import EventMapper
-from streamer_producers.item_mapping import ItemMapper, parse_item_mapping
 from streamer_producers.mapping import parse_mapping
 
 
@@ -63,14 +67,17 @@ class EventTranslation:
         return Translated(message_key(event), encode_checked(event))
 
 
-class ItemTranslation:
-    """Makes an item of each record, as it was made or changed, and deletes what is deleted.
+class DescriptionTranslation:
+    """Makes an item or a user of each record, as it was made or changed, and deletes what is
+    deleted.
 
-    A message without a value deletes the item that is its key, where that is no object.
+    A message without a value deletes the item or the user that is its key, where that is no object.
     """
 
     def __init__(self, config: BridgeConfig, decoder: Decoder) -> None:
-        self._mapper = ItemMapper(parse_item_mapping(config.map), is_text=False)
+        self._of = DESCRIBED[config.holds]
+        mapping = parse_description_mapping(config.map, self._of)
+        self._mapper = DescriptionMapper(mapping, is_text=False)
         self._decoder = decoder
 
     def message(self, batch: MessageBatch, index: int) -> Translated | None:
@@ -80,20 +87,20 @@ class ItemTranslation:
         record = read_record(value, self._decoder)
         if record is None:
             return None
-        item = self._mapper.item(record.fields)
+        described = self._mapper.described(record.fields)
         gone = record.fate == "deleted"
-        return Translated(message_key(item), None if gone else encode_checked(item))
+        return Translated(message_key(described), None if gone else encode_checked(described))
 
     def _deleted(self, key: bytes | None) -> Translated | None:
         """What a tombstone says. A connector sends one after the change that it follows, under a
         key that is an object: that says nothing more.
         """
-        item_id = None if key is None else self._decoder.key(key)
-        if item_id is None:
+        its_id = None if key is None else self._decoder.key(key)
+        if its_id is None:
             return None
-        item = Item(item_id=item_id)
-        encode_checked(item)
-        return Translated(message_key(item), None)
+        described = self._of.of_id(its_id)
+        encode_checked(described)
+        return Translated(message_key(described), None)
 
 
 def translation_of(config: BridgeConfig, types: EventTypes, decoder: Decoder) -> Translation:
@@ -104,6 +111,6 @@ def translation_of(config: BridgeConfig, types: EventTypes, decoder: Decoder) ->
     ConfigError
         When its mapping or its type can't be read.
     """
-    if config.holds == "items":
-        return ItemTranslation(config, decoder)
-    return EventTranslation(config, types, decoder)
+    if config.holds == "events":
+        return EventTranslation(config, types, decoder)
+    return DescriptionTranslation(config, decoder)

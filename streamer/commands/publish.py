@@ -41,6 +41,10 @@ def publish(
         Path | None,
         typer.Option("--items", help="The catalogue, a file of items; with a log or alone."),
     ] = None,
+    users: Annotated[
+        Path | None,
+        typer.Option("--users", help="What users say of themselves, a file; with a log or alone."),
+    ] = None,
     file_format: FormatOption = None,
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
@@ -48,11 +52,11 @@ def publish(
     config: ConfigOption = None,
     bootstrap_servers: BrokerOption = None,
 ) -> None:
-    """Publish a log of events (and its items), or items alone."""
+    """Publish a log of events, the catalogue and what users say, together or alone."""
     from streamer.client import Publisher
     from streamer.errors import ConfigError
     from streamer_producers.clipped_values import ClippedValues
-    from streamer_producers.datasets import open_items, open_log
+    from streamer_producers.datasets import open_described, open_log
     from streamer_producers.publishing import publish_log
 
     pace = None if speed == "max" else number_of("--speed", speed)
@@ -66,16 +70,20 @@ def publish(
             files=settings.files,
             strict=strict,
             items=items,
+            users=users,
             file_format=file_format,
             delimiter=delimiter,
             encoding=encoding,
             # At a pace of their own, events need their times.
             timeless=rebase and pace is None,
         )
-    elif items is not None:
-        opened = open_items(items, strict=strict, files=settings.files)
+    elif items is not None or users is not None:
+        opened = open_described(items=items, users=users, strict=strict, files=settings.files)
     else:
-        raise ConfigError("there is nothing to publish; name a log, or items with --items FILE")
+        raise ConfigError(
+            "there is nothing to publish; name a log, items with --items FILE or users with --users"
+            " FILE"
+        )
     show_remarks(opened.remarks)
     with (
         Publisher(config=settings) as publisher,
@@ -91,13 +99,17 @@ def publish(
             values=values,
         )
     rate = done.n_events / max(done.elapsed_s, 1e-9)
+    of_users = "" if users is None else f" and {done.n_users:,} users"
     output.print(
-        f"{done.n_events:,} events and {done.n_items:,} items published in {done.elapsed_s:.1f} s"
+        f"{done.n_events:,} events and {done.n_items:,} items{of_users} published in"
+        f" {done.elapsed_s:.1f} s"
         f" ({rate:,.0f} events/s), {done.n_malformed:,} malformed lines"
     )
     show_malformed(done.n_malformed, [str(each) for each in opened.malformed])
     show_remarks([*done.remarks(), *map(str, values.found())])
-    what, n_used = ("event", done.n_events) if log is not None else ("item", done.n_items)
+    what, n_used = "item or user", done.n_items + done.n_users
+    if log is not None:
+        what, n_used = "event", done.n_events
     if not n_used:
         raise ConfigError(
             f"{opened.name}: no {what} was published; {done.n_malformed:,} lines were malformed,"

@@ -12,7 +12,7 @@ from streamer.config.section import Section
 
 
 class BridgeConfig(Section, frozen=True, kw_only=True):
-    """A topic whose messages `streamer bridge` publishes as events or items (docs/bridge.md)."""
+    """A topic that `streamer bridge` publishes as events, items or users (docs/bridge.md)."""
 
     topic: Annotated[str, Meta(description="its full name, on the broker of [kafka]")] = ""
     holds: Annotated[Holds, Meta(description="what its messages are")] = "events"

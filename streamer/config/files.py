@@ -11,8 +11,8 @@ from msgspec import Meta
 from streamer.config.section import Section
 from streamer.errors import ConfigError
 
-Holds = Literal["events", "items"]
-HOLDS: Final[tuple[Holds, ...]] = ("events", "items")
+Holds = Literal["events", "items", "users"]
+HOLDS: Final[tuple[Holds, ...]] = ("events", "items", "users")
 
 
 class FileConfig(Section, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from streamer.bridge.translation import Translated, Translation, translation_of
 from streamer.config import load_config
 from streamer.config.bridges import BridgeConfig
 from streamer.errors import BadMessage, ConfigError
-from streamer.events import EventTypes, decode_event, decode_item
+from streamer.events import EventTypes, decode_event, decode_item, decode_user
 from streamer.events.decoding import decode_dead_letter
 from streamer.kafka.log_ends import EARLIEST
 from streamer.protocols import MessageBatch
@@ -171,6 +171,33 @@ def test_events_that_are_changed_or_deleted_stay_and_items_follow() -> None:
         {"before": ROW, "after": ROW, "op": "u"}, {"before": ROW, "after": None, "op": "d"}, None
     )
     assert [events.message(rows, index) for index in range(3)] == [None, None, None]
+
+
+def test_a_table_of_users_becomes_what_they_say_and_a_deleted_row_erases_one() -> None:
+    row = {"id": 7, "likes": "tea,cakes", "country": "pt", "at": 1_795_000_000}
+    changes = batch(
+        {"before": None, "after": row, "op": "c"},
+        {"before": row, "after": None, "op": "d"},
+        None,
+        None,
+        {"before": None, "after": row | {"id": None}, "op": "c"},
+        keys=[None, None, b'{"id":7}', b"8", None],
+    )
+    mapping = "user_id=id,categories=likes:comma,attributes.country=country,ts=at:s"
+    config = BridgeConfig(topic="shop", holds="users", map=mapping)
+    users = translation_of(config, TYPES, JsonDecoder())
+    made, gone, follows, alone = (users.message(changes, index) for index in range(4))
+    assert made is not None
+    user = decode_user(made.value)
+    assert (made.key, user.categories, user.attributes) == (
+        b"7",
+        ["tea", "cakes"],
+        {"country": "pt"},
+    )
+    assert user.ts == 1_795_000_000_000
+    assert [gone, follows, alone] == [Translated(b"7", None), None, Translated(b"8", None)]
+    with pytest.raises(BadMessage, match="user_id"):
+        users.message(changes, 4)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from streamer.simulation.live import LiveSystem
 from streamer_models.neighbors.content import content_profile, most_alike
 from streamer_models.state.id_table import id_key, keys_of
 from streamer_models.state.item_embeddings import ItemEmbeddings
-from streamer_producers.datasets import open_items
+from streamer_producers.datasets import open_described
 from tests.kinds import N_KINDS, START_MS, clicks_of_kinds
 from tests.verified_slates import verified_again
 from tests.verified_store import verified_store
@@ -253,7 +253,7 @@ def test_a_file_of_items_has_embeddings_and_replay_refuses_those_of_another_leng
 ) -> None:
     path = tmp_path / "items.jsonl"
     path.write_bytes(encode(_item("a", 0)) + b"\n" + encode(Item(item_id="b")) + b"\n")
-    first, second = open_items(path).items()
+    first, second = open_described(items=path).items()
     assert (first.embedding, second.embedding) == (_vector("a", 0), None)
     event = Event(event_id="e", type="click", user_id="ann", item_id="a", ts=START_MS)
     met = Interaction(number=0, event=event, user_row=0, item_row=0, reward=1.0, item=first)

@@ -16,8 +16,8 @@ from streamer.errors import BadMessage, ConfigError, StreamerError, TopicMismatc
 from streamer.events import Event, Item
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer_producers.datasets import open_log
+from streamer_producers.descriptions import DescriptionMapper, parse_description_mapping
 from streamer_producers.import_plan import Plan, ReadingFlags, plan_import
-from streamer_producers.item_mapping import ItemMapper, parse_item_mapping
 from tests.torture.topics import messages_of
 
 DAY_MS = 86_400_000
@@ -375,16 +375,16 @@ def test_two_tables_of_one_file_and_a_table_of_none_are_refused(tmp_path: Path) 
 def test_forms_of_columns_are_read(
     mapping: str, record: dict[str, object], field: str, read: object
 ) -> None:
-    mapper = ItemMapper(parse_item_mapping(mapping), is_text=True)
-    assert getattr(mapper.item({"item_id": "1.0", **record}), field) == read
+    mapper = DescriptionMapper(parse_description_mapping(mapping), is_text=True)
+    assert getattr(mapper.described({"item_id": "1.0", **record}), field) == read
     with pytest.raises(BadMessage, match="item_id"):
-        mapper.item(record)
+        mapper.described(record)
 
 
 @pytest.mark.parametrize("text", ["categories=g:tilde", "price=p", "title=a:b", "title=a,title=b"])
 def test_mappings_of_items_that_mean_nothing_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="mapping"):
-        parse_item_mapping(text)
+        parse_description_mapping(text)
 
 
 def test_a_folder_that_was_imported_is_a_log_with_its_catalogue(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from streamer.errors import ConfigError
 from streamer.events import Event
-from streamer_producers.datasets import open_items, open_log
+from streamer_producers.datasets import open_described, open_log
 from streamer_producers.log import Log
 from streamer_producers.mapping import parse_mapping
 
@@ -187,9 +187,9 @@ def test_types_of_the_log_become_types_of_events(tmp_path: Path) -> None:
 def test_items_alone_are_a_log_without_events(tmp_path: Path) -> None:
     path = tmp_path / "items.json"
     path.write_text('[{"item_id": "tea", "title": "Green tea"},\n {"title": "nothing"}]')
-    log = open_items(path)
+    log = open_described(items=path)
     assert [item.item_id for item in log.items()] == ["tea"]
     assert list(log.events()) == []
     assert [(each.file, each.line) for each in log.malformed] == [("items.json", 2)]
     with pytest.raises(ConfigError, match="is no file; name one of items"):
-        open_items(tmp_path / "none.jsonl")
+        open_described(items=tmp_path / "none.jsonl")

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from streamer.cli import app
 from streamer.errors import BadMessage, ConfigError, StreamerError
+from streamer.events import User, decode_user
 from streamer.kafka.embedded import EmbeddedBroker
+from streamer.kafka.log_ends import EARLIEST
+from streamer.kafka.reader import KafkaReader
 
 Publish = Callable[..., str]
 HOUR_MS = 3_600_000
@@ -106,5 +109,46 @@ def test_standard_input_items_and_files_without_times_are_published(publish: Pub
     with pytest.raises(ConfigError, match="nothing to publish; name a log"):
         publish()
     Path("items.jsonl").write_text("{}\n")
-    with pytest.raises(ConfigError, match=r"items\.jsonl: no item was published; 1 lines were"):
+    with pytest.raises(ConfigError, match=r"items\.jsonl: no item or user was published; 1 lines"):
         publish("--items", "items.jsonl")
+
+
+def test_users_are_published_as_their_file_is_described(
+    publish: Publish, broker: EmbeddedBroker
+) -> None:
+    Path("people.csv").write_text("id,likes,country\nann,tea|cakes,pt\nbob,,de\n,tea,de\n")
+    Path("streamer.toml").write_text(
+        """
+        [files.people]
+        file = "people.csv"
+        holds = "users"
+        map = "user_id=id,categories=likes:pipe,attributes.country=country"
+        """
+    )
+    said = publish("--users", "people.csv")
+    assert "0 events and 0 items and 2 users published" in said
+    assert "people.csv:4: field 'user_id'" in said
+    reader = KafkaReader(broker.bootstrap_servers)
+    reader.start(dict.fromkeys(reader.partitions("users"), EARLIEST))
+    found: dict[str, User] = {}
+    while len(found) < 2:
+        for batch in reader.poll(n_max=100, timeout_s=5.0):
+            found |= {user.user_id: user for user in map(decode_user, batch.values)}
+    reader.close()
+    assert (found["ann"].categories, found["ann"].attributes) == (
+        ["tea", "cakes"],
+        {"country": "pt"},
+    )
+    assert (found["bob"].categories, found["bob"].attributes) == (None, {"country": "de"})
+    assert "2 events and 0 items and 2 users" in publish("-", "--users", "people.csv", stdin=CLICKS)
+    with pytest.raises(
+        ConfigError, match=r"publish them with `streamer publish --users people\.csv`"
+    ):
+        raised(CliRunner().invoke(app, ["import", "people.csv", "--dry-run"]))
+    with pytest.raises(ConfigError, match="is no file; name one of users"):
+        publish("--users", "none.csv")
+
+
+def raised(result: Result) -> None:
+    assert result.exception is not None
+    raise result.exception

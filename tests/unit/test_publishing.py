@@ -9,7 +9,7 @@ import pytest
 
 from streamer.client import Publisher
 from streamer.errors import ConfigError
-from streamer.events import Event, Item
+from streamer.events import Event, Item, User
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer_producers.datasets import open_log
 from streamer_producers.publishing import Pace, Published, publish_log
@@ -22,6 +22,7 @@ class _Collected:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.items: list[Item] = []
+        self.users: list[User] = []
         self.n_flushed = 0
 
     def publish_event(self, event: Event) -> None:
@@ -29,6 +30,9 @@ class _Collected:
 
     def publish_item(self, item_id: str, **fields: Any) -> None:
         self.items.append(Item(item_id=item_id, **fields))
+
+    def publish_user(self, user_id: str, **fields: Any) -> None:
+        self.users.append(User(user_id=user_id, **fields))
 
     def flush(self) -> None:
         self.n_flushed += 1

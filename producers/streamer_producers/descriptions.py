@@ -1,21 +1,18 @@
-"""Other people's field names → items."""
+"""Other people's field names → what describes an item or a user."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from streamer.errors import BadMessage, ConfigError
-from streamer.events import Item, decode_item
+from streamer.events import Item, User, decode_item, decode_user
 from streamer_producers.columns import ColumnMapping, assignments
 from streamer_producers.event_mapper import as_id, as_number, encoder, leave_out_absent, named
 from streamer_producers.times import TIME_UNITS, as_ms, is_time_unit
 
-_FIELDS: Final = tuple(Item.__struct_fields__)
-_TIMES: Final = ("created_ts", "expires_ts")
-_LISTS: Final = ("categories", "tags")
 DELIMITERS: Final = {"pipe": "|", "comma": ",", "semicolon": ";", "slash": "/", "space": " "}
 """What stands between the labels of a text, by the names that mappings and shells take."""
 LIST: Final = "list"
@@ -26,12 +23,56 @@ _TRUTHS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemMapping(ColumnMapping):
-    """Where in a record of a catalogue the fields of an item are.
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What is described, by a message each.
 
     Attributes
     ----------
+    noun
+        Its name in sentences, and in that of the field of its id.
+    times, labels
+        Fields that are times, and lists of labels.
+    decode
+        Returns the message of a JSON payload; raises BadMessage.
+    """
+
+    noun: str
+    message: type[Item] | type[User]
+    times: tuple[str, ...]
+    labels: tuple[str, ...]
+    decode: Callable[[bytes], Item | User]
+
+    @property
+    def id_field(self) -> str:
+        return f"{self.noun}_id"
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return self.message.__struct_fields__
+
+    def of_id(self, its_id: str) -> Item | User:
+        """Return a message of which nothing but the id is known."""
+        named: dict[str, Any] = {self.id_field: its_id}
+        return self.message(**named)
+
+
+ITEMS: Final = Described(
+    "item", Item, ("created_ts", "expires_ts"), ("categories", "tags"), decode_item
+)
+USERS: Final = Described("user", User, ("ts",), ("categories",), decode_user)
+DESCRIBED: Final[Mapping[str, Described]] = {"items": ITEMS, "users": USERS}
+"""By what a file or a topic holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescriptionMapping(ColumnMapping):
+    """Where in a record the fields of what it describes are.
+
+    Attributes
+    ----------
+    of
+        Items or users.
     columns
         As of :class:`streamer_producers.mapping.FieldMapping`; ``attributes.NAME`` is an attribute.
     forms
@@ -39,17 +80,18 @@ class ItemMapping(ColumnMapping):
         ``number``.
     """
 
+    of: Described = ITEMS
     forms: Mapping[str, str] = field(default_factory=dict)
 
     def sources(self) -> dict[str, str]:
-        found = {name: name for name in _FIELDS} | dict(self.columns)
+        found = {name: name for name in self.of.fields} | dict(self.columns)
         return {name: column for name, column in found.items() if column}
 
     def needed(self) -> list[str]:
-        return ["item_id"]
+        return [self.of.id_field]
 
 
-def parse_item_mapping(text: str) -> ItemMapping:
+def parse_description_mapping(text: str, of: Described = ITEMS) -> DescriptionMapping:
     """Read ``FIELD=COLUMN[:FORM],FIELD=COLUMN[:FORM]…``.
 
     ``categories=genres:pipe`` says what divides the labels, ``created_ts=added:s`` the unit of
@@ -59,45 +101,47 @@ def parse_item_mapping(text: str) -> ItemMapping:
     Raises
     ------
     ConfigError
-        When a part is no assignment, names no field of an item, repeats one, or has no such form.
+        When a part is no assignment, names no field of what is described, repeats one, or has no
+        such form.
 
     Examples
     --------
-    >>> parse_item_mapping("categories=genres:pipe")
-    ItemMapping(columns={'categories': 'genres'}, forms={'categories': 'pipe'})
+    >>> parse_description_mapping("categories=genres:pipe").forms
+    {'categories': 'pipe'}
     """
     columns: dict[str, str] = {}
     forms: dict[str, str] = {}
     for part, name, equals, column in assignments(text):
-        if not equals or (name not in _FIELDS and not name.startswith("attributes.")):
+        if not equals or (name not in of.fields and not name.startswith("attributes.")):
+            article = "an" if of.noun == "item" else "a"
             raise ConfigError(
-                f"mapping {part!r} is not FIELD=COLUMN; the fields of an item are"
-                f" {', '.join(_FIELDS)} and attributes.NAME"
+                f"mapping {part!r} is not FIELD=COLUMN; the fields of {article} {of.noun} are"
+                f" {', '.join(of.fields)} and attributes.NAME"
             )
         if name in columns:
             raise ConfigError(f"mapping {text!r} gives {name!r} twice; give it once")
         before, colon, form = column.rpartition(":")
         if colon:
-            if form not in (allowed := _forms(name)):
+            if form not in (allowed := _forms(name, of)):
                 some = f"choose one of {', '.join(allowed)}" if allowed else "it has none"
                 raise ConfigError(f"mapping {part!r}: {form!r} is no form of {name}; {some}")
             forms[name], column = form, before
         columns[name] = column
-    return ItemMapping(columns=columns, forms=forms)
+    return DescriptionMapping(columns=columns, of=of, forms=forms)
 
 
-def _forms(name: str) -> tuple[str, ...]:
-    if name in _TIMES:
+def _forms(name: str, of: Described) -> tuple[str, ...]:
+    if name in of.times:
         return TIME_UNITS
-    if name in _LISTS:
+    if name in of.labels:
         return (*DELIMITERS, LIST)
     if name == "embedding":
         return (*DELIMITERS, LIST)
     return ("number",) if name.startswith("attributes.") else ()
 
 
-class ItemMapper:
-    """Makes items out of records as an :class:`ItemMapping` says.
+class DescriptionMapper:
+    """Makes items or users out of records as a :class:`DescriptionMapping` says.
 
     Parameters
     ----------
@@ -105,22 +149,23 @@ class ItemMapper:
         Whether records are of text alone; see :class:`streamer_producers.event_mapper.EventMapper`.
     """
 
-    def __init__(self, mapping: ItemMapping, *, is_text: bool) -> None:
+    def __init__(self, mapping: DescriptionMapping, *, is_text: bool) -> None:
+        self._of = mapping.of
         self._forms = mapping.forms
         self._is_text = is_text
         self._sources = mapping.sources()
 
-    def item(self, record: Mapping[str, object]) -> Item:
-        """Return the item of a record.
+    def described(self, record: Mapping[str, object]) -> Item | User:
+        """Return the item or the user of a record.
 
         Raises
         ------
         BadMessage
-            Naming the field of the item that is missing or wrong, and its value.
+            Naming the field that is missing or wrong, and its value.
         """
         found = named(record, self._sources)
         if self._is_text:
-            leave_out_absent(found, ids=("item_id",))
+            leave_out_absent(found, ids=(self._of.id_field,))
         fields: dict[str, object] = {}
         attributes: dict[str, object] = {}
         for name, value in found.items():
@@ -137,16 +182,16 @@ class ItemMapper:
             payload = encoder.encode(fields)
         except (TypeError, UnicodeEncodeError, OverflowError) as error:
             raise BadMessage(f"a value can't be written as JSON: {error}") from error
-        return decode_item(payload)
+        return self._of.decode(payload)
 
     def _read(self, name: str, value: object) -> object:
-        if name == "item_id":
+        if name == self._of.id_field:
             return as_id(value, is_text=self._is_text)
-        if name in _LISTS:
+        if name in self._of.labels:
             return _labels(value, self._forms.get(name))
         if name == "embedding":
             return _numbers(value, self._forms.get(name))
-        if name in _TIMES:
+        if name in self._of.times:
             unit = self._forms.get(name)
             if unit is None and not self._is_text:
                 return value
