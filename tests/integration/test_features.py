@@ -329,9 +329,11 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_took(
     with worker(config, tmp_path, "one") as one:
         publish(config, events[:500])
         wait_for(config, expected(config, events[:450]))
-        publish(config, events[500:])
-        time.sleep(0.5)  # somewhere in the middle
-        assert stop(one) == 0, (tmp_path / "one.log").read_text()
+        publish(config, events[500:4_000])
+        time.sleep(0.5)  # it takes of them
+        one.send_signal(signal.SIGTERM)
+        publish(config, events[4_000:])  # and these come while it ends
+        assert one.wait(120) == 0, (tmp_path / "one.log").read_text()
     assert n_uncommitted(config) > 0
     with worker(config, tmp_path, "two"):
         wanted = expected(config, events)
