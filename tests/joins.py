@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from streamer.learner.join.answers import Answers, DecidedBatch, FeedbackBatch
+from streamer.learner.join.answers import DecidedBatch, FeedbackBatch
+from streamer.learner.join.feedback import Answers
 from streamer.learner.join.join import Cursor, Join, JoinSettings
 from streamer.learner.join.shown import Shown
 from streamer.learner.rewards import EventOutcomes

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.learner.join.feedback import FeedbackRows, ItemFeedback
+from streamer.learner.join.feedback import Answers, FeedbackRows, ItemFeedback
 from streamer.learner.join.unnamed import UnnamedFeedback
 from streamer.learner.rewards import EventOutcomes
 from streamer_models.state.id_column import IdColumn
@@ -18,17 +18,17 @@ def rows(first: int, times: list[int]) -> FeedbackRows:
     offsets = np.arange(first, first + n, dtype=np.int64)
     padded = IdColumn.of_bytes([b"u%08d and much besides" % i for i in offsets.tolist()])
     user_ids = IdColumn(padded.data, padded.starts, padded.starts + 9, padded.hashes)
-    return FeedbackRows(
-        offsets=offsets,
-        ts_ms=np.array(times, dtype=np.int64),
-        watermark_ms=offsets * 10,
+    answers = Answers(
+        at=np.arange(n, dtype=np.int64),
+        request_ids=IdColumn.of([""] * n),
+        named=np.zeros(n, dtype=np.bool_),
         user_ids=user_ids,
         item_ids=IdColumn.of([f"i{i}" for i in offsets.tolist()]),
         rewards=np.ones(n),
         seen=np.zeros(n, dtype=np.bool_),
-        named=np.zeros(n, dtype=np.bool_),
         outcomes=EventOutcomes(np.zeros(n, dtype=np.int64), np.zeros(n)),
     )
+    return FeedbackRows(offsets, np.array(times, dtype=np.int64), offsets * 10, answers)
 
 
 Step = tuple[list[int], int, int]
@@ -64,5 +64,5 @@ def test_few_events_at_a_time_are_kept_together_and_without_their_messages() -> 
     assert len(waiting) == 1_000
     parts = list(waiting._parts)
     assert len(parts) < 20
-    assert all(part.user_ids.data.nbytes == 9 * len(part) for part in parts)
+    assert all(part.answers.user_ids.data.nbytes == 9 * len(part) for part in parts)
     assert [f.user_id for f in waiting.due(1)] == ["u00000000", "u00000001"]

@@ -15,13 +15,12 @@ from streamer.events import Decision, decode_decision
 from streamer.events.decoding import Rejected
 from streamer.events.event_columns import EventColumns
 from streamer.events.types import IMPRESSION
+from streamer.learner.join.feedback import Answers
 from streamer.learner.join.shown import Shown, pinned_in
 from streamer.learner.rewards import EventOutcomes
 from streamer.protocols import MessageBatch
 from streamer_models.bandits.linear_statistics import FEATURE_MAX, REWARD_MAX
 from streamer_models.ranking.answer_kernels import LOGGED_MAX
-from streamer_models.state.columns import Columns
-from streamer_models.state.id_column import IdColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,32 +49,6 @@ class DecidedBatch:
         n = bisect.bisect_left(self.decisions, to_offset, key=lambda shown: shown.offset)
         left = replace(self, decisions=self.decisions[:n], to_offset=to_offset)
         return left, DecidedBatch(self.decisions[n:], self.to_offset)
-
-
-@dataclass(frozen=True, slots=True)
-class Answers(Columns):
-    """Events that may answer a decision, in columns of length n, in order.
-
-    Attributes
-    ----------
-    at
-        ``(n,)`` int64, index of each among all events of its batch.
-    request_ids, named
-        "" where an event names none; whether it names one.
-    seen
-        ``(n,)`` whether it says that an item was seen.
-    outcomes
-        What it brings to objectives.
-    """
-
-    at: NDArray[np.int64]
-    request_ids: IdColumn
-    named: NDArray[np.bool_]
-    user_ids: IdColumn
-    item_ids: IdColumn
-    rewards: NDArray[np.float64]
-    seen: NDArray[np.bool_]
-    outcomes: EventOutcomes
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,32 +45,60 @@ class ItemFeedback:
 
 
 @dataclass(frozen=True, slots=True)
-class FeedbackRows(Columns):
-    """Feedback in columns of length n, in the order of its offsets; see :class:`ItemFeedback`."""
+class Answers(Columns):
+    """Events that may answer a decision, in columns of length n, in order.
 
-    offsets: NDArray[np.int64]
-    ts_ms: NDArray[np.int64]
-    watermark_ms: NDArray[np.int64]
+    Attributes
+    ----------
+    at
+        ``(n,)`` int64, index of each among all events of its batch.
+    request_ids, named
+        "" where an event names none; whether it names one.
+    seen
+        ``(n,)`` whether it says that an item was seen.
+    outcomes
+        What it brings to objectives.
+    """
+
+    at: NDArray[np.int64]
+    request_ids: IdColumn
+    named: NDArray[np.bool_]
     user_ids: IdColumn
     item_ids: IdColumn
     rewards: NDArray[np.float64]
     seen: NDArray[np.bool_]
-    named: NDArray[np.bool_]
     outcomes: EventOutcomes
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackRows(Columns):
+    """Answers with what says whether they are late, in columns of length n, in order.
+
+    Attributes
+    ----------
+    offsets, ts_ms, watermark_ms
+        As of :class:`ItemFeedback`.
+    """
+
+    offsets: NDArray[np.int64]
+    ts_ms: NDArray[np.int64]
+    watermark_ms: NDArray[np.int64]
+    answers: Answers
 
     def feedback(self) -> list[ItemFeedback]:
         """Return each as an object."""
+        answers = self.answers
         columns = zip(
             self.offsets.tolist(),
             self.ts_ms.tolist(),
             self.watermark_ms.tolist(),
-            self.user_ids.strings(),
-            self.item_ids.strings(),
-            self.rewards.tolist(),
-            self.seen.tolist(),
-            self.named.tolist(),
-            self.outcomes.serves.tolist(),
-            self.outcomes.shares.tolist(),
+            answers.user_ids.strings(),
+            answers.item_ids.strings(),
+            answers.rewards.tolist(),
+            answers.seen.tolist(),
+            answers.named.tolist(),
+            answers.outcomes.serves.tolist(),
+            answers.outcomes.shares.tolist(),
             strict=True,
         )
         return [ItemFeedback(*values) for values in columns]

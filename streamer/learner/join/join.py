@@ -231,32 +231,24 @@ class Join:
         before = np.maximum.accumulate(np.concatenate([[self._events_ms], events.ts_ms]))
         self._events_ms = int(before[-1])
         answers = events.answers
-        rows = FeedbackRows(
-            offsets=events.offsets[answers.at],
-            ts_ms=events.ts_ms[answers.at],
-            watermark_ms=before[answers.at],
-            user_ids=answers.user_ids,
-            item_ids=answers.item_ids,
-            rewards=answers.rewards,
-            seen=answers.seen,
-            named=answers.named,
-            outcomes=answers.outcomes,
-        )
-        request_ids = answers.request_ids.take(answers.named).strings()
-        for request_id, feedback in zip(request_ids, rows.take(rows.named).feedback(), strict=True):
+        at = answers.at
+        rows = FeedbackRows(events.offsets[at], events.ts_ms[at], before[at], answers)
+        named = rows.take(answers.named)
+        request_ids = named.answers.request_ids.strings()
+        for request_id, feedback in zip(request_ids, named.feedback(), strict=True):
             shown = self._open.get(request_id)
             if shown is None:
                 self._early.put(request_id, feedback)
             else:
                 self._match(shown, feedback)
-        self._take_unnamed(rows.take(~rows.named))
+        self._take_unnamed(rows.take(~answers.named))
 
     def _take_unnamed(self, rows: FeedbackRows) -> None:
         """Let wait what may answer a decision that is open or still to be read."""
         waits = rows.ts_ms > self._decisions_ms
         of_past = np.flatnonzero(~waits)
         if self._by_user and len(of_past):
-            user_ids = rows.user_ids.take(of_past).strings()
+            user_ids = rows.answers.user_ids.take(of_past).strings()
             waits[of_past] = [user_id in self._by_user for user_id in user_ids]
         self.counts.astray[UNNAMED] += int((~waits).sum())
         self._unnamed.put(rows.take(waits))
