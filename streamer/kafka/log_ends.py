@@ -33,8 +33,9 @@ OF_GROUP: Final = {COMMITTED: LATEST, CONTINUED: EARLIEST}
 TopicPartition = tuple[str, int]
 
 _LOOK_AGAIN_S: Final = 0.05
-_UNKNOWN_S: Final = 5.0
-"""How long a partition may be unknown: a broker that has just started learns of its own."""
+_UNKNOWN_S: Final = 15.0
+"""How long a partition may be unknown: a broker that has just started learns of its own, on a busy
+machine not within 5 s. Topics that are missing are found before anybody asks here."""
 
 
 class Ends(NamedTuple):

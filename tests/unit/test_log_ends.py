@@ -136,10 +136,10 @@ def test_a_broker_that_comes_back_may_be_as_long_again_without_knowing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("streamer.kafka.log_ends.time", ByTheClock())
-    # 200 questions, 10 s: it goes after each 4 s.
-    assert asked(Restarting(200, away_every=80), timeout_s=30) == {WHERE: Ends(3, 7)}
+    # 600 questions, 30 s: it goes after each 10 s.
+    assert asked(Restarting(600, away_every=200), timeout_s=60) == {WHERE: Ends(3, 7)}
     with pytest.raises(TopicMismatch, match="make the topics"):
-        asked(Restarting(200), timeout_s=30)
+        asked(Restarting(600), timeout_s=60)
     with pytest.raises(KafkaUnavailable):
         asked(Restarting(600, away_every=1), timeout_s=29)
 
