@@ -79,7 +79,7 @@ ALLOWED: dict[str, set[str]] = {
     "ranking": {*CONTRACT, "catalogue", "expressions", "replica", "windows"},
     "kafka": CONTRACT,
     "store": CONTRACT,
-    "client": {*CONTRACT, "kafka"},
+    "client": {*CONTRACT, "expressions", "kafka"},
     "package": {"client", "errors", "events", "config"},
     "producers": {"client", "errors", "events", "config", "package"},
     # What is known of items beside events is learned too.

@@ -25,6 +25,7 @@ from streamer.events import (
     message_key,
 )
 from streamer.events.messages import TIMEOUT_MS_MAX, ListName
+from streamer.expressions.reading import can_read, read_filter
 from streamer.kafka.configured import configured_reader, configured_sink
 from streamer.kafka.log_ends import LATEST
 
@@ -226,6 +227,10 @@ class Recommender:
 
     def _send(self, request: Request) -> Future[Recommendation]:
         payload = checked_payload(request)
+        if can_read():  # else the scorer sends what it can't read to the dead letters
+            for each in (request, *(request.rows or ())):
+                if each.filter is not None:
+                    read_filter(each.filter)
         self.open()
         answer: Future[Recommendation] = Future()
         with self._lock:
@@ -261,7 +266,7 @@ class Recommender:
         else:
             problem = (
                 f"is a scorer running (`streamer score`) against {servers}? Raise timeout_s if it "
-                "is only slow"
+                "is only slow; a request that it can't answer is among the dead letters"
             )
         raise RequestTimeout(
             f"no recommendation came on {self._recommendations} within {timeout_s:g} s; {problem}"

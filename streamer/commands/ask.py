@@ -115,7 +115,10 @@ def _rows(given: Sequence[str] | None) -> list[RequestRow] | None:
     found = []
     for each in given or ():
         try:
-            found.append(msgspec.json.decode(each, type=RequestRow))
+            fields = msgspec.json.decode(each, type=dict)
+            if unknown := sorted({*fields} - {*RequestRow.__struct_fields__}):
+                raise msgspec.ValidationError(f"a row has no field {', '.join(unknown)}")
+            found.append(msgspec.convert(fields, RequestRow))
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             raise typer.BadParameter(
                 f"""{each!r}: {error}; give a row as '{{"name": "for you", "k": 5}}'""",

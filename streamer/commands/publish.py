@@ -99,10 +99,11 @@ def publish(
             values=values,
         )
     rate = done.n_events / max(done.elapsed_s, 1e-9)
-    of_users = "" if users is None else f" and {done.n_users:,} users"
+    others = f" and {done.n_items:,} items"
+    if users is not None:
+        others = f", {done.n_items:,} items and {done.n_users:,} users"
     output.print(
-        f"{done.n_events:,} events and {done.n_items:,} items{of_users} published in"
-        f" {done.elapsed_s:.1f} s"
+        f"{done.n_events:,} events{others} published in {done.elapsed_s:.1f} s"
         f" ({rate:,.0f} events/s), {done.n_malformed:,} malformed lines"
     )
     show_malformed(done.n_malformed, [str(each) for each in opened.malformed])

@@ -7,8 +7,10 @@ of :mod:`streamer.expressions.tree`, and what these can't say is refused with it
 from __future__ import annotations
 
 import functools
+import importlib.util
 from typing import TYPE_CHECKING, Any, Final
 
+from streamer.errors import BadMessage
 from streamer.expressions.syntax import (
     FREE,
     TEXTS,
@@ -92,6 +94,19 @@ def read(text: str) -> Condition:
     if (n := len(item_fields(found))) > _FIELDS_MAX:
         raise BadExpression(f"it reads {n} fields of the item; {_FIELDS_MAX} are the most")
     return found
+
+
+def read_filter(text: str) -> Condition:
+    """Return the condition that the filter of a request states; raises BadMessage."""
+    try:
+        return read(text)
+    except BadExpression as error:
+        raise BadMessage(f"field 'filter': {text!r}: {error}") from error
+
+
+def can_read() -> bool:
+    """Return whether the package is there that reads conditions."""
+    return importlib.util.find_spec("celpy") is not None
 
 
 def _parsed(text: str) -> Tree[Token]:

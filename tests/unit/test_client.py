@@ -299,6 +299,17 @@ def test_rows_and_what_else_a_request_may_have_are_sent_as_they_were_given(broke
 def test_a_bad_request_is_refused_and_not_sent(broker: str) -> None:
     with Recommender(broker) as recommender, pytest.raises(BadMessage, match="field 'k'"):
         recommender.recommend("ann", k=0)
+    with (
+        Recommender(broker) as recommender,
+        pytest.raises(BadMessage, match=r"field 'filter'.*CEL"),
+    ):
+        recommender.recommend("ann", filter="item.price <")
+    rows = [RequestRow(name="new", filter="item.colour == 'red'")]
+    with (
+        Recommender(broker) as recommender,
+        pytest.raises(BadMessage, match=r"field 'filter'.*colour"),
+    ):
+        recommender.recommend("ann", rows=rows)
     assert read_all(broker, "requests") == []
 
 

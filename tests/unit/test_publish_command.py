@@ -126,7 +126,7 @@ def test_users_are_published_as_their_file_is_described(
         """
     )
     said = publish("--users", "people.csv")
-    assert "0 events and 0 items and 2 users published" in said
+    assert "0 events, 0 items and 2 users published" in said
     assert "people.csv:4: field 'user_id'" in said
     reader = KafkaReader(broker.bootstrap_servers)
     reader.start(dict.fromkeys(reader.partitions("users"), EARLIEST))
@@ -140,7 +140,7 @@ def test_users_are_published_as_their_file_is_described(
         {"country": "pt"},
     )
     assert (found["bob"].categories, found["bob"].attributes) == (None, {"country": "de"})
-    assert "2 events and 0 items and 2 users" in publish("-", "--users", "people.csv", stdin=CLICKS)
+    assert "2 events, 0 items and 2 users" in publish("-", "--users", "people.csv", stdin=CLICKS)
     with pytest.raises(
         ConfigError, match=r"publish them with `streamer publish --users people\.csv`"
     ):

@@ -59,6 +59,7 @@ def test_items_are_pinned_and_pages_follow(broker: str) -> None:
         (["--row", "new"], "give a row as"),
         (["--row", """{"list_name": "latest"}"""], "missing required field `name`"),
         (["--row", """{"name": "new", "list_name": "newest"}"""], "newest"),
+        (["--row", """{"name": "new", "list": "latest"}"""], "a row has no field list"),
         (["--pin", "tea"], "not POSITION=ITEM"),
         (["--pin", "first=tea"], "not POSITION=ITEM"),
     ],

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.columns import ItemColumns
 from streamer.config import Config
-from streamer.errors import BadMessage
 from streamer.events import Request
 from streamer.events.profiles import Profile
-from streamer.expressions.reading import read
-from streamer.expressions.syntax import BadExpression
+from streamer.expressions.reading import read, read_filter
 from streamer.expressions.tree import LIST_FIELDS, Condition, Scalar, item_fields
 from streamer.ranking.rules.remembered import Verdicts
 from streamer.ranking.rules.verdicts import Mask, Question
@@ -196,10 +194,7 @@ class Rules:
 
 
 def _filter(text: str) -> Rule:
-    try:
-        return Rule(FILTER, text, read(text), keeps=True)
-    except BadExpression as error:
-        raise BadMessage(f"field 'filter': {text!r}: {error}") from error
+    return Rule(FILTER, text, read_filter(text), keeps=True)
 
 
 def _fields(request: Request, profile: Profile) -> dict[str, Scalar]:
