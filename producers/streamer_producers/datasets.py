@@ -11,9 +11,7 @@ from streamer.config.files import HOLDS, Holds, file_table
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import EventTypes, Item, User
 from streamer_producers.descriptions import (
-    ITEMS,
-    USERS,
-    Described,
+    DESCRIBED,
     DescriptionMapper,
     parse_description_mapping,
 )
@@ -112,8 +110,8 @@ def open_log(
                 f" {', '.join(DATASETS)}"
             )
         path = fetch(str(path_or_name), cache=cache, base_url=base_url, show_progress=show_progress)
-    catalogue = None if items is None else _described_file(items, ITEMS, files)
-    of_users = None if users is None else _described_file(users, USERS, files)
+    catalogue = None if items is None else _described_file(items, "items", files)
+    of_users = None if users is None else _described_file(users, "users", files)
     if _is_movielens(path, fields):
         return _movielens(
             path,
@@ -189,8 +187,8 @@ def open_described(
         n_estimated=0,
         sort=False,
         strict=strict,
-        catalogue=None if items is None else _described_file(items, ITEMS, files),
-        users=None if users is None else _described_file(users, USERS, files),
+        catalogue=None if items is None else _described_file(items, "items", files),
+        users=None if users is None else _described_file(users, "users", files),
     )
 
 
@@ -244,16 +242,13 @@ def _movielens(
 
 
 def _described_file(
-    path_or_name: str | Path, of: Described, files: Mapping[str, FileConfig] | None
+    path_or_name: str | Path, holds: Holds, files: Mapping[str, FileConfig] | None
 ) -> tuple[str, Descriptions]:
     path, name = spooled(path_or_name)
     if not path.is_file():
-        raise ConfigError(
-            f"{path_or_name} is no file; name one of {of.noun}s, a JSON object a line"
-        )
-    holds: Holds = "items" if of is ITEMS else "users"
+        raise ConfigError(f"{path_or_name} is no file; name one of {holds}, a JSON object a line")
     table = file_table(files or {}, name, holds) or FileConfig()
-    mapping = parse_description_mapping(table.map, of)
+    mapping = parse_description_mapping(table.map, DESCRIBED[holds])
     records = open_table(
         path,
         mapping,

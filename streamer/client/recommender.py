@@ -227,10 +227,10 @@ class Recommender:
 
     def _send(self, request: Request) -> Future[Recommendation]:
         payload = checked_payload(request)
-        if can_read():  # else the scorer sends what it can't read to the dead letters
-            for each in (request, *(request.rows or ())):
-                if each.filter is not None:
-                    read_filter(each.filter)
+        for each in (request, *(request.rows or ())):
+            # Without the parser here, the scorer sends what it can't read to the dead letters.
+            if each.filter is not None and can_read():
+                read_filter(each.filter)
         self.open()
         answer: Future[Recommendation] = Future()
         with self._lock:

@@ -104,6 +104,7 @@ def read_filter(text: str) -> Condition:
         raise BadMessage(f"field 'filter': {text!r}: {error}") from error
 
 
+@functools.cache
 def can_read() -> bool:
     """Return whether the package is there that reads conditions."""
     return importlib.util.find_spec("celpy") is not None
