@@ -29,7 +29,7 @@ from river import optim, reco
 from benchmarks.environment import environment, parser, write
 from streamer.config import Config
 from streamer.config.specs import parse_specs
-from streamer.events import Event, Item
+from streamer.events import Event, Item, User
 from streamer.replay.experiment import Experiment
 from streamer.replay.settings import Settings
 from streamer_producers.log import Malformed
@@ -67,6 +67,9 @@ class MadeUpLog:
         return iter(self._events)
 
     def items(self) -> Iterator[Item]:
+        return iter(())
+
+    def users(self) -> Iterator[User]:
         return iter(())
 
 

@@ -14,7 +14,7 @@ import msgspec
 from streamer.application.starting import await_broker
 from streamer.config import Config
 from streamer.errors import BadMessage, ConfigError, KafkaUnavailable
-from streamer.events import Event, Item, decode_event
+from streamer.events import Event, Item, User, decode_event
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST, TopicPartition
 from streamer.kafka.reader import KafkaReader
@@ -121,6 +121,10 @@ class TopicLog:
 
     def items(self) -> Iterator[Item]:
         """None: the catalogue has a topic of its own."""
+        return iter(())
+
+    def users(self) -> Iterator[User]:
+        """None: they have a topic of their own."""
         return iter(())
 
     def payloads(self) -> Iterator[bytes]:

@@ -124,6 +124,9 @@ def replay(
     items: Annotated[
         Path | None, typer.Option("--items", help="The catalogue, a file of items.")
     ] = None,
+    users: Annotated[
+        Path | None, typer.Option("--users", help="What users say of themselves, a file.")
+    ] = None,
     file_format: FormatOption = None,
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
@@ -191,6 +194,7 @@ def replay(
         "mapping": mapping,
         "event_type": event_type,
         "items": items,
+        "users": users,
         "file_format": file_format,
         "delimiter": delimiter,
         "encoding": encoding,
@@ -328,7 +332,7 @@ def _opened(log: str, config: Config, strict: bool, of_file: Mapping[str, Any]) 
         return opened
     if any(each is not None for each in of_file.values()):
         raise ConfigError(
-            "--map, --type, --items, --format, --delimiter and --encoding are of files;"
+            "--map, --type, --items, --users, --format, --delimiter and --encoding are of files;"
             f" {log} holds events already"
         )
     return open_topic(config, log, strict=strict)

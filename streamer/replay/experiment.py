@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter, process_time
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.config.specs import Spec
 from streamer.errors import ConfigError
-from streamer.events import Event, Item
+from streamer.events import Event, Item, User
 from streamer.learner.rewards import Rewards
 from streamer.replay.catalogue import category_rows, vector_rows
-from streamer.replay.interactions import UNKNOWN, Interaction
+from streamer.replay.interactions import UNKNOWN, Interaction, ProfileModel
 from streamer.replay.knobs_delivery import Delivered
 from streamer.replay.log import EventLog, LogSurvey, Progress, in_order, survey
 from streamer.replay.models import CHANNEL, FUNNEL, build_model
@@ -171,8 +171,9 @@ class Experiment:
             self._settings.task == "topk" and not self._settings.positives
         )
         values = ClippedValues(self._events) if rewards_matter else None
-        # The catalogue first, so that the survey counts its malformed lines too.
+        # Items and users first, so that the survey counts their malformed lines too.
         items = {item.item_id: item for item in self._log.items()}
+        profiles = profiles_by_user(self._log.users())
         found = survey(self._log, self._is_target, progress=surveying, values=values)
         progress = None if replaying is None else (lambda n: replaying(n, found.n_events))
         return _Run(
@@ -184,6 +185,7 @@ class Experiment:
             self._is_target,
             self._worth,
             items,
+            profiles,
         ).replay(self._log, progress)
 
     def _task(self, found: LogSurvey, items: Collection[Item]) -> TopKTask | RatingTask:
@@ -218,6 +220,7 @@ class _Run:
         is_target: Callable[[Event], bool],
         worth: Callable[[str, float | None], float],
         catalogue: Mapping[str, Item],
+        profiles: dict[str, list[User]],
     ) -> None:
         self._settings = settings
         self._survey = found
@@ -227,6 +230,8 @@ class _Run:
         self._is_target = is_target
         self._worth = worth
         self._catalogue = catalogue
+        self._profiles = profiles
+        self._profile_models = [model for model in models if isinstance(model, ProfileModel)]
         self._users: dict[str, int] = {}
         self._items: dict[str, int] = {}
         self._n_of_user: list[int] = []
@@ -253,6 +258,7 @@ class _Run:
             progress=progress,
         )
         for event in events:
+            self._describe(event)
             for at, model in self._delivered:
                 started_s = process_time()
                 model.advance(event.ts)
@@ -284,6 +290,16 @@ class _Run:
             model_s=tuple(map(sum, zip(self._task.seconds, self._learn_s, strict=True))),
             elapsed_s=perf_counter() - start_s,
         )
+
+    def _describe(self, event: Event) -> None:
+        """Have models hear what the user of an event has said by then."""
+        unheard, said = self._profiles.get(event.user_id), None
+        while unheard and (unheard[-1].ts is None or unheard[-1].ts <= event.ts):
+            said = unheard.pop()
+        if said is not None:
+            user_row = self._users.get(event.user_id, len(self._users))
+            for model in self._profile_models:
+                model.described(user_row, said, event.ts)
 
     def _is_feedback(self, event: Event) -> bool:
         worth = self._worth(event.type, event.value)
@@ -365,6 +381,15 @@ class _Run:
             )
         )
         self._pending.clear()
+
+
+def profiles_by_user(users: Iterable[User]) -> dict[str, list[User]]:
+    """Return what each user says, the first last; what has no time was said before all else."""
+    found: dict[str, list[User]] = {}
+    by_time = sorted(users, key=lambda user: -1 if user.ts is None else user.ts)
+    for user in reversed(by_time):
+        found.setdefault(user.user_id, []).append(user)
+    return found
 
 
 def with_defaults(settings: Settings, *, warmup: float | None) -> Settings:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from streamer.config import Config, changed, known_keys
 from streamer.config.experiments import LEARNING, SERVING
 from streamer.config.keys import EVENTS, NAMED, RULES
-from streamer.events import Event, Item, Request, check_embedding
+from streamer.events import Event, Item, Request, User, check_embedding
 from streamer.ranking.features import Features
 from streamer.ranking.recall.blend import BlendChannel
 from streamer.replay.interactions import UNKNOWN, Interaction
@@ -92,7 +92,7 @@ class FunnelModel:
         self._crash_every = crash_every
         self._policy = _Watched(slate_policy(config))
         self._live: LiveSystem | None = None
-        self._waiting: list[Event | Item] = []
+        self._waiting: list[Event | Item | User] = []
         self._n_learned = self._n_unsynced = self._n_since_crash = 0
         self._user_ids: list[str] = []
         self._item_rows: dict[str, int] = {}
@@ -119,6 +119,14 @@ class FunnelModel:
         self._waiting.append(event)
         self._n_learned += 1
 
+    def described(self, user_row: int, user: User, ts_ms: int) -> None:
+        """Have what a user says published at the next sync, behind the events before it."""
+        if self._live is None:
+            self._live = self._begin(ts_ms)
+        if user_row == len(self._user_ids):
+            self._user_ids.append(user.user_id)
+        self._waiting.append(user)
+
     def _begin(self, start_ms: int) -> LiveSystem:
         return LiveSystem(
             self._config,
@@ -135,7 +143,10 @@ class FunnelModel:
         self._live.clock.set(at_ms)
         for message in self._waiting:
             self._live.publish(message)
-        self._n_unsynced += len(self._waiting)
+            self._n_unsynced += 1
+            # A learner reads what users say behind all events of a round: so let one end here.
+            if isinstance(message, User):
+                self._learn_published()
         self._n_since_crash += len(self._waiting)
         self._waiting.clear()
         crashes = 0 < self._crash_every <= self._n_since_crash
@@ -158,7 +169,8 @@ class FunnelModel:
             return scores
         self._learn_published()
         scorer = self._live.scorer
-        user_id = _NOBODY if user_row == UNKNOWN else self._user_ids[user_row]
+        is_known = 0 <= user_row < len(self._user_ids)
+        user_id = self._user_ids[user_row] if is_known else _NOBODY
         request = Request(
             request_id=f"{user_id}-{self._n_learned}", user_id=user_id, ts=ts_ms, k=self._k
         )

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.events import Event, Item
+from streamer.events import Event, Item, User
 
 UNKNOWN = -1
 """The row of a user or an item that no model has met."""
@@ -51,6 +51,17 @@ class TopKModel(OnlineModel, Protocol):
 
         Changes nothing. The array may be written over by the next call. ``user_row`` is
         ``UNKNOWN`` for a user of whom nothing has been learned.
+        """
+
+
+@runtime_checkable
+class ProfileModel(TopKModel, Protocol):
+    """A model that knows users by what they say of themselves."""
+
+    def described(self, user_row: int, user: User, ts_ms: int) -> None:
+        """Hear what a user says, before the event of theirs at ``ts_ms`` is asked about.
+
+        A user without events has the row that comes next, and is asked about by it.
         """
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamer.replay.interactions import UNKNOWN, ChoiceModel, Interaction
+from streamer.events import User
+from streamer.replay.interactions import UNKNOWN, ChoiceModel, Interaction, ProfileModel
 from streamer.replay.knobs import Knobs
 from streamer_models.state.seeding import stream
 
@@ -25,8 +26,18 @@ class Synced(Protocol):
         """Let predictions see all that was learned."""
 
 
+class _Described(NamedTuple):
+    """What a user says, on its way."""
+
+    user_row: int
+    user: User
+    ts_ms: int
+
+
 class Delivered:
     """A model that is told of events when they arrive, and not of those that are lost.
+
+    What users say of themselves arrives at once, and is seen at the next sync.
 
     Rows are the model's own, counted as its users and items arrive. For each model of an
     experiment the same events arrive at the same times. What waits is held in memory: the events
@@ -46,11 +57,13 @@ class Delivered:
         self._choice = model if isinstance(model, ChoiceModel) else None
         self._knobs = knobs
         self._seed = np.uint64(seed)
-        self._waiting: list[tuple[int, int, Interaction]] = []
+        self._profiled = model if isinstance(model, ProfileModel) else None
+        # When it arrives, and a number of its own: of events from 0, of what is said below 0.
+        self._waiting: list[tuple[int, int, Interaction | _Described]] = []
         self._users: dict[int, int] = {}
         self._items: dict[int, int] = {}
         self._item_rows: NDArray[np.int64] = np.zeros(1_024, dtype=np.int64)
-        self._n_delivered = self._n_asked = 0
+        self._n_delivered = self._n_asked = self._n_said = 0
 
     def learn(self, interaction: Interaction) -> None:
         """Send an event on its way."""
@@ -61,6 +74,12 @@ class Delivered:
         if knobs.disorder_ms:
             arrival_ms += int(knobs.disorder_ms * self._uniform(_DISORDER, number))
         heappush(self._waiting, (arrival_ms, number, interaction))
+
+    def described(self, user_row: int, user: User, ts_ms: int) -> None:
+        """Send what a user says on its way."""
+        if self._profiled is not None:
+            self._n_said += 1
+            heappush(self._waiting, (ts_ms, -self._n_said, _Described(user_row, user, ts_ms)))
 
     def advance(self, ts_ms: int) -> None:
         """Deliver what the model may have seen by now."""
@@ -80,8 +99,14 @@ class Delivered:
         interval_ms = self._knobs.sync_interval_ms
         return (arrival_ms // interval_ms + 1) * interval_ms if interval_ms else arrival_ms
 
-    def _deliver(self, interaction: Interaction) -> None:
-        user_row = self._users.setdefault(interaction.user_row, len(self._users))
+    def _deliver(self, found: Interaction | _Described) -> None:
+        user_row = self._users.setdefault(found.user_row, len(self._users))
+        if isinstance(found, Interaction):
+            self._deliver_event(found, user_row)
+        elif self._profiled is not None:
+            self._profiled.described(user_row, found.user, found.ts_ms)
+
+    def _deliver_event(self, interaction: Interaction, user_row: int) -> None:
         item_row = self._items.setdefault(interaction.item_row, len(self._items))
         if item_row == len(self._item_rows):
             self._item_rows = np.concatenate([self._item_rows, np.zeros_like(self._item_rows)])

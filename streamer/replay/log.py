@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from streamer.errors import ConfigError
-from streamer.events import Event, Item
+from streamer.events import Event, Item, User
 from streamer_producers.clipped_values import Clipped, ClippedValues
 from streamer_producers.log import Malformed
 
@@ -48,6 +48,9 @@ class EventLog(Protocol):
 
     def items(self) -> Iterator[Item]:
         """The catalogue, if there is one."""
+
+    def users(self) -> Iterator[User]:
+        """What users say of themselves, if that is known."""
 
 
 class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):

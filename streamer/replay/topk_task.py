@@ -13,7 +13,7 @@ from streamer.errors import LearningError
 from streamer.events import Event
 from streamer.replay.catalogue import LogRows
 from streamer.replay.histories import Histories, grown
-from streamer.replay.interactions import UNKNOWN, ChoiceModel, TopKModel
+from streamer.replay.interactions import UNKNOWN, ChoiceModel, ProfileModel, TopKModel
 from streamer.replay.settings import Settings
 from streamer.replay.topk_block import ScoredBlock
 from streamer_models.evaluation.ranking_metrics import (
@@ -76,6 +76,7 @@ class TopKTask:
             model if isinstance(model, ChoiceModel) and not settings.served else None
             for model in models
         ]
+        self._know_profiles = [isinstance(model, ProfileModel) for model in models]
         self._worth = worth
         self._gains = np.inf, -np.inf
         self._settings = settings
@@ -120,7 +121,9 @@ class TopKTask:
         start = self._start(_RANKING, number)
         for at, model in enumerate(self._models):
             start_s = process_time()
-            scores = model.score(user_row, event.ts, n_items)
+            # Of a user without events, who may have said something, the row comes next.
+            is_next = user_row == UNKNOWN and self._know_profiles[at]
+            scores = model.score(self._n_users if is_next else user_row, event.ts, n_items)
             rank = self._place(scores, item_row, start, columns.tops[i, at])
             self.seconds[at] += process_time() - start_s
             columns.ranks[i, at] = rank

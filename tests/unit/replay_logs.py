@@ -9,7 +9,7 @@ import numpy as np
 
 from streamer.config import Config
 from streamer.config.specs import parse_specs
-from streamer.events import Event, Item
+from streamer.events import Event, Item, User
 from streamer.replay.experiment import Experiment, Outcome
 from streamer.replay.settings import Settings
 from streamer_producers.log import Malformed
@@ -24,9 +24,12 @@ class MemoryLog:
     n_malformed = 0
     malformed: Sequence[Malformed] = ()
 
-    def __init__(self, events: Sequence[Event], items: Sequence[Item] = ()) -> None:
+    def __init__(
+        self, events: Sequence[Event], items: Sequence[Item] = (), users: Sequence[User] = ()
+    ) -> None:
         self._events = events
         self._items = items
+        self._users = users
 
     @property
     def n_estimated(self) -> int:
@@ -37,6 +40,9 @@ class MemoryLog:
 
     def items(self) -> Iterator[Item]:
         return iter(self._items)
+
+    def users(self) -> Iterator[User]:
+        return iter(self._users)
 
 
 def event(

@@ -117,12 +117,15 @@ def test_malformed_lines_are_counted_unless_strict(run: Run, log: Path) -> None:
         run("replay", str(log), "--positives", "value>=5", "--strict")
 
 
-def test_malformed_items_are_counted_too(run: Run, log: Path) -> None:
-    log.with_name("items.jsonl").write_text('{"item_id":"i1","categories":["c"]}\n{"title":"x"}\n')
+@pytest.mark.parametrize("kind", ["item", "user"])
+def test_malformed_items_and_users_are_counted_too(run: Run, log: Path, kind: str) -> None:
+    log.with_name("said.jsonl").write_text(
+        f'{{"{kind}_id":"i1","categories":["c"]}}\n{{"title":"x"}}\n'
+    )
     words = ["--positives", "value>=5", "--model", "popularity", "--json", "out.json"]
-    output = run("replay", str(log), "--items", "items.jsonl", *words)
+    output = run("replay", str(log), f"--{kind}s", "said.jsonl", *words)
     assert result(log.with_name("out.json"))["log"]["n_malformed"] == 1
-    assert "items.jsonl:2:" in output
+    assert "said.jsonl:2:" in output
 
 
 def test_ratings_have_errors_and_no_warmup(run: Run, log: Path) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from numpy.testing import assert_array_equal
 
 from streamer.config import Config, FeatureConfig
 from streamer.config.specs import parse_specs
 from streamer.errors import ConfigError
-from streamer.events import Event, Item, Request
+from streamer.events import Event, Item, Request, User
 from streamer.replay.experiment import Experiment
 from streamer.replay.funnel_model import FunnelModel, funnel_config
 from streamer.replay.interactions import UNKNOWN, Interaction
@@ -256,3 +257,66 @@ def test_what_no_funnel_can_be_is_refused(model: str, complaint: str) -> None:
         build_model(parse_specs([model])[0], task="topk", seed=0)
     with pytest.raises(ConfigError, match="can't do --task rating"):
         build_model(parse_specs(["funnel"])[0], task="rating", seed=0)
+
+
+def log_of_two_kinds(*users: User) -> MemoryLog:
+    """Everybody takes tea; ``eve``, who comes last, takes a cake that few have met."""
+    items = [
+        Item(item_id=f"{kind}{n}", categories=[kind]) for kind in ("tea", "cake") for n in range(12)
+    ]
+    takes = [(f"u{n}", f"tea{n % 12}") for n in range(60)]
+    takes[5:5] = [(f"v{n}", f"cake{n}") for n in range(12)]
+    events = [event(user, item, n * DAY_MS) for n, (user, item) in enumerate(takes)]
+    return MemoryLog([*events, event("eve", "cake7", 80 * DAY_MS)], items, users)
+
+
+@pytest.mark.parametrize(
+    ("said_ms", "sync_interval_ms", "counts"),
+    [
+        (None, 0, True),
+        (80 * DAY_MS, 0, True),
+        (81 * DAY_MS, 0, False),  # after the event
+        (None, 30 * DAY_MS, False),  # the scorer has not heard of it yet
+    ],
+)
+def test_what_a_new_user_chose_counts_from_the_first_event_on(
+    said_ms: int | None, sync_interval_ms: int, counts: bool
+) -> None:
+    eve = User(user_id="eve", categories=["cake"], ts=said_ms)
+    settings = Settings(
+        positives="value>=5", warmup=0.98, k=5, knobs=Knobs(sync_interval_ms=sync_interval_ms)
+    )
+    unknown, known = (
+        means(replayed(log, "funnel", settings))
+        for log in (log_of_two_kinds(), log_of_two_kinds(eve))
+    )
+    assert (known["mrr"] > unknown["mrr"]) is counts
+    if not counts:
+        assert known == unknown
+
+
+def test_what_a_user_says_is_learned_before_the_events_after_it() -> None:
+    """However many events one round has: a learner reads what users say behind all of them."""
+    log = random_log(160, seed=4, n_users=8)
+    items = {item.item_id: item for item in log.items()}
+    events = [replace(each, value=5.0) for each in log.events()]  # each practises
+    users, rows = dict[str, int](), dict[str, int]()
+    config = funnel_config(Config(), {"mf.factors": "8"}, seed=3, n_partitions=1)
+    logits = []
+    for asks in (False, True):
+        model = FunnelModel(config, k=3)
+        for number, each in enumerate(events):
+            at = (
+                users.setdefault(each.user_id, len(users)),
+                rows.setdefault(each.item_id, len(rows)),
+            )
+            if number == 60:
+                model.described(at[0], User(user_id=each.user_id, categories=["c1"]), each.ts)
+            learn(model, [each], [at], items=[items[each.item_id]])
+            model.sync(each.ts)
+            if asks and number in (59, 60):  # and so has what came before learned
+                model.score(UNKNOWN, each.ts, len(rows))
+        model.score(0, events[-1].ts, len(rows))
+        logits.append(model.logits())
+    assert logits[0] is not None
+    assert_array_equal(logits[0], logits[1])
