@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from streamer.config.experiments import ExperimentConfig
+from streamer.config.keys import OBJECTIVES
 from streamer.ope.experiment_log import ExperimentLog, UserOutcome
 from streamer.ope.mean_difference import MeanDifference
 from streamer.ope.shadow_report import ShadowReport, shadow_report
@@ -103,7 +104,8 @@ class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
         return f"users are split {split}, as configured (p = {p:.2g} at any time)"
 
     def verdicts(self) -> list[str]:
-        """Return in words which variant earns more or less than the control."""
+        """Return in words which variant earns more or less than the control, and brings more or
+        less of each objective."""
         level = f"{100 * (1 - self.alpha):g} %"
         lines = []
         if len(self.variants) > 1:
@@ -112,14 +114,18 @@ class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
                 " outside"
             )
         for variant in self.variants[1:]:
-            change = variant.differences["reward"]
-            if change is None:
-                continue
-            if not change.decided:
-                said = "reward a user is not told apart from that of"
-            else:
-                said = f"reward a user is {'higher' if change.low > 0 else 'lower'} than that of"
-            lines.append(f"{variant.name}: {said} {self.control}, {change}")
+            for metric, change in variant.differences.items():
+                table, _, objective = metric.partition(".")
+                if change is None or (table != OBJECTIVES and metric != "reward"):
+                    continue
+                what = f"objective {objective}" if objective else metric
+                if not change.decided:
+                    said = "not told apart from"
+                else:
+                    said = "higher than" if change.low > 0 else "lower than"
+                lines.append(
+                    f"{variant.name}: {what} a user is {said} that of {self.control}, {change}"
+                )
         if any(each.can_tell for each in self.shadows):
             lines.append(f"intervals of what is not shown hold for one look, with {level}")
         return lines + [each.said() for each in self.shadows]
@@ -194,7 +200,7 @@ def _metrics(log: ExperimentLog) -> dict[str, Outcome]:
     if log.watches:
         found["watched"] = lambda user: user.watched
     for place, name in enumerate(log.objectives):
-        found[f"objectives.{name}"] = partial(_gained, place)
+        found[f"{OBJECTIVES}.{name}"] = partial(_gained, place)
     return found
 
 

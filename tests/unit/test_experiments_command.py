@@ -197,6 +197,8 @@ def test_a_difference_is_found_with_its_interval(tmp_path: Path, config: Path) -
     said = experiments("mix", str(log), "--config", str(config), "--window", "10s")
     assert "users are split 0.5 : 0.5, as configured" in said
     assert "objectives.taken" in said
+    for what in ("reward", "objective taken"):
+        assert f"varied: {what} a user is higher than that of control, +" in said
 
 
 def test_lost_users_of_a_variant_are_found(tmp_path: Path, config: Path) -> None:
