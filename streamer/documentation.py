@@ -116,7 +116,7 @@ def _reasons() -> str:
 
 
 def _reason(channel: type[Channel[Any]]) -> str:
-    named = channel.reason_with.format("TITLE")
+    named = channel.reason_with.format("TITLE") or channel.reason_of.format("CATEGORY")
     return f"`{channel.reason}`" if not named else f"`{named}`, `{channel.reason}`"
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamer.config import Config
 from streamer.config.extensions import RECALL
 from streamer.config.section import Section
+from streamer.events import Item
 from streamer.ranking.asked import Asked
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
@@ -109,6 +110,8 @@ class Channel(ABC, Generic[S]):
         Why an item is recommended that this channel placed highest.
     reason_with
         The same where :meth:`because` names an item, whose title takes the place of ``{}``.
+    reason_of
+        The same where :meth:`category` names one, which takes the place of ``{}``.
     settings_type
         Its section; the docstring and the descriptions are its documentation.
     score_meaning
@@ -132,6 +135,7 @@ class Channel(ABC, Generic[S]):
     name: ClassVar[str]
     reason: ClassVar[str]
     reason_with: ClassVar[str] = ""
+    reason_of: ClassVar[str] = ""
     settings_type: type[S]
     score_meaning: ClassVar[str] = "its score"
     columns: ClassVar[tuple[Kind, ...]] = ("score", "rank", "z")
@@ -242,6 +246,10 @@ class Channel(ABC, Generic[S]):
     def because(self, context: RequestContext, keys: Keys) -> Keys:
         """Return ``(n,)`` for each of some items the item that speaks for it most; 0: none."""
         return np.zeros_like(keys)
+
+    def category(self, context: RequestContext, item: Item) -> str | None:
+        """Return the category of an item that speaks for it most; None: none does."""
+        return None
 
     def score(self, context: RequestContext, candidates: Candidates) -> Scores:
         """Return ``(n_candidates,)`` scores of candidates of any channel; 0 where unknown."""

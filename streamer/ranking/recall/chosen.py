@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamer.catalogue.item_facts import greatest_first
 from streamer.config import Config
+from streamer.events import Item
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
 from streamer.ranking.profiles import chosen
@@ -57,6 +58,7 @@ class ChosenChannel(Channel[ChosenSettings]):
 
     name = "chosen"
     reason = "of a kind you chose"
+    reason_of = "you chose {}"
     settings_type = ChosenSettings
     score_meaning = "share of the item's categories that the user chose, less with each event"
     columns = ("score",)
@@ -82,6 +84,10 @@ class ChosenChannel(Channel[ChosenSettings]):
         slots = columns.slots(keys[best[: n + _RULED_OUT_MAX]])
         ids = [columns.ids[slot] for slot in slots.tolist()]
         return Recalled.of_ids(context, ids, allowed).first(n)
+
+    def category(self, context: RequestContext, item: Item) -> str | None:
+        has = set(item.categories or ())
+        return next((each for each in chosen(context) if each in has), None)
 
     def score(self, context: RequestContext, candidates: Candidates) -> Scores:
         categories, counts_as = chosen(context), self._counts_as(context)

@@ -22,7 +22,7 @@ FILLED: Final = TrendingChannel.reason
 NO_CHANNEL: Final = "(none)"
 """Channel of an item that none brought, or none that knows anything of it."""
 _TITLE_MAX: Final = 100
-"""Characters of a title that a reason shows."""
+"""Characters of a title or a category that a reason shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,13 @@ def reasons(
             if item_id is not None:
                 text = channel.reason_with.format(_title(context, item_id))
                 found[place] = Reason(text, channel.name, item_id)
+    for place, (index, each) in enumerate(zip(order.tolist(), brought_by, strict=True)):
+        if isinstance(each, Channel) and each.reason_of:
+            item = context.catalogue.get(_id(context, candidates, index))
+            category = None if item is None else each.category(context, item)
+            if category is not None:
+                text = each.reason_of.format(_cut(category))
+                found[place] = Reason(text, each.name)
     return found
 
 
@@ -105,5 +112,14 @@ def _named(context: RequestContext, keys: NDArray[np.uint64]) -> list[str | None
 
 def _title(context: RequestContext, item_id: str) -> str:
     item = context.catalogue.get(item_id)
-    title = item_id if item is None or not item.title else item.title
-    return title if len(title) <= _TITLE_MAX else f"{title[: _TITLE_MAX - 1]}…"
+    return _cut(item_id if item is None or not item.title else item.title)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TITLE_MAX else f"{text[: _TITLE_MAX - 1]}…"
+
+
+def _id(context: RequestContext, candidates: Candidates, index: int) -> str:
+    n_known = len(candidates.rows)
+    known, new = context.items.names, candidates.new_ids
+    return known[int(candidates.rows[index])] if index < n_known else new[index - n_known]
