@@ -123,17 +123,36 @@ class Met:
 _NOBODY = Met(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64), 0)
 
 
-def barred(keys: Keys, ts_ms: NDArray[np.int64], at_ms: int, again_after_ms: int) -> Keys:
+@dataclass(frozen=True, slots=True)
+class ComesAgain:
+    """When what a user met may be recommended again.
+
+    Attributes
+    ----------
+    after_ms
+        How long ago an item must have been met.
+    times_max
+        How often it may have been met, among the user's last items, and come again; 0: however
+        often.
+    """
+
+    after_ms: int
+    times_max: int
+
+
+def barred(keys: Keys, ts_ms: NDArray[np.int64], at_ms: int, comes_again: ComesAgain) -> Keys:
     """Return those of a user's last items that are not to be recommended again.
 
     Parameters
     ----------
     keys, ts_ms
         ``(n,)`` of the items, and when they were met.
-    again_after_ms
-        How long ago an item must have been met.
     """
-    return keys[ts_ms > at_ms - again_after_ms]
+    kept_out = ts_ms > at_ms - comes_again.after_ms
+    if comes_again.times_max:
+        _, places, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        kept_out |= counts[places] > comes_again.times_max
+    return keys[kept_out]
 
 
 _SEEDS_AGE_MS: Final = 1_000

@@ -14,7 +14,7 @@ from streamer.catalogue.catalogue import Catalogue
 from streamer.events import Request
 from streamer.events.pages import unpacked_keys
 from streamer.events.profiles import NO_PROFILE, Profile
-from streamer.ranking.asked import barred
+from streamer.ranking.asked import ComesAgain, barred
 from streamer.ranking.features import Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.rules.rules import Ruled, Rules
@@ -153,15 +153,15 @@ def request_context(
     *,
     known: FeatureSource = NOTHING_KNOWN,
     logged: Logged | None = None,
-    again_after_ms: int | None = None,
+    comes_again: ComesAgain | None = None,
     rules: Rules | None = None,
 ) -> RequestContext:
     """Return the context of a request that is answered from ``version``.
 
     Parameters
     ----------
-    again_after_ms
-        How long ago an item must have been met to be recommended again; None: it never is.
+    comes_again
+        When what the user met may be recommended again; None: never.
     rules
         Of the configuration; None: none, nor is the request's filter looked at.
 
@@ -183,8 +183,8 @@ def request_context(
         seen=seen,
         barred=(
             users.not_again(user_row)
-            if again_after_ms is None
-            else barred(seen, users.history_ms(user_row), at_ms, again_after_ms)
+            if comes_again is None
+            else barred(seen, users.history_ms(user_row), at_ms, comes_again)
         ),
         at_ms=at_ms,
         seed=id_key(request.request_id.encode()) >> 1,  # messages hold 63 bits

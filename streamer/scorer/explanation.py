@@ -17,7 +17,7 @@ from streamer.ranking.context import RequestContext, request_context
 from streamer.ranking.features import Features
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.matrix import RankingMatrix
-from streamer.ranking.recall.again import again_after_ms
+from streamer.ranking.recall.again import comes_again
 from streamer.ranking.recall.blend import BlendChannel, blend_of
 from streamer.ranking.recall.union import Recall
 from streamer.ranking.rules.rules import Rules
@@ -112,7 +112,7 @@ def explain(
         version,
         catalogue,
         known=known,
-        again_after_ms=again_after_ms(config, request.surface),
+        comes_again=comes_again(config, request.surface),
         rules=Rules(config),
     )
     k = request.k or config.scorer.k_default

@@ -18,7 +18,7 @@ from streamer.ranking.features import Features, Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.lists import LISTS, Lists
 from streamer.ranking.matrix import RankingMatrix
-from streamer.ranking.recall.again import again_after_ms
+from streamer.ranking.recall.again import comes_again
 from streamer.ranking.recall.blend import BlendedSlate, blend_of
 from streamer.ranking.recall.fresh import FreshChannel
 from streamer.ranking.recall.reasons import reasons
@@ -230,7 +230,7 @@ class Funnel:
             catalogue,
             known=known,
             logged=logged,
-            again_after_ms=again_after_ms(self.config, request.surface),
+            comes_again=comes_again(self.config, request.surface),
             rules=self._rules,
         )
 

@@ -78,6 +78,21 @@ def test_an_item_comes_again_after_a_time(hours: int, expected: set[str]) -> Non
     assert "other" in live.request("ann", k=10).item_ids
 
 
+@pytest.mark.parametrize(
+    ("times", "kept_out"), [(0, set()), (1, {"twice", "thrice"}), (2, {"thrice"})]
+)
+def test_an_item_comes_again_a_number_of_times(times: int, kept_out: set[str]) -> None:
+    live = _live(_config(recall__again__candidates=50, recall__again__times=times))
+    ann = ["once", *["twice"] * 2, *["thrice"] * 3]
+    met = [("ann", item) for item in ann] + [("bob", "thrice")] * 5
+    live.publish(*(_click(n, *each, START_MS - HOUR_MS + n) for n, each in enumerate(met)))
+    live.sync()
+    items = {"once", "twice", "thrice"}
+    answer = live.request("ann", k=10)
+    assert set(answer.item_ids) == items - kept_out
+    assert verified_again(live, [answer.decision]).n_same == 1
+
+
 def test_an_item_met_twice_is_as_new_as_the_last_time() -> None:
     live = _live(_config(recall__again__candidates=50, recall__again__after_s=7_200.0))
     live.publish(

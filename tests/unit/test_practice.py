@@ -15,7 +15,7 @@ from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.own_tables import OwnTables
 from streamer.learner.practice.practice import Practice
 from streamer.ranking.context import request_context
-from streamer.ranking.recall.again import again_after_ms
+from streamer.ranking.recall.again import comes_again
 from streamer.ranking.recall.blend import BlendChannel
 from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.registry import channels_on
@@ -156,7 +156,7 @@ def test_the_learner_sees_what_the_scorer_would_to_the_bit(
             mine = practice.candidates(asked)
             request = Request(request_id="r", user_id=f"u{user}", ts=at_ms)
             context = request_context(
-                request, version, live.scorer.catalogue, again_after_ms=again_after_ms(config)
+                request, version, live.scorer.catalogue, comes_again=comes_again(config)
             )
             allowed = context.items.live.copy()
             allowed[context.item_rows(context.excluded())] = False

@@ -16,9 +16,9 @@ from streamer.config import Config
 from streamer.events.profiles import NO_PROFILE, PROFILE_WORDS, Profile, profile_of
 from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.own_tables import OwnTables
-from streamer.ranking.asked import barred, met
+from streamer.ranking.asked import ComesAgain, barred, met
 from streamer.ranking.candidates import Candidates
-from streamer.ranking.recall.again import again_after_ms
+from streamer.ranking.recall.again import comes_again
 from streamer.ranking.recall.blend import BlendChannel, blend_of
 from streamer.ranking.recall.measuring import MeasuringChannel
 from streamer.ranking.recall.registry import channels_on
@@ -57,7 +57,7 @@ class Practised:
     _state: PartitionState
     _history: UserHistory
     _seen: UserSeen | None
-    _again_after_ms: int | None
+    _comes_again: ComesAgain | None
     _found: dict[Hashable, Any] = field(default_factory=dict)
 
     def item_rows(self, keys: Keys) -> Slots:
@@ -79,9 +79,9 @@ class Practised:
     def excluded(self) -> Keys:
         """Keys of the items that the user has met of late, and may not have again."""
         last = met(self, self._history)
-        if self._again_after_ms is None:
+        if self._comes_again is None:
             return last.keys if self._seen is None else self._met_before(self._seen, last.keys)
-        return barred(last.keys, last.ts_ms, self.at_ms, self._again_after_ms)
+        return barred(last.keys, last.ts_ms, self.at_ms, self._comes_again)
 
     def _met_before(self, seen: UserSeen, last: Keys) -> Keys:
         row = self.tables.read(seen.ring).row(self.user_row)
@@ -133,7 +133,7 @@ class Practice:
         self._seed = np.uint64(config.learner.seed & 0xFFFFFFFFFFFFFFFF) ^ _PRACTISES
         self._history = UserHistory(length=config.mf.history)
         self._seen = UserSeen(length=config.mf.seen) if config.mf.seen else None
-        self._again_after_ms = again_after_ms(config)
+        self._comes_again = comes_again(config)
         self._allowed = np.ones(0, dtype=np.bool_)
 
     def share(self, n_events: int, state: PartitionState) -> float:
@@ -209,7 +209,7 @@ class Practice:
             state,
             self._history,
             self._seen,
-            self._again_after_ms,
+            self._comes_again,
         )
 
     def candidates(self, asked: Practised) -> Candidates:

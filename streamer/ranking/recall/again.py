@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamer.config import Config
 from streamer.config.feature_definition import Refused
-from streamer.ranking.asked import Asked, met
+from streamer.ranking.asked import Asked, ComesAgain, met
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.recall.channel import Recalled, RecallSettings
 from streamer.ranking.recall.measuring import MeasureNames, Measures, MeasuringChannel
@@ -37,6 +37,15 @@ class AgainSettings(RecallSettings, frozen=True, kw_only=True):
         float,
         Meta(ge=0, le=1e9, description="how long ago an item was met before it may come again"),
     ] = 0.0
+    times: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="how often an item comes again: one that was met more often than that,"
+            " among the user's last items (`mf.history`), does not; 0: however often",
+        ),
+    ] = 0
     surfaces: Annotated[
         tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...],
         Meta(
@@ -95,13 +104,14 @@ class AgainChannel(MeasuringChannel[AgainSettings]):
         return asked.once(self.name, lambda: _by_item(last.keys, last.ts_ms))
 
 
-def again_after_ms(config: Config, surface: str | None = None) -> int | None:
-    """Return how long ago an item must have been met to be recommended again on a surface; None: it
-    never is."""
+def comes_again(config: Config, surface: str | None = None) -> ComesAgain | None:
+    """Return when what a user met may be recommended again on a surface; None: never."""
     settings = AgainChannel.settings_of(config)
     if surface is not None and surface in settings.surfaces:
-        return 0
-    return round(1000 * settings.after_s) if AgainChannel.is_on(config) else None
+        return ComesAgain(after_ms=0, times_max=0)
+    if not AgainChannel.is_on(config):
+        return None
+    return ComesAgain(after_ms=round(1000 * settings.after_s), times_max=settings.times)
 
 
 @numba.njit(cache=True, nogil=True)
