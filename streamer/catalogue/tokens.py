@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,6 +15,8 @@ _OF_A_FIELD: Final = 8
 _NUMBER_WEIGHT: Final = 0.7
 _YEARS: Final = range(1_000, 3_000)
 _YEARS_TOGETHER: Final = 5
+_WORD: Final = re.compile(r"[^\W\d_]{3,}")
+"""A word of a title: three letters or more, of any alphabet."""
 
 
 def item_tokens(item: Item, fields: Sequence[str]) -> tuple[list[int], list[float]]:
@@ -26,7 +29,7 @@ def item_tokens(item: Item, fields: Sequence[str]) -> tuple[list[int], list[floa
     Parameters
     ----------
     fields
-        ``categories``, ``tags``, or names of attributes.
+        ``categories``, ``tags``, ``title``, or names of attributes.
     """
     tokens: list[int] = []
     weights: list[float] = []
@@ -43,11 +46,14 @@ def item_tokens(item: Item, fields: Sequence[str]) -> tuple[list[int], list[floa
 
 
 def field_values(item: Item, field: str) -> Sequence[object]:
-    """Return the values of a field: the first 8 ``categories`` or ``tags``, or an attribute."""
+    """Return the values of a field: the first 8 ``categories``, ``tags`` or different words of the
+    ``title``, or an attribute."""
     if field == "categories":
         return [*dict.fromkeys(item.categories or ())][:_OF_A_FIELD]
     if field == "tags":
         return [*dict.fromkeys(item.tags or ())][:_OF_A_FIELD]
+    if field == "title":
+        return [*dict.fromkeys(_WORD.findall((item.title or "").casefold()))][:_OF_A_FIELD]
     value = (item.attributes or {}).get(field)
     return [] if value is None else [value]
 

@@ -264,8 +264,8 @@ class CatalogueConfig(Section, frozen=True, kw_only=True):
         ],
         Meta(
             max_length=16,
-            description="fields whose values items share: `categories`, `tags`, or names of"
-            " attributes (of numbers, the nearer the more is shared); []: none",
+            description="fields whose values items share: `categories`, `tags`, `title` (its"
+            " words), or names of attributes (of numbers, the nearer the more is shared); []: none",
         ),
     ] = ("categories", "tags", "brand", "year")
     embedding: Annotated[

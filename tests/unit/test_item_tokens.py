@@ -42,6 +42,18 @@ def test_the_values_of_a_field_share_a_weight_and_numbers_weigh_less() -> None:
     assert item_tokens(item, ()) == item_tokens(Item(item_id="b"), FIELDS) == ([], [])
 
 
+def test_words_of_a_title_are_those_of_three_letters_in_any_case() -> None:
+    item = Item(item_id="a", title="The lord of the RINGS: Über-Müller, 2 (2003)")
+    assert item_tokens(item, FIELDS) == ([], [])
+    tokens, weights = item_tokens(item, ("title",))
+    assert tokens == [
+        token_of(f"title={word}") for word in ("the", "lord", "rings", "über", "müller")
+    ]
+    assert weights == [0.2] * 5
+    long = Item(item_id="b", title=" ".join(f"word{chr(97 + n)}" for n in range(20)))
+    assert len(item_tokens(long, ("title",))[0]) == 8
+
+
 def _nearness(name: str, one: float, other: float) -> float:
     """Weight that two numbers of an attribute share, of .7."""
     said = []
