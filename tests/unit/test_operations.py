@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from streamer.application.all_metrics import all_metrics
 from tests.imports import ROOT
@@ -23,11 +26,36 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
 
 
-def panels() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((ROOT / "deploy/grafana/streamer.json").read_text())[
-        "panels"
-    ]
+def dashboard() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "deploy/grafana/streamer.json").read_text())
     return found
+
+
+def panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = dashboard()["panels"]
+    return found
+
+
+def not_kept(given: Any, kept: Any, path: str = "") -> Iterator[str]:
+    """Where what was read and written again differs from what was given."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        for name, value in given.items():
+            if name not in kept:
+                yield f"{path}/{name}"
+            else:
+                yield from not_kept(value, kept[name], f"{path}/{name}")
+    elif isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        for at, (one, other) in enumerate(zip(given, kept, strict=True)):
+            yield from not_kept(one, other, f"{path}/{at}")
+    elif given != kept:
+        yield path
+
+
+def unknown_to_grafana(given: dict[str, Any]) -> list[str]:
+    """Fields that the types of Grafana 11, generated from its schemas, do not have."""
+    register_default_plugins()
+    read = JSONEncoder().encode(Dashboard.from_json(given))
+    return list(not_kept(given, json.loads(read)))
 
 
 def expressions() -> Iterator[str]:
@@ -72,6 +100,19 @@ def test_each_alert_says_what_it_means_and_what_to_do() -> None:
         assert alert["labels"]["severity"] in ("page", "warn", "info"), alert
         assert {"summary", "description", "action"} == alert["annotations"].keys(), alert
         assert all(alert["annotations"].values()), alert
+
+
+def test_grafana_knows_every_field_of_the_dashboard() -> None:
+    assert unknown_to_grafana(dashboard()) == []
+    odd = dashboard()
+    odd["panels"][1]["targets"][0]["expresion"] = "up"
+    odd["refreshes"] = "1s"
+    odd["panels"][1]["gridPos"]["width"] = 3
+    assert sorted(unknown_to_grafana(odd)) == [
+        "/panels/1/gridPos/width",
+        "/panels/1/targets/0/expresion",
+        "/refreshes",
+    ]
 
 
 def test_the_dashboard_is_laid_out_without_overlap() -> None:
