@@ -16,7 +16,9 @@ from streamer_producers.times import TimeGuess
 
 ATTRIBUTES_MAX: Final = 64
 ATTRIBUTE_CHARACTERS_MAX: Final = 200
-"""Longer texts (descriptions) are left out of the attributes of items."""
+"""Longer texts (descriptions) are left out of the attributes."""
+USER_ATTRIBUTES_MAX: Final = 8
+"""504 bytes are kept of a user; 8 attributes of 30 characters and their names are less."""
 _LABELS_SHARE_MIN: Final = 0.05
 """Share of the values that hold a delimiter, from which on a column is a list."""
 
@@ -71,6 +73,22 @@ _ITEM_NAMES: Final[Mapping[str, Sequence[str]]] = {
     "expires_ts": ("expirests", "expiresat", "expirydate", "validuntil"),
     "available": ("available", "instock", "isavailable", "active", "isactive"),
 }
+_USER_NAMES: Final[Mapping[str, Sequence[str]]] = {
+    "user_id": [name for name in _EVENT_NAMES["user_id"] if "session" not in name],
+    "categories": (
+        *("categories", "interests", "interest", "favouritecategories", "favoritecategories"),
+        *("preferences", "preferredcategories", "favouritegenres", "favoritegenres", "genres"),
+        *("topics", "likes"),
+    ),
+    "ts": (
+        *("ts", "updatedat", "lastupdated", "createdat", "signupat", "signupdate", "signedupat"),
+        *("registeredat", "registrationdate", "registered", "joinedat", "joined", "membersince"),
+    ),
+}
+_USERS_WORDS: Final = frozenset(
+    ("user", "customer", "member", "account", "visitor", "viewer", "profile", "person", "people")
+) | {"player", "listener", "client", "subscriber", "reader"}
+"""Words of a file's name, in the singular, after which a column ``id`` is one of users."""
 _RATINGS: Final = {"rating", "stars", "overall", "bookrating", "userrating", "score"}
 _FRACTIONS: Final = {"watchratio", "playratio", "watchfraction", "completion", "progress"}
 _TYPES_MEANT: Final[Mapping[str, Sequence[str]]] = {
@@ -211,7 +229,8 @@ def guess_items(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | No
     found = _matched(sample, _ITEM_NAMES, {}, given)
     if "item_id" not in found or not found.keys() & {"title", "categories", "tags"}:
         return None
-    if not given and _matched(sample, {"user_id": _EVENT_NAMES["user_id"]}, {}, {}):
+    has_users = _matched(sample, {"user_id": _EVENT_NAMES["user_id"]}, {}, {})
+    if not given and (has_users or _says_users(sample.name)):
         return None
     taken = {column.partition(":")[0] for column in found.values()}
     for name in ("categories", "tags"):
@@ -225,6 +244,37 @@ def guess_items(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | No
         number = ":number" if sample.is_text and _is_number_column(sample, name) else ""
         found[f"attributes.{_snake(name)}"] = f"{name}{number}"
     return found
+
+
+def guess_users(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | None:
+    """Return field of a user → column, with its form; None: these are not users, one a row.
+
+    Attributes are the columns whose values several users share: a country, not a name or an
+    address, which no rule asks for and which need not be on a topic. What is ``given`` stands as it
+    is, the rest is guessed.
+    """
+    names = dict(_USER_NAMES)
+    if _says_users(sample.name):
+        names["user_id"] = (*names["user_id"], "id")
+    found = _matched(sample, names, {}, given)
+    of_items = _matched(sample, {"item_id": _EVENT_NAMES["item_id"]}, {}, {})
+    if "user_id" not in found or of_items:
+        return None
+    ids = [str(each) for each in sample.values(found["user_id"])]
+    if len(set(ids)) < len(ids):
+        return None
+    taken = set(found.values())
+    if "categories" in found:
+        found["categories"] += _list_form(sample, found["categories"])
+    if "ts" in found and (sample.is_text or found["ts"] != "ts"):
+        found["ts"] += f":{TimeGuess(sample.values(found['ts'])).unit}"
+    others = [name for name in sample.columns if name not in (*taken, "attributes", "v")]
+    shared = [each for each in others if _is_attribute(sample, each) and _is_shared(sample, each)]
+    for name in shared[:USER_ATTRIBUTES_MAX]:
+        number = ":number" if sample.is_text and _is_number_column(sample, name) else ""
+        found[f"attributes.{_snake(name)}"] = f"{name}{number}"
+    says = [name for name in found if name == "categories" or name.startswith("attributes.")]
+    return found if says or "attributes" in sample.columns else None
 
 
 def mapping_text(columns: Mapping[str, str]) -> str:
@@ -278,6 +328,18 @@ def _is_attribute(sample: Sample, column: str) -> bool:
     values = sample.values(column)
     flat = all(isinstance(each, str | int | float | bool) for each in values)
     return bool(values) and flat and max(len(str(v)) for v in values) <= ATTRIBUTE_CHARACTERS_MAX
+
+
+def _says_users(name: str) -> bool:
+    """Whether the name of a file says that it holds users."""
+    words = (word.removesuffix("s") for word in re.split(r"[\W_\d]+", name.lower()))
+    return not _USERS_WORDS.isdisjoint(words)
+
+
+def _is_shared(sample: Sample, column: str) -> bool:
+    """Whether the values of a column are shared, each by two records on the average."""
+    values = [str(each) for each in sample.values(column)]
+    return 2 * len(set(values)) <= len(values)
 
 
 def _is_number_column(sample: Sample, column: str) -> bool:

@@ -13,19 +13,20 @@ from typing import Final
 import msgspec
 
 from streamer.config import Config, EventConfig, FileConfig
-from streamer.config.files import Holds, file_table
+from streamer.config.files import HOLDS, Holds, file_table
 from streamer.config.section import Section
 from streamer.errors import ConfigError
 from streamer.events.types import TYPE_NAME
 from streamer_producers.columns import ColumnMapping, assignments
 from streamer_producers.datasets import movielens_in, open_described, open_log
-from streamer_producers.descriptions import parse_description_mapping
+from streamer_producers.descriptions import DESCRIBED, parse_description_mapping
 from streamer_producers.guessing import (
     Sample,
     event_columns,
     guess_events,
     guess_items,
     guess_type,
+    guess_users,
     mapping_text,
     type_meant,
     weight_proposed,
@@ -88,6 +89,8 @@ class PlannedFile:
         """Open it as the configuration says, which has its table."""
         if self.holds == "items":
             return open_described(items=self.path, files=config.files)
+        if self.holds == "users":
+            return open_described(users=self.path, files=config.files)
         return open_log(
             self.path,
             types=config.event_types,
@@ -104,7 +107,7 @@ class Plan:
     Attributes
     ----------
     files
-        Those that are used: the catalogue first.
+        Those that are used: the catalogue first, then the users.
     left_out
         Name of a file that is not used, and why.
     tables
@@ -155,18 +158,21 @@ def plan_import(
             said = str(error).removeprefix(f"{path.name}: ").partition("; give the file")[0]
             left_out.append((path.name, said))
     events = [each for each in planned if each.holds == "events"]
-    catalogues = sorted(
-        (each for each in planned if each.holds == "items"),
-        key=lambda each: ("title" not in each.columns, -len(each.columns)),
-    )
-    left_out += [
-        (each.path.name, f"one catalogue is published, and {catalogues[0].path.name} says more")
-        for each in catalogues[1:]
-    ]
-    files = [*catalogues[:1], *events]
+    files = []
+    for holds, what in (("items", "catalogue"), ("users", "file of users")):
+        found = sorted(
+            (each for each in planned if each.holds == holds),
+            key=lambda each: ("title" not in each.columns, -len(each.columns)),
+        )
+        left_out += [
+            (each.path.name, f"one {what} is published, and {found[0].path.name} says more")
+            for each in found[1:]
+        ]
+        files += found[:1]
+    files += events
     if not files:
-        found = "".join(f"\n  {name}: {why}" for name, why in left_out)
-        raise ConfigError(f"{', '.join(paths)}: nothing there can be used{found}")
+        reasons = "".join(f"\n  {name}: {why}" for name, why in left_out)
+        raise ConfigError(f"{', '.join(paths)}: nothing there can be used{reasons}")
     return Plan(files, left_out, {**_new_types(events, config), **_tables(files, config)})
 
 
@@ -207,15 +213,10 @@ def _planned(path: Path, config: Config, asked: ReadingFlags) -> PlannedFile:
         shown = {name: column for name, column in MAPPING.columns.items() if column}
         remark = "MovieLens: read as such, with its movies as the catalogue"
         return PlannedFile(path, "events", None, "", shown, remarks=(remark,))
-    for holds in ("events", "items"):
+    for holds in HOLDS:
         known = file_table(config.files, path.name, holds)
         if known is not None:
             return _known(path, known, config, asked)
-    if file_table(config.files, path.name, "users") is not None:
-        raise ConfigError(
-            f"{path.name}: it holds users, as the configuration says; publish them with"
-            f" `streamer publish --users {path.name}`"
-        )
     return _guessed(path, config, asked)
 
 
@@ -229,7 +230,7 @@ def _known(path: Path, table: FileConfig, config: Config, asked: ReadingFlags) -
         )
     is_log = table.holds == "events"
     mapping = parse_mapping(table.map, config.event_types) if is_log else None
-    mapped: ColumnMapping = mapping or parse_description_mapping(table.map)
+    mapped: ColumnMapping = mapping or parse_description_mapping(table.map, DESCRIBED[table.holds])
     sources = mapped.sources() or {}
     records = _open(path, sources, table)
     sample = _sample(path, records)
@@ -271,23 +272,33 @@ def _guessed(path: Path, config: Config, asked: ReadingFlags) -> PlannedFile:
         columns = guess_events(sample, fields)
         if columns is not None:
             return _guessed_events(path, sample, records, columns, reading, config, asked)
+    if not given_items:
+        columns = guess_users(sample, {n: c for n, c in fields.items() if n == "user_id"})
+        if columns is not None:
+            return _guessed_descriptions(path, sample, "users", columns, reading)
     columns = guess_items(sample, given_items)
     if columns is None:
         raise ConfigError(f"{path.name}: {_unknown(sample, fields)}")
+    return _guessed_descriptions(path, sample, "items", columns, reading)
+
+
+def _guessed_descriptions(
+    path: Path, sample: Sample, holds: Holds, columns: Mapping[str, str], reading: FileConfig
+) -> PlannedFile:
+    """A file of items or users, one a row."""
     text = mapping_text(columns)
-    parse_description_mapping(text)
+    parse_description_mapping(text, DESCRIBED[holds])
     plain = {name: column.partition(":")[0] for name, column in columns.items()}
-    table = msgspec.structs.replace(reading, holds="items", map=text)
-    return PlannedFile(
-        path,
-        "items",
-        table
-        if table != msgspec.structs.replace(FileConfig(), file=path.name, holds="items")
-        else None,
-        "",
-        plain,
-        _unused(sample, plain),
-    )
+    table = msgspec.structs.replace(reading, holds=holds, map=text)
+    needs_table = holds == "users" or table != FileConfig(file=path.name, holds=holds)
+    unused = _unused(sample, plain)
+    remarks = []
+    if holds == "users" and unused:
+        remarks.append(
+            "of users only what several share is taken, which rules may ask for; name others in the"
+            " table, as attributes.NAME=COLUMN"
+        )
+    return PlannedFile(path, holds, table if needs_table else None, "", plain, unused, remarks)
 
 
 def _unknown(sample: Sample, given: Mapping[str, str]) -> str:

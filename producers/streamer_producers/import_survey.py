@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from streamer.config import Config
-from streamer.events import FUTURE_MS_MAX, Event, Item
+from streamer.events import FUTURE_MS_MAX, Event, Item, User
 from streamer_producers.clipped_values import Clipped, ClippedValues
 from streamer_producers.log import Log, Malformed
 
@@ -22,7 +22,7 @@ class FileSurvey:
 
     Attributes
     ----------
-    events, items
+    events, items, users
         The first ones, as they are read.
     in_order
         Whether events come in the order of their times.
@@ -36,8 +36,10 @@ class FileSurvey:
 
     n_events: int = 0
     n_items: int = 0
+    n_users: int = 0
     events: list[Event] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
+    users: list[User] = field(default_factory=list)
     first_ts: int | None = None
     last_ts: int | None = None
     in_order: bool = True
@@ -67,6 +69,10 @@ def survey_file(
         found.n_items += 1
         if len(found.items) < FIRST_ROWS:
             found.items.append(item)
+    for user in log.users():
+        found.n_users += 1
+        if len(found.users) < FIRST_ROWS:
+            found.users.append(user)
     previous = -1
     for event in log.events():
         found.n_events += 1

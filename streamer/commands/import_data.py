@@ -113,8 +113,8 @@ def import_data(
 
 def _show_file(file: PlannedFile, survey: FileSurvey) -> None:
     """Print how a file is read, and its first rows so."""
-    first: Sequence[Message] = survey.events or survey.items
-    numbers = ((survey.n_events, "event"), (survey.n_items, "item"))
+    first: Sequence[Message] = survey.events or survey.items or survey.users
+    numbers = ((survey.n_events, "event"), (survey.n_items, "item"), (survey.n_users, "user"))
     rows = " and ".join(f"{n:,} {what}{'s' * (n != 1)}" for n, what in numbers if n)
     if survey.first_ts is not None and survey.last_ts is not None and not file.timeless:
         rows += f" from {_day(survey.first_ts)} to {_day(survey.last_ts)}"
@@ -202,7 +202,7 @@ def _show_tables(plan: Plan, config: Path | None) -> None:
 
 
 def _require_rows(plan: Plan, surveys: Sequence[FileSurvey]) -> None:
-    if not sum(each.n_events - each.n_future + each.n_items for each in surveys):
+    if not sum(e.n_events - e.n_future + e.n_items + e.n_users for e in surveys):
         names = ", ".join(each.path.name for each in plan.files)
         n = sum(n for each in surveys for n, _ in each.faults)
         raise ConfigError(
@@ -215,7 +215,8 @@ def _publish(files: Sequence[PlannedFile], surveys: Sequence[FileSurvey], settin
     from streamer.client import Publisher
     from streamer_producers.publishing import Published, publish_log
 
-    table = Table("file", "rows", "events published", "items published", "left out")
+    kinds = ["events", "items", *(["users"] if any(f.holds == "users" for f in files) else [])]
+    table = Table("file", "rows", *(f"{kind} published" for kind in kinds), "left out")
     n_used = 0
     with (
         Publisher(config=settings) as publisher,
@@ -231,13 +232,9 @@ def _publish(files: Sequence[PlannedFile], surveys: Sequence[FileSurvey], settin
             done = publish_log(log, publisher, rebase=file.timeless, on_progress=progress)
             before += done.n_events
             n_left_out = done.n_malformed + done.n_refused
-            n_used += done.n_events + done.n_items
-            numbers = (
-                done.n_events + done.n_items + n_left_out,
-                done.n_events,
-                done.n_items,
-                n_left_out,
-            )
+            used = (done.n_events, done.n_items, done.n_users)
+            n_used += sum(used)
+            numbers = (sum(used) + n_left_out, *used[: len(kinds)], n_left_out)
             table.add_row(escape(file.path.name), *(f"{each:,}" for each in numbers))
     for column in table.columns[1:]:
         column.justify = "right"

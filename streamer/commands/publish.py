@@ -100,7 +100,7 @@ def publish(
         )
     rate = done.n_events / max(done.elapsed_s, 1e-9)
     others = f" and {done.n_items:,} items"
-    if users is not None:
+    if done.n_users or users is not None:
         others = f", {done.n_items:,} items and {done.n_users:,} users"
     output.print(
         f"{done.n_events:,} events{others} published in {done.elapsed_s:.1f} s"

@@ -45,7 +45,7 @@ class LineChart:
                     "xAxis": {
                         "type": "category",
                         "data": ago,
-                        "axisLabel": {"color": _GREY, "interval": 59},
+                        "axisLabel": {"color": _GREY, "interval": 59, "hideOverlap": True},
                         "axisLine": {"lineStyle": {"color": _LINE}},
                         "axisTick": {"show": False},
                     },

@@ -1,4 +1,4 @@
-"""One item: what the catalogue says, what was learned of it, and what goes with it."""
+"""One item: what the catalogue says, what was learned of it, who gets it, and what goes with it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from nicegui import ui
 
 from streamer.errors import BadMessage
-from streamer.page.asking import AnswerPlace, heading, said
+from streamer.page.asking import AnswerPlace, at, heading, said
 from streamer.page.figures import shown
 from streamer.page.known import KnownItem, Named, known_item
 from streamer.page.looking import Looking
+from streamer.page.recipients import Recipients
 from streamer.page.tables import table
 
 _LISTS = {"similar": "Met by the same users", "next": "Met next after it"}
@@ -21,6 +22,7 @@ class ItemTab:
     """The tab of one item."""
 
     def __init__(self, looking: Looking) -> None:
+        self._looking = looking
         self._served = looking.served
         with ui.element("div").classes("asked"):
             self._item = ui.input("Item id").props("outlined dense")
@@ -31,12 +33,11 @@ class ItemTab:
     async def _look(self) -> None:
         if not self._item.value:
             raise BadMessage("field 'item_id': is empty; write the id of an item")
-        served = self._served
-        self._show(
-            await asyncio.to_thread(known_item, served.scorer, served.config, str(self._item.value))
-        )
+        served, item_id = self._served, str(self._item.value)
+        known = await asyncio.to_thread(known_item, served.scorer, served.config, item_id)
+        self._show(known, await self._looking.recipients(item_id))
 
-    def _show(self, known: KnownItem) -> None:
+    def _show(self, known: KnownItem, recipients: Recipients) -> None:
         heading("What is known")
         with ui.element("div").classes("tables"):
             with ui.element("div").classes("card"):
@@ -52,6 +53,7 @@ class ItemTab:
                     rows = [[name, shown(value)] for name, value in known.statistics.items()]
                     table("Learned", ["", "so far"], rows)
         said(f"As of the version {known.model_version}.")
+        _show_recipients(recipients)
         heading("What goes with it")
         with ui.element("div").classes("tables"):
             for channel, neighbours in known.neighbours.items():
@@ -74,3 +76,38 @@ class ItemTab:
             n_words=2,
             action=("Look it up", look_at),
         )
+
+
+def _show_recipients(found: Recipients) -> None:
+    heading("Who gets it")
+    if not found.n_with:
+        said(f"It stands in none of the last {found.n_slates:,} slates.")
+        return
+    said(
+        f"It stands in {found.n_with:,} of the last {found.n_slates:,} slates"
+        f" ({found.n_with / found.n_slates:.1%}), of {found.n_users_with:,} of {found.n_users:,}"
+        " users."
+    )
+    with ui.element("div").classes("tables"):
+        with ui.element("div").classes("card"):
+            table(
+                "By surface",
+                ["", "slates with it", "slates", "share"],
+                [[name, f"{n:,}", f"{of:,}", f"{n / of:.1%}"] for name, n, of in found.by_surface],
+            )
+        with ui.element("div").classes("card"):
+            table(
+                "Last shown to",
+                ["user", "at (UTC)", "place", "probability", "expected"],
+                [
+                    [
+                        each.user_id,
+                        at(each.ts),
+                        f"{each.position + 1}",
+                        "pinned" if each.propensity is None else f"{each.propensity:.3f}",
+                        "–" if each.expected is None else f"{each.expected:.4f}",
+                    ]
+                    for each in found.last
+                ],
+                n_words=2,
+            )

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamer.dead_letters import kind_of_letter
-from streamer.errors import BadMessage, StreamerError
+from streamer.errors import BadMessage, KafkaUnavailable, StreamerError
 from streamer.events.decoding import decode_dead_letter
 from streamer.http.served_app import ServedApp
 from streamer.page.figures import Figures, FigureSeries, OwnMetrics
 from streamer.page.followed import FollowedTopics
 from streamer.page.outcomes import EVENTS_MAX, SLATES_MAX, Outcomes, RecentSlates
+from streamer.page.recipients import Recipients
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,20 @@ class Looking:
             if self._seen is None or time.monotonic() - self._looked_s >= _EVERY_S:
                 self._seen = await asyncio.to_thread(self._look)
             return self._seen
+
+    async def recipients(self, item_id: str) -> Recipients:
+        """Return who got an item in the slates of late.
+
+        Raises
+        ------
+        KafkaUnavailable
+            When the topics can't be read.
+        """
+        seen = await self.seen()
+        if seen.failed is not None:
+            raise KafkaUnavailable(seen.failed)
+        async with self._lock:
+            return await asyncio.to_thread(self._slates.recipients, item_id)
 
     async def rest(self) -> None:
         """Let go of the broker until the next look."""

@@ -15,12 +15,13 @@ from streamer.page.charts import LineChart
 from streamer.page.figures import SHOWN_S, shown
 from streamer.page.looking import Looking, Seen
 from streamer.page.outcomes import Outcomes
+from streamer.page.predictions import Predictions
 from streamer.page.tables import table
 
 _UNKNOWN = (
     "Other processes keep figures of their own that this one does not know: what the learner counts"
-    " of repeated events, drift and commits, and what other scorers answer. They are at the"
-    " metrics.port of each process."
+    " of repeated events and commits, its alarms of drift, and what other scorers answer. They are"
+    " at the metrics.port of each process."
 )
 
 
@@ -54,6 +55,16 @@ def _new_share(seen: Seen) -> str:
     return "–" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
+def _calibration(seen: Seen) -> str:
+    ratio = math.nan if seen.outcomes is None else seen.outcomes.predicted.ratio
+    return "–" if math.isnan(ratio) else f"{ratio:.2f}"
+
+
+def _drift(seen: Seen) -> str:
+    last, before = (math.nan,) * 2 if seen.outcomes is None else seen.outcomes.predicted.losses
+    return "–" if math.isnan(last) else f"{last:.3f} / {before:.3f}"
+
+
 _CARDS = (
     _Card(
         "Events learned",
@@ -72,9 +83,11 @@ _CARDS = (
     ),
     _Card("Wait to be answered", "requests on the topic", lambda s: shown(s.figures.to_answer)),
     _Card("Feedback matched", "share that found its slate", _matched),
+    _Card("Calibration", "reward observed / expected, last slates", _calibration),
+    _Card("Drift", "log loss of the last fifth / before it", _drift),
     _Card(
         "Exposure",
-        "Gini of the last slots / items in them, of this process",
+        "Gini / items, of the last slots here",
         lambda s: f"{shown(s.figures.gini)} / {shown(s.figures.items_shown)}",
     ),
     _Card("New items", "share of the slots, last half minute", _new_share),
@@ -157,6 +170,39 @@ def _show_rates(outcomes: Outcomes, now_ms: int) -> None:
                             f"{rate.reward / rate.n_items:.3f}",
                         ]
                         for rate in rates
+                    ],
+                )
+    _show_predicted(outcomes.predicted)
+
+
+def _show_predicted(predicted: Predictions) -> None:
+    if predicted.whole is None:
+        return
+    with ui.element("h2"):
+        ui.label("How well rewards were predicted")
+    ui.label(
+        "Calibration: the mean reward that was expected of an item, beside the one that came: alike"
+        " where predictions are right. Drift: where the log loss rises from part to part, tastes"
+        " changed, or something that is ranked by broke."
+    ).classes("soft").style("max-width: 80ch")
+    with ui.element("div").classes("tables"):
+        for caption, first, parts in (
+            ("By expected reward", "expected", predicted.by_size),
+            ("Over time", "from (UTC)", predicted.by_time),
+        ):
+            with ui.element("div").classes("card"):
+                table(
+                    caption,
+                    [first, "items", "mean expected", "observed", "log loss"],
+                    [
+                        [
+                            each.name,
+                            f"{each.n_items:,}",
+                            f"{each.expected:.3f}",
+                            f"{each.observed:.3f}",
+                            f"{each.log_loss:.3f}",
+                        ]
+                        for each in parts
                     ],
                 )
 

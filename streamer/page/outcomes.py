@@ -1,4 +1,5 @@
-"""What came of the last slates: click rates by surface, variant, channel and slot."""
+"""What came of the last slates: click rates by surface, variant, channel and slot, and how well
+rewards were predicted."""
 
 from __future__ import annotations
 
@@ -13,8 +14,10 @@ from streamer.config import Config, TopicRole
 from streamer.events import Decision
 from streamer.learner.join.clicks import NO_SURFACE, SLOT_NAMES, slot_names
 from streamer.learner.join.counts import UNNAMED, UNREPORTED
-from streamer.ope.bandit_log import Faults
+from streamer.ope.bandit_log import Faults, Floats
 from streamer.ope.experiment_log import joined_slates, short_decisions
+from streamer.page.predictions import Predictions, predictions
+from streamer.page.recipients import Recipients, recipients
 from streamer.protocols import MessageBatch
 from streamer_models.bandits.pinned_slots import free_slots
 
@@ -66,6 +69,8 @@ class Outcomes:
     rates
         Of each surface, variant and channel, the most shown first, and of each slot, the first
         first.
+    predicted
+        Rewards expected and observed of the items.
     """
 
     from_ms: int
@@ -73,6 +78,7 @@ class Outcomes:
     n_matched: int
     astray: Mapping[str, int]
     rates: tuple[Rate, ...]
+    predicted: Predictions
 
     @property
     def n_feedback(self) -> int:
@@ -137,14 +143,20 @@ class RecentSlates:
             for each in joined.decisions
             if answers_from_ms <= each.ts <= now_ms - self._window_ms
         ]
+        rewarded = [(each, joined.rewards.of(each)) for each in settled]
         unused = joined.rewards.unused
         return Outcomes(
             from_ms=answers_from_ms,
             n_slates=len(settled),
             n_matched=joined.rewards.n_matched,
             astray={why: n for why, n in unused.items() if n and why not in _BROWSING},
-            rates=tuple(self._rates((each, joined.rewards.of(each).tolist()) for each in settled)),
+            rates=tuple(self._rates((each, rewards.tolist()) for each, rewards in rewarded)),
+            predicted=_predicted(rewarded),
         )
+
+    def recipients(self, item_id: str) -> Recipients:
+        """Return who got an item in the slates kept."""
+        return recipients(self._decisions, item_id)
 
     def _rates(self, slates: Iterable[tuple[Decision, Sequence[float]]]) -> list[Rate]:
         gained: dict[tuple[str, str], list[float]] = {}
@@ -165,6 +177,20 @@ class RecentSlates:
             for (by, name), each in gained.items()
         ]
         return sorted(found, key=_order)
+
+
+def _predicted(rewarded: Iterable[tuple[Decision, Floats]]) -> Predictions:
+    """Sum up the items of slates whose outcome is known and was predicted."""
+    ts_ms: list[int] = []
+    expected: list[float] = []
+    observed: list[float] = []
+    for decision, rewards in rewarded:
+        for foreseen, reward in zip(decision.expected or (), rewards.tolist(), strict=False):
+            if not np.isnan(reward):
+                ts_ms.append(decision.ts)
+                expected.append(foreseen)
+                observed.append(reward)
+    return predictions(ts_ms, np.array(expected), np.array(observed))
 
 
 def _order(rate: Rate) -> tuple[str, int, str]:

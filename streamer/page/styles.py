@@ -40,6 +40,8 @@ h2 { font-size: 16px; line-height: 1.4; font-weight: 600; margin: 24px 0 8px; }
 .card .nicegui-echart.bars { height: 260px; }
 .wrong { color: #b3402e; }
 body.body--dark .wrong { color: #ff9b8a; }
+.soft + .q-btn, .asked + .soft { margin-top: 8px; }
+.q-btn + div table.plain { margin-top: 12px; }
 .asked { display: flex; flex-wrap: wrap; gap: 12px; align-items: center; margin-top: 16px; }
 .asked .q-field { flex: 1 1 200px; max-width: 380px; }
 .settings { max-width: 640px; margin-top: 12px; }

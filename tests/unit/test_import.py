@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from streamer.cli import app
 from streamer.config import Config, FileConfig, load_config
 from streamer.errors import BadMessage, ConfigError, StreamerError, TopicMismatch
-from streamer.events import Event, Item
+from streamer.events import Event, Item, User
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer_producers.datasets import open_log
 from streamer_producers.descriptions import DescriptionMapper, parse_description_mapping
@@ -140,6 +140,63 @@ def test_a_shop_is_published_as_it_was_shown_and_needs_no_map_from_then_on(
     assert Path("streamer.toml").read_text() == text
     with pytest.raises(ConfigError, match=r"events.csv: \[files.events\] of the configuration"):
         run("import", "shop/events.csv", "--type", "click")
+
+
+CUSTOMERS = """id,full_name,interests,country,age,joined
+1,Ann Lee,Tea|Cups,pt,31,2024-01-05
+2,Bo Li,,de,44,2024-01-06
+3,Cy Ray,Cups,pt,31,2024-02-05
+4,Di Oz,Tea,de,44,2024-03-05
+"""
+
+
+def test_what_users_say_is_found_and_published_with_the_shop(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    shop(tmp_path / "shop")
+    (tmp_path / "shop" / "customers.csv").write_text(CUSTOMERS)
+    output = run("import", "shop", "--yes")
+    assert "customers.csv: 4 users" in output
+    assert "not used: full_name" in output
+    summary = [line.replace("│", "").split() for line in output.splitlines()]
+    assert ["customers.csv", "4", "0", "0", "4", "0"] in summary
+    assert ["events.csv", "7", "5", "0", "0", "2"] in summary
+    assert tomllib.loads(Path("streamer.toml").read_text())["files"]["customers"] == {
+        "file": "customers.csv",
+        "holds": "users",
+        "map": "user_id=id,categories=interests:pipe,ts=joined:iso,attributes.country=country,"
+        "attributes.age=age:number",
+    }
+    sent = {
+        user.user_id: user
+        for each in messages_of(load_config(), "users")
+        for user in [msgspec.json.decode(each.value or b"", type=User)]
+    }
+    assert sent["1"] == User(
+        user_id="1",
+        categories=["Tea", "Cups"],
+        attributes={"country": "pt", "age": 31},
+        ts=1_704_412_800_000,
+    )
+    assert sent["2"].categories is None
+    assert sent.keys() == {"1", "2", "3", "4"}
+    assert "0 events, 0 items and 4 users" in run("publish", "--users", "shop/customers.csv")
+    assert "customers.csv: 4 users" in run("import", "shop", "--yes")  # by its table
+    assert "4 users" in run("publish", "shop")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("visits.csv", "user_id,country,at\n1,pt,5\n1,de,6\n2,pt,7\n3,de,8\n"),  # one comes twice
+        ("customers.csv", "id,name\n1,Ann\n2,Bo\n"),  # nothing that a rule could ask for
+        ("shelf.csv", "id,kind,colour\n1,a,r\n2,a,r\n"),  # of what?
+    ],
+)
+def test_what_may_not_be_users_is_not_taken_for_them(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match="its columns are"):
+        planned(tmp_path / name)
 
 
 def test_whoever_says_no_or_only_looks_changes_nothing(

@@ -33,7 +33,7 @@ STEPS: dict[str, list[tuple[str, str]]] = {
         ("Why?", "Brought by"),
         ("Try the settings", "1 went out"),
     ],
-    "Item": [("Look the item up", "What goes with it")],
+    "Item": [("Look the item up", "Last shown to")],
     "Dead letters": [("Read the newest letters", "missing from"), ("Open", "Publish again …")],
     "Experiments": [("Read the topics", "as configured")],
 }
@@ -89,7 +89,8 @@ async def seen(user: User, *contents: str) -> None:
 def test_the_page_shows_figures_rates_and_what_it_does_not_know(page: ServedPage) -> None:
     async def look(user: User) -> None:
         await seen(user, "Events learned", "By channel", "By slot", "By surface", "popular")
-        await seen(user, "Exposure", "New items")
+        await seen(user, "Exposure", "New items", "Calibration", "Drift")
+        await seen(user, "By expected reward", "Over time")
         await seen(user, "12 slates whose window of feedback")
         await seen(user, "26 of 26 events that could answer one did")
         await seen(user, "this one does not know")
@@ -157,6 +158,7 @@ def test_an_item_is_looked_up_with_what_goes_with_it(page: ServedPage) -> None:
         user.find("Look the item up").click()
         await seen(user, "Green tea", "times shown in a slate", "positive feedback ever")
         await seen(user, "Met by the same users (similar)", "Apple cake")
+        await seen(user, "It stands in 1", "of the last 13 slates", "Last shown to", "user 3")
         user.find("Item id").clear().type("none")
         user.find("Look the item up").click()
         await seen(user, "The items topic says nothing", "no event names it yet")
@@ -291,10 +293,12 @@ def test_the_page_in_a_browser(page: ServedPage, browser: Any, width: int, colou
                 assert shown.get_by_role("cell", name="slate.diversity").is_visible()
         assert shown.evaluate("document.documentElement.scrollWidth") <= width, name
         file = PICTURES / f"{name.lower().replace(' ', '-')}-{width}.png"
-        shown.screenshot(path=file, full_page=True)
+        shown.screenshot(path=file, full_page=True, animations="disabled")
     first = {"x": 0, "y": 0, "width": width, "height": 760}  # docs/images has the wide one
     shown.get_by_role("tab", name=TABS[0]).click()
-    shown.screenshot(path=PICTURES / f"first-{width}.png", full_page=True, clip=first)
+    shown.mouse.move(width / 2, 8)
+    file = PICTURES / f"first-{width}.png"
+    shown.screenshot(path=file, full_page=True, clip=first, animations="disabled")
     shown.close()
     assert elsewhere == []
     assert said == []

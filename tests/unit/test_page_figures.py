@@ -135,6 +135,53 @@ def test_what_came_of_slates_is_summed_up_by_surface_variant_channel_and_slot() 
     )
 
 
+def test_rewards_predicted_are_compared_with_those_that_came_by_size_and_over_time() -> None:
+    slates = RecentSlates(CONFIG)
+    start_ms = NOW_MS - 600_000
+    n = 20
+    decisions, events = [], []
+    for at in range(n):
+        ts, name = start_ms + 1_000 * at, f"r{at}"
+        decisions.append(decision(name, ts, ["a", "b"], expected=[0.25, 0.015]))
+        # Of the first 16 slates each fourth brings what is expected, then every one: a drift.
+        kind = "click" if at % 4 == 0 or at >= 16 else "impression"
+        events.append(event(2 * at, name, "a", kind, ts + 500))
+        events.append(event(2 * at + 1, name, "b", "impression", ts + 500))
+    slates.take("decisions", batch(decisions, [each.ts for each in decisions]))
+    slates.take("events", batch(events, [each.ts for each in events]))
+    found = slates.outcomes(NOW_MS, cut=()).predicted
+    rows = [(each.name, each.n_items, each.observed) for each in found.by_size]
+    assert rows == [("0.01 to 0.02", 20, 0.0), ("0.2 to 0.3", 20, 8 / 20)]
+    assert [each.n_items for each in found.by_time] == [8] * 5
+    assert [each.observed for each in found.by_time] == [1 / 8] * 4 + [4 / 8]
+    assert found.ratio == pytest.approx(8 / (20 * 0.265))
+    last, before = found.losses
+    not_taken = -np.log(0.985)
+    assert last == pytest.approx((-np.log(0.25) + not_taken) / 2)
+    assert before == pytest.approx((-np.log(0.25) - 3 * np.log(0.75) + 4 * not_taken) / 8)
+    nothing = RecentSlates(CONFIG).outcomes(NOW_MS, cut=()).predicted
+    assert nothing.whole is None
+    assert np.isnan([nothing.ratio, *nothing.losses]).all()
+
+
+def test_who_gets_an_item_is_told_by_surface_and_slate() -> None:
+    slates = RecentSlates(CONFIG)
+    decisions = [
+        decision("r1", NOW_MS - 3_000, ["a", "b"], surface="home", expected=[0.5, 0.25]),
+        decision("r2", NOW_MS - 2_000, ["a"], pinned=[Pin(position=1, item_id="b")]),
+        decision("r3", NOW_MS - 1_000, ["c"], surface="home"),
+    ]
+    slates.take("decisions", batch(decisions, [each.ts for each in decisions]))
+    found = slates.recipients("b")
+    assert (found.n_with, found.n_slates, found.n_users_with, found.n_users) == (2, 3, 1, 1)
+    assert sorted(found.by_surface) == [("(none)", 1, 1), ("home", 1, 2)]
+    assert [(each.position, each.propensity, each.expected) for each in found.last] == [
+        (1, None, None),  # the pinned one is the newest
+        (1, 1.0, 0.25),
+    ]
+    assert slates.recipients("z").n_with == 0
+
+
 def test_a_tail_that_is_cut_says_since_when_it_holds_everything() -> None:
     slates = RecentSlates(CONFIG)
     asked_ms = NOW_MS - 60_000
