@@ -1,11 +1,16 @@
-"""Log lines a person can read and a machine can split: time, level, event, fields."""
+"""Log lines a person can read and a machine can split, or JSON: time, level, event, fields."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
+from typing import Literal
 
+import msgspec
+
+LogFormat = Literal["text", "json"]
+_NAMED = ("ts", "level", "event", "exception")
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -28,8 +33,33 @@ class EventFormatter(logging.Formatter):
         return " ".join([super().formatMessage(record), *fields])
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
+class JsonFormatter(EventFormatter):
+    """One JSON object a line: ``ts``, ``level``, ``event``, the fields, and ``exception``.
+
+    A field that is called as one of these has ``_`` behind its name. What JSON can't say is text.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "ts": self.formatTime(record),
+            "level": record.levelname,
+            "event": record.getMessage(),
+        }
+        for name, value in vars(record).items():
+            if name not in _OWN:
+                line[f"{name}_" if name in _NAMED else name] = value
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        try:
+            encoded = msgspec.json.encode(line, enc_hook=str)
+        except (TypeError, ValueError):  # keys that are no text, lone surrogates, circles
+            line = {name: ascii(value) for name, value in line.items()}
+            encoded = msgspec.json.encode(line)
+        return encoded.decode()
+
+
+def log_to_stderr(log_format: LogFormat = "text", level: int = logging.INFO) -> None:
     """Send this process's log there; called by the command line alone."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(EventFormatter())
+    handler.setFormatter(JsonFormatter() if log_format == "json" else EventFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)

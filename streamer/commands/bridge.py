@@ -21,6 +21,6 @@ def bridge(
     """Publish messages of your own topics as events and items, until SIGTERM."""
     from streamer.application.bridging import run_bridges
 
-    log_to_stderr()
     settings = configured(config, bootstrap_servers, metrics_port=metrics_port)
+    log_to_stderr(settings.logs.format)
     run_bridges(settings, names or [])

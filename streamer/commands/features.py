@@ -28,8 +28,9 @@ def features_run(
     """Compute windowed features from events until SIGTERM; start more to share the work."""
     from streamer.application.features import run_features
 
-    log_to_stderr()
-    run_features(configured(config, bootstrap_servers, None, metrics_port))
+    settings = configured(config, bootstrap_servers, None, metrics_port)
+    log_to_stderr(settings.logs.format)
+    run_features(settings)
 
 
 def features_show(

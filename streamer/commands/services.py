@@ -31,8 +31,9 @@ def learn(
     """Run a learner: events in, parameters out, until SIGTERM."""
     from streamer.application.processes import run_learner
 
-    log_to_stderr()
-    run_learner(configured(config, bootstrap_servers, store, metrics_port), alone=alone)
+    settings = configured(config, bootstrap_servers, store, metrics_port)
+    log_to_stderr(settings.logs.format)
+    run_learner(settings, alone=alone)
 
 
 def score(
@@ -45,8 +46,9 @@ def score(
     """Run a scorer: requests in, recommendations and decisions out, until SIGTERM."""
     from streamer.application.scoring import run_scorer
 
-    log_to_stderr()
-    run_scorer(configured(config, bootstrap_servers, store, metrics_port), alone=alone)
+    settings = configured(config, bootstrap_servers, store, metrics_port)
+    log_to_stderr(settings.logs.format)
+    run_scorer(settings, alone=alone)
 
 
 def serve(
@@ -65,8 +67,8 @@ def serve(
     from streamer.application.serving import run_http
     from streamer.page.wanted import wanted_page
 
-    log_to_stderr()
     settings = configured(config, bootstrap_servers, store, metrics_port, http_port, page)
+    log_to_stderr(settings.logs.format)
     run_http(settings, alone=alone, page=wanted_page(settings))
 
 

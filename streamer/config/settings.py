@@ -95,6 +95,10 @@ class TopicsConfig(Section, frozen=True, kw_only=True):
             ge=1, le=876_000, description="how long messages are kept (items and users: for ever)"
         ),
     ] = 168
+    compression: Annotated[
+        Literal["zstd", "lz4", "snappy", "gzip", "uncompressed", "producer"],
+        Meta(description="compression.type of topics that are made; `producer`: as they come"),
+    ] = "zstd"
 
     def topic(self, role: TopicRole) -> str:
         """Name on the broker, prefix included."""
@@ -418,6 +422,15 @@ class MetricsConfig(Section, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65_535, description="to serve metrics on; 0: off")] = 0
 
 
+class LogsConfig(Section, frozen=True, kw_only=True):
+    """How processes log, to stderr."""
+
+    format: Annotated[
+        Literal["text", "json"],
+        Meta(description="`text`: `time level event field=value`; `json`: an object a line"),
+    ] = "text"
+
+
 class Config(Section, frozen=True, kw_only=True):
     """All settings, by section, and where each came from.
 
@@ -447,6 +460,7 @@ class Config(Section, frozen=True, kw_only=True):
     bandit: BanditConfig = BanditConfig()
     slate: SlateConfig = SlateConfig()
     metrics: MetricsConfig = MetricsConfig()
+    logs: LogsConfig = LogsConfig()
     http: HttpConfig = HttpConfig()
     windows: WindowsConfig = WindowsConfig()
     events: dict[str, EventConfig] = field(default_factory=lambda: dict(DEFAULT_EVENTS))

@@ -82,13 +82,13 @@ class _Wanted:
     def compacted(self) -> bool:
         return "compact" in self.cleanup
 
-    def config(self, retention_hours: int) -> dict[str, str]:
+    def config(self, topics: TopicsConfig) -> dict[str, str]:
         """Settings of the topic on the broker."""
-        config = {"cleanup.policy": self.cleanup}
+        config = {"cleanup.policy": self.cleanup, "compression.type": topics.compression}
         if "delete" in self.cleanup:
-            config["retention.ms"] = str(retention_hours * _MS_PER_HOUR)
+            config["retention.ms"] = str(topics.retention_hours * _MS_PER_HOUR)
         if self.remembers_deleted:
-            config["delete.retention.ms"] = str(retention_hours * _MS_PER_HOUR)
+            config["delete.retention.ms"] = str(topics.retention_hours * _MS_PER_HOUR)
         if self.message_bytes:
             config["max.message.bytes"] = str(self.message_bytes)
         return config
@@ -387,7 +387,7 @@ class _Admin:
                 each.name,
                 num_partitions=each.n_partitions,
                 replication_factor=topics.replication_factor,
-                config=each.config(topics.retention_hours),
+                config=each.config(topics),
             )
             for each in wanted
         ]

@@ -61,6 +61,7 @@ def test_topics_are_made_as_streamer_needs_them(kafka_bootstrap: str, topics: To
     assert settings_of(kafka_bootstrap, f"{prefix}items")["cleanup.policy"] == "compact"
     events = settings_of(kafka_bootstrap, f"{prefix}events")
     assert (events["cleanup.policy"], events["retention.ms"]) == ("delete", "18000000")
+    assert events["compression.type"] == "zstd"
     users = settings_of(kafka_bootstrap, f"{prefix}users")
     assert (users["cleanup.policy"], users["delete.retention.ms"]) == ("compact", "18000000")
     check_topics(kafka_bootstrap, topics)
