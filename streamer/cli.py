@@ -10,6 +10,8 @@ from rich.markup import escape
 from streamer.commands.administration import (
     print_version,
     show_config,
+    store_export,
+    store_import,
     store_rebuild,
     store_verify,
     topics_create,
@@ -68,6 +70,8 @@ features_app.command("show")(features_show)
 topics_app.command("create")(topics_create)
 store_app.command("verify")(store_verify)
 store_app.command("rebuild")(store_rebuild)
+store_app.command("export")(store_export)
+store_app.command("import")(store_import)
 forget_app.command("user")(forget_user)
 forget_app.command("item")(forget_item)
 

@@ -480,3 +480,22 @@ class ParameterStore(Protocol):
         """The recorded schedule, oldest first (``schedule_entries_max`` are kept)."""
 
     def close(self) -> None: ...
+
+
+class RestorableStore(ParameterStore, Protocol):
+    """A store that can become a copy of another."""
+
+    def restore(self, image: PartitionImage, schedules: Sequence[Schedule], *, owner: str) -> None:
+        """In one transaction: check the owner, and write a partition that was never committed as
+        another store has it.
+
+        Parameters
+        ----------
+        schedules
+            Those recorded up to the version of the image, oldest first.
+
+        Raises
+        ------
+        Fenced
+            When ``owner`` doesn't hold the partition, or it has commits.
+        """

@@ -15,7 +15,7 @@ from typing import Final, TypeVar, get_args
 from streamer.config import Config, TopicRole
 from streamer.errors import ConfigError, StreamerError
 from streamer.kafka.readiness import BrokerReadiness
-from streamer.protocols import ParameterStore
+from streamer.protocols import RestorableStore
 from streamer.store import open_store
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def await_broker(config: Config) -> None:
     wait_for(f"Kafka at {servers}", lambda: broker.check(timeout_s=look_s), at_most_s=at_most_s)
 
 
-def configured_store(config: Config) -> ParameterStore:
+def configured_store(config: Config) -> RestorableStore:
     """Open the store that the configuration names, as soon as it answers.
 
     Raises

@@ -1,9 +1,9 @@
-"""The commands ``streamer config``, ``topics create``, ``store verify``, ``store rebuild``, and
-``--version``."""
+"""The commands ``streamer config``, ``topics create``, ``store verify``, ``store rebuild``, ``store
+export``, ``store import``, and ``--version``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -170,6 +170,38 @@ def store_rebuild(
         "forgotten: `streamer learn` learns it again (one that runs, with its next event)",
         style="green",
     )
+
+
+def store_export(
+    file: Annotated[Path, typer.Argument(help="A SQLite store to make; it must not be there yet.")],
+    config: ConfigOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Copy the store to a file, as a backup or to take it elsewhere; no learner may run."""
+    from streamer.application.copied_store import export_store
+
+    if file.exists():
+        raise ConfigError(f"{file} is there already; name a file that is not")
+    _show_copied(export_store(configured(config, store=store), file))
+
+
+def store_import(
+    file: Annotated[Path, typer.Argument(help="A SQLite store, as `export` and learners write.")],
+    config: ConfigOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Copy a file to the store of the configuration, which must be empty."""
+    from streamer.application.copied_store import import_store
+
+    if not file.is_file():
+        raise ConfigError(f"{file} is no file; name the SQLite store to copy from")
+    _show_copied(import_store(configured(config, store=store), file))
+
+
+def _show_copied(versions: Mapping[int, int]) -> None:
+    for partition, n_commits in sorted(versions.items()):
+        output.print(f"partition {partition}: {n_commits:,} commits", highlight=False)
+    output.print("copied; learners go on from there, at the same offsets", style="green")
 
 
 def _verified(

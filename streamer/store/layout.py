@@ -23,6 +23,7 @@ from streamer.protocols import (
     Checkpoint,
     Entry,
     Layout,
+    PartitionImage,
     Schedule,
 )
 from streamer_models.state.table import ID_ENTITIES, Array, Change, IdChange, Keys, Rows, TableSpec
@@ -70,6 +71,14 @@ class Progress(msgspec.Struct, frozen=True):
             checkpoint.generation,
             checkpoint.sizes,
         )
+
+    @classmethod
+    def of_image(cls, image: PartitionImage) -> Progress:
+        """Progress of a partition whose checkpoint and entries these are."""
+        progress = cls.of(image.checkpoint)
+        for entry in image.entries:
+            progress = progress.after(entry)
+        return progress
 
 
 class _SchemaVersion(msgspec.Struct):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +29,7 @@ from streamer.store.refusals import (
     check_followed,
     check_image,
     check_layout,
+    check_never_committed,
     check_owner,
     no_layout,
 )
@@ -129,23 +130,7 @@ class MemoryStore:
                 version=stored.progress.version,
                 checkpoint_version=stored.checkpoint.version,
             )
-            for entity, keys in checkpoint.removed.items():
-                gone = [spec.name for spec in self._layout.tables if spec.entity == entity]
-                kept = [stored.names.get(entity, {}), *(stored.rows.get(name, {}) for name in gone)]
-                for by_key in kept:
-                    for key in keys.tolist():
-                        by_key.pop(key, None)
-            for entity, (keys, names) in checkpoint.names.items():
-                named = stored.names.setdefault(entity, {})
-                named.update(zip(keys.tolist(), names, strict=True))
-            specs = {spec.name: spec for spec in self._layout.tables}
-            for name, rows in checkpoint.tables.items():
-                _, values = pack_rows(specs[name], rows)
-                size = specs[name].row_bytes
-                split = (values[at : at + size] for at in range(0, len(values), size))
-                stored.rows.setdefault(name, {}).update(zip(rows.keys.tolist(), split, strict=True))
-            for name in self._layout.given_up:
-                stored.rows.pop(name, None)
+            _write(stored, checkpoint, self._layout)
             stored.checkpoint = Progress.of(checkpoint)
             self._trim(stored, min(self._log_entries_kept, checkpoint.log_entries_max))
 
@@ -157,6 +142,21 @@ class MemoryStore:
             empty = self._partition(partition)
             empty.owner = owner
             empty.progress = empty.checkpoint = Progress(stored.progress.version + 1)
+            self._changed.notify_all()
+
+    def restore(self, image: PartitionImage, schedules: Sequence[Schedule], *, owner: str) -> None:
+        with self._changed:
+            if self._layout is None:
+                raise no_layout("memory:")
+            partition = image.checkpoint.partition
+            stored = self._partition(partition)
+            check_owner(partition, owner=owner, stored_owner=stored.owner)
+            check_never_committed(partition, stored.progress.version)
+            _write(stored, image.checkpoint, self._layout)
+            stored.log.update((entry.version, encode_entry(entry)) for entry in image.entries)
+            stored.schedule.extend(map(encode_schedule, schedules))
+            stored.checkpoint = Progress.of(image.checkpoint)
+            stored.progress = Progress.of_image(image)
             self._changed.notify_all()
 
     def _trim(self, stored: _Partition, n_kept: int) -> None:
@@ -206,6 +206,27 @@ class MemoryStore:
             schedule: deque[bytes] = deque(maxlen=self._schedule_entries_max)
             self._partitions[partition] = _Partition(schedule)
         return self._partitions[partition]
+
+
+def _write(stored: _Partition, checkpoint: Checkpoint, layout: Layout) -> None:
+    """Drop what a checkpoint removed, then write its names and rows."""
+    for entity, keys in checkpoint.removed.items():
+        gone = [spec.name for spec in layout.tables if spec.entity == entity]
+        kept = [stored.names.get(entity, {}), *(stored.rows.get(name, {}) for name in gone)]
+        for by_key in kept:
+            for key in keys.tolist():
+                by_key.pop(key, None)
+    for entity, (keys, names) in checkpoint.names.items():
+        named = stored.names.setdefault(entity, {})
+        named.update(zip(keys.tolist(), names, strict=True))
+    specs = {spec.name: spec for spec in layout.tables}
+    for name, rows in checkpoint.tables.items():
+        _, values = pack_rows(specs[name], rows)
+        size = specs[name].row_bytes
+        split = (values[at : at + size] for at in range(0, len(values), size))
+        stored.rows.setdefault(name, {}).update(zip(rows.keys.tolist(), split, strict=True))
+    for name in layout.given_up:
+        stored.rows.pop(name, None)
 
 
 def _names(stored: _Partition, entity: str) -> tuple[Keys, tuple[bytes, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from streamer.errors import ConfigError
-from streamer.protocols import ParameterStore
+from streamer.protocols import RestorableStore
 from streamer.store.memory import MemoryStore
 from streamer.store.sqlite import SqliteStore
 
@@ -17,7 +17,7 @@ def open_store(
     timeout_s: float = 5.0,
     log_entries_kept: int = 1_000,
     schedule_entries_max: int = 1_000_000,
-) -> ParameterStore:
+) -> RestorableStore:
     """The store at ``url``; nothing is connected to or written before its first use.
 
     Parameters
@@ -77,7 +77,7 @@ def open_store(
     )
 
 
-def check_memory(store: ParameterStore) -> None:
+def check_memory(store: RestorableStore) -> None:
     """Raise StoreError where the server of a store may drop parameters; others have none."""
     check = getattr(store, "check_memory", None)
     if check is not None:

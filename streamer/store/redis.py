@@ -21,7 +21,7 @@ allkeys-…``) is refused.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,6 +55,7 @@ from streamer.store.refusals import (
     check_followed,
     check_image,
     check_layout,
+    check_never_committed,
     check_owner,
     damaged,
     no_layout,
@@ -275,6 +276,34 @@ class RedisStore:
         ]
         watched = [meta, log, schedule]
         self._transact(partition, watched, reads, commands, writing="that it is forgotten")
+
+    def restore(self, image: PartitionImage, schedules: Sequence[Schedule], *, owner: str) -> None:
+        layout = self.layout()
+        if layout is None:
+            raise no_layout(self._redis.address)
+        checkpoint, progress = image.checkpoint, Progress.of_image(image)
+        partition = checkpoint.partition
+        meta, log, schedule = (self._key(partition, name) for name in ("meta", "log", "schedule"))
+
+        def commands(found: list[Any]) -> list[Command]:
+            held_by, version = found[0]
+            check_owner(partition, owner=owner, stored_owner=_text(held_by))
+            check_never_committed(partition, self._number(partition, "version", version))
+            reached: list[Argument] = ["version", progress.version]
+            reached += ["watermark_ms", progress.watermark_ms]
+            for topic, to in progress.offsets.items():
+                reached += [f"offset:{topic}", to]
+            reached += ["checkpoint_version", checkpoint.version, "n_checkpoints", 1]
+            reached += ["checkpoint", encode_progress(Progress.of(checkpoint))]
+            return [
+                *self._row_commands(checkpoint, layout),
+                *(("XADD", log, f"{e.version}-0", "e", encode_entry(e)) for e in image.entries),
+                *(("XADD", schedule, f"{s.version}-0", "s", encode_schedule(s)) for s in schedules),
+                ("HSET", meta, *reached),
+            ]
+
+        reads: list[Command] = [("HMGET", meta, "owner", "version")]
+        self._transact(partition, [meta, log, schedule], reads, commands, writing="what it was")
 
     def _transact(
         self,

@@ -47,6 +47,15 @@ def check_owner(partition: int, *, owner: str, stored_owner: str | None) -> None
         raise fenced_by_owner(partition, owner, stored_owner)
 
 
+def check_never_committed(partition: int, version: int) -> None:
+    """Raise Fenced where a partition has commits."""
+    if version:
+        raise Fenced(
+            f"partition {partition} is at version {version}, and only one that was never committed"
+            " can be restored; use an empty store"
+        )
+
+
 def fenced_by_owner(partition: int, owner: str, stored_owner: str | None) -> Fenced:
     held = "nobody" if stored_owner is None else repr(stored_owner)
     return Fenced(f"partition {partition} is held by {held}, not by {owner!r}: {_RELOAD}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
@@ -31,6 +31,7 @@ from streamer.store.refusals import (
     check_followed,
     check_image,
     check_layout,
+    check_never_committed,
     check_owner,
     no_layout,
 )
@@ -196,6 +197,30 @@ class SqliteStore:
             cursor.execute(
                 "UPDATE partitions SET version = ?1, progress = ?2, checkpoint = ?2 WHERE id = ?3",
                 [version + 1, empty, partition],
+            )
+
+    def restore(self, image: PartitionImage, schedules: Sequence[Schedule], *, owner: str) -> None:
+        partition, progress = image.checkpoint.partition, Progress.of_image(image)
+        with self._file.write() as cursor:
+            layout = read_layout(cursor)
+            if layout is None:
+                raise no_layout(self._address)
+            stored_owner, version = read_version(cursor, partition)
+            check_owner(partition, owner=owner, stored_owner=stored_owner)
+            check_never_committed(partition, version)
+            write_tables(cursor, image.checkpoint, layout)
+            cursor.executemany(
+                "INSERT INTO entries VALUES (?, ?, ?)",
+                ((partition, each.version, encode_entry(each)) for each in image.entries),
+            )
+            cursor.executemany(
+                "INSERT INTO schedules VALUES (?, ?, ?)",
+                ((partition, each.version, encode_schedule(each)) for each in schedules),
+            )
+            at = encode_progress(Progress.of(image.checkpoint))
+            cursor.execute(
+                "UPDATE partitions SET version = ?, progress = ?, checkpoint = ? WHERE id = ?",
+                [progress.version, encode_progress(progress), at, partition],
             )
 
     def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
