@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from streamer.errors import ConfigError
-from streamer.protocols import RestorableStore
+from streamer.protocols import ParameterStore, RestorableStore
 from streamer.store.memory import MemoryStore
 from streamer.store.sqlite import SqliteStore
 
@@ -77,7 +77,7 @@ def open_store(
     )
 
 
-def check_memory(store: RestorableStore) -> None:
+def check_memory(store: ParameterStore) -> None:
     """Raise StoreError where the server of a store may drop parameters; others have none."""
     check = getattr(store, "check_memory", None)
     if check is not None:

@@ -15,7 +15,7 @@ import redis
 from _pytest.mark.structures import ParameterSet
 
 from deploy.kafka.node import free_port
-from streamer.protocols import ParameterStore
+from streamer.protocols import RestorableStore
 from streamer.store import open_store
 from tests.conftest import SERVICES_REQUIRED
 
@@ -44,7 +44,7 @@ class StoreUnderTest:
         self.url = url
         self.key_prefix = f"test-{uuid.uuid4().hex[:12]}"
         self._handles = ExitStack()
-        self._memory: ParameterStore | None = None
+        self._memory: RestorableStore | None = None
 
     @property
     def between_processes(self) -> bool:
@@ -52,7 +52,7 @@ class StoreUnderTest:
 
     def open(
         self, *, log_entries_kept: int = 1_000, schedule_entries_max: int = 1_000_000
-    ) -> ParameterStore:
+    ) -> RestorableStore:
         """One more handle (of a memory store: the first one again)."""
         if self._memory is not None:
             return self._memory
