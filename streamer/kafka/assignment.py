@@ -182,6 +182,11 @@ class Assignment:
             self._raise(error, "pausing partitions")
         self._held = held
 
+    def let_go(self) -> None:
+        """Read no partition any more, until some are started."""
+        self._resume()
+        self.positions = {}
+
     def batches(self, messages: list[ck.Message]) -> list[MessageBatch]:
         """Columns of what was fetched; moves the positions."""
         messages, errors = good_messages(messages)
@@ -294,11 +299,21 @@ class Assignment:
 
     def _assign(self) -> None:
         assignment = [ck.TopicPartition(*where, at) for where, at in self.positions.items()]
-        self._held = set()
+        self._resume()
         try:
             self.consumer.assign(assignment)
         except ck.KafkaException as error:
             self._raise(error, "taking partitions")
+
+    def _resume(self) -> None:
+        """End all pauses. The client keeps them over any assignment: a partition that is given back
+        while it is paused, and taken again, would never be read."""
+        held, self._held = self._held, set()
+        if held:
+            try:
+                self.consumer.resume([ck.TopicPartition(*where) for where in held])
+            except ck.KafkaException as error:
+                self._raise(error, "resuming partitions")
 
     def committed(
         self, partitions: Sequence[TopicPartition], *, timeout_s: float | None = None

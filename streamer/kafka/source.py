@@ -217,7 +217,7 @@ class KafkaSource:
 
     def _give_back(self) -> None:
         owned, self._owned, self._to_take = self._owned, None, None
-        self._assignment.positions = {}
+        self._assignment.let_go()
         if owned is not None:
             self._on_revoke(owned)
 

@@ -422,6 +422,31 @@ def test_messages_from_before_a_rebalance_are_dropped_and_read_again(
     second.source.close()
 
 
+def test_what_was_held_when_it_was_given_back_is_read_by_who_takes_it_again(
+    kafka_bootstrap: str, topics: list[str], sink: KafkaSink
+) -> None:
+    group = f"{topics[0]}-group"
+    store: dict[Where, int] = {}
+    owners: dict[int, Owner] = {}
+    first = Owner(kafka_bootstrap, group, topics, store=store, owners=owners)
+    first.poll_until(lambda: bool(first.partitions))
+    first.source.hold([(topic, partition) for topic in topics for partition in ALL])
+    second = Owner(kafka_bootstrap, group, topics, store=store, owners=owners)
+    deadline = time.monotonic() + TIMEOUT_S
+    while {len(first.partitions), len(second.partitions)} != {1, 2}:
+        assert time.monotonic() < deadline, "they do not share"
+        first.poll()
+        second.poll()
+        first.source.hold([])  # a learner says after each poll what it holds
+    second.source.close()
+    first.poll_until(lambda: first.partitions == ALL)
+    for topic in topics:
+        for partition in ALL:
+            send(sink, topic, numbers(10), partition)
+    first.poll_until(lambda: len(first.values) == 10 * len(topics) * N_PARTITIONS)
+    first.source.close()
+
+
 def test_an_owner_that_fails_to_start_is_asked_again(
     kafka_bootstrap: str, topics: list[str], sink: KafkaSink
 ) -> None:

@@ -14,6 +14,7 @@ from deploy.kafka.node import free_port
 from streamer.config import load_config
 from streamer.config.settings import TopicsConfig
 from streamer.errors import ConfigError, KafkaError, KafkaUnavailable, TopicMismatch
+from streamer.kafka.assignment import Assignment
 from streamer.kafka.embedded import N_PARTITIONS, EmbeddedBroker
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
@@ -149,6 +150,30 @@ def test_a_source_without_a_group_starts_at_once_with_all(broker: str) -> None:
     source.close()
     everything = list(range(N_PARTITIONS))
     assert calls == [("assign", everything), ("revoke", everything)]
+
+
+def test_what_was_held_is_read_once_it_is_taken_again(broker: str) -> None:
+    create_topics(broker, TopicsConfig())
+    fill(broker, [b"1", b"2"])
+    where = ("events", 0)
+    reads = Assignment(broker, own={}, given={}, timeout_s=10.0)
+
+    def have_read_both() -> bool:
+        reads.batches(reads.fetch(10, 0.05))
+        return reads.positions[where] == 2
+
+    reads.start([where], {where: 0}, needed={})
+    wait_until(have_read_both, "both are read")
+    reads.hold([where])
+    reads.start([where], {where: 0}, needed={})  # as where its log was trimmed
+    wait_until(have_read_both, "both are read again")
+    reads.hold([where])
+    reads.let_go()
+    reads.hold([])
+    reads.consumer.unassign()
+    reads.start([where], {where: 0}, needed={})
+    wait_until(have_read_both, "both are read by who has given them back")
+    reads.close()
 
 
 def test_topics_are_made_by_use_and_made_once(broker: str) -> None:
