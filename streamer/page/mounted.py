@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from nicegui import Client, app, ui
 
@@ -11,6 +12,10 @@ from streamer.http.served_app import ServedApp
 from streamer.page.frame import show
 from streamer.page.looking import Looking
 from streamer.page.styles import ICON
+
+_AWAY_S: Final = 30.0
+"""A browser that is away for less (a telephone in a lift, a service that answers a burst) goes on
+where it was. After it the page is loaded anew, and what was typed and opened is gone."""
 
 
 def add_page(served: ServedApp) -> None:
@@ -28,6 +33,7 @@ def add_page(served: ServedApp) -> None:
         language="en-US",
         tailwind=False,
         show_welcome_message=False,
+        reconnect_timeout=_AWAY_S,
     )
 
 

@@ -296,6 +296,7 @@ def test_the_page_in_a_browser(page: ServedPage, browser: Any, width: int, colou
         shown.screenshot(path=file, full_page=True, animations="disabled")
     first = {"x": 0, "y": 0, "width": width, "height": 760}  # docs/images has the wide one
     shown.get_by_role("tab", name=TABS[0]).click()
+    shown.get_by_text("By channel").wait_for()
     shown.mouse.move(width / 2, 8)
     file = PICTURES / f"first-{width}.png"
     shown.screenshot(path=file, full_page=True, clip=first, animations="disabled")
