@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numba
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
@@ -18,10 +19,10 @@ from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
 from streamer.events.decoding import deleted_id
 from streamer.protocols import ItemsReader, MessageBatch
-from streamer_models.state.id_table import id_key
+from streamer_models.state.id_table import id_key, keys_of
 from streamer_models.state.key_map import KeyMap
 from streamer_models.state.seeding import random_bits, scaled_below, stream
-from streamer_models.state.table import Keys
+from streamer_models.state.table import Keys, grown
 
 ITEMS_MAX = 1_000_000
 """Bound of known items and of blocked ids, each: some 1 kB and 200 B apiece in Python objects."""
@@ -85,6 +86,7 @@ class Catalogue:
         self._blocked: dict[str, int] = {}  # id → key, in the order they were blocked
         self._blocked_map = KeyMap()
         self._drawn_from: list[str] = []
+        self._keys: Keys = np.zeros(64, dtype=np.uint64)  # of those, in their order
         self._places: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -139,16 +141,18 @@ class Catalogue:
         """Ids of the available items, the one published last first."""
         return (item_id for item_id, item in reversed(self._items.items()) if item.available)
 
-    def drawn(self, n: int, seed: int) -> list[str]:
-        """At most ``n`` different known items, each as likely; unavailable ones may be among them.
+    def drawn(self, n: int, seed: int) -> Keys:
+        """Keys of at most ``n`` different known items, each as likely, be it available or not.
 
         A function of the seed and of the topic up to here.
         """
-        return _drawn(self._drawn_from, n, seed)
+        return _drawn(self._keys[: len(self._drawn_from)], n, np.uint64(seed))
 
-    def drawn_among(self, item_ids: Sequence[str], n: int, seed: int) -> list[str]:
-        """At most ``n`` of some items, as :meth:`drawn`; those that are not known are left out."""
-        return _drawn([item_id for item_id in item_ids if item_id in self._items], n, seed)
+    def drawn_among(self, item_ids: Sequence[str], n: int, seed: int) -> Keys:
+        """Those of at most ``n`` of some items, as :meth:`drawn`; those that are not known are left
+        out."""
+        known = keys_of([item_id for item_id in item_ids if item_id in self._items])
+        return _drawn(known, n, np.uint64(seed))
 
     # --- following the topic ---------------------------------------------------------------------
 
@@ -195,8 +199,11 @@ class Catalogue:
             self._allow(item_id)
         self._items[item_id] = item
         if item_id not in self._places:
-            self._places[item_id] = len(self._drawn_from)
+            self._places[item_id] = place = len(self._drawn_from)
             self._drawn_from.append(item_id)
+            if place == len(self._keys):
+                self._keys = grown(self._keys, 2 * place)
+            self._keys[place] = id_key(item_id.encode())
         self.columns.put(item, self.facts.put(item))
         self.expiries.put(item_id, item.expires_ts)
         if len(self._items) > self._items_max:
@@ -215,6 +222,7 @@ class Catalogue:
         place = self._places.pop(item_id)
         if last != item_id:
             self._drawn_from[place] = last
+            self._keys[place] = self._keys[len(self._drawn_from)]
             self._places[last] = place
 
     def _block(self, item_id: str) -> None:
@@ -235,11 +243,14 @@ class Catalogue:
             self.revision += 1
 
 
-def _drawn(item_ids: Sequence[str], n: int, seed: int) -> list[str]:
-    if not item_ids:
-        return []
-    start = np.uint64(stream(np.uint64(seed), _DOMAIN, np.uint64(0)))
-    places = [
-        scaled_below(np.uint64(random_bits(start, np.uint64(i))), len(item_ids)) for i in range(n)
-    ]
-    return [item_ids[place] for place in dict.fromkeys(places)]
+@numba.njit(cache=True, nogil=True)
+def _drawn(keys: Keys, n: int, seed: np.uint64) -> Keys:
+    """Those of ``n`` draws from ``keys``, in their order, none twice."""
+    found = np.empty(min(n, len(keys)), dtype=np.uint64)
+    start, n_found = stream(seed, _DOMAIN, np.uint64(0)), 0
+    for i in range(n if len(keys) else 0):
+        key = keys[scaled_below(random_bits(start, np.uint64(i)), len(keys))]
+        if not np.any(found[:n_found] == key):
+            found[n_found] = key
+            n_found += 1
+    return found[:n_found]

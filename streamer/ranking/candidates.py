@@ -37,7 +37,8 @@ class Candidates:
 
     def ids(self, items: ItemView) -> list[str]:
         """Return the ids of all candidates."""
-        return [items.names[row] for row in self.rows.tolist()] + self.new_ids
+        names = items.names
+        return [names[row] for row in self.rows.tolist()] + self.new_ids
 
     def zeros(self) -> NDArray[np.float32]:
         """Return a score of 0 for each candidate."""

@@ -129,21 +129,35 @@ class RequestContext:
 
     def may_be_shown(self, keys: Keys) -> NDArray[np.bool_]:
         """``(n,)`` whether items without parameters may be in the slate."""
-        kept_out = self.once("kept out", self._kept_out)
-        shown: NDArray[np.bool_] = ~(self.catalogue.blocked(keys) | np.isin(keys, kept_out))
+        kept_out: Keys = self.once("kept out", self._kept_out)
+        at = np.minimum(kept_out.searchsorted(keys), len(kept_out) - 1)
+        shown: NDArray[np.bool_] = ~(self.catalogue.blocked(keys) | (kept_out[at] == keys))
         if self.request.candidates:
-            shown &= np.isin(keys, keys_of(self.request.candidates))
+            shown &= np.isin(keys, self.named())
         if self.ruled is not None:
             shown &= ~self.ruled.out[self.catalogue.columns.slots(keys)]
         return shown
 
     def new_ids(self, keys: Keys) -> Sequence[str]:
-        """Ids of items of the catalogue; empty where it does not know one."""
+        """Ids of items of the catalogue or among the request's candidates; empty of others."""
         columns = self.catalogue.columns
-        return [columns.ids[slot] for slot in columns.slots(keys).tolist()]
+        found = [columns.ids[slot] for slot in columns.slots(keys).tolist()]
+        if self.request.candidates and not all(found):
+            named = dict(zip(self.named().tolist(), self.request.candidates, strict=True))
+            found = [
+                each or named.get(key, "") for each, key in zip(found, keys.tolist(), strict=True)
+            ]
+        return found
+
+    def named(self) -> Keys:
+        """Keys of the candidates that the request names."""
+        return self.once("named", lambda: keys_of(self.request.candidates or ()))
 
     def _kept_out(self) -> Keys:
-        return np.concatenate([self.excluded(), self.catalogue.not_out(self.at_ms)])
+        """Rising, and 0 first, which is the key of no item: there is one at least."""
+        nothing = np.zeros(1, dtype=np.uint64)
+        kept_out = [nothing, self.excluded(), self.catalogue.not_out(self.at_ms)]
+        return np.sort(np.concatenate(kept_out))
 
 
 def request_context(

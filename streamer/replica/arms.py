@@ -50,11 +50,11 @@ class ArmView:
 
     def outcomes(self, keys: Keys) -> NDArray[np.float64]:
         """``(n, 3)`` times shown, positive outcomes, sum of rewards; zeros where never shown."""
-        return _of(self.counted, keys)[:, :FADED]
+        return self.counted.of(keys)[:, :FADED]
 
     def faded(self, keys: Keys, at_ms: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """``(n, n_half_lives)`` each: faded times shown and positive outcomes at a time."""
-        return self._split(_of(self.rates, keys), at_ms)
+        return self._split(self.rates.of(keys), at_ms)
 
     def faded_totals(self, at_ms: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """``(n_half_lives,)`` each: the same over all items."""
@@ -63,7 +63,7 @@ class ArmView:
     def gained(self, keys: Keys, at_ms: int) -> NDArray[np.float64]:
         """``(n, n_objectives)`` what items brought, faded, at a time."""
         assert self.gains is not None, "no objectives are learned"
-        return _of(self.gains, keys) * self.gains.shares(at_ms)
+        return self.gains.of(keys) * self.gains.shares(at_ms)
 
     def gained_totals(self, at_ms: int) -> NDArray[np.float64]:
         """``(n_objectives,)``: the same over all items."""
@@ -82,15 +82,6 @@ class ArmView:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         values = values * self.rates.shares(at_ms)
         return values[..., 0::N_RATES], values[..., 1::N_RATES]
-
-
-def _of(columns: ColumnView, keys: Keys) -> NDArray[np.float64]:
-    """``(n, n_columns)`` values of keys, zeros where absent."""
-    rows = columns.ids.map.find(keys)
-    found = np.zeros((len(keys), columns.values.shape[1]))
-    known = rows >= 0
-    found[known] = columns.values[rows[known]]
-    return found
 
 
 @dataclass(frozen=True, slots=True)

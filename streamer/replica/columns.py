@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +40,12 @@ class ColumnView:
     values: Floats
     totals: NDArray[np.float64]
     _tops: dict[int, Slots] = field(default_factory=dict)
+
+    def of(self, keys: Keys) -> NDArray[np.float64]:
+        """``(n, n_columns)`` numbers of ids, zeros where absent."""
+        found = np.zeros((len(keys), self.values.shape[1]))
+        _gather(self.values, self.ids.map.find(keys), found)
+        return found
 
     def top(self, column: int, n: int) -> Slots:
         """Live rows with the greatest values in a column, best first, at least ``n``.
@@ -76,6 +83,14 @@ class DecayedColumnView(ColumnView):
         """``(n, n_columns)`` decayed counts of rows at a time not before ``self.at_ms``."""
         values: Floats = self.values[rows] * self.shares(at_ms).astype(np.float32)
         return values
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather(values: Floats, rows: Slots, found: NDArray[np.float64]) -> None:
+    for i in range(len(rows)):
+        if rows[i] >= 0:
+            for c in range(values.shape[1]):
+                found[i, c] = values[rows[i], c]
 
 
 def best(values: Floats, n: int, keys: Keys) -> Slots:

@@ -50,9 +50,7 @@ class EntityView:
         at = self.ids.map.find(keys)
         for view, values in ((self.cells, rows.cells), (self.last_ms, rows.last_ms)):
             if view is not None:
-                places, found = view.rows(at)
-                if len(places):
-                    values[places] = found
+                view.copy(at, values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.key_map import KeyMap
+from streamer_models.state.key_map import KeyMap, find_slot
 from streamer_models.state.shared_ids import SharedIds
 from streamer_models.state.table import Keys, Slots
 
@@ -64,16 +65,31 @@ class IdMap:
 
     def find(self, keys: Keys) -> Slots:
         """``(n,)`` rows of ``keys``, -1 where absent."""
-        rows = self._base.find(keys)
-        if len(self._changed):
-            later = self._changed.find(keys)
-            rows = np.where(later >= 0, later, rows)
-            rows[rows == _GONE] = -1
+        base, changed = self._base, self._changed
+        rows: Slots = _find(base.buckets, base.slots, changed.buckets, changed.slots, keys)
         return rows
 
     def find_one(self, key: int) -> int:
         """Row of one key, -1 where absent."""
-        return int(self.find(np.array([key], dtype=np.uint64))[0])
+        base, changed, wanted = self._base, self._changed, np.uint64(key)
+        return int(_row(base.buckets, base.slots, changed.buckets, changed.slots, wanted))
+
+
+@numba.njit(cache=True, nogil=True)
+def _row(base: Keys, rows: Slots, changed: Keys, later: Slots, key: np.uint64) -> int:
+    """Row of one key, -1 where absent: as it was changed to, else as it was."""
+    row = find_slot(changed, later, key)
+    if row < 0:
+        row = find_slot(base, rows, key)
+    return -1 if row == _GONE else row
+
+
+@numba.njit(cache=True, nogil=True)
+def _find(base: Keys, rows: Slots, changed: Keys, later: Slots, keys: Keys) -> Slots:
+    found = np.empty(len(keys), dtype=np.int32)
+    for i in range(len(keys)):
+        found[i] = _row(base, rows, changed, later, keys[i])
+    return found
 
 
 class IdRows(SharedIds):

@@ -114,7 +114,7 @@ def _recalled(
     context = request_context(request, scorer.replica.current(), scorer.catalogue)
     allowed = Allowed()(context)
     found: Recalled = ContentChannel(config or live.config).recall(context, allowed, n)
-    new = iter(found.new_ids)
+    new = iter(context.new_ids(found.new_keys))
     return [context.items.names[row] if row >= 0 else next(new) for row in found.rows.tolist()]
 
 

@@ -138,7 +138,7 @@ def test_the_blend_alone_is_brought_new_items_too() -> None:
     request = Request(request_id="r", user_id="u0", ts=NEW_AT_MS)
     context = request_context(request, live.scorer.replica.current(), live.scorer.catalogue)
     brought = channel.recall(context, np.ones(len(context.item_keys), dtype=np.bool_), 5)
-    assert list(brought.new_ids) == ["new0"]
+    assert brought.new_keys.tolist() == keys_of(["new0"]).tolist()
 
 
 def test_the_newest_come_first_and_equal_times_by_key_whatever_was_published_when() -> None:

@@ -163,7 +163,7 @@ def test_the_learner_sees_what_the_scorer_would_to_the_bit(
             brought = [
                 each.recall(context, allowed, each.settings.candidates) for each in measuring
             ]
-            theirs = union(context.item_keys, brought)
+            theirs = union(context, brought)
             # What nobody met yet stands behind the others, and can't be practised.
             n = len(theirs.rows)
             np.testing.assert_array_equal(mine.keys, theirs.keys[:n])

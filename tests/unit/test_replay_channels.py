@@ -44,7 +44,7 @@ def recalled(context: RequestContext, channels: list[MeasuringChannel[Any]]) -> 
     allowed = context.items.live.copy()
     allowed[context.item_rows(context.excluded())] = False
     found = [each.recall(context, allowed, each.settings.candidates) for each in channels]
-    return union(context.item_keys, found)
+    return union(context, found)
 
 
 @pytest.mark.parametrize("name", NAMES)

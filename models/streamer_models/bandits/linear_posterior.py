@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -25,6 +26,12 @@ NOISE_MIN = 1e-3
 """Floor of the standard deviation of rewards."""
 VARIANCE_MIN = 1e-6
 """Floor of a feature's variance where the prior is standardised."""
+
+
+@lru_cache(maxsize=8)
+def _lower(n: int) -> tuple[NDArray[np.intp], ...]:
+    """Indices of the lower triangle of ``(n, n)``, row by row: each decision packs one."""
+    return np.tril_indices(n)
 
 
 class LinearPosterior:
@@ -157,7 +164,7 @@ class LinearPosterior:
 
     def packed(self) -> bytes:
         """Little-endian float64: mean, the lower triangle of factor row by row, noise."""
-        lower = self.factor[np.tril_indices(len(self.mean))]
+        lower = self.factor[_lower(len(self.mean))]
         return np.concatenate([self.mean, lower, [self.noise]]).astype("<f8").tobytes()
 
     @classmethod
@@ -177,7 +184,7 @@ class LinearPosterior:
             )
         numbers = np.frombuffer(packed, dtype="<f8").astype(np.float64)
         factor = np.zeros((n_features, n_features))
-        factor[np.tril_indices(n_features)] = numbers[n_features:-1]
+        factor[_lower(n_features)] = numbers[n_features:-1]
         return cls(numbers[:n_features], factor, float(numbers[-1]))
 
 

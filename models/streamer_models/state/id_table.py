@@ -46,7 +46,7 @@ def id_key(name: bytes) -> int:
 
 def keys_of(ids: Sequence[str]) -> Keys:
     """Return the ``(n,)`` keys of ids."""
-    return IdColumn.of(ids).keys()
+    return IdColumn.of(ids).keys() if len(ids) else np.zeros(0, dtype=np.uint64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,7 @@ class Practice:
         allowed[ruled_out] = False
         found = [each.recall(asked, allowed, each.settings.candidates) for each in self._channels]
         allowed[ruled_out] = True
-        return union(asked.item_keys, found)
+        return union(asked, found)
 
     def _practise(
         self, blend: BlendChannel, inputs: Inputs, i: int, tables: OwnTables, state: PartitionState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from streamer_models.state.table import Keys, Slots
 Kind = Literal["score", "rank", "z"]
 """A channel's columns: its score, its order, its score standardized over the candidates."""
 Scores = NDArray[np.float32]
+_NO_KEYS: Final = np.zeros(0, dtype=np.uint64)
 
 
 class RecallSettings(Section, frozen=True, kw_only=True):
@@ -52,42 +53,35 @@ class Recalled:
     ----------
     rows
         ``(n,)`` rows, none twice; -1 for an item that has no parameters yet.
-    new_ids
-        Ids of the items without a row, in the order of their -1 in ``rows``.
+    new_keys
+        Keys of the items without a row, in the order of their -1 in ``rows``.
     """
 
     rows: Slots
-    new_ids: Sequence[str] = ()
+    new_keys: Keys = field(default_factory=lambda: _NO_KEYS)
 
     @classmethod
-    def of_ids(
-        cls, context: RequestContext, ids: Sequence[str], allowed: NDArray[np.bool_]
-    ) -> Recalled:
-        """Return those of ``ids`` that may be shown, in their order."""
-        rows, shown = _shown(context, keys_of(ids), allowed)
-        new = np.flatnonzero(shown & (rows < 0)).tolist()
-        return cls(rows[shown], [ids[i] for i in new])
+    def of_ids(cls, asked: Asked, ids: Sequence[str], allowed: NDArray[np.bool_]) -> Recalled:
+        """Return those items of the catalogue that may be shown, given by id, in their order."""
+        return cls.of_keys(asked, keys_of(ids), allowed)
 
     @classmethod
     def of_keys(cls, asked: Asked, keys: Keys, allowed: NDArray[np.bool_]) -> Recalled:
         """Return those items of the catalogue that may be shown, given by key, in their order."""
-        rows, shown = _shown(asked, keys, allowed)
-        return cls(rows[shown], asked.new_ids(keys[shown & (rows < 0)]))
+        if not len(keys):
+            return NOTHING
+        rows = asked.item_rows(keys)
+        shown, new = np.zeros(len(keys), dtype=np.bool_), rows < 0
+        shown[~new] = allowed[rows[~new]]
+        if not new.any():
+            return cls(rows[shown])
+        shown[new] = asked.may_be_shown(keys[new])
+        return cls(rows[shown], keys[shown & new])
 
     def first(self, n: int) -> Recalled:
         """Return the best ``n`` of them."""
         rows = self.rows[:n]
-        return Recalled(rows, self.new_ids[: int(np.count_nonzero(rows < 0))])
-
-
-def _shown(asked: Asked, keys: Keys, allowed: NDArray[np.bool_]) -> tuple[Slots, NDArray[np.bool_]]:
-    """``(n,)`` rows of items, -1 where there is none, and whether each item may be shown."""
-    rows = asked.item_rows(keys)
-    new = rows < 0
-    shown = np.zeros(len(keys), dtype=np.bool_)
-    shown[~new] = allowed[rows[~new]]
-    shown[new] = asked.may_be_shown(keys[new])
-    return rows, shown
+        return Recalled(rows, self.new_keys[: int(np.count_nonzero(rows < 0))])
 
 
 NOTHING: Final = Recalled(np.zeros(0, dtype=np.int32))

@@ -81,9 +81,7 @@ class ChosenChannel(Channel[ChosenSettings]):
         popular[rows >= 0] = context.items.column(COUNT)[rows[rows >= 0]]
         newest = greatest_first(facts.created_ms(keys), keys, len(keys))
         best = newest[np.argsort(-popular[newest], kind="stable")]
-        slots = columns.slots(keys[best[: n + _RULED_OUT_MAX]])
-        ids = [columns.ids[slot] for slot in slots.tolist()]
-        return Recalled.of_ids(context, ids, allowed).first(n)
+        return Recalled.of_keys(context, keys[best[: n + _RULED_OUT_MAX]], allowed).first(n)
 
     def category(self, context: RequestContext, item: Item) -> str | None:
         has = set(item.categories or ())

@@ -13,6 +13,7 @@ from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import Recalled
 from streamer.ranking.recall.trending import choose_trend, recall_trending
 from streamer_models.state.id_table import keys_of
+from streamer_models.state.table import Keys
 
 _LOOKED_AT_MAX: Final = 10_000
 """Items of the catalogue looked at for ones without parameters: some ms …"""
@@ -32,19 +33,19 @@ def filling(
     if left.any():
         trend = choose_trend(items, half_life=0, at_ms=context.at_ms)
         rows = recall_trending(items, trend, left, n)
-    new_ids = _unmet(context, n - len(rows), candidates)
-    return Recalled(np.concatenate([rows, np.full(len(new_ids), -1, dtype=np.int32)]), new_ids)
+    new = _unmet(context, n - len(rows), candidates)
+    return Recalled(np.concatenate([rows, np.full(len(new), -1, dtype=np.int32)]), new)
 
 
-def _unmet(context: RequestContext, n: int, candidates: Candidates) -> list[str]:
-    """Ids without parameters, other than those among the candidates."""
-    found: dict[str, None] = {}
-    brought = set(candidates.new_ids)
+def _unmet(context: RequestContext, n: int, candidates: Candidates) -> Keys:
+    """Keys of items without parameters, other than those among the candidates."""
+    found: dict[int, None] = {}
+    brought = candidates.keys[len(candidates.rows) :]
     asked_for = context.request.candidates or context.catalogue.newest()
     looked_at = islice(asked_for, _LOOKED_AT_MAX)
     while len(found) < n and (ids := list(islice(looked_at, _AT_ONCE))):
         keys = keys_of(ids)
-        new = np.flatnonzero(context.item_rows(keys) < 0)
-        shown = new[context.may_be_shown(keys[new])].tolist()
-        found |= dict.fromkeys(ids[i] for i in shown if ids[i] not in brought)
-    return list(found)[:n]
+        new = keys[context.item_rows(keys) < 0]
+        shown = new[context.may_be_shown(new)]
+        found |= dict.fromkeys(shown[~np.isin(shown, brought)].tolist())
+    return np.array(list(found)[:n], dtype=np.uint64)

@@ -100,9 +100,7 @@ class FreshChannel(Channel[FreshSettings]):
         n_best = len(values) if self.config.slate.fresh else np.count_nonzero(values > 0)
         best = np.argsort(-values, kind="stable")[:n_best]
         # Some of the best may be ruled out: more of them are looked up than asked for.
-        slots = catalogue.columns.slots(keys[best[: n + _RULED_OUT_MAX]])
-        ids = [catalogue.columns.ids[slot] for slot in slots.tolist()]
-        return Recalled.of_ids(context, ids, allowed).first(n)
+        return Recalled.of_keys(context, keys[best[: n + _RULED_OUT_MAX]], allowed).first(n)
 
     def score(self, context: RequestContext, candidates: Candidates) -> Scores:
         new = np.flatnonzero(self.new(context, candidates.keys))

@@ -42,9 +42,9 @@ class RandomChannel(Channel[RandomSettings]):
 
     def recall(self, context: RequestContext, allowed: NDArray[np.bool_], n: int) -> Recalled:
         catalogue, named = context.catalogue, context.request.candidates
-        ids = (
+        keys = (
             catalogue.drawn_among(named, n, context.seed)
             if named
             else catalogue.drawn(n, context.seed)
         )
-        return Recalled.of_ids(context, ids, allowed)
+        return Recalled.of_keys(context, keys, allowed)

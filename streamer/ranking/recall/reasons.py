@@ -21,6 +21,8 @@ FILLED: Final = TrendingChannel.reason
 """No channel brought it: it fills a slate that they left short, the most popular ones first."""
 NO_CHANNEL: Final = "(none)"
 """Channel of an item that none brought, or none that knows anything of it."""
+_BEHIND_ALL: Final = 1 << 29
+_NOWHERE: Final = 1 << 30
 _TITLE_MAX: Final = 100
 """Characters of a title or a category that a reason shows."""
 
@@ -57,18 +59,20 @@ def reasons(
         Reason(each, NO_CHANNEL) if isinstance(each, str) else Reason(each.reason, each.name)
         for each in brought_by
     ]
+    because = np.zeros(len(order), dtype=np.uint64)
     for channel in (each for each in channels if each.reason_with):
         # Asked for no item too: what it compiles is compiled with the first request.
-        places = np.array(
-            [p for p, each in enumerate(brought_by) if each is channel], dtype=np.intp
-        )
-        named = _named(context, channel.because(context, candidates.keys[order[places]]))
-        for place, item_id in zip(places.tolist(), named, strict=True):
-            if item_id is not None:
-                text = channel.reason_with.format(_title(context, item_id))
-                found[place] = Reason(text, channel.name, item_id)
+        places = [p for p, each in enumerate(brought_by) if each is channel]
+        because[places] = channel.because(context, candidates.keys[order[places]])
+    named = _named(context, because)
     for place, (index, each) in enumerate(zip(order.tolist(), brought_by, strict=True)):
-        if isinstance(each, Channel) and each.reason_of:
+        if isinstance(each, str):
+            continue
+        item_id = named[place]
+        if item_id is not None:
+            text = each.reason_with.format(_title(context, item_id))
+            found[place] = Reason(text, each.name, item_id)
+        if each.reason_of:
             item = context.catalogue.get(_id(context, candidates, index))
             category = None if item is None else each.category(context, item)
             if category is not None:
@@ -84,20 +88,21 @@ def _brought_by(
     channels: Sequence[Channel[Any]],
 ) -> list[Channel[Any] | str]:
     """Return the channel that placed each item highest, or the reason where there is none."""
-    n_known, counts = len(candidates.rows), context.items.column(COUNT)
-    found: list[Channel[Any] | str] = []
-    for index, places in zip(order.tolist(), candidates.places[:, order].T.tolist(), strict=True):
-        has_feedback = index < n_known and counts[candidates.rows[index]] > 0
-        brought = [
-            (not channel.ordered, place if channel.ordered else 0, n)
-            for n, (place, channel) in enumerate(zip(places, channels, strict=True))
-            if place >= 0 and (has_feedback or not channel.needs_feedback)
-        ]
-        if brought:
-            found.append(channels[min(brought)[2]])
-        else:
-            found.append(FILLED if has_feedback else NEW)
-    return found
+    has_feedback = np.zeros(len(order), dtype=np.bool_)
+    known = np.flatnonzero(order < len(candidates.rows))
+    has_feedback[known] = context.items.column(COUNT)[candidates.rows[order[known]]] > 0
+    ordered = np.array([[each.ordered] for each in channels])
+    needing = np.array([[each.needs_feedback] for each in channels])
+    places = candidates.places[:, order]
+    brought = (places >= 0) & (has_feedback | ~needing)
+    behind = np.where(ordered, places, _BEHIND_ALL)
+    highest = np.where(brought, behind, _NOWHERE).argmin(axis=0)
+    return [
+        channels[channel] if is_there else FILLED if has else NEW
+        for channel, is_there, has in zip(
+            highest.tolist(), brought.any(axis=0).tolist(), has_feedback.tolist(), strict=True
+        )
+    ]
 
 
 def _named(context: RequestContext, keys: NDArray[np.uint64]) -> list[str | None]:

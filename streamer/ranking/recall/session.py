@@ -103,10 +103,14 @@ class SessionChannel(MeasuringChannel[SessionSettings]):
         rows = asked.item_rows(met(asked, self._history).keys[: model.length])
         # An item may have a row before its first event of this step is learned: not yet there.
         known = np.flatnonzero(tables.read(self._counted.counts).take(rows)[:, 0] > 0)
-        last = self._vectors(asked, rows[known], asked.item_keys[rows[known]])
+        last, n = rows[known], len(known)
         new = np.full(len(candidates) - len(candidates.rows), -1, dtype=np.int32)
-        found = self._vectors(asked, np.concatenate([candidates.rows, new]), candidates.keys)
-        scores = session_scores(user, last, model.weights[known], found)
+        vectors = self._vectors(
+            asked,
+            np.concatenate([last, candidates.rows, new]),
+            np.concatenate([asked.item_keys[last], candidates.keys]),
+        )
+        scores = session_scores(user, vectors[:n], model.weights[known], vectors[n:])
         return Measures(unmeasured(len(candidates)), scores[None, :].astype(np.float64))
 
     def _vectors(self, asked: Asked, rows: Slots, keys: Keys) -> NDArray[np.float32]:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from streamer.config import Config
 from streamer.errors import ConfigError
+from streamer.ranking.asked import Asked
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.allowed import Allowed
 from streamer.ranking.recall.channel import Channel, Recalled
 from streamer.ranking.recall.filling import filling
 from streamer.ranking.recall.registry import channels_on
-from streamer_models.state.id_table import keys_of
 from streamer_models.state.table import Keys, Slots
 
 CANDIDATES_MAX: Final = 10_000
@@ -58,13 +58,13 @@ class Recall:
         allowed = self._allowed(context)
         has_seeds = context.seeds() is not None
         found = self._recalled(context, allowed, k, self._related if has_seeds else self.channels)
-        candidates = union(context.item_keys, found)
+        candidates = union(context, found)
         if has_seeds and len(candidates) < k:
             found = self._recalled(context, allowed, k, self.channels)
-            candidates = union(context.item_keys, found)
+            candidates = union(context, found)
         if len(candidates) < k:
             found.append(filling(context, allowed, k - len(candidates), candidates))
-            candidates = union(context.item_keys, found, n_channels=len(self.channels))
+            candidates = union(context, found, n_channels=len(self.channels))
         return candidates
 
     def _recalled(
@@ -87,66 +87,94 @@ class Recall:
 
 
 _NO_ROWS: Final = np.zeros(0, dtype=np.int32)
+_NO_KEYS: Final = np.zeros(0, dtype=np.uint64)
 
 
-def union(
-    keys_of_rows: Keys, found: Sequence[Recalled], *, n_channels: int | None = None
-) -> Candidates:
-    """Return what channels bring, in the order of keys.
+def union(asked: Asked, found: Sequence[Recalled], *, n_channels: int | None = None) -> Candidates:
+    """Return what channels bring: items with parameters, in the order of keys, and those without,
+    in the order in which they were brought.
 
     Parameters
     ----------
-    keys_of_rows
-        Of all items, by row.
     n_channels
         The first so many of ``found`` are channels; None: all.
     """
     n_channels = len(found) if n_channels is None else n_channels
     rows = np.concatenate([_NO_ROWS, *(each.rows for each in found)])
+    new_keys = np.concatenate([_NO_KEYS, *(each.new_keys for each in found)])
     ends = np.cumsum([len(each.rows) for each in found], dtype=np.int64)
     # In the order of keys, which is nobody's favour, equal scores are drawn alike everywhere.
-    distinct, keys, places = _placed(rows, ends, keys_of_rows, n_channels)
-    new = dict.fromkeys(item_id for each in found for item_id in each.new_ids)
-    if not new:
+    distinct, keys, places = _placed(rows, new_keys, ends, asked.item_keys, n_channels)
+    n_known = len(distinct)
+    if n_known == len(keys):
         return Candidates(distinct, [], keys, places)
-    place_of = {item_id: len(keys) + i for i, item_id in enumerate(new)}
-    unplaced = np.full((n_channels, len(new)), -1, dtype=np.int32)
-    places = np.concatenate([places, unplaced], axis=1)
-    for place, each in zip(places, found[:n_channels], strict=True):
-        at = [place_of[item_id] for item_id in each.new_ids]
-        place[at] = np.flatnonzero(each.rows < 0)
-    return Candidates(distinct, list(new), np.concatenate([keys, keys_of(list(new))]), places)
+    new_ids = asked.new_ids(keys[n_known:])
+    if not new_ids:
+        return Candidates(distinct, [], keys[:n_known], places[:, :n_known])
+    return Candidates(distinct, list(new_ids), keys, places)
 
 
 @numba.njit(cache=True, nogil=True)
 def _placed(
-    rows: Slots, ends: NDArray[np.int64], keys_of_rows: Keys, n_channels: int
+    rows: Slots, new_keys: Keys, ends: NDArray[np.int64], keys_of_rows: Keys, n_channels: int
 ) -> tuple[Slots, Keys, Slots]:
-    """Distinct rows in the order of their keys, these, and the places that channels gave them.
+    """Distinct rows in the order of their keys, these, with distinct keys of items without a row
+    behind them, and the places that channels gave them.
 
     Parameters
     ----------
     rows
         Of all channels, one after the other, which end at ``ends``; -1: no row.
+    new_keys
+        Of the items without one, in that order.
     """
     known = rows[rows >= 0]
-    keys = keys_of_rows[known]
-    order = np.argsort(keys)
-    distinct = np.empty(len(known), dtype=np.int32)
-    index_of = np.empty(len(known), dtype=np.int32)
-    n = 0
-    for i in range(len(order)):
-        if i == 0 or keys[order[i]] != keys[order[i - 1]]:
-            distinct[n] = known[order[i]]
-            n += 1
-        index_of[order[i]] = n - 1
-    places = np.full((n_channels, n), np.int32(-1))
-    at, start = 0, 0
+    keys, at_known = _numbered(keys_of_rows[known])
+    new, at_new = _as_they_come(new_keys)
+    distinct = np.empty(len(keys), dtype=np.int32)
+    places = np.full((n_channels, len(keys) + len(new)), np.int32(-1))
+    n_known, n_new, start = 0, 0, 0
     for channel in range(len(ends)):
         for place in range(ends[channel] - start):
-            if rows[start + place] >= 0:
-                if channel < n_channels:
-                    places[channel, index_of[at]] = place
-                at += 1
+            row = rows[start + place]
+            if row >= 0:
+                index = at_known[n_known]
+                distinct[index] = row
+                n_known += 1
+            else:
+                index = len(keys) + at_new[n_new]
+                n_new += 1
+            if channel < n_channels:
+                places[channel, index] = place
         start = ends[channel]
-    return distinct[:n], keys_of_rows[distinct[:n]], places
+    return distinct, np.concatenate((keys, new)), places
+
+
+@numba.njit(cache=True, nogil=True)
+def _as_they_come(keys: Keys) -> tuple[Keys, Slots]:
+    """Distinct keys in the order in which they come first, and the place of each of ``keys`` among
+    them."""
+    distinct, places = _numbered(keys)
+    place_of = np.full(len(distinct), np.int32(-1))
+    n = 0
+    for i in range(len(keys)):
+        if place_of[places[i]] < 0:
+            place_of[places[i]] = n
+            distinct[n] = keys[i]
+            n += 1
+        places[i] = place_of[places[i]]
+    return distinct, places
+
+
+@numba.njit(cache=True, nogil=True)
+def _numbered(keys: Keys) -> tuple[Keys, Slots]:
+    """Distinct keys, rising, and the place of each of ``keys`` among them."""
+    order = np.argsort(keys)
+    distinct, places = np.empty_like(keys), np.empty(len(keys), dtype=np.int32)
+    n = 0
+    for i in range(len(order)):
+        if i == 0 or keys[order[i]] != distinct[n - 1]:
+            distinct[n] = keys[order[i]]
+            n += 1
+        places[order[i]] = n - 1
+    return distinct[:n], places

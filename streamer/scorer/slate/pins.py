@@ -23,10 +23,12 @@ def pins_of(context: RequestContext, k: int) -> list[Pin]:
     the pages before exclude it. That the user met it, or that it is no candidate, bars it not.
     """
     request, catalogue = context.request, context.catalogue
+    if not request.pinned:
+        return []
     shown_before = frozenset(unpacked_keys(request.after or "").tolist())
     found = [
         pin
-        for pin in sorted(request.pinned or (), key=lambda pin: pin.position)
+        for pin in sorted(request.pinned, key=lambda pin: pin.position)
         if not catalogue.is_blocked(pin.item_id)
         and catalogue.is_out(pin.item_id, context.at_ms)
         and pin.item_id not in (request.exclude or ())
