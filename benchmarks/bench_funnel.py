@@ -2,14 +2,16 @@
 
 ``python -m benchmarks.bench_funnel --json OUT`` learns made-up clicks of skewed users on skewed
 items with the models of the default configuration, in one thread and without Kafka or a store, and
-then answers requests of known and of new users from a replica of what was learned. Times are CPU
-time of the thread; a commit's size is what its arrays and names hold.
+then answers requests of known and of new users from a replica of what was learned: without a
+catalogue by the greedy policy, and with one of all items under rules, variety and caps by the
+default policy. Times are CPU time of the thread; a commit's size is what its arrays and names hold.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -19,7 +21,7 @@ from streamer.application.warm_up import warm_up
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.config import Config, load_config
-from streamer.events import Request
+from streamer.events import Item, Request, encode
 from streamer.learner.practice.practice import Practice
 from streamer.model_set import bounds, build_models
 from streamer.replica.merged_state import MergedState
@@ -32,6 +34,19 @@ from streamer_models.state.shared import SharedState
 
 START_MS = 1_700_000_000_000
 BATCH = 500
+DAY_MS = 86_400_000
+REGIONS = ("eu", "us", "in")
+COMPOSED: Final[Mapping[str, object]] = {
+    "rules.region.only": (
+        "item.attributes.region == 'all' || item.attributes.region == request.context.region"
+    ),
+    "rules.minimum_age.exclude": "now_ms - item.created_ts < 60 * 60 * 1000",
+    "rules.own.when": "item.attributes.brand == 'own'",
+    "rules.own.boost": 1.0,
+    "slate.diversity": 0.2,
+    "slate.caps": ["categories<=2 in 5"],
+}
+"""Rules, variety and caps as docs/rules.md and docs/slates.md have them."""
 
 
 def clicks(n: int, n_items: int, n_users: int, seed: int) -> Iterator[Feedback]:
@@ -86,6 +101,20 @@ class Learning:
         return Version.of("p0:1", at_ms, self.models, tables, before=None)
 
 
+def described(n_items: int) -> Catalogue:
+    """Every item with two of twenty-seven categories, a region and a brand."""
+    catalogue = Catalogue(metrics=CatalogueMetrics(CollectorRegistry()))
+    for i in range(n_items):
+        item = Item(
+            item_id=f"item-{i}",
+            categories=[f"kind {i % 20}", f"other kind {i % 7}"],
+            created_ts=START_MS - DAY_MS - i,
+            attributes={"region": ("all", *REGIONS)[i % 4], "brand": ("own", "a", "b")[i % 3]},
+        )
+        catalogue.apply(item.item_id.encode(), encode(item))
+    return catalogue
+
+
 def learned_us(learning: Learning, batches: list[Feedback], share: float) -> float:
     """CPU µs an event, the median batch."""
     found = []
@@ -122,15 +151,30 @@ def run(
     plain_us = learned_us(learning, measured[:30], 0.0)
     n_bytes, n_cells = learning.n_bytes / (30 * BATCH), learning.n_cells / (30 * BATCH)
     practised_us = learned_us(learning, measured[30:], 0.25)
-    version, rng = learning.version(), np.random.default_rng(seed)
-    funnel, catalogue = Funnel(config), Catalogue(metrics=CatalogueMetrics(CollectorRegistry()))
+    version = learning.version()
+    known = np.random.default_rng(seed).integers(0, n_users // 4, n_requests)
 
-    def ask(user_id: str) -> None:
-        request = Request(request_id=user_id, user_id=user_id, ts=version.watermark_ms + 1_000)
-        assert funnel.recommend(request, version, catalogue).item_ids
+    def asked(funnel: Funnel, catalogue: Catalogue) -> dict[str, dict[str, float]]:
+        funnel.prepare(catalogue)
 
-    known = rng.integers(0, n_users // 4, n_requests)
-    ask("user-0")
+        def ask(user_id: str, i: int = 0) -> None:
+            request = Request(
+                request_id=f"{user_id}-{i}",
+                user_id=user_id,
+                ts=version.watermark_ms + 1_000 + i,
+                context={"region": REGIONS[i % len(REGIONS)]},
+            )
+            slate = funnel.recommend(request, version, catalogue)
+            assert slate.item_ids
+            assert all(slate.reasons)
+
+        for i in range(len(REGIONS)):
+            ask("user-0", i)
+        return {
+            "known_user": asked_ms(lambda i: ask(f"user-{known[i]}", i), n_requests),
+            "new_user": asked_ms(lambda i: ask(f"new-{i}", i), n_requests),
+        }
+
     print()
     return {
         "n_items": len(version.items.ids.keys),
@@ -138,8 +182,8 @@ def run(
         "practise_us": round((practised_us - plain_us) / 0.25, 1),
         "commit_bytes_an_event": round(n_bytes),
         "commit_rows_and_cells_an_event": round(n_cells, 1),
-        "known_user": asked_ms(lambda i: ask(f"user-{known[i]}"), n_requests),
-        "new_user": asked_ms(lambda i: ask(f"new-{i}"), n_requests),
+        **asked(Funnel(config), Catalogue(metrics=CatalogueMetrics(CollectorRegistry()))),
+        "composed": asked(Funnel(load_config(env={}, flags=COMPOSED)), described(n_items)),
     }
 
 
