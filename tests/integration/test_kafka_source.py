@@ -430,14 +430,15 @@ def test_what_was_held_when_it_was_given_back_is_read_by_who_takes_it_again(
     owners: dict[int, Owner] = {}
     first = Owner(kafka_bootstrap, group, topics, store=store, owners=owners)
     first.poll_until(lambda: bool(first.partitions))
-    first.source.hold([(topic, partition) for topic in topics for partition in ALL])
+    everything = [(topic, partition) for topic in topics for partition in ALL]
     second = Owner(kafka_bootstrap, group, topics, store=store, owners=owners)
     deadline = time.monotonic() + TIMEOUT_S
     while {len(first.partitions), len(second.partitions)} != {1, 2}:
         assert time.monotonic() < deadline, "they do not share"
+        first.source.hold([] if first.revoked else everything)
         first.poll()
         second.poll()
-        first.source.hold([])  # a learner says after each poll what it holds
+    first.source.hold([])
     second.source.close()
     first.poll_until(lambda: first.partitions == ALL)
     for topic in topics:
