@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from streamer.cli import app
+from streamer.commands.screen import output as screen
 from streamer.config import Config, FileConfig, load_config
 from streamer.errors import BadMessage, ConfigError, StreamerError, TopicMismatch
 from streamer.events import Event, Item, User
@@ -51,6 +52,7 @@ def run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STREAMER_KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap_servers)
     monkeypatch.setenv("STREAMER_TOPICS__PREFIX", f"{tmp_path.name}.")
+    monkeypatch.setattr(screen, "width", 200)  # wherever it was made
 
     def run(*words: str, answer: str | None = None) -> str:
         result = CliRunner().invoke(app, [*words], input=answer, env={"COLUMNS": "200"})
