@@ -155,6 +155,17 @@ def reads_time(node: Node) -> bool:
 
 
 @functools.lru_cache(maxsize=4_096)
+def turns_once(node: Condition) -> bool:
+    """Return whether a condition that reads the time turns once at most as time passes, whatever
+    the item: a comparison that names the time once, so that one side rises or falls with it."""
+    return isinstance(node, Ordered) and _times_named(node) == 1
+
+
+def _times_named(node: Node) -> int:
+    return isinstance(node, Now) + sum(map(_times_named, children(node)))
+
+
+@functools.lru_cache(maxsize=4_096)
 def request_fields(node: Node) -> tuple[str, ...]:
     """Return the different fields of the request that a node reads."""
     if isinstance(node, RequestField):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import celpy
@@ -19,8 +20,10 @@ from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.events import Item, encode
 from streamer.expressions.reading import read
 from streamer.expressions.syntax import BadExpression
+from streamer.expressions.tree import Condition
+from streamer.ranking.rules import remembered
 from streamer.ranking.rules.remembered import Verdicts
-from streamer.ranking.rules.verdicts import Question
+from streamer.ranking.rules.verdicts import Question, Verdict, verdict
 from streamer_models.state.id_table import keys_of
 
 NOW_MS = 1_000
@@ -39,9 +42,11 @@ def _catalogue(items: list[Item]) -> Catalogue:
     return found
 
 
-def _held(verdicts: Verdicts, text: str, catalogue: Catalogue, ids: list[str]) -> list[bool | None]:
+def _held(
+    verdicts: Verdicts, text: str, catalogue: Catalogue, ids: list[str], *, at_ms: int = NOW_MS
+) -> list[bool | None]:
     """Of each item whether a text holds; None: it can't be said."""
-    question = Question(catalogue.columns, REQUEST, NOW_MS)
+    question = Question(catalogue.columns, REQUEST, at_ms)
     found, slots = verdicts(read(text), question), catalogue.columns.slots(keys_of(ids))
     n_slots = catalogue.columns.n_slots
     holds, fails = (np.broadcast_to(each, n_slots)[slots] for each in (found.holds, found.fails))
@@ -139,7 +144,7 @@ def test_columns_say_what_cel_says_of_each_item(text: str, items: list[dict[str,
 def test_what_is_remembered_follows_the_catalogue(
     texts: list[str], rounds: list[list[dict[str, Any]]]
 ) -> None:
-    """Items come, change, go and come back; a catalogue read anew says the same."""
+    """Items come, change, go and come back as time passes; a catalogue read anew says the same."""
     verdicts, catalogue = Verdicts(), _catalogue([])
     ids = [f"i{n}" for n in range(6)]
     for n, items in enumerate(rounds):
@@ -149,9 +154,37 @@ def test_what_is_remembered_follows_the_catalogue(
         if n % 2:
             catalogue.apply(ids[n % 6].encode(), None)
         anew = _catalogue([each for i in ids if (each := catalogue.get(i)) is not None])
-        for text in texts:
-            held = _held(verdicts, text, catalogue, ids)
-            assert held == _held(Verdicts(), text, anew, ids)
+        for text, at_ms in product(texts, (NOW_MS + 400 * n, NOW_MS + 400 * n + 1)):
+            held = _held(verdicts, text, catalogue, ids, at_ms=at_ms)
+            assert held == _held(Verdicts(), text, anew, ids, at_ms=at_ms)
+
+
+def test_what_the_time_decides_is_remembered_where_it_does_not_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made_ms = {"old": 0, "turns": 500_000, "new": 10_000_000, "unsaid": None}
+    ids, text = list(made_ms), "now_ms - item.created_ts < 1000000"
+    catalogue = _catalogue([Item(item_id=i, created_ts=ms) for i, ms in made_ms.items()])
+    verdicts, looked_at = Verdicts(), list[int | None]()
+
+    def noted(condition: Condition, question: Question) -> Verdict:
+        looked_at.append(None if question.slots is None else len(question.slots))
+        return verdict(condition, question)
+
+    monkeypatch.setattr(remembered, "verdict", noted)
+    for at_ms, held in (
+        (1_490_000, [False, True, True, None]),
+        (1_499_999, [False, True, True, None]),
+        (1_500_000, [False, False, True, None]),
+        (1_549_999, [False, False, True, None]),
+    ):
+        assert _held(verdicts, text, catalogue, ids, at_ms=at_ms) == held
+    assert looked_at == [None, None, 1, 1, 1], "all now and a minute ahead, then what turns"
+    catalogue.apply(b"old", encode(Item(item_id="old", created_ts=1_540_000)))
+    assert _held(verdicts, text, catalogue, ids, at_ms=1_549_999) == [True, False, True, None]
+    assert _held(verdicts, text, catalogue, ids, at_ms=1_550_000) == [True, False, True, None]
+    assert _held(verdicts, text, catalogue, ids, at_ms=1_490_000) == [True, True, True, None]
+    assert looked_at[5:] == [2, None, None, None, None], "of a time before or after, all again"
 
 
 def test_columns_grow_and_are_forgotten_at_their_bound() -> None:
