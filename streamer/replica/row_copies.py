@@ -85,14 +85,14 @@ def _copy_rows(
 
 
 @numba.njit(cache=True, nogil=True)
-def distinct_rows(rows: Slots) -> tuple[Slots, Slots]:
-    """Distinct rows, rising, and the place of each of ``rows`` among them."""
-    order = np.argsort(rows)
-    distinct, places = np.empty(len(rows), dtype=np.int32), np.empty(len(rows), dtype=np.int32)
+def numbered(values: Array) -> tuple[Array, Slots]:
+    """Distinct rows or keys, rising, and the place of each of ``(n,)`` among them."""
+    order = np.argsort(values)
+    distinct, places = np.empty_like(values), np.empty(len(values), dtype=np.int32)
     n = 0
     for i in range(len(order)):
-        if i == 0 or rows[order[i]] != distinct[n - 1]:
-            distinct[n] = rows[order[i]]
+        if i == 0 or values[order[i]] != distinct[n - 1]:
+            distinct[n] = values[order[i]]
             n += 1
         places[order[i]] = n - 1
     return distinct[:n], places

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.replica.row_copies import copy_rows, distinct_rows
+from streamer.replica.row_copies import copy_rows, numbered
 from streamer_models.state.table import Array, Keys, Slots, TableSpec, fold
 from streamer_models.state.top_rows import Ranked, TopRows, Tops
 
@@ -136,7 +136,7 @@ class RowStore:
 
     def merge(self, rows: Slots, changes: Array) -> None:
         """Apply changes ``(n, change_width)`` in order; rows may repeat."""
-        unique, at = distinct_rows(rows)
+        unique, at = numbered(rows)
 
         def write(start: int, end: int, places: Array) -> None:
             """Fold changes into copies that are made where they stay."""

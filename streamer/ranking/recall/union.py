@@ -18,6 +18,7 @@ from streamer.ranking.recall.allowed import Allowed
 from streamer.ranking.recall.channel import Channel, Recalled
 from streamer.ranking.recall.filling import filling
 from streamer.ranking.recall.registry import channels_on
+from streamer.replica.row_copies import numbered
 from streamer_models.state.table import Keys, Slots
 
 CANDIDATES_MAX: Final = 10_000
@@ -129,7 +130,7 @@ def _placed(
         Of the items without one, in that order.
     """
     known = rows[rows >= 0]
-    keys, at_known = _numbered(keys_of_rows[known])
+    keys, at_known = numbered(keys_of_rows[known])
     new, at_new = _as_they_come(new_keys)
     distinct = np.empty(len(keys), dtype=np.int32)
     places = np.full((n_channels, len(keys) + len(new)), np.int32(-1))
@@ -154,7 +155,7 @@ def _placed(
 def _as_they_come(keys: Keys) -> tuple[Keys, Slots]:
     """Distinct keys in the order in which they come first, and the place of each of ``keys`` among
     them."""
-    distinct, places = _numbered(keys)
+    distinct, places = numbered(keys)
     place_of = np.full(len(distinct), np.int32(-1))
     n = 0
     for i in range(len(keys)):
@@ -164,17 +165,3 @@ def _as_they_come(keys: Keys) -> tuple[Keys, Slots]:
             n += 1
         places[i] = place_of[places[i]]
     return distinct, places
-
-
-@numba.njit(cache=True, nogil=True)
-def _numbered(keys: Keys) -> tuple[Keys, Slots]:
-    """Distinct keys, rising, and the place of each of ``keys`` among them."""
-    order = np.argsort(keys)
-    distinct, places = np.empty_like(keys), np.empty(len(keys), dtype=np.int32)
-    n = 0
-    for i in range(len(order)):
-        if i == 0 or keys[order[i]] != distinct[n - 1]:
-            distinct[n] = keys[order[i]]
-            n += 1
-        places[order[i]] = n - 1
-    return distinct[:n], places
