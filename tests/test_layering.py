@@ -47,6 +47,7 @@ GROUPS = {
     "streamer.verify": "verify",
     "streamer.replay": "replay",
     "streamer.ope": "ope",
+    "streamer.reports": "reports",
     "streamer.application": "application",
     "streamer.documentation": "application",
     "streamer.demo": "demo",
@@ -72,6 +73,8 @@ ALLOWED: dict[str, set[str]] = {
     "clock": {"errors"},
     "protocols": {"errors", "events", "config", "models"},
     "telemetry": {"errors", "config", "clock", "protocols"},
+    # Pages of HTML, and the folder they are in; what is on them is the business of who writes them.
+    "reports": {"errors"},
     # What is read of the parameters and of the items topic, to rank by.
     "replica": {*CONTRACT, "windows"},
     "catalogue": CONTRACT,
@@ -91,14 +94,14 @@ ALLOWED: dict[str, set[str]] = {
     "scorer": {*SERVICES, "catalogue", "replica", "windows"},
 }
 # HTTP sees what answers and what sends as protocols: no client of Kafka, no store.
-ALLOWED["http"] = {*CONTRACT, "scorer"}
+ALLOWED["http"] = {*CONTRACT, "reports", "scorer"}
 # The live code with a store, a broker and a clock that are in memory.
 ALLOWED["simulation"] = {*ALLOWED["scorer"], "learner", "scorer", "store", "kafka"}
 ALLOWED["verify"] = {*ALLOWED["simulation"], "simulation"} - {"kafka"}
 # Logs, and topics of others, are those that producers read.
 ALLOWED["bridge"] = {*CONTRACT, "producers"}
-ALLOWED["replay"] = {*ALLOWED["verify"], "producers"}
-ALLOWED["ope"] = {*SERVICES, "learner", "producers"}
+ALLOWED["replay"] = {*ALLOWED["verify"], "producers", "reports"}
+ALLOWED["ope"] = {*SERVICES, "learner", "producers", "reports"}
 ALLOWED["application"] = {*ALLOWED}
 ALLOWED["demo"] = {*ALLOWED}
 # Shows what the application puts together; commands hand it to the service.

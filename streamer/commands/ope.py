@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import msgspec
 import typer
@@ -19,13 +19,15 @@ from rich.progress import (
 )
 
 from streamer.commands.options import StrictOption
-from streamer.commands.screen import errors, output, write_file
+from streamer.commands.screen import errors, output
+from streamer.commands.written import OpenOption, ReportOption, Written
 from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamer.config import Config
     from streamer.ope.bandit_log import BanditLog, Survey
     from streamer.ope.passes import Watch
+    from streamer.ope.result import OpeResult
     from streamer_models.evaluation.ope import Interval
 
 FORMATS = ("obd", "decisions", "mab")
@@ -85,6 +87,8 @@ def ope(
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of draws, folds and resamples.")] = 0,
     json: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    report: ReportOption = None,
+    open_report: OpenOption = False,
     sweep: Annotated[
         str | None,
         typer.Option(
@@ -103,9 +107,11 @@ def ope(
     from streamer.config import Config, load_config
     from streamer.ope.evaluation import OpeSettings, evaluate
     from streamer.ope.policy_specs import open_policy
+    from streamer.ope.report import ope_page, ope_sweep_page
     from streamer.ope.result import OpeResult
     from streamer.ope.sweep import OpeSweep, surveyed, swept_configs
 
+    written = Written(json, report, open_report)
     if sweep is not None and log_format != "decisions":
         raise ConfigError(f"--sweep goes with --format decisions, not with {log_format}")
     base = load_config(config) if log_format == "decisions" or config else Config()
@@ -132,11 +138,20 @@ def ope(
             evaluation = evaluate(opened, survey, make_policy, asked, watch=watch)
             runs.append((value, OpeResult(opened, survey, policy, asked, evaluation)))
     result = runs[0][1]
-    found: OpeResult | OpeSweep = result if sweep is None else OpeSweep(key, runs)
-    _show(found.table(), result.remarks(), result.survey)
-    if json is not None:
-        as_json = msgspec.json.format(msgspec.json.encode(found.as_json()), indent=2)
-        write_file(json, as_json + b"\n")
+    if sweep is None:
+        written.write(lambda: _encoded(result.as_json()), lambda origin: ope_page(result, origin))
+        table = result.table()
+    else:
+        swept = OpeSweep(key, runs)
+        written.write(
+            lambda: _encoded(swept.as_json()), lambda origin: ope_sweep_page(swept, origin)
+        )
+        table = swept.table()
+    _show(table, result)
+
+
+def _encoded(as_json: dict[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(as_json), indent=2) + b"\n"
 
 
 def _open_log(
@@ -233,11 +248,11 @@ def _bar() -> Iterator[Watch]:
         yield watch
 
 
-def _show(table: object, remarks: Iterator[str], survey: Survey) -> None:
+def _show(table: object, result: OpeResult) -> None:
     output.print(table)
-    for remark in remarks:
-        output.print(remark, highlight=False, markup=False, soft_wrap=True)
-    for malformed in survey.malformed:
+    for said in (result.size(), *result.notes()):
+        output.print(said, highlight=False, markup=False, soft_wrap=True)
+    for malformed in result.survey.malformed:
         errors.print(
             f"  {malformed}", style="yellow", highlight=False, markup=False, soft_wrap=True
         )

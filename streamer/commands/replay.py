@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import webbrowser
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-import msgspec
 import typer
 
 from streamer.commands.options import (
@@ -23,7 +20,8 @@ from streamer.commands.options import (
     configured,
 )
 from streamer.commands.replay_tables import show_result, show_sweep
-from streamer.commands.screen import errors, rated_progress, show_remarks, write_file
+from streamer.commands.screen import errors, rated_progress, show_remarks
+from streamer.commands.written import OpenOption, ReportOption, Written
 from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -134,12 +132,8 @@ def replay(
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the result here as JSON.")
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option("--report", help="Write a page with charts here.")
-    ] = None,
-    open_report: Annotated[
-        bool, typer.Option("--open", help="Open the page in the browser.")
-    ] = False,
+    report: ReportOption = None,
+    open_report: OpenOption = False,
     config: ConfigOption = None,
     bootstrap_servers: BrokerOption = None,
 ) -> None:
@@ -147,16 +141,12 @@ def replay(
     from streamer.config.specs import parse_specs
     from streamer.replay.experiment import with_defaults
     from streamer.replay.knobs import knobs_of
-    from streamer.replay.league import models_of, not_installed
+    from streamer.replay.league import ALL, models_of, not_installed
     from streamer.replay.log import Ties
     from streamer.replay.models import DEFAULT_MODELS, Task
     from streamer.replay.settings import FeedbackSeen, RankTies, Repeats, Settings
 
-    for path in (json, report):
-        if path is not None and not path.parent.is_dir():
-            raise ConfigError(f"{path} can't be written: {path.parent} is no folder; make it first")
-    if open_report and report is None:
-        raise ConfigError("--open opens the page that --report writes; add --report OUT.html")
+    written = Written(json, report, open_report)
     knobs = knobs_of(
         {
             "sync-interval": sync_interval,
@@ -200,39 +190,27 @@ def replay(
         "encoding": encoding,
     }
     opened = _opened(log, loaded, strict, of_file)
-    written = _Written(json, report, open_report)
     if sweep is None:
-        _replay_once(opened, specs, settings, loaded, written)
+        is_league = any(spec.text == ALL for spec in asked)
+        _replay_once(opened, specs, settings, loaded, written, league=is_league)
     else:
         _replay_swept(opened, specs, settings, loaded, written, sweep)
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """Where results go."""
-
-    json: Path | None
-    report: Path | None
-    opened: bool
-
-    def write(self, result: msgspec.Struct, page: Callable[[], str]) -> None:
-        from streamer.replay.result import encoded
-
-        if self.json is not None:
-            write_file(self.json, encoded(result))
-        if self.report is not None:
-            write_file(self.report, page().encode())
-            if self.opened:
-                webbrowser.open(self.report.resolve().as_uri())
-
-
 def _replay_once(
-    log: EventLog, specs: Sequence[Spec], settings: Settings, config: Config, written: _Written
+    log: EventLog,
+    specs: Sequence[Spec],
+    settings: Settings,
+    config: Config,
+    written: Written,
+    *,
+    league: bool,
 ) -> None:
-    from streamer.replay.report import report as report_page
+    from streamer.replay.report import report
+    from streamer.replay.result import encoded
 
     result = _result(log, specs, settings, config, "replaying")
-    written.write(result, lambda: report_page(result))
+    written.write(lambda: encoded(result), lambda origin: report(result, origin, league=league))
     show_result(result)
     result.check_scored()
 
@@ -242,9 +220,10 @@ def _replay_swept(
     specs: Sequence[Spec],
     settings: Settings,
     config: Config,
-    written: _Written,
+    written: Written,
     text: str,
 ) -> None:
+    from streamer.replay.result import encoded
     from streamer.replay.sweep import Sweep, SweptRun, sweep_page, swept_settings
 
     knob, values = swept_settings(text, settings, config)
@@ -254,7 +233,7 @@ def _replay_swept(
         result.check_scored()
         runs.append(SweptRun(value=value, result=result))
     sweep = Sweep(knob=knob, runs=runs)
-    written.write(sweep, lambda: sweep_page(sweep))
+    written.write(lambda: encoded(sweep), lambda origin: sweep_page(sweep, origin))
     show_sweep(sweep)
 
 

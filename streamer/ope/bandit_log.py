@@ -137,6 +137,7 @@ class BanditLog(ABC):
         self.files = tuple(files)
         self._stated_uniform = uniform
         self._strict = strict
+        self._digest = ""
 
     @abstractmethod
     def survey(self, progress: Progress | None = None) -> Survey:
@@ -161,13 +162,16 @@ class BanditLog(ABC):
         return iter(())
 
     def digest(self) -> str:
-        """SHA-256 of the files' contents, decompressed."""
+        """SHA-256 of the files' contents, decompressed; read once."""
+        if self._digest:
+            return self._digest
         found = hashlib.sha256()
         for file in self.files:
             with file.open() as stream:
                 while block := stream.read(_READ_BYTES):
                     found.update(block)
-        return found.hexdigest()
+        self._digest = found.hexdigest()
+        return self._digest
 
 
 class Lines(Protocol):

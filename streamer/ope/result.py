@@ -32,6 +32,16 @@ class OpeResult:
     settings: OpeSettings
     evaluation: Evaluation
 
+    @property
+    def log_name(self) -> str:
+        """Name of the log's first file."""
+        return self.log.files[0].path.name
+
+    def leading_estimator(self) -> str:
+        """The one that is shown where one is: self-normalised weights where they were asked for."""
+        names = list(self.evaluation.metrics)
+        return "snips" if "snips" in names else names[0]
+
     def as_json(self, digest: str | None = None) -> dict[str, Any]:
         """A JSON object; the same for the same log, policy and settings. NaN and inf are null.
 
@@ -87,7 +97,7 @@ class OpeResult:
         """A row an estimator, and one an estimator and position."""
         interval = self.settings.interval
         table = Table(
-            title=f"{escape(self.policy)} on {escape(self.log.files[0].path.name)}",
+            title=f"{escape(self.policy)} on {escape(self.log_name)}",
             caption=f"intervals: {100 * interval.level:g} %, {interval.method}",
         )
         table.add_column("estimator")
@@ -97,20 +107,31 @@ class OpeResult:
             table.add_column(name, justify="right")
         for name, position, estimate in self._rows():
             where = [position] if self._shown() else []
-            table.add_row(name, *where, *_cells(estimate), style="dim" if position else "")
+            table.add_row(name, *where, *estimate_cells(estimate), style="dim" if position else "")
         return table
 
-    def remarks(self) -> Iterator[str]:
-        """What a reader should know beside the numbers."""
-        survey, evaluation = self.survey, self.evaluation
-        yield (
+    def size(self) -> str:
+        """Rows, items, requests and malformed lines of the log."""
+        survey = self.survey
+        return (
             f"{len(survey):,} rows of {len(survey.actions):,} items in"
-            f" {evaluation.logged.n_requests:,} requests, {survey.n_malformed:,} malformed lines"
+            f" {self.evaluation.logged.n_requests:,} requests, {survey.n_malformed:,} malformed"
+            " lines"
         )
+
+    def notes(self, *, all_positions: bool = False) -> Iterator[str]:
+        """What a reader should know beside the numbers.
+
+        Parameters
+        ----------
+        all_positions
+            Whether the values of all positions are shown beside it.
+        """
+        evaluation = self.evaluation
         yield from self.log.remarks()
         if evaluation.matched_share is not None:
             yield f"replay matched {100 * evaluation.matched_share:.2f} % of the rows it read"
-        if evaluation.by_position and not self._shown():
+        if evaluation.by_position and not (all_positions or self._shown()):
             yield f"values at each of {len(evaluation.by_position)} positions: see --json"
         mean = evaluation.mean_weight
         if mean is not None and abs(mean - 1) > WEIGHT_TOLERANCE:
@@ -142,7 +163,8 @@ class OpeResult:
                 yield f"{of} of {objective}", "", estimate
 
 
-def _cells(estimate: Estimate) -> tuple[str, ...]:
+def estimate_cells(estimate: Estimate) -> tuple[str, ...]:
+    """Return value, low, high, effective rows and share clipped, as tables show them."""
     return (
         f"{estimate.value:.6f}",
         f"{estimate.low:.6f}",

@@ -43,42 +43,43 @@ class OpeSweep:
         results = [{"value": value, "result": run.as_json(digest)} for value, run in self.runs]
         return {"kind": "ope_sweep", "key": self.key, "runs": results}
 
+    def heads(self) -> list[str]:
+        """Columns of the table."""
+        objectives = self.runs[0][1].evaluation.by_objective
+        return [self.key.rpartition(".")[2], *objectives, "weighed sum", "eff. rows"]
+
+    def rows(self) -> Iterator[list[str]]:
+        """What the log brought of each objective, then a row a value: what the policy would have.
+
+        The last cells are the weighed sum and the effective rows.
+        """
+        logged, name = self.runs[0][1].evaluation, self.estimator()
+        of_log = [_cell(each[LOGGED]) for each in logged.by_objective.values()]
+        yield ["(logged)", *of_log, _cell(logged.logged), ""]
+        for value, run in self.runs:
+            score = run.evaluation.metrics[name]
+            cells = [_cell(each[name]) for each in run.evaluation.by_objective.values()]
+            yield [value, *cells, _cell(score), f"{score.effective_sample_size:,.0f}"]
+
     def table(self) -> Table:
-        """A row a value: what the policy would have brought of each objective, and the score."""
+        """The table for the terminal."""
         first = self.runs[0][1]
-        name, objectives = self._estimator(), list(first.evaluation.by_objective)
-        interval, log = first.settings.interval, escape(first.log.files[0].path.name)
+        interval = first.settings.interval
         table = Table(
-            escape(self.key.rpartition(".")[2]),
-            *objectives,
-            "weighed sum",
-            "eff. rows",
-            title=f"{self.key}: {escape(first.policy)} on {log}, by {name}",
+            *(escape(each) for each in self.heads()),
+            title=f"{self.key}: {escape(first.policy)} on {escape(first.log_name)}, by"
+            f" {self.estimator()}",
             caption=f"± half an interval of {100 * interval.level:g} %, {interval.method}",
         )
         for column in table.columns[1:]:
             column.justify = "right"
-        logged = first.evaluation.by_objective
-        table.add_row(
-            "(logged)",
-            *(_cell(logged[each][LOGGED]) for each in objectives),
-            _cell(first.evaluation.logged),
-            "",
-        )
-        for value, run in self.runs:
-            found, score = run.evaluation.by_objective, run.evaluation.metrics[name]
-            table.add_row(
-                escape(value),
-                *(_cell(found[each][name]) for each in objectives),
-                _cell(score),
-                f"{score.effective_sample_size:,.0f}",
-            )
+        for row in self.rows():
+            table.add_row(*(escape(each) for each in row))
         return table
 
-    def _estimator(self) -> str:
-        """The one that is shown: self-normalised weights where they were asked for."""
-        names = list(self.runs[0][1].evaluation.metrics)
-        return "snips" if "snips" in names else names[0]
+    def estimator(self) -> str:
+        """The one that is shown."""
+        return self.runs[0][1].leading_estimator()
 
 
 def swept_configs(text: str, config: Config) -> tuple[str, list[tuple[str, Config]]]:

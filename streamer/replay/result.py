@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -287,9 +286,9 @@ def read_result(path: Path) -> Result:
         raise ConfigError(f"{path} is no result of streamer replay ({error})") from error
 
 
-def main_metric(metrics: Mapping[str, object]) -> str:
-    """The metric that a table or a chart leads with."""
-    return next(iter(metrics))
+def leading_metric(result: Result) -> str:
+    """The metric that tables and charts of a result lead with."""
+    return next(iter(next(iter(result.metrics.values()))))
 
 
 def lower_is_better(metric: str) -> bool:
@@ -331,13 +330,13 @@ def shown_metrics(result: Result) -> ShownMetrics:
 
 def drawn_over_time(result: Result) -> list[str]:
     """Return the metrics that a report draws over time: the first, and those of scores."""
-    lead = main_metric(next(iter(result.metrics.values())))
+    lead = leading_metric(result)
     return [lead, *(name for name in shown_metrics(result).of_scores if name != RECALLED)]
 
 
 def best_first(result: Result) -> list[str]:
     """Names of the models by the metric that tables lead with; equal ones as they were given."""
-    lead = main_metric(next(iter(result.metrics.values())))
+    lead = leading_metric(result)
     sign = 1 if lower_is_better(lead) else -1
 
     def place(name: str) -> float:

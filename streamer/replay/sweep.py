@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Final
 
 import msgspec
@@ -11,13 +10,13 @@ from msgspec.structs import replace
 from streamer.config import Config
 from streamer.config.specs import swept_values
 from streamer.errors import ConfigError
-from streamer.replay.charts import ChartSeries, line_chart
 from streamer.replay.compare import Comparison, compare
 from streamer.replay.funnel_model import funnel_config, funnel_keys
 from streamer.replay.knobs import KNOBS, Knobs, turned
-from streamer.replay.report import page
-from streamer.replay.result import Result, event_us, main_metric
+from streamer.replay.result import Result, event_us, leading_metric
 from streamer.replay.settings import Settings
+from streamer.reports.charts import ChartSeries, line_chart
+from streamer.reports.frame import Origin, ReportHead, page, sections, soft, table
 
 _N_RESAMPLES = 1_000
 _TRADED: Final = (
@@ -61,7 +60,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def metric(self) -> str:
         """The metric that a table or a chart leads with."""
-        return main_metric(self.runs[0].result.metrics[self.models[0]])
+        return leading_metric(self.runs[0].result)
 
     def change(self, run: SweptRun, model: str) -> Comparison:
         """A model at a value against itself at the first, by a paired bootstrap over users."""
@@ -130,8 +129,8 @@ def traded_metrics(result: Result) -> list[str]:
     return [name for first in _TRADED for name in known if name.startswith(first)]
 
 
-def sweep_page(sweep: Sweep) -> str:
-    """The page: the curve, and the numbers it is drawn through."""
+def sweep_page(sweep: Sweep, origin: Origin) -> str:
+    """Return the page: the curve, and the numbers it is drawn through."""
     labels = [run.value for run in sweep.runs]
     metric = sweep.metric
     series = [
@@ -141,13 +140,11 @@ def sweep_page(sweep: Sweep) -> str:
     log, scored = sweep.runs[0].result.log, sweep.runs[0].result.events_scored
     title = f"{metric} by {sweep.knob}"
     chart = line_chart(labels, series, title=title, y_label=metric, x_label=sweep.knob)
-    summary = (
-        f'<p class="soft">{log.n_events:,} events, {scored:,} of them scored at each value of'
-        f" {escape(sweep.knob)}.</p>"
-    )
-    trades = "\n".join(_trade(sweep, model) for model in sweep.models) if sweep.of_key else ""
-    body = f"{chart}\n{trades}\n<h2>Numbers</h2>\n{_table(sweep)}"
-    return page(f"{sweep.knob} on {log.name}", summary, body)
+    said = f"{log.n_events:,} events, {scored:,} of them scored at each value of {sweep.knob}."
+    trades = [_trade(sweep, model) for model in sweep.models] if sweep.of_key else []
+    body = "\n".join([chart, *trades, sections([("Numbers", _table(sweep))])])
+    head = ReportHead(kind="replay sweep", title=f"{sweep.knob} on {log.name}", origin=origin)
+    return page(head, soft([said]), body)
 
 
 def _trade(sweep: Sweep, model: str) -> str:
@@ -173,27 +170,22 @@ def _table(sweep: Sweep) -> str:
         if name not in ("events_scored", "events_per_s")
     ]
     names = (sweep.knob, "model", *metrics, f"change of {sweep.metric}", "µs/event")
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
     rows = []
     for run in sweep.runs:
         for model in sweep.models:
             values = run.result.metrics[model]
-            cells = "".join(_cell(values[name]) for name in metrics)
+            cells = [_cell(values[name]) for name in metrics]
             change = change_text(sweep.change(run, model)) if run is not sweep.runs[0] else "–"
-            rows.append(
-                f"<tr><td>{escape(run.value)}</td><td>{escape(model)}</td>{cells}"
-                f"<td>{escape(change)}</td><td>{event_us(values)}</td></tr>"
-            )
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-        '<p class="soft">Changes are against the first value, with the 95 % interval of a paired'
-        " bootstrap over users.</p>"
+            rows.append([run.value, model, *cells, change, event_us(values)])
+    said = (
+        "Changes are against the first value, with the 95 % interval of a paired bootstrap over"
+        " users."
     )
+    return table(names, rows) + soft([said])
 
 
 def _cell(value: float | None) -> str:
-    return "<td>–</td>" if value is None else f"<td>{value:.4f}</td>"
+    return "–" if value is None else f"{value:.4f}"
 
 
 def change_text(change: Comparison) -> str:

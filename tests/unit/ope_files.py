@@ -46,6 +46,12 @@ def write_obd(folder: Path, lines: Sequence[str], header: str = OBD_HEADER) -> P
     return folder
 
 
+def small_log(tmp_path: Path) -> Path:
+    """60 rows of three items in two positions, drawn uniformly, and a malformed line."""
+    lines = [obd_line(i % 3, 1 + i % 2, int(i % 5 == 0), 1 / 3) for i in range(60)]
+    return write_obd(tmp_path / "all", [*lines, "broken"])
+
+
 def decision(request: str, items: Sequence[str], **changes: Any) -> Decision:
     """A slate of ``items`` out of a, b, c, each slot drawn uniformly from what is left."""
     fields: dict[str, Any] = {

@@ -295,12 +295,18 @@ def test_a_log_says_what_each_objective_brings(tmp_path: Path) -> None:
 
 def test_a_sweep_says_what_other_weights_would_bring(tmp_path: Path) -> None:
     sweep = "objectives.purchase.weight=0,8"
-    found = _ope(tmp_path, "--policy", "greedy", "--sweep", sweep)
+    report = tmp_path / "out.html"
+    found = _ope(tmp_path, "--policy", "greedy", "--sweep", sweep, "--report", str(report))
     assert (found["kind"], found["key"]) == ("ope_sweep", "objectives.purchase.weight")
     assert [each["value"] for each in found["runs"]] == ["0", "8"]
     of_clicks, of_purchases = (each["result"]["objectives"] for each in found["runs"])
     assert of_purchases["purchase"]["snips"]["value"] > of_clicks["purchase"]["snips"]["value"]
     assert of_purchases["purchase"]["logged"] == of_clicks["purchase"]["logged"]
+    text = report.read_text()
+    assert text.index("Objective click") < text.index("Weighed sum")
+    for each in (of_clicks, of_purchases):
+        low, high = each["purchase"]["snips"]["interval"]
+        assert f"({low:.4g} to {high:.4g})" in text
 
 
 def test_a_sweep_reads_once_and_says_what_separate_runs_say(

@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from streamer.cli import app
 from streamer.errors import ConfigError, LogRefused, StreamerError
+from streamer.reports.frame import head_of
+from tests.html_pages import whole_report
 from tests.unit.ope_files import (
     CLICK_RATES,
     MAB,
@@ -19,10 +21,9 @@ from tests.unit.ope_files import (
     event,
     needs_mab,
     needs_obd,
-    obd_line,
     simulated_slates,
+    small_log,
     write_decisions,
-    write_obd,
 )
 
 PRIOR = f"bts:{OBD / 'prior_bts.yaml'}"
@@ -211,11 +212,6 @@ def test_a_bandit_learns_on_decisions(tmp_path: Path) -> None:
 # --- results and refusals -----------------------------------------------------------------------
 
 
-def small_log(tmp_path: Path) -> Path:
-    lines = [obd_line(i % 3, 1 + i % 2, int(i % 5 == 0), 1 / 3) for i in range(60)]
-    return write_obd(tmp_path / "all", [*lines, "broken"])
-
-
 def test_the_result_says_what_it_depends_on_and_repeats(tmp_path: Path) -> None:
     log = small_log(tmp_path)
     common = ("--format", "obd", "--policy", "fixed:1", "--clip", "2", "--ci", "bootstrap:100")
@@ -241,6 +237,66 @@ def test_people_read_a_table(tmp_path: Path) -> None:
     assert result.exit_code == 0
     for part in ("switch-dr", "(logged)", "60 rows of 3 items", "1 malformed", "all.csv:62"):
         assert part in result.output
+
+
+def test_a_report_draws_what_the_table_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    out = tmp_path / "out.html"
+    flags = ("--format", "obd", "--policy", "uniform", "--ci", "normal", "--report", str(out))
+    found = ope(tmp_path, small_log(tmp_path), *flags, "--open")
+    assert opened == [out.as_uri()]
+    text = out.read_text()
+    page = whole_report(text)
+    assert page.tags.count("figure") == 3  # values, effective rows, positions
+    head = head_of(text.encode())
+    assert head is not None
+    assert (head.kind, head.title) == ("ope", "What uniform would have earned on all.csv")
+    n_estimators = len(found["metrics"])
+    assert text.count('<div class="row">') == n_estimators + len(found["positions"])
+    for each in (found["logged"], *found["metrics"].values()):
+        low, high = each["interval"]
+        cells = "".join(f"<td>{number:.6f}</td>" for number in (each["value"], low, high))
+        assert cells in text
+        assert f"{each['value']:.4g} ({low:.4g} to {high:.4g})" in text
+    assert "1 malformed line" in text
+    assert "all.csv:62" in text
+    assert found["log_digest"] in text
+    holding = "so the log does not say that the policy is better or worse: "
+    assert holding + "replay, ips, snips, dm, dr, switch-dr." in text
+
+
+def test_a_report_says_whose_interval_lies_beside_the_log(tmp_path: Path) -> None:
+    log = write_decisions(tmp_path, *simulated_slates(300))
+    out = tmp_path / "out.html"
+    common = ("--format", "decisions", "--ci", "normal", "--report", str(out), "--estimators")
+    ope(tmp_path, log, *common, "snips", "--policy", "fixed:c")
+    assert "The whole interval lies above what the log earned" in out.read_text()
+    ope(tmp_path, log, *common, "snips", "--policy", "fixed:a")
+    assert "The whole interval lies below what the log earned" in out.read_text()
+
+
+def test_a_report_of_a_sweep_draws_the_policy_under_each_setting(tmp_path: Path) -> None:
+    log, out = write_decisions(tmp_path, *simulated_slates(100)), tmp_path / "out.html"
+    found = ope(
+        tmp_path,
+        log,
+        *("--format", "decisions", "--policy", "linucb:form=shared", "--ci", "normal"),
+        *("--estimators", "ips,snips", "--sweep", "bandit.alpha=0.1,2", "--report", str(out)),
+    )
+    text = out.read_text()
+    head = head_of(text.encode())
+    assert head is not None
+    assert head.kind == "ope sweep"
+    assert whole_report(text).tags.count("figure") == 2  # values, effective rows
+    for run in found["runs"]:
+        each = run["result"]["metrics"]["snips"]
+        low, high = each["interval"]
+        drawn = f"{each['value']:.4g} ({low:.4g} to {high:.4g})"
+        assert f"<span>alpha = {run['value']}</span><span>{drawn}</span>" in text
+    assert "Estimates of ips are in the JSON" in text
 
 
 def test_without_a_reward_model_there_are_three_estimators(tmp_path: Path) -> None:
@@ -269,6 +325,8 @@ def test_without_a_reward_model_there_are_three_estimators(tmp_path: Path) -> No
         (("--events", "x"), "--events goes with --format decisions"),
         (("--format", "magic"), "none of obd, decisions, mab"),
         (("--strict",), "62: .*--strict"),
+        (("--open",), "add --report"),
+        (("--report", "nowhere/out.html"), "nowhere is no folder; make it first"),
     ],
 )
 def test_what_is_refused_says_why(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from streamer.cli import app
 from streamer.errors import BadMessage, ConfigError, StreamerError
 from streamer.events import encode
+from streamer.reports.frame import head_of
+from tests.html_pages import whole_report
 from tests.unit.replay_logs import random_log
 
 Run = Callable[..., str]
@@ -167,52 +169,45 @@ def test_a_kafka_log_takes_no_mapping_and_needs_a_broker(run: Run) -> None:
 # --- the page -------------------------------------------------------------------------------------
 
 
-class Page(HTMLParser):
-    """Collects the tags and attributes of a page, and checks that it is well formed."""
-
-    VOID = frozenset({"br", "meta"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self._open: list[str] = []
-        self.feed(text)
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in self.VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-
-@pytest.mark.parametrize(("task", "n_charts"), [("topk", 5), ("rating", 3)])
+@pytest.mark.parametrize(("task", "n_charts"), [("topk", 5), ("rating", 4)])
 def test_the_page_is_whole_by_itself(
     run: Run, log: Path, task: str, n_charts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
+    typed = ["streamer", "replay", str(log), "--report", "my reports/out.html"]
+    monkeypatch.setattr("sys.argv", typed)
     run("replay", str(log), "--task", task, "--report", "out.html", "--open")
     path = log.with_name("out.html")
     assert opened == [path.as_uri()]
     text = path.read_text()
-    page = Page(text)
-    assert page.tags.count("svg") == n_charts
+    assert whole_report(text).tags.count("figure") == n_charts
     for metric in ("auc", "log_loss", "graded_ndcg@10"):
         assert (f"<h2>{metric} over time</h2>" in text) == (task == "topk")
-    assert not {"script", "link", "img", "iframe"} & set(page.tags)
-    assert not [name for name, _ in page.attributes if name in ("src", "href")]
-    assert not re.search(r"url\(|@import|https?:", text)
-    assert "prefers-color-scheme: dark" in text
-    assert "nan" not in [value for _, value in page.attributes]
+    head = head_of(text.encode())
+    assert head is not None
+    assert (head.kind, head.title) == ("replay", f"Replay of {log.name}")
+    assert head.origin.command == f"streamer replay {log} --report 'my reports/out.html'"
+    assert escape(head.origin.command) in text
+
+
+def test_a_league_says_so_and_draws_as_many_models_as_there_are_colours(
+    run: Run, log: Path
+) -> None:
+    words = ["--task", "rating", "--model", "all,running-mean", "--report", "out.html"]
+    run("replay", str(log), *words)
+    text = log.with_name("out.html").read_text()
+    head = head_of(text.encode())
+    assert head is not None
+    assert (head.kind, head.title) == ("league", f"League on {log.name}")
+    assert "<h2>Standing</h2>" in text
+    many = ",".join(f"popularity:half_life_events={n}" for n in range(10, 21))
+    run("replay", str(log), "--model", many, "--report", "out.html")
+    text = log.with_name("out.html").read_text()
+    assert "the best 10 of 11 models" in text
+    assert text.count('<div class="row">') == 11
+    over_time = text.partition("<h2>recall@10 over time</h2>")[2].partition("</figure>")[0]
+    assert over_time.count("<polyline") == 10
 
 
 # --- comparison -----------------------------------------------------------------------------------

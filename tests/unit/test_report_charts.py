@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from streamer.replay.charts import ChartSeries, bar_chart, line_chart
+from streamer.reports.charts import ChartSeries, IntervalRow, bar_chart, interval_chart, line_chart
 
 NUMBER = r"(-?[\d.]+)"
 
@@ -63,3 +63,35 @@ def test_names_are_text_whatever_they_hold() -> None:
     assert "<script>" not in svg
     assert "<b>" not in svg
     assert "a &amp; b" in svg
+
+
+def test_intervals_and_the_reference_are_where_the_axis_says() -> None:
+    rows = [IntervalRow("a", 0.2, 0.1, 0.4), IntervalRow("b", 0.3, None, None)]
+    logged = IntervalRow("the log", 0.25, 0.15, 0.35)
+    html = interval_chart(rows, title="t", reference=logged)
+    low, high = 3.0, 97.0  # the axis from its first tick to its last, in % of the width
+    axis = [float(each) for each in re.findall(rf'<text x="[^"]*"[^>]*>{NUMBER}</text>', html)]
+
+    def value_of(percent: str) -> float:
+        return axis[0] + (axis[-1] - axis[0]) * (float(percent) - low) / (high - low)
+
+    ((left, right),) = re.findall(rf'class="range" x1="{NUMBER}%" x2="{NUMBER}%"', html)
+    assert [value_of(left), value_of(right)] == pytest.approx([0.1, 0.4], abs=0.001)
+    dots = re.findall(rf'cx="{NUMBER}%"', html)
+    assert [value_of(each) for each in dots] == pytest.approx([0.2, 0.3], abs=0.001)
+    ((left, width),) = re.findall(rf'class="band" x="{NUMBER}%" y="0" width="{NUMBER}%"', html)
+    right = str(float(left) + float(width))
+    assert [value_of(left), value_of(right)] == pytest.approx([0.15, 0.35], abs=0.001)
+    (at,) = re.findall(rf'class="reference" x1="{NUMBER}%"', html)
+    assert value_of(at) == pytest.approx(0.25, abs=0.001)
+    for said in ("0.2 (0.1 to 0.4)", "<span>0.3</span>", "the log 0.25 (0.15 to 0.35)"):
+        assert said in html
+
+
+def test_an_interval_that_is_not_known_is_said_and_not_drawn() -> None:
+    nan = float("nan")
+    html = interval_chart([IntervalRow("<none>", nan, nan, nan)], title="t")
+    assert "<circle" not in html
+    assert "nan" not in html
+    assert "&lt;none&gt;" in html
+    assert "<span>–</span>" in html
