@@ -253,8 +253,9 @@ def has_page(config: Config) -> bool:
 
 def serves_http(config: Config) -> bool:
     """Whether a system on this machine is asked over HTTP too: where its port is given, or its
-    page is asked for."""
-    return config.origins.get("http.port", "default") != "default" or config.http.page == "on"
+    page, or reports on it, are asked for."""
+    asked = config.http.page == "on" or config.http.reports != ""
+    return asked or config.origins.get("http.port", "default") != "default"
 
 
 def run_up(

@@ -33,6 +33,10 @@ PageOption = Annotated[
         "--page", help='Require the page at /ui, as http.page = "on"; needs streamer[ui].'
     ),
 ]
+ReportsOption = Annotated[
+    Path | None,
+    typer.Option("--reports", help="Show the reports of this folder on the page at /ui."),
+]
 AloneOption = Annotated[
     bool,
     typer.Option(
@@ -75,6 +79,7 @@ def configured(
     http_port: int | None = None,
     page: bool = False,
     broker_port: int | None = None,
+    reports: Path | None = None,
 ) -> Config:
     """Return the configuration of a file, the environment and the flags given."""
     from streamer.config import load_config
@@ -85,6 +90,7 @@ def configured(
         "metrics.port": metrics_port,
         "http.port": http_port,
         "http.page": "on" if page else None,
+        "http.reports": None if reports is None else str(reports),
         "kafka.embedded_port": broker_port,
     }
     return load_config(path, flags=flags)

@@ -14,6 +14,7 @@ from streamer.commands.options import (
     HttpOption,
     MetricsOption,
     PageOption,
+    ReportsOption,
     StoreOption,
     configured,
 )
@@ -59,6 +60,7 @@ def serve(
     metrics_port: MetricsOption = None,
     alone: AloneOption = False,
     page: PageOption = False,
+    reports: ReportsOption = None,
 ) -> None:
     """Run a scorer that is asked over HTTP too, until SIGTERM.
 
@@ -67,7 +69,9 @@ def serve(
     from streamer.application.serving import run_http
     from streamer.page.wanted import wanted_page
 
-    settings = configured(config, bootstrap_servers, store, metrics_port, http_port, page)
+    settings = configured(
+        config, bootstrap_servers, store, metrics_port, http_port, page, reports=reports
+    )
     log_to_stderr(settings.logs.format)
     run_http(settings, alone=alone, page=wanted_page(settings))
 
@@ -78,6 +82,7 @@ def up(
     store: StoreOption = None,
     http_port: HttpOption = None,
     page: PageOption = False,
+    reports: ReportsOption = None,
     metrics_port: MetricsOption = None,
     broker_port: Annotated[
         int | None,
@@ -96,7 +101,7 @@ def up(
     from streamer.application.local import run_up
 
     settings = configured(
-        config, bootstrap_servers, store, metrics_port, http_port, page, broker_port
+        config, bootstrap_servers, store, metrics_port, http_port, page, broker_port, reports
     )
     run_up(settings, config, output, data=data)
 

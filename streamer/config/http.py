@@ -34,6 +34,13 @@ class HttpConfig(Section, frozen=True, kw_only=True):
             " `streamer[ui]` are installed"
         ),
     ] = "auto"
+    reports: Annotated[
+        str,
+        Meta(
+            description="folder whose reports (`--report` of `streamer replay` and `streamer ope`)"
+            " the page lists and opens; empty: none"
+        ),
+    ] = ""
     api_keys: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^[\x21-\x7e]{16,256}$")], ...],
         Meta(

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from streamer.config import Config
 from streamer.http.page_access import login_routes
 from streamer.http.parts import Parts
+from streamer.http.reports import report_routes
 from streamer.scorer.scorer import Scorer
 
 
@@ -33,3 +34,8 @@ class ServedApp:
         """Have the application ask for a key before it shows the page, where there are keys."""
         if keys := self.config.http.api_keys:
             self.app.include_router(login_routes([key.encode() for key in keys]))
+
+    def add_reports(self) -> None:
+        """Have the application answer with the reports of the folder that is configured."""
+        if self.config.http.reports:
+            self.app.include_router(report_routes(self.config.http.reports))

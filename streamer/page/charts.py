@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from nicegui import ui
 
+from streamer.reports.palette import ACCENT
+
 _GREY: Final = "#808a87"
 _LINE: Final = "rgba(128,138,135,0.25)"
-COLOURS: Final = ("#2f8f7c", "#c98a2b", "#5b7bc0", "#b3567a")
+COLOURS: Final = (ACCENT, "#c98a2b", "#5b7bc0", "#b3567a")
 
 
 class LineChart:

@@ -11,8 +11,10 @@ from streamer.page.item import ItemTab
 from streamer.page.letters import LettersTab
 from streamer.page.looking import Looking
 from streamer.page.now import show_now
-from streamer.page.styles import ACCENT, CSS
+from streamer.page.reports import ReportsTab
+from streamer.page.styles import CSS
 from streamer.page.user import UserTab
+from streamer.reports.palette import ACCENT
 
 TABS: Final = {
     "Now": show_now,
@@ -20,6 +22,7 @@ TABS: Final = {
     "Item": ItemTab,
     "Dead letters": LettersTab,
     "Experiments": ExperimentsTab,
+    "Reports": ReportsTab,
 }
 """What builds each tab for one who looks."""
 

@@ -21,6 +21,7 @@ where it was. After it the page is loaded anew, and what was typed and opened is
 def add_page(served: ServedApp) -> None:
     """Have a service show the page, once in a process: NiceGUI has one application."""
     served.add_login()
+    served.add_reports()
     looking = Looking(served)
     app.on_disconnect(partial(_rest_unseen, looking))
     ui.run_with(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-ACCENT: Final = "#2f8f7c"
+from streamer.reports.palette import DARK, LIGHT
+
 ICON: Final = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M1 11 5 6l4 3 6-7"'
     ' fill="none" stroke="#2f7d6d" stroke-width="2"/></svg>'
 )
 
-CSS: Final = """
-body { --line: #d9dedc; --soft: #5c6764; --card: #ffffff; --accent: #2f7d6d; background: #f5f7f6;
-  color: #1d2523; font: 15px/1.5 system-ui, sans-serif; }
-body.body--dark { --line: #37413e; --soft: #a3afab; --card: #1e2422; --accent: #6cc3b0;
-  background: #151a18; color: #e4eae8; }
+CSS: Final = (
+    f"body {{ {LIGHT} }}\nbody.body--dark {{ {DARK} }}"
+    """
+body, body.body--dark { background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, sans-serif; }
 .nicegui-content { padding: 0; gap: 0; width: 100%; display: block; }
 .page { max-width: 1280px; margin: 0 auto; padding: 0 16px 48px; }
 .top { display: flex; align-items: center; justify-content: space-between; gap: 12px;
@@ -38,8 +39,10 @@ h2 { font-size: 16px; line-height: 1.4; font-weight: 600; margin: 24px 0 8px; }
 .card .value { font-size: 24px; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .card .nicegui-echart { width: 100%; height: 170px; }
 .card .nicegui-echart.bars { height: 260px; }
+.nicegui-link, .nicegui-link:visited { color: var(--accent); }
 .wrong { color: #b3402e; }
-body.body--dark .wrong { color: #ff9b8a; }
+body.body--dark .nicegui-link, .nicegui-link:visited { color: var(--accent); }
+.wrong { color: #ff9b8a; }
 .soft + .q-btn, .asked + .soft { margin-top: 8px; }
 .q-btn + div table.plain { margin-top: 12px; }
 .asked { display: flex; flex-wrap: wrap; gap: 12px; align-items: center; margin-top: 16px; }
@@ -53,6 +56,7 @@ table.plain caption { text-align: left; font-weight: 600; padding: 0 0 6px; }
 table.plain th { text-align: left; font-weight: 500; color: var(--soft); }
 table.plain th, table.plain td { padding: 4px 12px 4px 0; border-bottom: 1px solid var(--line);
   vertical-align: baseline; overflow-wrap: break-word; max-width: 60ch; }
+table.linked td { min-width: 11ch; }
 table.plain .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 @media (max-width: 599px) {
   table.plain th, table.plain td { padding-right: 8px; font-size: 13px; }
@@ -60,3 +64,4 @@ table.plain .number { text-align: right; font-variant-numeric: tabular-nums; whi
 pre.raw { background: var(--card); border: 1px solid var(--line); border-radius: 8px; margin: 8px 0;
   padding: 10px; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 40vh; overflow: auto; }
 """
+)

@@ -7,7 +7,7 @@ import os
 import pytest
 from msgspec.structs import replace
 
-from streamer.application.local import environment_of, run_up
+from streamer.application.local import environment_of, run_up, serves_http
 from streamer.commands.screen import output
 from streamer.config import Config, describe, load_config
 from streamer.errors import ConfigError
@@ -50,3 +50,13 @@ def test_a_port_for_the_embedded_broker_beside_another_broker_is_refused() -> No
     named_by = "Kafka at kafka:9092 is named by environment STREAMER_KAFKA__BOOTSTRAP_SERVERS"
     with pytest.raises(ConfigError, match=f"--broker-port .*{named_by}"):
         run_up(config, None, output)
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked"),
+    [({}, False), ({"http.port": 8080}, True), ({"http.reports": "reports"}, True)],
+)
+def test_a_system_is_asked_over_http_where_a_port_or_the_page_is_wanted(
+    flags: dict[str, object], asked: bool
+) -> None:
+    assert serves_http(load_config(os.devnull, env={}, flags=flags)) is asked

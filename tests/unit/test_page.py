@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
+from typer.testing import CliRunner
 
 pytest.importorskip("nicegui", reason="pip install 'streamer[ui]'")
 from nicegui import core, ui
@@ -16,14 +20,19 @@ from nicegui.functions.navigate import Navigate
 from nicegui.functions.notify import notify
 from nicegui.testing.user import User
 
+from streamer.cli import app as cli
 from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.events import DeadLetter
 from streamer.page.frame import TABS as OF_PAGE
 from streamer.page.letters import key_again
+from streamer.page.looking import Looking
+from streamer.page.reports import ReportsTab
 from tests.http_world import served
 from tests.imports import ROOT
 from tests.page_world import PageWorld, page_world
+from tests.unit.ope_files import small_log
+from tests.unit.test_reports import report_page
 
 TABS = tuple(OF_PAGE)
 STEPS: dict[str, list[tuple[str, str]]] = {
@@ -36,6 +45,7 @@ STEPS: dict[str, list[tuple[str, str]]] = {
     "Item": [("Look the item up", "Last shown to")],
     "Dead letters": [("Read the newest letters", "missing from"), ("Open", "Publish again …")],
     "Experiments": [("Read the topics", "as configured")],
+    "Reports": [("Look again", "What uniform would have earned on all.csv")],
 }
 """What is pressed in each tab, and what is seen then."""
 TYPED = {
@@ -73,8 +83,23 @@ class ServedPage:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[ServedPage]:
-    with page_world() as world, served(world.app) as url:
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of reports, the page of ``streamer ope`` among them."""
+    folder = tmp_path_factory.mktemp("reports")
+    (folder / "replay.html").write_text(report_page("Replay of a log"))
+    log = small_log(folder)
+    asked = ["ope", str(log), "--format", "obd", "--policy", "uniform", "--ci", "normal"]
+    asked += ["--report", str(folder / "a b.html")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["streamer", *asked])
+        result = CliRunner().invoke(cli, asked)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(reports: Path) -> Iterator[ServedPage]:
+    with page_world(reports=str(reports)) as world, served(world.app) as url:
         with contextlib.suppress(httpx.TransportError):
             httpx.get(f"{url}/healthz", timeout=60)
         yield ServedPage(world, url)
@@ -233,6 +258,54 @@ def test_an_experiment_is_shown_as_the_command_says_it(page: ServedPage) -> None
     page.look(look)
 
 
+def test_reports_are_listed_and_read_again_when_there_are_more(
+    page: ServedPage, reports: Path
+) -> None:
+    async def look(user: User) -> None:
+        await seen(user, "Replay of a log", "2023-11-14 22:13:20", "streamer replay log.jsonl")
+        await seen(user, "What uniform would have earned on all.csv", "streamer ope ")
+        links = {each.text: each.props["href"] for each in user.find(kind=ui.link).elements}
+        assert links["What uniform would have earned on all.csv"] == "/reports/a%20b.html"
+        (reports / "more.html").write_text(report_page("One more"))
+        (reports / "other.html").write_text("<p>of elsewhere</p>")
+        user.find("Look again").click()
+        await seen(user, "One more", "1 more .html files are no reports of streamer")
+
+    try:
+        page.look(look)
+    finally:
+        for name in ("more", "other"):
+            (reports / f"{name}.html").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("", "start the service with --reports FOLDER"),
+        ("empty", "One is written by"),
+        ("nowhere", "make the folder, or name another one"),
+    ],
+)
+def test_a_page_without_reports_says_how_to_write_one(
+    page: ServedPage, tmp_path: Path, folder: str, said: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    served = page.world.served
+    path = str(tmp_path / folder) if folder else ""
+    http = replace(served.config.http, reports=path)
+    other = dataclasses.replace(served, config=replace(served.config, http=http))
+
+    async def look(user: User) -> None:
+        with user, ui.element("div"):
+            ReportsTab(Looking(other))
+        await seen(user, said)
+        if folder != "nowhere":
+            command = f"--report {path or 'FOLDER'}/ope.html"
+            await seen(user, "streamer replay LOG --model all", command)
+
+    page.look(look)
+
+
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
@@ -248,7 +321,8 @@ def test_the_page_in_a_browser(page: ServedPage, browser: Any, width: int, colou
     said: list[str] = []
     shown = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=colours)
     shown.set_default_timeout(60_000)
-    shown.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    context = shown.context  # of the page, and of the tabs that it opens
+    context.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
     shown.on("pageerror", lambda error: said.append(f"error: {error}"))
 
     def only_here(route: Any) -> None:
@@ -258,7 +332,7 @@ def test_the_page_in_a_browser(page: ServedPage, browser: Any, width: int, colou
             elsewhere.append(route.request.url)
             route.abort()
 
-    shown.route("**/*", only_here)
+    context.route("**/*", only_here)
     shown.goto(f"{page.url}/ui/")
     shown.get_by_text("By channel").wait_for()
     letters = shown.locator(".card", has_text="Dead letters").locator(".value")
@@ -294,6 +368,16 @@ def test_the_page_in_a_browser(page: ServedPage, browser: Any, width: int, colou
         assert shown.evaluate("document.documentElement.scrollWidth") <= width, name
         file = PICTURES / f"{name.lower().replace(' ', '-')}-{width}.png"
         shown.screenshot(path=file, full_page=True, animations="disabled")
+    with context.expect_page() as opened:
+        shown.get_by_role("link", name="What uniform would have earned").press("Enter")
+    report = opened.value
+    report.get_by_role("heading", name="What uniform would have earned").wait_for()
+    assert report.url == f"{page.url}/ui/reports/a%20b.html"
+    assert report.evaluate("self.origin") == "null"  # so it can't ask with the page's cookie
+    assert report.evaluate("document.documentElement.scrollWidth") <= width
+    file = PICTURES / f"report-{width}.png"
+    report.screenshot(path=file, full_page=True, animations="disabled")
+    report.close()
     first = {"x": 0, "y": 0, "width": width, "height": 760}  # docs/images has the wide one
     shown.get_by_role("tab", name=TABS[0]).click()
     shown.get_by_text("By channel").wait_for()

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from streamer.page.wanted import wanted_page
 from tests.http_world import CONFIG, HttpWorld, http_world
 from tests.unit.test_http import problem_of
 from tests.unit.test_http_guard import KEYS
+from tests.unit.test_reports import report_page
 
 HTML = {"Accept": "text/html"}
 
@@ -36,6 +38,7 @@ def with_page(world: HttpWorld) -> HttpWorld:
         registry=world.registry,
     )
     served.add_login()
+    served.add_reports()
     world.app.mount("/ui", Starlette(routes=[Mount("/", _shown)]))
     return world
 
@@ -92,6 +95,33 @@ def test_what_the_page_loads_has_no_rate_and_no_page_of_elsewhere_may_ask() -> N
         assert "Host header" in problem_of(found, 403)["detail"]
         own = {"Origin": "http://streamer"}
         assert client.post("/ui/x", headers=own).status_code == 200
+
+
+def test_a_report_is_behind_the_key_and_can_do_nothing(tmp_path: Path) -> None:
+    (tmp_path / "out.html").write_text(report_page("League"))
+    (tmp_path / "others.html").write_text("<script>fetch('/ui')</script>")
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    (folder / "own.html").write_text(report_page("Own"))
+    (folder / "link.html").symlink_to(tmp_path / "out.html")
+    (folder / "others.html").symlink_to(tmp_path / "others.html")
+    with http_world(api_keys=KEYS, reports=str(folder)) as world:
+        client = with_page(world).client
+        asked = client.get("/ui/reports/own.html", headers=HTML)
+        assert (asked.status_code, asked.headers["location"]) == (303, "/ui/login")
+        client.post("/ui/login", content=f"key={KEYS[0]}".encode())
+        shown = client.get("/ui/reports/own.html")
+        assert shown.text == report_page("Own")
+        policy = [each.strip() for each in shown.headers["content-security-policy"].split(";")]
+        assert {"sandbox", "default-src 'none'", "frame-ancestors 'none'"} <= {*policy}
+        assert shown.headers["x-content-type-options"] == "nosniff"
+        names = ["link.html", "others.html", "none.html", "%2e%2e%5Cout.html", ".%2fown.html"]
+        for name in [*names, "..%2fout.html", "%2e%2e%2fout.html", "own.html%00", "own.html/"]:
+            found = client.get(f"/ui/reports/{name}")
+            assert "streamer-report" not in found.text, name
+        problem_of(client.get("/ui/reports/link.html"), 404)
+        foreign = {"Origin": "https://e.evil"}
+        problem_of(client.get("/ui/reports/own.html", headers=foreign), 403)
 
 
 @pytest.mark.parametrize(
