@@ -67,6 +67,20 @@ def test_cells_fold_as_the_rule_says(length: int, cells: list[tuple[int, int, in
         assert list(folded(values[row]).items()) == list(expected.items())
 
 
+@pytest.mark.parametrize("length", [63, 64, 65, 200])
+def test_long_lists_are_looked_through_to_their_ends(length: int) -> None:
+    rng = np.random.default_rng(length)
+    cells = np.column_stack([rng.integers(0, 3 * length, 4_000), rng.integers(0, 50, 4_000)])
+    values = np.zeros((1, 2 * length), dtype=np.uint64)
+    start = 0
+    for end in (length // 2, length, 2 * length, len(cells)):
+        part = cells[start:end].astype(np.uint64)
+        fold(_spec(length), values, np.zeros(len(part), dtype=np.int32), part)
+        expected = by_dict(list(map(tuple, cells[:end].tolist())), length)
+        assert list(folded(values[0]).items()) == list(expected.items())
+        start = end
+
+
 def test_a_newcomer_starts_at_its_own_weight() -> None:
     values = np.zeros((1, 4), dtype=np.uint64)
     slots = np.zeros(4, dtype=np.int32)

@@ -63,6 +63,7 @@ def recent_items(batch: Batch, state: PartitionState, length: int) -> Recent:
             found.n_before,
             batch.offsets,
             batch.user_slots,
+            batch.item_slots,
             state.items.keys[batch.item_slots],
             batch.ts_ms,
             state.own["user_history"].values,
@@ -82,6 +83,7 @@ def _look_back(
     n_before: NDArray[np.int64],
     offsets: NDArray[np.int64],
     user_slots: Slots,
+    item_slots: Slots,
     item_keys: Keys,
     event_ms: NDArray[np.int64],
     ring: Array,
@@ -98,7 +100,10 @@ def _look_back(
         if before >= 0:
             n_before[i] = n_before[before] + 1
             keys[i, 0], ts_ms[i, 0] = item_keys[before], event_ms[before]
-            keys[i, 1:], ts_ms[i, 1:] = keys[before, :-1], ts_ms[before, :-1]
+            slots[i, 0] = item_slots[before]
+            for age in range(1, length):  # what was admitted then is so now
+                keys[i, age], ts_ms[i, age] = keys[before, age - 1], ts_ms[before, age - 1]
+                slots[i, age] = slots[before, age - 1]
         else:
             n = np.int64(ring[user, 0])
             n_before[i] = n
@@ -107,6 +112,8 @@ def _look_back(
                 keys[i, age], ts_ms[i, age] = ring[user, at], np.int64(times[user, at])
         latest[user] = i
         for age in range(min(n_before[i], length)):
+            if slots[i, age] >= 0:
+                continue
             slot = find_slot(buckets, map_slots, keys[i, age])
             if slot >= 0 and meta[slot, META_FIRST_OFFSET] < offsets[i]:
                 slots[i, age] = slot

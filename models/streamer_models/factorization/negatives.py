@@ -147,7 +147,6 @@ def _sample(
         drawn,
         n_high_at,
         liked,
-        liked_keys,
         offsets,
         item_slots,
         ring,
@@ -168,7 +167,6 @@ def _sample(
             drawn,
             n_high_at,
             liked,
-            liked_keys,
             item_slots,
             ring,
             n_before,
@@ -185,7 +183,6 @@ def _draw(
     drawn: Slots,
     n_high_at: NDArray[np.int64],
     liked: NDArray[np.int64],
-    liked_keys: Keys,
     offsets: NDArray[np.int64],
     item_slots: Slots,
     ring: Keys,
@@ -220,8 +217,10 @@ def _draw(
                 bits = random_bits(start, np.uint64(j * _DRAWS_MAX + attempt))
                 if n_ring > 0 and np.int64(bits & np.uint64(_SHARE_UNIT - 1)) < recent_share:
                     at = newest - scaled_below(bits, n_ring)
-                    key = liked_keys[at - n_before] if at >= n_before else ring[1 + at % length]
-                    slot = find_slot(buckets, map_slots, key)
+                    if at >= n_before:
+                        slot = item_slots[liked[at - n_before]]
+                    else:
+                        slot = find_slot(buckets, map_slots, ring[1 + at % length])
                 elif n_high > 0:
                     slot = scaled_below(bits, n_high)
                     if not live[slot]:
@@ -239,7 +238,6 @@ def _expect(
     drawn: Slots,
     n_high_at: NDArray[np.int64],
     liked: NDArray[np.int64],
-    liked_keys: Keys,
     item_slots: Slots,
     ring: Keys,
     n_before: int,
@@ -280,8 +278,9 @@ def _expect(
             counts[item_slots[i]] += 1
             oldest = n_before + n_pushed - length
             if oldest >= 0:
-                inside = oldest < n_before
-                key = ring[1 + oldest % length] if inside else liked_keys[oldest - n_before]
-                slot = find_slot(buckets, map_slots, key)
+                if oldest >= n_before:
+                    slot = item_slots[liked[oldest - n_before]]
+                else:
+                    slot = find_slot(buckets, map_slots, ring[1 + oldest % length])
                 if slot >= 0:
                     counts[slot] -= 1

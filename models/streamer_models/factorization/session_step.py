@@ -181,8 +181,7 @@ def learn_session(
         _session_vector(users[user_slots[i]], items, tokens, recent[i], shares, n_recent, c[0])
         for at in range(n):
             for f in range(k):
-                own[at, f] = np.float32(items[rows[at], f]) * UNIT
-            q[at] = own[at]
+                own[at, f] = q[at, f] = np.float32(items[rows[at], f]) * UNIT
             bias[0] = np.float32(items[rows[at], 2 * k]) * UNIT - shift[at]
             known = known_at(tokens, rows[at])
             if known >= 0:
