@@ -90,8 +90,8 @@ def test_opening_connects_to_nothing(scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
 def test_a_refused_connection_names_the_address_and_no_secret(scheme: str) -> None:
-    store = open_store(f"{scheme}://me:secret@127.0.0.1:1", timeout_s=0.5)
-    with pytest.raises(StoreUnavailable) as caught:
+    opened = open_store(f"{scheme}://me:secret@127.0.0.1:1", timeout_s=0.5)
+    with contextlib.closing(opened) as store, pytest.raises(StoreUnavailable) as caught:
         store.acquire(0, "a")
     assert caught.value.retriable
     assert f"Redis at {scheme}://127.0.0.1:1 did not answer within 0.5 s" in str(caught.value)
@@ -101,13 +101,14 @@ def test_a_refused_connection_names_the_address_and_no_secret(scheme: str) -> No
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
 def test_a_silent_server_is_waited_for_no_longer_than_told(scheme: str, silent_port: int) -> None:
-    store = open_store(f"{scheme}://127.0.0.1:{silent_port}", timeout_s=0.2)
+    opened = open_store(f"{scheme}://127.0.0.1:{silent_port}", timeout_s=0.2)
+    with contextlib.closing(opened) as store:
 
-    def follow() -> None:
-        with pytest.raises(StoreUnavailable, match=r"within 0\.2 s"):
-            store.follow({0: 0}, timeout_s=1.0)
+        def follow() -> None:
+            with pytest.raises(StoreUnavailable, match=r"within 0\.2 s"):
+                store.follow({0: 0}, timeout_s=1.0)
 
-    assert shortest_s(follow) < 2.0
+        assert shortest_s(follow) < 2.0
 
 
 def test_a_certificate_or_a_port_without_tls_is_not_waited_for(
