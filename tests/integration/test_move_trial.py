@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from streamer.application.kept_topics import KeptTopics
 from streamer.application.move_trial import move_trial
 from streamer.application.trial import TOPICS
+from streamer.cli import app
 from streamer.config import Config, load_config
 from streamer.errors import ConfigError, TopicMismatch
 from streamer.kafka.configured import configured_reader
@@ -85,3 +87,26 @@ def test_what_is_no_trial_or_of_other_names_is_refused(config: Config, tmp_path:
         kept.keep([batch("clicks", 0, [(b"ann", b"{}")])])
     with pytest.raises(TopicMismatch, match=r"has a topic clicks, and \[topics\] names no such"):
         move_trial(tmp_path, config)
+
+
+def test_the_commands_move_a_trial_and_send_tombstones(config: Config, tmp_path: Path) -> None:
+    topic = config.topics.topic
+    events, items, users = topic("events"), topic("items"), topic("users")
+    with contextlib.closing(KeptTopics(tmp_path / TOPICS)) as kept:
+        kept.keep([batch(events, 0, [(b"ann", b"{}"), (b"ann", b"[]")])])
+    settings = tmp_path / "streamer.toml"
+    settings.write_text(
+        f'[kafka]\nbootstrap_servers = "{config.kafka.bootstrap_servers}"\n'
+        f'[topics]\nprefix = "{config.topics.prefix}"\n'
+    )
+    said = []
+    for words in (["move", str(tmp_path)], ["forget", "user", "ann"], ["forget", "item", "tea"]):
+        done = CliRunner().invoke(app, [*words, "--config", str(settings)])
+        assert done.exit_code == 0, done.output
+        said.append(" ".join(done.output.split()))
+    assert f"2 messages of {events}" in said[0]
+    assert f"a tombstone of ann is on topic {users}" in said[1]
+    assert f"a tombstone of tea is on topic {items}" in said[2]
+    for kept_by_key, key in ((users, b"ann"), (items, b"tea")):
+        [found] = read_all(config, kept_by_key)
+        assert (found.keys, found.values) == ([key], [None])
