@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -29,6 +30,10 @@ from streamer.kafka.connection import (
 )
 
 _EXISTS: Final = ck.KafkaError.TOPIC_ALREADY_EXISTS
+_NO_BROKER: Final = ck.KafkaError.INVALID_REPLICATION_FACTOR
+_FENCED_S: Final = 0.2
+"""A broker that starts, or is late with its heartbeats, is fenced off by its controller until it is
+heard again: no topic can be made meanwhile."""
 _MS_PER_HOUR: Final = 3_600_000
 _LOOK_AGAIN_S: Final = 0.02
 
@@ -382,25 +387,43 @@ class _Admin:
 
     def create(self, wanted: list[_Wanted], topics: TopicsConfig) -> None:
         """Make topics; one that somebody else made meanwhile is not an error."""
-        asked = [
-            NewTopic(
+        deadline = time.monotonic() + self._timeout_s
+        left = {
+            each.name: NewTopic(
                 each.name,
                 num_partitions=each.n_partitions,
                 replication_factor=topics.replication_factor,
                 config=each.config(topics),
             )
             for each in wanted
-        ]
-        answers = self._client.create_topics(asked, request_timeout=self._timeout_s)
-        for name, answer in answers.items():
-            try:
-                answer.result(self._timeout_s)
-            except ck.KafkaException as error:
-                if error.args[0].code() != _EXISTS:
-                    raise self._translated(error, f"making topic {name}") from error
-            except TimeoutError as error:
-                raise self._late(f"making topic {name}") from error
+        }
+        while left:
+            answers = self._client.create_topics(
+                list(left.values()), request_timeout=self._timeout_s
+            )
+            left = {
+                name: left[name]
+                for name, answer in answers.items()
+                if not self._is_made(name, answer, deadline)
+            }
+            if left:
+                time.sleep(_FENCED_S)
         self._await({each.name for each in wanted})
+
+    def _is_made(self, name: str, answer: Future[None], deadline: float) -> bool:
+        """Whether a topic is there; False where it is to be asked for again."""
+        try:
+            answer.result(self._timeout_s)
+        except ck.KafkaException as error:
+            reason = error.args[0]
+            no_broker = reason.code() == _NO_BROKER and "fenced" in reason.str()
+            if no_broker and time.monotonic() < deadline:
+                return False
+            if reason.code() != _EXISTS:
+                raise self._translated(error, f"making topic {name}") from error
+        except TimeoutError as error:
+            raise self._late(f"making topic {name}") from error
+        return True
 
     def _await(self, names: set[str]) -> None:
         """Wait until the broker that said they are made knows them, with their leaders."""

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError as KafkaRefusal
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from streamer.config import load_config
@@ -43,6 +48,46 @@ def settings_of(servers: str, name: str) -> dict[str, str]:
     admin = AdminClient({"bootstrap.servers": servers})
     found = admin.describe_configs([resource])[resource].result(TIMEOUT_S)
     return {key: entry.value for key, entry in found.items()}
+
+
+def refusing(
+    monkeypatch: pytest.MonkeyPatch, n_times: int, reason: str
+) -> list[Sequence[NewTopic]]:
+    """Have the broker refuse so often to make topics; returns what it is asked for."""
+    make, asked = AdminClient.create_topics, list[Sequence[NewTopic]]()
+
+    def create(client: AdminClient, new: list[NewTopic], **given: Any) -> dict[str, Future[None]]:
+        asked.append(new)
+        if len(asked) > n_times:
+            return make(client, new, **given)
+        answers: dict[str, Future[None]] = {}
+        for topic in new:
+            answers[topic.topic] = Future()
+            error = KafkaRefusal(KafkaRefusal.INVALID_REPLICATION_FACTOR, reason)
+            answers[topic.topic].set_exception(KafkaException(error))
+        return answers
+
+    monkeypatch.setattr(AdminClient, "create_topics", create)
+    return asked
+
+
+def test_a_broker_that_is_fenced_off_for_a_moment_is_asked_again(
+    kafka_bootstrap: str, topics: TopicsConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = refusing(monkeypatch, 2, "All brokers are currently fenced.")
+    reports = create_topics(kafka_bootstrap, topics, timeout_s=TIMEOUT_S)
+    assert all(report.created for report in reports)
+    assert [len(new) for new in asked] == [8, 8, 8]
+
+
+def test_copies_that_no_broker_can_hold_are_refused_at_once(
+    kafka_bootstrap: str, topics: TopicsConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "The target replication factor of 3 cannot be reached because only 1 broker(s) are"
+    asked = refusing(monkeypatch, 2, reason)
+    with pytest.raises(KafkaError, match=r"making topic .* replication factor of 3"):
+        create_topics(kafka_bootstrap, topics, timeout_s=TIMEOUT_S)
+    assert len(asked) == 1
 
 
 def test_topics_are_made_as_streamer_needs_them(kafka_bootstrap: str, topics: TopicsConfig) -> None:
