@@ -60,9 +60,11 @@ def _show(found: ReportList, folder: ReportFolder) -> None:
         said(f"There is no report in the folder {folder.path} yet. One is written by")
         _show_commands(str(folder.path))
     if found.n_foreign:
-        said(f"{found.n_foreign:,} more .html files are no reports of streamer, and not shown.")
+        said(
+            f"HTML files that streamer did not write, and that are not shown: {found.n_foreign:,}."
+        )
     if found.n_older:
-        said(f"{found.n_older:,} files older than the last {LISTED_MAX} are not looked at.")
+        said(f"Files older than the last {LISTED_MAX}, which are not read: {found.n_older:,}.")
 
 
 def _show_commands(folder: str) -> None:

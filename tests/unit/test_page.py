@@ -269,7 +269,7 @@ def test_reports_are_listed_and_read_again_when_there_are_more(
         (reports / "more.html").write_text(report_page("One more"))
         (reports / "other.html").write_text("<p>of elsewhere</p>")
         user.find("Look again").click()
-        await seen(user, "One more", "1 more .html files are no reports of streamer")
+        await seen(user, "One more", "that are not shown: 1.")
 
     try:
         page.look(look)
