@@ -27,8 +27,14 @@ CONTAINER_TIMEOUT_S = 120.0
 
 
 @contextlib.contextmanager
-def kafka_service(data_dir: Path) -> Iterator[str]:
-    """Yield the bootstrap servers of a Kafka 4 broker that answers."""
+def kafka_service(data_dir: Path, *, short_lived: bool = False) -> Iterator[str]:
+    """Yield the bootstrap servers of a Kafka 4 broker that answers.
+
+    Parameters
+    ----------
+    short_lived
+        As of :class:`KafkaNode`, where a process on this machine is started.
+    """
     given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if given:
         yield given
@@ -38,7 +44,7 @@ def kafka_service(data_dir: Path) -> Iterator[str]:
             yield bootstrap_servers
         return
     try:
-        node = KafkaNode(data_dir)
+        node = KafkaNode(data_dir, short_lived=short_lived)
     except Unavailable as error:
         raise Unavailable(
             f"no Kafka: KAFKA_BOOTSTRAP_SERVERS is not set, no Docker engine answers, and {error}"

@@ -95,7 +95,8 @@ def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bootstrap servers of a real Kafka that all tests share; ours makes no topic by itself."""
     with ExitStack() as stack:
         try:
-            address = stack.enter_context(kafka_service(tmp_path_factory.mktemp("kafka")))
+            folder = tmp_path_factory.mktemp("kafka")
+            address = stack.enter_context(kafka_service(folder, short_lived=True))
         except Unavailable as error:
             _missing(str(error))
         yield address
@@ -144,7 +145,7 @@ def redis_prefix(redis_url: str) -> Iterator[str]:
 def kafka_broker(tmp_path: Path) -> Iterator[KafkaNode]:
     """A running broker of the test's own: ``stop()``, ``kill()``, ``start()``."""
     try:
-        node = KafkaNode(tmp_path / "kafka")
+        node = KafkaNode(tmp_path / "kafka", short_lived=True)
     except Unavailable as error:
         _missing(str(error))
     try:
