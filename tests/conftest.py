@@ -44,7 +44,7 @@ for key in [key for key in os.environ if key.startswith("STREAMER_") and key != 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(TESTS / "__pycache__" / "kernels")
 
-# Some 240 processes are started, and each would compile all of ours that it imports: half a second.
+# Some 110 processes are started, and each would compile all of ours that it imports: half a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The same examples every time; how long one takes is a matter of the machine, and the first ones

@@ -15,9 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from streamer.application.starting import configured_store
 from streamer.application.warm_up import warm_up
-from streamer.config import known_keys, load_config
+from streamer.config import Config, known_keys, load_config
 from streamer.config.keys import named_key
 from streamer.config.masking import toml_text
 from streamer.kafka.configured import configured_reader
@@ -25,6 +27,7 @@ from streamer.kafka.topics import create_topics
 from streamer.learner.configured import learner_settings
 from streamer.model_set import build_models, store_layout
 from streamer.verify.parameters import Contents, image_contents
+from tests.forked import ForkedCommand
 
 COMMAND = [sys.executable, "-P", "-m", "streamer"]
 PATIENCE_S = 180.0
@@ -61,19 +64,47 @@ def _variable(name: str, value: object) -> tuple[str, str]:
     return key.variable, str(value) if key.takes_text else toml_text(value)
 
 
+def _started(
+    arguments: list[str], environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes] | ForkedCommand:
+    """A command that runs, in tests a forked one: the torture starts each as its operator does."""
+    whole = {**os.environ, **environment}
+    if "PYTEST_VERSION" in os.environ:
+        return ForkedCommand(arguments, whole, log)
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [*COMMAND, *arguments],
+            env=whole,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+_COMPILED: list[Config] = []
+
+
+def _compile(config: Config) -> None:
+    """Compile in this process what a deployment needs, once for all that need the same.
+
+    A learner that is killed early, one life after another, would else never be done with compiling
+    what its successors find compiled.
+    """
+    default = Config()
+    needed = msgspec.structs.replace(
+        config, kafka=default.kafka, topics=default.topics, store=default.store, origins={}
+    )
+    if needed not in _COMPILED:
+        warm_up(needed)
+        _COMPILED.append(needed)
+
+
 class StreamerProcess:
     """One life of a process: ``learn`` or ``score``, and its arguments."""
 
     def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
         self._log = log
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [*COMMAND, *arguments],
-                env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        self._process = _started(arguments, environment, log)
 
     @property
     def running(self) -> bool:
@@ -113,9 +144,9 @@ class StreamerProcess:
         assert self._process.wait(PATIENCE_S) == 0, self.log
         assert "_stopped" in self.log
 
-    def wait(self) -> int:
+    def wait(self, *, timeout_s: float = PATIENCE_S) -> int:
         """Wait for it to end by itself; its exit status."""
-        return self._process.wait(PATIENCE_S)
+        return self._process.wait(timeout_s)
 
     def end(self) -> None:
         """Let nothing of it remain."""
@@ -156,9 +187,7 @@ class Deployment:
         self._environment = dict(_variable(name, value) for name, value in given.items())
         create_topics(self.config.kafka.bootstrap_servers, self.config.topics)
         self._models = build_models(self.config)
-        # In this process, once for all tests: a learner that is killed early, one life after
-        # another, would else never be done with compiling what its successors find compiled.
-        warm_up(self.config)
+        _compile(self.config)
         self._store = configured_store(self.config)
         self._store.ensure_layout(store_layout(self.config, self._models))
         self._processes: list[StreamerProcess] = []
@@ -220,14 +249,10 @@ class Deployment:
 
     def command(self, *arguments: str, timeout_s: float = PATIENCE_S) -> tuple[int, str]:
         """Exit status of a command, and what it says, in one line."""
-        done = subprocess.run(
-            [*COMMAND, *arguments],
-            env={**os.environ, **self._environment},
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
-        return done.returncode, " ".join((done.stdout + done.stderr).split())
+        process = StreamerProcess(list(arguments), self._environment, self._new_log())
+        self._processes.append(process)
+        status = process.wait(timeout_s=timeout_s)
+        return status, " ".join(process.log.split())
 
     # --- what is there ---------------------------------------------------------------------------
 

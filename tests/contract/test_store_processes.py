@@ -14,10 +14,8 @@ from streamer.store import open_store
 from streamer.store.layout import encode_entry
 from tests.contract.conftest import STORE_KINDS, StoreUnderTest, store_params
 from tests.contract.store_world import LAYOUT, World, state_of
+from tests.forked import FORK
 
-FORK = multiprocessing.get_context("forkserver")
-# Two dozen processes are started: what they import is imported once, by the one they fork from.
-FORK.set_forkserver_preload([__name__])
 START_TIMEOUT_S = 180.0
 WAIT_S = 120.0
 CHECKPOINT_EVERY = 7

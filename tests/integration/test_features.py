@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -25,6 +23,7 @@ from streamer.kafka.partitioner import partition_of
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.topics import create_topics
 from streamer.windows.engine import windowed_features
+from tests.forked import ForkedCommand
 from tests.unit.windowed_logs import Values, as_values, columns, disordered, with_duplicates
 
 pytest.importorskip("faust", reason="pip install 'streamer[features]'")
@@ -104,10 +103,9 @@ def configured(
 @contextmanager
 def worker(
     config: Config, folder: Path, name: str = "w", *, machine: str = ""
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker as a user starts it; killed at the end where it still runs."""
-    env_free = [sys.executable, "-m", "streamer", "features", "run"]
-    options = ["--config", str(folder / "streamer.toml")]
+) -> Iterator[ForkedCommand]:
+    """A worker by its configuration; killed at the end where it still runs."""
+    arguments = ["features", "run", "--config", str(folder / "streamer.toml")]
     env = {
         "PATH": "/usr/bin:/bin",
         "STREAMER_KAFKA__BOOTSTRAP_SERVERS": config.kafka.bootstrap_servers,
@@ -116,13 +114,12 @@ def worker(
         "STREAMER_WINDOWS__STORE_FOLDER": config.windows.store_folder + machine,
         **{name: os.environ[name] for name in ("NUMBA_CACHE_DIR",) if name in os.environ},
     }
-    with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen([*env_free, *options], env=env, stderr=log, stdout=log)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+    process = ForkedCommand(arguments, env, folder / f"{name}.log")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def some_events(n: int, *, seed: int = 0) -> list[Event]:
@@ -225,7 +222,7 @@ def n_uncommitted(config: Config) -> int:
         consumer.close()
 
 
-def stop(process: subprocess.Popen[bytes]) -> int:
+def stop(process: ForkedCommand) -> int:
     process.send_signal(signal.SIGTERM)
     return process.wait(120)
 
@@ -345,7 +342,7 @@ def test_workers_come_and_go_while_a_backlog_is_read(config: Config, tmp_path: P
     events = some_events(8_000, seed=3)
     publish_items(config)
     with ExitStack() as running:
-        started: list[subprocess.Popen[bytes]] = []
+        started: list[ForkedCommand] = []
 
         def start() -> None:
             started.append(running.enter_context(worker(config, tmp_path, f"w{len(started)}")))
