@@ -30,7 +30,7 @@ from tests.event_log import (
 )
 
 MODELS = small_models()
-LOG = make_log(3_000, seed=1)
+LOG = make_log(2_200, seed=1)
 
 
 def assert_same(left: Sequence[Contents], right: Sequence[Contents]) -> None:
@@ -166,7 +166,7 @@ def test_a_fenced_learner_commits_nothing() -> None:
 # --- four partitions ----------------------------------------------------------------------------
 
 FOUR = with_settings(n_partitions=4)
-LOGS = [make_log(1_200, seed=10 + p) for p in range(4)]
+LOGS = [make_log(800, seed=10 + p) for p in range(4)]
 
 
 def starts(learner: Learner, partitions: Sequence[int]) -> dict[int, int]:
