@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -64,17 +64,18 @@ def _variable(name: str, value: object) -> tuple[str, str]:
     return key.variable, str(value) if key.takes_text else toml_text(value)
 
 
-def _started(
-    arguments: list[str], environment: Mapping[str, str], log: Path
-) -> subprocess.Popen[bytes] | ForkedCommand:
-    """A command that runs, in tests a forked one: the torture starts each as its operator does."""
-    whole = {**os.environ, **environment}
-    if "PYTEST_VERSION" in os.environ:
-        return ForkedCommand(arguments, whole, log)
+Start = Callable[[Sequence[str], Mapping[str, str], Path], subprocess.Popen[bytes] | ForkedCommand]
+"""Starts ``streamer`` with arguments, in an environment, with a file for what it prints."""
+
+
+def executed(
+    arguments: Sequence[str], environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Start it as its operator does."""
     with log.open("wb") as output:
         return subprocess.Popen(
             [*COMMAND, *arguments],
-            env=whole,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -102,9 +103,15 @@ def _compile(config: Config) -> None:
 class StreamerProcess:
     """One life of a process: ``learn`` or ``score``, and its arguments."""
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        log: Path,
+        start: Start = ForkedCommand,
+    ) -> None:
         self._log = log
-        self._process = _started(arguments, environment, log)
+        self._process = start(arguments, {**os.environ, **environment}, log)
 
     @property
     def running(self) -> bool:
@@ -176,14 +183,19 @@ class Deployment:
         For the processes' logs; no other deployment's.
     settings
         Of broker, topics and store, over ``SETTINGS``, by dotted key.
+    start
+        How processes are started.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, object], *, start: Start = ForkedCommand
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         given = {**SETTINGS, **settings}
         self.config = load_config(env={}, flags=given)
         self._settings = learner_settings(self.config)
         self._folder = folder
+        self._start = start
         self._environment = dict(_variable(name, value) for name, value in given.items())
         create_topics(self.config.kafka.bootstrap_servers, self.config.topics)
         self._models = build_models(self.config)
@@ -195,7 +207,7 @@ class Deployment:
     def start(self, *, alone: bool = False) -> LearnerProcess:
         """Start another learner, in the consumer group or ``alone``."""
         arguments = ["learn", *(["--alone"] if alone else [])]
-        learner = LearnerProcess(arguments, self._environment, self._new_log())
+        learner = LearnerProcess(arguments, self._environment, self._new_log(), self._start)
         self._processes.append(learner)
         return learner
 
@@ -205,20 +217,24 @@ class Deployment:
         """
         arguments = ["score", *(["--alone"] if alone else [])]
         own = {} if group is None else dict([_variable("kafka.group", group)])
-        scorer = StreamerProcess(arguments, {**self._environment, **own}, self._new_log())
+        scorer = StreamerProcess(
+            arguments, {**self._environment, **own}, self._new_log(), self._start
+        )
         self._processes.append(scorer)
         return scorer
 
     def start_http(self, port: int) -> StreamerProcess:
         """Start the HTTP service, which answers the requests topic too."""
         arguments = ["serve", "--alone", "--http-port", str(port)]
-        service = StreamerProcess(arguments, self._environment, self._new_log())
+        service = StreamerProcess(arguments, self._environment, self._new_log(), self._start)
         self._processes.append(service)
         return service
 
     def start_features(self) -> StreamerProcess:
         """Start a worker of the windowed features."""
-        worker = StreamerProcess(["features", "run"], self._environment, self._new_log())
+        worker = StreamerProcess(
+            ["features", "run"], self._environment, self._new_log(), self._start
+        )
         self._processes.append(worker)
         return worker
 
@@ -249,7 +265,7 @@ class Deployment:
 
     def command(self, *arguments: str, timeout_s: float = PATIENCE_S) -> tuple[int, str]:
         """Exit status of a command, and what it says, in one line."""
-        process = StreamerProcess(list(arguments), self._environment, self._new_log())
+        process = StreamerProcess(list(arguments), self._environment, self._new_log(), self._start)
         self._processes.append(process)
         status = process.wait(timeout_s=timeout_s)
         return status, " ".join(process.log.split())

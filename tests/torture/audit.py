@@ -24,7 +24,7 @@ from streamer.events import (
 )
 from streamer.verify.parameters import Contents
 from streamer_models.state.table import Keys
-from tests.learner_processes import Deployment, wait_until
+from tests.learner_processes import Deployment, executed, wait_until
 from tests.torture.ledger import Ledger, Mark, mark
 from tests.torture.topics import Found, Place, messages_of
 from tests.torture.windows import Windows, published_features
@@ -230,7 +230,7 @@ class Audit:
             "metrics.port": port,
         }
         counts: dict[str, float] = {}
-        with Deployment(self._folder / "undisturbed", settings) as other:
+        with Deployment(self._folder / "undisturbed", settings, start=executed) as other:
 
             def counted() -> bool:
                 counts.update(_learner_counts(port))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from deploy.kafka.node import KafkaNode
 from tests.crashes import topic_settings
-from tests.learner_processes import Deployment
+from tests.learner_processes import Deployment, executed
 from tests.redis_server import RedisServer
 from tests.torture.audit import Audit, Check
 from tests.torture.faults import ROLES, Fault, Planned, plan
@@ -123,7 +123,7 @@ def torture(
     with ExitStack() as stack:
         settings = topic_settings(kafka.bootstrap_servers, "torture-", N_PARTITIONS) | SETTINGS
         deployment = stack.enter_context(
-            Deployment(folder / "logs", settings | {"store.url": redis.url})
+            Deployment(folder / "logs", settings | {"store.url": redis.url}, start=executed)
         )
         ledger = Ledger()
         traffic = Traffic(
