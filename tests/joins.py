@@ -177,6 +177,7 @@ def rebuilt(
 ) -> Join:
     """A join that has read both topics again from a cursor, events first where that is harder."""
     join = Join(settings, replace(cursor))
-    join.take(None, answers_at(answers, cursor.events_from, to_event))
-    join.take(decisions_at(decisions, cursor.decisions_from, to_decision), None)
+    join.take(None, answers_at(answers, cursor.events_from, to_event), again=True)
+    join.take(decisions_at(decisions, cursor.decisions_from, to_decision), None, again=True)
+    join.bound()
     return join

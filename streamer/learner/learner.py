@@ -296,12 +296,13 @@ class Learner:
         for batch in batches:
             owned = self._owned.get(batch.partition)
             if owned is not None and len(batch):
-                known = owned.backlog.put(batch)
-                if known is not None:
-                    owned.learner.reread(known)
+                owned.backlog.put(batch)
         self._read_users()
         for partition, owned in self._owned.items():
             waiting = {topic: lag.get((topic, partition), 0) for topic in self._settings.topics}
+            while known := owned.backlog.known(waiting):
+                for batch in known:
+                    owned.learner.reread(batch)
             while True:
                 self._learn_ready(owned, waiting)
                 if not self._learn_users(owned, waiting):

@@ -176,7 +176,7 @@ class PartitionLearner:
             decided, _ = decode_decisions(batch, join.feature_names, join.slate_names)
         if self.join is not None:
             self.join.counts = JoinCounts()  # what is counted here was counted before
-            self.join.take(decided, answered)
+            self.join.take(decided, answered, again=True)
             self.join.counts = self._counts.join
 
     def learn(
@@ -195,6 +195,8 @@ class PartitionLearner:
             Share of the positive events that practise; to be recorded with the commit.
         """
         topic = self._settings.topic
+        if self.join is not None:
+            self.join.bound()  # after messages were read again: by now it was so before
         decided = self._decided(read)
         decoded = self._decoded(read.get(topic))
         events_to = _end(read.get(topic), self.next_offsets[topic])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from streamer.learner.backlog import WAITING_BYTES_MAX, Backlog
@@ -30,6 +32,13 @@ def new_backlog(*, learned: int = 0, reread_from: int = 0) -> Backlog:
 
 def lengths(found: dict[str, MessageBatch]) -> dict[str, int]:
     return {topic: len(each) for topic, each in found.items()}
+
+
+def known_lengths(backlog: Backlog, lag: dict[str, int]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    while known := backlog.known(lag):
+        found.update({each.topic: len(each) for each in known})
+    return dict(found)
 
 
 def test_a_topic_waits_for_one_that_has_more_to_read() -> None:
@@ -67,11 +76,21 @@ def test_tombstones_may_wait_too() -> None:
 
 def test_new_messages_wait_until_all_known_ones_have_passed() -> None:
     backlog = new_backlog(learned=50)
-    known = backlog.put(batch(EVENTS, 0, 60))
-    assert known is not None
-    assert len(known) == 50
+    backlog.put(batch(EVENTS, 0, 60))
+    assert backlog.known({DECISIONS: 50}) == []
     assert backlog.ready({DECISIONS: 50}) == {}
-    assert backlog.put(batch(DECISIONS, 0, 50)) is not None
+    backlog.put(batch(DECISIONS, 0, 30))
+    assert known_lengths(backlog, {DECISIONS: 20}) == {DECISIONS: 30, EVENTS: 40}
+    assert backlog.ready({DECISIONS: 20}) == {}
+    backlog.put(batch(DECISIONS, 30, 50))
+    assert known_lengths(backlog, {}) == {DECISIONS: 20, EVENTS: 10}
+    assert lengths(backlog.ready({})) == {EVENTS: 10}
+
+
+def test_known_messages_wait_for_none_that_the_broker_has_no_more() -> None:
+    backlog = new_backlog(learned=50)
+    backlog.put(batch(EVENTS, 0, 60))
+    assert known_lengths(backlog, {}) == {EVENTS: 50}
     assert lengths(backlog.ready({})) == {EVENTS: 10}
 
 

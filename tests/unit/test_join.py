@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -326,6 +327,25 @@ def walk(seed: int, n_decisions: int, n_events: int, largest: int) -> list[tuple
         n_decisions, n_events = n_decisions - step[0], n_events - step[1]
         steps.append(step)
     return steps
+
+
+def test_no_bound_drops_what_waits_because_one_topic_is_read_again_before_the_other() -> None:
+    settings = replace(UNNAMED, feedback_max=40)  # 4 of those without a request_id
+    decisions, log, steps = [], list[Answer | None](), list[tuple[int, int]]()
+    for i in range(200):
+        at_ms = START_MS + 1_000 * i
+        decisions.append(decided(f"r{i}", at_ms, offset=i, user_id=f"u{i}"))
+        of_user = partial(Answer, user_id=f"u{i}")
+        log += [of_user(at_ms + 100, f"r{i}"), of_user(at_ms + 200, item_id="b")]
+        if i >= 30:  # which amends what was learned
+            log.append(Answer(at_ms + 300, f"r{i - 30}", user_id=f"u{i - 30}", item_id="c"))
+        steps.append((1, len(log) - sum(n for _, n in steps)))
+    outcomes, whole = learned(decisions, log, steps, settings)
+    assert whole.counts.n_lost == 0
+    assert whole.counts.n_matched == len(log) - 1  # the next decision would say of the last
+    again, join = learned(decisions, log, steps, settings, restarts=range(0, 200, 7))
+    assert again == outcomes
+    assert join.cursor() == whole.cursor()
 
 
 @pytest.mark.parametrize("seed", range(6))

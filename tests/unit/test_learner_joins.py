@@ -18,6 +18,7 @@ from streamer_models.bandits.linear_statistics import statistics
 from tests.decision_log import (
     DECISIONS,
     FEATURES,
+    JOIN,
     SETTINGS,
     TwoTopics,
     make_topics,
@@ -39,11 +40,13 @@ def learn_all(
     crash_share: float = 0.0,
     pipeline_depth: int = 0,
     arms_max: int = SETTINGS.bounds.arms_max,
+    feedback_max: int = JOIN.feedback_max,
 ) -> tuple[MemoryStore, Learner]:
     """Read everything in parts of random sizes up to ``sizes``; crash every so often."""
     rng = np.random.default_rng(seed)
     bounds = replace(SETTINGS.bounds, arms_max=arms_max)
-    settings = replace(SETTINGS, n_partitions=len(logs), bounds=bounds)
+    join = replace(JOIN, feedback_max=feedback_max)
+    settings = replace(SETTINGS, n_partitions=len(logs), bounds=bounds, join=join)
     store = MemoryStore(log_entries_kept=100_000)
     owned = list(range(len(logs)))
 
@@ -107,6 +110,16 @@ def test_neither_batches_nor_crashes_change_anything_final(
 ) -> None:
     store, _ = learn_all(ONE, sizes, seed=3, crash_share=crash_share)
     assert compare_contents(stored(store, MODELS, SETTINGS)[0], undisturbed[0]) == []
+
+
+def test_a_restart_matches_again_what_was_matched_however_much_is_read_again_first() -> None:
+    contents = []
+    for crash_share in (0.0, 0.5):
+        sizes = {TOPIC: 300, DECISIONS: 20}
+        store, learner = learn_all(ONE, sizes, seed=3, crash_share=crash_share, feedback_max=200)
+        contents += stored(store, MODELS, SETTINGS)
+        assert learner.counts.join.n_lost == 0
+    assert compare_contents(*contents) == []
 
 
 def test_arms_that_fall_out_at_the_bound_are_the_same_wherever_batches_end() -> None:

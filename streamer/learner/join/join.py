@@ -5,7 +5,8 @@ not of the order in which the two were read: feedback that comes before its deci
 the sums of the bandit can be amended, and whether feedback is late is a matter of event times and
 of the order within one topic. So nothing of this has to be stored: after a restart, both topics
 are read again from a *cursor* (:class:`Cursor`), without learning, and the joins are open as they
-were. The bounds are numbers of offsets for the same reason.
+were. The bounds are numbers of offsets for the same reason. What waits in one topic for the other
+is not dropped by them while topics are read again: which of the two is ahead then is chance.
 """
 
 from __future__ import annotations
@@ -160,8 +161,17 @@ class Join:
     def n_early(self) -> int:
         return len(self._early) + len(self._unnamed)
 
-    def take(self, decided: DecidedBatch | None, events: FeedbackBatch | None) -> Joined:
-        """Take what comes next in either topic, and say what it teaches."""
+    def take(
+        self, decided: DecidedBatch | None, events: FeedbackBatch | None, *, again: bool = False
+    ) -> Joined:
+        """Take what comes next in either topic, and say what it teaches.
+
+        Parameters
+        ----------
+        again
+            It was taken before, by another join, and maybe in another order: so nothing is dropped
+            for how much waits. Call :meth:`bound` before anything new is taken.
+        """
         new = [] if decided is None else [s for s in decided.decisions if self._decide(s)]
         if decided is not None:
             self._decisions_next = decided.to_offset
@@ -178,7 +188,16 @@ class Join:
         self._changed.clear()
         self._closing.clear()
         self._drop()
+        if not again:
+            self.counts.n_lost += self.bound()
         return Joined(new, examples, choices)
+
+    def bound(self) -> int:
+        """Drop the oldest feedback that waits, where it is too much; return how many named a
+        request."""
+        feedback_max = self._settings.feedback_max
+        self._unnamed.bound(self._events_next - feedback_max // UNNAMED_SHARE)
+        return self._early.bound(self._events_next - feedback_max)
 
     def cursor(self) -> Cursor:
         """From where this state can be had again; a function of what was taken alone."""
@@ -435,9 +454,6 @@ class Join:
                 self.counts.late(LATE)
             else:
                 self.counts.unmatched(UNKNOWN)
-        feedback_max = self._settings.feedback_max
-        self.counts.n_lost += self._early.bound(self._events_next - feedback_max)
-        self._unnamed.bound(self._events_next - feedback_max // UNNAMED_SHARE)
 
     def _forget(self, shown: Shown) -> None:
         del self._open[shown.request_id]
