@@ -307,13 +307,7 @@ class Join:
         Only where one slate alone can be meant; most such events answer none, and are not counted.
         """
         for feedback in self._unnamed.due(self._decisions_ms):
-            found = [
-                shown
-                for shown in map(self._open.__getitem__, self._by_user.get(feedback.user_id, ()))
-                if shown.watermark_ms < feedback.ts_ms
-                and 0 <= feedback.ts_ms - shown.ts_ms <= self._settings.window_ms
-                and feedback.item_id in shown.item_ids
-            ]
+            found = self._meant(feedback)
             if len(found) == 1:
                 self._match(found[0], feedback)
             elif found:
@@ -321,6 +315,22 @@ class Join:
                 self.counts.astray[AMBIGUOUS] += 1
             else:
                 self.counts.astray[UNNAMED] += 1
+
+    def _meant(self, feedback: ItemFeedback) -> list[Shown]:
+        """Open slates that showed the user the item within the window before the feedback."""
+        found = []
+        earliest_ms = feedback.ts_ms - self._settings.window_ms
+        for request_id in reversed(self._by_user.get(feedback.user_id, ())):
+            shown = self._open[request_id]
+            if (
+                shown.watermark_ms < feedback.ts_ms
+                and earliest_ms <= shown.ts_ms <= feedback.ts_ms
+                and feedback.item_id in shown.item_ids
+            ):
+                found.append(shown)
+            if shown.watermark_ms < earliest_ms:
+                break  # none before it is of a later time
+        return found
 
     # --- time passes -----------------------------------------------------------------------------
 
