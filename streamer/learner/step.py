@@ -196,7 +196,7 @@ class PartitionLearner:
         """
         topic = self._settings.topic
         if self.join is not None:
-            self.join.bound()  # after messages were read again: by now it was so before
+            self.join.bound()  # what was read again is all there: the bounds hold as they did
         decided = self._decided(read)
         decoded = self._decoded(read.get(topic))
         events_to = _end(read.get(topic), self.next_offsets[topic])

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from streamer.reports.charts import N_COLOURS
 from streamer.reports.palette import DARK, LIGHT
 
 Kind = Literal["replay", "league", "replay sweep", "ope", "ope sweep"]
@@ -68,7 +69,7 @@ figure + .scroll { margin-top: 1rem; }
     + "".join(
         f".line.c{at} {{ stroke: var(--c{at}); }} .dot.c{at}, .bar.c{at} {{ fill: var(--c{at}); }}"
         f" i.c{at} {{ background: var(--c{at}); }}\n"
-        for at in range(10)
+        for at in range(N_COLOURS)
     )
 )
 
