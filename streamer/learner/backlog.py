@@ -66,15 +66,14 @@ class Backlog:
         self._ahead_max_ms = ahead_max_ms
         self._published_ms = dict.fromkeys(next_offsets, -1)
         self._waiting: dict[str, MessageBatch] = {}
+        self._bytes: dict[str, int] = {}  # of what waits, once somebody asked: most is taken at once
 
     @property
     def waiting(self) -> set[str]:
         """Topics of which no more is to be read for now."""
-        return {
-            topic
-            for topic, batch in self._waiting.items()
-            if sum(len(value or b"") for value in batch.values) > WAITING_BYTES_MAX
-        }
+        for topic in self._waiting.keys() - self._bytes.keys():
+            self._bytes[topic] = _n_bytes(self._waiting[topic])
+        return {topic for topic, n_bytes in self._bytes.items() if n_bytes > WAITING_BYTES_MAX}
 
     def put(self, batch: MessageBatch) -> None:
         """Take what was read."""
@@ -82,6 +81,8 @@ class Backlog:
         self._read_to[topic] = int(batch.offsets[-1]) + 1
         self._published_ms[topic] = max(self._published_ms[topic], int(batch.publish_ms.max()))
         before = self._waiting.get(topic)
+        if topic in self._bytes:
+            self._bytes[topic] += _n_bytes(batch)
         self._waiting[topic] = batch if before is None else joined_batches([before, batch])
 
     def known(self, lag: Mapping[str, int]) -> list[MessageBatch]:
@@ -159,9 +160,17 @@ class Backlog:
     def _taken(self, topic: str, n: int) -> MessageBatch:
         """The first ``n`` messages that wait of a topic, which wait no more."""
         batch = self._waiting.pop(topic)
+        n_bytes = self._bytes.pop(topic, None)
+        taken = batch.slice(0, n)
         if n < len(batch):
             self._waiting[topic] = batch.slice(n, len(batch))
-        return batch.slice(0, n)
+            if n_bytes is not None:
+                self._bytes[topic] = n_bytes - _n_bytes(taken)
+        return taken
+
+
+def _n_bytes(batch: MessageBatch) -> int:
+    return sum(len(value) for value in batch.values if value is not None)
 
 
 def _n_until(batch: MessageBatch, until_ms: int) -> int:
