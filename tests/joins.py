@@ -179,5 +179,5 @@ def rebuilt(
     join = Join(settings, replace(cursor))
     join.take(None, answers_at(answers, cursor.events_from, to_event), again=True)
     join.take(decisions_at(decisions, cursor.decisions_from, to_decision), None, again=True)
-    join.bound()
+    join.take(None, None)
     return join

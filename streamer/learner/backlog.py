@@ -16,6 +16,7 @@ WAITING_BYTES_MAX = 1_000_000
 it has fetched and fetch it again, so that is not done for every message that has to wait: with
 200 messages a step, a backlog of 100,000 events took 20 s when it was, 9 s of them idle."""
 _NEVER_MS: Final = 1 << 62
+_NO_TIMES: Final = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,9 @@ class Backlog:
     Messages that are learned already only restore windows. New ones wait until all of those have
     passed, in every topic. Either wait until the other topics have been read up to ``ahead_max_ms``
     before them (by publish time) or have no more to read of the kind: what one topic has for the
-    other waits in memory. What waits of a topic here is at most ``WAITING_BYTES_MAX`` and what one
-    poll brought.
+    other waits in memory. And no more than ``ahead_max`` new ones go ahead of what has been read of
+    the others: what waits for longer is given up. What waits of a topic here is at most
+    ``WAITING_BYTES_MAX`` and what one poll brought.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ class Backlog:
         Topic → first offset not learned yet.
     reread_from
         Topic → offset that reading starts from.
+    ahead_max
+        Topic → messages, at least 1; any number of a topic that is not there.
     """
 
     def __init__(
@@ -60,13 +64,18 @@ class Backlog:
         reread_from: Mapping[str, int],
         *,
         ahead_max_ms: int,
+        ahead_max: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._learned_to = dict(next_offsets)
         self._read_to = dict(reread_from)
         self._ahead_max_ms = ahead_max_ms
+        self._ahead_max = ahead_max
         self._published_ms = dict.fromkeys(next_offsets, -1)
+        self._taken_ms = dict.fromkeys(ahead_max, _NO_TIMES)  # publish times of the latest taken
         self._waiting: dict[str, MessageBatch] = {}
-        self._bytes: dict[str, int] = {}  # of what waits, once somebody asked: most is taken at once
+        self._bytes: dict[
+            str, int
+        ] = {}  # of what waits, once somebody asked: most is taken at once
 
     @property
     def waiting(self) -> set[str]:
@@ -125,10 +134,15 @@ class Backlog:
                 if other != topic and (lag.get(other, 0) or other in self._waiting)
             }
             n = _n_until(batch, self._until_ms(others))
+            if others and topic in self._ahead_max:
+                n = min(n, self._n_near(batch, others))
             if topic in stops:
                 n = min(n, _before(batch, stops[topic]))
             if n:
-                found[topic] = self._taken(topic, n)
+                found[topic] = taken = self._taken(topic, n)
+                if topic in self._ahead_max:
+                    times = np.concatenate([self._taken_ms[topic], taken.publish_ms])
+                    self._taken_ms[topic] = times[-self._ahead_max[topic] :]
         return found
 
     def is_empty(self, topic: str) -> bool:
@@ -156,6 +170,13 @@ class Backlog:
         return min((self._published_ms[other] for other in others), default=_NEVER_MS) + (
             self._ahead_max_ms
         )
+
+    def _n_near(self, batch: MessageBatch, others: Collection[str]) -> int:
+        """How many messages can go without too many being ahead of what was read of others."""
+        read_ms = min(self._published_ms[other] for other in others)
+        n_ahead = np.count_nonzero(self._taken_ms[batch.topic] >= read_ms)
+        ahead = n_ahead + np.cumsum(batch.publish_ms >= read_ms)
+        return int(np.searchsorted(ahead, self._ahead_max[batch.topic], side="right"))
 
     def _taken(self, topic: str, n: int) -> MessageBatch:
         """The first ``n`` messages that wait of a topic, which wait no more."""

@@ -191,7 +191,7 @@ class Learner:
             of_items=self._catalogue.inputs,
             begins_anew=image.version > 0 and image.generation != settings.generation,
         )
-        ahead_max_ms = 0 if settings.join is None else settings.join.ahead_max_ms
+        join = settings.join
         # What the log holds already counts, or learners that end early would never trim it.
         entry_bytes = [entry.change.n_bytes for entry in image.entries]
         return _Owned(
@@ -199,7 +199,8 @@ class Learner:
             backlog=Backlog(
                 {topic: learner.next_offsets[topic] for topic in settings.topics},
                 learner.reread_from(),
-                ahead_max_ms=ahead_max_ms,
+                ahead_max_ms=0 if join is None else join.ahead_max_ms,
+                ahead_max={} if join is None else {settings.topic: join.unnamed_max},
             ),
             users=UsersBacklog(),
             version=image.version,

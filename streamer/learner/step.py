@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from itertools import zip_longest
 from typing import Final
 
 import numpy as np
@@ -195,15 +194,25 @@ class PartitionLearner:
             Share of the positive events that practise; to be recorded with the commit.
         """
         topic = self._settings.topic
-        if self.join is not None:
-            self.join.bound()  # what was read again is all there: the bounds hold as they did
         decided = self._decided(read)
         decoded = self._decoded(read.get(topic))
         events_to = _end(read.get(topic), self.next_offsets[topic])
-        parts = self._events_parts(decoded, events_to, rate_factor)
-        for part, decisions in zip_longest(parts, self._decisions_parts(decided)):
+
+        def step(part: _EventsPart | None, decisions: DecidedBatch | None) -> Step:
             offsets = self._learn_step(part, decisions, practice_share)
-            yield Step(offsets, rate_factor, practice_share)
+            return Step(offsets, rate_factor, practice_share)
+
+        rest = None
+        for decisions in self._decisions_parts(decided):
+            if decided is None or decisions.to_offset == decided.to_offset:
+                rest = decisions
+            else:  # before any event: what answers the rest would else wait, and may be given up
+                yield step(None, decisions)
+        for part in self._events_parts(decoded, events_to, rate_factor):
+            yield step(part, rest)
+            rest = None
+        if rest is not None:
+            yield step(None, rest)
 
     def learn_users(self, batch: MessageBatch, to_offset: int) -> Iterator[Step]:
         """Take what users say of themselves, up to an offset; as :meth:`learn`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 
 from streamer.learner.backlog import WAITING_BYTES_MAX, Backlog
 from streamer.protocols import MessageBatch
@@ -22,11 +23,12 @@ def batch(topic: str, start: int, end: int, *, size: int = 10) -> MessageBatch:
     return MessageBatch(topic, 0, [b"x" * size] * len(offsets), offsets, publish_ms)
 
 
-def new_backlog(*, learned: int = 0, reread_from: int = 0) -> Backlog:
+def new_backlog(*, learned: int = 0, reread_from: int = 0, ahead_max: int = 1_000) -> Backlog:
     return Backlog(
         dict.fromkeys((EVENTS, DECISIONS), learned),
         dict.fromkeys((EVENTS, DECISIONS), reread_from),
         ahead_max_ms=AHEAD_MS,
+        ahead_max={EVENTS: ahead_max},
     )
 
 
@@ -50,6 +52,18 @@ def test_a_topic_waits_for_one_that_has_more_to_read() -> None:
     backlog.put(batch(DECISIONS, 6, 21))
     assert lengths(backlog.ready({DECISIONS: 79})) == {EVENTS: 15, DECISIONS: 15}
     assert lengths(backlog.ready({})) == {EVENTS: 69}
+
+
+def test_no_more_goes_ahead_than_can_wait_for_the_other() -> None:
+    backlog = new_backlog(ahead_max=3)
+    backlog.put(batch(DECISIONS, 0, 1))
+    backlog.put(batch(EVENTS, 0, 3))
+    assert lengths(backlog.ready({DECISIONS: 1})) == {EVENTS: 3, DECISIONS: 1}
+    backlog.put(batch(EVENTS, 3, 8))
+    assert backlog.ready({DECISIONS: 1}) == {}  # more may have been decided at 0
+    backlog.put(batch(DECISIONS, 1, 3))
+    assert lengths(backlog.ready({DECISIONS: 1})) == {EVENTS: 2, DECISIONS: 2}  # 2, 3 and 4
+    assert lengths(backlog.ready({})) == {EVENTS: 3}  # there is nothing to wait for
 
 
 def test_what_waits_is_held_when_it_is_much_and_let_go_when_it_is_less() -> None:
@@ -94,8 +108,9 @@ def test_known_messages_wait_for_none_that_the_broker_has_no_more() -> None:
     assert lengths(backlog.ready({})) == {EVENTS: 10}
 
 
-def test_one_of_two_that_wait_may_always_go_on() -> None:
-    backlog = new_backlog()
+@pytest.mark.parametrize("ahead_max", [1, 8, 1_000])
+def test_one_of_two_that_wait_may_always_go_on(ahead_max: int) -> None:
+    backlog = new_backlog(ahead_max=ahead_max)
     backlog.put(batch(EVENTS, 0, 100))
     backlog.put(batch(DECISIONS, 50, 150))
     at = {EVENTS: 100, DECISIONS: 150}

@@ -221,6 +221,23 @@ def test_what_names_no_request_waits_in_a_tenth_of_the_bound() -> None:
     assert outcomes == {(0, "a"): 1.0}
 
 
+@pytest.mark.parametrize("restarts", [(), range(30), (1, 20), (22,)])
+def test_where_requests_are_few_a_click_does_not_wait_for_the_next_of_them(
+    restarts: Sequence[int],
+) -> None:
+    settings = replace(UNNAMED, feedback_max=40)  # 4 of those without a request_id
+    decisions = [decided("r"), decided("next", START_MS + 50_000, user_id="z")]
+    others = [Answer(START_MS + 400 + i, user_id="z") for i in range(20)]
+    log = [Answer(START_MS + 300), *others, Answer(START_MS + 40_000, "r", item_id="b")]
+    steps = [(1, 1), *[(0, 1)] * 20, (1, 0), (0, 1)]
+    learned_first, join = learned(decisions, log, steps[:6], settings, restarts=restarts)
+    assert learned_first == {(0, "a"): 1.0, (0, "b"): 0.0, (0, "c"): 0.0}
+    assert join.n_early == 4
+    outcomes, join = learned(decisions, log, steps, settings, restarts=restarts)
+    assert outcomes == {(0, "a"): 1.0, (0, "b"): 1.0, (0, "c"): 0.0}
+    assert join.n_early == 0
+
+
 def test_a_decision_that_comes_after_its_time_does_not_take_what_was_matched_before() -> None:
     settings = UNNAMED
     decisions = [

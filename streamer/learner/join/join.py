@@ -85,6 +85,11 @@ class JoinSettings:
     objectives: tuple[str, ...] = ()
     propensity_weight_max: float = 1.0
 
+    @property
+    def unnamed_max(self) -> int:
+        """In how many events feedback without a request_id waits for decisions up to its time."""
+        return max(1, self.feedback_max // UNNAMED_SHARE)
+
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
@@ -152,6 +157,7 @@ class Join:
         self._changed: dict[int, Shown] = {}  # by offset
         self._closing: set[int] = set()
         self._gone: dict[str, None] = {}
+        self._is_again = False
 
     @property
     def n_open(self) -> int:
@@ -169,9 +175,12 @@ class Join:
         Parameters
         ----------
         again
-            It was taken before, by another join, and maybe in another order: so nothing is dropped
-            for how much waits. Call :meth:`bound` before anything new is taken.
+            It was taken before, by another join, and maybe in another order: so nothing is given up
+            for how much waits, until something new is taken.
         """
+        if self._is_again and not again:
+            self._catch_up()
+        self._is_again = again
         new = [] if decided is None else [s for s in decided.decisions if self._decide(s)]
         if decided is not None:
             self._decisions_next = decided.to_offset
@@ -180,7 +189,7 @@ class Join:
         if events is not None:
             self._take_events(events)
             self._events_next = events.to_offset
-        self._match_unnamed()
+        self._match_unnamed(again=again)
         self._close()
         changed = sorted(self._changed.items())
         examples, choices = self._examples(changed), self._choices(changed)
@@ -189,15 +198,15 @@ class Join:
         self._closing.clear()
         self._drop()
         if not again:
-            self.counts.n_lost += self.bound()
+            self.counts.n_lost += self._early.bound(self._events_next - self._settings.feedback_max)
         return Joined(new, examples, choices)
 
-    def bound(self) -> int:
-        """Drop the oldest feedback that waits, where it is too much; return how many named a
-        request."""
-        feedback_max = self._settings.feedback_max
-        self._unnamed.bound(self._events_next - feedback_max // UNNAMED_SHARE)
-        return self._early.bound(self._events_next - feedback_max)
+    def _catch_up(self) -> None:
+        """Give up what had been given up before, now that all is there again."""
+        counts, self.counts = self.counts, JoinCounts()
+        self._is_again = False
+        self.take(None, None)
+        self.counts = counts
 
     def cursor(self) -> Cursor:
         """From where this state can be had again; a function of what was taken alone."""
@@ -266,11 +275,16 @@ class Join:
         """Let wait what may answer a decision that is open or still to be read."""
         waits = rows.ts_ms > self._decisions_ms
         of_past = np.flatnonzero(~waits)
-        if self._by_user and len(of_past):
-            user_ids = rows.answers.user_ids.take(of_past).strings()
-            waits[of_past] = [user_id in self._by_user for user_id in user_ids]
+        waits[of_past] = self._have_open(rows.take(of_past))
         self.counts.astray[UNNAMED] += int((~waits).sum())
         self._unnamed.put(rows.take(waits))
+
+    def _have_open(self, rows: FeedbackRows) -> NDArray[np.bool_]:
+        """Return ``(n,)`` whether a decision of the user is open."""
+        if not self._by_user:
+            return np.zeros(len(rows), dtype=np.bool_)
+        users = rows.answers.user_ids.strings()
+        return np.fromiter((user in self._by_user for user in users), np.bool_, len(rows))
 
     def _match(self, shown: Shown, feedback: ItemFeedback) -> None:
         """Give feedback to a decision; whichever of the two came first, the outcome is the same."""
@@ -301,12 +315,19 @@ class Join:
                 place = feedback.offset, feedback.watermark_ms, shown.request_id
                 heapq.heappush(self._answered, place)
 
-    def _match_unnamed(self) -> None:
-        """Match events without a request_id once every decision up to their time is known.
+    def _match_unnamed(self, *, again: bool) -> None:
+        """Match events without a request_id once every decision up to their time is known, or so
+        much has waited since that it is taken to be.
 
         Only where one slate alone can be meant; most such events answer none, and are not counted.
         """
-        for feedback in self._unnamed.due(self._decisions_ms):
+        from_offset = self._events_next - self._settings.unnamed_max
+        due = self._unnamed.due(self._decisions_ms, 0 if again else from_offset)
+        if due is None:
+            return
+        may_answer = self._have_open(due)
+        self.counts.astray[UNNAMED] += int((~may_answer).sum())
+        for feedback in due.take(may_answer).feedback():
             found = self._meant(feedback)
             if len(found) == 1:
                 self._match(found[0], feedback)

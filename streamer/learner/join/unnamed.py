@@ -1,18 +1,14 @@
-"""Feedback that names no request and waits until decisions are known up to its time, in columns.
-
-Where events are many and requests few, next to all of it is dropped without answering anything: it
-stays columns until it is due, and only then becomes an object an event.
-"""
+"""Feedback that names no request and waits until decisions are known up to its time, in columns:
+where events are many and requests few, next to all of it answers nothing."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from streamer.learner.join.feedback import FeedbackRows, ItemFeedback
+from streamer.learner.join.feedback import FeedbackRows
 
 _TOGETHER: Final = 64
 """Rows that a part has at least, but for the last: few events at a time would make as many parts,
@@ -20,7 +16,7 @@ of 2 kB each."""
 
 
 class UnnamedFeedback:
-    """What waits, by offset; bounded by offsets."""
+    """What waits, by offset."""
 
     def __init__(self) -> None:
         self._parts: deque[FeedbackRows] = deque()
@@ -47,25 +43,28 @@ class UnnamedFeedback:
             parts = [rows]
         self._keep(FeedbackRows.concat(parts))  # a copy: not the messages themselves
 
-    def due(self, decisions_ms: int) -> Sequence[ItemFeedback]:
-        """Take out what lies before a time that decisions are known up to, in order of time."""
-        due: list[ItemFeedback] = []
+    def due(self, decisions_ms: int, from_offset: int) -> FeedbackRows | None:
+        """Take out what lies before an offset, or before a time that decisions are known up to;
+        in order of time."""
+        due = []
+        while self._parts and self._parts[0].offsets[-1] < from_offset:
+            due.append(self._parts.popleft())
+            self._earliest.popleft()
+        if self._parts and self._parts[0].offsets[0] < from_offset:
+            part = self._parts[0]
+            n = int(np.searchsorted(part.offsets, from_offset))
+            due.append(part.slice(0, n))
+            self._parts[0] = part.slice(n, len(part))
         if self._earliest and min(self._earliest) <= decisions_ms:
             parts, self._parts, self._earliest = self._parts, deque(), deque()
             for part in parts:
                 is_due = part.ts_ms <= decisions_ms
-                due += part.take(is_due).feedback()
+                due.append(part.take(is_due))
                 self._keep(part.take(~is_due))
-        return sorted(due, key=lambda feedback: (feedback.ts_ms, feedback.offset))
-
-    def bound(self, from_offset: int) -> None:
-        """Drop what lies before an offset."""
-        while self._parts and self._parts[0].offsets[-1] < from_offset:
-            self._parts.popleft()
-            self._earliest.popleft()
-        if self._parts and self._parts[0].offsets[0] < from_offset:
-            part = self._parts[0]
-            self._parts[0] = part.slice(int(np.searchsorted(part.offsets, from_offset)), len(part))
+        if not due:
+            return None
+        rows = FeedbackRows.concat(due)
+        return rows.take(np.lexsort((rows.offsets, rows.ts_ms)))
 
     def _keep(self, part: FeedbackRows) -> None:
         if len(part):

@@ -1,0 +1,329 @@
+"""Random lives of learners, in memory: tiny bounds, uneven reading, deaths, rebalances, zombies.
+
+What a store holds in the end is a function of its topics and of its schedule, whatever happened to
+those who wrote it. A life takes seconds, so many can be tried:
+``python -m tests.lives --seeds 0:100`` says of each what verification finds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
+from unittest.mock import patch
+
+import numpy as np
+
+from streamer.config import Config, load_config
+from streamer.errors import Fenced, LogTrimmed
+from streamer.events import Event, Item, User
+from streamer.learner.learner import Learner
+from streamer.learner.service import LearnerService
+from streamer.protocols import Entry, MessageBatch, Source
+from streamer.simulation import live as simulation
+from streamer.simulation.broker import MemorySource
+from streamer.simulation.live import LiveSystem
+from streamer.store.memory import MemoryStore
+from tests.verified_store import verified_store
+
+T = TypeVar("T")
+
+START_MS: Final = 1_800_000_000_000
+DAY_MS: Final = 86_400_000
+USERS: Final = [f"u{n}" for n in range(25)]
+ITEMS: Final = [f"i{n}" for n in range(40)]
+KINDS: Final = [f"k{n}" for n in range(5)]
+TYPES: Final = ["click", "click", "watch", "purchase", "dislike", "impression", "impression"]
+
+CHOICES: Final[dict[str, tuple[Any, ...]]] = {
+    "topics.partitions": (1, 1, 2, 3),
+    "learner.batch_messages_max": (7, 40, 500),
+    "learner.checkpoint_interval_s": (0.3, 5.0, 60.0),
+    "learner.checkpoint_rows_max": (50, 2_000, 200_000),
+    "learner.dedup_window": (0, 15, 150, 3_000),
+    "learner.users_max": (6, 20, 200),
+    "learner.items_max": (8, 30, 300),
+    "learner.feature_rows_max": (10, 60, 1_000),
+    "store.log_entries_kept": (100, 1_000),
+    "recall.blend.window": (1, 8, 32),
+    "join.window_s": (1.0, 10.0, 60.0),
+    "join.horizon_s": (60.0, 300.0, 1_000.0),
+    "join.lateness_s": (0.5, 10.0, 60.0),
+    "join.ahead_max_s": (0.5, 10.0, 100.0),
+    "join.decisions_max": (3, 20, 1_000),
+    "join.feedback_max": (10, 50, 1_000),
+    "join.match_without_request": ("always", "reported", "never"),
+    "join.combine": ("sum", "max", "first"),
+    "bandit.arms_max": (5, 20, 1_000),
+    "bandit.form": ("shared", "shared", "disjoint"),
+    "bandit.policy": ("linear-thompson", "linucb", "greedy"),
+    "bandit.half_life_s": (0.0, 0.0, 30.0),
+    "practice.share": (0.1, 1.0),
+}
+"""Setting → values that a life draws one of; bounds so small that all of them are met."""
+FIXED: Final[dict[str, Any]] = {
+    "mf.factors": 4,
+    "recall.session.factors": 4,
+    "recall.random.candidates": 5,
+    "practice.time_share": 1.0,  # what is practised is to depend on no clock
+}
+
+
+class Died(BaseException):
+    """The process of a learner is no more; nobody catches it within."""
+
+
+class Mortal(MemoryStore):
+    """A store at whose commits a learner dies when it is told to.
+
+    Attributes
+    ----------
+    fatal
+        After how many commits more, and whether that commit comes before the death.
+    """
+
+    fatal: tuple[int, bool] | None = None
+
+    def commit(self, entry: Entry, *, owner: str) -> None:
+        dies = self.fatal is not None and self.fatal[0] == 0
+        committed = not dies or (self.fatal is not None and self.fatal[1])
+        if self.fatal is not None:
+            self.fatal = None if dies else (self.fatal[0] - 1, self.fatal[1])
+        if committed:
+            super().commit(entry, owner=owner)
+        if dies:
+            raise Died
+
+
+class Uneven(MemorySource):
+    """Reads now of this partition and now of that one, few messages or many."""
+
+    def __init__(self, rng: np.random.Generator, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self._rng = rng
+
+    def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
+        super().poll(n_max=0, timeout_s=0.0)  # takes what it was told to own
+        positions = self._positions
+        held = positions.held
+        positions.held = held | {where for where in positions.at if self._rng.random() < 0.3}
+        n = 1 + int(self._rng.integers(0, self._rng.choice([3, 30, 300])))
+        batches = positions.poll(min(n, n_max), 0.0)
+        positions.held = held
+        return batches
+
+
+class Process(NamedTuple):
+    """One learner, as it runs."""
+
+    learner: Learner
+    service: LearnerService
+    source: Source
+
+
+class Life:
+    """Learners of one store, and what happens to them.
+
+    Parameters
+    ----------
+    seed
+        Draws everything.
+    settings
+        In place of what is drawn.
+
+    Attributes
+    ----------
+    n_deaths, n_fenced
+        Of learners so far, and how often one found that another had taken over.
+    """
+
+    def __init__(self, seed: int, **settings: Any) -> None:
+        self._rng = np.random.default_rng(seed)
+        drawn = {name: self._one_of(values) for name, values in CHOICES.items()}
+        flags = {**FIXED, "learner.seed": seed, **drawn, **settings}
+        self.config: Config = load_config(os.devnull, env={}, flags=flags)
+        self.n_deaths = self.n_fenced = 0
+        self._store = Mortal(log_entries_kept=self.config.store.log_entries_kept)
+        with self._reading_unevenly():
+            self.live = LiveSystem(
+                self.config, start_ms=START_MS, sync_interval_ms=0, store=self._store
+            )
+        self._alive: list[Process] = []
+        self._zombies: list[Process] = []
+        self._sent: list[Event] = []
+        self._shown: list[tuple[str, str, str, int]] = []  # request, user, item, position
+
+    def _reading_unevenly(self) -> AbstractContextManager[object]:
+        return patch.object(simulation, "MemorySource", partial(Uneven, self._rng))
+
+    def _one_of(self, values: Sequence[T]) -> T:
+        return values[int(self._rng.integers(len(values)))]
+
+    def _recent(self, values: Sequence[T], mean: float) -> T:
+        return values[-1 - int(min(len(values) - 1, self._rng.exponential(mean)))]
+
+    def _happens(self, probability: float) -> bool:
+        return bool(self._rng.random() < probability)
+
+    # --- what is published ------------------------------------------------------------------------
+
+    def _event(self) -> Event | None:
+        rng, now_ms = self._rng, self.live.clock.now_ms()
+        what, kind = rng.random(), self._one_of(TYPES)
+        if what < 0.1 and self._sent:
+            return self._recent(self._sent, 30.0)  # once more
+        user_id, item_id = self._one_of(USERS), self._one_of(ITEMS)
+        request_id: str | None = None
+        position: int | None = None
+        if what < 0.65 and self._shown:
+            request_id, user_id, item_id, position = self._recent(self._shown, 20.0)
+            if self._happens(0.4):
+                request_id, position = None, None
+        elif self._happens(0.3):
+            request_id = "of another system"
+        return Event(
+            event_id=f"e{len(self._sent)}",
+            type=kind,
+            user_id=user_id,
+            item_id=item_id,
+            ts=now_ms
+            - int(self._one_of([0, 0, 0, 100, 3_000, 20_000, 200_000]))
+            + int(self._one_of([0, 0, 0, 0, 0, 10_000, 10**10])),
+            request_id=request_id,
+            position=position,
+            value=float(rng.random()) if kind == "watch" else None,
+        )
+
+    def _publish(self) -> None:
+        for _ in range(int(self._rng.integers(0, 25))):
+            event = self._event()
+            if event is not None:
+                self._sent.append(event)
+                self.live.publish(event)
+        kinds = [self._one_of(KINDS)]
+        if self._happens(0.05):
+            self.live.publish(User(user_id=self._one_of(USERS), categories=kinds))
+        if self._happens(0.05):
+            self.live.publish(Item(item_id=self._one_of(ITEMS), categories=kinds))
+        if self._happens(0.02):
+            self.live.delete(User(user_id=self._one_of(USERS)))
+        if self._happens(0.02):
+            self.live.delete(Item(item_id=self._one_of(ITEMS)))
+
+    def _ask(self) -> None:
+        try:
+            while self.live.scorer.replica.follow(timeout_s=0.0):
+                pass
+        except LogTrimmed:
+            return  # it loads again the next time
+        self.live.scorer.load_catalogue()
+        users = [self._one_of(USERS) for _ in range(int(self._rng.integers(0, 6)))]
+        k = int(self._rng.integers(1, 6))
+        for user_id, answer in zip(users, self.live.ask(users, k=k), strict=True):
+            for position, item in enumerate(answer.recommendation.items):
+                request_id = answer.recommendation.request_id
+                self._shown.append((request_id, user_id, item.item_id, position))
+
+    # --- who learns -------------------------------------------------------------------------------
+
+    def _start(self, partitions: list[int] | None = None) -> Process:
+        with self._reading_unevenly():
+            learner, service = self.live._new_learner(self.live._written, partitions)
+            return Process(learner, service, service.join())
+
+    def _round(self, process: Process) -> bool:
+        """Have a learner learn; False: that was its last."""
+        try:
+            process.service.round(process.source, timeout_s=0.0)
+        except Died:
+            self.n_deaths += 1
+            return False
+        except (Fenced, LogTrimmed):
+            self.n_fenced += 1
+            return False
+        return True
+
+    def _learn(self) -> None:
+        if self._happens(0.04):
+            self._store.fatal = int(self._rng.integers(0, 4)), self._happens(0.5)
+        for process in list(self._alive):
+            for _ in range(int(self._rng.integers(0, 4))):
+                if not self._round(process):
+                    self._alive.remove(process)
+                    break
+        if self._zombies and self._happens(0.3):
+            process = self._one_of(self._zombies)
+            if not self._round(process):
+                self._zombies.remove(process)
+        if self._alive and self._happens(0.03):  # it stands still, and others take over
+            self._zombies.append(self._alive.pop())
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """See to it that somebody learns: one of all partitions, or two."""
+        n = self.config.topics.partitions
+        if not self._alive:
+            self._alive.append(self._start())
+        elif self._happens(0.05):
+            first, *others = self._alive
+            self._zombies += others
+            order, cut = self._rng.permutation(n).tolist(), int(self._rng.integers(1, n + 1))
+            assert isinstance(first.source, MemorySource)
+            first.source.rebalance(sorted(order[:cut]))
+            self._alive = [first] if self._round(first) else []
+            if cut < n:
+                self._alive.append(self._start(sorted(order[cut:])))
+
+    # --- the whole --------------------------------------------------------------------------------
+
+    def live_through(self, n_steps: int) -> None:
+        """Let things happen, and at last have one learner learn all that there is."""
+        for item_id in ITEMS:
+            created_ms = START_MS - int(self._rng.integers(0, 10)) * DAY_MS
+            kinds = [self._one_of(KINDS)]
+            self.live.publish(Item(item_id=item_id, categories=kinds, created_ts=created_ms))
+        now_ms = START_MS
+        for _ in range(n_steps):
+            now_ms += int(self._rng.choice([0, 1, 50, 1_000, 5_000, 20_000]))
+            self.live.clock.set(now_ms)
+            self._publish()
+            self._learn()
+            self._ask()
+        self._store.fatal = None
+        last = self._start()
+        while self._round(last) and (any(last.source.lag().values()) or last.learner.waiting):
+            pass
+        assert not any(last.source.lag().values())
+
+    def problems(self) -> list[str]:
+        """Execute the store's schedule again; what differs."""
+        return verified_store(self.live).problems
+
+
+def _lives(seeds: range, n_steps: int) -> Iterator[tuple[int, Life]]:
+    for seed in seeds:
+        life = Life(seed)
+        life.live_through(n_steps)
+        yield seed, life
+
+
+def main() -> int:
+    given = argparse.ArgumentParser(description=__doc__)
+    given.add_argument("--seeds", default="0:20", help="FROM:TO (0:20)")
+    given.add_argument("--steps", type=int, default=150, help="of each life (150)")
+    options = given.parse_args()
+    start, _, end = options.seeds.partition(":")
+    n_differing = 0
+    for seed, life in _lives(range(int(start), int(end)), options.steps):
+        problems = life.problems()
+        n_differing += bool(problems)
+        said = f"seed {seed}: {life.n_deaths} deaths, {life.n_fenced} fenced"
+        print(said, *problems, sep="\n  ", flush=True)
+    return 1 if n_differing else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
