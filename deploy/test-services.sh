@@ -9,6 +9,9 @@ docker_answers() { have docker && timeout 10 docker version >/dev/null 2>&1; }
 
 # kcat and chromium are clients: neither an address nor a container stands in for them.
 have kcat || packages+=(kcat)
+# The commands of the documentation are run as they stand there.
+have curl || packages+=(curl)
+have jq || packages+=(jq)
 # Some tests stop and start a broker and a Redis of their own, so an address alone isn't enough.
 have redis-server || packages+=(redis-server)
 if [[ -z ${JAVA_HOME:-} ]]; then have java || packages+=(default-jre-headless); fi

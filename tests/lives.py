@@ -24,7 +24,7 @@ from streamer.learner.learner import Learner
 from streamer.learner.service import LearnerService
 from streamer.protocols import Entry, MessageBatch, Source
 from streamer.simulation import live as simulation
-from streamer.simulation.broker import MemorySource
+from streamer.simulation.broker import MemorySource, Record
 from streamer.simulation.live import LiveSystem
 from streamer.store.memory import MemoryStore
 from tests.verified_store import verified_store
@@ -47,7 +47,20 @@ CHOICES: Final[dict[str, tuple[Any, ...]]] = {
     "learner.users_max": (6, 20, 200),
     "learner.items_max": (8, 30, 300),
     "learner.feature_rows_max": (10, 60, 1_000),
+    "learner.user_sightings_min": (1, 1, 3),
+    "learner.item_sightings_min": (1, 1, 3),
+    "learner.idle_expiry_s": (0.0, 0.0, 30.0),
+    "mf.loss": ("softmax", "bpr", "logistic"),
+    "mf.recent_share": (0.0, 0.5),
+    "mf.recent_items": (5, 100, 16_384),
+    "mf.history": (2, 64),
+    "mf.seen": (0, 200, 1_000),
     "store.log_entries_kept": (100, 1_000),
+    "recall.mf.candidates": (0, 0, 20),
+    "recall.trending.candidates": (0, 0, 20),
+    "recall.similar.neighbours": (2, 400),
+    "recall.similar.window": (1, 20),
+    "recall.blend.answers": (True, False),
     "recall.blend.window": (1, 8, 32),
     "join.window_s": (1.0, 10.0, 60.0),
     "join.horizon_s": (60.0, 300.0, 1_000.0),
@@ -56,11 +69,13 @@ CHOICES: Final[dict[str, tuple[Any, ...]]] = {
     "join.decisions_max": (3, 20, 1_000),
     "join.feedback_max": (10, 50, 1_000),
     "join.match_without_request": ("always", "reported", "never"),
+    "join.unanswered": ("teaches nothing", "counts"),
     "join.combine": ("sum", "max", "first"),
     "bandit.arms_max": (5, 20, 1_000),
     "bandit.form": ("shared", "shared", "disjoint"),
     "bandit.policy": ("linear-thompson", "linucb", "greedy"),
     "bandit.half_life_s": (0.0, 0.0, 30.0),
+    "bandit.propensity_weight_max": (1.0, 20.0),
     "practice.share": (0.1, 1.0),
 }
 """Setting → values that a life draws one of; bounds so small that all of them are met."""
@@ -220,9 +235,14 @@ class Life:
         except LogTrimmed:
             return  # it loads again the next time
         self.live.scorer.load_catalogue()
+        now_ms = self.live.clock.now_ms()
         users = [self._one_of(USERS) for _ in range(int(self._rng.integers(0, 6)))]
         k = int(self._rng.integers(1, 6))
+        topic = self.config.topics.topic("decisions")
         for user_id, answer in zip(users, self.live.ask(users, k=k), strict=True):
+            if self._happens(0.1):  # by a scorer that started again
+                record = Record(user_id.encode(), answer.decision_message, now_ms)
+                self.live.broker.append(topic, record)
             for position, item in enumerate(answer.recommendation.items):
                 request_id = answer.recommendation.request_id
                 self._shown.append((request_id, user_id, item.item_id, position))

@@ -365,6 +365,40 @@ def test_no_bound_drops_what_waits_because_one_topic_is_read_again_before_the_ot
     assert join.cursor() == whole.cursor()
 
 
+@pytest.mark.parametrize("restarts", [(), (1,)])
+def test_what_could_be_meant_by_a_click_is_read_again_with_what_is_open(
+    restarts: Sequence[int],
+) -> None:
+    """Of two slates that a click may answer one is forgotten before the other."""
+    gone_ms = START_MS + HORIZON_MS + SETTINGS.lateness_ms
+    decisions = [
+        decided("old"),
+        decided("new", START_MS + 5_000),
+        decided("z", gone_ms + 1_000, user_id="z"),
+    ]
+    log = [
+        Answer(START_MS + 5_500, "new", item_id="c"),
+        Answer(START_MS + 6_000),
+        Answer(gone_ms + 1_000, user_id="z"),
+        Answer(START_MS + HORIZON_MS, "new", item_id="b"),
+    ]
+    steps = [(2, 2), (1, 1), (0, 1)]
+    outcomes, join = learned(decisions, log, steps, UNNAMED, restarts=restarts)
+    of_new = {item: value for (at, item), value in outcomes.items() if at == 1}
+    assert of_new == {"a": 0.0, "b": 1.0, "c": 1.0}
+    assert join.cursor().decisions_from == 0
+
+
+@pytest.mark.parametrize("restarts", [(), range(8)])
+def test_a_repeat_is_none_as_long_as_it_may_be_read_again(restarts: Sequence[int]) -> None:
+    settings = replace(SETTINGS, decisions_max=3)
+    names = ["r", "s", "r", "t", "v", "w", "x", "y"]
+    decisions = [decided(name, START_MS + i) for i, name in enumerate(names)]
+    outcomes, join = learned(decisions, [], [(1, 0)] * 8, settings, restarts=restarts)
+    assert {at for at, _ in outcomes} == {0, 1, 3, 4}
+    assert join.n_open == 3
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("matching", ["never", "reported", "always"])
 def test_any_interleaving_and_any_restart_teach_the_same(seed: int, matching: Matching) -> None:

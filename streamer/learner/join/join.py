@@ -154,6 +154,7 @@ class Join:
         self._to_close: list[tuple[int, int, str]] = []
         self._to_drop: list[tuple[int, int, str]] = []
         self._answered: list[tuple[int, int, str]] = []  # by offset: first feedback of decisions
+        self._past: list[tuple[int, int, int]] = []  # (offset, watermark, ts) of what is forgotten
         self._changed: dict[int, Shown] = {}  # by offset
         self._closing: set[int] = set()
         self._gone: dict[str, None] = {}
@@ -222,6 +223,12 @@ class Join:
         if self._open:
             oldest = next(iter(self._open.values()))
             decisions = oldest.offset, oldest.watermark_ms
+            # One that may have been meant as well by an event that names none: see _meant.
+            earliest_ms = max(decisions[1], oldest.ts_ms) - self._settings.window_ms
+            while self._past and self._past[0][2] < earliest_ms:
+                heapq.heappop(self._past)
+            if self._past:
+                decisions = min(decisions, self._past[0][:2])
         return Cursor(*events, *decisions)
 
     # --- decisions -------------------------------------------------------------------------------
@@ -235,6 +242,7 @@ class Join:
         if known is not None and known.kept_until_ms >= shown.watermark_ms:
             self.counts.n_repeated += 1
             known.kept_until_ms = max(known.kept_until_ms, shown.kept_until_ms)
+            known.last_offset = shown.offset
             return False
         if known is not None:
             self._close_one(known)  # so long ago that this is no repeat
@@ -338,14 +346,19 @@ class Join:
                 self.counts.astray[UNNAMED] += 1
 
     def _meant(self, feedback: ItemFeedback) -> list[Shown]:
-        """Open slates that showed the user the item within the window before the feedback."""
+        """Open slates that showed the user the item within the window before the feedback.
+
+        One that is forgotten by then in one order of reading is not meant in any.
+        """
         found = []
         earliest_ms = feedback.ts_ms - self._settings.window_ms
+        kept_ms = self._settings.horizon_ms + self._settings.lateness_ms
         for request_id in reversed(self._by_user.get(feedback.user_id, ())):
             shown = self._open[request_id]
             if (
                 shown.watermark_ms < feedback.ts_ms
                 and earliest_ms <= shown.ts_ms <= feedback.ts_ms
+                and feedback.watermark_ms <= shown.ts_ms + kept_ms
                 and feedback.item_id in shown.item_ids
             ):
                 found.append(shown)
@@ -375,7 +388,7 @@ class Join:
     def _beyond_bound(self) -> list[Shown]:
         """Open decisions that are too many, oldest first."""
         first = self._decisions_next - self._settings.decisions_max
-        return list(takewhile(lambda shown: shown.offset < first, self._open.values()))
+        return list(takewhile(lambda shown: shown.last_offset < first, self._open.values()))
 
     def _examples(self, changed: Sequence[tuple[int, Shown]]) -> Examples:
         rows: list[tuple[Shown, Settled]] = []
@@ -488,6 +501,7 @@ class Join:
 
     def _forget(self, shown: Shown) -> None:
         del self._open[shown.request_id]
+        heapq.heappush(self._past, (shown.offset, shown.watermark_ms, shown.ts_ms))
         theirs = self._by_user[shown.user_id]
         theirs.remove(shown.request_id)
         if not theirs:

@@ -84,6 +84,8 @@ class Shown:
     kept_until_ms
         Later feedback changes nothing; moved on by a repeated decision, so that the repeat is
         known as one for as long as it might itself be read again.
+    last_offset
+        Its own, or that of the last decision that repeats it: at the bound it goes by that.
     answered_from
         Lowest offset of the feedback that has come.
     propensities
@@ -123,6 +125,7 @@ class Shown:
     pinned_at: tuple[int, ...] = ()
     watermark_ms: int = 0
     kept_until_ms: int = 0
+    last_offset: int = 0
     propensities: Sequence[float] | None = None
     weights: Mapping[str, float] | None = None
     closed: bool = False
@@ -136,6 +139,7 @@ class Shown:
     counted: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
 
     def __post_init__(self) -> None:
+        self.last_offset = self.offset
         self.applied = np.full(len(self.item_ids), np.nan)
         self.tell_apart(0)
         self.chosen = np.full(len(self.item_ids), np.nan)
