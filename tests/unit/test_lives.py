@@ -7,7 +7,7 @@ import pytest
 from tests.lives import Life
 
 
-@pytest.mark.parametrize("seed", [0, 9, 10, 17, 21])
+@pytest.mark.parametrize("seed", [0, 14, 15, 31])
 def test_any_life_of_its_learners_is_confirmed_by_the_schedule(seed: int) -> None:
     life = Life(seed, **{"join.feedback_max": 20})
     life.live_through(80)
