@@ -136,10 +136,10 @@ def _table(title: str, parts: Sequence[ColumnPart]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for part in parts[:_SHOWN]:
-        cells = (f"{value:.3f}" for value in (part.value, part.mean, part.weight))
-        table.add_row(escape(part.column), *cells, f"{part.adds:+.4f}")
+        cells = (f"{value:z.3f}" for value in (part.value, part.mean, part.weight))
+        table.add_row(escape(part.column), *cells, f"{part.adds:+z.4f}")
     rest = sum(part.adds for part in parts[_SHOWN:])
     if len(parts) > _SHOWN:
-        table.add_row(f"{len(parts) - _SHOWN} more", "", "", "", f"{rest:+.4f}", style="dim")
-    table.add_row("in all", "", "", "", f"{sum(part.adds for part in parts):+.4f}", style="bold")
+        table.add_row(f"{len(parts) - _SHOWN} more", "", "", "", f"{rest:+z.4f}", style="dim")
+    table.add_row("in all", "", "", "", f"{sum(part.adds for part in parts):+z.4f}", style="bold")
     return table

@@ -150,10 +150,10 @@ def _show_parts(caption: str, parts: Sequence[ColumnPart]) -> None:
                 [
                     [
                         part.column,
-                        f"{part.value:.3f}",
-                        f"{part.mean:.3f}",
-                        f"{part.weight:.3f}",
-                        f"{part.adds:+.4f}",
+                        f"{part.value:z.3f}",
+                        f"{part.mean:z.3f}",
+                        f"{part.weight:z.3f}",
+                        f"{part.adds:+z.4f}",
                     ]
                     for part in parts
                 ],
