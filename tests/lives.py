@@ -17,16 +17,18 @@ from unittest.mock import patch
 
 import numpy as np
 
-from streamer.config import Config, load_config
-from streamer.errors import Fenced, LogTrimmed
+from streamer.config import Config, changed, load_config
+from streamer.errors import Fenced, LayoutMismatch, LogTrimmed
 from streamer.events import Event, Item, User
 from streamer.learner.learner import Learner
 from streamer.learner.service import LearnerService
+from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry, MessageBatch, Source
 from streamer.simulation import live as simulation
 from streamer.simulation.broker import MemorySource, Record
 from streamer.simulation.live import LiveSystem
 from streamer.store.memory import MemoryStore
+from streamer.store.of_models import StoreOfModels
 from tests.verified_store import verified_store
 
 T = TypeVar("T")
@@ -79,6 +81,23 @@ CHOICES: Final[dict[str, tuple[Any, ...]]] = {
     "practice.share": (0.1, 1.0),
 }
 """Setting → values that a life draws one of; bounds so small that all of them are met."""
+CHANGES: Final[dict[str, tuple[Any, ...]]] = {
+    "mf.factors": (4, 6),
+    "popularity.half_lives_s": ((3_600.0, 345_600.0), (345_600.0,)),
+    "recall.session.factors": (4, 6),
+    "recall.similar.neighbours": (2, 400),
+    "windows.default_features": (True, False),
+    "events.click.weight": (1.0, 3.0),
+    "practice.share": (0.1, 1.0),
+    "join.lateness_s": (0.5, 10.0, 60.0),
+    "join.decisions_max": (3, 20, 1_000),
+    "join.feedback_max": (20, 50, 1_000),
+    "join.combine": ("sum", "max", "first"),
+    "bandit.form": ("shared", "disjoint"),
+    "bandit.half_life_s": (0.0, 30.0),
+    "bandit.time_features": (True, False),
+}
+"""Setting → values that one of it may change to on the way."""
 FIXED: Final[dict[str, Any]] = {
     "mf.factors": 4,
     "recall.session.factors": 4,
@@ -146,6 +165,8 @@ class Life:
     ----------
     seed
         Draws everything.
+    changes
+        How likely settings change at a step.
     settings
         In place of what is drawn.
 
@@ -155,7 +176,8 @@ class Life:
         Of learners so far, and how often one found that another had taken over.
     """
 
-    def __init__(self, seed: int, **settings: Any) -> None:
+    def __init__(self, seed: int, *, changes: float = 0.0, **settings: Any) -> None:
+        self._changes = changes
         self._rng = np.random.default_rng(seed)
         drawn = {name: self._one_of(values) for name, values in CHOICES.items()}
         flags = {**FIXED, "learner.seed": seed, **drawn, **settings}
@@ -249,6 +271,17 @@ class Life:
 
     # --- who learns -------------------------------------------------------------------------------
 
+    def _change(self) -> None:
+        """Have those who start from now on learn under other settings."""
+        name = self._one_of(list(CHANGES))
+        self.config = changed(self.config, {name: self._one_of(CHANGES[name])})
+        live, models = self.live, build_models(self.config)
+        live.config, live._models = self.config, models
+        layout = store_layout(self.config, models)
+        live._written = StoreOfModels(live.store, layout, learns=True)
+        self._zombies += self._alive
+        self._alive = [self._start()]
+
     def _start(self, partitions: list[int] | None = None) -> Process:
         with self._reading_unevenly():
             learner, service = self.live._new_learner(self.live._written, partitions)
@@ -261,7 +294,7 @@ class Life:
         except Died:
             self.n_deaths += 1
             return False
-        except (Fenced, LogTrimmed):
+        except (Fenced, LayoutMismatch, LogTrimmed):
             self.n_fenced += 1
             return False
         return True
@@ -278,6 +311,8 @@ class Life:
             process = self._one_of(self._zombies)
             if not self._round(process):
                 self._zombies.remove(process)
+        if self._happens(self._changes):
+            self._change()
         if self._alive and self._happens(0.03):  # it stands still, and others take over
             self._zombies.append(self._alive.pop())
         self._share_out()
@@ -318,14 +353,20 @@ class Life:
             pass
         assert not any(last.source.lag().values())
 
+    def checkpoint(self) -> None:
+        """Have one learner fold all that is committed into rows."""
+        last = self._start()
+        assert self._round(last)
+        last.learner.checkpoint_all()
+
     def problems(self) -> list[str]:
         """Execute the store's schedule again; what differs."""
         return verified_store(self.live).problems
 
 
-def _lives(seeds: range, n_steps: int) -> Iterator[tuple[int, Life]]:
+def _lives(seeds: range, n_steps: int, changes: float) -> Iterator[tuple[int, Life]]:
     for seed in seeds:
-        life = Life(seed)
+        life = Life(seed, changes=changes)
         life.live_through(n_steps)
         yield seed, life
 
@@ -333,11 +374,12 @@ def _lives(seeds: range, n_steps: int) -> Iterator[tuple[int, Life]]:
 def main() -> int:
     given = argparse.ArgumentParser(description=__doc__)
     given.add_argument("--seeds", default="0:20", help="FROM:TO (0:20)")
+    given.add_argument("--changes", type=float, default=0.0, help="of settings, a step (0)")
     given.add_argument("--steps", type=int, default=150, help="of each life (150)")
     options = given.parse_args()
     start, _, end = options.seeds.partition(":")
     n_differing = 0
-    for seed, life in _lives(range(int(start), int(end)), options.steps):
+    for seed, life in _lives(range(int(start), int(end)), options.steps, options.changes):
         problems = life.problems()
         n_differing += bool(problems)
         said = f"seed {seed}: {life.n_deaths} deaths, {life.n_fenced} fenced"

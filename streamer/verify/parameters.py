@@ -17,7 +17,7 @@ from streamer.verify.runs import execute_all
 from streamer.verify.schedules import began_at, coverage, needed
 from streamer.verify.topics import LogEnds, missing
 from streamer_models.state.model import Model
-from streamer_models.state.partition import PartitionState
+from streamer_models.state.partition import CURSOR, PartitionState
 from streamer_models.state.shared import SharedState
 from streamer_models.state.table import Change, Keys, Merge
 
@@ -253,14 +253,22 @@ def image_contents(
 
 
 def differences(run: Run, image: PartitionImage, given_up: frozenset[str]) -> list[str]:
-    """What differs between an executed partition and the stored one; rows that a store no longer
-    keeps, because their model began anew since, are not compared."""
+    """What differs between an executed partition and the stored one.
+
+    Rows that a store no longer keeps, because their model began anew since, are not compared. And a
+    learner that started may have both topics read again from further back than need be: feedback on
+    decisions that are forgotten waits for a while, since it does not know them.
+    """
     learned = run.learned_with
     found = contents(run.state)
     stored = image_contents(learned.names.own_image(image), learned.models, learned.settings)
     kept = learned.names.in_store(found.tables)
     kept = {name: rows for name, rows in kept.items() if name not in given_up}
-    found = replace(found, tables=learned.names.own(kept))
+    tables = learned.names.own(kept)
+    (_, needed), begun = tables[CURSOR.name], stored.tables[CURSOR.name]
+    if needed.shape == begun[1].shape and (begun[1] <= needed).all():
+        tables[CURSOR.name] = begun
+    found = replace(found, tables=tables)
     return [
         f"partition {run.state.partition}, executed again against stored: {each}"
         for each in compare_contents(found, stored)
