@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -46,6 +46,17 @@ VOLATILE = (
     (re.compile(r'sqlite:[^\s"]+'), "SQLITE"),
 )
 """What differs from run to run, and what stands for it."""
+
+RECOMMENDED = (
+    (re.compile(r"(?m)^│.*\n"), ""),
+    (re.compile(r"[┏┡└][^\n]*\n"), ""),
+    (re.compile(r"what adds to the[^┃]*"), "what adds\n"),
+    (re.compile(r'"reason":"[^"]*"(?:,"because":"[^"]*")?'), "REASON"),
+    (re.compile(r"(?m)^brought by .*"), "brought by CHANNELS"),
+    (re.compile(r"\d+(?= came in| went out| moved| stayed)"), "N"),
+    (re.compile(r"place \d+ of \d+ candidates"), "place N of N candidates"),
+)
+"""What differs from one learner to the next, and what stands for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +125,10 @@ def _commands(block: str, *, prompt: str) -> Iterator[Shown]:
         yield Shown(command, "".join(f"{line}\n" for line in lines[begin:at]))
 
 
-def differences(shown: str, printed: str, *, tolerance: float = 0.0) -> str:
-    """Return how what a command printed differs from what a page shows; nothing where it doesn't.
-
-    Parameters
-    ----------
-    tolerance
-        By how much of its value, or of 0.1, a number with decimals may differ.
-    """
+def differences(shown: str, printed: str) -> str:
+    """Return how what a command printed differs from what a page shows; "" where it doesn't."""
     wanted, found = _normal(TYPED.sub("", shown)), _normal(printed)
-    if _agree(wanted, found, tolerance):
+    if _agree(wanted, found):
         return ""
     return "\n".join(difflib.unified_diff(wanted, found, "shown", "printed", lineterm=""))
 
@@ -142,26 +147,30 @@ def _normal(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def _agree(shown: list[str], printed: list[str], tolerance: float) -> bool:
+def _agree(shown: list[str], printed: list[str]) -> bool:
     if not shown:
         return not printed
     if LEFT_OUT.fullmatch(shown[0]):
-        return any(_agree(shown[1:], printed[at:], tolerance) for at in range(len(printed) + 1))
-    return (
-        bool(printed)
-        and _alike(shown[0], printed[0], tolerance)
-        and _agree(shown[1:], printed[1:], tolerance)
-    )
+        return any(_agree(shown[1:], printed[at:]) for at in range(len(printed) + 1))
+    return bool(printed) and shown[0] == printed[0] and _agree(shown[1:], printed[1:])
 
 
-def _alike(shown: str, printed: str, tolerance: float) -> bool:
-    if shown == printed:
-        return True
-    pairs = zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=False)
-    return NUMBER.sub("N", shown) == NUMBER.sub("N", printed) and all(
-        abs(a - b) <= tolerance * max(abs(a), 0.1)
-        for a, b in ((float(a.replace(",", "")), float(b.replace(",", ""))) for a, b in pairs)
-    )
+def shape(text: str, names: Collection[str]) -> str:
+    """Return what is printed of a slate, but for what a system recommends, why, and by how much.
+
+    What several partitions learn depends on which of them is first.
+
+    Parameters
+    ----------
+    names
+        Of all items, by id and by title.
+    """
+    for pattern, name in (*VOLATILE, *RECOMMENDED):
+        text = pattern.sub(name, text)
+    for name in sorted(names, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "ITEM", text)
+    text = re.sub(r'\["ITEM","[^"]*"\]', "[ITEM, REASON]", text)
+    return NUMBER.sub("NUMBER", text)
 
 
 def reader(**given: str) -> dict[str, str]:

@@ -20,7 +20,18 @@ import pytest
 
 from deploy.kafka.node import free_port
 from streamer.kafka.embedded import EmbeddedBroker
-from tests.consoles import FENCE, PAGES, File, Shown, Terminal, differences, reader, sections, steps
+from tests.consoles import (
+    FENCE,
+    PAGES,
+    File,
+    Shown,
+    Terminal,
+    differences,
+    reader,
+    sections,
+    shape,
+    steps,
+)
 from tests.e2e.test_up import TIMEOUT_S, Up, running_up
 from tests.imports import ROOT
 
@@ -171,8 +182,10 @@ WRITES = re.compile(r"-X [A-Z]+|/v1/(events|items|users|feedback) -d|/reward |st
 READS = re.compile(r"streamer (request|explain|doctor) ?")
 COMMAND_S = 540.0
 """What one command may take, on a machine that does much else."""
-TOLERANCE = 0.05
-"""Of a score of a running system: tastes fade by the second."""
+KINDS = re.findall(r'^    "[a-z]+": "([a-z -]+)",$', TEXTS["shop.md"], re.MULTILINE)
+IDS = [item_id for kind in KINDS for item_id in kind.split()]
+NAMES = {*IDS, *(item_id.replace("-", " ").title() for item_id in IDS)}
+"""Of the shop's items."""
 
 
 def commands(part: str) -> list[Shown | File]:
@@ -282,10 +295,11 @@ class Reader:
             printed = re.sub(rf"(?<=:){free}\b", port, printed)
         if not step.printed and step.command.startswith("streamer up "):
             return ""
-        tolerance = TOLERANCE if self.up else 0.0
-        return (
-            "" if step.printed is None else differences(step.printed, printed, tolerance=tolerance)
-        )
+        if step.printed is None:
+            return ""
+        if self.up is None:
+            return differences(step.printed, printed)
+        return differences(shape(step.printed, NAMES), shape(printed, NAMES))
 
 
 @pytest.fixture(scope="module")

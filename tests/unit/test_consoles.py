@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.consoles import File, Shown, Terminal, differences, reader, sections, steps
+from tests.consoles import File, Shown, Terminal, differences, reader, sections, shape, steps
 
 TIMEOUT_S = 60.0
 PAGE = """# A page
@@ -55,7 +55,7 @@ def test_files_and_commands_are_found_in_their_order() -> None:
 @pytest.mark.parametrize(
     ("shown", "printed"),
     [
-        ("│ a  │ 0.110 │\n", "│ a │ 0.112 │\n"),
+        ("│ a  │ 0.110 │\n", "│ a │ 0.110 │\n"),
         (
             '{"request_id":"%s","ts":1795917561113}\n' % ("a" * 32),
             '{"request_id":"%s","ts":1600000000000}' % ("b" * 32),
@@ -69,14 +69,14 @@ def test_files_and_commands_are_found_in_their_order() -> None:
     ],
 )
 def test_what_is_volatile_or_left_out_is_no_difference(shown: str, printed: str) -> None:
-    assert differences(shown, printed, tolerance=0.05) == ""
+    assert differences(shown, printed) == ""
 
 
 @pytest.mark.parametrize(
     ("shown", "printed"),
     [
         ("│ a │ 0.110 │\n", "│ b │ 0.110 │\n"),
-        ("│ a │ 0.110 │\n", "│ a │ 0.120 │\n"),
+        ("│ a │ 0.110 │\n", "│ a │ 0.111 │\n"),
         ("│ a │ 44 │\n", "│ a │ 45 │\n"),
         ("HTTP/1.1 207 Multi-Status\n", "HTTP/1.1 422 Unprocessable Entity\n"),
         ("one\n…\nfour\n", "one\ntwo\nthree\n"),
@@ -86,8 +86,39 @@ def test_what_is_volatile_or_left_out_is_no_difference(shown: str, printed: str)
     ],
 )
 def test_anything_else_is_one(shown: str, printed: str) -> None:
-    assert differences(shown, printed, tolerance=0.05)
-    assert differences("0.110\n", "0.111\n"), "without a tolerance a figure is what it is"
+    assert differences(shown, printed)
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed"),
+    [
+        ('[["mint","popular"]]\n', '[["pu-erh","similar to Mint"]]\n'),
+        (
+            '{"item_id":"mint","score":0.11,"reason":"similar to Pu Erh","because":"pu-erh"}\n',
+            '{"item_id":"pu-erh","score":0.2,"reason":"popular"}\n',
+        ),
+        ("Pu Erh: place 5 of 26 candidates\n", "Mint: place 1 of 27 candidates\n"),
+        ("┏━┓\n┃ item ┃\n│ mint │\n└─┘\n", "┏━━┓\n┃ item ┃\n│ pu-erh │\n│ mint │\n└──┘\n"),
+    ],
+)
+def test_what_is_recommended_is_no_matter_of_its_shape(shown: str, printed: str) -> None:
+    names = {"mint", "pu-erh", "Mint", "Pu Erh"}
+    assert differences(shape(shown, names), shape(printed, names)) == ""
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed"),
+    [
+        ('["mint","pu-erh"]\n', '["mint"]\n'),
+        ('["mint"]\n', '["tea"]\n'),
+        ('{"item_id":"mint","rank":0}\n', '{"item_id":"mint","rank":1}\n'),
+        ("HTTP/1.1 202 Accepted\n", "HTTP/1.1 207 Multi-Status\n"),
+        ("┃ item ┃\n", "┃ item ┃ score ┃\n"),
+    ],
+)
+def test_how_many_there_are_and_of_what_fields_is(shown: str, printed: str) -> None:
+    names = {"mint", "pu-erh"}
+    assert differences(shape(shown, names), shape(printed, names))
 
 
 def test_a_terminal_keeps_aliases_variables_and_statuses(tmp_path: Path) -> None:
