@@ -180,6 +180,9 @@ DATA = Path(os.environ.get("STREAMER_DATA") or ROOT.parent / "shared" / "data")
 LOGGED = re.compile(r"^\d{4}-\d\d-\d\dT\S+ [A-Z]+ .*\n", re.MULTILINE)
 WRITES = re.compile(r"-X [A-Z]+|/v1/(events|items|users|feedback) -d|/reward |streamer [a-z]+")
 READS = re.compile(r"streamer (request|explain|doctor) ?")
+LEARNS_NOTHING = ("configuration.md", "import.md")
+"""Pages of which each figure is held; those of others depend on the processor, and on which
+partition learns first."""
 COMMAND_S = 540.0
 """What one command may take, on a machine that does much else."""
 KINDS = re.findall(r'^    "[a-z]+": "([a-z -]+)",$', TEXTS["shop.md"], re.MULTILINE)
@@ -207,6 +210,7 @@ class Reader:
         self.folder = folder
         self.up: Up | None = None
         self.kafka = ""
+        self._page = ""
         self._besides = (
             [step for step in commands(besides) if isinstance(step, File)] if besides else []
         )
@@ -249,6 +253,7 @@ class Reader:
         AssertionError
             If it prints something else than the page shows, or fails where the page shows no error.
         """
+        self._page = page
         command = step.command.replace("kafka:9092", self.kafka)
         for (where, words), others in SUBSTITUTED.items():
             if where == page:
@@ -297,7 +302,7 @@ class Reader:
             return ""
         if step.printed is None:
             return ""
-        if self.up is None:
+        if self._page in LEARNS_NOTHING:
             return differences(step.printed, printed)
         return differences(shape(step.printed, NAMES), shape(printed, NAMES))
 

@@ -409,5 +409,6 @@ def test_each_factorization_is_read_by_its_own_kind() -> None:
         assert p.shape == (n_factors,)
         assert scores is not None
         at = np.arange(version.items.n_rows, dtype=np.int32)
-        np.testing.assert_allclose(scores, factors.items.rows(at) @ p + factors.items.biases[at])
+        wanted = factors.items.rows(at) @ p + factors.items.biases[at]
+        np.testing.assert_allclose(scores, wanted, rtol=1e-5)  # processors sum differently
         assert factors.scores(-1) is None
