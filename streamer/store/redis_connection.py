@@ -133,6 +133,8 @@ class RedisConnection:
     def close(self) -> None:
         with self._lock:
             if self._client is not None:
+                if self.cluster:
+                    self._client.disconnect_connection_pools()  # which its close leaves open
                 self._client.close()
                 self._client = None
 
