@@ -122,13 +122,12 @@ class Mortal(MemoryStore):
     fatal: tuple[int, bool] | None = None
 
     def commit(self, entry: Entry, *, owner: str) -> None:
-        dies = self.fatal is not None and self.fatal[0] == 0
-        committed = not dies or (self.fatal is not None and self.fatal[1])
+        n_more, commits = self.fatal or (-1, True)
         if self.fatal is not None:
-            self.fatal = None if dies else (self.fatal[0] - 1, self.fatal[1])
-        if committed:
+            self.fatal = (n_more - 1, commits) if n_more else None
+        if n_more or commits:
             super().commit(entry, owner=owner)
-        if dies:
+        if n_more == 0:
             raise Died
 
 
@@ -311,7 +310,7 @@ class Life:
             process = self._one_of(self._zombies)
             if not self._round(process):
                 self._zombies.remove(process)
-        if self._happens(self._changes):
+        if self._changes and self._happens(self._changes):
             self._change()
         if self._alive and self._happens(0.03):  # it stands still, and others take over
             self._zombies.append(self._alive.pop())

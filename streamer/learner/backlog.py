@@ -73,9 +73,8 @@ class Backlog:
         self._published_ms = dict.fromkeys(next_offsets, -1)
         self._taken_ms = dict.fromkeys(ahead_max, _NO_TIMES)  # publish times of the latest taken
         self._waiting: dict[str, MessageBatch] = {}
-        self._bytes: dict[
-            str, int
-        ] = {}  # of what waits, once somebody asked: most is taken at once
+        # Of what waits, once somebody asked: most is taken at once.
+        self._bytes: dict[str, int] = {}
 
     @property
     def waiting(self) -> set[str]:

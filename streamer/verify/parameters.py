@@ -265,9 +265,9 @@ def differences(run: Run, image: PartitionImage, given_up: frozenset[str]) -> li
     kept = learned.names.in_store(found.tables)
     kept = {name: rows for name, rows in kept.items() if name not in given_up}
     tables = learned.names.own(kept)
-    (_, needed), begun = tables[CURSOR.name], stored.tables[CURSOR.name]
-    if needed.shape == begun[1].shape and (begun[1] <= needed).all():
-        tables[CURSOR.name] = begun
+    cursor, stored_cursor = tables[CURSOR.name][1], stored.tables[CURSOR.name][1]
+    if cursor.shape == stored_cursor.shape and (stored_cursor <= cursor).all():
+        tables[CURSOR.name] = stored.tables[CURSOR.name]
     found = replace(found, tables=tables)
     return [
         f"partition {run.state.partition}, executed again against stored: {each}"

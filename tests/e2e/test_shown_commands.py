@@ -298,9 +298,8 @@ class Reader:
         """Return how what was printed differs from what is shown."""
         for port, free in self._ports.items():
             printed = re.sub(rf"(?<=:){free}\b", port, printed)
-        if not step.printed and step.command.startswith("streamer up "):
-            return ""
-        if step.printed is None:
+        shows_none = not step.printed and step.command.startswith("streamer up ")
+        if step.printed is None or shows_none:
             return ""
         if self._page in LEARNS_NOTHING:
             return differences(step.printed, printed)

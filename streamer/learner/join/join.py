@@ -190,7 +190,7 @@ class Join:
         if events is not None:
             self._take_events(events)
             self._events_next = events.to_offset
-        self._match_unnamed(again=again)
+        self._match_unnamed()
         self._close()
         changed = sorted(self._changed.items())
         examples, choices = self._examples(changed), self._choices(changed)
@@ -323,14 +323,14 @@ class Join:
                 place = feedback.offset, feedback.watermark_ms, shown.request_id
                 heapq.heappush(self._answered, place)
 
-    def _match_unnamed(self, *, again: bool) -> None:
+    def _match_unnamed(self) -> None:
         """Match events without a request_id once every decision up to their time is known, or so
         much has waited since that it is taken to be.
 
         Only where one slate alone can be meant; most such events answer none, and are not counted.
         """
-        from_offset = self._events_next - self._settings.unnamed_max
-        due = self._unnamed.due(self._decisions_ms, 0 if again else from_offset)
+        from_offset = 0 if self._is_again else self._events_next - self._settings.unnamed_max
+        due = self._unnamed.due(self._decisions_ms, from_offset)
         if due is None:
             return
         may_answer = self._have_open(due)
