@@ -3,20 +3,24 @@
 ``python -m benchmarks.bench_funnel --json OUT`` learns made-up clicks of skewed users on skewed
 items with the models of the default configuration, in one thread and without Kafka or a store, and
 then answers requests of known and of new users from a replica of what was learned: without a
-catalogue by the greedy policy, and with one of all items under rules, variety and caps by the
-default policy. Times are CPU time of the thread; a commit's size is what its arrays and names hold.
+catalogue by the greedy policy, alone and while another thread follows commits of 500 events at
+their live rhythm; and with a catalogue of all items under rules, variety and caps by the default
+policy. Times of learning are CPU time of the thread; a commit's size is what its arrays and names
+hold.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from prometheus_client import CollectorRegistry
 
 from benchmarks.environment import environment, parser, write
+from benchmarks.request_times import fresh_replica, measure, while_following
 from streamer.application.warm_up import warm_up
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.metrics import CatalogueMetrics
@@ -24,8 +28,8 @@ from streamer.config import Config, load_config
 from streamer.events import Item, Request, encode
 from streamer.learner.practice.practice import Practice
 from streamer.model_set import bounds, build_models
-from streamer.replica.merged_state import MergedState
-from streamer.replica.version import Version
+from streamer.protocols import Entry, Schedule
+from streamer.replica.replica import Replica
 from streamer.scorer.funnel import Funnel
 from streamer_models.state.ingest import Feedback, admit
 from streamer_models.state.inputs import Inputs
@@ -34,6 +38,7 @@ from streamer_models.state.shared import SharedState
 
 START_MS = 1_700_000_000_000
 BATCH = 500
+N_FOLLOWED = 100
 DAY_MS = 86_400_000
 REGIONS = ("eu", "us", "in")
 COMPOSED: Final[Mapping[str, object]] = {
@@ -77,12 +82,18 @@ class Learning:
         self.practice = Practice(config)
         shared = SharedState(self.models)
         self.state = PartitionState(0, self.models, shared, bounds=bounds(config))
-        self.merged = MergedState(self.models)
+        self.replica = fresh_replica(self.models)
         self.n_bytes = self.n_cells = 0
         self.cpu_s = 0.0
+        self._version = 0
 
     def take(self, batch: Feedback, share: float) -> None:
-        """Learn a batch, practising on a share of it."""
+        """Learn a batch, practising on a share of it, and follow its commit."""
+        self.replica.apply(self.commits(batch, share))
+
+    def commits(self, batch: Feedback, share: float) -> list[Entry]:
+        """Learn a batch, practising on a share of it: what a scorer follows, at most an entry."""
+        entries = []
         start, end = int(batch.offsets[0]), int(batch.offsets[-1]) + 1
         for segment in admit(batch, self.state, from_offset=start, to_offset=end):
             began_s = time.thread_time()
@@ -92,13 +103,19 @@ class Learning:
             self.cpu_s += time.thread_time() - began_s
             self.n_bytes += change.n_bytes
             self.n_cells += sum(len(rows) for rows in change.tables.values())
-            self.merged.apply(0, change)
-
-    def version(self) -> Version:
-        """What was learned, as a scorer sees it."""
-        at_ms = self.state.watermark_ms
-        tables = self.merged.publish(at_ms)
-        return Version.of("p0:1", at_ms, self.models, tables, before=None)
+            self._version += 1
+            entries.append(
+                Entry(
+                    partition=0,
+                    schedule=Schedule(self._version, {}, {}, {}),
+                    change=change,
+                    watermark_ms=self.state.watermark_ms,
+                    publish_ms=segment.batch.ts_ms,
+                    committed_ms=self.state.watermark_ms,
+                    n_events=len(segment.batch),
+                )
+            )
+        return entries
 
 
 def described(n_items: int) -> Catalogue:
@@ -125,15 +142,37 @@ def learned_us(learning: Learning, batches: list[Feedback], share: float) -> flo
     return float(np.median(found))
 
 
-def asked_ms(ask: Callable[[int], object], n: int) -> dict[str, float]:
-    """CPU ms of a request."""
-    found = np.empty(n)
-    for i in range(n):
-        began_s = time.thread_time()
-        ask(i)
-        found[i] = 1000 * (time.thread_time() - began_s)
-    p50, p99 = np.percentile(found, [50, 99])
-    return {"cpu_p50_ms": round(p50, 3), "cpu_p99_ms": round(p99, 3)}
+class Asking:
+    """Requests of known users in turn and of new ones, from the newest version of a replica."""
+
+    def __init__(
+        self, funnel: Funnel, catalogue: Catalogue, replica: Replica, known: Sequence[int]
+    ) -> None:
+        self._funnel = funnel
+        self._catalogue = catalogue
+        self._replica = replica
+        self._known = itertools.cycle(known)
+        self._i = itertools.count()
+        for _ in REGIONS:
+            self.known_user()
+
+    def known_user(self) -> None:
+        self._ask(f"user-{next(self._known)}")
+
+    def new_user(self) -> None:
+        self._ask(f"new-{next(self._i)}")
+
+    def _ask(self, user_id: str) -> None:
+        i, version = next(self._i), self._replica.current()
+        request = Request(
+            request_id=f"{user_id}-{i}",
+            user_id=user_id,
+            ts=version.watermark_ms + 1_000 + i,
+            context={"region": REGIONS[i % len(REGIONS)]},
+        )
+        slate = self._funnel.recommend(request, version, self._catalogue)
+        assert slate.item_ids
+        assert all(slate.reasons)
 
 
 def run(
@@ -141,9 +180,9 @@ def run(
 ) -> dict[str, object]:
     """Everything for one number of items."""
     learning, n_users = Learning(config), 20_000
-    batches = list(clicks(n_events + 60 * BATCH, n_items, n_users, seed))
-    measured = batches[-60:]
-    for i, batch in enumerate(batches[:-60]):
+    batches = list(clicks(n_events + (60 + N_FOLLOWED) * BATCH, n_items, n_users, seed))
+    measured = batches[-60 - N_FOLLOWED : -N_FOLLOWED]
+    for i, batch in enumerate(batches[: -60 - N_FOLLOWED]):
         learning.take(batch, 0.02)
         if i % 20 == 0:
             print(f"\r{n_items:,} items: {i * BATCH:,} events learned", end="", flush=True)
@@ -151,39 +190,32 @@ def run(
     plain_us = learned_us(learning, measured[:30], 0.0)
     n_bytes, n_cells = learning.n_bytes / (30 * BATCH), learning.n_cells / (30 * BATCH)
     practised_us = learned_us(learning, measured[30:], 0.25)
-    version = learning.version()
+    replica = learning.replica
+    commits = [entry for batch in batches[-N_FOLLOWED:] for entry in learning.commits(batch, 0.02)]
     known = np.random.default_rng(seed).integers(0, n_users // 4, n_requests)
 
-    def asked(funnel: Funnel, catalogue: Catalogue) -> dict[str, dict[str, float]]:
+    def asking(funnel: Funnel, catalogue: Catalogue) -> Asking:
         funnel.prepare(catalogue)
+        return Asking(funnel, catalogue, replica, known.tolist())
 
-        def ask(user_id: str, i: int = 0) -> None:
-            request = Request(
-                request_id=f"{user_id}-{i}",
-                user_id=user_id,
-                ts=version.watermark_ms + 1_000 + i,
-                context={"region": REGIONS[i % len(REGIONS)]},
-            )
-            slate = funnel.recommend(request, version, catalogue)
-            assert slate.item_ids
-            assert all(slate.reasons)
-
-        for i in range(len(REGIONS)):
-            ask("user-0", i)
-        return {
-            "known_user": asked_ms(lambda i: ask(f"user-{known[i]}", i), n_requests),
-            "new_user": asked_ms(lambda i: ask(f"new-{i}", i), n_requests),
-        }
-
+    plain = asking(Funnel(config), Catalogue(metrics=CatalogueMetrics(CollectorRegistry())))
+    composed = asking(Funnel(load_config(env={}, flags=COMPOSED)), described(n_items))
     print()
     return {
-        "n_items": len(version.items.ids.keys),
+        "n_items": len(replica.current().items.ids.keys),
         "learn_us": round(plain_us, 2),
         "practise_us": round((practised_us - plain_us) / 0.25, 1),
         "commit_bytes_an_event": round(n_bytes),
         "commit_rows_and_cells_an_event": round(n_cells, 1),
-        **asked(Funnel(config), Catalogue(metrics=CatalogueMetrics(CollectorRegistry()))),
-        "composed": asked(Funnel(load_config(env={}, flags=COMPOSED)), described(n_items)),
+        "known_user": measure(plain.known_user, n_requests),
+        "new_user": measure(plain.new_user, n_requests),
+        "composed": {
+            "known_user": measure(composed.known_user, n_requests),
+            "new_user": measure(composed.new_user, n_requests),
+        },
+        "known_user_while_following": while_following(
+            replica, commits, plain.known_user, n_requests
+        ),
     }
 
 

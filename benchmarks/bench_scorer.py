@@ -13,9 +13,7 @@ import argparse
 import json
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -26,22 +24,20 @@ import numpy as np
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from benchmarks.request_times import fresh_replica, measure, while_following
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.metrics import CatalogueMetrics
-from streamer.clock import SystemClock
 from streamer.config import BanditConfig, load_config
 from streamer.events import FeatureEntity, FeatureValue, Item, Request, encode, feature_value_key
 from streamer.model_set import decayed_features
-from streamer.protocols import STORE_SCHEMA_VERSION, Entry, Layout, Schedule
+from streamer.protocols import Entry, Schedule
 from streamer.ranking.columns import feature_names, followed_definitions
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.factorization import FactorizationChannel
 from streamer.ranking.recall.trending import TrendingChannel
-from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
 from streamer.scorer.funnel import Funnel
-from streamer.store.memory import MemoryStore
 from streamer.windows.latest import LatestFeatures
 from streamer_models.bandits.bandit import N_RATES, OUTCOMES, RATES, STATISTICS, Bandit
 from streamer_models.bandits.linear_statistics import amend
@@ -58,7 +54,6 @@ from streamer_models.state.table import ARM, Change, IdChange, Keys, Rows
 from tests.scoring import TWO_CHANNELS
 
 NOW_MS = 1_700_000_000_000
-SYNC_S = 0.02
 CONFIG = load_config(env={}, flags=TWO_CHANNELS)
 """Factorization and popularity: `bench_funnel` has the default funnel."""
 POLICIES = get_args(get_args(get_type_hints(BanditConfig, include_extras=True)["policy"])[0])
@@ -231,15 +226,7 @@ class World:
 
     def replica(self) -> Replica:
         """A replica that holds everything."""
-        store = MemoryStore()
-        store.ensure_layout(Layout(STORE_SCHEMA_VERSION, 1, tuple(self._specs.values())))
-        replica = Replica(
-            store=store,
-            models=self.models,
-            n_partitions=1,
-            clock=SystemClock(),
-            metrics=ReplicaMetrics(CollectorRegistry()),
-        )
+        replica = fresh_replica(self.models)
         replica.apply([self.everything()])
         return replica
 
@@ -287,45 +274,6 @@ class Asking:
             assert len(found.rows) == channel.settings.candidates
 
 
-def measure(call: Callable[[], object], n: int) -> dict[str, float]:
-    """Quantiles of ``n`` calls in ms: of wall time, and of this thread's CPU time, which other
-    processes of the machine hardly touch."""
-    wall_s, cpu_s = np.empty(n), np.empty(n)
-    for i in range(n):
-        began, began_cpu = time.perf_counter(), time.thread_time()
-        call()
-        wall_s[i], cpu_s[i] = time.perf_counter() - began, time.thread_time() - began_cpu
-    quantiles: dict[str, float] = {}
-    for name, seconds in (("", wall_s), ("cpu_", cpu_s)):
-        p50, p99 = np.percentile(1000 * seconds, [50, 99])
-        quantiles |= {f"{name}p50_ms": round(p50, 3), f"{name}p99_ms": round(p99, 3)}
-    return quantiles
-
-
-def while_following(
-    replica: Replica, world: World, call: Callable[[], object], n: int
-) -> dict[str, float]:
-    """The same while another thread applies a commit every 20 ms."""
-    commits = [world.commit() for _ in range(100)]
-    done = threading.Event()
-    n_applied = 0
-
-    def follow() -> None:
-        nonlocal n_applied
-        while not done.wait(SYNC_S) and n_applied < len(commits):
-            replica.apply([commits[n_applied]])
-            n_applied += 1
-
-    follower = threading.Thread(target=follow)
-    follower.start()
-    began = time.perf_counter()
-    result = measure(call, n)
-    seconds = time.perf_counter() - began
-    done.set()
-    follower.join()
-    return {**result, "commits_per_s": round(n_applied / seconds, 1)}
-
-
 def run(size: Size, n_requests: int) -> dict[str, object]:
     """Everything, as one JSON result."""
     world = World(size)
@@ -352,7 +300,7 @@ def run(size: Size, n_requests: int) -> dict[str, object]:
         },
         "apply_commit": measure(lambda: replica.apply([commits.pop(0)]), len(commits)),
         "request_while_following": while_following(
-            replica, world, asking.known_user, min(n_requests, 500)
+            replica, [world.commit() for _ in range(100)], asking.known_user, min(n_requests, 500)
         ),
     }
 
