@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 import numpy as np
 
 from streamer.learner.topic_stream import TopicStream
-from streamer.protocols import MessageBatch
+from streamer.protocols import Entry, MessageBatch
 from streamer.simulation.live import LiveSystem
 from streamer.verify.execution import learned_with
 from streamer.verify.parameters import Verification, verify_store
@@ -45,7 +45,10 @@ class _Reader:
 
 
 def verified_store(
-    live: LiveSystem, *, without: Set[tuple[str, int]] = frozenset()
+    live: LiveSystem,
+    *,
+    without: Set[tuple[str, int]] = frozenset(),
+    executed: Callable[[Entry], None] = lambda entry: None,
 ) -> Verification:
     """Execute what a system has committed again.
 
@@ -53,6 +56,8 @@ def verified_store(
     ----------
     without
         (topic, offset) of messages that are not there any more.
+    executed
+        Told of each entry as it comes out.
     """
     layout = live.store.layout()
     assert layout is not None
@@ -62,4 +67,5 @@ def verified_store(
         stream=lambda topic, p, at: TopicStream(
             _Reader(live, topic, p, at, without), topic, p, timeout_s=5.0
         ),
+        executed=executed,
     )

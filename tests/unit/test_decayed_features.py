@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -88,15 +88,22 @@ def ids_of(events: Events) -> dict[str, Sequence[str]]:
 
 def count(model: DecayedFeatures, events: Events, state: PartitionState) -> list[Change]:
     """Count a batch as a learner does; the change of each commit."""
-    changes, at = [], 0
+    return [change for _, change in steps_of(model, events, state)]
+
+
+def steps_of(
+    model: DecayedFeatures, events: Events, state: PartitionState
+) -> Iterator[tuple[int, Change]]:
+    """The same; the first event of each commit too."""
+    at = 0
     while True:
         end = model.make_room(Inputs(events=events.slice(at, len(events))), state)
         to = len(events) if end is None else int(np.searchsorted(events.offsets, end))
         model.learn(Inputs(events=events.slice(at, to)), state, state.shared)
-        changes.append(state.collect())
+        yield at, state.collect()
         at = to
         if at == len(events):
-            return changes
+            return
 
 
 def new_state(model: DecayedFeatures, partition: int = 0, bounds: Bounds = LARGE) -> PartitionState:
@@ -285,6 +292,23 @@ def test_what_goes_does_not_depend_on_where_batches_end(sizes: Sequence[int]) ->
     of_pieces = {**pieces.own, **pieces.contributions}
     for name, table in {**once.own, **once.contributions}.items():
         np.testing.assert_array_equal(of_pieces[name].values, table.values)
+
+
+def test_each_step_evicts_for_its_own_events_and_not_for_the_next_ones() -> None:
+    """A store may be left, and verified, behind any step."""
+    model = DecayedFeatures(FEATURES)
+    bounds = replace(LARGE, feature_rows_max=15)
+    events = made_up(300, seed=6, n_ids=60)
+    one_by_one = new_state(model, bounds=bounds)
+    changes = [count(model, events.slice(at, at + 1), one_by_one) for at in range(len(events))]
+    dropped = {at for at, [change] in enumerate(changes) if any_dropped(change)}
+    steps = steps_of(model, events, new_state(model, bounds=bounds))
+    assert len(dropped) > 10
+    assert {at for at, change in steps if any_dropped(change)} == dropped
+
+
+def any_dropped(change: Change) -> bool:
+    return any(len(ids.removed) for ids in change.ids.values())
 
 
 def test_all_evicted_leaves_nothing_in_what_is_shared() -> None:

@@ -399,6 +399,19 @@ def test_a_repeat_is_none_as_long_as_it_may_be_read_again(restarts: Sequence[int
     assert join.n_open == 3
 
 
+@pytest.mark.parametrize("steps", [[(1, 0)] * 6, [(4, 0), (2, 0)], [(6, 0)]])
+@pytest.mark.parametrize("restarts", [(), range(8)])
+def test_a_repeat_of_what_is_forgotten_is_new_wherever_steps_end(
+    steps: Sequence[tuple[int, int]], restarts: Sequence[int]
+) -> None:
+    settings = replace(SETTINGS, decisions_max=3)
+    names = ["r", "s", "t", "v", "r", "w"]
+    decisions = [decided(name, START_MS + i) for i, name in enumerate(names)]
+    outcomes, join = learned(decisions, [], steps, settings, restarts=restarts)
+    assert {at for at, _ in outcomes} == {0, 1, 2}
+    assert (join.n_open, join.counts.n_repeated) == (3, 0)
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("matching", ["never", "reported", "always"])
 def test_any_interleaving_and_any_restart_teach_the_same(seed: int, matching: Matching) -> None:

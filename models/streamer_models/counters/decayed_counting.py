@@ -103,13 +103,13 @@ class _EntityEvents:
             self._names = self._names.take(self.places)
 
     def make_room(self) -> int:
-        """Index of the first event that needs an eviction, the next one's already done."""
+        """Index of the first event that needs an eviction; the first event's own is done here."""
         places = self.places
         while self._ids.n_free < len(places):
             n_ready = self._ids.plan(self._names).n_ready
             if n_ready == len(places):
                 break
-            if n_ready:
+            if n_ready or places[0] > 0:
                 return int(places[n_ready])
             self._state.evict(self._id_entity, self._weakest())
         return len(self._events)

@@ -239,13 +239,13 @@ class Join:
         self._decisions_ms = max(self._decisions_ms, shown.ts_ms)
         shown.kept_until_ms = shown.ts_ms + self._settings.horizon_ms + self._settings.lateness_ms
         known = self._open.get(shown.request_id)
-        if known is not None and known.kept_until_ms >= shown.watermark_ms:
+        if known is not None and self._is_repeated(known, shown):
             self.counts.n_repeated += 1
             known.kept_until_ms = max(known.kept_until_ms, shown.kept_until_ms)
             known.last_offset = shown.offset
             return False
         if known is not None:
-            self._close_one(known)  # so long ago that this is no repeat
+            self._close_one(known)  # so long ago that it is forgotten, wherever steps end
             self._forget(known)
         if shown.gained.shape[1] != len(self._settings.objectives):
             shown.tell_apart(len(self._settings.objectives))
@@ -258,6 +258,11 @@ class Join:
         for feedback in self._early.claim(shown.request_id):
             self._match(shown, feedback)
         return True
+
+    def _is_repeated(self, known: Shown, shown: Shown) -> bool:
+        """Whether a decision is open, by time and by number, until just before another."""
+        from_offset = shown.offset - self._settings.decisions_max
+        return known.kept_until_ms >= shown.watermark_ms and known.last_offset >= from_offset
 
     # --- feedback --------------------------------------------------------------------------------
 
