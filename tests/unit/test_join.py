@@ -412,6 +412,18 @@ def test_a_repeat_of_what_is_forgotten_is_new_wherever_steps_end(
     assert (join.n_open, join.counts.n_repeated) == (3, 0)
 
 
+def test_feedback_on_what_is_forgotten_does_not_wait_whichever_was_read_first() -> None:
+    settings = replace(SETTINGS, decisions_max=2)
+    decisions = [decided(name, START_MS + i) for i, name in enumerate("rstv")]
+    log = [Answer(START_MS + 3, "r"), None]
+    cursors = [
+        learned(decisions, log, steps, settings)[1].cursor()
+        for steps in ([(1, 0), (0, 1), (3, 1)], [(4, 0), (0, 2)], [(4, 0), (0, 1), (0, 1)])
+    ]
+    assert cursors == [cursors[0]] * 3
+    assert cursors[0].events_from == 2
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("matching", ["never", "reported", "always"])
 def test_any_interleaving_and_any_restart_teach_the_same(seed: int, matching: Matching) -> None:

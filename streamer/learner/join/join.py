@@ -157,7 +157,7 @@ class Join:
         self._past: list[tuple[int, int, int]] = []  # (offset, watermark, ts) of what is forgotten
         self._changed: dict[int, Shown] = {}  # by offset
         self._closing: set[int] = set()
-        self._gone: dict[str, None] = {}
+        self._gone: dict[str, int] = {}  # decisions that are forgotten: until when they are kept
         self._is_again = False
 
     @property
@@ -278,10 +278,12 @@ class Join:
         request_ids = named.answers.request_ids.strings()
         for request_id, feedback in zip(request_ids, named.feedback(), strict=True):
             shown = self._open.get(request_id)
-            if shown is None:
-                self._early.put(request_id, feedback)
-            else:
+            if shown is not None:
                 self._match(shown, feedback)
+            elif feedback.watermark_ms <= self._gone.get(request_id, -1):
+                self.counts.late(LATE)  # it would wait in vain, for a decision that came before
+            else:
+                self._early.put(request_id, feedback)
         self._take_unnamed(rows.take(~answers.named))
 
     def _take_unnamed(self, rows: FeedbackRows) -> None:
@@ -511,6 +513,6 @@ class Join:
         theirs.remove(shown.request_id)
         if not theirs:
             del self._by_user[shown.user_id]
-        self._gone[shown.request_id] = None  # tells late feedback from unmatched, in counts alone
+        self._gone[shown.request_id] = shown.kept_until_ms
         while len(self._gone) > self._settings.decisions_max:
             del self._gone[next(iter(self._gone))]
