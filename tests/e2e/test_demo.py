@@ -134,6 +134,7 @@ def test_ctrl_c_ends_it_with_a_summary_and_leaves_no_process(
     try:
         children = running_children(process.pid, N_PROCESSES)
         wait_until_ready(logs)
+        wait_until_caught(process.pid, signal.SIGTERM)
         time.sleep(1.0)  # some rounds
         process.send_signal(signal.SIGINT)
         printed, _ = process.communicate(timeout=TIMEOUT_S)
@@ -175,6 +176,18 @@ def running_children(pid: int, n: int) -> list[psutil.Process]:
             return children
         time.sleep(0.05)
     raise AssertionError(f"process {pid} has not started {n} processes in {TIMEOUT_S:.0f} s")
+
+
+def wait_until_caught(pid: int, number: signal.Signals) -> None:
+    """Return when a process has a handler of its own for a signal, as a demo that plays."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+        assert caught is not None
+        if int(caught[1], 16) >> number - 1 & 1:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the demo did not begin to play in {TIMEOUT_S:.0f} s")
 
 
 def wait_until_ready(logs: Path) -> None:
