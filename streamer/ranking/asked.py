@@ -161,14 +161,19 @@ _SEEDS_AGE_MS: Final = 1_000
 
 def met(asked: Asked, history: UserHistory) -> Met:
     """Return what the user who asks has met, as the history knows it; of a request with seeds,
-    these, as met just now by somebody who has met nothing else."""
+    these, as met just now by somebody who has met nothing else.
+
+    Seeds of which nothing was learned are not counted: what is popular is right for who asks with
+    them, and wrong for who is known by something that says more.
+    """
     return asked.once("met", lambda: _met(asked, history))
 
 
 def _met(asked: Asked, history: UserHistory) -> Met:
     seeds = asked.seeds()
     if seeds is not None:
-        return Met(seeds, np.full(len(seeds), asked.at_ms - _SEEDS_AGE_MS), len(seeds))
+        n_known = int(np.count_nonzero(asked.item_rows(seeds) >= 0))
+        return Met(seeds, np.full(len(seeds), asked.at_ms - _SEEDS_AGE_MS), n_known)
     ring = asked.tables.read(history.ring).row(asked.user_row)
     times = asked.tables.read(history.times).row(asked.user_row)
     if ring is None or times is None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from streamer.config import Config, load_config
 from streamer.config.specs import parse_specs
 from streamer.errors import BadMessage, ConfigError
-from streamer.events import Decision, decode_decision
+from streamer.events import Decision, Event, Item, decode_decision
 from streamer.model_set import build_models, recorded_config, store_layout
 from streamer.ranking.columns import feature_names
 from streamer.replay.experiment import Experiment
@@ -22,7 +22,8 @@ from streamer.scorer.policy.policies import redraw
 from streamer.simulation.live import LiveSystem
 from streamer_models.bandits.bandit import Bandit
 from streamer_models.counters.impressions import UserImpressions
-from streamer_models.ranking.blend import ListwiseBlend
+from streamer_models.ranking.blend import BlendWeights, ListwiseBlend
+from streamer_models.ranking.blend_kernels import N_CONTEXTS
 from streamer_models.state.model import model_of
 from tests.unit.replay_logs import random_log
 from tests.unit.test_live_system import START_MS, play
@@ -55,6 +56,36 @@ def decided(live: LiveSystem) -> list[Decision]:
 def logits(decision: Decision) -> np.ndarray:
     assert decision.policy_state is not None
     return np.frombuffer(decision.policy_state, dtype="<f8")
+
+
+def test_nothing_is_gained_by_having_no_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few events may weigh what is popular the wrong way round; nobody practised with an item that
+    nobody met."""
+    live = LiveSystem(config(), start_ms=START_MS)
+    live.publish(*(Item(item_id=name) for name in ("often", "seldom", "unmet")))
+    times = {"often": 9, "seldom": 3}
+    live.publish(
+        *(
+            Event(event_id=f"{name}{n}", type="click", user_id=f"u{n}", item_id=name, ts=START_MS)
+            for name, n_times in times.items()
+            for n in range(n_times)
+        )
+    )
+    live.sync()
+
+    def wrong(blend: ListwiseBlend, statistics: object) -> BlendWeights:
+        weights = np.zeros_like(blend.prior)
+        weights[blend.columns.index("popular_low"), 0] = -1.0
+        return BlendWeights(weights, np.repeat([[-9.0], [9.0]], N_CONTEXTS, axis=1))
+
+    monkeypatch.setattr(ListwiseBlend, "merged_weights", wrong)
+    [answer] = live.ask(["a stranger"], k=3)
+    seldom, often, unmet = (
+        logits(answer.decision)[answer.decision.candidates.index(name)]
+        for name in ("seldom", "often", "unmet")
+    )
+    assert seldom > often
+    assert unmet == pytest.approx(often), "the last of those that were met"
 
 
 def test_the_blend_alone_orders_the_slate_and_its_share_is_what_is_expected() -> None:

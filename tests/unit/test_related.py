@@ -8,7 +8,10 @@ import pytest
 from streamer.application.warm_up import warm_up
 from streamer.config import load_config
 from streamer.events import Item, Recommendation, Request
+from streamer.ranking.asked import met
+from streamer.ranking.context import request_context
 from streamer.simulation.live import Answer, LiveSystem
+from streamer_models.counters.history import UserHistory
 from streamer_models.neighbors.scores import neighbour_scores, strongest_lists
 from streamer_models.state.id_table import id_key
 from tests.kinds import N_KINDS, START_MS, clicks_of_kinds
@@ -95,6 +98,19 @@ def test_a_seed_that_nobody_met_is_answered_with_what_all_channels_bring(shop: L
     assert len(answer.items) == 10
     assert "unmet" not in [item.item_id for item in answer.items]
     assert {item.because for item in answer.items} == {None}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "n_met"), [(["unmet"], 0), (["nowhere"], 0), (["i8"], 1), (["unmet", "i8", "i9"], 2)]
+)
+def test_seeds_that_nothing_is_known_of_do_not_count_as_met(
+    shop: LiveSystem, seeds: list[str], n_met: int
+) -> None:
+    """Else what is popular would weigh as for somebody of whom more is known, which is silent."""
+    request = Request(request_id="r", user_id="nobody", ts=START_MS, seed_items=seeds)
+    scorer = shop.scorer
+    context = request_context(request, scorer.replica.current(), scorer.catalogue)
+    assert met(context, UserHistory(length=64)).n_events == n_met
 
 
 def test_a_decision_with_seeds_is_made_from_what_goes_with_them_alone(shop: LiveSystem) -> None:

@@ -244,13 +244,25 @@ class BlendChannel(Channel[BlendSettings]):
     def _blended(self, context: RequestContext, candidates: Candidates) -> BlendedCandidates:
         assert self._model is not None, "nothing measures"
         columns = self.measured(context, candidates)
-        logits = self._practised(self._model, context).scores(columns, self.who(context))
-        if self._answers is None:
-            return BlendedCandidates(columns, logits, np.zeros(len(logits)), 0.0)
-        learned = self._learned(self._answers, context)
-        weights_of_all = learned[:-1].reshape(-1, 1)
-        correction = blend_scores(columns, weights_of_all, _UNLIMITED, _ALWAYS)
-        return BlendedCandidates(columns, logits + correction, correction, float(learned[-1]))
+        practised, who = self._practised(self._model, context), self.who(context)
+        logits = practised.scores(columns, who)
+        correction, attention = np.zeros(len(logits)), 0.0
+        if self._answers is not None:
+            learned = self._learned(self._answers, context)
+            weights_of_all = learned[:-1].reshape(-1, 1)
+            correction = blend_scores(columns, weights_of_all, _UNLIMITED, _ALWAYS)
+            attention = float(learned[-1])
+        n_known = len(candidates.rows)
+        if 0 < n_known < len(candidates):
+            logits -= _undue(self._of_counts(columns, practised, who), n_known)
+        return BlendedCandidates(columns, logits + correction, correction, attention)
+
+    def _of_counts(self, columns: Floats, practised: BlendWeights, who: Floats) -> Floats:
+        """``(n,)`` what logits owe to shares, which follow from counts of the candidates."""
+        n_shares = sum(len(each.measures.shares) for each in self.measuring)
+        of_counts = columns.copy()
+        of_counts[:, 2 * n_shares :] = 0.0
+        return practised.scores(of_counts, who)
 
     def measured(self, asked: Asked, candidates: Candidates) -> Floats:
         """Return the ``(n_candidates, n_columns)`` columns that are blended."""
@@ -289,6 +301,18 @@ class BlendChannel(Channel[BlendSettings]):
         if self._corrected is None or self._corrected[0] is not statistics:
             self._corrected = statistics, model.weights(statistics.row(0))
         return self._corrected[1]
+
+
+def _undue(of_counts: Floats, n_known: int) -> Floats:
+    """``(n,)`` by how much candidates that nothing is known of stand above the last of the
+    ``n_known`` first, which were met, by counts alone.
+
+    Nobody practised with such candidates: where few events have weighed the counts, having none
+    would else be a merit.
+    """
+    undue = np.maximum(of_counts - of_counts[:n_known].min(), 0.0)
+    undue[:n_known] = 0.0
+    return undue
 
 
 def blend_of(channels: Sequence[Channel[Any]]) -> BlendChannel | None:
