@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,13 +190,21 @@ def _not_out(item: Item | None, at_ms: int) -> str:
     return f"its created_ts is {ahead_s:,.0f} s ahead: it comes out then"
 
 
+_UNDUE: Final = "gained_by_no_counts"
+
+
 def _blend_parts(
     blend: BlendChannel, context: RequestContext, candidates: Candidates, at: int
 ) -> list[ColumnPart]:
     if blend.model is None:
         return []
-    columns = blend.measured(context, candidates)
-    return _parts(blend.model.columns, columns, blend.weights(context), at)
+    blended = blend.blended(context, candidates)
+    names, columns, weights = blend.model.columns, blended.columns, blend.weights(context)
+    if blended.undue.any():
+        names = *names, _UNDUE
+        columns = np.column_stack([columns, blended.undue])
+        weights = np.append(weights, -1.0)
+    return _parts(names, columns, weights, at)
 
 
 def _bandit_parts(

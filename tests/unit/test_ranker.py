@@ -12,12 +12,13 @@ from msgspec.structs import replace
 from streamer.config import Config, load_config
 from streamer.config.specs import parse_specs
 from streamer.errors import BadMessage, ConfigError
-from streamer.events import Decision, Event, Item, decode_decision
+from streamer.events import Decision, Event, Item, Request, decode_decision
 from streamer.model_set import build_models, recorded_config, store_layout
 from streamer.ranking.columns import feature_names
 from streamer.replay.experiment import Experiment
 from streamer.replay.result import encoded, result_of
 from streamer.replay.settings import Settings
+from streamer.scorer.explanation import explain
 from streamer.scorer.policy.policies import redraw
 from streamer.simulation.live import LiveSystem
 from streamer_models.bandits.bandit import Bandit
@@ -86,6 +87,15 @@ def test_nothing_is_gained_by_having_no_counts(monkeypatch: pytest.MonkeyPatch) 
     )
     assert seldom > often
     assert unmet == pytest.approx(often), "the last of those that were met"
+    request = Request(request_id="r", user_id="a stranger", ts=START_MS, k=3, preview=True)
+    version, catalogue = live.scorer.replica.current(), live.scorer.catalogue
+    adds = {
+        name: sum(
+            each.adds for each in explain(live.config, request, name, version, catalogue).blend
+        )
+        for name in ("seldom", "often", "unmet")
+    }
+    assert adds["seldom"] > adds["often"] == pytest.approx(adds["unmet"])
 
 
 def test_the_blend_alone_orders_the_slate_and_its_share_is_what_is_expected() -> None:

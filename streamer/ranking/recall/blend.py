@@ -74,12 +74,15 @@ class BlendedCandidates:
         ``(n,)`` the part of the logits that answers to slates taught.
     attention
         Weight of the logarithm of an item's position among the items shown.
+    undue
+        ``(n,)`` what was taken off the logits of candidates that nobody met.
     """
 
     columns: Floats
     logits: Floats
     correction: Floats
     attention: float
+    undue: Floats
 
     def logged(self, order: NDArray[np.intp], places: NDArray[np.intp]) -> NDArray[np.float32]:
         """``(k, n_logged)`` what is logged of the candidates that are shown, in their order."""
@@ -252,10 +255,11 @@ class BlendChannel(Channel[BlendSettings]):
             weights_of_all = learned[:-1].reshape(-1, 1)
             correction = blend_scores(columns, weights_of_all, _UNLIMITED, _ALWAYS)
             attention = float(learned[-1])
-        n_known = len(candidates.rows)
+        undue, n_known = np.zeros(len(logits)), len(candidates.rows)
         if 0 < n_known < len(candidates):
-            logits -= _undue(self._of_counts(columns, practised, who), n_known)
-        return BlendedCandidates(columns, logits + correction, correction, attention)
+            undue = _undue(self._of_counts(columns, practised, who), n_known)
+        logits += correction - undue
+        return BlendedCandidates(columns, logits, correction, attention, undue)
 
     def _of_counts(self, columns: Floats, practised: BlendWeights, who: Floats) -> Floats:
         """``(n,)`` what logits owe to shares, which follow from counts of the candidates."""
@@ -310,7 +314,7 @@ def _undue(of_counts: Floats, n_known: int) -> Floats:
     Nobody practised with such candidates: where few events have weighed the counts, having none
     would else be a merit.
     """
-    undue = np.maximum(of_counts - of_counts[:n_known].min(), 0.0)
+    undue: Floats = np.maximum(of_counts - of_counts[:n_known].min(), 0.0)
     undue[:n_known] = 0.0
     return undue
 
