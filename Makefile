@@ -23,7 +23,7 @@ demo: $(RUNTIME)  ## Run the whole system for a minute: broker, learner, scorer,
 
 test: $(DEV)  ## Run all tests (WORKERS=2 at once), those on a real Kafka and a real Redis too
 	deploy/test-services.sh
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 torture: $(DEV)  ## Kill, pause and restart everything at once for MINUTES=5 from SEED=0, then count every message
 	deploy/test-services.sh
