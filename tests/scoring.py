@@ -88,6 +88,7 @@ class Shown:
     before: float = np.nan
     features: tuple[float, ...] = ()
     ts_ms: int = START_MS
+    weight: float = 1.0
 
 
 class Partitions:
@@ -145,9 +146,11 @@ class Partitions:
         for row, each in zip(features, shown, strict=True):
             row[: len(each.features)] = each.features
         rewards = (np.array([each.before for each in shown]), np.array([e.reward for e in shown]))
+        weights = np.array([each.weight for each in shown])
+        weighed = weights if (weights != 1.0).any() else None
         inputs = Inputs(
             shown=ShownItems(offsets, ts_ms, items),
-            examples=Examples(offsets, ts_ms, items, features, *rewards),
+            examples=Examples(offsets, ts_ms, items, features, *rewards, weights=weighed),
         )
         learn(self.models, inputs, state)
         state.watermark_ms = max(state.watermark_ms, int(ts_ms.max()))

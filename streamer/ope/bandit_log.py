@@ -56,6 +56,9 @@ class LoggedRow:
         policy's scores; None where nothing was composed.
     gains
         ``(n_objectives,)`` what the item brought of each; ``reward`` is their weighed sum.
+    learned_features
+        ``(n_features,)`` of the item shown where a learner takes others of it than those it was
+        ranked by (where it stood); None: they are the same.
     """
 
     request: int
@@ -69,6 +72,15 @@ class LoggedRow:
     features: Floats
     costs: Floats | None = None
     gains: Floats = field(default_factory=lambda: NO_GAINS)
+    learned_features: Floats | None = None
+
+    @property
+    def learned(self) -> Floats:
+        """``(n_features,)`` of the item shown, as its outcome is learned with."""
+        if self.learned_features is not None:
+            return self.learned_features
+        ranked: Floats = self.features[self.chosen]
+        return ranked
 
     @property
     def composition(self) -> Composition:

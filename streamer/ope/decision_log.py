@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +29,10 @@ from streamer.ope.bandit_log import (
     no_propensities,
 )
 from streamer.ope.logged_rewards import LoggedRewards
+from streamer.ranking.columns.position import POSITION
 from streamer.ranking.logged_composition import composition_of
 from streamer_models.bandits.composition_kernels import places_of
+from streamer_models.bandits.pinned_slots import free_slots
 from streamer_producers.log_file import LogFile
 
 DEDUP_WINDOW = Config().learner.dedup_window
@@ -151,7 +153,8 @@ class DecisionLog(BanditLog):
 
     def _rows_of(self, decision: Decision, request: int, *, features: bool) -> Iterator[LoggedRow]:
         n_columns = len(self.feature_names) if features else 0
-        matrix = decision.feature_matrix()[:, :n_columns].astype(np.float64)
+        matrix = decision.feature_matrix()[:, :n_columns]
+        learned = _learned_features(decision, matrix, self.feature_names[:n_columns])
         actions = np.array([self._actions[item] for item in decision.candidates], dtype=np.intp)
         rewards, gains = self._rewards.of(decision), self._rewards.gains(decision)
         if self._weights:
@@ -174,9 +177,10 @@ class DecisionLog(BanditLog):
                 chosen=int(np.searchsorted(left, item)),
                 reward=float(rewards[at]),
                 propensity=1 / len(left) if self._stated_uniform else propensity,
-                features=matrix[left],
+                features=matrix[left].astype(np.float64),
                 costs=None if costs is None else costs[place, left],
                 gains=gains[at],
+                learned_features=learned[at],
             )
 
     def _decisions(self, faults: Faults) -> Iterator[Decision]:
@@ -253,6 +257,20 @@ class LoggedSlates:
         """Which of the items it showed at a position of a request; none where it is unknown."""
         slots = self._shown.get(request_id, {})
         return np.array([slots.get(item) == position for item in item_ids], dtype=bool)
+
+
+def _learned_features(
+    decision: Decision, matrix: NDArray[np.float32], names: Sequence[str]
+) -> NDArray[np.float64]:
+    """Return ``(k, n_features)`` of the items shown, as the learner takes them: with where they
+    stood (:class:`streamer.ranking.columns.position.PositionColumn`)."""
+    at = {item: index for index, item in enumerate(decision.candidates)}
+    learned = matrix[[at[item] for item in decision.items]]
+    if POSITION in names:
+        pinned_at = [pin.position for pin in decision.pinned or ()]
+        slots = free_slots(len(decision.items), pinned_at)
+        learned[:, names.index(POSITION)] = np.log1p(slots)
+    return learned.astype(np.float64)
 
 
 def _in_order(decision: Decision) -> list[int]:

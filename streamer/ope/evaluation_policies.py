@@ -25,8 +25,9 @@ class EvaluationPolicy(Protocol):
     def probabilities(self, row: LoggedRow) -> Floats:
         """``(c,)`` of the row's candidates; what they leave to 1 went to none of them."""
 
-    def learn(self, row: LoggedRow) -> None:
-        """Take in the outcome of the logged choice."""
+    def learn(self, row: LoggedRow, *, drawn: bool = False) -> None:
+        """Take in the outcome of the logged choice; ``drawn``: this policy has just drawn it too,
+        so it is its own."""
 
 
 class Unchanging:
@@ -35,7 +36,7 @@ class Unchanging:
     needs_features = False
     parameters: Mapping[str, object] = MappingProxyType({})
 
-    def learn(self, row: LoggedRow) -> None:
+    def learn(self, row: LoggedRow, *, drawn: bool = False) -> None:
         """Nothing."""
 
 
@@ -70,6 +71,11 @@ class SlotPolicy(Unchanging):
 
 class ColumnPolicy(Unchanging):
     """The candidate with the greatest value of a column, the first of equal ones.
+
+    It stands for the blend, which ranks live by its logits. Only decisions of the blend itself hold
+    those, all others its column: the logits standardized over the candidates, in the same order but
+    for candidates more than 8 deviations above the mean, the bound of a column, or as close as the
+    last digit of a float32: they are equal here.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ def match(
         drawn = rng.random() < policy.probabilities(row).cumsum()
         if drawn.any() and drawn.argmax() == row.chosen:
             matched[n_read] = True
-            policy.learn(row)
+            policy.learn(row, drawn=True)
             n_matched += 1
         n_read += 1
         if n_matched == matches:

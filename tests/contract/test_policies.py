@@ -17,8 +17,9 @@ import streamer_models.bandits.policies
 from streamer.config import BanditConfig
 from streamer.ranking.columns import feature_names
 from streamer.ranking.features import Features
+from streamer.ranking.policy import configured_policy
 from streamer.scorer.policy.knowledge import Knowledge
-from streamer.scorer.policy.policies import BanditPolicy, configured_policy
+from streamer.scorer.policy.policies import BanditPolicy
 from streamer_models.bandits.arms import ArmRows
 from streamer_models.bandits.in_memory import InMemoryBandit, published_bandit
 from streamer_models.bandits.policies import POLICIES
@@ -374,11 +375,18 @@ def test_an_empty_request_gets_an_empty_slate(name: str) -> None:
 
 # --- one policy, two drivers ---------------------------------------------------------------------
 
-COUNTED: list[dict[str, Any]] = [{"pooled": True}, {"pooled": False}, {"half_life_s": 3_600.0}]
+COUNTED: list[dict[str, Any]] = [
+    {"pooled": True},
+    {"pooled": False},
+    {"half_life_s": 3_600.0},
+    {"propensity_weight_max": 20.0},
+]
 LINEAR: list[dict[str, Any]] = [
     *FORMS.values(),
     {"half_life_s": 3_600.0},
     {"form": "disjoint", "half_life_s": 3_600.0},
+    {"propensity_weight_max": 20.0},
+    {"form": "disjoint", "propensity_weight_max": 20.0, "half_life_s": 3_600.0},
 ]
 LIVE: list[dict[str, Any]] = [
     {"policy": name, **settings}
@@ -409,11 +417,12 @@ def test_both_drivers_draw_the_same_slates(settings: dict[str, Any]) -> None:
     rewards = rng.choice([0.0, 1.0] if half_life_s else [0.0, 1.0, 0.25, -0.5], 200)
     ts_ms = START_MS + rng.integers(3_600_000, size=200)
     ts_ms[0] = START_MS + 3_600_000
+    weights = np.minimum(1 / rng.random(200), shop.config.bandit.propensity_weight_max)
     before = np.full(200, np.nan)
     for after in (rewards, np.where(np.arange(200) % 7, rewards, 1.0)):
-        shown = zip(items, after, before, x.tolist(), ts_ms.tolist(), strict=True)
-        shop.show(*(Shown(i, r, b, tuple(row), t) for i, r, b, row, t in shown))
-        memory.amend(x, keys_of(items), before, after, ts_ms)
+        columns = items, after, before, map(tuple, x.tolist()), ts_ms.tolist(), weights.tolist()
+        shop.show(*(Shown(*each) for each in zip(*columns, strict=True)))
+        memory.amend(x, keys_of(items), before, after, ts_ms, weights)
         before = after
     memory.refresh()
     asked, keys = contexts(16), keys_of([f"i{item}" for item in range(16)])  # 4 are unknown

@@ -30,9 +30,9 @@ def _rows(*, refresh_every: int, prior: LinearPrior = PRIOR) -> LinearRows:
     return rows
 
 
-def _learn(rows: LinearRows, changes: Columns) -> None:
+def _learn(rows: LinearRows, changes: Columns, weights: Floats | None = None) -> None:
     one = np.zeros(len(changes.after), dtype=np.int32)
-    rows.learn(one, changes.contexts, changes.before, changes.after, changes.ts_ms)
+    rows.learn(one, changes.contexts, changes.before, changes.after, changes.ts_ms, weights)
 
 
 def _inverse(rows: LinearRows) -> Floats:
@@ -66,6 +66,24 @@ def test_steps_follow_outcomes_that_come_change_and_go(prior_mean: float) -> Non
     np.testing.assert_array_equal(rows.factors[0], np.tril(rows.factors[0]))
 
 
+def test_an_example_of_a_weight_counts_as_so_many() -> None:
+    """Also where its outcome changes, and goes with the weight it came with."""
+    first = first_outcomes(200, D)
+    weights = np.random.default_rng(2).uniform(1, 20, len(first.after))
+    rows = _rows(refresh_every=10**9)
+    _learn(rows, first._replace(after=1.0 - first.after), weights)
+    _learn(rows, first._replace(before=1.0 - first.after), weights)
+    gone = np.arange(0, 200, 3)
+    nothing = np.full(len(gone), np.nan)
+    _learn(rows, first.at(gone)._replace(before=first.after[gone], after=nothing), weights[gone])
+    kept = np.setdiff1d(np.arange(200), gone)
+    a, mean = ridge(first.at(kept), weights=weights[kept])
+    np.testing.assert_allclose(_inverse(rows) @ a, np.eye(D), atol=1e-6)
+    np.testing.assert_allclose(rows.posterior(0).mean, mean, atol=1e-6)
+    assert rows.statistics(0).n == pytest.approx(weights[kept].sum(), rel=1e-6)
+    assert _drift(rows) < 1e-6
+
+
 def test_refreshing_bounds_the_drift_of_a_million_updates() -> None:
     # Features that differ by a hundredth: the condition of A is 6e5, so rounding shows.
     rng = np.random.default_rng(1)
@@ -90,7 +108,7 @@ def test_a_step_that_would_lose_its_digits_is_not_taken() -> None:
     factor, z = np.eye(2) * 1e3**0.5, np.ones(2)
     x, m0 = np.array([1.0, 0.0]), np.zeros(2)
     # 1e-3 of evidence is there, 1 is taken back: A would be negative.
-    assert not step(factor, z, x, m0, 1.0, np.nan, np.zeros(2))
+    assert not step(factor, z, x, m0, 1.0, np.nan, 1.0, np.zeros(2))
     np.testing.assert_array_equal(factor, np.eye(2) * 1e3**0.5)
     np.testing.assert_array_equal(z, np.ones(2))
     assert Q_MIN > 0

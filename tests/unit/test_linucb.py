@@ -151,14 +151,19 @@ def test_a_uniform_share_gives_every_action_a_chance() -> None:
         ({"contexts": np.full((1, D), np.nan)}, "features up to nan"),
         ({"contexts": np.ones((1, D + 1))}, "a row an action"),
         ({"after": np.ones(2)}, "has one of each"),
+        ({"weights": np.ones(2)}, r"weights of shape \(2,\) for 1 examples"),
+        ({"weights": np.zeros(1)}, "a weight of 0 must be above 0 and at most 1000"),
+        ({"weights": np.full(1, np.nan)}, "a weight of nan"),
+        ({"weights": np.full(1, 1_001.0)}, "a weight of 1001"),
     ],
 )
 def test_examples_that_can_t_be_learned_are_refused(
     change: dict[str, Floats], message: str
 ) -> None:
-    policy = linucb("shared")
+    policy, given = linucb("shared"), dict(change)
+    weights = given.pop("weights", None)
     with pytest.raises(ValueError, match=message):
-        policy.amend(*first_outcomes(1, D)._replace(**change))  # type: ignore[arg-type]
+        policy.amend(*first_outcomes(1, D)._replace(**given), weights=weights)  # type: ignore[arg-type]
     assert not memory(policy).shared.values.any()
 
 

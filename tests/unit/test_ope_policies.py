@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from streamer.config import BanditConfig, Config
+from streamer.config import BanditConfig, Config, JoinConfig
 from streamer.errors import ConfigError, LogRefused
-from streamer.events import pack_features
-from streamer.learner.configured import reward_function
+from streamer.events import Decision, Event, encode, pack_features
+from streamer.learner.configured import join_settings, reward_function
+from streamer.learner.join.answers import DecidedBatch, decode_decisions
+from streamer.learner.join.join import Join
+from streamer.learner.join.shown import Shown
 from streamer.ope.bandit_log import Survey
 from streamer.ope.beta_priors import BetaPrior, read_beta_prior
 from streamer.ope.decision_log import DecisionLog
 from streamer.ope.evaluation_policies import EvaluationPolicy
+from streamer.ope.learning_policies import LearningPolicy
 from streamer.ope.obd_log import OpenBanditLog
 from streamer.ope.policy_specs import best_fixed, open_policy
+from streamer.protocols import MessageBatch
 from streamer.ranking.columns import feature_names, prior_mean
-from streamer.scorer.policy.policies import configured_policy
+from streamer.ranking.policy import configured_policy
 from streamer_models.bandits.in_memory import InMemoryBandit
+from streamer_models.bandits.linear_memory import LinearMemory
 from streamer_models.bandits.policies import POLICIES
 from streamer_models.state.id_table import keys_of
-from tests.unit.ope_files import decision, event, obd_line, write_decisions, write_obd
+from streamer_models.state.inputs import Examples
+from tests.joins import Answer, answers_at
+from tests.unit.ope_files import (
+    START_MS,
+    decision,
+    event,
+    obd_line,
+    write_decisions,
+    write_obd,
+)
 
 PRIOR = """\
 # A prior of two campaigns.
@@ -203,22 +219,33 @@ def test_a_bandit_refuses_what_it_cannot_learn(tmp_path: Path) -> None:
         policy.learn(row)
 
 
-def logged_decisions(folder: Path, config: Config, n: int = 200) -> DecisionLog:
-    """Decisions with the columns of a configuration, slates of one, clicks on what the blend likes
-    least."""
+def decisions_and_events(
+    config: Config, n: int, *, n_slots: int = 1
+) -> tuple[list[Decision], list[Event]]:
+    """Decisions with the columns of a configuration, clicks on what the blend likes least."""
     rng = np.random.default_rng(4)
     names = feature_names(config)
     decisions, events = [], []
     for number in range(n):
         x = rng.normal(size=(3, len(names))).astype(np.float32)
         x[:, 0] = 1.0
-        shown = int(rng.integers(3))
-        request, item = f"r{number}", "abc"[shown]
+        shown = rng.permutation(3)[:n_slots].tolist()
+        request, items = f"r{number}", ["abc"[at] for at in shown]
         changed = {"feature_names": list(names), "features": pack_features(x)}
-        decisions.append(decision(request, [item], **changed))
-        if prior_mean(config) @ x[shown] < 0:
-            events.append(event(request, item))
-    log = write_decisions(folder, decisions, events)
+        if n_slots > 1:
+            changed["propensities"] = rng.uniform(0.01, 1.0, n_slots).tolist()
+        decisions.append(decision(request, items, **changed))
+        events += [
+            event(request, item)
+            for at, item in zip(shown, items, strict=True)
+            if prior_mean(config) @ x[at] < 0
+        ]
+    return decisions, events
+
+
+def logged_decisions(folder: Path, config: Config, n: int = 200, **given: int) -> DecisionLog:
+    """A log of :func:`decisions_and_events`."""
+    log = write_decisions(folder, *decisions_and_events(config, n, **given))
     return DecisionLog(log, rewards=reward_function(config), join=config.join)
 
 
@@ -244,14 +271,117 @@ def test_on_own_decisions_a_policy_is_the_live_one(tmp_path: Path, name: str) ->
         if len(picks) == 1 and name in ("greedy", "epsilon-greedy"):
             assert live == np.argmax(row.features @ prior_mean(config))  # the blend
         made.learn(row)
-        chosen = slice(row.chosen, row.chosen + 1)
         bandit_in_memory.update(
-            row.features[chosen],
-            arms[row.candidates[chosen]],
+            row.learned[None],
+            arms[row.candidates[row.chosen : row.chosen + 1]],
             np.array([row.reward]),
             np.array([row.ts_ms]),
         )
     assert len(set(picks)) > 1, "it picks by what it is given"
+
+
+def learned_live(
+    config: Config, decisions: Sequence[Decision], events: Sequence[Event]
+) -> Examples:
+    """What the learner's join makes of decisions and of the events that answer them."""
+    batch = MessageBatch(
+        "decisions",
+        0,
+        [encode(each) for each in decisions],
+        np.arange(len(decisions)),
+        np.full(len(decisions), START_MS),
+    )
+    join = Join(join_settings(config))
+    decided, rejected = decode_decisions(batch, feature_names(config))
+    assert not rejected
+    given = [Answer(each.ts, each.request_id, each.user_id, each.item_id or "") for each in events]
+    end = Shown(
+        "",
+        "",
+        len(decisions),
+        START_MS + 10**9,
+        [],
+        np.empty((0, 0), dtype=np.float32),
+        expected=None,
+    )
+    found = [
+        join.take(decided, None),
+        join.take(None, answers_at(given, 0, len(given))),
+        join.take(DecidedBatch([end], len(decisions) + 1), None),
+    ]
+    return Examples.concat([each.examples for each in found])
+
+
+@pytest.mark.parametrize("most", [1.0, 20.0])
+@pytest.mark.parametrize("form", ["shared", "disjoint"])
+def test_on_own_decisions_a_policy_learns_what_the_learner_does(
+    tmp_path: Path, form: str, most: float
+) -> None:
+    """The same statistics to the bit: by weights of propensities, and with positions."""
+    bandit = BanditConfig(form=form, propensity_weight_max=most, arms_max=3)
+    config = Config(bandit=bandit, join=JoinConfig(unanswered="counts"))
+    decisions, events = decisions_and_events(config, 60, n_slots=2)
+    log = logged_decisions(tmp_path, config, 60, n_slots=2)
+    policy = open_policy("linear-thompson", log, log.survey(), config=config)()
+    assert isinstance(policy, LearningPolicy)
+    for row in log.rows(features=True):
+        policy.learn(row)
+    examples = learned_live(config, decisions, events)
+    live = InMemoryBandit(configured_policy(config), arms_max=config.bandit.arms_max)
+    live.amend(
+        examples.features,
+        keys_of(examples.arm_ids),
+        examples.before,
+        examples.after,
+        examples.ts_ms,
+        examples.weights,
+    )
+    ours, theirs = policy.bandit.learned, live.learned
+    assert isinstance(ours, LinearMemory)
+    assert isinstance(theirs, LinearMemory)
+    np.testing.assert_array_equal(ours.shared.values, theirs.shared.values)
+    assert ours.shared.statistics(0).n == pytest.approx(
+        float(np.minimum(1 / log.survey().propensities, most).sum())
+    )
+    if form == "disjoint":
+        keys = keys_of("abc")
+        assert ours.own is not None
+        assert theirs.own is not None
+        np.testing.assert_array_equal(
+            ours.own.values[ours.arms.find(keys)], theirs.own.values[theirs.arms.find(keys)]
+        )
+
+
+def test_statistics_of_a_policy_are_bounded_as_they_are_live(tmp_path: Path) -> None:
+    config = Config(bandit=BanditConfig(arms_max=2, half_life_s=3_600.0))
+    log = logged_decisions(tmp_path, config, n=20)
+    survey = log.survey()
+    of_bandit = {"half_life_s": 3_600.0, "arms_max": 2, "propensity_weight_max": 1.0}
+    made = open_policy("linucb", log, survey, config=config)()
+    assert {name: made.parameters[name] for name in of_bandit} == of_bandit
+    spec = "linucb:arms_max=7,propensity_weight_max=5"
+    given = open_policy(spec, log, survey, config=config)()
+    assert (given.parameters["arms_max"], given.parameters["propensity_weight_max"]) == (7, 5.0)
+    with pytest.raises(ConfigError, match=r"propensity_weight_max=0\.5 must be from 1 to 1000"):
+        open_policy("linucb:propensity_weight_max=0.5", log, survey, config=config)()
+
+
+def test_what_a_policy_drew_itself_counts_by_its_own_propensity(tmp_path: Path) -> None:
+    """Replay matching shows it what it chose: by the propensities of the log all would be alike."""
+    config = Config(bandit=BanditConfig(uniform_share=0.3, propensity_weight_max=20.0))
+    log = logged_decisions(tmp_path, config)
+    survey = log.survey()
+    policy = open_policy("epsilon-greedy", log, survey, config=config)()
+    assert isinstance(policy, LearningPolicy)
+    assert isinstance(policy.bandit.learned, LinearMemory)
+    weights = set()
+    for row in log.rows(features=True):
+        before = policy.bandit.learned.shared.statistics(0).n
+        policy.probabilities(row)
+        policy.learn(row, drawn=True)
+        n = policy.bandit.learned.shared.statistics(0).n
+        weights.add(round(n - before, 3))
+    assert weights == {1.25, 10.0}  # 1 / (1 - 0.3 + 0.3 / 3), 1 / (0.3 / 3)
 
 
 def test_a_parameter_changes_a_setting_of_the_configuration(tmp_path: Path) -> None:

@@ -35,9 +35,15 @@ class CountedMemory(CountedLearned):
         return self.outcomes.total()
 
     def amend(
-        self, x: Contexts, arms: Keys, before: Floats, after: Floats, ts_ms: NDArray[np.int64]
+        self,
+        x: Contexts,
+        arms: Keys,
+        before: Floats,
+        after: Floats,
+        ts_ms: NDArray[np.int64],
+        weights: Floats | None = None,
     ) -> None:
-        """Bring outcomes from ``before`` to ``after``; contexts are not looked at.
+        """Bring outcomes from ``before`` to ``after``; contexts and weights are not looked at.
 
         Raises
         ------

@@ -1,6 +1,6 @@
 """Posteriors that follow examples one by one: kernels.
 
-An example (x, r) added (w = 1) or taken back (w = -1) changes ``F Fᵀ = A⁻¹`` by
+An example (x, r) that counts as w of them (-w where it is taken back) changes ``F Fᵀ = A⁻¹`` by
 ``-(w / q) F v vᵀ Fᵀ`` with ``v = Fᵀ x`` and ``q = 1 + w |v|²`` (Sherman & Morrison 1950), so F
 becomes ``F L`` with ``L Lᵀ = I - (w / q) v vᵀ``. With ``p_j = 1 + w Σ_{i ≥ j} v_i²``, L is
 
@@ -44,9 +44,12 @@ def step(
     prior_mean: Vector,
     before: float,
     after: float,
+    weight: float,
     v: Vector,
 ) -> bool:
     """Bring F and z from outcome ``before`` to ``after`` (NaN: none); ``v`` is scratch ``(d,)``.
+
+    The example counts as ``weight`` of them.
 
     False: too little would be left to be precise; nothing is changed, solve afresh.
     """
@@ -54,9 +57,9 @@ def step(
     factor_times(factor, x, v)
     if not (np.isnan(before) or np.isnan(after)):
         for j in range(d):
-            z[j] += (after - before) * v[j]
+            z[j] += weight * (after - before) * v[j]
         return True
-    w, reward = (-1.0, before) if np.isnan(after) else (1.0, after)
+    w, reward = (-weight, before) if np.isnan(after) else (weight, after)
     q = 1.0
     for j in range(d):
         q += w * v[j] * v[j]
@@ -96,19 +99,27 @@ def learn_rows(
     prior_mean: Vector,
     prior_precisions: Vector,
     refresh_every: int,
+    weights: Vector | None = None,
 ) -> None:
     """Bring rows from outcomes ``before`` to ``after``, example by example: the integers first,
-    then F and z by a step, or afresh where that is due. Negative rows are passed over."""
+    then F and z by a step, or afresh where that is due. Negative rows are passed over.
+
+    ``weights`` is ``(n,)``, as how many examples each counts; None: as one.
+    """
     v = np.empty(x.shape[1])
     for i in range(len(rows)):
         row = rows[i]
         if row < 0 or (np.isnan(before[i]) and np.isnan(after[i])):
             continue
-        add_outcome(values[row], x[i], before[i], TAKEN_BACK, 2.0**STATISTICS_BITS)
-        add_outcome(values[row], x[i], after[i], ADDED, 2.0**STATISTICS_BITS)
+        weight = 1.0
+        if weights is not None:
+            weight = weights[i]
+        unit = 2.0**STATISTICS_BITS * weight
+        add_outcome(values[row], x[i], before[i], TAKEN_BACK, unit)
+        add_outcome(values[row], x[i], after[i], ADDED, unit)
         n_since[row] += 1
         if n_since[row] < refresh_every and step(
-            factors[row], z[row], x[i], prior_mean, before[i], after[i], v
+            factors[row], z[row], x[i], prior_mean, before[i], after[i], weight, v
         ):
             continue
         refresh_row(values, factors, z, n_since, row, prior_mean, prior_precisions)

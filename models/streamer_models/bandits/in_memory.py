@@ -26,7 +26,13 @@ class Memory(Protocol):
     """Statistics that one process learns."""
 
     def amend(
-        self, x: Contexts, arms: Keys, before: Floats, after: Floats, ts_ms: NDArray[np.int64]
+        self,
+        x: Contexts,
+        arms: Keys,
+        before: Floats,
+        after: Floats,
+        ts_ms: NDArray[np.int64],
+        weights: Floats | None = None,
     ) -> None:
         """Bring outcomes from ``before`` to ``after``; NaN: not learned."""
 
@@ -120,6 +126,17 @@ class InMemoryBandit(LearningBandit):
         """Draw a slate of at most ``k`` candidates with its propensities."""
         return self.policy.draw(self.estimate(contexts, arms), k, seed, composition)
 
+    def update(
+        self,
+        contexts: Contexts,
+        arms: Keys,
+        rewards: Floats,
+        ts_ms: NDArray[np.int64],
+        weights: Floats | None = None,
+    ) -> None:
+        """Learn first outcomes: :meth:`amend` from NaN to ``rewards``."""
+        self.amend(contexts, arms, np.full(len(rewards), np.nan), rewards, ts_ms, weights)
+
     def amend(
         self,
         contexts: Contexts,
@@ -127,15 +144,25 @@ class InMemoryBandit(LearningBandit):
         before: Floats,
         after: Floats,
         ts_ms: NDArray[np.int64],
+        weights: Floats | None = None,
     ) -> None:
         """Bring outcomes from ``before`` to ``after``, exactly in the statistics; NaN: not learned.
+
+        Parameters
+        ----------
+        contexts, arms, before, after, ts_ms
+            See :meth:`streamer_models.bandits.protocols.LearningBandit.amend`.
+        weights
+            ``(n,)`` as how many examples each counts in linear models, the same for ``before`` and
+            ``after``; None: as one. Counts of outcomes count each as one, as they do live.
 
         Raises
         ------
         ValueError
-            Where a feature or a reward is out of bounds, or lengths differ; nothing is learned.
+            Where a feature, a reward or a weight is out of bounds, or lengths differ; nothing is
+            learned.
         """
-        self.learned.amend(contexts, arms, before, after, ts_ms)
+        self.learned.amend(contexts, arms, before, after, ts_ms, weights)
 
     def merge(self, other: InMemoryBandit) -> None:
         """Add what another has learned from other examples: in any order the same statistics, and

@@ -11,7 +11,7 @@ from streamer_models.bandits.arms import ArmRows
 from streamer_models.bandits.linear_kernels import kernel_rows
 from streamer_models.bandits.linear_posterior import LinearPosterior, LinearPrior
 from streamer_models.bandits.linear_rows import LinearRows
-from streamer_models.bandits.linear_statistics import FEATURE_MAX, REWARD_MAX
+from streamer_models.bandits.linear_statistics import FEATURE_MAX, REWARD_MAX, WEIGHT_MAX
 from streamer_models.bandits.policies.base import LinearLearned
 from streamer_models.bandits.protocols import Contexts
 from streamer_models.state.table import Keys
@@ -114,14 +114,21 @@ class LinearMemory(LinearLearned):
     # --- learning --------------------------------------------------------------------------------
 
     def amend(
-        self, x: Contexts, arms: Keys, before: Floats, after: Floats, ts_ms: NDArray[np.int64]
+        self,
+        x: Contexts,
+        arms: Keys,
+        before: Floats,
+        after: Floats,
+        ts_ms: NDArray[np.int64],
+        weights: Floats | None = None,
     ) -> None:
         """Bring outcomes from ``before`` to ``after``, admitting arms and dropping others.
 
         Raises
         ------
         ValueError
-            Where a feature or a reward is out of bounds, or lengths differ; nothing is learned.
+            Where a feature, a reward or a weight is out of bounds, or lengths differ; nothing is
+            learned.
         """
         x = self._checked(x, arms)
         before = np.ascontiguousarray(before, dtype=np.float64)
@@ -132,6 +139,8 @@ class LinearMemory(LinearLearned):
                 f"{len(x)} contexts, {len(before)} and {len(after)} rewards and {len(ts_ms)} times:"
                 " an example has one of each"
             )
+        if weights is not None:
+            weights = _checked_weights(weights, len(x))
         feature_max = FEATURE_MAX if self.shared.half_life_ms else RAW_FEATURE_MAX
         at, n_without_outcome = _first_out_of_bounds(x, before, after, feature_max)
         if at >= 0:
@@ -144,9 +153,10 @@ class LinearMemory(LinearLearned):
             taught = ~(np.isnan(before) & np.isnan(after))
             x, arms, ts_ms = x[taught], arms[taught], ts_ms[taught]
             before, after = before[taught], after[taught]
-        self.shared.learn(np.zeros(len(x), dtype=np.int32), x, before, after, ts_ms)
+            weights = None if weights is None else weights[taught]
+        self.shared.learn(np.zeros(len(x), dtype=np.int32), x, before, after, ts_ms, weights)
         if self.own is not None:
-            self._learn_own(self.own, x, arms, before, after, ts_ms)
+            self._learn_own(self.own, x, arms, before, after, ts_ms, weights)
 
     def _learn_own(
         self,
@@ -156,13 +166,15 @@ class LinearMemory(LinearLearned):
         before: Floats,
         after: Floats,
         ts_ms: NDArray[np.int64],
+        weights: Floats | None,
     ) -> None:
         at = 0
         while at < len(x):
             rows, n_ready = self.arms.resolve(arms[at:], ts_ms[at:])
             own.reserve(self.arms.n_rows)
             run = slice(at, at + n_ready)
-            own.learn(rows, x[run], before[run], after[run], ts_ms[run])
+            weighed = None if weights is None else weights[run]
+            own.learn(rows, x[run], before[run], after[run], ts_ms[run], weighed)
             at += n_ready
             if at < len(x):
                 own.clear(self.arms.expire())
@@ -198,6 +210,26 @@ class LinearMemory(LinearLearned):
                 " row an action"
             )
         return kernel_rows(x)
+
+
+def _checked_weights(weights: Floats, n: int) -> Floats:
+    """Return ``(n,)`` weights for the kernels.
+
+    Raises
+    ------
+    ValueError
+        Where there are not so many, or one is out of bounds.
+    """
+    weights = np.ascontiguousarray(weights, dtype=np.float64)
+    if weights.shape != (n,):
+        raise ValueError(f"weights of shape {weights.shape} for {n} examples: expected ({n},)")
+    inside = (weights > 0) & (weights <= WEIGHT_MAX)
+    if not inside.all():
+        raise ValueError(
+            f"a weight of {weights[~inside][0]:g} must be above 0 and at most {WEIGHT_MAX:g}: bound"
+            " weights by inverse propensity"
+        )
+    return weights
 
 
 @numba.njit(cache=True, nogil=True)

@@ -126,17 +126,18 @@ class LinearRows:
         before: Vector,
         after: Vector,
         ts_ms: NDArray[np.int64],
+        weights: Vector | None = None,
     ) -> None:
         """Bring rows from outcomes ``before`` to ``after``, example by example; negative rows are
-        passed over."""
+        passed over. ``weights`` is ``(n,)``, as how many examples each counts; None: as one."""
         if self.half_life_ms and len(ts_ms):
             self.newest_ms = max(self.newest_ms, int(ts_ms.max()))
         if self.kept is None:
-            amend_statistics(self.values, rows, x, before, after, ts_ms, self.half_life_ms)
+            amend_statistics(self.values, rows, x, before, after, ts_ms, self.half_life_ms, weights)
         else:
             learn_rows(
                 self.values, self.factors, self.z, self._n_since, rows, x, before, after,
-                self._mean, self._precisions, self.refresh_every,
+                self._mean, self._precisions, self.refresh_every, weights,
             )  # fmt: skip
 
     def refresh(self) -> None:

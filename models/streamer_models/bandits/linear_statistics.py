@@ -39,6 +39,8 @@ FEATURE_MAX = 8.0
 """Bound of a feature's magnitude."""
 REWARD_MAX = 1_000.0
 """Bound of a reward's magnitude."""
+WEIGHT_MAX = 1_000.0
+"""Bound of the weight of an example."""
 ADDED, TAKEN_BACK = kernel_int(1), kernel_int(-1)
 """Signs of an outcome."""
 

@@ -7,9 +7,9 @@ from typing import Any
 from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.events import Decision
-from streamer.ranking.columns import prior_mean
 from streamer.ranking.features import Features
 from streamer.ranking.logged_composition import composition_of
+from streamer.ranking.policy import configured_policy
 from streamer.scorer.policy.blend import BlendPolicy
 from streamer.scorer.policy.boosts import Floats, boosts_of, logged_boosts
 from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
@@ -19,14 +19,10 @@ from streamer_models.bandits.estimates import RewardEstimate, ShiftedEstimate
 from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.base import ContextColumns, Policy
 from streamer_models.bandits.policies.linear import LinearPolicy
-from streamer_models.bandits.policies.settings import settings_from
 
 
 class BanditPolicy:
     """The policy of a configuration (``bandit.policy``), over the replica's statistics.
-
-    The prior is the blend (:func:`streamer.ranking.columns.prior_mean`) over columns of which the
-    first is a constant.
 
     Raises
     ------
@@ -71,13 +67,6 @@ def slate_policy(config: Config) -> SlatePolicy:
         Where the policy lacks something it counts with.
     """
     return BlendPolicy() if config.funnel.ranker == BlendPolicy.name else BanditPolicy(config)
-
-
-def configured_policy(config: Config) -> Policy[Any]:
-    """Return the policy of ``[bandit]`` for the columns of a configuration."""
-    kind = POLICIES[config.bandit.policy]
-    columns = ContextColumns(prior_mean(config), standardized=True)
-    return kind(settings_from(kind.settings_type, config.bandit), columns)
 
 
 def redraw(decision: Decision) -> Choice:
