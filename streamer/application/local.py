@@ -243,6 +243,30 @@ def _metrics_ports(config: Config) -> dict[str, int]:
     }
 
 
+def _check_ports(config: Config) -> None:
+    """Raise ConfigError where a port that a process will serve on can't be opened: the process
+    itself finds out once it is ready, which may be minutes later."""
+    wanted = {}
+    if config.metrics.port:
+        for name, port in _metrics_ports(config).items():
+            wanted[f"the {name}'s metrics (metrics.port)"] = config.metrics.host, port
+    if serves_http(config):
+        wanted["HTTP (http.port)"] = config.http.host, config.http.port
+    with contextlib.ExitStack() as opened:
+        for name, (host, port) in wanted.items():
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                opened.enter_context(socket.create_server((host, port), family=family))
+            except socket.gaierror:
+                continue  # a name without an address of this family; the process knows better
+            except (OSError, OverflowError) as error:
+                why = error.strerror if isinstance(error, OSError) else error
+                raise ConfigError(
+                    f"port {port} for {name} can't be opened on {host} ({why}): choose a free one,"
+                    " or end what is there"
+                ) from error
+
+
 def has_page(config: Config) -> bool:
     """Whether a system that serves HTTP serves a page too; where it is asked for and not
     installed, the process that serves it says so."""
@@ -277,6 +301,15 @@ def run_up(
             f"--broker-port is of the embedded broker, and Kafka at {servers} is named by"
             f" {origins['kafka.bootstrap_servers']}: leave out one of them"
         )
+    if embedded and data is None and origins["store.url"] != "default":
+        raise ConfigError(
+            f"store.url = {masked('store.url', config.store.url)} (set by {origins['store.url']})"
+            " lasts, and the embedded broker does not: at the next start the store's offsets would"
+            " be of other messages. --data FOLDER keeps both, in place of store.url; or leave it"
+            " out, for a temporary store, or name the Kafka that the store goes with"
+            " (kafka.bootstrap_servers)"
+        )
+    _check_ports(config)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -289,7 +322,7 @@ def run_up(
             keeps = f" (embedded, keeps everything in {data})"
             its_store = f"  export STREAMER_STORE__URL=sqlite:{data.resolve() / STORE}\n"
             _say_what_is_there(trial, data, console)
-        elif embedded and config.origins["store.url"] == "default":
+        elif embedded:
             # A store goes with the topics it was learned from, and these end with their broker.
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-up-"))
             store = msgspec.structs.replace(config.store, url=f"sqlite:{folder}/streamer.db")

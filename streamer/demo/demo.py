@@ -20,7 +20,7 @@ from rich.live import Live
 
 from streamer.application.local import LocalSystem, console_script, local_system
 from streamer.client import Publisher, Recommender
-from streamer.config import Config, load_config
+from streamer.config import Config, load_config, masked
 from streamer.demo.audience import (
     GREEDY,
     STREAMER,
@@ -30,7 +30,7 @@ from streamer.demo.audience import (
     Site,
 )
 from streamer.demo.result import DemoResult, measured, n_dead_letters, tables
-from streamer.errors import StreamerError
+from streamer.errors import ConfigError, StreamerError
 from streamer_producers.datasets import open_log
 
 _START_TIMEOUT_S = 600.0  # the first time kernels are compiled, by two systems at once
@@ -85,9 +85,17 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
 
     Raises
     ------
+    ConfigError
+        Where the store can't hold them.
     StreamerError
         When a part of a system ended, or an event was lost.
     """
+    if options.store is not None and not options.store.startswith("redis"):
+        raise ConfigError(
+            f"--store {masked('store.url', options.store)}: such a store holds one system, and"
+            " every demo has new ones, mostly two: name a Redis (redis://HOST:PORT), or leave it"
+            " out, for temporary stores"
+        )
     began_s = time.monotonic()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamer-demo-")))

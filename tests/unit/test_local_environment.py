@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -10,6 +14,7 @@ from msgspec.structs import replace
 from streamer.application.local import environment_of, run_up, serves_http
 from streamer.commands.screen import output
 from streamer.config import Config, describe, load_config
+from streamer.demo.demo import DemoOptions, run_demo
 from streamer.errors import ConfigError
 
 FLAGS = {
@@ -50,6 +55,58 @@ def test_a_port_for_the_embedded_broker_beside_another_broker_is_refused() -> No
     named_by = "Kafka at kafka:9092 is named by environment STREAMER_KAFKA__BOOTSTRAP_SERVERS"
     with pytest.raises(ConfigError, match=f"--broker-port .*{named_by}"):
         run_up(config, None, output)
+
+
+@pytest.mark.parametrize("url", ["sqlite:named.db", "redis://:secret@localhost:6379"])
+def test_a_store_that_lasts_beside_a_broker_that_does_not_is_refused(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config(os.devnull, env={}, flags={"store.url": url})
+    with pytest.raises(ConfigError, match="lasts, and the embedded broker.*--data FOLDER") as said:
+        run_up(config, None, output)
+    assert "set by flag" in str(said.value)
+    assert "secret" not in str(said.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_file_is_refused_where_the_demo_has_two_systems_learn() -> None:
+    options = DemoOptions(5.0, None, None, None, "sqlite:demo.db", 0)
+    with pytest.raises(ConfigError, match=r"--store .*sqlite:demo.db.* holds one .*redis://"):
+        run_demo(options, output)
+
+
+@contextlib.contextmanager
+def taken_port(*, below: int) -> Iterator[int]:
+    """Yield a port that is listened on, so many ports above one that is free."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port: int = taken.getsockname()[1]
+            try:
+                if below:
+                    socket.create_server(("127.0.0.1", port - below)).close()
+            except OSError:
+                continue
+            yield port
+            return
+
+
+@pytest.mark.parametrize(
+    ("flag", "beside", "said"),
+    [
+        ("http.port", 0, "HTTP"),
+        ("metrics.port", 0, "the learner's metrics"),
+        ("metrics.port", 1, "the scorer's metrics"),
+    ],
+)
+def test_a_port_that_another_program_has_is_said_before_anything_starts(
+    flag: str, beside: int, said: str, tmp_path: Path
+) -> None:
+    with taken_port(below=beside) as port:
+        config = load_config(os.devnull, env={}, flags={flag: port - beside})
+        with pytest.raises(ConfigError, match=f"port {port} for {said} .*choose a free one"):
+            run_up(config, None, output, data=tmp_path / "trial")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
