@@ -145,6 +145,15 @@ class UsersReader(Protocol):
         """Up to ``n_max`` messages, none after the time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Where a topic has a message; an offset below 0: the broker did not say it."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class Sink(Protocol):
     """Where messages go: buffered, bounded, delivered in order a key."""
 

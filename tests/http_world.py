@@ -23,10 +23,11 @@ from streamer.events import Event
 from streamer.http.app import create_app
 from streamer.http.parts import Parts
 from streamer.http.server import HttpServer
+from streamer.protocols import Clock, Delivered
 from streamer.scorer.answer_queue import AnswerQueue
 from streamer.scorer.metrics import ScorerMetrics
 from streamer.scorer.replies import Replies
-from streamer.simulation.broker import MemorySink
+from streamer.simulation.broker import MemoryBroker, MemorySink, Record
 from streamer.simulation.live import LiveSystem
 
 START_MS = 1_700_000_000_000
@@ -72,22 +73,23 @@ class HttpClient:
 class MemoryAcknowledged:
     """Acknowledges at once, while its broker is up; keeps waiting ones while it is held."""
 
-    def __init__(self, sink: MemorySink) -> None:
+    def __init__(self, broker: MemoryBroker, clock: Clock) -> None:
         self.alive = True
         self.held = False
-        self.waiting: list[Future[None]] = []
+        self.waiting: list[Future[Delivered]] = []
         self.failure: Exception | None = None
-        self._sink = sink
+        self._broker = broker
+        self._clock = clock
 
-    def send(self, topic: str, *, key: bytes, value: bytes | None) -> Future[None]:
-        future: Future[None] = Future()
-        self._sink.send(topic, key=key, value=value)
+    def send(self, topic: str, *, key: bytes, value: bytes | None) -> Future[Delivered]:
+        future: Future[Delivered] = Future()
+        where = self._broker.append(topic, Record(key, value, self._clock.now_ms()))
         if self.failure is not None:
             future.set_exception(self.failure)
         elif self.held:
             self.waiting.append(future)
         else:
-            future.set_result(None)
+            future.set_result(Delivered(*where, self._broker.end(where) - 1))
         return future
 
 
@@ -116,7 +118,7 @@ class HttpWorld:
         self.config: Config = replace(config, http=replace(config.http, **http))
         self.registry = CollectorRegistry()
         self.live = LiveSystem(self.config, start_ms=start_ms, registry=self.registry)
-        self.sink = MemoryAcknowledged(MemorySink(self.live.broker, clock=self.live.clock))
+        self.sink = MemoryAcknowledged(self.live.broker, self.live.clock)
         replies = Replies(
             self.config.topics,
             sink=MemorySink(self.live.broker, clock=self.live.clock),

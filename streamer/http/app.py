@@ -17,6 +17,7 @@ from streamer.http.events import event_routes
 from streamer.http.guard import guarded
 from streamer.http.health import health_routes
 from streamer.http.items import item_routes
+from streamer.http.kept_writing import item_writing
 from streamer.http.metarank import metarank_routes
 from streamer.http.metrics import HttpMetrics
 from streamer.http.parts import Parts
@@ -48,13 +49,14 @@ def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> 
     )
     paths.register()  # before any route names it
     add_problems(app)
+    items = item_writing(config, parts)  # one: each reads at once what the other wrote
     for routes in (
         recommendation_routes(config, parts),
         event_routes(config, parts),
-        item_routes(config, parts),
+        item_routes(config, items),
         user_routes(config, parts),
         personalizer_routes(config, parts),
-        metarank_routes(config, parts),
+        metarank_routes(config, parts, items),
         health_routes(parts),
     ):
         app.include_router(routes)

@@ -7,17 +7,17 @@ from functools import partial
 from fastapi import APIRouter
 
 from streamer.config import Config
+from streamer.events import Item
 from streamer.http.bodies import item_of
 from streamer.http.examples import ITEM
 from streamer.http.kept import kept_routes
-from streamer.http.kept_writing import item_writing
-from streamer.http.parts import Parts
+from streamer.http.kept_writing import KeptWriting
 
 
-def item_routes(config: Config, parts: Parts) -> APIRouter:
+def item_routes(config: Config, writing: KeptWriting[Item]) -> APIRouter:
     """Return the routes under ``/v1/items``."""
     return kept_routes(
-        item_writing(config, parts),
+        writing,
         partial(item_of, embedding=config.catalogue.embedding),
         n_max=config.http.events_max,
         example=ITEM,

@@ -5,20 +5,23 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Generic, Literal, TypeVar
 
 from starlette.exceptions import HTTPException
 
 from streamer.config import Config
-from streamer.errors import StreamerError
 from streamer.events import Item, User, decode_item, decode_user, encode, message_key
 from streamer.http.bodies import encoded_object
 from streamer.http.parts import Parts
 from streamer.http.publishing import Publishing
 from streamer.http.waiting import delivered
+from streamer.protocols import Delivered
 
 _REMEMBERED_S: Final = 10.0
+"""For how long at most, as where no learner reads the users, or a broker says no offset."""
 _REMEMBERED_MAX: Final = 10_000
 
 
@@ -26,35 +29,64 @@ Kept = TypeVar("Kept", Item, User)
 """What a topic keeps by key."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Written(Generic[Kept]):
+    """What was written last of a key, and when; None: that it is deleted."""
+
+    message: Kept | None
+    sent: Future[Delivered]
+    written_s: float
+
+
 class LastWritten(Generic[Kept]):
     """What this process wrote of late, until it is read from the topic: a caller that writes and
     then reads or patches meets its own message.
 
-    Between processes the last one wins, as on the topic.
+    From then on the topic has the word, so that what others wrote behind it shows as soon as it is
+    read. Between processes the last one wins, as on the topic. What was not delivered is forgotten.
+
+    Parameters
+    ----------
+    read
+        What the topic says of a key, as far as it is read.
+    is_read
+        Whether the topic is read up to a message, and behind it.
     """
 
     def __init__(
-        self, read: Callable[[str], Kept | None], *, now_s: Callable[[], float] = time.monotonic
+        self,
+        read: Callable[[str], Kept | None],
+        is_read: Callable[[Delivered], bool],
+        *,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._read: Callable[[str], Kept | None] = read
+        self._is_read = is_read
         self._now_s = now_s
-        self._written: OrderedDict[str, tuple[float, Kept | None]] = OrderedDict()
+        self._written: OrderedDict[str, _Written[Kept]] = OrderedDict()
 
     def get(self, key: str) -> Kept | None:
         """Return a message as it is, or will be in a moment; None: there is none."""
-        written_s, message = self._written.get(key, (-_REMEMBERED_S, None))
-        return message if self._now_s() - written_s < _REMEMBERED_S else self._read(key)
+        written = self._written.get(key)
+        if written is not None and not self._is_over(written):
+            return written.message
+        self._written.pop(key, None)
+        return self._read(key)  # behind the look at what is read: it is no older than that
 
-    def note(self, key: str, message: Kept | None) -> None:
+    def note(self, key: str, message: Kept | None, sent: Future[Delivered]) -> None:
         """Remember what is written now; None: that it is deleted."""
         self._written.pop(key, None)
-        self._written[key] = (self._now_s(), message)
+        self._written[key] = _Written(message, sent, self._now_s())
         if len(self._written) > _REMEMBERED_MAX:
             self._written.popitem(last=False)
 
-    def forget(self, key: str) -> None:
-        """Forget what was not delivered."""
-        self._written.pop(key, None)
+    def _is_over(self, written: _Written[Kept]) -> bool:
+        sent = written.sent
+        if self._now_s() - written.written_s >= _REMEMBERED_S:
+            return True
+        if not sent.done():
+            return False
+        return sent.cancelled() or sent.exception() is not None or self._is_read(sent.result())
 
 
 class KeptWriting(Generic[Kept]):
@@ -66,6 +98,8 @@ class KeptWriting(Generic[Kept]):
         ``item`` or ``user``.
     read
         What the service knows of an id.
+    is_read
+        Whether it has read its topic up to a message, and behind it.
     decode
         Decodes what the topic holds.
     unknown
@@ -83,6 +117,7 @@ class KeptWriting(Generic[Kept]):
         parts: Parts,
         noun: Literal["item", "user"],
         read: Callable[[str], Kept | None],
+        is_read: Callable[[Delivered], bool],
         *,
         decode: Callable[[bytes], Kept],
         unknown: str,
@@ -92,20 +127,18 @@ class KeptWriting(Generic[Kept]):
         self._timeout_s = config.http.timeout_ms / 1000
         self._sink = parts.sink
         self._unknown = unknown
-        self._last: LastWritten[Kept] = LastWritten(read)
+        self._last: LastWritten[Kept] = LastWritten(read, is_read)
         self._decode: Callable[[bytes], Kept] = decode
         self.several: Publishing[Kept] = Publishing(
             self._topic,
             self._sink,
-            read=self._noted,
+            read=lambda fields: self._decode(encoded_object(fields)),
             timeout_s=self._timeout_s,
-            forget=lambda message: self._last.forget(message_key(message).decode()),
+            note=self._note,
         )
 
-    def _noted(self, fields: object) -> Kept:
-        message = self._decode(encoded_object(fields))
-        self._last.note(message_key(message).decode(), message)
-        return message
+    def _note(self, message: Kept, sent: Future[Delivered]) -> None:
+        self._last.note(message_key(message).decode(), message, sent)
 
     def find(self, key: str) -> Kept | None:
         """Return what is known of an id; None where there is none."""
@@ -134,13 +167,9 @@ class KeptWriting(Generic[Kept]):
 
     async def _write(self, message: Kept, value: bytes | None) -> None:
         key = message_key(message)
-        future = self._sink.send(self._topic, key=key, value=value)
-        self._last.note(key.decode(), None if value is None else message)
-        try:
-            await delivered(future, self._timeout_s)
-        except StreamerError:
-            self._last.forget(key.decode())
-            raise
+        sent = self._sink.send(self._topic, key=key, value=value)
+        self._last.note(key.decode(), None if value is None else message, sent)
+        await delivered(sent, self._timeout_s)
 
 
 def item_writing(config: Config, parts: Parts) -> KeptWriting[Item]:
@@ -150,6 +179,7 @@ def item_writing(config: Config, parts: Parts) -> KeptWriting[Item]:
         parts,
         "item",
         parts.answers.item,
+        parts.answers.item_is_read,
         decode=partial(decode_item, embedding=config.catalogue.embedding),
         unknown="the catalogue has no item",
     )
@@ -159,5 +189,11 @@ def user_writing(config: Config, parts: Parts) -> KeptWriting[User]:
     """Return what writes to the users topic."""
     unknown = "nothing is known that was said of user"
     return KeptWriting(
-        config, parts, "user", parts.answers.user, decode=decode_user, unknown=unknown
+        config,
+        parts,
+        "user",
+        parts.answers.user,
+        parts.answers.user_is_read,
+        decode=decode_user,
+        unknown=unknown,
     )

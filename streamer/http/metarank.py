@@ -16,9 +16,10 @@ from msgspec import Meta
 
 from streamer.config import Config
 from streamer.errors import BadMessage
+from streamer.events import Item
 from streamer.events.messages import Id
 from streamer.http.bodies import decoded, item_of, merged, request_of
-from streamer.http.kept_writing import item_writing
+from streamer.http.kept_writing import KeptWriting
 from streamer.http.parts import Parts
 from streamer.http.publishing import event_publishing
 from streamer.http.schemas import JSON, answers, body, one_or_many
@@ -144,10 +145,10 @@ INTERACTION: Final = {
 }
 
 
-def metarank_routes(config: Config, parts: Parts) -> APIRouter:
-    """Return ``/rank/{model}`` and ``/feedback``."""
+def metarank_routes(config: Config, parts: Parts, catalogue: KeptWriting[Item]) -> APIRouter:
+    """Return ``/rank/{model}`` and ``/feedback``, which writes items to the catalogue."""
     router = APIRouter(tags=["metarank"])
-    publishing, catalogue = event_publishing(config, parts), item_writing(config, parts)
+    publishing = event_publishing(config, parts)
     made_of = partial(item_of, embedding=config.catalogue.embedding)
     timeout_s = config.http.timeout_ms / 1000
 

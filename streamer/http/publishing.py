@@ -18,6 +18,7 @@ from streamer.http.parts import Acknowledges, Parts, Room
 from streamer.http.problems import field_of
 from streamer.http.schemas import PublishResult, PublishResults
 from streamer.http.waiting import acknowledged
+from streamer.protocols import Delivered
 
 ACCEPTED: Final = 202
 BAD: Final = 422
@@ -37,7 +38,7 @@ class _Sent(Generic[M]):
 
     result: PublishResult
     message: M | None = None
-    future: Future[None] | None = None
+    future: Future[Delivered] | None = None
 
 
 class Publishing(Generic[M]):
@@ -47,8 +48,8 @@ class Publishing(Generic[M]):
     ----------
     read
         A message of a body → what is published; raises BadMessage.
-    forget
-        Called with what ``read`` returned and the broker did not take.
+    note
+        Called with what ``read`` returned and what is done when the broker has it.
     room
         Nothing is sent while it is full; None: there is always room.
     """
@@ -60,13 +61,13 @@ class Publishing(Generic[M]):
         *,
         read: Callable[[object], M],
         timeout_s: float,
-        forget: Callable[[M], None] = lambda _: None,
+        note: Callable[[M, Future[Delivered]], None] = lambda _, __: None,
         room: Room | None = None,
     ) -> None:
         self._topic = topic
         self._sink = sink
         self._read = read
-        self._forget = forget
+        self._note = note
         self._room = room
         self._timeout_s = timeout_s
 
@@ -83,7 +84,7 @@ class Publishing(Generic[M]):
         results = [each.result for each in found]
         for each, failure in zip(sent, failures, strict=True):
             if failure is not None:
-                results[each.result.index] = self._not_taken(each, failure)
+                results[each.result.index] = _not_taken(each, failure)
         n_accepted = sum(result.status == ACCEPTED for result in results)
         return PublishResults(
             accepted=n_accepted, rejected=len(results) - n_accepted, results=results
@@ -128,7 +129,7 @@ class Publishing(Generic[M]):
 
     def _refused(self, index: int, fields: object, why: str) -> _Sent[M]:
         found = self._checked(index, fields)
-        return found if found.message is None else _Sent(self._not_taken(found, why))
+        return found if found.message is None else _Sent(_not_taken(found, why))
 
     def _sent(self, index: int, fields: object) -> _Sent[M]:
         """Return what is known of a message at once: that it is bad, or that it is on its way."""
@@ -139,15 +140,11 @@ class Publishing(Generic[M]):
             key, value = message_key(found.message), encode(found.message)
             future = self._sink.send(self._topic, key=key, value=value)
         except DeliveryFailed as error:
-            return _Sent(self._not_taken(found, str(error)))
+            return _Sent(_not_taken(found, str(error)))
+        self._note(found.message, future)
         if self._room is not None:
             self._room.note(len(value))
         return _Sent(found.result, found.message, future)
-
-    def _not_taken(self, sent: _Sent[M], detail: str) -> PublishResult:
-        if sent.message is not None:
-            self._forget(sent.message)
-        return _not(replace(sent.result, status=NOT_TAKEN), detail)
 
 
 def event_publishing(config: Config, parts: Parts) -> Publishing[Event]:
@@ -171,6 +168,10 @@ def _named(message: Event | Item | User) -> dict[str, str]:
     if isinstance(message, Item):
         return {"item_id": message.item_id}
     return {"user_id": message.user_id}
+
+
+def _not_taken(sent: _Sent[M], detail: str) -> PublishResult:
+    return _not(replace(sent.result, status=NOT_TAKEN), detail)
 
 
 def _not(result: PublishResult, detail: str) -> PublishResult:

@@ -19,6 +19,7 @@ from streamer.kafka.connection import (
     translated,
 )
 from streamer.kafka.sink import producer_options
+from streamer.protocols import Delivered
 
 _POLL_S: Final = 0.1
 _BATCH_BYTES: Final = 100_000
@@ -68,14 +69,14 @@ class AcknowledgedSink:
         """Whether acknowledgements are taken."""
         return self._thread.is_alive()
 
-    def send(self, topic: str, *, key: bytes, value: bytes | None) -> Future[None]:
+    def send(self, topic: str, *, key: bytes, value: bytes | None) -> Future[Delivered]:
         """Queue one message; a null value deletes its key. Never waits.
 
         Returns
         -------
         Future
-            Done when all replicas have the message; with DeliveryFailed where it was refused or not
-            acknowledged in time.
+            Done when all replicas have the message, with its place; with DeliveryFailed where it
+            was refused or not acknowledged in time.
 
         Raises
         ------
@@ -88,7 +89,7 @@ class AcknowledgedSink:
             self._outages.check()
         except KafkaError as error:
             raise DeliveryFailed(f"messages can't be delivered: {error}") from error
-        future: Future[None] = Future()
+        future: Future[Delivered] = Future()
         delivered = functools.partial(self._delivered, future)
         try:
             self._producer.produce(topic, value, key, on_delivery=delivered)
@@ -126,11 +127,11 @@ class AcknowledgedSink:
             self._producer.poll(_POLL_S)
 
     def _delivered(
-        self, future: Future[None], error: ck.KafkaError | None, message: ck.Message
+        self, future: Future[Delivered], error: ck.KafkaError | None, message: ck.Message
     ) -> None:
         try:
             if error is None:
-                future.set_result(None)
+                future.set_result(_place(message))
             else:
                 future.set_exception(self._failed(str(message.topic()), error))
         except InvalidStateError:  # whoever sent it has stopped waiting
@@ -141,3 +142,10 @@ class AcknowledgedSink:
             error, doing=f"sending to {topic}", bootstrap_servers=self._bootstrap_servers
         )
         return DeliveryFailed(f"a message was not delivered: {cause}")
+
+
+def _place(message: ck.Message) -> Delivered:
+    partition, offset = message.partition(), message.offset()
+    if partition is None or offset is None:
+        return Delivered(str(message.topic()), -1, -1)
+    return Delivered(str(message.topic()), partition, offset)

@@ -76,11 +76,17 @@ class Replica:
             lambda: self.freshness.summary().p50_ms, lambda: self.freshness.summary().p99_ms
         )
         self._state = self._empty()
+        self._learned_to: dict[tuple[str, int], int] = {}
         self._put_in_place(None)
 
     def current(self) -> Version:
         """The newest version; before :meth:`load` an empty one."""
         return self._version
+
+    def learned_to(self, topic: str, partition: int) -> int:
+        """Return the offset up to which :meth:`current` has learned a partition of a topic; any
+        thread."""
+        return self._learned_to.get((topic, partition), 0)
 
     # --- the follower thread ---------------------------------------------------------------------
 
@@ -146,6 +152,7 @@ class Replica:
             state.merged.publish(state.watermark_ms),
             before=before,
         )
+        self._learned_to = dict(state.positions)  # behind the version, which is no older
         self._metrics.versions.inc()
         self._metrics.items.set(version.items.ids.n_live)
         self._metrics.users.set(version.users.n_users)

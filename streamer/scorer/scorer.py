@@ -124,6 +124,7 @@ class Scorer:
         self._follower: threading.Thread | None = None
         self._loaded = threading.Event()
         self._catalogue_read = False
+        self._items_read_to: dict[tuple[str, int], int] = {}
         self._stop = stop or threading.Event()
         self._failure: Exception | None = None
 
@@ -192,6 +193,12 @@ class Scorer:
             )
         if n_taken:
             self._letters.read_to(self._items.positions)
+            self._items_read_to = dict(self._items.positions)  # behind what is taken of them
+
+    def items_read_to(self, topic: str, partition: int) -> int:
+        """Return the offset up to which the catalogue has read a partition of the items; any
+        thread."""
+        return self._items_read_to.get((topic, partition), 0)
 
     def settle(self) -> None:
         """Send the letters for items and features that are to be sent, and show the features."""

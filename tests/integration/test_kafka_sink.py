@@ -9,11 +9,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamer.config import load_config
 from streamer.errors import DeliveryFailed
+from streamer.kafka.acknowledged import AcknowledgedSink
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.partitioner import partition_of
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.topics import create_topics
+from streamer.protocols import Delivered
 from tests.timing import shortest_s
 
 
@@ -154,3 +156,17 @@ def test_threads_share_a_sink(kafka_bootstrap: str, topic: str) -> None:
     assert sink.n_delivered == 4_000
     expected = {me: [b"%d" % (1_000 * me + i) for i in range(1_000)] for me in range(4)}
     assert read_all(kafka_bootstrap, topic) == expected
+
+
+def test_who_waits_for_an_acknowledgement_learns_the_place(
+    kafka_bootstrap: str, topic: str
+) -> None:
+    sink = AcknowledgedSink(kafka_bootstrap)
+    sent = [(b"user-%d" % i, sink.send(topic, key=b"user-%d" % i, value=b"x")) for i in range(50)]
+    n_before = dict.fromkeys(range(4), 0)
+    for key, future in sent:
+        partition = partition_of(key, 4)
+        assert future.result(20.0) == Delivered(topic, partition, n_before[partition])
+        n_before[partition] += 1
+    assert min(n_before.values()) > 0
+    sink.close()
