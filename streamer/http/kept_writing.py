@@ -30,7 +30,7 @@ Kept = TypeVar("Kept", Item, User)
 
 
 @dataclass(frozen=True, slots=True)
-class _Written(Generic[Kept]):
+class _LastWrite(Generic[Kept]):
     """What was written last of a key, and when; None: that it is deleted."""
 
     message: Kept | None
@@ -63,7 +63,7 @@ class LastWritten(Generic[Kept]):
         self._read: Callable[[str], Kept | None] = read
         self._is_read = is_read
         self._now_s = now_s
-        self._written: OrderedDict[str, _Written[Kept]] = OrderedDict()
+        self._written: OrderedDict[str, _LastWrite[Kept]] = OrderedDict()
 
     def get(self, key: str) -> Kept | None:
         """Return a message as it is, or will be in a moment; None: there is none."""
@@ -76,11 +76,11 @@ class LastWritten(Generic[Kept]):
     def note(self, key: str, message: Kept | None, sent: Future[Delivered]) -> None:
         """Remember what is written now; None: that it is deleted."""
         self._written.pop(key, None)
-        self._written[key] = _Written(message, sent, self._now_s())
+        self._written[key] = _LastWrite(message, sent, self._now_s())
         if len(self._written) > _REMEMBERED_MAX:
             self._written.popitem(last=False)
 
-    def _is_over(self, written: _Written[Kept]) -> bool:
+    def _is_over(self, written: _LastWrite[Kept]) -> bool:
         sent = written.sent
         if self._now_s() - written.written_s >= _REMEMBERED_S:
             return True
