@@ -146,7 +146,7 @@ class UsersReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class DeliveredAt:
     """Where a topic has a message; an offset below 0: the broker did not say it."""
 
     topic: str

@@ -23,7 +23,7 @@ from streamer.events import Event
 from streamer.http.app import create_app
 from streamer.http.parts import Parts
 from streamer.http.server import HttpServer
-from streamer.protocols import Clock, Delivered
+from streamer.protocols import Clock, DeliveredAt
 from streamer.scorer.answer_queue import AnswerQueue
 from streamer.scorer.metrics import ScorerMetrics
 from streamer.scorer.replies import Replies
@@ -76,20 +76,20 @@ class MemoryAcknowledged:
     def __init__(self, broker: MemoryBroker, clock: Clock) -> None:
         self.alive = True
         self.held = False
-        self.waiting: list[Future[Delivered]] = []
+        self.waiting: list[Future[DeliveredAt]] = []
         self.failure: Exception | None = None
         self._broker = broker
         self._clock = clock
 
-    def send(self, topic: str, *, key: bytes, value: bytes | None) -> Future[Delivered]:
-        future: Future[Delivered] = Future()
+    def send(self, topic: str, *, key: bytes, value: bytes | None) -> Future[DeliveredAt]:
+        future: Future[DeliveredAt] = Future()
         where = self._broker.append(topic, Record(key, value, self._clock.now_ms()))
         if self.failure is not None:
             future.set_exception(self.failure)
         elif self.held:
             self.waiting.append(future)
         else:
-            future.set_result(Delivered(*where, self._broker.end(where) - 1))
+            future.set_result(DeliveredAt(*where, self._broker.end(where) - 1))
         return future
 
 

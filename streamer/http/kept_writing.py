@@ -18,7 +18,7 @@ from streamer.http.bodies import encoded_object
 from streamer.http.parts import Parts
 from streamer.http.publishing import Publishing
 from streamer.http.waiting import delivered
-from streamer.protocols import Delivered
+from streamer.protocols import DeliveredAt
 
 _REMEMBERED_S: Final = 10.0
 """For how long at most, as where no learner reads the users, or a broker says no offset."""
@@ -34,7 +34,7 @@ class _LastWrite(Generic[Kept]):
     """What was written last of a key, and when; None: that it is deleted."""
 
     message: Kept | None
-    sent: Future[Delivered]
+    sent: Future[DeliveredAt]
     written_s: float
 
 
@@ -56,7 +56,7 @@ class LastWritten(Generic[Kept]):
     def __init__(
         self,
         read: Callable[[str], Kept | None],
-        is_read: Callable[[Delivered], bool],
+        is_read: Callable[[DeliveredAt], bool],
         *,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,7 +73,7 @@ class LastWritten(Generic[Kept]):
         self._written.pop(key, None)
         return self._read(key)  # behind the look at what is read: it is no older than that
 
-    def note(self, key: str, message: Kept | None, sent: Future[Delivered]) -> None:
+    def note(self, key: str, message: Kept | None, sent: Future[DeliveredAt]) -> None:
         """Remember what is written now; None: that it is deleted."""
         self._written.pop(key, None)
         self._written[key] = _LastWrite(message, sent, self._now_s())
@@ -117,7 +117,7 @@ class KeptWriting(Generic[Kept]):
         parts: Parts,
         noun: Literal["item", "user"],
         read: Callable[[str], Kept | None],
-        is_read: Callable[[Delivered], bool],
+        is_read: Callable[[DeliveredAt], bool],
         *,
         decode: Callable[[bytes], Kept],
         unknown: str,
@@ -137,7 +137,7 @@ class KeptWriting(Generic[Kept]):
             note=self._note,
         )
 
-    def _note(self, message: Kept, sent: Future[Delivered]) -> None:
+    def _note(self, message: Kept, sent: Future[DeliveredAt]) -> None:
         self._last.note(message_key(message).decode(), message, sent)
 
     def find(self, key: str) -> Kept | None:

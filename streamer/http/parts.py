@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from streamer.events import Item, Request, User
-from streamer.protocols import Clock, Delivered
+from streamer.protocols import Clock, DeliveredAt
 from streamer.scorer.explanation import Explanation
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.replies import Answered
@@ -32,9 +32,9 @@ class Answering(Protocol):
 
     def user(self, user_id: str) -> User | None: ...
 
-    def item_is_read(self, sent: Delivered) -> bool: ...
+    def item_is_read(self, sent: DeliveredAt) -> bool: ...
 
-    def user_is_read(self, sent: Delivered) -> bool: ...
+    def user_is_read(self, sent: DeliveredAt) -> bool: ...
 
     def missing(self) -> list[str]: ...
 
@@ -47,7 +47,7 @@ class Acknowledges(Protocol):
     @property
     def alive(self) -> bool: ...
 
-    def send(self, topic: str, *, key: bytes, value: bytes | None) -> Future[Delivered]: ...
+    def send(self, topic: str, *, key: bytes, value: bytes | None) -> Future[DeliveredAt]: ...
 
 
 class Room(Protocol):

@@ -18,7 +18,7 @@ from streamer.http.parts import Acknowledges, Parts, Room
 from streamer.http.problems import field_of
 from streamer.http.schemas import PublishResult, PublishResults
 from streamer.http.waiting import acknowledged
-from streamer.protocols import Delivered
+from streamer.protocols import DeliveredAt
 
 ACCEPTED: Final = 202
 BAD: Final = 422
@@ -38,7 +38,7 @@ class _Sent(Generic[M]):
 
     result: PublishResult
     message: M | None = None
-    future: Future[Delivered] | None = None
+    future: Future[DeliveredAt] | None = None
 
 
 class Publishing(Generic[M]):
@@ -61,7 +61,7 @@ class Publishing(Generic[M]):
         *,
         read: Callable[[object], M],
         timeout_s: float,
-        note: Callable[[M, Future[Delivered]], None] = lambda _, __: None,
+        note: Callable[[M, Future[DeliveredAt]], None] = lambda _, __: None,
         room: Room | None = None,
     ) -> None:
         self._topic = topic

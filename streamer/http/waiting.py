@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from streamer.errors import DeliveryFailed, RequestTimeout
-from streamer.protocols import Delivered
 
 T = TypeVar("T")
 
@@ -31,7 +30,7 @@ async def answered(future: Future[T], timeout_s: float) -> T:
     return await waiting  # it is being scored: its decision will be logged, so it is shown
 
 
-async def acknowledged(futures: Sequence[Future[Delivered]], timeout_s: float) -> list[str | None]:
+async def acknowledged(futures: Sequence[Future[Any]], timeout_s: float) -> list[str | None]:
     """Wait until the broker has messages; return of each why not, None: it has it."""
     if not futures:
         return []
@@ -40,7 +39,7 @@ async def acknowledged(futures: Sequence[Future[Delivered]], timeout_s: float) -
     return [_failure(each, timeout_s) for each in waiting]
 
 
-def _failure(waiting: asyncio.Future[Delivered], timeout_s: float) -> str | None:
+def _failure(waiting: asyncio.Future[Any], timeout_s: float) -> str | None:
     if waiting.done():
         error = waiting.exception()
         return None if error is None else str(error)
@@ -51,7 +50,7 @@ def _failure(waiting: asyncio.Future[Delivered], timeout_s: float) -> str | None
     )
 
 
-async def delivered(future: Future[Delivered], timeout_s: float) -> None:
+async def delivered(future: Future[Any], timeout_s: float) -> None:
     """Wait until the broker has one message.
 
     Raises

@@ -19,7 +19,7 @@ from streamer.kafka.connection import (
     translated,
 )
 from streamer.kafka.sink import producer_options
-from streamer.protocols import Delivered
+from streamer.protocols import DeliveredAt
 
 _POLL_S: Final = 0.1
 _BATCH_BYTES: Final = 100_000
@@ -69,7 +69,7 @@ class AcknowledgedSink:
         """Whether acknowledgements are taken."""
         return self._thread.is_alive()
 
-    def send(self, topic: str, *, key: bytes, value: bytes | None) -> Future[Delivered]:
+    def send(self, topic: str, *, key: bytes, value: bytes | None) -> Future[DeliveredAt]:
         """Queue one message; a null value deletes its key. Never waits.
 
         Returns
@@ -89,7 +89,7 @@ class AcknowledgedSink:
             self._outages.check()
         except KafkaError as error:
             raise DeliveryFailed(f"messages can't be delivered: {error}") from error
-        future: Future[Delivered] = Future()
+        future: Future[DeliveredAt] = Future()
         delivered = functools.partial(self._delivered, future)
         try:
             self._producer.produce(topic, value, key, on_delivery=delivered)
@@ -127,7 +127,7 @@ class AcknowledgedSink:
             self._producer.poll(_POLL_S)
 
     def _delivered(
-        self, future: Future[Delivered], error: ck.KafkaError | None, message: ck.Message
+        self, future: Future[DeliveredAt], error: ck.KafkaError | None, message: ck.Message
     ) -> None:
         try:
             if error is None:
@@ -144,8 +144,8 @@ class AcknowledgedSink:
         return DeliveryFailed(f"a message was not delivered: {cause}")
 
 
-def _place(message: ck.Message) -> Delivered:
+def _place(message: ck.Message) -> DeliveredAt:
     partition, offset = message.partition(), message.offset()
     if partition is None or offset is None:
-        return Delivered(str(message.topic()), -1, -1)
-    return Delivered(str(message.topic()), partition, offset)
+        return DeliveredAt(str(message.topic()), -1, -1)
+    return DeliveredAt(str(message.topic()), partition, offset)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from streamer.errors import KafkaError, Overloaded, RequestTimeout, StreamerError
 from streamer.events import Item, Request, User
 from streamer.events.profiles import NO_PROFILE
-from streamer.protocols import Delivered
+from streamer.protocols import DeliveredAt
 from streamer.scorer.explanation import Explanation
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.replies import Answered, Replies
@@ -103,11 +103,11 @@ class AnswerQueue:
         profile = version.users.profile(id_key(user_id.encode()))
         return None if profile is NO_PROFILE else profile.message(user_id)
 
-    def item_is_read(self, sent: Delivered) -> bool:
+    def item_is_read(self, sent: DeliveredAt) -> bool:
         """Whether :meth:`item` has read its topic up to a message, and behind it."""
         return 0 <= sent.offset < self._scorer.items_read_to(sent.topic, sent.partition)
 
-    def user_is_read(self, sent: Delivered) -> bool:
+    def user_is_read(self, sent: DeliveredAt) -> bool:
         """Whether :meth:`user` has read its topic up to a message, and behind it."""
         read_to = self._scorer.replica.learned_to(sent.topic, sent.partition)
         return 0 <= sent.offset < read_to

@@ -371,6 +371,7 @@ class _Answers(MemorySink):
         super().__init__(broker, clock=clock)
         self._recommendations = topics.topic("recommendations")
         self._dead_letters = topics.topic("dead_letters")
+        self._requests = topics.topic("requests")
         self.sent: list[tuple[str, bytes]] = []
 
     def send(
@@ -388,12 +389,16 @@ class _Answers(MemorySink):
 
     def take(self) -> dict[str, Answer]:
         """What was sent since the last call, by request_id; of each a recommendation comes first
-        and then its decisions."""
+        and then its decisions. Raises BadMessage for the letter of a request; others, of items say,
+        leave the answers as they are."""
         sent, self.sent = self.sent, []
-        for topic, value in sent:
-            if topic == self._dead_letters:
-                letter = decode_dead_letter(value)
+        letters = [
+            decode_dead_letter(value) for topic, value in sent if topic == self._dead_letters
+        ]
+        for letter in letters:
+            if letter.topic == self._requests:
                 raise BadMessage(f"{letter.topic}[{letter.partition}]: {letter.reason}")
+        sent = [each for each in sent if each[0] != self._dead_letters]
         found = {}
         begins = [i for i, (topic, _) in enumerate(sent) if topic == self._recommendations]
         for start, end in pairwise([*begins, len(sent)]):

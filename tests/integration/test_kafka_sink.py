@@ -15,7 +15,7 @@ from streamer.kafka.partitioner import partition_of
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.topics import create_topics
-from streamer.protocols import Delivered
+from streamer.protocols import DeliveredAt
 from tests.timing import shortest_s
 
 
@@ -166,7 +166,7 @@ def test_who_waits_for_an_acknowledgement_learns_the_place(
     n_before = dict.fromkeys(range(4), 0)
     for key, future in sent:
         partition = partition_of(key, 4)
-        assert future.result(20.0) == Delivered(topic, partition, n_before[partition])
+        assert future.result(20.0) == DeliveredAt(topic, partition, n_before[partition])
         n_before[partition] += 1
     assert min(n_before.values()) > 0
     sink.close()

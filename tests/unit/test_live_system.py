@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from streamer.config import Config, load_config
 from streamer.errors import BadMessage
-from streamer.events import Event, Request, decode_decision
+from streamer.events import Event, Item, Request, decode_dead_letter, decode_decision
 from streamer.learner.configured import learner_settings
 from streamer.model_set import build_models
 from streamer.simulation.live import LiveSystem
@@ -207,4 +207,25 @@ def test_a_sync_interval_of_zero_syncs_whenever_time_is_told() -> None:
 def test_a_request_that_is_refused_says_why() -> None:
     live = LiveSystem(CONFIG, start_ms=START_MS)
     with pytest.raises(BadMessage, match="after its publish time"):
+        live.answer([Request(request_id="r", user_id="u", ts=START_MS + 10**9)])
+
+
+def test_letters_of_other_topics_refuse_no_request() -> None:
+    config = replace(CONFIG, catalogue=replace(CONFIG.catalogue, embedding=3))
+    live = LiveSystem(config, start_ms=START_MS)
+    live.publish(
+        Item(item_id="good"),
+        Item(item_id="bad", embedding=[1.0, 2.0]),
+        Event(event_id="e1", type="click", user_id="v", item_id="good", ts=START_MS),
+    )
+    live.advance(START_MS + 1_000)
+    live.publish(Item(item_id="worse", embedding=[1.0]))
+    assert live.request("u", k=1).item_ids == ["good"]
+    live.advance(START_MS + 2_000)
+    assert live.request("u", k=1).item_ids == ["good"]
+    letters = [
+        decode_dead_letter(each.value or b"") for each in live.broker.records("dead-letters")
+    ]
+    assert [letter.topic for letter in letters] == ["items", "items"]
+    with pytest.raises(BadMessage, match=r"requests\[0\]: .*after its publish time"):
         live.answer([Request(request_id="r", user_id="u", ts=START_MS + 10**9)])
