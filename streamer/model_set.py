@@ -82,7 +82,13 @@ def bandit_models(config: Config) -> list[Model]:
             )
         )
     if bandit.impressions:
-        models.append(UserImpressions(event_type=IMPRESSION, length=bandit.impressions))
+        models.append(
+            UserImpressions(
+                event_type=IMPRESSION,
+                type_name=config.event_types.names[IMPRESSION],
+                length=bandit.impressions,
+            )
+        )
     return models
 
 

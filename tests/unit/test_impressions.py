@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamer.config import BanditConfig
+from streamer.config import BanditConfig, Config
 from streamer.events.types import IMPRESSION
+from streamer.model_set import build_models
 from streamer.ranking.features import Features
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
@@ -117,6 +118,16 @@ def test_without_impressions_there_is_no_column() -> None:
     shop = Shop(bandit=BanditConfig(policy="greedy", impressions=0))
     shop.click(*crowd("a", 3))
     assert "passed_by" not in shop.ask("me").features.names
+
+
+def test_what_counts_as_shown_is_a_setting() -> None:
+    """By name, as a code may change when a type is added; by its code where it has none."""
+    named = UserImpressions(event_type=IMPRESSION, type_name="impression", length=LENGTH)
+    assert named.settings() == {"event_type": "impression", "length": LENGTH}
+    coded, other = (UserImpressions(event_type=code, length=LENGTH) for code in (2, 3))
+    assert coded.settings() != other.settings()
+    (made,) = (each for each in build_models(Config()) if isinstance(each, UserImpressions))
+    assert made.settings()["event_type"] == "impression"
 
 
 def test_a_length_below_one_is_refused() -> None:

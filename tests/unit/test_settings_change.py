@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -29,6 +30,7 @@ from streamer.store.of_models import StoreOfModels
 from streamer.verify.execution import learned_with
 from streamer.verify.parameters import Contents, image_contents, verify_store
 from streamer_models.bandits.bandit import STATISTICS
+from streamer_models.counters.impressions import UserImpressions
 from streamer_models.factorization.mf import ImplicitMF
 from streamer_models.state.id_table import keys_of
 from tests import learner_processes, recorded_decisions
@@ -339,6 +341,29 @@ def test_a_type_that_is_added_counts_from_then_on(store: ParameterStore) -> None
     assert not [reason for _, reason in second.dead if "save" in reason]
     assert set(since(store).values()) == {0}
     assert verified(store, topics) == []
+
+
+def test_a_model_that_states_more_than_it_did_begins_anew_alone(
+    store: ParameterStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A store of the version in which impressions did not say of which type they are."""
+    topics = Topics()
+    with monkeypatch.context() as former:
+        former.setattr(UserImpressions, "settings", lambda self: {"length": self.length})
+        learn(BEFORE, store, topics, recorded(1))
+        assert verified(store, topics) == []
+    with caplog.at_level(logging.WARNING):
+        second = learn(BEFORE, store, topics, recorded(2))
+    assert since(store) == {name: int(name == "UserImpressions") for name in since(store)}
+    (said,) = (vars(each) for each in caplog.records if each.msg == "settings_changed")
+    assert said["models_that_begin_anew"] == ["UserImpressions"]
+    assert said["changes"] == ['UserImpressions.event_type is absent, asked for "impression"']
+    second.learner.checkpoint_all()
+    assert np.concatenate([each.tables["user_impressions"][1] for each in second.contents()]).any()
+    with pytest.raises(LayoutMismatch) as caught:
+        verified(store, topics)
+    assert "model UserImpressions can't be made as it is recorded" in str(caught.value)
+    assert "Run the version that wrote it" in str(caught.value)
 
 
 # --- what cannot go on ----------------------------------------------------------------------------

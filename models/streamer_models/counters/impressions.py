@@ -32,6 +32,8 @@ class UserImpressions(Model):
     ----------
     event_type
         Code of the events that say an item was shown.
+    type_name
+        Their type, for settings: a code may change when a type is added. None: the code is one.
     length
         Impressions kept, at 8 B each: 128 are 1 kB a user.
 
@@ -43,15 +45,17 @@ class UserImpressions(Model):
 
     TABLE: Final = "user_impressions"
 
-    def __init__(self, *, event_type: int, length: int = 128) -> None:
+    def __init__(self, *, event_type: int, type_name: str | None = None, length: int = 128) -> None:
         if length < 1:
             raise ValueError(f"impressions length {length} must be at least 1")
         self.event_type = event_type
+        self._type_name = type_name
         self.length = length
         self.ring = ReadRows(TableSpec(self.TABLE, USER, Merge.RECENT, "u8", 1 + length))
 
     def settings(self) -> Mapping[str, Any]:
-        return {"length": self.length}
+        named = self.event_type if self._type_name is None else self._type_name
+        return {"event_type": named, "length": self.length}
 
     def tables(self) -> Sequence[TableSpec]:
         return (self.ring.spec,)
