@@ -20,6 +20,7 @@ from streamer_models.bandits.linear_statistics import (
     fading_statistics,
     statistics_width,
 )
+from streamer_models.bandits.objectives import _count
 from streamer_models.counters.decay import (
     VALUE_MAX,
     add_counted,
@@ -33,6 +34,7 @@ from streamer_models.state.decayed_cells import (
     MANTISSA_MAX,
     WEIGHT_BITS,
     add_to_counter,
+    log_of_counter,
     whole,
 )
 from streamer_models.state.table import Merge, TableSpec, fold
@@ -104,6 +106,12 @@ def learn_rates(cells: Cells, changes: Changes, half_life_ms: int) -> None:
     _amend_rates(cells, rows, changes.before, changes.after, changes.ts_ms, half_lives)
 
 
+def learn_gains(cells: Cells, changes: Changes, half_life_ms: int) -> None:
+    rows = np.zeros(len(changes.ts_ms), np.int32)
+    before, after = changes.before[:, None], changes.after[:, None]
+    _count(cells, rows, before, after, changes.ts_ms, half_life_ms)
+
+
 def learn_statistics(cells: Cells, changes: Changes, half_life_ms: int) -> None:
     n = len(changes.ts_ms)
     x = np.tile(np.array(X, np.float32), (n, 1))
@@ -140,6 +148,7 @@ USERS = {
     "rates": User(
         N_RATES * CELLS_WIDTH, learn_rates, read_counters, lambda r: [1.0, float(r > 0)], True
     ),
+    "gains": User(CELLS_WIDTH, learn_gains, read_counters, lambda r: [r] if r > 0 else [0.0], True),
     "statistics": User(
         CELLS_WIDTH * statistics_width(len(X)),
         learn_statistics,
@@ -249,6 +258,23 @@ def test_what_is_taken_back_leaves_nothing(name: str) -> None:
     )
     for order in (np.arange(80), np.arange(80)[::-1]):
         assert not cells_of(user, both.at(order), 60_000)[:, 1::2].any()
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_logarithms_of_counters_differ_as_those_of_their_values(data: st.DataObject) -> None:
+    user, half_life_ms = USERS["popularity"], 1_000
+    given_ = st.lists(outcomes.filter(lambda each: each[0] < EPOCH_HALF_LIVES - 1), max_size=8)
+    logs, values = [], []
+    for _ in range(2):
+        cells = np.zeros((1, CELLS_WIDTH), np.int64)
+        if drawn := data.draw(given_):
+            cells = cells_of(user, changes_of(user, drawn, half_life_ms, NOW_MS), half_life_ms)
+        logs.append(log_of_counter(cells[0], 0))
+        values.append(float(read_counters(cells, half_life_ms, NOW_MS)[0]))
+        assert (logs[-1] == -np.inf) == (values[-1] == 0)
+    if min(values) > 0:
+        assert logs[0] - logs[1] == pytest.approx(np.log2(values[0] / values[1]), abs=1e-6)
 
 
 def test_a_cell_stops_at_its_bound_and_does_not_overflow() -> None:

@@ -22,6 +22,8 @@ Bounds, for amounts of 1, as of the newest event that a counter has seen, taken 
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -94,3 +96,17 @@ def read_counter(
         if 0 <= epoch < 3:
             value += row[cell + 1] * weights[epoch]
     return value
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def log_of_counter(row: NDArray[np.int64], counter: int) -> float:
+    """Logarithm, to base 2, of what a counter decays from: it does not change with time, and
+    orders counters of one half-life as their values do; -inf where it is not above 0."""
+    at = CELLS_WIDTH * counter
+    newer, older = (at, at + 2) if row[at] >= row[at + 2] else (at + 2, at)
+    value = float(row[newer + 1])
+    if row[older] == row[newer] - 1:
+        value += float(row[older + 1]) * 2.0**-EPOCH_HALF_LIVES
+    if not value > 0:
+        return -math.inf
+    return float(row[newer] * EPOCH_HALF_LIVES) + math.log2(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.decayed_cells import CELLS_WIDTH, EPOCH_HALF_LIVES
+from streamer_models.state.decayed_cells import CELLS_WIDTH, log_of_counter
 from streamer_models.state.table import Array, Keys, Slots, grown
 
 _NOTHING = -np.inf
@@ -173,14 +172,7 @@ def _score(row: Array, counter: int, cell: int) -> float:
     not change with time; -inf where it is not above 0."""
     if cell == 1:
         return float(row[counter]) if row[counter] > 0 else _NOTHING
-    at = counter * cell
-    newer, older = (at, at + 2) if row[at] >= row[at + 2] else (at + 2, at)
-    value = float(row[newer + 1])
-    if row[older] == row[newer] - 1:
-        value += float(row[older + 1]) * 2.0**-EPOCH_HALF_LIVES
-    if not value > 0:
-        return _NOTHING
-    return float(row[newer] * EPOCH_HALF_LIVES) + math.log2(value)
+    return log_of_counter(row, counter)
 
 
 @numba.njit(cache=True, nogil=True)
