@@ -31,7 +31,7 @@ class Contributions(Columns):
     ids
         Of the entities.
     types, ts_ms, values
-        ``(n,)`` as in :class:`streamer.events.EventColumns`.
+        ``(n,)`` as in :class:`streamer.events.event_columns.EventColumns`.
     """
 
     entity: FeatureEntity

@@ -15,7 +15,7 @@ PLACES: Final = 10.0
 
 
 class StandardizedScoreColumns(Family):
-    """ScoreColumns with zero mean and unit deviation over the candidates; the blend weighs them."""
+    """Scores with zero mean and unit deviation over the candidates; the blend weighs them."""
 
     def describe(self) -> Sequence[Column]:
         return [
@@ -35,7 +35,7 @@ class StandardizedScoreColumns(Family):
 
 
 class ScoreColumns(Family):
-    """ScoreColumns as the channels return them."""
+    """Scores as the channels return them."""
 
     def describe(self) -> Sequence[Column]:
         return [
