@@ -157,10 +157,6 @@ class Simulator:
                 events.append(event("watch", slot, round(float(fractions[slot]), 3)))
         return events
 
-    def organic_event(self, ts_ms: int) -> Event:
-        """One click of somebody who browsed alone; see :meth:`organic_events`."""
-        return self.organic_events(np.array([ts_ms], np.int64))[0]
-
     def organic_events(self, ts_ms: Rows) -> list[Event]:
         """Clicks that no recommendation led to, at the times ``ts_ms`` ``(n,)``.
 

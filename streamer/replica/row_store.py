@@ -15,7 +15,6 @@ from streamer_models.state.top_rows import Ranked, TopRows, Tops
 
 CHUNK_BITS = 12
 """By default 2^12 rows are allocated at once: 4,096 * 520 B (a history of 64) = 2 MB."""
-CHUNK_ROWS = 1 << CHUNK_BITS
 _CHUNK_BYTES = 1 << 21
 """Of wider rows, such as 8 kB of statistics, fewer are allocated at once."""
 _MANY_CHUNK_BITS = 17

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -91,7 +92,7 @@ def react(simulator: Simulator, publisher: Publisher, answers: Sequence[Recommen
         for event in simulator.react(answer.user_id, items, answer.ts, answer.request_id):
             publisher.publish_event(replace(event, ts=answer.ts))
         if n % 3 == 0:
-            found = simulator.organic_event(answer.ts)
+            (found,) = simulator.organic_events(np.array([answer.ts], np.int64))
             publisher.publish(type="click", user_id=answer.user_id, item_id=found.item_id)
     publisher.flush()
 

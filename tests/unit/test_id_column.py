@@ -108,7 +108,7 @@ def test_names_that_went_take_no_memory() -> None:
         names.remove(slots[: n // 2] if round_ == 0 else slots)
         if round_ == 0:
             names.remove(slots[n // 2 :])
-        assert names.arena_bytes <= 4 * n * 13 * 8
+        assert len(names._arena) <= 4 * n * 13 * 8
 
 
 @dataclass(frozen=True, slots=True)

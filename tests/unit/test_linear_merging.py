@@ -99,11 +99,14 @@ def test_the_integers_themselves_are_sums_of_rows() -> None:
     for i, part in enumerate(parts):
         part.amend(*changes.at(slice(i, None, 3)))
     disjoint.amend(*changes)
-    arms, rows = memory(disjoint).statistics_rows()
-    assert arms.tolist() == [1, 2, 3, 4, 5]
+    learned = memory(disjoint)
+    live = learned.arms.live()
+    assert learned.arms.keys[live].tolist() == [1, 2, 3, 4, 5]
+    assert learned.own is not None
+    rows = learned.own.values[live]
     total = np.sum([memory(part).shared.values[0] for part in parts], axis=0)
     np.testing.assert_array_equal(total, rows.sum(axis=0))
-    np.testing.assert_array_equal(memory(disjoint).shared.values[0], total)
+    np.testing.assert_array_equal(learned.shared.values[0], total)
 
 
 def test_the_posterior_that_follows_is_the_one_that_is_solved() -> None:

@@ -12,20 +12,14 @@ from numpy.typing import NDArray
 
 from streamer_models.evaluation.ranking_metrics import (
     NOT_RANKED,
-    average_precision_at,
     calibration,
     catalogue_coverage,
     category_diversity,
     category_shares,
     exposure_gini,
     factor_diversity,
-    hit_at,
     mean_and_error,
-    ndcg_at,
     novelty,
-    precision_at,
-    recall_at,
-    reciprocal_rank,
     serendipity,
     target_metrics,
 )
@@ -35,6 +29,14 @@ from streamer_models.evaluation.target_rank import (
     exclude_all_but_sample,
     place,
     share_below,
+)
+from tests.graded_metrics import (
+    average_precision_at,
+    hit_at,
+    ndcg_at,
+    precision_at,
+    recall_at,
+    reciprocal_rank,
 )
 
 K = 10

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamer.replica.row_store import CHUNK_ROWS, RowStore, RowView
+from streamer.replica.row_store import CHUNK_BITS, RowStore, RowView
 from streamer_models.state.table import Merge, TableSpec, fold, recent_keys
 from streamer_models.state.top_rows import Ranked
 
+CHUNK_ROWS = 1 << CHUNK_BITS
 PLAIN = TableSpec("plain", "user", Merge.REPLACE, "f4", 2)
 
 

@@ -82,7 +82,7 @@ def simulated(n_steps: int = 160) -> Log:
             ts_ms += 600_000  # nobody there: windows run empty
         shown = [simulator.item_ids[i] for i in rng.choice(60, 5, replace=False)]
         events += simulator.react(simulator.user_ids[step % 40], shown, ts_ms, f"r{step}")
-        events.append(simulator.organic_event(ts_ms + 7))
+        events += simulator.organic_events(np.array([ts_ms + 7], np.int64))
     kinds = {item.item_id: item.categories or [] for item in simulator.items()}
     late = disordered(events, late_share=0.05, late_ms_max=30_000, seed=4)
     return with_duplicates(late, share=0.02, seed=5), lambda item_id: kinds.get(item_id, ())

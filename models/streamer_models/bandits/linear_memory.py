@@ -105,12 +105,6 @@ class LinearMemory(LinearLearned):
             at_ms=self.shared.newest_ms,
         )
 
-    def statistics_rows(self) -> tuple[Keys, NDArray[np.int64]]:
-        """Return keys of the arms, rising, and the integers of their statistics, a row each."""
-        assert self.own is not None, "models of single arms are not learned"
-        rows = self.arms.live()
-        return self.arms.keys[rows], self.own.values[rows]
-
     # --- learning --------------------------------------------------------------------------------
 
     def amend(

@@ -35,12 +35,6 @@ class DifferenceSequence:
     estimates: Floats
     radii: Floats
 
-    @property
-    def excludes_zero(self) -> NDArray[np.bool_]:
-        """``(n,)`` whether 0 is outside of the interval."""
-        excluded: NDArray[np.bool_] = np.abs(self.estimates) > self.radii
-        return excluded
-
 
 def difference_sequence(
     outcomes: Floats,

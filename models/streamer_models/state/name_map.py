@@ -48,11 +48,6 @@ class NameMap:
     def __len__(self) -> int:
         return self._n
 
-    @property
-    def arena_bytes(self) -> int:
-        """Size of the arena."""
-        return len(self._arena)
-
     def find(self, ids: IdColumn) -> Slots:
         """Return the ``(n,)`` slots of ids, -1 where absent."""
         found: Slots = _find(
