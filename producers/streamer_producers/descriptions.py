@@ -113,10 +113,11 @@ def parse_description_mapping(text: str, of: Described = ITEMS) -> DescriptionMa
     forms: dict[str, str] = {}
     for part, name, equals, column in assignments(text):
         if not equals or (name not in of.fields and not name.startswith("attributes.")):
-            article = "an" if of.noun == "item" else "a"
+            one = f"{'an' if of.noun == 'item' else 'a'} {of.noun}"
+            wrong = f": {name!r} is no field of {one}" if equals else " is not FIELD=COLUMN"
             raise ConfigError(
-                f"mapping {part!r} is not FIELD=COLUMN; the fields of {article} {of.noun} are"
-                f" {', '.join(of.fields)} and attributes.NAME"
+                f"mapping {part!r}{wrong}; the fields of {one} are {', '.join(of.fields)} and"
+                " attributes.NAME"
             )
         if name in columns:
             raise ConfigError(f"mapping {text!r} gives {name!r} twice; give it once")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -16,17 +16,14 @@ from streamer.config import Config, EventConfig, FileConfig
 from streamer.config.files import HOLDS, Holds, file_table
 from streamer.config.section import Section
 from streamer.errors import ConfigError
-from streamer.events.types import TYPE_NAME
+from streamer.events.types import TYPE_NAME, EventTypes
 from streamer_producers.columns import ColumnMapping, assignments
 from streamer_producers.datasets import movielens_in, open_described, open_log
 from streamer_producers.descriptions import DESCRIBED, parse_description_mapping
 from streamer_producers.guessing import (
     Sample,
     event_columns,
-    guess_events,
-    guess_items,
     guess_type,
-    guess_users,
     mapping_text,
     type_meant,
     weight_proposed,
@@ -34,6 +31,7 @@ from streamer_producers.guessing import (
 from streamer_producers.log import Log
 from streamer_producers.mapping import FieldMapping, parse_mapping
 from streamer_producers.movielens import MAPPING
+from streamer_producers.recognising import FlagMapping, Recognised, recognised
 from streamer_producers.tables import RecordTable, open_table
 from streamer_producers.times import SAMPLE_RECORDS
 
@@ -73,6 +71,8 @@ class PlannedFile:
         Type as the file has it, how often, and the type it becomes.
     timeless
         Whether it has no times: its events get that of their publication.
+    by, lacks
+        Flags by which it is read; why those that were given are none of it, in sentences.
     """
 
     path: Path
@@ -84,6 +84,8 @@ class PlannedFile:
     remarks: Sequence[str] = ()
     types: Sequence[tuple[str, int, str]] = ()
     timeless: bool = False
+    by: frozenset[str] = frozenset()
+    lacks: Sequence[str] = ()
 
     def open(self, config: Config, *, sort: bool = False) -> Log:
         """Open it as the configuration says, which has its table."""
@@ -144,25 +146,29 @@ def plan_import(
     Raises
     ------
     ConfigError
-        When there is no such file, or one that was named itself can't be used.
+        When there is no such file, one that was named itself can't be used, or none has the columns
+        that a flag names.
     """
+    of_events, of_items = _flag_mappings(asked, config)
     planned: list[PlannedFile] = []
     left_out: list[tuple[str, str]] = []
     for path, is_named in _files_of(paths):
         reading(path.name)
         try:
-            planned.append(_planned(path, config, asked))
+            planned.append(_planned(path, config, asked, of_events, of_items))
         except ConfigError as error:
             if is_named:
                 raise
             said = str(error).removeprefix(f"{path.name}: ").partition("; give the file")[0]
             left_out.append((path.name, said))
+    for mapping in filter(None, (of_events, of_items)):
+        _require_use(mapping, planned, left_out)
     events = [each for each in planned if each.holds == "events"]
     files = []
     for holds, what in (("items", "catalogue"), ("users", "file of users")):
         found = sorted(
             (each for each in planned if each.holds == holds),
-            key=lambda each: ("title" not in each.columns, -len(each.columns)),
+            key=lambda each: (not each.by, "title" not in each.columns, -len(each.columns)),
         )
         left_out += [
             (each.path.name, f"one {what} is published, and {found[0].path.name} says more")
@@ -194,6 +200,39 @@ def _files_of(paths: Sequence[str]) -> Iterator[tuple[Path, bool]]:
             yield child, False
 
 
+def _flag_mappings(asked: ReadingFlags, config: Config) -> tuple[FlagMapping, FlagMapping]:
+    """Return what --map and --items-map say, once checked."""
+    given, given_items = _given(asked.mapping), _given(asked.items_mapping)
+    # What a log calls a type may become one that is not configured yet.
+    new = [each for name, each in given.items() if name.startswith("type.")]
+    types = EventTypes((*config.event_types.names, *filter(TYPE_NAME.fullmatch, new)))
+    parse_mapping(asked.mapping or "", types)
+    parse_description_mapping(asked.items_mapping or "")
+    return (
+        FlagMapping("--map", "events", given, config.event_types.names),
+        FlagMapping("--items-map", "items", given_items),
+    )
+
+
+def _require_use(
+    mapping: FlagMapping, planned: Sequence[PlannedFile], left_out: Sequence[tuple[str, str]]
+) -> None:
+    """Check that a file is read by a mapping that was given."""
+    if any(mapping.flag in each.by for each in planned):
+        return
+    reasons = [(each.path.name, _why_not(mapping, each)) for each in planned]
+    said = "".join(f"\n  {name}: {why}" for name, why in (*reasons, *left_out))
+    raise ConfigError(f"no file is read by {mapping.flag}; mend its names of columns{said}")
+
+
+def _why_not(mapping: FlagMapping, file: PlannedFile) -> str:
+    if file.known_as:
+        return f"[files.{file.known_as}] of the configuration says how it is read"
+    if lacks := [each for each in file.lacks if mapping.flag in each]:
+        return f"{lacks[0]}; its columns are {', '.join([*file.columns.values(), *file.unused])}"
+    return f"it holds {file.holds}, and is read as such"
+
+
 # --- one file ---------------------------------------------------------------------------------
 
 
@@ -208,7 +247,13 @@ class _AnyColumns(ColumnMapping):
         """Any will do."""
 
 
-def _planned(path: Path, config: Config, asked: ReadingFlags) -> PlannedFile:
+def _planned(
+    path: Path,
+    config: Config,
+    asked: ReadingFlags,
+    of_events: FlagMapping,
+    of_items: FlagMapping,
+) -> PlannedFile:
     if movielens_in(path):
         shown = {name: column for name, column in MAPPING.columns.items() if column}
         remark = "MovieLens: read as such, with its movies as the catalogue"
@@ -216,24 +261,38 @@ def _planned(path: Path, config: Config, asked: ReadingFlags) -> PlannedFile:
     for holds in HOLDS:
         known = file_table(config.files, path.name, holds)
         if known is not None:
-            return _known(path, known, config, asked)
-    return _guessed(path, config, asked)
+            return _known(path, known, config, asked, of_events, of_items)
+    return _guessed(path, config, asked, of_events, of_items)
 
 
-def _known(path: Path, table: FileConfig, config: Config, asked: ReadingFlags) -> PlannedFile:
-    """A file that the configuration has a table of: read as that says."""
+def _known(
+    path: Path,
+    table: FileConfig,
+    config: Config,
+    asked: ReadingFlags,
+    of_events: FlagMapping,
+    of_items: FlagMapping,
+) -> PlannedFile:
+    """A file that the configuration has a table of: read as that says, which no flag may change."""
     name = next(name for name, each in config.files.items() if each is table)
-    if asked != ReadingFlags():
-        raise ConfigError(
-            f"{path.name}: [files.{name}] of the configuration says how it is read; change it"
-            " there, or remove it for flags to say it"
-        )
     is_log = table.holds == "events"
     mapping = parse_mapping(table.map, config.event_types) if is_log else None
     mapped: ColumnMapping = mapping or parse_description_mapping(table.map, DESCRIBED[table.holds])
     sources = mapped.sources() or {}
     records = _open(path, sources, table)
     sample = _sample(path, records)
+    said = {each.holds: each for each in (of_events, of_items) if each}.get(table.holds)
+    if (
+        (said is not None and not said.lacking(sample))
+        or (is_log and asked.event_type)
+        or asked.file_format
+        or asked.delimiter
+        or asked.encoding
+    ):
+        raise ConfigError(
+            f"{path.name}: [files.{name}] of the configuration says how it is read; change it"
+            " there, or remove it for flags to say it"
+        )
     own = {name: column for name, column in sources.items() if name not in (*mapped.columns,)}
     columns = {
         name: column
@@ -249,37 +308,58 @@ def _known(path: Path, table: FileConfig, config: Config, asked: ReadingFlags) -
     return PlannedFile(path, table.holds, None, name, columns, unused, (), types, timeless=timeless)
 
 
-def _guessed(path: Path, config: Config, asked: ReadingFlags) -> PlannedFile:
-    given = _given(asked.mapping)
-    given_items = _given(asked.items_mapping)
+def _guessed(
+    path: Path,
+    config: Config,
+    asked: ReadingFlags,
+    of_events: FlagMapping,
+    of_items: FlagMapping,
+) -> PlannedFile:
+    reading = _reading(path, asked)
+    records = _open(path, {}, reading)
+    sample = _sample(path, records)
+    number = next(filter(_is_number, sample.columns), None) if sample.is_text else None
+    found = None if number is not None else recognised(sample, of_events, of_items)
+    placed = next((each for each in (of_events, of_items) if each.by_place), None)
+    if found is None and sample.is_text and placed is not None:
+        records = _open(path, placed.columns, reading)
+        sample = _sample(path, records)
+        found = recognised(sample, of_events, of_items)
+    if not sample.records:
+        raise ConfigError(f"{path.name}: there is no row in it that can be read")
+    if number is not None and placed is None:
+        raise ConfigError(
+            f"{path.name}: its first line has no names of columns, but values ({number}); name them"
+            " by place, as --map 'user_id=#1,item_id=#2,value=#3,ts=#4'"
+        )
+    if not sample.is_text:
+        reading = msgspec.structs.replace(reading, delimiter="")
+    lacks = [each for each in (of_events.lacking(sample), of_items.lacking(sample)) if each]
+    if found is None:
+        given = {} if of_events.lacking(sample) else of_events.columns
+        raise ConfigError(f"{path.name}: {'; '.join([*lacks, _unknown(sample, given)])}")
+    if found.holds == "events":
+        file = _guessed_events(path, sample, records, found, of_events, reading, config, asked)
+    else:
+        file = _guessed_descriptions(path, sample, found.holds, found.columns, reading)
+    return replace(file, by=found.by, lacks=lacks)
+
+
+def _reading(path: Path, asked: ReadingFlags) -> FileConfig:
+    """Return how flags say that a file is read; a delimiter, where it divides the columns."""
     reading = FileConfig(
         file=path.name,
         format=asked.file_format or "",
         delimiter=asked.delimiter or "",
         encoding=asked.encoding or "",
     )
-    records = _open(path, given | given_items, reading)
-    sample = _sample(path, records)
-    if not sample.records:
-        raise ConfigError(f"{path.name}: there is no row in it that can be read")
-    if sample.is_text and (number := next(filter(_is_number, sample.columns), None)):
-        raise ConfigError(
-            f"{path.name}: its first line has no names of columns, but values ({number}); name them"
-            " by place, as --map 'user_id=#1,item_id=#2,value=#3,ts=#4'"
-        )
-    fields = {name: column for name, column in given.items() if not name.startswith("type.")}
-    if asked.mapping is not None or not given_items:
-        columns = guess_events(sample, fields)
-        if columns is not None:
-            return _guessed_events(path, sample, records, columns, reading, config, asked)
-    if not given_items:
-        columns = guess_users(sample, {n: c for n, c in fields.items() if n == "user_id"})
-        if columns is not None:
-            return _guessed_descriptions(path, sample, "users", columns, reading)
-    columns = guess_items(sample, given_items)
-    if columns is None:
-        raise ConfigError(f"{path.name}: {_unknown(sample, fields)}")
-    return _guessed_descriptions(path, sample, "items", columns, reading)
+    if not asked.delimiter:
+        return reading
+    by_itself = msgspec.structs.replace(reading, delimiter="")
+    n_divided, n_else = (
+        len(_sample(path, _open(path, {}, each)).columns) for each in (reading, by_itself)
+    )
+    return by_itself if n_divided <= 1 < n_else else reading
 
 
 def _guessed_descriptions(
@@ -329,13 +409,17 @@ def _guessed_events(
     path: Path,
     sample: Sample,
     records: RecordTable,
-    columns: dict[str, str],
+    found: Recognised,
+    of_events: FlagMapping,
     reading: FileConfig,
     config: Config,
     asked: ReadingFlags,
 ) -> PlannedFile:
-    remarks = []
-    event_type, types, names = asked.event_type or "", [], _given(asked.mapping)
+    columns = dict(found.columns)
+    lacking = of_events.lacking(sample)
+    remarks = [lacking] if lacking else []
+    names = of_events.columns if of_events.flag in found.by else {}
+    event_type, types = asked.event_type or "", []
     if not event_type and "type" in columns and columns["type"] in config.event_types:
         event_type = columns.pop("type")  # --map type=click
     if event_type:

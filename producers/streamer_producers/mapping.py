@@ -116,9 +116,10 @@ def parse_mapping(text: str, types: EventTypes = _DEFAULT) -> FieldMapping:
             type_names[name.removeprefix("type.")] = column
             continue
         if not equals or (name not in _FIELDS and not name.startswith("context.")):
+            wrong = f": {name!r} is no field of an event" if equals else " is not FIELD=COLUMN"
             raise ConfigError(
-                f"mapping {part!r} is not FIELD=COLUMN; the fields are {', '.join(_FIELDS)},"
-                " context.NAME and type.VALUE"
+                f"mapping {part!r}{wrong}; the fields are {', '.join(_FIELDS)}, context.NAME and"
+                " type.VALUE"
             )
         if name in columns or (name == "type" and event_type is not None):
             raise ConfigError(f"mapping {text!r} gives {name!r} twice; give it once")

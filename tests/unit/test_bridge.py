@@ -269,7 +269,7 @@ def test_a_bridge_without_a_topic_of_others_is_refused(flags: dict[str, object],
 
 
 def test_a_mapping_that_cannot_be_read_is_refused_at_the_start() -> None:
-    with pytest.raises(ConfigError, match="is not FIELD=COLUMN"):
+    with pytest.raises(ConfigError, match="'who' is no field of an event"):
         translation_of(BridgeConfig(topic="shop", map="who=u"), TYPES, JsonDecoder())
     with pytest.raises(ConfigError, match="is no event type"):
         translation_of(BridgeConfig(topic="shop", type="buy"), TYPES, JsonDecoder())

@@ -275,7 +275,7 @@ def test_a_mapping_fills_the_context_and_leaves_fields_out() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("user=userId", "'user=userId' is not FIELD=COLUMN; the fields are event_id"),
+        ("user=userId", "'user=userId': 'user' is no field of an event; the fields are event_id"),
         ("user_id", "is not FIELD=COLUMN"),
         ("user_id=a,user_id=b", "gives 'user_id' twice"),
         ("ts=at:min", "'min' is not a unit of time; choose one of s, ms"),

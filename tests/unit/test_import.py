@@ -357,6 +357,133 @@ def test_what_is_given_stands_and_the_rest_is_guessed(tmp_path: Path) -> None:
     assert file.table.map == "user_id=who,item_id=product_id,ts=time:s"
 
 
+ORDERS = """Kunde;Artikel;Aktion;Zeitpunkt
+c1;a1;view;2024-01-05T10:00:00
+c2;a2;buy;2024-01-05T11:00:00
+"""
+ORDERS_MAP = "user_id=Kunde,item_id=Artikel,ts=Zeitpunkt:iso,type=Aktion"
+ARTICLES = '{"id":"a1","title":"Tea","categories":["drinks"]}\n'
+
+
+def own_names(folder: Path) -> Path:
+    """A folder whose log has names of its own, beside files that are known by theirs."""
+    folder.mkdir()
+    (folder / "orders.csv").write_text(ORDERS)
+    (folder / "articles.jsonl").write_text(ARTICLES)
+    (folder / "customers.csv").write_text("Kunde,Land\nc1,de\nc2,pt\nc3,de\nc4,pt\n")
+    return folder
+
+
+def test_a_mapping_is_that_of_the_files_that_have_its_columns(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    own_names(tmp_path / "own")
+    output = run("import", "own", "--yes", "--map", ORDERS_MAP, "--delimiter", ";")
+    assert "rows left out" not in output
+    files = tomllib.loads(Path("streamer.toml").read_text())["files"]
+    assert files == {
+        "articles": {"file": "articles.jsonl", "holds": "items", "map": "item_id=id"},
+        "customers": {
+            "file": "customers.csv",
+            "holds": "users",
+            "map": "user_id=Kunde,attributes.land=Land",
+        },
+        "orders": {
+            "file": "orders.csv",
+            "map": f"{ORDERS_MAP},type.view=click,type.buy=purchase",
+            "delimiter": ";",
+        },
+    }
+    assert sorted(event.type for event in events_sent()) == ["click", "purchase"]
+    assert items_sent().keys() == {"a1"}
+    assert "2 events, 1 items and 4 users published" in run("publish", "own")
+
+
+def test_mappings_of_the_log_and_of_the_catalogue_do_not_mix(tmp_path: Path) -> None:
+    own = own_names(tmp_path / "own")
+    (own / "articles.jsonl").unlink()
+    (own / "articles.csv").write_text("Artikel,Name,Art\na1,Tea,drinks\n")
+    (own / "more.csv").write_text("uid,sku,ts\nann,1,1433221332117\n")
+    items_map = "item_id=Artikel,title=Name"
+    plan = planned(own, mapping=ORDERS_MAP, items_mapping=items_map)
+    read = {each.path.name: (each.holds, each.table and each.table.map) for each in plan.files}
+    assert read == {
+        "articles.csv": ("items", f"{items_map},attributes.art=Art"),
+        "customers.csv": ("users", "user_id=Kunde,attributes.land=Land"),
+        "more.csv": ("events", "user_id=uid,item_id=sku"),
+        "orders.csv": ("events", f"{ORDERS_MAP},type.view=click,type.buy=purchase"),
+    }
+    assert not plan.left_out
+    (more,) = (each for each in plan.files if each.path.name == "more.csv")
+    assert "it has no column 'Kunde', which --map names for user_id" in more.remarks
+    alone = planned(own, items_mapping=items_map)
+    assert {each.path.name: each.holds for each in alone.files} == {
+        "articles.csv": "items",
+        "more.csv": "events",
+    }
+
+
+def test_a_mapping_by_place_leaves_a_catalogue_with_names_alone(tmp_path: Path) -> None:
+    (tmp_path / "amazon.csv").write_text("A1,0132793040,5.0,1365811200\n")
+    (tmp_path / "products.csv").write_text("sku,name,category\n0132793040,Tea,Drinks\n")
+    plan = planned(tmp_path, mapping="user_id=#1,item_id=#2,value=#3,ts=#4", event_type="rating")
+    assert [(each.path.name, each.holds) for each in plan.files] == [
+        ("products.csv", "items"),
+        ("amazon.csv", "events"),
+    ]
+
+
+def test_a_file_that_has_a_table_is_read_by_it_beside_one_that_a_flag_maps(tmp_path: Path) -> None:
+    own = own_names(tmp_path / "own")
+    table = FileConfig(file="articles.jsonl", holds="items", map="item_id=id")
+    config = msgspec.structs.replace(Config(), files={"articles": table})
+    plan = planned(own, config=config, mapping=ORDERS_MAP)
+    assert [each.path.name for each in plan.files] == [
+        "articles.jsonl",
+        "customers.csv",
+        "orders.csv",
+    ]
+    assert not plan.left_out
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "why"),
+    [
+        (
+            ".",
+            ReadingFlags(mapping="user_id=Kundin"),
+            r"no file is read by --map.*\n.*no column 'Kundin'",
+        ),
+        (
+            ".",
+            ReadingFlags(items_mapping="item_id=nr"),
+            r"by --items-map.*\n  articles.jsonl: .*columns are id",
+        ),
+        (
+            "orders.csv",
+            ReadingFlags(mapping="user_id=Kundin"),
+            "orders.csv: it has no column 'Kundin', which",
+        ),
+        (
+            "orders.csv",
+            ReadingFlags(mapping="user=Kunde"),
+            "'user' is no field of an event; the fields are",
+        ),
+        (
+            "orders.csv",
+            ReadingFlags(items_mapping="sku=id"),
+            "'sku' is no field of an item; the fields of an",
+        ),
+    ],
+)
+def test_a_mapping_that_no_file_can_have_is_refused(
+    tmp_path: Path, name: str, asked: ReadingFlags, why: str
+) -> None:
+    own = own_names(tmp_path / "own")
+    with pytest.raises(ConfigError, match=f"(?s){why}"):
+        plan_import([str(own / name)], Config(), asked, reading=lambda name: None)
+
+
 def test_parts_of_a_log_share_a_table_and_one_catalogue_is_used(tmp_path: Path) -> None:
     for part in (1, 2):
         (tmp_path / f"part-{part:04}.csv").write_text(f"uid,sku,ts\nann,{part},1433221332117\n")
