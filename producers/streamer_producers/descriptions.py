@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Item, User, decode_item, decode_user
+from streamer.events.rejection import reason
 from streamer_producers.columns import ColumnMapping, assignments
 from streamer_producers.event_mapper import as_id, as_number, encoder, leave_out_absent, named
 from streamer_producers.times import TIME_UNITS, as_ms, is_time_unit
@@ -17,6 +19,11 @@ DELIMITERS: Final = {"pipe": "|", "comma": ",", "semicolon": ";", "slash": "/", 
 """What stands between the labels of a text, by the names that mappings and shells take."""
 LIST: Final = "list"
 """A text that is itself a list, as JSON or Python writes it."""
+NUMBER: Final = "number"
+"""A text that is a number with a decimal point."""
+DECIMAL_COMMA: Final = "decimal_comma"
+"""A text that is a number with a decimal comma; points or blanks may stand between thousands."""
+_WITH_COMMA: Final = re.compile(r"([+-]?)(\d+|\d{1,3}(?:[. \u00a0\u202f]\d{3})+)(?:,(\d+))?")
 _TRUTHS: Final = {
     **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "0"), False),
@@ -76,8 +83,8 @@ class DescriptionMapping(ColumnMapping):
     columns
         As of :class:`streamer_producers.mapping.FieldMapping`; ``attributes.NAME`` is an attribute.
     forms
-        Field → how its column is written: a unit of time, one of ``DELIMITERS``, ``list``, or
-        ``number``.
+        Field → how its column is written: a unit of time, one of ``DELIMITERS``, ``list``,
+        ``number`` or ``decimal_comma``.
     """
 
     of: Described = ITEMS
@@ -95,8 +102,8 @@ def parse_description_mapping(text: str, of: Described = ITEMS) -> DescriptionMa
     """Read ``FIELD=COLUMN[:FORM],FIELD=COLUMN[:FORM]…``.
 
     ``categories=genres:pipe`` says what divides the labels, ``created_ts=added:s`` the unit of
-    time, and ``attributes.price=price:number`` that a text is a number. ``title=`` leaves the field
-    out.
+    time, and ``attributes.price=price:number`` that a text is a number (``decimal_comma``: such as
+    ``3,50``). ``title=`` leaves the field out.
 
     Raises
     ------
@@ -138,7 +145,7 @@ def _forms(name: str, of: Described) -> tuple[str, ...]:
         return (*DELIMITERS, LIST)
     if name == "embedding":
         return (*DELIMITERS, LIST)
-    return ("number",) if name.startswith("attributes.") else ()
+    return (NUMBER, DECIMAL_COMMA) if name.startswith("attributes.") else ()
 
 
 class DescriptionMapper:
@@ -171,7 +178,7 @@ class DescriptionMapper:
         attributes: dict[str, object] = {}
         for name, value in found.items():
             if name.startswith("attributes."):
-                read = as_number(value) if name in self._forms else value
+                read = _number(name, value, self._forms[name]) if name in self._forms else value
                 if read is not None:
                     attributes[name.removeprefix("attributes.")] = read
             else:
@@ -202,6 +209,33 @@ class DescriptionMapper:
         if name == "title":
             return value if isinstance(value, str) else str(value)
         return value
+
+
+def _number(name: str, value: object, form: str) -> object:
+    """The number in a value of an attribute; None: the value stands for an absent one."""
+    read = as_number(_with_point(value) if form == DECIMAL_COMMA else value)
+    if isinstance(read, str):
+        other, sign = (NUMBER, "point") if form == DECIMAL_COMMA else (DECIMAL_COMMA, "comma")
+        raise BadMessage(
+            reason(
+                name,
+                value,
+                f"is no {form}; in the map, say :{other} where numbers have a decimal {sign}, or no"
+                " form to keep text",
+            )
+        )
+    return read
+
+
+def _with_point(value: object) -> object:
+    """A text with a decimal comma as Python writes its number; "" where it has none."""
+    if not isinstance(value, str):
+        return value
+    found = _WITH_COMMA.fullmatch(value.strip())
+    if found is None:
+        return ""
+    sign, whole, decimals = found.groups()
+    return f"{sign}{re.sub('[^0-9]', '', whole)}.{decimals or 0}"
 
 
 def _labels(value: object, form: str | None) -> object:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streamer_producers.descriptions import DELIMITERS, LIST
+from streamer_producers.descriptions import DECIMAL_COMMA, DELIMITERS, LIST, NUMBER
 from streamer_producers.event_mapper import ABSENT, as_number
 from streamer_producers.times import TimeGuess
 
@@ -120,6 +120,8 @@ _WEIGHTS: Final[Mapping[str, Sequence[str]]] = {
     "-1.0": ("hide", "report", "block", "remove", "removefromcart", "unlike", "unsave", "refund"),
 }
 _WEIGHT_OF: Final = {word: float(w) for w, words in _WEIGHTS.items() for word in words}
+_WITH_POINT: Final = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d+)?")
+_WITH_COMMA: Final = re.compile(r"-?(0|[1-9]\d{0,15}|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +243,7 @@ def guess_items(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | No
             found[name] += f":{TimeGuess(sample.values(found[name])).unit}"
     others = [name for name in sample.columns if name not in (*taken, "attributes", "v")]
     for name in [each for each in others if _is_attribute(sample, each)][:ATTRIBUTES_MAX]:
-        number = ":number" if sample.is_text and _is_number_column(sample, name) else ""
-        found[f"attributes.{_snake(name)}"] = f"{name}{number}"
+        found[f"attributes.{_snake(name)}"] = name + _number_form(sample, name)
     return found
 
 
@@ -271,8 +272,7 @@ def guess_users(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | No
     others = [name for name in sample.columns if name not in (*taken, "attributes", "v")]
     shared = [each for each in others if _is_attribute(sample, each) and _is_shared(sample, each)]
     for name in shared[:USER_ATTRIBUTES_MAX]:
-        number = ":number" if sample.is_text and _is_number_column(sample, name) else ""
-        found[f"attributes.{_snake(name)}"] = f"{name}{number}"
+        found[f"attributes.{_snake(name)}"] = name + _number_form(sample, name)
     says = [name for name in found if name == "categories" or name.startswith("attributes.")]
     return found if says or "attributes" in sample.columns else None
 
@@ -342,10 +342,18 @@ def _is_shared(sample: Sample, column: str) -> bool:
     return 2 * len(set(values)) <= len(values)
 
 
-def _is_number_column(sample: Sample, column: str) -> bool:
-    """Whether all texts of a column are numbers, and none a code such as 007."""
+def _number_form(sample: Sample, column: str) -> str:
+    """``:FORM`` of a column whose texts are all numbers, none a code such as 007; else nothing."""
+    if not sample.is_text:
+        return ""
     values = [str(each) for each in sample.values(column)]
-    return all(re.fullmatch(r"-?(0|[1-9]\d{0,15})(\.\d+)?", each) for each in values)
+    if all(_WITH_POINT.fullmatch(each) for each in values):
+        return f":{NUMBER}"
+    # A comma before three digits alone may stand between thousands: 1,000 says nothing.
+    says = any(len(each.partition(",")[2]) not in (0, 3) for each in values)
+    if says and all(_WITH_COMMA.fullmatch(each) for each in values):
+        return f":{DECIMAL_COMMA}"
+    return ""
 
 
 def _list_form(sample: Sample, column: str) -> str:

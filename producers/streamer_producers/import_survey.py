@@ -22,8 +22,10 @@ class FileSurvey:
 
     Attributes
     ----------
+    n_events, n_items, n_users
+        Those that would be published.
     events, items, users
-        The first ones, as they are read.
+        The first of them, as they are read.
     in_order
         Whether events come in the order of their times.
     n_future
@@ -46,6 +48,11 @@ class FileSurvey:
     n_future: int = 0
     faults: list[tuple[int, Malformed]] = field(default_factory=list)
     clipped: tuple[Clipped, ...] = ()
+
+    @property
+    def n_left_out(self) -> int:
+        """Rows of which nothing would be published."""
+        return sum(n for n, _ in self.faults) + self.n_future
 
 
 def survey_file(
@@ -75,13 +82,15 @@ def survey_file(
             found.users.append(user)
     previous = -1
     for event in log.events():
+        if event.ts > latest_ms:
+            found.n_future += 1
+            continue
         found.n_events += 1
         if len(found.events) < FIRST_ROWS:
             found.events.append(event)
         found.first_ts = min(found.first_ts or event.ts, event.ts)
         found.last_ts = max(found.last_ts or 0, event.ts)
         found.in_order &= event.ts >= previous
-        found.n_future += event.ts > latest_ms
         previous = event.ts
         values.add(event)
         if found.n_events % _REPORT_EVERY == 0:

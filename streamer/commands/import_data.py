@@ -141,9 +141,8 @@ def _show_file(file: PlannedFile, survey: FileSurvey) -> None:
     if not survey.in_order:
         _say(["its events are published in the order of their times"])
     _say(map(str, survey.clipped), style="yellow")
-    n_left_out = sum(n for n, _ in survey.faults) + survey.n_future
-    if n_left_out:
-        _say([f"rows left out: {n_left_out:,}"], style="yellow")
+    if survey.n_left_out:
+        _say([f"rows left out: {survey.n_left_out:,}"], style="yellow")
     _say(
         (
             f"  {n:,}: {each.kind}, first in line {each.line}: {each.reason}"
@@ -162,7 +161,7 @@ def _say(lines: Iterable[str], style: str | None = None) -> None:
 
 
 def _show_types(file: PlannedFile) -> None:
-    table = Table("type in the file", "events", "becomes")
+    table = Table("type in the file", "rows", "becomes")
     table.columns[1].justify = "right"
     for written, n, meant in file.types[:20]:
         table.add_row(escape(written), f"{n:,}", escape(meant))
@@ -202,9 +201,9 @@ def _show_tables(plan: Plan, config: Path | None) -> None:
 
 
 def _require_rows(plan: Plan, surveys: Sequence[FileSurvey]) -> None:
-    if not sum(e.n_events - e.n_future + e.n_items + e.n_users for e in surveys):
+    if not sum(e.n_events + e.n_items + e.n_users for e in surveys):
         names = ", ".join(each.path.name for each in plan.files)
-        n = sum(n for each in surveys for n, _ in each.faults)
+        n = sum(each.n_left_out for each in surveys)
         raise ConfigError(
             f"{names}: no row can be used; {n:,} are left out, for the reasons above; see --map"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -199,6 +199,20 @@ def test_what_may_not_be_users_is_not_taken_for_them(tmp_path: Path, name: str, 
     (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match="its columns are"):
         planned(tmp_path / name)
+
+
+def test_the_counts_that_are_shown_agree_with_what_is_published(run: Callable[..., str]) -> None:
+    rows = [f"u{n},i{n},{1_433_221_332_117 + n},{kind}" for n, kind in enumerate(["view"] * 3)]
+    rows += [f"u9,i9,{4_100_000_000_000},buy", "u8,i8,never,view"]
+    Path("log.csv").write_text("user_id,item_id,ts,type\n" + "\n".join(rows) + "\n")
+    output = run("import", "log.csv", "--yes")
+    assert "log.csv: 3 events from 2015-06-02 to 2015-06-02\n" in output
+    assert "rows left out: 2\n" in output
+    shown = [line.replace("│", "").replace("┃", "").split() for line in output.splitlines()]
+    assert ["type", "in", "the", "file", "rows", "becomes"] in shown
+    assert ["view", "4", "click"] in shown
+    assert ["buy", "1", "purchase"] in shown
+    assert ["log.csv", "5", "3", "0", "2"] in shown
 
 
 def test_whoever_says_no_or_only_looks_changes_nothing(
@@ -556,6 +570,10 @@ def test_two_tables_of_one_file_and_a_table_of_none_are_refused(tmp_path: Path) 
         ("attributes.price=p:number", {"p": "2.5"}, "attributes", {"price": 2.5}),
         ("attributes.price=p:number", {"p": "NULL"}, "attributes", None),
         ("attributes.code=p", {"p": "007"}, "attributes", {"code": "007"}),
+        ("attributes.p=p:decimal_comma", {"p": "3,50"}, "attributes", {"p": 3.5}),
+        ("attributes.p=p:decimal_comma", {"p": "-1.234.567,5"}, "attributes", {"p": -1234567.5}),
+        ("attributes.p=p:decimal_comma", {"p": "12 000"}, "attributes", {"p": 12000}),
+        ("attributes.p=p:decimal_comma", {"p": 3.5}, "attributes", {"p": 3.5}),
     ],
 )
 def test_forms_of_columns_are_read(
@@ -565,6 +583,41 @@ def test_forms_of_columns_are_read(
     assert getattr(mapper.described({"item_id": "1.0", **record}), field) == read
     with pytest.raises(BadMessage, match="item_id"):
         mapper.described(record)
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "remedy"),
+    [
+        ("number", "3,50", "say :decimal_comma where numbers have a decimal comma"),
+        ("number", "on request", "or no form to keep text"),
+        ("decimal_comma", "3.50", "say :number where numbers have a decimal point"),
+        ("decimal_comma", "12.34,5", "is no decimal_comma"),
+    ],
+)
+def test_what_is_no_number_is_refused_where_the_mapping_says_number(
+    form: str, text: str, remedy: str
+) -> None:
+    mapper = DescriptionMapper(parse_description_mapping(f"attributes.p=p:{form}"), is_text=True)
+    with pytest.raises(BadMessage, match=f"field 'attributes.p': \"{text}\".*{remedy}"):
+        mapper.described({"item_id": "1", "p": text})
+
+
+@pytest.mark.parametrize(
+    ("prices", "form"),
+    [
+        (("3,50", "12", "1.200,00"), ":decimal_comma"),
+        (("1,000", "12,500"), ""),  # thousands, or thousandths
+        (("3,50", "free"), ""),
+        (("3.50", "1,25"), ""),
+        (("3.50", "12"), ":number"),
+    ],
+)
+def test_decimal_commas_are_found(tmp_path: Path, prices: Sequence[str], form: str) -> None:
+    path = tmp_path / "articles.csv"
+    path.write_text("id;title;price\n" + "".join(f"{p};Tea {p};{p}\n" for p in prices))
+    (file,) = planned(path).files
+    assert file.table is not None
+    assert file.table.map == f"item_id=id,attributes.price=price{form}"
 
 
 @pytest.mark.parametrize("text", ["categories=g:tilde", "price=p", "title=a:b", "title=a,title=b"])
