@@ -326,7 +326,7 @@ def _guessed(
         sample = _sample(path, records)
         found = recognised(sample, of_events, of_items)
     if not sample.records:
-        raise ConfigError(f"{path.name}: there is no row in it that can be read")
+        raise ConfigError(f"{path.name}: {_why_no_record(records)}")
     if number is not None and placed is None:
         raise ConfigError(
             f"{path.name}: its first line has no names of columns, but values ({number}); name them"
@@ -483,6 +483,14 @@ def _sample(path: Path, table: RecordTable) -> Sample:
     ]
     columns = list(dict.fromkeys(name for record in records for name in record))
     return Sample(path.name, columns, records, table.is_text, table.lists)
+
+
+def _why_no_record(table: RecordTable) -> str:
+    """What a file has that has no records."""
+    _, first = next(table.records(), (0, None))
+    if first is None:
+        return "there is no row in it: it is empty, or has names of columns alone; write it again"
+    return f"no row in it can be read: {first}; if it is of another format, name that with --format"
 
 
 def _type_counts(table: RecordTable, column: str) -> list[tuple[str, int]]:

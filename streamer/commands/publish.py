@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from streamer.commands.options import (
     number_of,
 )
 from streamer.commands.screen import counted_progress, output, show_malformed, show_remarks
+
+if TYPE_CHECKING:
+    from streamer_producers.publishing import Published
 
 
 def publish(
@@ -112,7 +115,14 @@ def publish(
     if log is not None:
         what, n_used = "event", done.n_events
     if not n_used:
-        raise ConfigError(
-            f"{opened.name}: no {what} was published; {done.n_malformed:,} lines were malformed,"
-            " and there were no others; see --map and --type"
-        )
+        raise ConfigError(f"{opened.name}: no {what} was published; {_why_nothing(done)}")
+
+
+def _why_nothing(done: Published) -> str:
+    if not done.n_malformed + done.n_refused:
+        return "there is no row in it: it is empty, or has names of columns alone; write it again"
+    reasons = {
+        "lines were malformed, as said above; see --map and --type": done.n_malformed,
+        "lie more than a day ahead; name the unit with --map ts=COLUMN:UNIT": done.n_refused,
+    }
+    return ", and ".join(f"{n:,} {why}" for why, n in reasons.items() if n)

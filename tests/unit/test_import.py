@@ -240,15 +240,15 @@ def test_a_dry_run_needs_no_broker_but_publishing_asks_for_one_first(
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
-        ("a.csv", "", "no row in it"),
-        ("a.csv", "user_id,item_id,ts\n", "no row in it"),
+        ("a.csv", "", "no row in it: it is empty, or has names of columns alone; write it again"),
+        ("a.csv", "user_id,item_id,ts\n", "no row in it: it is empty"),
         ("a.csv", "user_id,item_id,ts\nann,tea,never\n", "no row can be used; 1 are left out"),
         ("a.csv", "sku,amount\n1,2\n", "its columns are sku, amount: an event log has users"),
         ("a.csv", "uid,thing,ts\nann,tea,1\n", "users are in uid, but none .* item_id=COLUMN"),
         ("a.csv", "who,sku,ts\nann,tea,1\n", "items are in sku, but none .* user_id=COLUMN"),
         ("a.csv", "A1,013,5.0,1365811200\nA2,014,5.0,1341100800\n", "no names of columns, but"),
         ("a.md", "# a\n", "format '.md' is unknown"),
-        ("a.jsonl", "{oops\n", "no row in it"),
+        ("a.jsonl", "{oops\n", r"no row in it can be read: .*\{oops.* is not JSON.*with --format"),
     ],
 )
 def test_a_file_of_which_nothing_is_used_is_a_failure(

@@ -44,18 +44,23 @@ def publish(broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("text", "n_malformed"),
+    ("text", "why"),
     [
-        ("", 0),
-        ("user_id,item_id,ts,type\n", 0),
-        ("user_id,item_id,ts,type\nann,tea,1760000000000,view\nann,tea,never,click\n", 2),
+        ("", "there is no row in it: it is empty, or has names of columns alone"),
+        ("user_id,item_id,ts,type\n", "there is no row in it"),
+        (
+            "user_id,item_id,ts,type\nann,tea,1760000000000,view\nann,tea,never,click\n",
+            "2 lines were malformed, as said above; see --map and --type",
+        ),
+        (
+            "user_id,item_id,ts,type\nann,tea,4100000000000,click\nann,tea,4100000000000,view\n",
+            "1 lines were malformed, .*, and 1 lie more than a day ahead",
+        ),
     ],
 )
-def test_a_log_of_which_nothing_is_used_is_a_failure(
-    publish: Publish, text: str, n_malformed: int
-) -> None:
+def test_a_log_of_which_nothing_is_used_is_a_failure(publish: Publish, text: str, why: str) -> None:
     Path("log.csv").write_text(text)
-    with pytest.raises(ConfigError, match=f"no event was published; {n_malformed} lines were malf"):
+    with pytest.raises(ConfigError, match=f"no event was published; {why}"):
         publish("log.csv")
 
 
