@@ -97,7 +97,7 @@ def import_data(
     if dry_run:
         output.print("nothing was published or written: that was --dry-run")
         return
-    if not (yes or typer.confirm("Write this?" if only_settings else "Publish this?")):
+    if not (yes or _agreed("Write this?" if only_settings else "Publish this?")):
         raise ConfigError(
             "nothing was published or written; say what is to be read otherwise with --map,"
             " --items-map or --type"
@@ -109,6 +109,18 @@ def import_data(
         output.print("nothing was published: that was --only-settings; `streamer publish` is next")
         return
     _publish(plan.files, surveys, settings)
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return typer.confirm(question)
+    except typer.Abort as error:
+        # One exception for two things: Ctrl-C has an exit status of its own, as it has elsewhere.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise ConfigError(
+            "nothing was published or written, since there was no answer; --yes answers for you"
+        ) from error
 
 
 def _show_file(file: PlannedFile, survey: FileSurvey) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -654,3 +657,26 @@ def test_settings_alone_are_written_without_a_broker(
     assert "nothing was published: that was --only-settings" in result.output
     config = load_config(tmp_path / "streamer.toml", env={})
     assert len(list(open_log(tmp_path, files=config.files, types=config.event_types).events())) == 5
+
+
+def test_who_interrupts_the_question_or_gives_no_answer_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text(EVENTS)
+    command = [sys.executable, "-m", "streamer", "import", "events.csv", "--only-settings"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as asking:
+        assert asking.stdout is not None
+        shown = ""
+        while "Write this?" not in shown:
+            read = asking.stdout.read(1)
+            assert read, shown
+            shown += read
+        asking.send_signal(signal.SIGINT)
+        asking.communicate()
+    assert asking.returncode == 130
+    done = subprocess.run(
+        command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "there was no answer; --yes answers for you" in done.stderr
+    assert not (tmp_path / "streamer.toml").exists()
