@@ -26,7 +26,7 @@ from streamer.ranking.lists import LISTS
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.recall.reasons import NEW
 from streamer.ranking.recall.registry import registered
-from streamer_models.bandits.policies import POLICIES
+from streamer_models.bandits.policies.registry import POLICIES
 from streamer_models.bandits.policies.settings import ExploringSettings, LinearSettings
 
 PAGES = ("messages.md", "configuration.md", "bandits.md", "lists.md", "metrics.md")

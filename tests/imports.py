@@ -58,17 +58,27 @@ def edges(modules: Mapping[str, str]) -> list[Edge]:
 def cycle(found: list[Edge], modules: Mapping[str, str]) -> list[str]:
     """Return the modules of one import cycle, first and last the same, or nothing.
 
-    What is imported for type checkers alone doesn't count: it never runs.
+    What is imported for type checkers alone doesn't count: it never runs. The packages around an
+    imported module do: they run before it.
     """
     graph: dict[str, set[str]] = {}
     for edge in found:
-        if edge.imported in modules and not edge.for_types:
-            graph.setdefault(edge.importer, set()).add(edge.imported)
+        if not edge.for_types:
+            run = {edge.imported, *_packages_run_by(edge)}
+            graph.setdefault(edge.importer, set()).update(run & modules.keys())
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         return list(error.args[1])
     return []
+
+
+def _packages_run_by(edge: Edge) -> Iterator[str]:
+    """The packages that hold the imported module, but for those that hold the importer too."""
+    package = edge.imported.rpartition(".")[0]
+    while package and not f"{edge.importer}.".startswith(f"{package}."):
+        yield package
+        package = package.rpartition(".")[0]
 
 
 def _edges_of(name: str, text: str, modules: Mapping[str, str]) -> Iterator[Edge]:

@@ -273,6 +273,19 @@ def test_a_cycle_is_found() -> None:
     )
 
 
+def test_a_cycle_through_a_package_that_an_import_runs_is_found() -> None:
+    modules = {
+        "streamer_models.a": "from streamer_models.kinds.settings import thing",
+        "streamer_models.kinds": "from streamer_models.kinds import base",
+        "streamer_models.kinds.base": "from streamer_models.a import thing",
+        "streamer_models.kinds.settings": "",
+    }
+    (found,) = violations(modules)
+    assert found.startswith("a cycle: ")
+    without = {**modules, "streamer_models.kinds": ""}
+    assert violations(without) == []
+
+
 def test_an_import_for_types_alone_makes_no_cycle_but_must_be_allowed() -> None:
     for_types = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from {} import thing"
     assert (

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from streamer.config.section import Rows, Section
-from streamer_models.bandits.policies import POLICIES
+from streamer_models.bandits.policies.registry import POLICIES
 from streamer_models.bandits.policies.settings import SLOTS_MAX, Setting, union
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from streamer.config.section import Section
 from streamer.events.messages import OBJECTIVES_MAX
-from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.linear import LinearPolicy
+from streamer_models.bandits.policies.registry import POLICIES
 
 
 class ObjectiveConfig(Section, frozen=True, kw_only=True):

@@ -16,9 +16,9 @@ from streamer.ranking.columns import feature_names
 from streamer.ranking.policy import configured_policy
 from streamer_models.bandits.in_memory import InMemoryBandit, published_policy
 from streamer_models.bandits.linear_statistics import WEIGHT_MAX
-from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.base import ContextColumns, Policy
 from streamer_models.bandits.policies.linear import LinearPolicy
+from streamer_models.bandits.policies.registry import POLICIES
 from streamer_models.state.id_table import keys_of
 
 _OF_STATISTICS: Final = {"half_life_s": float, "arms_max": int, "propensity_weight_max": float}

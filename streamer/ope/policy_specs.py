@@ -25,7 +25,7 @@ from streamer.ope.evaluation_policies import (
 from streamer.ope.learning_policies import open_learner
 from streamer.ope.obd_log import OpenBanditLog
 from streamer.ranking.recall.blend import BlendChannel
-from streamer_models.bandits.policies import POLICIES
+from streamer_models.bandits.policies.registry import POLICIES
 
 
 def open_policy(

@@ -7,8 +7,8 @@ from typing import Any
 
 from streamer.config import Config
 from streamer.ranking.columns import prior_mean
-from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.base import ContextColumns, Policy
+from streamer_models.bandits.policies.registry import POLICIES
 from streamer_models.bandits.policies.settings import settings_from
 
 

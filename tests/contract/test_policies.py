@@ -22,9 +22,9 @@ from streamer.scorer.policy.knowledge import Knowledge
 from streamer.scorer.policy.policies import BanditPolicy
 from streamer_models.bandits.arms import ArmRows
 from streamer_models.bandits.in_memory import InMemoryBandit, published_bandit
-from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.base import ContextColumns, Policy
 from streamer_models.bandits.policies.linear import LinearPolicy
+from streamer_models.bandits.policies.registry import POLICIES
 from streamer_models.bandits.policies.settings import (
     LinearSettings,
     PolicySettings,

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import streamer_models.bandits.policies as registry
+from tests.extended import Extended, extended
 from tests.imports import ROOT
-
-EXTENDING = ROOT / "docs" / "extending.md"
-FILE = "models/streamer_models/bandits/policies/moody.py"
-
-# Runs in a process of its own, in which the registry has the new entry from the start.
-PRELUDE = """
-import importlib.util, sys
-from pathlib import Path
-import streamer_models.bandits
-folder, original = {folder!r}, {original!r}
-name = "streamer_models.bandits.policies"
-spec = importlib.util.spec_from_file_location(
-    name, folder + "/__init__.py", submodule_search_locations=[folder, original]
-)
-module = importlib.util.module_from_spec(spec)
-sys.modules[name] = module
-spec.loader.exec_module(module)
-"""
 
 CHECKS = """
 import json
+from pathlib import Path
 from typer.testing import CliRunner
 from streamer.cli import app
 from streamer.config import BanditConfig, known_keys, load_config
@@ -76,45 +56,22 @@ assert "| `bandit.calm_share` | `0.5` |" in pages["configuration.md"]
 """
 
 
-def documented() -> tuple[str, str]:
-    """The source of the policy that the documentation adds, and of its test."""
-    page = EXTENDING.read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (source,) = (each for each in blocks if each.startswith(f"# {FILE}\n"))
-    (test,) = (each for each in blocks if each.startswith("def test_a_calm_one_is_greedy"))
-    return source, test
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Extended:
+    return extended(tmp_path_factory.mktemp("extended"))
 
 
-@pytest.fixture
-def prelude(tmp_path: Path) -> str:
-    """Code that puts the policy into its file and its line into the registry, elsewhere."""
-    source, _ = documented()
-    original = Path(registry.__file__).parent
-    (tmp_path / "moody.py").write_text(source, encoding="utf-8")
-    text = (original / "__init__.py").read_text(encoding="utf-8")
-    line = "_REGISTERED: Final[tuple[type[Policy[Any]], ...]] = (\n"
-    assert line in text
-    entry = f"from {registry.__name__}.moody import Moody\n\n{line}    Moody,\n"
-    (tmp_path / "__init__.py").write_text(text.replace(line, entry), encoding="utf-8")
-    return PRELUDE.format(folder=str(tmp_path), original=str(original))
+def test_everything_follows_from_the_file_and_the_entry(page: Extended, tmp_path: Path) -> None:
+    page.run(CHECKS.format(docs=str(ROOT / "docs"), folder=str(tmp_path)))
 
 
-def run(code: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_everything_follows_from_the_file_and_the_entry(prelude: str, tmp_path: Path) -> None:
-    run(prelude + CHECKS.format(docs=str(ROOT / "docs"), folder=str(tmp_path)))
-
-
-def test_the_test_of_the_documentation_passes(prelude: str) -> None:
-    _, test = documented()
-    imports = (
-        "import numpy as np\n"
-        "from streamer_models.bandits.in_memory import published_bandit\n"
-        "from streamer_models.state.id_table import keys_of\n"
-    )
-    run(f"{prelude}{imports}{test}\ntest_a_calm_one_is_greedy()\n")
+@pytest.mark.parametrize("module", ["composition", "composition_settings", "in_memory", "slates"])
+def test_a_policy_may_import_what_it_draws_by_whatever_comes_first(
+    module: str, tmp_path: Path
+) -> None:
+    page = extended(tmp_path)
+    (policy,) = tmp_path.rglob("moody.py")
+    source = policy.read_text(encoding="utf-8")
+    assert "if TYPE_CHECKING:" in source
+    policy.write_text(source.replace("if TYPE_CHECKING:", "if True:"), encoding="utf-8")
+    page.run(f"import streamer_models.bandits.{module}, streamer_models.bandits.policies.registry")

@@ -27,7 +27,7 @@ from streamer.ranking.columns import feature_names, prior_mean
 from streamer.ranking.policy import configured_policy
 from streamer_models.bandits.in_memory import InMemoryBandit
 from streamer_models.bandits.linear_memory import LinearMemory
-from streamer_models.bandits.policies import POLICIES
+from streamer_models.bandits.policies.registry import POLICIES
 from streamer_models.state.id_table import keys_of
 from streamer_models.state.inputs import Examples
 from tests.joins import Answer, answers_at

@@ -26,24 +26,28 @@ from streamer.ranking.recall.registry import channels_on, registered, registered
 from streamer.ranking.recall.union import Recall
 from streamer.replay.funnel_model import funnel_config, funnel_keys
 from streamer_models.factorization.mf import ImplicitMF
-from tests.scoring import START_MS, Click, Shop, crowd, recalling, two_tastes
+from tests import extended
+from tests.imports import ROOT
+from tests.scoring import RECALL, START_MS, Click, Shop, crowd, recalling, two_tastes
 
-EXTENDING = Path(__file__).parents[2] / "docs" / "extending.md"
+DOCS = ROOT / "docs"
 
 
-def documented(path: str, name: str) -> Any:
-    """The class that the documentation writes to ``path``."""
-    blocks = re.findall(r"```python\n(.*?)```", EXTENDING.read_text(encoding="utf-8"), re.DOTALL)
-    (source,) = (each for each in blocks if each.startswith(f"# {path}\n"))
-    module = ModuleType(path.removesuffix(".py").replace("/", "."))
+def documented(path: str, name: str, changed: str, into: str) -> Any:
+    """The class that the documentation writes to ``path``, with some of its text changed: so that
+    there may be one as it is written, too."""
+    source = extended.documented()[path]
+    assert source.count(changed) == 1
+    module = ModuleType(f"documented.{name}")
     sys.modules[module.__name__] = module  # where annotations are looked up
-    exec(compile(source, path, "exec"), module.__dict__)
+    exec(compile(source.replace(changed, into), path, "exec"), module.__dict__)
     return getattr(module, name)
 
 
 @pytest.fixture
 def newest() -> Iterator[type[Channel[Any]]]:
-    channel = documented("streamer/ranking/recall/newest.py", "NewestChannel")
+    path = "streamer/ranking/recall/newest.py"
+    channel = documented(path, "NewestChannel", 'name = "newest"', 'name = "latest"')
     with registered_for_now(channel):
         yield channel
 
@@ -61,9 +65,10 @@ def test_partitions_share_the_length_of_neighbour_lists() -> None:
     assert lengths == {1: [100, 7], 2: [100, 7], 4: [50, 4], 8: [25, 2]}
 
 
-@pytest.mark.usefixtures("newest")
-def test_a_channel_of_the_documentation_brings_candidates_with_its_columns_and_its_reason() -> None:
-    shop = Shop()
+def test_a_channel_of_the_documentation_brings_candidates_with_its_columns_and_its_reason(
+    newest: type[Channel[Any]],
+) -> None:
+    shop = Shop({**RECALL, "latest": newest.settings_type(candidates=20)})
     shop.click(*crowd("a", 5), *crowd("b", 4))
     shop.publish("met", created_ts=START_MS - 86_400_000)
     shop.publish("old", created_ts=START_MS - 2 * 86_400_000)
@@ -73,7 +78,7 @@ def test_a_channel_of_the_documentation_brings_candidates_with_its_columns_and_i
     slate = shop.ask("ann", k=4)
     assert set(slate.candidates) == {"a", "b", "old", "new"}
     of = {
-        kind: dict(zip(slate.candidates, slate.features.column(f"newest_{kind}"), strict=True))
+        kind: dict(zip(slate.candidates, slate.features.column(f"latest_{kind}"), strict=True))
         for kind in ("score", "rank", "z")
     }
     assert of["score"] == {"a": 0, "b": 0, "old": -2, "new": 0}
@@ -87,52 +92,53 @@ def test_a_channel_of_the_documentation_brings_candidates_with_its_columns_and_i
 @pytest.mark.usefixtures("newest")
 def test_its_section_is_in_the_configuration_the_documentation_and_replay(tmp_path: Path) -> None:
     file = tmp_path / "streamer.toml"
-    file.write_text("[recall.newest]\ncandidates = 7\n")
-    env = {"STREAMER_RECALL__NEWEST__WEIGHT": "0.5"}
+    file.write_text("[recall.latest]\ncandidates = 7\n")
+    env = {"STREAMER_RECALL__LATEST__WEIGHT": "0.5"}
     config = load_config(file, env=env)
     rows = {key: (value, origin) for key, value, origin in describe(config)}
-    assert rows["recall.newest.candidates"] == ("7", str(file))
-    assert rows["recall.newest.weight"] == ("0.5", "environment STREAMER_RECALL__NEWEST__WEIGHT")
-    assert known_keys()["recall.newest.candidates"].allowed == "an integer from 0 to 10,000"
-    with pytest.raises(ConfigError, match=r"known one is 'recall\.newest\.candidates'"):
-        load_config(file, env={}, flags={"recall.newest.candidate": 1})
-    page = generated(EXTENDING.parent)[EXTENDING.parent / "configuration.md"]
-    assert "### [recall.newest]" in page
+    assert rows["recall.latest.candidates"] == ("7", str(file))
+    assert rows["recall.latest.weight"] == ("0.5", "environment STREAMER_RECALL__LATEST__WEIGHT")
+    assert known_keys()["recall.latest.candidates"].allowed == "an integer from 0 to 10,000"
+    with pytest.raises(ConfigError, match=r"known one is 'recall\.latest\.candidates'"):
+        load_config(file, env={}, flags={"recall.latest.candidate": 1})
+    page = generated(DOCS)[DOCS / "configuration.md"]
+    assert "### [recall.latest]" in page
     assert "recalled because they are new" in page
-    assert "recall.newest.weight" in funnel_keys(config)
-    replayed = funnel_config(config, {"recall.newest.candidates": "3"}, seed=0, n_partitions=1)
-    (channel,) = (each for each in channels_on(replayed) if each.name == "newest")
+    assert "recall.latest.weight" in funnel_keys(config)
+    replayed = funnel_config(config, {"recall.latest.candidates": "3"}, seed=0, n_partitions=1)
+    (channel,) = (each for each in channels_on(replayed) if each.name == "latest")
     assert (channel.settings.candidates, channel.prior_weight("z")) == (3, 0.5)
     weights = dict(zip(feature_names(config), prior_mean(config).tolist(), strict=True))
-    assert weights["newest_z"] == pytest.approx(0.5 * config.bandit.prior_reward)
+    assert weights["latest_z"] == pytest.approx(0.5 * config.bandit.prior_reward)
 
 
 def test_its_candidates_are_within_the_bound_of_a_decision(newest: type[Channel[Any]]) -> None:
-    many = recalling() | {"newest": newest.settings_type(candidates=9_999)}
-    complaint = r"recall\.mf\.candidates \+ .*recall\.newest\.candidates = 10029: a decision"
+    many = recalling() | {"latest": newest.settings_type(candidates=9_999)}
+    complaint = r"recall\.mf\.candidates \+ .*recall\.latest\.candidates = 10029: a decision"
     with pytest.raises(ConfigError, match=complaint):
         Recall(Config(recall=many))
 
 
 def test_without_the_line_nothing_is_left_of_it() -> None:
-    assert not [key for key in known_keys() if key.startswith("recall.newest")]
-    assert not [name for name in feature_names(Config()) if name.startswith("newest")]
+    assert not [key for key in known_keys() if key.startswith("recall.latest")]
+    assert not [name for name in feature_names(Config()) if name.startswith("latest")]
 
 
 def test_a_column_of_the_documentation_is_logged_and_weighs_in_the_prior() -> None:
-    family: type[Family] = documented("streamer/ranking/columns/titled.py", "TitledColumn")
+    path, meaning = "streamer/ranking/columns/titled.py", '"1 for an item with a title"'
+    weighed = f'"headed", {meaning}, prior_weight=0.5'
+    family: type[Family] = documented(path, "TitledColumn", f'"titled", {meaning}', weighed)
     with columns.registered_for_now(family):
         shop = Shop()
         shop.publish("a", title="A")
         shop.publish("b")
         slate = shop.ask("ann")
-        titled = dict(zip(slate.candidates, slate.features.column("titled"), strict=True))
-        assert titled == {"a": 1.0, "b": 0.0}
+        headed = dict(zip(slate.candidates, slate.features.column("headed"), strict=True))
+        assert headed == {"a": 1.0, "b": 0.0}
         assert slate.item_ids == ["a", "b"]
         assert prior_mean(shop.config)[-1] == 0.5 * shop.config.bandit.prior_reward
         assert (
-            "| `titled` | 1 for an item with a title |"
-            in (generated(EXTENDING.parent)[EXTENDING.parent / "messages.md"])
+            "| `headed` | 1 for an item with a title |" in (generated(DOCS)[DOCS / "messages.md"])
         )
 
 
@@ -163,7 +169,7 @@ def test_channels_that_the_blend_is_made_of_are_on_by_default_and_random_ones() 
         "fresh",
         "random",
     }
-    assert {each.name for each in registered()} - on == {
+    assert {each.name for each in registered()} - on >= {
         "again",
         "content",
         "mf",

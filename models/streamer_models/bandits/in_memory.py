@@ -12,9 +12,9 @@ from streamer_models.bandits.composition import UNCOMPOSED, Composition
 from streamer_models.bandits.counted_memory import CountedMemory
 from streamer_models.bandits.estimates import RewardEstimate
 from streamer_models.bandits.linear_memory import LinearMemory
-from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.base import ContextColumns, Policy
 from streamer_models.bandits.policies.linear import LinearPolicy
+from streamer_models.bandits.policies.registry import POLICIES
 from streamer_models.bandits.protocols import Contexts, LearningBandit
 from streamer_models.bandits.slates import Draw
 from streamer_models.state.table import Keys

@@ -16,9 +16,9 @@ from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge, LiveCounts, LiveLinear
 from streamer_models.bandits.composition import Composition
 from streamer_models.bandits.estimates import RewardEstimate, ShiftedEstimate
-from streamer_models.bandits.policies import POLICIES
 from streamer_models.bandits.policies.base import ContextColumns, Policy
 from streamer_models.bandits.policies.linear import LinearPolicy
+from streamer_models.bandits.policies.registry import POLICIES
 
 
 class BanditPolicy:
