@@ -17,7 +17,11 @@ from streamer.ranking.columns import (
     followed_definitions,
     prior_mean,
     ranking_columns,
+    registry,
 )
+from streamer.ranking.columns.bias import BiasColumn
+from streamer.ranking.recall import registry as recall_registry
+from streamer.ranking.recall.trending import TrendingChannel
 from streamer.scorer.funnel import Slate
 from tests.scoring import HOUR_MS, START_MS, Click, Shop, Shown, crowd, recalling, two_tastes
 
@@ -45,8 +49,8 @@ def test_context_adds_one_feature_a_value_and_channel_and_hashing_its_buckets() 
         context=("surface=home", "device=phone"), context_hashed=("hour",), hash_buckets=4
     )
     more = feature_names(Config(popularity=CONFIG.popularity, bandit=bandit))
-    assert more[: len(feature_names(CONFIG))] == feature_names(CONFIG)
-    added = more[len(feature_names(CONFIG)) :]
+    added = tuple(name for name in more if name not in feature_names(CONFIG))
+    assert tuple(name for name in more if name not in added) == feature_names(CONFIG)
     assert len(added) == 2 + 4
     assert added[:2] == ("surface=home*blend_z", "device=phone*blend_z")
 
@@ -84,8 +88,30 @@ def test_a_scorer_follows_what_ranks_or_recalls_and_is_not_the_learners() -> Non
 def test_a_feature_must_not_have_the_name_of_another_column() -> None:
     clicks = FeatureConfig(numerator="click", window="1h")
     for names in (["age"], ["ctr_3600s"], ["mine", "mine_missing"]):
-        with pytest.raises(ConfigError, match=f"^{names[-1]}: two columns have this name"):
+        complaint = rf"^{names[-1]}: two columns have this name; give the feature of \[features"
+        with pytest.raises(ConfigError, match=complaint):
             feature_names(replace(CONFIG, features=dict.fromkeys(names, clicks)))
+
+
+def test_a_channel_or_a_family_that_is_registered_twice_is_refused_with_its_registry() -> None:
+    class Trending(TrendingChannel):
+        """Of the same name."""
+
+    class Bias(BiasColumn):
+        """Of the same column."""
+
+    complaint = "^{}: two columns have this name; name each channel in streamer/ranking/recall/reg"
+    names = ", ".join(sorted(f"trending_{kind}" for kind in Trending.columns))
+    with (
+        recall_registry.registered_for_now(Trending),
+        pytest.raises(ConfigError, match=complaint.format(names)),
+    ):
+        feature_names(replace(CONFIG, recall=recalling()))
+    with (
+        registry.registered_for_now(Bias),
+        pytest.raises(ConfigError, match=complaint.format("bias")),
+    ):
+        feature_names(CONFIG)
 
 
 def test_too_many_columns_are_refused() -> None:

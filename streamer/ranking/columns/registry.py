@@ -68,16 +68,25 @@ def families(config: Config, channels: Sequence[Channel[Any]]) -> list[Family]:
     names = [column.name for family in found for column in family.columns]
     twice = sorted(name for name, n in Counter(names).items() if n > 1)
     if twice:
-        raise ConfigError(
-            f"{', '.join(twice)}: two columns have this name; give the feature of"
-            " [features.NAME] another one"
-        )
+        remedy = _remedy(twice, found)
+        raise ConfigError(f"{', '.join(twice)}: two columns have this name; {remedy}")
     if len(names) > FEATURES_MAX:
         raise ConfigError(
             f"candidates would be ranked by {len(names)} columns, over the bound of"
             f" {FEATURES_MAX}; set ranks = false for some of the {len(config.features)} features"
         )
     return found
+
+
+def _remedy(twice: Sequence[str], found: Sequence[Family]) -> str:
+    """Return what to do about names that two columns have."""
+    configured = (each for each in found if isinstance(each, DefinedFeatureColumns))
+    if {column.name for each in configured for column in each.columns} & {*twice}:
+        return "give the feature of [features.NAME] another one"
+    return (
+        "name each channel in streamer/ranking/recall/registry.py, and each family in"
+        " streamer/ranking/columns/registry.py, once, and no two columns alike"
+    )
 
 
 def ranking_columns(config: Config) -> tuple[Column, ...]:
