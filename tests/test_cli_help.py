@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 from typer.testing import CliRunner
 
 from streamer.cli import app
@@ -44,6 +45,13 @@ def test_every_command_prints_its_help() -> None:
         result = CliRunner().invoke(app, [*path.split()[1:], "--help"])
         assert result.exit_code == 0, path
         assert "Usage:" in result.output
+
+
+def test_help_shows_all_that_it_says() -> None:
+    for path, command in commands(typer.main.get_command(app), "streamer"):
+        for said in (command, *command.params):
+            words = getattr(said, "help", None) or ""
+            assert Text.from_markup(words).plain == words, f"{path}: brackets are taken for markup"
 
 
 def test_the_version_is_that_of_the_project() -> None:

@@ -66,6 +66,7 @@ class Explanation:
     user_id: str
     item_id: str
     k: int
+    is_known: bool
     barred: str | None
     places: Mapping[str, int]
     n_candidates: int

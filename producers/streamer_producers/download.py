@@ -116,7 +116,7 @@ def _download(url: str, stream: IO[bytes], show_progress: bool, timeout_s: float
 
 def _progress(show: bool) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

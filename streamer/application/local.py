@@ -345,6 +345,7 @@ def run_up(
             "Ctrl-C ends it. It gets ready now; the first time on a machine it compiles for two"
             " minutes or so.",
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
         begun_s, ready = time.monotonic(), False
@@ -358,7 +359,8 @@ def run_up(
 
 def _say_what_is_there(trial: Trial, folder: Path, console: Console) -> None:
     if trial.n_kept:
-        console.print(f"{trial.n_kept:,} messages are brought back from {folder}")
+        said = f"{trial.n_kept:,} messages are brought back from {folder}"
+        console.print(said, markup=False, soft_wrap=True)
     if trial.n_unkept:
         console.print(
             f"The last run was killed: {trial.n_unkept:,} messages that it had learned were not"

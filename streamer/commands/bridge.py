@@ -12,7 +12,7 @@ from streamer.logs import log_to_stderr
 
 def bridge(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Of [bridges.NAME]; by default all.")
+        list[str] | None, typer.Argument(help="Of the tables bridges.NAME; by default all.")
     ] = None,
     config: ConfigOption = None,
     bootstrap_servers: BrokerOption = None,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def experiments(
-    name: Annotated[str, typer.Argument(help="Of [experiments.NAME].")],
+    name: Annotated[str, typer.Argument(help="Of the table experiments.NAME.")],
     log: Annotated[
         Path | None,
         typer.Argument(help="Folder with decisions.jsonl and events.jsonl; by default the topics."),
@@ -121,7 +121,7 @@ def _means(found: ExperimentReport, window: str) -> Table:
         for n, each in enumerate(found.variants):
             mean = each.means[metric]
             table.add_row(
-                "" if n else metric,
+                "" if n else escape(metric),
                 escape(each.name),
                 "–" if mean is None else f"{mean:.4f}",
                 *each.cells(metric),

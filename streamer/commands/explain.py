@@ -70,7 +70,12 @@ def explain(
     if json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
         return
-    output.print(_summary(found), highlight=False, soft_wrap=True)
+    who = f"[bold]{escape(found.item_id)}[/] for {escape(found.user_id)}"
+    where = f"place {found.place:,} of {found.n_candidates:,} candidates"
+    said = f"{who}: {where}, expected reward {found.expected:.4f}"
+    output.print(said, highlight=False, soft_wrap=True)
+    for line in _lines(found):
+        output.print(line, highlight=False, markup=False, soft_wrap=True)
     for title, parts in (
         ("what adds to the logit of the blend, against the mean candidate", found.blend),
         ("what adds to the expected reward, against the mean candidate", found.bandit),
@@ -79,14 +84,16 @@ def explain(
             output.print(_table(title, parts))
 
 
-def _summary(found: Explanation) -> str:
-    who = f"[bold]{escape(found.item_id)}[/] for {escape(found.user_id)}"
-    where = f"place {found.place:,} of {found.n_candidates:,} candidates"
+def _lines(found: Explanation) -> list[str]:
+    """Return what is said of an item below its place."""
+    lines = []
+    if not found.is_known:
+        lines.append(
+            f"nothing is known of {found.item_id}: neither the catalogue has it, nor was anything"
+            " learned of it; check how it is spelled"
+        )
     brought = ", ".join(f"{name} at place {place}" for name, place in found.places.items())
-    lines = [
-        f"{who}: {where}, expected reward {found.expected:.4f}",
-        f"brought by {brought}" if brought else "no channel brings it",
-    ]
+    lines.append(f"brought by {brought}" if brought else "no channel brings it")
     if found.objectives:
         each = ", ".join(f"{name} {value:.4f}" for name, value in found.objectives.items())
         lines.append(f"expected by objective: {each}")
@@ -98,7 +105,7 @@ def _summary(found: Explanation) -> str:
         lines.append(
             f"the last of {found.k} slots has {found.expected_of_last:.4f}: it lacks {lacks:.4f}"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def _show_change(change: SlateChange) -> None:

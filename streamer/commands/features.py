@@ -59,14 +59,14 @@ def features_show(
     )
     for each in found:
         state = "stale: counts as missing" if each.stale else ""
-        table.add_row(each.name, f"{each.value:g}", f"{each.age_s:,.0f} s", state)
+        table.add_row(escape(each.name), f"{each.value:g}", f"{each.age_s:,.0f} s", state)
     for feature, value in held:
         shown, how = f"{value:g}", "fades"
         if feature.measure == "recency":
             shown, how = f"{value:,.1f} s", "since the last one"
-        table.add_row(feature.name, shown, "-", f"{how}; as the learner has committed it")
+        table.add_row(escape(feature.name), shown, "-", f"{how}; as the learner has committed it")
     for name in missing:
-        table.add_row(name, "-", "-", "missing", style="dim")
+        table.add_row(escape(name), "-", "-", "missing", style="dim")
     output.print(table)
     if not found and not held:
         output.print(

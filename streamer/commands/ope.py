@@ -93,14 +93,14 @@ def ope(
         str | None,
         typer.Option(
             "--sweep",
-            help="KEY=VALUE,VALUE of [objectives] or [bandit]: the policy under each, decisions"
+            help="KEY=VALUE,VALUE of the objectives or the bandit: the policy under each, decisions"
             " only.",
         ),
     ] = None,
     strict: StrictOption = False,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Configuration: rewards, join and [bandit] of decisions."),
+        typer.Option("--config", help="Configuration: rewards, join and bandit of decisions."),
     ] = None,
 ) -> None:
     """Estimate from a log what another policy would have earned (off-policy evaluation)."""
@@ -226,7 +226,7 @@ def _estimators(names: str | None, reward_model: str, survey: Survey) -> tuple[s
 @contextmanager
 def _bar() -> Iterator[Watch]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -30,7 +30,7 @@ HttpOption = Annotated[int | None, typer.Option("--http-port", help="Serve HTTP 
 PageOption = Annotated[
     bool,
     typer.Option(
-        "--page", help='Require the page at /ui, as http.page = "on"; needs streamer[ui].'
+        "--page", help='Require the page at /ui, as http.page = "on"; needs the extra ui.'
     ),
 ]
 ReportsOption = Annotated[

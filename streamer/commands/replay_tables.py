@@ -76,14 +76,14 @@ def show_sweep(sweep: Sweep) -> None:
     metrics, of_scores, of_lists = shown_metrics(sweep.runs[0].result)
     change = f"{metrics[0]} against {sweep.runs[0].value}"
     title = escape(f"{sweep.knob} on {sweep.runs[0].result.log.name}")
-    table = Table(sweep.knob, "model", *metrics, change, "µs/event", title=title)
+    table = Table(escape(sweep.knob), "model", *metrics, escape(change), "µs/event", title=title)
     for column in table.columns[2:]:
         column.justify = "right"
     for run in sweep.runs:
         for model, values in run.result.metrics.items():
             cells = [_cell(values, {}, name) for name in metrics]
             changed = change_text(sweep.change(run, model)) if run is not sweep.runs[0] else "–"
-            table.add_row(run.value, escape(model), *cells, changed, event_us(values))
+            table.add_row(escape(run.value), escape(model), *cells, changed, event_us(values))
     output.print(table)
     traded = traded_metrics(sweep.runs[0].result) if of_lists else []
     for names in (of_scores, traded):
@@ -94,12 +94,13 @@ def show_sweep(sweep: Sweep) -> None:
 
 def _swept(sweep: Sweep, metrics: Sequence[str]) -> Table:
     """Return more metrics at each value of a knob."""
-    table = Table(sweep.knob, "model", *(name.partition("@")[0] for name in metrics))
+    table = Table(escape(sweep.knob), "model", *(name.partition("@")[0] for name in metrics))
     for column in table.columns[2:]:
         column.justify = "right"
     for run in sweep.runs:
         for model, values in run.result.metrics.items():
-            table.add_row(run.value, escape(model), *(_cell(values, {}, each) for each in metrics))
+            cells = [_cell(values, {}, each) for each in metrics]
+            table.add_row(escape(run.value), escape(model), *cells)
     return table
 
 

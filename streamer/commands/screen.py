@@ -32,7 +32,7 @@ def counted_progress(doing: str, total: int | None) -> Iterator[tuple[Progress, 
     """Show a bar with what is done of ``total``; yields the bar and its task."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -55,7 +55,7 @@ def rated_progress() -> Iterator[Progress]:
     """Show bars with the events a second."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),

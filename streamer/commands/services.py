@@ -64,7 +64,7 @@ def serve(
 ) -> None:
     """Run a scorer that is asked over HTTP too, until SIGTERM.
 
-    Where the packages of `streamer[ui]` are installed, `/ui` is a page to look at.
+    Where the packages of the extra `ui` are installed, `/ui` is a page to look at.
     """
     from streamer.application.serving import run_http
     from streamer.page.wanted import wanted_page

@@ -113,10 +113,11 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
     _print_summary(result, console)
     if options.bootstrap_servers or options.store:
         left = f"left on your servers: what begins with {own}"
-        console.print(left, highlight=False, soft_wrap=True)
+        console.print(left, highlight=False, markup=False, soft_wrap=True)
     if options.json_path is not None:
         options.json_path.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
-        console.print(f"written to {options.json_path}", highlight=False, soft_wrap=True)
+        written = f"written to {options.json_path}"
+        console.print(written, highlight=False, markup=False, soft_wrap=True)
     if result.lost:
         raise StreamerError(f"{result.lost} events were published and never learned")
     return result
@@ -262,5 +263,6 @@ def _print_summary(result: DemoResult, console: Console) -> None:
     console.print(
         "\n".join(["What next:", *lines]),
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )

@@ -41,6 +41,7 @@ ANSWERS: Final[Mapping[str, object]] = {
         "user_id": "ann",
         "item_id": "juice",
         "k": 10,
+        "is_known": True,
         "barred": None,
         "places": {"similar": 6, "popular": 2},
         "n_candidates": 10,

@@ -122,6 +122,11 @@ def _show_explanation(found: Explanation, title: str) -> None:
         f"Of {found.n_candidates:,} candidates, with an expected reward of {found.expected:.4f};"
         f" the last of {found.k} slots has {found.expected_of_last:.4f}."
     )
+    if not found.is_known:
+        ui.label(
+            f"Nothing is known of {found.item_id}: neither the catalogue has it, nor was anything"
+            " learned of it; check how it is spelled."
+        ).classes("wrong")
     if found.objectives:
         each = ", ".join(f"{name} {value:.4f}" for name, value in found.objectives.items())
         ui.label(f"Expected by objective: {each}.")

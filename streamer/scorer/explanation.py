@@ -58,6 +58,8 @@ class Explanation:
 
     Attributes
     ----------
+    is_known
+        Whether the catalogue has it, or something was learned of it.
     barred
         Why it can't be in the slate; None: it can.
     places
@@ -81,6 +83,7 @@ class Explanation:
     user_id: str
     item_id: str
     k: int
+    is_known: bool
     barred: str | None
     places: dict[str, int]
     n_candidates: int
@@ -134,6 +137,7 @@ def explain(
         user_id=request.user_id,
         item_id=item_id,
         k=k,
+        is_known=_is_known(context, item_id),
         barred=_barred(context, item_id),
         places={
             channel.name: int(place) + 1
@@ -166,6 +170,13 @@ def _with_item(context: RequestContext, candidates: Candidates, item_id: str) ->
         keys=np.insert(candidates.keys, at, key),
         places=np.insert(candidates.places, [at], unplaced, axis=1),
     )
+
+
+def _is_known(context: RequestContext, item_id: str) -> bool:
+    catalogue = context.catalogue
+    if catalogue.get(item_id) is not None or catalogue.is_blocked(item_id):
+        return True
+    return bool(context.item_rows(np.array([_key(item_id)]))[0] >= 0)
 
 
 def _barred(context: RequestContext, item_id: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import msgspec
@@ -124,6 +125,7 @@ _FOUND = Explanation(
     user_id="ann",
     item_id="[tea]",
     k=2,
+    is_known=True,
     barred=None,
     places={"popular": 7},
     n_candidates=120,
@@ -171,6 +173,49 @@ def test_the_command_prints_a_place_and_what_is_lacking(monkeypatch: pytest.Monk
     assert contexts[-1]["settings"] == {"bandit.policy": "greedy"}
     refused = CliRunner().invoke(app, ["explain", "ann", "[tea]", "--context", "region"])
     assert refused.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["rules.own.boost", "[own]"])
+def test_the_command_prints_words_in_brackets_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    found = replace(
+        _FOUND,
+        barred="the user met it; [recall.again] lets what was met come again",
+        places={name: 1},
+        boosts={name: 1.0},
+        objectives={name: 0.5},
+    )
+    monkeypatch.setattr(
+        "streamer.application.explaining.explain_configured", lambda *args, **of: found
+    )
+    lines = CliRunner().invoke(app, ["explain", "ann", "[tea]"]).output.splitlines()
+    assert f"not recommended: {found.barred}" in lines
+    assert f"brought by {name} at place 1" in lines
+    assert f"moved by {name} = +1" in lines
+    assert f"expected by objective: {name} 0.5000" in lines
+    assert not [line for line in lines if "knows" in line]
+
+
+def test_the_command_says_that_an_item_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = replace(_FOUND, is_known=False)
+    monkeypatch.setattr(
+        "streamer.application.explaining.explain_configured", lambda *args, **of: found
+    )
+    lines = CliRunner().invoke(app, ["explain", "ann", "[tea]"]).output.splitlines()
+    assert [line for line in lines if "nothing is known of [tea]" in line]
+
+
+def test_an_item_is_known_by_the_catalogue_or_by_what_was_learned() -> None:
+    live = _shop()
+    live.publish(
+        Item(item_id="said"),
+        Item(item_id="gone", available=False),
+        Event(event_id="new", type="click", user_id="u1", item_id="met", ts=START_MS),
+    )
+    live.sync()
+    known = {each: _explain(live, each).is_known for each in ("said", "gone", "met", "i1", "nope")}
+    assert known == {"said": True, "gone": True, "met": True, "i1": True, "nope": False}
 
 
 def _changed(live: LiveSystem, *lines: str, k: int = 5) -> SlateChange:
