@@ -39,7 +39,7 @@ def python_messages(document: Mapping[str, Any]) -> str:
     classes: dict[str, str] = {}
     schemas = document["components"]["schemas"]
     for name in sorted(schemas, key=lambda name: (len(name), name)):  # Item before ItemFields
-        if not name.endswith("Patch"):  # any fields
+        if not name.endswith("Patch"):  # whose nulls mean something: a mapping
             schema = schemas[name]
             classes.setdefault(
                 _class_name(name),

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final, Literal, TypeGuard, get_args
 
 from streamer.errors import BadMessage
+from streamer.events.messages import IN_SECONDS
 
 TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
 TIME_UNITS: Final[tuple[TimeUnit, ...]] = get_args(TimeUnit)
@@ -25,7 +26,7 @@ _PER_MS: Final = {
     "ns": Decimal(10**6),
 }
 _SPANS: Final[dict[TimeUnit, tuple[float, float]]] = {
-    "s": (5e8, 4.2e9),
+    "s": IN_SECONDS,
     "ms": (5e11, 4.2e12),
     "us": (5e14, 4.2e15),
     "ns": (5e17, 4.2e18),

@@ -25,6 +25,8 @@ MESSAGE_BYTES_MAX: Final = 1_000_000
 """Bound of every other message: what a Kafka broker takes by default (1,048,588), less headers."""
 TS_MS_END: Final = 4_102_444_800_000
 """2100-01-01: a time beyond it was sent in microseconds or is absurd."""
+IN_SECONDS: Final = (500_000_000, 4_200_000_000)
+"""Times of 1985 to 2103 in seconds since 1970."""
 FUTURE_MS_MAX: Final = 86_400_000
 """How far an event's time may lie after its publish time, as of which it counts then: clocks are a
 day off at worst."""

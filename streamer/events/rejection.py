@@ -36,7 +36,12 @@ class _Number(str):
 
 def reason(field: str, value: object, problem: str) -> str:
     """``field 'k': 0 is …``; both are cut, and in ASCII so that any text can be sent on."""
-    return f"field '{_cut(json.dumps(field)[1:-1])}': {_shown(value)} {problem}"
+    return f"field '{named(field)}': {_shown(value)} {problem}"
+
+
+def named(field: str) -> str:
+    """Return the name of a field as a reason has it."""
+    return _cut(json.dumps(field)[1:-1])
 
 
 def kind_of(reason: str) -> str:

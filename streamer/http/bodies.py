@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.inspect import type_info
 
 from streamer.errors import BadMessage
 from streamer.events import (
     Event,
     EventTypes,
     Item,
+    Message,
     Request,
     User,
     decode_event,
@@ -21,6 +23,7 @@ from streamer.events import (
     decode_user,
 )
 from streamer.events.rejection import reason_for
+from streamer.http.mistakes import refuse_mistakes, structs_in
 
 S = TypeVar("S")
 
@@ -33,7 +36,7 @@ def object_of(body: bytes) -> dict[str, Any]:
     BadMessage
         When it is none.
     """
-    return _object(json_of(body))
+    return object_in(json_of(body))
 
 
 def json_of(body: bytes) -> Any:
@@ -55,7 +58,11 @@ def decoded(body: bytes, kind: type[S]) -> S:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise BadMessage(reason_for(body, error)) from error
+        said = reason_for(body, error)
+        if str(error).startswith("Invalid value"):  # of the field that says which message it is
+            tags = [str(each.tag) for each in structs_in(type_info(kind)) if each.tag]
+            said += f"; send {' or '.join(tags)}"
+        raise BadMessage(said) from error
 
 
 def request_of(fields: Mapping[str, Any], *, now_ms: int) -> Request:
@@ -66,13 +73,16 @@ def request_of(fields: Mapping[str, Any], *, now_ms: int) -> Request:
     BadMessage
         With the words of a dead letter.
     """
+    refuse_mistakes(fields, Request)
     return decode_request(_filled(fields, "request_id", now_ms), publish_ms=now_ms)
 
 
 def event_of(fields: object, types: EventTypes, *, now_ms: int) -> Event:
     """Return the event of some fields, as :func:`request_of`: ``event_id`` and ``ts`` are filled
     in. An event from the future is refused, as the learner would refuse it."""
-    payload = _filled(_object(fields), "event_id", now_ms)
+    given = object_in(fields)
+    refuse_mistakes(given, Event)
+    payload = _filled(given, "event_id", now_ms)
     decode_event(payload, types, publish_ms=now_ms)
     return decode_event(payload, types)
 
@@ -126,12 +136,16 @@ def merged(target: Any, patch: Any) -> Any:
     return found
 
 
-def encoded_object(fields: object) -> bytes:
-    """Return the JSON of an object; raises BadMessage where it is none."""
-    return msgspec.json.encode(_object(fields))
+def sent_object(fields: object, kind: type[Message]) -> bytes:
+    """Return the JSON of what was sent as a message; raises BadMessage where it is no object, or
+    has mistakes (:func:`refuse_mistakes`)."""
+    given = object_in(fields)
+    refuse_mistakes(given, kind)
+    return msgspec.json.encode(given)
 
 
-def _object(fields: object) -> dict[str, Any]:
+def object_in(fields: object) -> dict[str, Any]:
+    """Return what was sent, where it is an object; raises BadMessage where it is none."""
     if not isinstance(fields, dict):
         raise BadMessage("message: is not an object; send one JSON object")
     return fields

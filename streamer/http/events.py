@@ -6,17 +6,20 @@ from fastapi import APIRouter, Request, Response
 
 from streamer.config import Config
 from streamer.errors import BadMessage
+from streamer.events import Event
 from streamer.http.bodies import object_of
 from streamer.http.examples import EVENT, FEEDBACK
+from streamer.http.mistakes import refuse_mistakes
 from streamer.http.parts import Parts
 from streamer.http.publishing import ACCEPTED, event_publishing
+from streamer.http.queries import KNOWN_PARAMETERS
 from streamer.http.schemas import answers, body, one_or_many
 from streamer.http.several import accepted, published, several_answers
 
 
 def event_routes(config: Config, parts: Parts) -> APIRouter:
     """Return the routes under ``/v1`` that publish events."""
-    router = APIRouter(prefix="/v1", tags=["events"])
+    router = APIRouter(prefix="/v1", tags=["events"], dependencies=[KNOWN_PARAMETERS])
     publishing = event_publishing(config, parts)
     n_max = config.http.events_max
 
@@ -41,6 +44,7 @@ def event_routes(config: Config, parts: Parts) -> APIRouter:
     async def feedback(request: Request) -> Response:
         """An event that names its request; its `type` is `click` where none is given."""
         given = object_of(await request.body())
+        refuse_mistakes(given, Event)
         fields = given if given.get("type") is not None else {**given, "type": "click"}
         if fields.get("request_id") is None:
             raise BadMessage(

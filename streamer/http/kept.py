@@ -11,6 +11,8 @@ from fastapi import APIRouter, Path, Request, Response
 from streamer.events import encode
 from streamer.http.bodies import merged, object_of
 from streamer.http.kept_writing import Kept, KeptWriting
+from streamer.http.mistakes import refuse_mistakes
+from streamer.http.queries import KNOWN_PARAMETERS
 from streamer.http.schemas import JSON, answers, body, one_or_many
 from streamer.http.several import published, several_answers
 
@@ -40,9 +42,14 @@ def kept_routes(
         Summaries, and what else there is to say of a deletion, for the documentation.
     """
     noun, schema = writing.noun, writing.noun.capitalize()
-    router = APIRouter(prefix=f"/v1/{noun}s", tags=[f"{noun}s"])
+    router = APIRouter(prefix=f"/v1/{noun}s", tags=[f"{noun}s"], dependencies=[KNOWN_PARAMETERS])
     path = f"/{{{noun}_id:id}}"
     named: Any = Path(alias=f"{noun}_id", min_length=1, max_length=256)
+
+    async def sent(request: Request) -> dict[str, Any]:
+        fields = object_of(await request.body())
+        refuse_mistakes(fields, writing.kind)
+        return fields
 
     async def put_fields(fields: dict[str, Any], key: str) -> Response:
         message = made(fields, key)
@@ -80,7 +87,7 @@ def kept_routes(
         responses=answers(schema, 503, ok=202, words="The broker has it"),
     )
     async def put(request: Request, key: str = named) -> Response:
-        return await put_fields(object_of(await request.body()), key)
+        return await put_fields(await sent(request), key)
 
     @router.patch(
         path,
@@ -90,7 +97,7 @@ def kept_routes(
         responses=answers(schema, 404, 503, ok=202, words="The broker has it"),
     )
     async def patch(request: Request, key: str = named) -> Response:
-        change = object_of(await request.body())  # from here to the sending nothing is awaited
+        change = await sent(request)  # from here to the sending nothing is awaited
         return await put_fields(merged(msgspec.to_builtins(writing.get(key)), change), key)
 
     @router.delete(

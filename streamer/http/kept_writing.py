@@ -13,8 +13,8 @@ from typing import Final, Generic, Literal, TypeVar
 from starlette.exceptions import HTTPException
 
 from streamer.config import Config
-from streamer.events import Item, User, decode_item, decode_user, encode, message_key
-from streamer.http.bodies import encoded_object
+from streamer.events import Item, Message, User, decode_item, decode_user, encode, message_key
+from streamer.http.bodies import sent_object
 from streamer.http.parts import Parts
 from streamer.http.publishing import Publishing
 from streamer.http.waiting import delivered
@@ -107,6 +107,8 @@ class KeptWriting(Generic[Kept]):
 
     Attributes
     ----------
+    kind
+        Of the messages.
     several
         Publishes messages that name their ids, each in place of what was.
     """
@@ -123,6 +125,7 @@ class KeptWriting(Generic[Kept]):
         unknown: str,
     ) -> None:
         self.noun = noun
+        self.kind: type[Message] = Item if noun == "item" else User
         self._topic = config.topics.topic("items" if noun == "item" else "users")
         self._timeout_s = config.http.timeout_ms / 1000
         self._sink = parts.sink
@@ -132,7 +135,7 @@ class KeptWriting(Generic[Kept]):
         self.several: Publishing[Kept] = Publishing(
             self._topic,
             self._sink,
-            read=lambda fields: self._decode(encoded_object(fields)),
+            read=lambda fields: self._decode(sent_object(fields, self.kind)),
             timeout_s=self._timeout_s,
             note=self._note,
         )

@@ -20,6 +20,7 @@ from streamer.events import Item
 from streamer.events.messages import Id
 from streamer.http.bodies import decoded, item_of, merged, request_of
 from streamer.http.kept_writing import KeptWriting
+from streamer.http.mistakes import refuse_seconds
 from streamer.http.parts import Parts
 from streamer.http.publishing import event_publishing
 from streamer.http.schemas import JSON, answers, body, one_or_many
@@ -278,11 +279,13 @@ def _who(said: RankingEvent | InteractionEvent) -> str:
 
 def _ms(timestamp: str | int) -> int:
     try:
-        return int(timestamp)
+        found = int(timestamp)
     except ValueError:
         raise BadMessage(
             f"field 'timestamp': {timestamp!r} is no number; send milliseconds since 1970"
         ) from None
+    refuse_seconds(found, "timestamp")
+    return found
 
 
 def _took_ms(began_s: float) -> int:

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import Depends, Query, Request
+from fastapi.dependencies.models import Dependant
 
 from streamer.errors import BadMessage
 from streamer.events.messages import AFTER_MAX, FILTER_MAX, TIMEOUT_MS_MAX
+from streamer.http.mistakes import unknown_name
 
 Id = Annotated[str, Query(min_length=1, max_length=256)]
 Labels = list[Id] | None
@@ -23,7 +25,6 @@ _LITERAL: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?|true|false")
 
 
 async def _wanted(
-    request: Request,
     k: K = None,
     surface: Annotated[
         str | None, Query(min_length=1, max_length=256, description="where it is shown")
@@ -49,7 +50,6 @@ async def _wanted(
     ] = None,
     timeout_ms: Annotated[int | None, Query(ge=1, le=TIMEOUT_MS_MAX)] = None,
 ) -> dict[str, Any]:
-    _require_once(request)
     return {
         "k": k,
         "surface": surface,
@@ -65,11 +65,25 @@ async def _wanted(
 Wanted = Annotated[dict[str, Any], Depends(_wanted)]
 
 
-def _require_once(request: Request) -> None:
+async def _only_known(request: Request) -> None:
+    """Refuse a parameter that the route does not have, and one given twice that is no list."""
     names = [name for name, _ in request.query_params.multi_items()]
+    known = _parameters(request.scope["route"].dependant) if names else frozenset()
     for name in dict.fromkeys(names):
+        if name not in known:
+            raise unknown_name("", name, known)
         if name not in REPEATABLE and (n := names.count(name)) > 1:
             raise BadMessage(f"field '{name}': is given {n} times; send it once")
+
+
+KNOWN_PARAMETERS: Final[Any] = Depends(_only_known)
+"""For routers: what would be ignored is refused."""
+
+
+def _parameters(of: Dependant) -> frozenset[str]:
+    """Return the names of what a route, and what it depends on, takes from the query."""
+    own = (each.alias for each in of.query_params)
+    return frozenset(own).union(*map(_parameters, of.dependencies))
 
 
 def filter_of(

@@ -14,7 +14,7 @@ from streamer.http.bodies import object_of, request_of
 from streamer.http.examples import ASKED, ASKED_ROWS
 from streamer.http.parts import Parts
 from streamer.http.paths import WordBehindId
-from streamer.http.queries import ANYBODY, Id, K, Wanted
+from streamer.http.queries import ANYBODY, KNOWN_PARAMETERS, Id, K, Wanted
 from streamer.http.schemas import JSON, answers, body
 from streamer.http.slate_answers import SlateAnswers
 from streamer.http.waiting import answered
@@ -28,7 +28,12 @@ WhoAsks = Annotated[
 
 def recommendation_routes(config: Config, parts: Parts) -> APIRouter:
     """Return the routes under ``/v1`` that answer from the parameters."""
-    router = APIRouter(prefix="/v1", tags=["recommendations"], route_class=WordBehindId)
+    router = APIRouter(
+        prefix="/v1",
+        tags=["recommendations"],
+        dependencies=[KNOWN_PARAMETERS],
+        route_class=WordBehindId,
+    )
     slates = SlateAnswers(config, parts)
     responses = answers("Recommendation", 503, 504, words="Items, best first")
 

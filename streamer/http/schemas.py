@@ -34,6 +34,15 @@ OPEN: Final = frozenset(
 )
 """Paths that need no key."""
 _REF: Final = "#/components/schemas/{name}"
+_SENT: Final = (
+    "EventFields",
+    "FeedbackFields",
+    "RequestFields",
+    "RequestRow",
+    "Pin",
+    *(f"{noun}{part}" for noun in ("Item", "User") for part in ("", "Fields", "Patch")),
+)
+"""What is refused where it has other fields (:mod:`streamer.http.mistakes`)."""
 
 
 class PublishResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -80,14 +89,18 @@ def components(types: EventTypes, structs: Sequence[type[msgspec.Struct]]) -> di
     schemas["RequestFields"] = _sent(schemas.pop("Request"), filled=("request_id", "ts"))
     for name, words in (("Item", "an item"), ("User", "a user")):
         id_field = f"{name.lower()}_id"
-        sent = _sent(schemas[name], filled=(id_field,))
-        schemas[f"{name}Fields"] = {**sent, "properties": _without(sent["properties"], id_field)}
+        sent = schemas[f"{name}Fields"] = _sent(schemas[name], filled=())
+        sent["required"].remove(id_field)
+        sent["properties"][id_field]["description"] = "that of the path; may be left out"
+        fields = {key: _changed(field) for key, field in sent["properties"].items()}
         schemas[f"{name}Patch"] = {
             "title": f"{name}Patch",
             "type": "object",
-            "additionalProperties": True,
+            "properties": {**fields, id_field: sent["properties"][id_field]},
             "description": f"A JSON merge patch (RFC 7396) of {words}: null removes a field.",
         }
+    for name in _SENT:
+        schemas[name]["additionalProperties"] = False
     for name, example in ANSWERS.items():
         schemas[name]["examples"] = [example]
     return schemas
@@ -139,8 +152,10 @@ def _allow_nulls_inside(field: Mapping[str, Any]) -> None:
             inner["anyOf"].append({"type": "null"})
 
 
-def _without(properties: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in properties.items() if key != name}
+def _changed(field: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field in a patch: null removes it, and absent it stays as it is."""
+    given, null = {key: value for key, value in field.items() if key != "default"}, {"type": "null"}
+    return given if null in given.get("anyOf", ()) else {"anyOf": [given, null]}
 
 
 def content(
