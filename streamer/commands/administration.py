@@ -3,7 +3,7 @@ export``, ``store import``, and ``--version``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamer.commands.options import BrokerOption, ConfigOption, StoreOption, configured
-from streamer.commands.screen import counted_progress, errors, output
+from streamer.commands.screen import counted_progress, errors, output, show_lines
 from streamer.errors import (
     ConfigError,
     KafkaError,
@@ -119,9 +119,11 @@ def store_verify(
                 " again: of their candidates the features topic's values are not kept, or their"
                 " settings can't be set now"
             )
-    _show(result.remarks)
-    _show(result.unchecked, style="yellow")
-    _show((*result.problems, *(slates.problems if slates is not None else ())), style="red")
+    show_lines(errors, result.remarks)
+    show_lines(errors, result.unchecked, style="yellow")
+    show_lines(
+        errors, (*result.problems, *(slates.problems if slates is not None else ())), style="red"
+    )
     if result.problems or (slates is not None and slates.n_different and not result.unchecked):
         raise StreamerError(
             "the store, or a slate, is not what the record says: was it written by another version,"
@@ -160,9 +162,9 @@ def store_rebuild(
     from streamer.application.rebuild import rebuild, to_forget
 
     settings = configured(config, bootstrap_servers, store)
-    _show([str(each) for each in to_forget(settings, partition)])
+    show_lines(errors, [str(each) for each in to_forget(settings, partition)])
     if partition is not None and settings.topics.partitions > 1:
-        _show([_OTHERS_STAY], style="yellow")
+        show_lines(errors, [_OTHERS_STAY], style="yellow")
     if not yes:
         raise StreamerError("nothing was changed: say --yes to forget this")
     rebuild(settings, partition)
@@ -225,8 +227,3 @@ def _verified(
             return verify_run(settings, progress=progress)
         result = verify_configured(settings, progress=progress, from_checkpoints=from_checkpoint)
         return result, None
-
-
-def _show(lines: Sequence[str], style: str | None = None) -> None:
-    for each in lines:
-        errors.print(f"  {each}", style=style, highlight=False, markup=False, soft_wrap=True)

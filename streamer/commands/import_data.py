@@ -21,7 +21,7 @@ from streamer.commands.options import (
     TypeOption,
     configured,
 )
-from streamer.commands.screen import counted_progress, output
+from streamer.commands.screen import counted_progress, output, show_lines
 from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -168,8 +168,7 @@ def _show_file(file: PlannedFile, survey: FileSurvey) -> None:
 
 
 def _say(lines: Iterable[str], style: str | None = None) -> None:
-    for each in lines:
-        output.print(f"  {each}", style=style, highlight=False, markup=False, soft_wrap=True)
+    show_lines(output, lines, style)
 
 
 def _show_types(file: PlannedFile) -> None:

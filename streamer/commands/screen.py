@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,6 +63,12 @@ def rated_progress() -> Iterator[Progress]:
     )
     with Progress(*columns, console=errors, transient=True) as bar:
         yield bar
+
+
+def show_lines(console: Console, lines: Iterable[str], style: str | None = None) -> None:
+    """Print lines as they are, indented, each in one piece."""
+    for each in lines:
+        console.print(f"  {each}", style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_malformed(n_malformed: int, first: Sequence[str]) -> None:

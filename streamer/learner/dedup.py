@@ -8,15 +8,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.state.id_buckets import FREE, NUMBER, Buckets, free, put
 from streamer_models.state.id_bytes import Bytes, Hashes, copy_bytes, same_bytes
 from streamer_models.state.id_column import IdColumn
 
 _SIZE_MIN = 16
 _BYTES_MIN = 64
-_PLACE = np.uint64(0xFFFFFFFF)
-"""Lower half of a bucket: a place in the queue, all ones where it is free. The upper half is that
-of the hash, so that other ids are told apart without a look at their bytes."""
-_FREE = _PLACE
 
 
 class DedupWindow:
@@ -45,7 +42,7 @@ class DedupWindow:
         self._lengths: NDArray[np.int32] = np.zeros(_SIZE_MIN, dtype=np.int32)
         self._bytes: Bytes = np.zeros(_BYTES_MIN, dtype=np.uint8)
         self._next_byte = 0  # counted on as well
-        self._buckets: NDArray[np.uint64] = np.full(2 * _SIZE_MIN, _FREE)
+        self._buckets: Buckets = np.full(2 * _SIZE_MIN, FREE)
 
     def __len__(self) -> int:
         return self._next - self._first
@@ -103,7 +100,7 @@ class DedupWindow:
             self._lengths = _moved(self._lengths, at, to, size)
             moved = np.zeros(len(self._buckets) // 2, dtype=np.int64)
             moved[at] = to
-            old, self._buckets = self._buckets, np.full(2 * size, _FREE)
+            old, self._buckets = self._buckets, np.full(2 * size, FREE)
             _fill(self._buckets, old, moved, self._hashes)
             at = to
         # An id is not cut at the end of the ring: what is left there is shorter than the id.
@@ -142,7 +139,7 @@ def _queue(
     queued_starts: NDArray[np.int64],
     queued_lengths: NDArray[np.int32],
     ring: Bytes,
-    buckets: NDArray[np.uint64],
+    buckets: Buckets,
     fresh: NDArray[np.bool_],
 ) -> int:
     """Queue ids and note which are fresh; return the next byte's count."""
@@ -151,9 +148,9 @@ def _queue(
     for i in range(len(starts)):
         n = ends[i] - starts[i]
         at = hashes[i] & bucket_mask
-        while (buckets[at] & _PLACE) != _FREE:
-            if ((buckets[at] ^ hashes[i]) & ~_PLACE) == 0:
-                known = np.int64(buckets[at] & _PLACE)
+        while (buckets[at] & NUMBER) != FREE:
+            if ((buckets[at] ^ hashes[i]) & ~NUMBER) == 0:
+                known = np.int64(buckets[at] & NUMBER)
                 if queued_lengths[known] == n and same_bytes(
                     data, starts[i], ring, queued_starts[known] & byte_mask, n
                 ):
@@ -161,7 +158,7 @@ def _queue(
                     break
             at = (at + np.uint64(1)) & bucket_mask
         place = (first + i) & mask
-        buckets[at] = (hashes[i] & ~_PLACE) | np.uint64(place)
+        buckets[at] = (hashes[i] & ~NUMBER) | np.uint64(place)
         queued_offsets[place] = offsets[i]
         queued_hashes[place] = hashes[i]
         queued_lengths[place] = n
@@ -207,20 +204,16 @@ def _rewrite(
 
 @numba.njit(cache=True, nogil=True)
 def _fill(
-    buckets: NDArray[np.uint64],
-    old: NDArray[np.uint64],
+    buckets: Buckets,
+    old: Buckets,
     moved: NDArray[np.int64],
     hashes: Hashes,
 ) -> None:
     """Give a bucket to each place that had one among fewer buckets, under its new number."""
-    mask = np.uint64(len(buckets) - 1)
     for bucket in old:
-        if (bucket & _PLACE) != _FREE:
-            place = moved[np.int64(bucket & _PLACE)]
-            at = hashes[place] & mask
-            while (buckets[at] & _PLACE) != _FREE:
-                at = (at + np.uint64(1)) & mask
-            buckets[at] = (hashes[place] & ~_PLACE) | np.uint64(place)
+        if (bucket & NUMBER) != FREE:
+            place = moved[np.int64(bucket & NUMBER)]
+            put(buckets, hashes[place], place)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -230,7 +223,7 @@ def _expire(
     end: int,
     offsets: NDArray[np.int64],
     hashes: Hashes,
-    buckets: NDArray[np.uint64],
+    buckets: Buckets,
 ) -> int:
     """Drop the ids before an offset from the queue; return the first that stays."""
     mask = len(offsets) - 1
@@ -241,22 +234,12 @@ def _expire(
 
 
 @numba.njit(cache=True, nogil=True)
-def _forget(place: np.uint64, hashes: Hashes, buckets: NDArray[np.uint64]) -> None:
-    """Free the bucket that names a place, if one does: a repeated id has a later one.
-
-    Backward-shift deletion: what follows in a run moves up, so no tombstones are needed.
-    """
-    mask, one = np.uint64(len(buckets) - 1), np.uint64(1)
-    hole = hashes[np.int64(place)] & mask
-    while (buckets[hole] & _PLACE) != place:
-        if (buckets[hole] & _PLACE) == _FREE:
+def _forget(place: np.uint64, hashes: Hashes, buckets: Buckets) -> None:
+    """Free the bucket that names a place, if one does: a repeated id has a later one."""
+    mask = np.uint64(len(buckets) - 1)
+    at = hashes[np.int64(place)] & mask
+    while (buckets[at] & NUMBER) != place:
+        if (buckets[at] & NUMBER) == FREE:
             return
-        hole = (hole + one) & mask
-    probe = (hole + one) & mask
-    while (buckets[probe] & _PLACE) != _FREE:
-        home = hashes[np.int64(buckets[probe] & _PLACE)] & mask
-        if ((probe - home) & mask) >= ((probe - hole) & mask):
-            buckets[hole] = buckets[probe]
-            hole = probe
-        probe = (probe + one) & mask
-    buckets[hole] = _FREE
+        at = (at + np.uint64(1)) & mask
+    free(buckets, hashes, at)

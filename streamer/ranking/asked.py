@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar, overload
+from typing import Any, Final, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,20 @@ class Asked(Protocol):
 
     def once(self, key: Hashable, find: Callable[[], T]) -> T:
         """Return what ``find`` returned when it was first called for ``key``."""
+
+
+class FoundOnce:
+    """What an :class:`Asked` remembers of what was found, in its ``_found``."""
+
+    __slots__ = ()
+    _found: dict[Hashable, Any]
+
+    def once(self, key: Hashable, find: Callable[[], T]) -> T:
+        """Return what ``find`` returned when it was first called for ``key``."""
+        if key not in self._found:
+            self._found[key] = find()
+        found: T = self._found[key]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

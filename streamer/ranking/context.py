@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ from streamer.catalogue.catalogue import Catalogue
 from streamer.events import Request
 from streamer.events.pages import unpacked_keys
 from streamer.events.profiles import NO_PROFILE, Profile
-from streamer.ranking.asked import ComesAgain, barred
+from streamer.ranking.asked import ComesAgain, FoundOnce, barred
 from streamer.ranking.features import Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.rules.rules import Ruled, Rules
@@ -26,11 +26,9 @@ from streamer_models.state.item_embeddings import ItemEmbeddings
 from streamer_models.state.item_tokens import ItemTokens
 from streamer_models.state.table import Keys, Slots
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
-class RequestContext:
+class RequestContext(FoundOnce):
     """Who asks, when, and the one version of the parameters that the answer is made from.
 
     Attributes
@@ -95,13 +93,6 @@ class RequestContext:
     def items(self) -> ItemView:
         """Items of the version."""
         return self.version.items
-
-    def once(self, key: Hashable, find: Callable[[], T]) -> T:
-        """Return what ``find`` returned when it was first called for ``key`` in this request."""
-        if key not in self._found:
-            self._found[key] = find()
-        found: T = self._found[key]
-        return found
 
     def seeds(self) -> Keys | None:
         """Keys of the items that the slate is to go with; None: with what the user met last."""

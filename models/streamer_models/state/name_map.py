@@ -6,21 +6,17 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer_models.state.id_buckets import FREE, NUMBER, Buckets, free, put
 from streamer_models.state.id_bytes import Bytes, Hashes, copy_bytes, same_bytes, texts_of
 from streamer_models.state.id_column import IdColumn
 from streamer_models.state.kernel_ints import ZERO
 from streamer_models.state.table import Slots
 
-Buckets = NDArray[np.uint64]
 Spans = NDArray[np.int64]
 """``(n_slots, 2)``: start and end of each slot's name in the arena."""
 
 _BUCKETS_MIN = 64
 _ARENA_MIN = 1 << 12
-_SLOT = np.uint64(0xFFFFFFFF)
-"""Lower half of a bucket: the slot, all ones where it is free. The upper half is that of the hash,
-so that other ids are told apart without a look at their names."""
-_FREE = _SLOT
 
 
 class NameMap:
@@ -40,7 +36,7 @@ class NameMap:
         self.live: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._spans: Spans = np.zeros((0, 2), dtype=np.int64)
         self._hashes: Hashes = np.zeros(0, dtype=np.uint64)
-        self._buckets: Buckets = np.full(_BUCKETS_MIN, _FREE)
+        self._buckets: Buckets = np.full(_BUCKETS_MIN, FREE)
         self._arena: Bytes = np.zeros(_ARENA_MIN, dtype=np.uint8)
         self._n_written = 0
         self._n = 0
@@ -79,7 +75,7 @@ class NameMap:
         self._make_room(int(ids.n_bytes.sum()))
         needed = 2 * (self._n + len(ids))
         if needed > len(self._buckets):
-            self._buckets = np.full(1 << int(needed - 1).bit_length(), _FREE)
+            self._buckets = np.full(1 << int(needed - 1).bit_length(), FREE)
             _fill(self._buckets, self._hashes, np.flatnonzero(self.live))
         self._n_written = _insert(
             ids.data,
@@ -117,7 +113,7 @@ class NameMap:
 def distinct(ids: IdColumn) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where each different id stands first, ``(m,)`` rising, and ``(n,)`` which of them
     each id is."""
-    buckets = np.full(1 << max(2, int(2 * len(ids)).bit_length()), _FREE)
+    buckets = np.full(1 << max(2, int(2 * len(ids)).bit_length()), FREE)
     first, which = _distinct(ids.data, ids.starts, ids.ends, ids.hashes, buckets)
     return first, which
 
@@ -127,7 +123,7 @@ def _candidate(buckets: Buckets, hashed: np.uint64, at: np.uint64) -> np.uint64:
     """Return the first bucket from ``at`` on that may hold an id of a hash, or that is free."""
     mask = np.uint64(len(buckets) - 1)
     at &= mask
-    while (buckets[at] & _SLOT) != _FREE and ((buckets[at] ^ hashed) & ~_SLOT) != 0:
+    while (buckets[at] & NUMBER) != FREE and ((buckets[at] ^ hashed) & ~NUMBER) != 0:
         at = (at + np.uint64(1)) & mask
     return at
 
@@ -146,8 +142,8 @@ def _find(
     for i in range(len(starts)):
         n = ends[i] - starts[i]
         at = _candidate(buckets, hashes[i], hashes[i])
-        while (buckets[at] & _SLOT) != _FREE:
-            slot = np.int64(buckets[at] & _SLOT)
+        while (buckets[at] & NUMBER) != FREE:
+            slot = np.int64(buckets[at] & NUMBER)
             start = spans[slot, 0]
             if spans[slot, 1] - start == n and same_bytes(data, starts[i], arena, start, n):
                 found[i] = slot
@@ -157,18 +153,9 @@ def _find(
 
 
 @numba.njit(cache=True, nogil=True)
-def _put(buckets: Buckets, hashed: np.uint64, slot: int) -> None:
-    mask = np.uint64(len(buckets) - 1)
-    at = hashed & mask
-    while (buckets[at] & _SLOT) != _FREE:
-        at = (at + np.uint64(1)) & mask
-    buckets[at] = (hashed & ~_SLOT) | np.uint64(slot)
-
-
-@numba.njit(cache=True, nogil=True)
 def _fill(buckets: Buckets, hashes: Hashes, slots: NDArray[np.int64]) -> None:
     for slot in slots:
-        _put(buckets, hashes[slot], slot)
+        put(buckets, hashes[slot], slot)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -189,28 +176,19 @@ def _insert(
         copy_bytes(data, starts[i], ends[i] - starts[i], arena, n_written)
         spans[slot, 0], spans[slot, 1] = n_written, end
         slot_hashes[slot] = hashes[i]
-        _put(buckets, hashes[i], slot)
+        put(buckets, hashes[i], slot)
         n_written = end
     return n_written
 
 
 @numba.njit(cache=True, nogil=True)
 def _remove(slots: Slots, hashes: Hashes, buckets: Buckets) -> None:
-    """Backward-shift deletion: what follows in a run moves up, so no tombstones are needed."""
-    mask, one = np.uint64(len(buckets) - 1), np.uint64(1)
+    mask = np.uint64(len(buckets) - 1)
     for slot in slots:
-        hole = hashes[slot] & mask
-        while (buckets[hole] & _SLOT) != np.uint64(slot):
-            hole = (hole + one) & mask
-        probe = (hole + one) & mask
-        while (buckets[probe] & _SLOT) != _FREE:
-            home = hashes[np.int64(buckets[probe] & _SLOT)] & mask
-            # What is at `probe` may fill the hole if its home does not lie between the two.
-            if ((probe - home) & mask) >= ((probe - hole) & mask):
-                buckets[hole] = buckets[probe]
-                hole = probe
-            probe = (probe + one) & mask
-        buckets[hole] = _FREE
+        at = hashes[slot] & mask
+        while (buckets[at] & NUMBER) != np.uint64(slot):
+            at = (at + np.uint64(1)) & mask
+        free(buckets, hashes, at)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -239,15 +217,15 @@ def _distinct(
     for i in range(len(starts)):
         n = ends[i] - starts[i]
         at = _candidate(buckets, hashes[i], hashes[i])
-        while (buckets[at] & _SLOT) != _FREE:
-            known = np.int64(buckets[at] & _SLOT)
+        while (buckets[at] & NUMBER) != FREE:
+            known = np.int64(buckets[at] & NUMBER)
             start = starts[first[known]]
             if ends[first[known]] - start == n and same_bytes(data, starts[i], data, start, n):
                 which[i] = known
                 break
             at = _candidate(buckets, hashes[i], at + np.uint64(1))
         if which[i] < 0:
-            buckets[at] = (hashes[i] & ~_SLOT) | np.uint64(n_distinct)
+            buckets[at] = (hashes[i] & ~NUMBER) | np.uint64(n_distinct)
             first[n_distinct] = i
             which[i] = n_distinct
             n_distinct += 1

@@ -3,10 +3,10 @@ chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numba
 import numpy as np
@@ -16,7 +16,7 @@ from streamer.config import Config
 from streamer.events.profiles import NO_PROFILE, PROFILE_WORDS, Profile, profile_of
 from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.own_tables import OwnTables
-from streamer.ranking.asked import ComesAgain, barred, met
+from streamer.ranking.asked import ComesAgain, FoundOnce, barred, met
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.recall.again import comes_again
 from streamer.ranking.recall.blend import BlendChannel, blend_of
@@ -34,8 +34,6 @@ from streamer_models.state.partition import PartitionState
 from streamer_models.state.seeding import stream
 from streamer_models.state.table import ITEM, PROFILE, Keys, Slots, recent_keys
 
-T = TypeVar("T")
-
 _PRACTISES: Final = np.uint64(0x7072616374697365)
 """Sets these random draws apart from others with the same seed."""
 _PROFILES: Final = UserProfiles(words=PROFILE_WORDS)
@@ -45,7 +43,7 @@ _FIRST_STEPS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Practised:
+class Practised(FoundOnce):
     """The user of an event, just before it: what a scorer's request context is there."""
 
     tables: OwnTables
@@ -98,13 +96,6 @@ class Practised:
 
     def seeds(self) -> None:
         """None: who practises goes with what the user met."""
-
-    def once(self, key: Hashable, find: Callable[[], T]) -> T:
-        """Return what ``find`` returned when it was first called for ``key``."""
-        if key not in self._found:
-            self._found[key] = find()
-        found: T = self._found[key]
-        return found
 
 
 class Practice:

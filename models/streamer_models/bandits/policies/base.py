@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.bandits.policies.settings import ExploringSettings, PolicySettings, Value
+from streamer_models.bandits.policies.settings import (
+    BoundSettings,
+    ExploringSettings,
+    PolicySettings,
+    Value,
+)
 
 if TYPE_CHECKING:
     from streamer_models.bandits.arm_counts import Counts
@@ -158,3 +163,11 @@ def draw_best(
     return slates.draw_best(
         scores, k, seed, uniform_share=share, slots=slots, composition=composition
     )
+
+
+def draw_by_bounds(
+    estimate: RewardEstimate, k: int, seed: int, settings: BoundSettings, composition: Composition
+) -> Draw:
+    """Return the best by upper confidence bounds, mixed with a uniform share."""
+    bounds = settings.alpha * estimate.deviations() + estimate.expected
+    return draw_best(bounds, k, seed, settings, composition)

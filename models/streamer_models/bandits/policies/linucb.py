@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from streamer_models.bandits.estimates import RewardEstimate
-from streamer_models.bandits.policies.base import draw_best
+from streamer_models.bandits.policies.base import draw_by_bounds
 from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.settings import BoundSettings, LinearSettings
 
@@ -35,5 +35,4 @@ class LinUCB(LinearPolicy[LinUCBSettings]):
     published: ClassVar[Mapping[str, Any]] = {**LinearPolicy.published, "alpha": 1.0}
 
     def draw(self, estimate: RewardEstimate, k: int, seed: int, composition: Composition) -> Draw:
-        bounds = self.settings.alpha * estimate.deviations() + estimate.expected
-        return draw_best(bounds, k, seed, self.settings, composition)
+        return draw_by_bounds(estimate, k, seed, self.settings, composition)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from streamer_models.bandits.estimates import IndependentEstimate, RewardEstimate
-from streamer_models.bandits.policies.base import CountedLearned, draw_best
+from streamer_models.bandits.policies.base import CountedLearned, draw_by_bounds
 from streamer_models.bandits.policies.counting import CountingPolicy
 from streamer_models.bandits.policies.settings import BoundSettings, LearnedSettings
 
@@ -70,5 +70,4 @@ class UCB1(CountingPolicy[UCB1Settings]):
         return IndependentEstimate.unpacked(state, len(contexts))
 
     def draw(self, estimate: RewardEstimate, k: int, seed: int, composition: Composition) -> Draw:
-        bounds = self.settings.alpha * estimate.deviations() + estimate.expected
-        return draw_best(bounds, k, seed, self.settings, composition)
+        return draw_by_bounds(estimate, k, seed, self.settings, composition)
