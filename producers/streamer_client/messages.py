@@ -202,7 +202,7 @@ class Pin:
     Attributes
     ----------
     position
-        place in the list, from 0; behind its end: the last
+        place in the list, from 0; behind its end: the last that no other pin has
     item_id
         shown there, and nowhere else in the answer
     reason

@@ -254,8 +254,8 @@ def greatest_first(values: NDArray[np.number], keys: Keys, n: int) -> NDArray[np
     values, keys
         ``(n_items,)`` of each item: the time when it was made, say, and its key.
     """
-    among = np.arange(len(values))
-    if len(values) > n:  # with all that are as great as the last one, whose keys say which are in
+    among = np.arange(len(values) if n > 0 else 0)
+    if len(among) > n:  # with all that are as great as the last one, whose keys say which are in
         among = np.flatnonzero(values >= np.partition(values, len(values) - n)[len(values) - n])
     found: NDArray[np.intp] = among[np.lexsort((keys[among], -values[among]))[:n]]
     return found

@@ -155,7 +155,12 @@ class Pin(Message, frozen=True, kw_only=True):
     """An item at a position that nothing chose: a sponsored one, an editor's."""
 
     position: Annotated[
-        int, Meta(ge=0, lt=500, description="place in the list, from 0; behind its end: the last")
+        int,
+        Meta(
+            ge=0,
+            lt=500,
+            description="place in the list, from 0; behind its end: the last that no other pin has",
+        ),
     ]
     item_id: Annotated[Id, Meta(description="shown there, and nowhere else in the answer")]
     reason: Annotated[Label | None, Meta(description="what the answer says; absent: `pinned`")] = (

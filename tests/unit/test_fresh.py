@@ -154,7 +154,7 @@ def test_the_newest_come_first_and_equal_times_by_key_whatever_was_published_whe
             facts.put(_item(item_id, 0, made[item_id]))
         if step % 50 == 49:
             from_ms, to_ms = sorted(rng.integers(0, 600, 2).tolist())
-            n = int(rng.choice([5, 500, 1_500]))
+            n = int(rng.choice([0, 5, 500, 1_500]))
             key_of = dict(zip(made, keys_of(list(made)).tolist(), strict=True))
             dated = {each: ms for each, ms in made.items() if ms is not None}
             fitting = [each for each, ms in dated.items() if from_ms <= ms <= to_ms]

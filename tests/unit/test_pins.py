@@ -11,8 +11,10 @@ from msgspec.structs import replace
 from streamer.config import load_config
 from streamer.errors import BadMessage
 from streamer.events import Event, Item, Pin, Request, RequestRow, decode_request, encode
+from streamer.events.messages import ListName
 from streamer.events.pages import unpacked_keys
 from streamer.learner.join.counts import PINNED
+from streamer.ranking.lists import LISTS
 from streamer.simulation.live import Answer, LiveSystem
 from streamer_models.state.id_table import keys_of
 from tests.kinds import START_MS, clicks_of_kinds
@@ -87,20 +89,44 @@ def test_what_may_not_be_shown_is_not_pinned_and_its_place_is_drawn(shop: LiveSy
 
 
 @pytest.mark.parametrize(
-    ("k", "positions", "at"),
-    [(4, [9], [3]), (3, [1, 7, 8], [0, 1, 2]), (2, [0, 1, 2], [0, 1]), (4, [0, 3], [0, 3])],
+    ("k", "positions", "at", "alone"),
+    [
+        (4, [9], {9: 3}, [9]),
+        (3, [1, 7, 8], {7: 0, 1: 1, 8: 2}, [7, 1, 8]),
+        (2, [0, 1, 2], {0: 0, 1: 1}, [0, 1]),
+        (4, [0, 3], {0: 0, 3: 3}, [0, 3]),
+        (3, [2, 9], {9: 1, 2: 2}, [2, 9]),
+        (2, [1, 8], {8: 0, 1: 1}, [8, 1]),
+        (6, [2, 5, 20, 7], {7: 3, 20: 4, 2: 2, 5: 5}, [5, 7, 2, 20]),
+    ],
 )
-def test_behind_the_end_pins_stand_last(
-    shop: LiveSystem, k: int, positions: list[int], at: list[int]
+def test_behind_the_end_pins_take_the_last_places_that_no_other_pin_has(
+    shop: LiveSystem, k: int, positions: list[int], at: dict[int, int], alone: list[int]
 ) -> None:
     pins = [Pin(position=each, item_id=f"p{each}") for each in positions]
-    answer = _asked(shop, f"end {positions}", k=k, pinned=pins)
-    stands = [place for place, each in enumerate(answer.item_ids) if each[0] == "p"]
-    assert (len(answer.item_ids), stands) == (k, at)
-    few = _asked(shop, f"few {positions}", k=k, pinned=pins, candidates=["nothing known"])
-    assert [each for each in few.item_ids if each[0] == "p"] == [
-        f"p{each}" for each in positions[:k]
+    for list_name in (None, "latest"):
+        name = f"{list_name} {positions}"
+        answer = _asked(shop, f"end {name}", k=k, pinned=pins, list_name=list_name)
+        assert len(answer.item_ids) == k
+        assert {place: item for place, item in enumerate(answer.item_ids) if item[0] == "p"} == {
+            place: f"p{position}" for position, place in at.items()
+        }
+        nothing = {"candidates": ["i0"], "exclude": ["i0"], "list_name": list_name}
+        few = _asked(shop, f"few {name}", k=k, pinned=pins, **nothing)
+        assert [each for each in few.item_ids if each[0] == "p"] == [f"p{each}" for each in alone]
+
+
+@pytest.mark.parametrize("list_name", [None, *LISTS])
+def test_all_places_may_be_pinned(shop: LiveSystem, list_name: ListName | None) -> None:
+    pins = [Pin(position=at, item_id=f"i{at}") for at in range(2)]
+    answer = _asked(shop, f"full {list_name}", list_name=list_name, k=2, pinned=pins)
+    assert answer.item_ids == ["i0", "i1"]
+    rows = [
+        RequestRow(name="a", list_name=list_name, k=2, pinned=pins),
+        RequestRow(name="b", k=3),
     ]
+    shown = _asked(shop, f"full rows {list_name}", rows=rows).recommendation.rows or []
+    assert [len(row.items) for row in shown] == [2, 3]
 
 
 def test_lists_rows_and_pages_have_pins_too(shop: LiveSystem) -> None:

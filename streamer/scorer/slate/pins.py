@@ -42,15 +42,24 @@ def placed(pins: Sequence[Pin], n_chosen: int) -> tuple[list[Pin], NDArray[np.in
     """Return the pins at the places where they stand among ``n_chosen`` others, and ``(n_chosen,)``
     the places of these.
 
-    >>> pins = [Pin(position=0, item_id="a"), Pin(position=9, item_id="z")]
-    >>> found, places = placed(pins, 2)
-    >>> [pin.position for pin in found], places.tolist()
-    ([0, 3], [1, 2])
+    Those behind the end have the last places that no other pin has, in their order.
+
+    Parameters
+    ----------
+    pins
+        In the order of positions.
+
+    >>> pins = [Pin(position=at, item_id=item) for at, item in ((0, "a"), (3, "b"), (9, "z"))]
+    >>> found, places = placed(pins, 1)
+    >>> [(pin.position, pin.item_id) for pin in found], places.tolist()
+    ([(0, 'a'), (2, 'z'), (3, 'b')], [1])
     """
     n = len(pins) + n_chosen
-    found: list[Pin] = []
-    for i, pin in enumerate(pins):
-        # Behind the end there is no gap: those left stand last, in their order.
-        found.append(replace(pin, position=min(pin.position, n - len(pins) + i)))
+    inside = [pin for pin in pins if pin.position < n]
+    behind = pins[len(inside) :]
+    left = np.setdiff1d(np.arange(n), [pin.position for pin in inside])
+    places = left[len(left) - len(behind) :].tolist()
+    moved = [replace(pin, position=at) for pin, at in zip(behind, places, strict=True)]
+    found = sorted([*inside, *moved], key=lambda pin: pin.position)
     free = free_slots(n_chosen, [pin.position for pin in found])
     return found, free.astype(np.intp)
