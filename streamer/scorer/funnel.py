@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
 from streamer.events import Pin, Request
+from streamer.events.pages import PAGED_MAX, unpacked_keys
+from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext, request_context
 from streamer.ranking.features import Features, Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
@@ -69,6 +71,8 @@ class Slate:
         Of each place the recall channel that placed its item highest.
     n_new
         Places with an item that is new, as ``recall.fresh.days`` has it.
+    more
+        Of a page whether it leaves something to show on the next one.
     """
 
     item_ids: list[str]
@@ -93,6 +97,7 @@ class Slate:
     settings: Settings = field(default_factory=dict)
     channels: Sequence[str] = ()
     n_new: int = 0
+    more: bool = False
 
     @property
     def shown(self) -> list[str]:
@@ -237,6 +242,8 @@ class Funnel:
     def _places(self, context: RequestContext) -> tuple[int, Sequence[Pin]]:
         """Return how many places are drawn, and what is pinned beside them."""
         k = context.request.k or self._k_default
+        if context.request.after:
+            k = min(k, max(PAGED_MAX - len(unpacked_keys(context.request.after)), 0))
         pins = pins_of(context, k)
         return k - len(pins), pins
 
@@ -259,11 +266,13 @@ class Funnel:
 
     def _listed(self, context: RequestContext, name: str, k: int, pins: Sequence[Pin]) -> Slate:
         """Return a list as a slate without candidates, of which no decision is made."""
-        found, reason = self._lists(context, name, k), LISTS[name].reason
-        n = len(found.item_ids)
+        # One more tells a page whether another follows.
+        n_asked = k if context.request.after is None else k + 1
+        found, reason = self._lists(context, name, n_asked), LISTS[name].reason
+        n = min(len(found.item_ids), k)
         return Slate(
-            item_ids=list(found.item_ids),
-            expected=list(found.values),
+            item_ids=list(found.item_ids[:n]),
+            expected=list(found.values[:n]),
             reasons=[reason] * n,
             because=[None] * n,
             propensities=[1.0] * n,
@@ -281,7 +290,15 @@ class Funnel:
             pinned=placed(pins, n)[0],
             variants=self._variants,
             settings=self._settings,
+            more=len(found.item_ids) > n,
         )
+
+    def _leaves_some(self, context: RequestContext, candidates: Candidates, n_shown: int) -> bool:
+        """Return whether a page leaves something to show on the next one."""
+        if context.request.after is None or len(candidates) != n_shown:
+            return len(candidates) > n_shown
+        # Recall may stop at as many as there are places.
+        return len(self._recall(context, n_shown + 1)) > n_shown
 
     def _slate(
         self,
@@ -320,4 +337,5 @@ class Funnel:
             settings=self._settings,
             channels=[each.channel for each in why],
             n_new=int(self._fresh.new(context, candidates.keys[choice.order]).sum()),
+            more=self._leaves_some(context, candidates, len(choice.order)),
         )

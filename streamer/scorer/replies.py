@@ -196,7 +196,7 @@ def _recommendation(
 
 
 def _next(request: Request, slate: Slate) -> str | None:
-    if request.after is None or not slate.shown:
+    if request.after is None or not slate.more:
         return None
     shown = np.concatenate([unpacked_keys(request.after), keys_of(slate.shown)])
     return packed_keys(shown) if len(shown) < PAGED_MAX else None

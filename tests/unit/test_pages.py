@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from streamer.config import load_config
 from streamer.errors import BadMessage
-from streamer.events import Event, Item, Request, RequestRow, decode_request, encode
+from streamer.events import Event, Item, Pin, Request, RequestRow, decode_request, encode
 from streamer.events.pages import PAGED_MAX, packed_keys, unpacked_keys
 from streamer.simulation.live import Answer, LiveSystem
 from tests.kinds import START_MS, clicks_of_kinds
@@ -48,9 +48,30 @@ def test_pages_show_everything_once_and_end(live: LiveSystem, list_name: str | N
     pages = [page.item_ids for page in _pages(live, f"all {list_name}", list_name=list_name)]
     shown = [item for page in pages for item in page]
     assert sorted(shown) == sorted(f"i{n}" for n in range(N_ITEMS))
-    assert [len(page) for page in pages] == [7, 7, 7, 7, 7, 5, 0]
+    assert [len(page) for page in pages] == [7, 7, 7, 7, 7, 5], "the last one says that it is"
     if list_name:
         assert shown == [f"i{n}" for n in range(N_ITEMS)]
+
+
+@pytest.mark.parametrize("k", [8, 40])
+@pytest.mark.parametrize("list_name", [None, "latest"])
+def test_a_page_that_is_full_and_the_last_says_so(
+    live: LiveSystem, list_name: str | None, k: int
+) -> None:
+    pages = _pages(live, f"full {list_name} {k}", list_name=list_name, k=k)
+    assert [len(page.item_ids) for page in pages] == [k] * (N_ITEMS // k)
+    named = [f"i{n}" for n in range(k)]
+    (page,) = _pages(live, f"named {list_name} {k}", list_name=list_name, k=k, candidates=named)
+    assert sorted(page.item_ids) == sorted(named)
+
+
+def test_pinned_items_alone_are_a_page_before_others(live: LiveSystem) -> None:
+    for list_name in (None, "latest"):
+        pins = [Pin(position=at, item_id=f"p{at}") for at in range(7)]
+        given = {"after": "", "pinned": pins, "list_name": list_name}
+        assert _page(live, f"pins {list_name}", **given).recommendation.next is not None
+        alone = _page(live, f"pins alone {list_name}", candidates=["i0"], exclude=["i0"], **given)
+        assert (len(alone.item_ids), alone.recommendation.next) == (7, None)
 
 
 def test_what_is_learned_or_published_meanwhile_brings_nothing_back(live: LiveSystem) -> None:
@@ -82,12 +103,17 @@ def test_a_page_is_drawn_as_a_request_that_excludes_what_was_shown(live: LiveSys
 
 def test_without_a_page_asked_for_there_is_no_next_and_pages_have_a_bound(live: LiveSystem) -> None:
     assert _page(live, "plain").recommendation.next is None
-    many = np.arange(PAGED_MAX - 8, dtype=np.uint64)
-    deep = _page(live, "deep", after=packed_keys(many)).recommendation.next
-    assert deep is not None
-    assert len(unpacked_keys(deep)) == PAGED_MAX - 1
-    assert _page(live, "deepest", after=deep).recommendation.next is None
-    assert len(_page(live, "deepest", after=deep).item_ids) == 7
+    for list_name in (None, "latest"):
+        many = np.arange(PAGED_MAX - 10, dtype=np.uint64)
+        given = {"list_name": list_name, "pinned": [Pin(position=5, item_id="p")]}
+        deep = _page(live, f"deep {list_name}", after=packed_keys(many), **given)
+        assert len(unpacked_keys(deep.recommendation.next or "")) == PAGED_MAX - 3
+        given |= {"after": deep.recommendation.next}
+        last = _page(live, f"deepest {list_name}", **given)
+        assert (len(last.item_ids), last.recommendation.next) == (3, None)
+        beyond = packed_keys(np.arange(PAGED_MAX, dtype=np.uint64))
+        none = _page(live, f"beyond {list_name}", **given | {"after": beyond})
+        assert (none.item_ids, none.recommendation.next) == ([], None)
 
 
 def test_what_is_no_next_of_an_answer_is_refused() -> None:
