@@ -52,8 +52,8 @@ class SlateConfig(Section, frozen=True, kw_only=True):
         Meta(
             max_length=CAPS_MAX,
             description="items of one category, tag or value of an attribute that the first places "
-            'may have: `["categories<=2 in 5", "brand<=1"]`; they give way where nothing else is '
-            "left",
+            'may have: `["categories<=2 in 5", "brand<=1"]`; a place that can not keep all keeps '
+            "the first ones",
         ),
     ] = ()
 
@@ -62,7 +62,8 @@ class SlateConfig(Section, frozen=True, kw_only=True):
         Meta(
             max_length=CAPS_MAX,
             description="how many of the first places are for new items (`recall.fresh.days` after "
-            '`created_ts`) at least: `["1 in 5"]`; they give way where no candidate is new',
+            '`created_ts`) at least: `["1 in 5"]`; they give way where no candidate is new, or '
+            "caps leave no new one",
         ),
     ] = ()
 

@@ -92,6 +92,32 @@ def test_the_same_without_a_composition_breaks_them_and_logs_nothing_of_it() -> 
 
 
 @pytest.mark.parametrize("bandit", POLICIES, ids=NAMES)
+def test_places_for_new_items_leave_the_caps_where_nothing_is_new(bandit: BanditConfig) -> None:
+    fresh = stocked(bandit, replace(SLATE, fresh=("1 in 2", "3 in 6")))
+    plain, differs = stocked(bandit), 0
+    for n in range(10):
+        one, other = (shop.ask(f"u{n}", request_id=f"r{n}", k=K) for shop in (plain, fresh))
+        assert (other.item_ids, other.propensities) == (one.item_ids, one.propensities)
+        assert_again(logged(other), other)
+        differs += one.composition != other.composition
+    assert differs == 10, "places for new ones are asked for"
+
+
+def test_a_cap_that_can_not_be_met_leaves_the_others_in_force(tmp_path: Path) -> None:
+    caps = ("brand<=2", "categories<=1")  # of four kinds, one in each of three items
+    for bandit in POLICIES:
+        shop = stocked(bandit, SlateConfig(caps=caps))
+        slates = [shop.ask(f"u{n}", request_id=f"r{n}", k=K) for n in range(10)]
+        for slate in slates:
+            brands = brands_of(shop, slate)
+            assert max(map(brands.count, brands)) == 2
+            assert_again(logged(slate), slate)
+    decisions = [logged(slate, request_id=f"r{n}") for n, slate in enumerate(slates)]
+    log = decision_log(write_decisions(tmp_path, decisions, []))
+    assert (log.survey().n_malformed, len(list(log.rows(features=False)))) == (0, 10 * K)
+
+
+@pytest.mark.parametrize("bandit", POLICIES, ids=NAMES)
 def test_where_the_catalogue_says_nothing_slates_are_what_they_were(bandit: BanditConfig) -> None:
     plain, bare = experienced(bandit, SlateConfig()), experienced(bandit, SLATE)
     for n in range(10):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from streamer_models.bandits.composition import (
 )
 from streamer_models.bandits.composition_bytes import packed, unpacked
 from streamer_models.bandits.composition_kernels import places_of
-from streamer_models.bandits.composition_settings import Cap, CompositionSettings
+from streamer_models.bandits.composition_settings import NOT_NEW, Cap, CompositionSettings
 from streamer_models.bandits.slates import Draw, draw_best, draw_plackett_luce, draw_thompson
 from streamer_models.evaluation.ranking_metrics import calibration
 from tests.chi_square import assert_frequencies
@@ -33,6 +34,7 @@ SCORES = np.array([0.3, 1.0, -0.5, 0.9, 0.9, 0.2])
 SAMPLES = SCORES + np.random.default_rng(1).normal(scale=0.6, size=(16, N))
 CATEGORIES = ((0,), (0, 1), (2,), (0, 1), (1,), (), (0, 2), (1,))
 BRANDS = ((0,), (0,), (0,), (1,), (1,), (1,), (0,), (1,))
+AGES = ((0,), (0,), (0,), (0,), (0,), (), (0,), ())
 """Of the candidates, and of two pinned items behind them."""
 VECTORS = np.zeros((N + 2, 8), dtype=np.float32)
 """Two almost alike, one across, one against the first, two without; of the pinned items one."""
@@ -49,7 +51,7 @@ def groups(of_items: tuple[tuple[int, ...], ...]) -> Groups:
     return Groups(counts, np.array(numbers, dtype=np.int64))
 
 
-TABLES = {"categories": CATEGORIES, "brand": BRANDS}
+TABLES = {"categories": CATEGORIES, "brand": BRANDS, NOT_NEW: AGES}
 
 
 class Case(NamedTuple):
@@ -69,6 +71,21 @@ ALL_BY_EMBEDDING = CompositionSettings(
 )
 CASES = {
     "caps": Case(CompositionSettings(caps=(Cap("categories", 1, 2), Cap("brand", 2, 4)))),
+    "a cap that can't be met before one that can": Case(
+        CompositionSettings(caps=(Cap("categories", 1), Cap("brand", 2)))
+    ),
+    "and behind it": Case(CompositionSettings(caps=(Cap("brand", 2), Cap("categories", 1)))),
+    "fresh that can't be met, with a cap that can and one that can't": Case(
+        CompositionSettings(
+            diversity=0.3, caps=(Cap("brand", 1, 2), Cap("categories", 1, 3), Cap(NOT_NEW, 1, 4))
+        )
+    ),
+    "the same, pinned": Case(
+        CompositionSettings(
+            caps=(Cap("categories", 1, 4), Cap("brand", 2, 5), Cap.for_new("3 in 5"))
+        ),
+        (0, 3),
+    ),
     "variety": Case(CompositionSettings(diversity=0.6)),
     "calibration": Case(CompositionSettings(calibration=0.5)),
     "all, pinned": Case(ALL, (0, 2)),
@@ -126,19 +143,23 @@ def page(case: Case, placed: list[int]) -> list[int]:
     return found
 
 
+def keeps(cap: Cap, item: int, above: list[int]) -> bool:
+    of = TABLES[cap.field]
+    n_most = max((sum(g in of[other] for other in above) for g in of[item]), default=0)
+    return len(above) >= cap.depth or n_most < cap.most
+
+
 def allowed(case: Case, placed: list[int]) -> list[int]:
+    """What keeps those caps that can be kept together: of all such sets the one with the first cap,
+    if any has it, among these the one with the second, and so on."""
     left = [item for item in range(N) if item not in placed]
-    above = page(case, placed)
-    found = []
-    for item in left:
-        full = False
-        for cap in case.settings.caps:
-            of = TABLES[cap.field]
-            n_most = max((sum(g in of[other] for other in above) for g in of[item]), default=0)
-            full = full or (len(above) < cap.depth and n_most >= cap.most)
-        if not full:
-            found.append(item)
-    return found or left
+    above, caps = page(case, placed), case.settings.caps
+    for chosen in itertools.product((True, False), repeat=len(caps)):
+        kept = list(itertools.compress(caps, chosen))
+        found = [item for item in left if all(keeps(cap, item, above) for cap in kept)]
+        if found:
+            return found
+    raise AssertionError("without caps all are left")
 
 
 def costs(case: Case, placed: list[int], choices: list[int]) -> list[float]:
@@ -306,6 +327,31 @@ def test_caps_hold_to_their_depth_and_give_way_where_nothing_is_left() -> None:
     assert slate(scores, 6, capped) == [0, 1, 4, 5, 2, 3]
     strict = composed(CompositionSettings(caps=(Cap("categories", 1, 6),)), 6, [kinds])
     assert slate(scores, 6, strict) == [0, 4, 1, 2, 3, 5]
+
+
+def test_a_cap_that_can_not_be_met_leaves_the_others_in_force() -> None:
+    kinds, brands = groups(((0,), (0,), (0,), (1,), (2,))), groups(((0,), (1,), (0,), (0,), (0,)))
+    scores = np.array([5.0, 2.0, 4.0, 3.0, 1.0])
+    one_kind, two_of_brand = Cap("categories", 1), Cap("brand", 2, 3)
+    for caps, expected in (
+        ((one_kind, two_of_brand), [0, 3, 4]),  # one of a kind leaves the brand's alone
+        ((two_of_brand, one_kind), [0, 3, 1]),  # the brand's first: of the kinds that are left
+        ((one_kind,), [0, 3, 4]),
+        ((two_of_brand,), [0, 2, 1]),
+    ):
+        settings = CompositionSettings(caps=caps)
+        fields = [{"categories": kinds, "brand": brands}[field] for field in settings.fields]
+        assert slate(scores, 3, composed(settings, 5, fields)) == expected
+
+
+def test_places_for_new_items_that_are_none_change_nothing_of_the_caps() -> None:
+    kinds, old = groups(((0,), (0,), (0,), (1,), (2,))), groups(((0,),) * 5)
+    caps = (Cap("categories", 1, 3),)
+    without = composed(CompositionSettings(caps=caps), 5, [kinds])
+    fresh = CompositionSettings(caps=(*caps, Cap.for_new("2 in 3")))
+    given = composed(fresh, 5, [kinds, old])
+    scores = np.arange(5.0, 0.0, -1.0)
+    assert slate(scores, 5, without) == slate(scores, 5, given) == [0, 3, 4, 1, 2]
 
 
 def test_calibration_is_the_greedy_choice_of_the_metric() -> None:

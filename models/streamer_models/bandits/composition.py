@@ -43,7 +43,7 @@ class Composition(NamedTuple):
     wanted
         ``(n_groups,)`` shares of the user; 0 outside of the first field.
     caps
-        ``(n_caps, 3)`` field, most and depth.
+        ``(n_caps, 3)`` field, most and depth; where they can't all be kept, the first ones are.
     known
         ``(n,)`` costs that don't depend on other places, in deviations of the scores; or ``(0,)``.
     diversity, calibration

@@ -197,27 +197,34 @@ def _find_choices(composition: Composition, placed: Placed, remaining: Indices, 
 
 @numba.njit(cache=True, nogil=True)
 def _possible(composition: Composition, placed: Placed, remaining: Indices, n: int) -> int:
-    """Fill ``choices`` with what no cap bars from a place; where caps bar all, with all."""
-    m = 0
-    for j in range(n):
-        if not _capped(composition, placed, remaining[j]):
-            placed.choices[m] = remaining[j]
-            m += 1
-    if m == 0:
-        placed.choices[:n] = remaining[:n]
-        m = n
+    """Fill ``choices`` with what keeps the caps at a place.
+
+    They are taken in their order, each choosing among what those before it leave; one that nothing
+    left keeps gives way.
+    """
+    choices, m = placed.choices, n
+    choices[:n] = remaining[:n]
+    for field, most, depth in composition.caps:
+        if placed.n[ALL] >= depth:
+            continue
+        n_keeping = 0
+        for j in range(m):
+            item = choices[j]
+            if not _is_full(composition, placed, field, most, item):
+                choices[n_keeping] = item
+                n_keeping += 1
+        if n_keeping > 0:  # else nothing was moved
+            m = n_keeping
     return m
 
 
 @numba.njit(cache=True, nogil=True)
-def _capped(composition: Composition, placed: Placed, item: int) -> bool:
-    caps, starts, groups = composition.caps, composition.starts, composition.groups
-    for cap in range(len(caps)):
-        field, most, depth = caps[cap]
-        if placed.n[ALL] < depth:
-            for i in range(starts[field, item], starts[field, item + 1]):
-                if placed.taken[groups[i]] >= most:
-                    return True
+def _is_full(composition: Composition, placed: Placed, field: int, most: int, item: int) -> bool:
+    """Whether a group of an item in a field has as many items above as it may have."""
+    starts, groups = composition.starts, composition.groups
+    for i in range(starts[field, item], starts[field, item + 1]):
+        if placed.taken[groups[i]] >= most:
+            return True
     return False
 
 
