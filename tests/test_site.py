@@ -12,7 +12,7 @@ import pytest
 
 from tests.imports import ROOT
 
-pytest.importorskip("mkdocs", reason="pip install 'streamer[site]'")
+pytest.importorskip("mkdocs", reason="pip install '.[site]'")
 LOADED = re.compile(r"""<(?:script|img|iframe)[^>]*src="([^"]+)"|<link[^>]*href="([^"]+)"[^>]*>""")
 
 

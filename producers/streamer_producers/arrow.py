@@ -24,5 +24,7 @@ def import_pyarrow(needing: str) -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise ConfigError(f"{needing} needs pyarrow: pip install 'streamer[parquet]'") from error
+        raise ConfigError(
+            f"{needing} needs pyarrow: pip install '.[parquet]' in the folder of streamer's code"
+        ) from error
     return pyarrow

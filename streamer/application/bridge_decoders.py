@@ -138,5 +138,5 @@ _DECODERS: Final[Mapping[str, Callable[[BridgeConfig, Schemas], Decoder]]] = {
 def _extra_missing(error: ImportError) -> ConfigError:
     return ConfigError(
         f"{error}: bridges of Avro and Protobuf need the extra `registry`: pip install"
-        " 'streamer[registry]'"
+        " '.[registry]' in the folder of streamer's code"
     )

@@ -61,7 +61,8 @@ def run_http(
         from streamer.http.server import HttpServer
     except ImportError as error:
         raise ConfigError(
-            f"{error}: HTTP needs the extra of that name: pip install 'streamer[http]'"
+            f"{error}: HTTP needs the extra of that name: pip install '.[http]' in the folder of"
+            " streamer's code"
         ) from error
     registry = CollectorRegistry()
     with contextlib.ExitStack() as stack:

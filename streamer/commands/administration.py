@@ -179,7 +179,8 @@ def store_export(
     config: ConfigOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Copy the store to a file, as a backup or to take it elsewhere; no learner may run."""
+    """Copy the store to a file, as a backup or to take it elsewhere; refused where a learner
+    commits meanwhile."""
     from streamer.application.copied_store import export_store
 
     if file.exists():

@@ -178,7 +178,8 @@ def replay(
     loaded = configured(config, bootstrap_servers)
     asked = parse_specs(models or [DEFAULT_MODELS[settings.task]])
     if missing := not_installed(asked, settings.task):
-        errors.print(f"without {', '.join(missing)}: pip install 'streamer[nightly]'", markup=False)
+        remedy = "pip install '.[nightly]' in the folder of streamer's code"
+        errors.print(f"without {', '.join(missing)}: {remedy}", markup=False)
     specs = models_of(asked, loaded, settings.task)
     of_file: dict[str, Any] = {
         "mapping": mapping,

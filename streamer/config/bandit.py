@@ -92,7 +92,7 @@ class BanditSection(Section, frozen=True, kw_only=True):
             ge=0,
             le=0.5,
             description="chance of a false alarm of the watch for drift, which logs and counts; it "
-            "needs streamer[river]; 0: off",
+            "needs the extra `river`; 0: off",
         ),
     ] = 0.002
 

@@ -31,7 +31,7 @@ class HttpConfig(Section, frozen=True, kw_only=True):
         Literal["auto", "on", "off"],
         Meta(
             description="whether `/ui` is a page to look at; auto: where the packages of"
-            " `streamer[ui]` are installed"
+            " the extra `ui` are installed"
         ),
     ] = "auto"
     reports: Annotated[

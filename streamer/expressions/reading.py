@@ -59,7 +59,8 @@ _FIELDS_MAX: Final = 16
 _REMEMBERED: Final = 256
 
 _PACKAGE_MISSING: Final = (
-    "expressions need the package cel-python, which is not installed: pip install 'streamer[rules]'"
+    "expressions need the package cel-python, which is not installed: pip install '.[rules]' in the"
+    " folder of streamer's code"
 )
 _VALUES: Final = (Constant, ItemField, RequestField, Now, Size, Arithmetic)
 _LABELS: Final = {"item": (*ITEM_FIELDS, *LIST_FIELDS), "request": REQUEST_FIELDS}

@@ -36,7 +36,7 @@ try:
 except ImportError as error:
     raise ImportError(
         f"the windowed features need packages that are not installed ({error}): pip install"
-        " 'streamer[features]'"
+        " '.[features]' in the folder of streamer's code"
     ) from error
 
 if TYPE_CHECKING:

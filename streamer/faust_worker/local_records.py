@@ -32,7 +32,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "windows.store = 'rocksdb' needs the package rocksdict, which is not installed: pip install"
-        " 'streamer[features,rocksdb]', or set windows.store = 'memory'"
+        " '.[features,rocksdb]' in the folder of streamer's code, or set windows.store = 'memory'"
     ) from error
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """A schema registry that speaks Confluent's API, as Karapace and Apicurio do too.
 
-``pip install 'streamer[registry]'`` brings what it needs; nothing else of ours imports it.
+The extra ``registry`` brings what it needs; nothing else of ours imports it.
 """
 
 from __future__ import annotations

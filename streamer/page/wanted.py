@@ -28,6 +28,7 @@ def wanted_page(config: Config) -> Callable[[ServedApp], None] | None:
         if config.http.page == "auto":
             return None
         raise ConfigError(
-            f"{error}: http.page = \"on\" needs the extra `ui`: pip install 'streamer[ui]'"
+            f"{error}: http.page = \"on\" needs the extra `ui`: pip install '.[ui]' in the folder"
+            " of streamer's code"
         ) from error
     return add_page

@@ -49,8 +49,8 @@ class FeatureWorker:
         except ImportError as error:
             raise ConfigError(
                 f"distinct users are counted with datasketches, which is not installed ({error}):"
-                " pip install 'streamer[features]', or leave them out of the ranking (ranks ="
-                " false)"
+                " pip install '.[features]' in the folder of streamer's code, or leave them out of"
+                " the ranking (ranks = false)"
             ) from error
         self._entities = self._engine.entities
         counted = {name for each in held for name in (*each.numerator, *each.denominator)}

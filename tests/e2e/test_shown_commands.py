@@ -96,8 +96,8 @@ NOT_RUN = {
         "extending.md",
         "streamer replay log.jsonl --config streamer.toml --positives type=save",
     ): "the log is of the reader's own events",
-    ("features.md", "pip install 'streamer[features]'"): INSTALLS,
-    ("features.md", "pip install 'streamer[features,rocksdb]'"): INSTALLS,
+    ("features.md", "pip install '.[features]'"): INSTALLS,
+    ("features.md", "pip install '.[features,rocksdb]'"): INSTALLS,
     (
         "features.md",
         "streamer topics create",
@@ -121,6 +121,9 @@ NOT_RUN = {
         "kubectl rollout restart deployment/streamer-http deployment/streamer-learner",
     ): CLUSTER,
     ("kubernetes.md", "kubectl rollout undo deployment/streamer-learner"): CLUSTER,
+    ("index.md", "pip install '.[http,rules]'"): INSTALLS,
+    ("index.md", "pip wheel --no-deps ."): INSTALLS,
+    ("index.md", "pip install 'streamer-0.1.0-py3-none-any.whl[http,rules]'"): INSTALLS,
     ("observability.md", "STREAMER_LOGS__FORMAT=json streamer learn"): ENDLESS
     + "tests/unit/test_telemetry.py",
     ("observability.md", "streamer store export copy.db"): "tests/unit/test_store_commands.py",
@@ -133,14 +136,14 @@ NOT_RUN = {
         "observability.md",
         "STREAMER_KAFKA__GROUP=rebuild streamer doctor --store sqlite:new.db",
     ): "it waits for the learner above",
-    ("page.md", "pip install 'streamer[ui]'"): INSTALLS,
+    ("page.md", "pip install '.[ui]'"): INSTALLS,
     ("page.md", "streamer up --http-port 8080"): "shop.md does",
     ("page.md", "streamer serve --page"): ENDLESS + "tests/unit/test_page.py",
     (
         "page.md",
         "streamer up --http-port 8080 --reports reports",
     ): "tests/unit/test_page.py shows reports",
-    ("quality.md", "pip install 'streamer[nightly]'"): INSTALLS,
+    ("quality.md", "pip install '.[nightly]'"): INSTALLS,
     (
         "reliability.md",
         "make torture MINUTES=30 SEED=7",

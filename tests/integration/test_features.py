@@ -26,7 +26,7 @@ from streamer.windows.engine import windowed_features
 from tests.forked import ForkedCommand
 from tests.unit.windowed_logs import Values, as_values, columns, disordered, with_duplicates
 
-pytest.importorskip("faust", reason="pip install 'streamer[features]'")
+pytest.importorskip("faust", reason="pip install '.[features]'")
 N_PARTITIONS = 2
 START_MS = 1_700_000_000_000
 TOML = """
@@ -91,7 +91,7 @@ def configured(
 ) -> Config:
     """A configuration in a folder, and its topics."""
     if store == "rocksdb":
-        pytest.importorskip("rocksdict", reason="pip install 'streamer[features,rocksdb]'")
+        pytest.importorskip("rocksdict", reason="pip install '.[features,rocksdb]'")
     file = folder / "streamer.toml"
     file.write_text(TOML.replace("idle_s = 2", f"idle_s = {idle_s}"), encoding="utf-8")
     env = {

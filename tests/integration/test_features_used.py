@@ -26,7 +26,7 @@ from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.topics import create_topics
 from tests.learner_processes import Deployment, wait_until
 
-pytest.importorskip("faust", reason="pip install 'streamer[features]'")
+pytest.importorskip("faust", reason="pip install '.[features]'")
 WINDOW_MS = 10_000
 N_CLICKS = 5
 

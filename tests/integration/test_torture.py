@@ -11,7 +11,7 @@ from tests.redis_server import RedisServer
 from tests.torture.faults import FAULTS
 from tests.torture.run import Torture, torture
 
-pytest.importorskip("faust", reason="pip install 'streamer[features]'")
+pytest.importorskip("faust", reason="pip install '.[features]'")
 
 
 @pytest.mark.timeout(1_800)

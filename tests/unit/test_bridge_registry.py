@@ -370,10 +370,10 @@ def test_without_the_packages_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     config = configured("http://127.0.0.1:1")
     monkeypatch.delitem(sys.modules, "streamer.bridge.avro", raising=False)
     monkeypatch.setitem(sys.modules, "fastavro", None)
-    with pytest.raises(ConfigError, match=r"pip install 'streamer\[registry\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[registry\]'"):
         decoder_of(AVRO, None, never)
     monkeypatch.delitem(sys.modules, "streamer.kafka.schema_registry", raising=False)
     monkeypatch.setitem(sys.modules, "httpx2", None)
-    with pytest.raises(ConfigError, match=r"pip install 'streamer\[registry\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[registry\]'"):
         opened_registry(config, [AVRO])
     assert opened_registry(config, [BridgeConfig(topic="shop")]) is None, "JSON needs none of it"

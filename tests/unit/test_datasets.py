@@ -332,7 +332,7 @@ def test_parquet_with_times_nulls_and_several_batches(tmp_path: Path) -> None:
 def test_without_pyarrow_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _all_formats(tmp_path)["parquet"]
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ConfigError, match=r"pip install 'streamer\[parquet\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[parquet\]'"):
         open_log(path, mapping=MAPPING)
 
 

@@ -19,6 +19,8 @@ BLOCK = re.compile(r"^```[a-z]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINE = re.compile(r"^(?:\$ )?(?:kubectl exec \S+ -- )?(?:[A-Z_]+=\S+ )*(streamer [a-z-].*)$")
 INLINE = re.compile(r"`(streamer [a-z-][^`\n]*)`")
 ENDS = {"|", ">", ">>", "&", "&&", ";"}
+FOREIGN = re.compile(r"""pip\s+install[\s"'f]+streamer(?![-\w])""")
+"""What fetches another project of our name from the package index."""
 UsageError = cast(type[Exception], typer.BadParameter.__bases__[0])
 STREAMER: Any = typer.main.get_command(app)
 
@@ -61,6 +63,23 @@ def test_every_command_of_a_page_is_one(page: Path) -> None:
     lines = list(written(page.read_text(encoding="utf-8")))
     found = {line: said for line, whole in lines if (said := fault(line, whole=whole))}
     assert not found
+
+
+def test_nobody_is_told_to_install_another_project_of_our_name() -> None:
+    for text in (
+        "pip install 'streamer[http]'",
+        "pip install streamer",
+        "pip install\"\n 'streamer'",
+    ):
+        assert FOREIGN.search(text), text
+    folders = ("streamer", "models", "producers", "deploy", "tests")
+    sources = [path for name in folders for path in (ROOT / name).rglob("*.py")]
+    said = [
+        str(path)
+        for path in (*PAGES, *sources)
+        if path != Path(__file__) and FOREIGN.search(path.read_text(encoding="utf-8"))
+    ]
+    assert said == []
 
 
 def test_commands_are_found_and_wrong_ones_too() -> None:

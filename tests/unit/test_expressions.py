@@ -294,5 +294,5 @@ def test_expressions_without_the_package_are_refused_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "celpy.celparser", None)
-    with pytest.raises(BadExpression, match=r"pip install 'streamer\[rules\]'"):
+    with pytest.raises(BadExpression, match=r"pip install '\.\[rules\]'"):
         read("item.title == 'not read yet'")

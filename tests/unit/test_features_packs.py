@@ -10,7 +10,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-pytest.importorskip("faust", reason="pip install 'streamer[features]'")
+pytest.importorskip("faust", reason="pip install '.[features]'")
 
 import faust
 from aiokafka.structs import ConsumerRecord

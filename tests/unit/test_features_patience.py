@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-pytest.importorskip("faust", reason="pip install 'streamer[features]'")
+pytest.importorskip("faust", reason="pip install '.[features]'")
 
 from streamer.faust_worker.patience import NotAgain
 

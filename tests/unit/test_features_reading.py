@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-pytest.importorskip("faust", reason="pip install 'streamer[features]'")
+pytest.importorskip("faust", reason="pip install '.[features]'")
 
 from faust.types import TP
 

@@ -16,7 +16,7 @@ import yaml
 
 from tests.imports import ROOT
 
-pytest.importorskip("check_jsonschema", reason="pip install 'streamer[dev]'")
+pytest.importorskip("check_jsonschema", reason="pip install '.[dev]'")
 HADOLINT = Path(sys.executable).with_name("hadolint")
 
 

@@ -225,7 +225,7 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     users = FeatureConfig(numerator="click", measure="users", window="1h")
     monkeypatch.delitem(sys.modules, "streamer_models.windows.distinct", raising=False)
     monkeypatch.setitem(sys.modules, "datasketches", None)  # as where it is not installed
-    with pytest.raises(ConfigError, match=r"pip install 'streamer\[features\]', or leave them out"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[features\]' .*, or leave them out"):
         LiveSystem(replace(config(1), features={"users": users}), start_ms=START_MS)
     aside = {"users": replace(users, ranks=False)}
     LiveSystem(replace(config(1), features=aside), start_ms=START_MS)

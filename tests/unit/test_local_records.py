@@ -18,7 +18,7 @@ from streamer.faust_worker.settings import features_settings
 from streamer.faust_worker.worker_folder import worker_folder
 from streamer.simulation.broker import ManualClock
 
-pytest.importorskip("rocksdict", reason="pip install 'streamer[features,rocksdb]'")
+pytest.importorskip("rocksdict", reason="pip install '.[features,rocksdb]'")
 from streamer.faust_worker.local_records import COPY_AGE_MAX_MS, LocalRecords
 
 START_MS = 1_700_000_000_000
@@ -216,5 +216,5 @@ def test_rocksdb_without_its_package_is_refused(
 ) -> None:
     monkeypatch.setitem(sys.modules, "rocksdict", None)
     monkeypatch.delitem(sys.modules, "streamer.faust_worker.local_records")
-    with pytest.raises(ConfigError, match=r"pip install 'streamer\[features,rocksdb\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[features,rocksdb\]'"):
         run_features(_on_disk(**{"windows.store_folder": str(tmp_path)}))

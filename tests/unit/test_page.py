@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-pytest.importorskip("nicegui", reason="pip install 'streamer[ui]'")
+pytest.importorskip("nicegui", reason="pip install '.[ui]'")
 from nicegui import core, ui
 from nicegui.functions.navigate import Navigate
 from nicegui.functions.notify import notify

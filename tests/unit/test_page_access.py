@@ -169,7 +169,7 @@ def test_a_page_that_is_asked_for_and_not_installed_says_what_to_install(
     }
     assert wanted_page(wanted["off"]) is None
     assert wanted_page(wanted["auto"]) is None
-    with pytest.raises(ConfigError, match=r"pip install 'streamer\[ui\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[ui\]'"):
         wanted_page(wanted["on"])
 
 

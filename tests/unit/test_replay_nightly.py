@@ -19,7 +19,7 @@ from streamer.replay.settings import Settings
 from tests.unit.replay_logs import DAY_MS, event, means, random_log, replayed
 
 needs_implicit = pytest.mark.skipif(
-    not implicit_models.INSTALLED, reason="needs pip install 'streamer[nightly]'"
+    not implicit_models.INSTALLED, reason="needs pip install '.[nightly]'"
 )
 KINDS = ["ease", *(pytest.param(each, marks=needs_implicit) for each in ("als", "bpr"))]
 
@@ -180,5 +180,5 @@ def test_what_cannot_be_is_refused(spec: str, complaint: str) -> None:
 def test_without_implicit_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(implicit_models, "INSTALLED", False)
     for kind in ("als", "bpr"):
-        with pytest.raises(ConfigError, match=r"pip install 'streamer\[nightly\]'"):
+        with pytest.raises(ConfigError, match=r"pip install '\.\[nightly\]'"):
             made(f"nightly:{kind}")

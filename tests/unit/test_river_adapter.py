@@ -269,7 +269,7 @@ for name in ("streamer_models.river_adapter", "streamer_models.river_adapter.dri
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2
-    assert all("pip install 'streamer[river]'" in line for line in done.stdout.splitlines())
+    assert all("pip install '.[river]'" in line for line in done.stdout.splitlines())
     assert {
         "streamer_models.evaluation.drift",
         "streamer_models.factorization.mf",

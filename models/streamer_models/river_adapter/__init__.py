@@ -8,5 +8,6 @@ try:
     import river as river
 except ImportError as error:
     raise ImportError(
-        "river is not installed, and this part is built on it: pip install 'streamer[river]'"
+        "river is not installed, and this part is built on it: pip install '.[river]' in the folder"
+        " of streamer's code"
     ) from error

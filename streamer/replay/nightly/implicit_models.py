@@ -25,7 +25,7 @@ class _OfImplicit:
         if not INSTALLED:
             raise ConfigError(
                 "implicit is not installed, and nightly:als and nightly:bpr are built on it: pip"
-                " install 'streamer[nightly]'"
+                " install '.[nightly]' in the folder of streamer's code"
             )
         self._kind = kind
         # One thread: its SGD is the same every time with one alone, and so are times an event.
