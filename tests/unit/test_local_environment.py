@@ -63,7 +63,7 @@ def test_a_store_that_lasts_beside_a_broker_that_does_not_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = load_config(os.devnull, env={}, flags={"store.url": url})
-    with pytest.raises(ConfigError, match="lasts, and the embedded broker.*--data FOLDER") as said:
+    with pytest.raises(ConfigError, match=r"lasts, and the embedded broker.*--data FOLDER") as said:
         run_up(config, None, output)
     assert "set by flag" in str(said.value)
     assert "secret" not in str(said.value)
