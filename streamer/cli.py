@@ -33,6 +33,7 @@ from streamer.commands.replay import replay
 from streamer.commands.screen import errors
 from streamer.commands.services import demo, learn, score, serve, up
 from streamer.errors import StreamerError
+from streamer.logs import show_warnings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -78,6 +79,7 @@ forget_app.command("item")(forget_item)
 
 def main() -> int:
     """Run the command line; an error of ours is one sentence and its exit status."""
+    show_warnings()
     try:
         app()
     except StreamerError as error:

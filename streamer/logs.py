@@ -58,6 +58,12 @@ class JsonFormatter(EventFormatter):
         return encoded.decode()
 
 
+def show_warnings() -> None:
+    """Have warnings say their fields too in a command that sends its log nowhere."""
+    assert logging.lastResort is not None
+    logging.lastResort.setFormatter(EventFormatter())
+
+
 def log_to_stderr(log_format: LogFormat = "text", level: int = logging.INFO) -> None:
     """Send this process's log there; called by the command line alone."""
     handler = logging.StreamHandler(sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -21,6 +22,9 @@ from streamer.http.request_ids import HEADER
 from streamer.http.schemas import OPEN
 
 _REFUSED: Final = 1008  # of a websocket: against the policy
+_NO_TEXT: Final = (
+    "the path or its query holds bytes that are no UTF-8; percent-encode ids and values as UTF-8"
+)
 
 
 def guarded(app: FastAPI, config: HttpConfig, *, now_s: Callable[[], float]) -> None:
@@ -41,7 +45,8 @@ class _TooLarge(Exception):
 
 
 class Guard:
-    """Refuses callers without a key, requests beyond the rate, and bodies beyond the bound.
+    """Refuses callers without a key, requests beyond the rate, addresses that are no text, and
+    bodies beyond the bound.
 
     Health and documents are open to all. Who sends a wrong key has the rate of an address, so that
     keys can't be tried out. The page of ``/ui`` takes a cookie in place of a key
@@ -66,6 +71,8 @@ class Guard:
             return
         request = Request(scope)
         refusal = None if request.url.path in OPEN else self._refusal(request)
+        if refusal is None and not _is_text(scope):
+            refusal = problem(request, 400, "bad-request", "The address is no text", _NO_TEXT)
         if refusal is None and _length(request) > self._body_bytes_max:
             refusal = self._too_large(request)
         if refusal is not None:
@@ -130,6 +137,17 @@ class Guard:
     def _too_large(self, request: Request) -> Response:
         detail = f"the body is over {self._body_bytes_max} bytes (http.body_bytes_max); send less"
         return problem(request, 413, "too-large", "The body is too large", detail)
+
+
+def _is_text(scope: Scope) -> bool:
+    """Whether an address is UTF-8: what isn't is decoded to one and the same character, by which
+    different ids would fall together."""
+    try:
+        for part in (scope.get("raw_path") or b"", scope["query_string"]):
+            unquote_to_bytes(part).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _length(request: Request) -> int:

@@ -64,7 +64,7 @@ class SqliteStore:
     Parameters
     ----------
     path
-        The file; it and its folder are made at first use.
+        The file; it and its folder are made when it is first written.
     timeout_s
         How long a write may wait for writers of other processes.
     log_entries_kept, schedule_entries_max

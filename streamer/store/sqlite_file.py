@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -32,7 +33,7 @@ class SqliteFile:
     Parameters
     ----------
     path
-        The file; it and its folder are made when absent.
+        The file; it and its folder are made when absent, by the first write.
     schema
         ``CREATE TABLE IF NOT EXISTS`` statements.
     timeout_s
@@ -51,8 +52,11 @@ class SqliteFile:
 
     @contextmanager
     def read(self) -> Iterator[Cursor]:
-        """A transaction that sees one state of the file, whatever others write."""
-        with self._transaction("BEGIN") as cursor:
+        """A transaction that sees one state of the file, whatever others write; while there is no
+        file, one that sees nothing and makes none."""
+        with self._errors():
+            absent = self._identity is None and self._on_disk() is None
+        with self._nothing() if absent else self._transaction("BEGIN") as cursor:
             yield cursor
 
     @contextmanager
@@ -98,6 +102,12 @@ class SqliteFile:
             for connection in self._opened:
                 connection.close()
             self._opened.clear()
+
+    @contextmanager
+    def _nothing(self) -> Iterator[Cursor]:
+        with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+            connection.executescript(self._schema)
+            yield connection.cursor()
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Cursor]:

@@ -100,13 +100,25 @@ def test_a_store_that_is_learned_into_meanwhile_is_not_copied() -> None:
     assert target.layout() is None
 
 
-def test_the_commands_take_a_store_to_a_file_and_back(tmp_path: Path) -> None:
-    def run(*words: str) -> str:
-        done = CliRunner().invoke(app, ["store", *words])
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return done.output
+def run(*words: str) -> str:
+    """What a command of `streamer store` prints; raises as it does."""
+    done = CliRunner().invoke(app, ["store", *words])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
 
+
+def test_copying_nothing_leaves_nothing_behind(tmp_path: Path) -> None:
+    absent, empty = tmp_path / "absent.db", tmp_path / "empty.db"
+    with pytest.raises(StoreError, match="no learner has committed"):
+        run("export", str(tmp_path / "copy.db"), "--store", f"sqlite:{absent}")
+    empty.touch()
+    with pytest.raises(StoreError, match="no learner has committed"):
+        run("import", str(empty), "--store", f"sqlite:{absent}")
+    assert [path.name for path in tmp_path.glob("*.db")] == ["empty.db"]
+
+
+def test_the_commands_take_a_store_to_a_file_and_back(tmp_path: Path) -> None:
     url, again, file = (str(tmp_path / name) for name in ("a.db", "b.db", "copy.db"))
     with closing(open_store(f"sqlite:{url}")) as store:
         learned(store)

@@ -88,6 +88,16 @@ def test_a_body_has_a_bound_whether_it_says_its_length_or_not() -> None:
         assert world.client.post("/v1/events", content=fits).status_code == 202
 
 
+@pytest.mark.parametrize("address", ["/v1/items/%F0%9F", "/v1/items/tea?seed_items=%FF"])
+def test_an_address_that_is_no_utf_8_is_refused(address: str) -> None:
+    with http_world() as world:
+        n_before = len(world.records("items"))
+        found = problem_of(world.client.put(address, json={"title": "Tea"}), 400)
+        assert "no UTF-8; percent-encode" in found["detail"]
+        assert len(world.records("items")) == n_before
+        assert world.client.put("/v1/items/%F0%9F%8D%B5", json={"title": "Tea"}).status_code == 202
+
+
 def test_pages_of_configured_origins_may_ask() -> None:
     with http_world(cors_origins=("https://shop.example",), api_keys=KEYS) as world:
         asked = {

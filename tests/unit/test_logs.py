@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from streamer.application import processes
 from streamer.cli import app
-from streamer.logs import EventFormatter, JsonFormatter
+from streamer.logs import EventFormatter, JsonFormatter, show_warnings
 
 
 def record(**fields: object) -> logging.LogRecord:
@@ -21,6 +21,17 @@ def record(**fields: object) -> logging.LogRecord:
     made.created, made.msecs = 1_769_860_800.123, 123.0
     vars(made).update(fields)
     return made
+
+
+def test_a_command_that_logs_nowhere_says_the_fields_of_a_warning() -> None:
+    last = logging.lastResort
+    assert last is not None
+    before = last.formatter
+    try:
+        show_warnings()
+        assert last.format(record(table="users")).endswith(" WARNING tables_full table=users")
+    finally:
+        last.setFormatter(before)
 
 
 def test_a_line_of_text_and_one_of_json_say_the_same() -> None:

@@ -197,6 +197,22 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         store.layout()
 
 
+def test_reading_makes_no_file_and_finds_one_that_is_made_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "store.db"
+    reader, writer = (open_store(f"sqlite:{path}") for _ in range(2))
+    assert reader.layout() is None
+    assert reader.versions() == {}
+    assert reader.load(0).version == 0
+    assert list(reader.schedule(0)) == []
+    assert not path.parent.exists()
+    writer.ensure_layout(LAYOUT)
+    writer.acquire(0, "a")
+    writer.commit(World().next_entry(), owner="a")
+    assert reader.versions() == {0: 1}
+    reader.close()
+    writer.close()
+
+
 def test_a_path_that_cannot_be_opened_is_said_at_once(tmp_path: Path) -> None:
     store = open_store(f"sqlite:{tmp_path}", timeout_s=60.0)
     with pytest.raises(StoreError, match=r"can't be opened or written .*folder") as caught:

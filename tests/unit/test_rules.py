@@ -163,8 +163,8 @@ def test_a_slate_that_rules_empty_says_so_and_is_counted() -> None:
     answer = _ask(live, "u1", filter="item.attributes.price > 1000")
     assert answer.item_ids == []
     assert answer.recommendation.why_empty == (
-        "of 78 items of the catalogue rules.adult.exclude keeps out 20, rules.all.only keeps out 0,"
-        " filter keeps out 78"
+        "of 78 items of the catalogue, rules.adult.exclude keeps out 20, rules.all.only keeps out"
+        " 0, the filter keeps out 78"
     )
     assert answer.decision.items == []
     assert _ask(live, "u1").recommendation.why_empty is None

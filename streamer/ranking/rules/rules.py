@@ -128,10 +128,13 @@ class Ruled:
 
     def why_empty(self) -> str | None:
         """Return what the rules kept out, for a slate without an item; None: nothing."""
-        said = [f"{name} keeps out {n:,}" for name, n in self.n_barred().items()]
+        said = [
+            f"{'the filter' if name == FILTER else name} keeps out {n:,}"
+            for name, n in self.n_barred().items()
+        ]
         n_known = int(np.count_nonzero(self.columns.known))
         listed = ", ".join(said[:_RULES_SAID_MAX])
-        return f"of {n_known:,} items of the catalogue {listed}" if said else None
+        return f"of {n_known:,} items of the catalogue, {listed}" if said else None
 
 
 class Rules:
