@@ -97,7 +97,8 @@ def _show_known(known: KnownUser) -> None:
         ui.label("Nothing is known of this user: the slate is that of a stranger.")
     else:
         ui.label(
-            f"{known.n_events:,} item{'' if known.n_events == 1 else 's'} met, the last at {at(known.last_ms)} UTC;"
+            f"{known.n_events:,} {'item' if known.n_events == 1 else 'items'} met, the last at"
+            f" {at(known.last_ms)} UTC;"
             f" {known.n_barred:,} remembered, which are kept out of the slate unless [recall.again]"
             " lets them come again."
         )
