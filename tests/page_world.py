@@ -12,7 +12,7 @@ from nicegui.testing.general import nicegui_reset_globals
 
 from streamer.config import load_config
 from streamer.config.settings import TopicRole
-from streamer.events import Event, Item
+from streamer.events import Event, Item, User
 from streamer.http.served_app import ServedApp
 from streamer.kafka.configured import configured_sink
 from streamer.kafka.embedded import EmbeddedBroker
@@ -90,6 +90,12 @@ class PageWorld(HttpWorld):
                 )
             )
         self.live.advance(now_ms + 500)
+
+    def describe(self, user: User) -> None:
+        """Have a user say something of themselves."""
+        self.live.publish(user)
+        self.live.advance(self.live.clock.now_ms() + 500)
+        self.copy()
 
     def publish_bad_event(self) -> None:
         """Publish an event that becomes a dead letter."""

@@ -63,6 +63,15 @@ def heading(text: str) -> None:
         ui.label(text)
 
 
+def opened(text: str) -> None:
+    """Show the heading of what a button opens elsewhere on the page, and lead there: what it heads
+    comes into view, and the keyboard goes on from it."""
+    with ui.element("h2").props('tabindex="-1"') as found:
+        ui.label(text)
+    found.run_method("scrollIntoView", {"block": "start"})
+    found.run_method("focus", {"preventScroll": True})
+
+
 def said(text: str) -> None:
     """Show a sentence beside what it is about."""
     ui.label(text).classes("soft")

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from streamer.config import Config
+from streamer.events.profiles import Profile
 from streamer.ranking.recall.neighbours import NeighbourChannel
 from streamer.ranking.recall.registry import channels_on
 from streamer.replica.items import COUNT
@@ -41,6 +42,8 @@ class KnownUser:
     ----------
     last_ms
         Time of the last event; None: the replica has no row of the user.
+    profile
+        What the user said of themselves.
     met
         The last items met, the newest first, and when.
     shown
@@ -54,6 +57,7 @@ class KnownUser:
     model_version: str
     n_events: int
     last_ms: int | None
+    profile: Profile
     met: Sequence[Named]
     shown: Sequence[Named]
     n_barred: int
@@ -84,7 +88,8 @@ def known_user(scorer: Scorer, config: Config, user_id: str) -> KnownUser:
     """Look a user up; any thread."""
     version = scorer.replica.current()
     users = version.users
-    row = users.map.find_one(id_key(user_id.encode()))
+    key = id_key(user_id.encode())
+    row = users.map.find_one(key)
     history = users.history(row)
     shown = users.shown(row)
     different, first, counts = np.unique(shown, return_index=True, return_counts=True)
@@ -93,6 +98,7 @@ def known_user(scorer: Scorer, config: Config, user_id: str) -> KnownUser:
         model_version=version.model_version,
         n_events=users.n_events(row),
         last_ms=users.last_event_ms(row),
+        profile=users.profile(key),
         met=_named(scorer, version, history, users.history_ms(row).tolist()),
         shown=_named(scorer, version, different[newest], counts[newest].tolist()),
         n_barred=len(users.not_again(row)),

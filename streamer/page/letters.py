@@ -17,7 +17,7 @@ from streamer.dead_letters import kind_of_letter
 from streamer.errors import BadMessage, StreamerError
 from streamer.events import DeadLetter, decode_dead_letter
 from streamer.http.waiting import delivered
-from streamer.page.asking import AnswerPlace, at, heading, said
+from streamer.page.asking import AnswerPlace, at, heading, opened, said
 from streamer.page.looking import Looking
 from streamer.page.tables import table
 
@@ -134,7 +134,7 @@ class LettersTab:
         letter = chosen[place].letter
         self._opened.clear()
         with self._opened:
-            heading(f"The message {chosen[place].where}")
+            opened(f"The message {chosen[place].where}")
             ui.label(letter.reason)
             if letter.raw is None:
                 said("A tombstone: it has no bytes.")

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from nicegui import ui
 
 from streamer.events import Recommendation, Request
+from streamer.events.profiles import NO_PROFILE, Profile
 from streamer.http.bodies import request_of
 from streamer.http.waiting import answered
-from streamer.page.asking import AnswerPlace, at, heading, said
+from streamer.page.asking import AnswerPlace, at, heading, opened, said
 from streamer.page.charts import bar_chart
 from streamer.page.known import KnownUser, known_user, title_of
 from streamer.page.looking import Looking
@@ -93,8 +94,10 @@ class UserTab:
 
 def _show_known(known: KnownUser) -> None:
     heading("What is known")
-    if known.last_ms is None:
+    if known.last_ms is None and known.profile == NO_PROFILE:
         ui.label("Nothing is known of this user: the slate is that of a stranger.")
+    elif known.last_ms is None:
+        ui.label("No event of this user is learned: the slate goes by what they said.")
     else:
         ui.label(
             f"{known.n_events:,} {'item' if known.n_events == 1 else 'items'} met, the last at"
@@ -106,6 +109,9 @@ def _show_known(known: KnownUser) -> None:
         ui.label(f"Experiment {experiment}: {variant}")
     said(f"As of the version {known.model_version}.")
     with ui.element("div").classes("tables"):
+        if known.profile != NO_PROFILE:
+            with ui.element("div").classes("card"):
+                table("Said of themselves", ["field", "value"], _fields(known.profile), n_words=2)
         if known.met:
             with ui.element("div").classes("card"):
                 rows = [[each.item_id, each.title, at(each.value)] for each in known.met]
@@ -116,8 +122,14 @@ def _show_known(known: KnownUser) -> None:
                 table("Shown last", ["item", "title", "times"], rows, n_words=2)
 
 
+def _fields(profile: Profile) -> list[list[str]]:
+    found = [["categories", ", ".join(profile.categories)]] if profile.categories else []
+    found += [[f"attributes.{name}", str(each)] for name, each in profile.attributes.items()]
+    return found if profile.ts is None else [*found, ["ts", f"{at(profile.ts)} UTC"]]
+
+
 def _show_explanation(found: Explanation, title: str) -> None:
-    heading(f"Why {title or found.item_id} stands at place {found.place:,}")
+    opened(f"Why {title or found.item_id} stands at place {found.place:,}")
     brought = ", ".join(f"{name} at place {place:,}" for name, place in found.places.items())
     ui.label(
         f"Of {found.n_candidates:,} candidates, with an expected reward of {found.expected:.4f};"

@@ -20,6 +20,7 @@ from nicegui.functions.navigate import Navigate
 from nicegui.functions.notify import notify
 from nicegui.testing.user import User
 
+from streamer import events
 from streamer.cli import app as cli
 from streamer.config import Config
 from streamer.errors import BadMessage
@@ -173,6 +174,23 @@ def test_a_stranger_and_a_wrong_number_are_said_in_words(page: ServedPage) -> No
         user.find("User id").clear()
         user.find("Look the user up").click()
         await seen(user, "field 'user_id'")
+
+    page.look(look)
+
+
+def test_what_a_user_says_of_themselves_is_shown_before_any_event(page: ServedPage) -> None:
+    page.world.describe(
+        events.User(
+            user_id="zoe", categories=["drinks", "tea"], attributes={"country": "de", "age": 31}
+        )
+    )
+
+    async def look(user: User) -> None:
+        user.find("User id").type("zoe")
+        user.find("Look the user up").click()
+        await seen(user, "No event of this user is learned", "you chose drinks")
+        await seen(user, "Said of themselves", "drinks, tea", "attributes.country", "de", "31")
+        await user.should_not_see("Nothing is known of this user")
 
     page.look(look)
 
@@ -387,3 +405,25 @@ def test_the_page_in_a_browser(page: ServedPage, browser: Any, width: int, colou
     shown.close()
     assert elsewhere == []
     assert said == []
+
+
+def test_what_is_opened_below_a_long_table_comes_into_view(page: ServedPage, browser: Any) -> None:
+    for _ in range(12):
+        page.world.publish_bad_event()
+    shown = browser.new_page(viewport={"width": 1_400, "height": 900})
+    shown.set_default_timeout(60_000)
+    shown.goto(f"{page.url}/ui/")
+    shown.get_by_role("tab", name="Dead letters", exact=True).click()
+    shown.get_by_role("button", name="Read the newest letters").click()
+    opening = shown.get_by_role("button", name="Open", exact=True)
+    opening.nth(11).wait_for()
+    opening.first.click()
+    heading = shown.get_by_role("heading", name="The message ")
+    heading.wait_for()
+    shown.wait_for_function(
+        """heading => document.activeElement === heading
+        && heading.getBoundingClientRect().top >= 0
+        && document.querySelector("pre.raw").getBoundingClientRect().bottom <= innerHeight""",
+        arg=heading.element_handle(),
+    )
+    shown.close()
