@@ -46,6 +46,7 @@ def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> 
         docs_url=DOCS,
         redoc_url=None,
         static_url=DOCS_FILES,
+        redirect_slashes=False,  # an id that is empty is none of the paths without it
     )
     paths.register()  # before any route names it
     add_problems(app)

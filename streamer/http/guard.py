@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
@@ -32,11 +34,36 @@ def guarded(app: FastAPI, config: HttpConfig, *, now_s: Callable[[], float]) -> 
     app.add_middleware(Guard, config=config, now_s=now_s)
     if config.cors_origins:
         app.add_middleware(
-            CORSMiddleware,
+            _Origins,
             allow_origins=config.cors_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key", HEADER],
             expose_headers=["Retry-After", HEADER],
+        )
+
+
+class _Origins(CORSMiddleware):
+    """Says as a problem why the page of an origin may not ask."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        asked = headers.get("access-control-request-method")
+        if "origin" in headers and asked is not None and scope["method"] == "OPTIONS":
+            answer = self.preflight_response(headers)
+            if answer.status_code == HTTPStatus.BAD_REQUEST:
+                answer = self._refusal(Request(scope), bytes(answer.body).decode(), answer.headers)
+            await answer(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
+
+    def _refusal(self, request: Request, why: str, headers: Mapping[str, str]) -> Response:
+        detail = (
+            f"{why}: http.cors_origins has the origins that may ask, by"
+            f" {', '.join(self.allow_methods)}, with the headers {', '.join(self.allow_headers)}"
+        )
+        kept = {name: headers[name] for name in headers if not name.startswith("content-")}
+        return problem(
+            request, 400, "preflight-refused", "A page may not ask", detail, headers=kept
         )
 
 

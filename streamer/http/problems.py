@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from msgspec import Meta
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
 from streamer.errors import (
     BadMessage,
@@ -22,6 +23,7 @@ from streamer.errors import (
     StoreUnavailable,
     StreamerError,
 )
+from streamer.events.rejection import SHOWN_MAX, reason
 from streamer.http.request_ids import request_id_of
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 PROBLEM_JSON: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
 _FIELD = re.compile(r"field '([^']+)'")
+_SUBJECT = re.compile(r"^(Input|String|List)(?= should)")
+_REMARK = re.compile(r", unable to .*| after validation")
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -105,19 +110,45 @@ def add_problems(app: FastAPI) -> None:
 
     async def of_parameters(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        first: Mapping[str, Any] = error.errors()[0]
-        field = str(first["loc"][-1])
-        detail = f"field '{field}': {first['msg']}"
+        field, detail = _of_parameter(error.errors()[0])
         return problem(request, 422, "bad-parameter", "A parameter is wrong", detail, field=field)
 
     async def of_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        title = HTTPStatus(error.status_code).phrase
+        status, detail, headers = error.status_code, str(error.detail), error.headers
+        title = HTTPStatus(status).phrase
+        if detail == title:  # of a router, or of files, which say no more
+            detail, headers = _unrouted(request, status)
         name = title.lower().replace(" ", "-")
-        return problem(
-            request, error.status_code, name, title, str(error.detail), headers=error.headers
-        )
+        return problem(request, status, name, title, detail, headers=headers)
 
     app.add_exception_handler(StreamerError, of_ours)
     app.add_exception_handler(RequestValidationError, of_parameters)
     app.add_exception_handler(HTTPException, of_http)
+
+
+def _of_parameter(error: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the parameter that pydantic refused, and why, in the words of a bad message."""
+    _, name, *inside = error["loc"]
+    field = f"{name}{''.join(f'[{at}]' for at in inside)}"
+    if error["type"] == "missing":
+        return field, f"field '{field}': missing; it is required"
+    words = _REMARK.sub("", _SUBJECT.sub("it", error["msg"], count=1))
+    if error["type"].startswith("bool"):
+        words = "it should be true or false"
+    return field, reason(field, error["input"], f"is refused: {words}")
+
+
+def _unrouted(request: Request, status: int) -> tuple[str, Mapping[str, str]]:
+    """Return why no route took a request, and the headers that say so."""
+    path, see = request.url.path[:SHOWN_MAX], "/openapi.json has all there is"
+    if status == HTTPStatus.NOT_FOUND:
+        return f"there is no {path}; {see}", {}
+    taken = ", ".join(each for each in _METHODS if _is_taken(request, each)) or "GET"
+    return f"{path} takes {taken}, not {request.method}; {see}", {"Allow": taken}
+
+
+def _is_taken(request: Request, method: str) -> bool:
+    scope = {**request.scope, "method": method}
+    routes = (each for each in request.app.routes if not isinstance(each, Mount))
+    return any(each.matches(scope)[0] is Match.FULL for each in routes)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
 from streamer.config import Config
-from streamer.http.page_access import login_routes
+from streamer.http.page_access import PAGE, login_routes
 from streamer.http.parts import Parts
 from streamer.http.reports import report_routes
 from streamer.scorer.scorer import Scorer
@@ -30,6 +32,10 @@ class ServedApp:
     scorer: Scorer
     registry: CollectorRegistry
 
+    def add_entry(self) -> None:
+        """Have the application lead on to the page, all of which is below its path."""
+        self.app.add_route(PAGE, _lead_on, include_in_schema=False)
+
     def add_login(self) -> None:
         """Have the application ask for a key before it shows the page, where there are keys."""
         if keys := self.config.http.api_keys:
@@ -39,3 +45,7 @@ class ServedApp:
         """Have the application answer with the reports of the folder that is configured."""
         if self.config.http.reports:
             self.app.include_router(report_routes(self.config.http.reports))
+
+
+async def _lead_on(request: Request) -> Response:
+    return RedirectResponse(f"{PAGE}/")

@@ -22,6 +22,7 @@ def add_page(served: ServedApp) -> None:
     """Have a service show the page, once in a process: NiceGUI has one application."""
     served.add_login()
     served.add_reports()
+    served.add_entry()
     looking = Looking(served)
     app.on_disconnect(partial(_rest_unseen, looking))
     ui.run_with(

@@ -226,16 +226,61 @@ def test_a_bad_request_says_its_field_in_the_words_of_dead_letters(
     assert words in found["detail"]
 
 
-def test_a_bad_parameter_is_named(world: HttpWorld) -> None:
-    found = problem_of(world.client.get("/v1/users/ann/recommendations?k=501"), 422)
-    assert found["field"] == "k"
+@pytest.mark.parametrize(
+    ("url", "field", "words"),
+    [
+        ("k=501", "k", '"501" is refused: it should be less than or equal to 500'),
+        ("k=few", "k", '"few" is refused: it should be a valid integer'),
+        ("preview=maybe", "preview", '"maybe" is refused: it should be true or false'),
+        ("exclude=a&exclude=", "exclude[1]", '"" is refused: it should have at least 1 character'),
+        ("list_name=best", "list_name", "\"best\" is refused: it should be 'popular', 'trending'"),
+        (
+            "&".join(9 * ["tag=a"]),
+            "tag",
+            '["a"' + 8 * ', "a"' + "] is refused: it should have at most 8 items, not 9",
+        ),
+    ],
+)
+def test_a_bad_parameter_is_named_with_its_value_and_the_bound(
+    world: HttpWorld, url: str, field: str, words: str
+) -> None:
+    found = problem_of(world.client.get(f"/v1/users/ann/recommendations?{url}"), 422)
+    assert found["field"] == field
+    assert found["detail"].startswith(f"field '{field}': {words}")
+
+
+def test_a_parameter_that_is_missing_or_too_long_is_said_to_be(world: HttpWorld) -> None:
+    missing = problem_of(world.client.get("/v1/explanations?user=ann"), 422)
+    assert missing["detail"] == "field 'item': missing; it is required"
+    long = problem_of(world.client.put(f"/v1/items/{600 * 'a'}", json={}), 422)
+    assert (long["field"], "aaa" in long["detail"]) == ("item_id", True)
+    assert long["detail"].endswith("is refused: it should have at most 256 characters")
 
 
 def test_what_is_not_there_is_a_problem_too(world: HttpWorld) -> None:
-    assert problem_of(world.client.get("/v2/nothing"), 404)["title"] == "Not Found"
-    found = world.client.post("/healthz")
-    problem_of(found, 405)
-    assert found.headers["allow"] == "GET"
+    found = problem_of(world.client.get("/v2/nothing"), 404)
+    assert found["title"] == "Not Found"
+    assert found["detail"] == "there is no /v2/nothing; /openapi.json has all there is"
+    empty = problem_of(world.client.put("/v1/items/", json={}), 404)
+    assert empty["detail"].startswith("there is no /v1/items/;")
+    problem_of(world.client.get("/docs-files/nothing.js"), 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/healthz", "GET"),
+        ("GET", "/v1/events", "POST"),
+        ("POST", "/v1/items/tea", "GET, PUT, PATCH, DELETE"),
+        ("POST", "/docs-files/swagger-ui.css", "GET"),
+    ],
+)
+def test_a_method_that_a_path_does_not_take_is_told_all_that_it_does(
+    world: HttpWorld, method: str, path: str, allowed: str
+) -> None:
+    answer = world.client.request(method, path)
+    assert problem_of(answer, 405)["detail"].startswith(f"{path} takes {allowed}, not {method};")
+    assert answer.headers["allow"] == allowed
 
 
 def test_the_page_of_the_document_loads_all_it_needs_from_the_service() -> None:

@@ -110,6 +110,13 @@ def test_pages_of_configured_origins_may_ask() -> None:
         assert allowed.headers["access-control-allow-origin"] == "https://shop.example"
         refused = world.client.options("/v1/events", headers=asked | {"Origin": "https://e.evil"})
         assert "access-control-allow-origin" not in refused.headers
+        assert refused.headers["vary"].startswith("Origin")
+        said = problem_of(refused, 400)["detail"]
+        assert said.startswith("Disallowed CORS origin: http.cors_origins has the origins that")
+        traced = asked | {"Access-Control-Request-Method": "TRACE"}
+        said = problem_of(world.client.options("/v1/events", headers=traced), 400)["detail"]
+        assert said.startswith("Disallowed CORS method:")
+        assert "by GET, POST, PUT, PATCH, DELETE, with the headers" in said
         answer = world.client.get(ASK, headers={"Origin": "https://shop.example"})
         assert answer.status_code == 401  # which the page must be able to read
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"

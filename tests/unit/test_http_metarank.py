@@ -121,7 +121,7 @@ def test_events_may_come_one_a_line(world: HttpWorld) -> None:
     [
         ({**CLICK, "type": "poke"}, '"poke" is unknown'),
         ({**CLICK, "timestamp": "today"}, "field 'timestamp': 'today' is no number"),
-        ({**CLICK, "event": "sale"}, "event"),
+        ({**CLICK, "event": "sale"}, "; send ranking or interaction or item or user"),
         ({"event": "interaction"}, "missing"),
     ],
 )

@@ -37,6 +37,7 @@ def with_page(world: HttpWorld) -> HttpWorld:
         scorer=world.live.scorer,
         registry=world.registry,
     )
+    served.add_entry()
     served.add_login()
     served.add_reports()
     world.app.mount("/ui", Starlette(routes=[Mount("/", _shown)]))
@@ -46,6 +47,12 @@ def with_page(world: HttpWorld) -> HttpWorld:
 async def _shown(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"the page"})
+
+
+def test_who_leaves_the_slash_out_is_led_to_the_page() -> None:
+    with http_world() as world:
+        led = with_page(world).client.get("/ui", headers=HTML)
+        assert (led.status_code, led.headers["location"]) == (307, "/ui/")
 
 
 def test_a_page_of_a_service_with_keys_asks_for_one_once() -> None:
