@@ -22,7 +22,7 @@ from streamer.ranking.lists import LISTS, Lists
 from streamer.ranking.matrix import RankingMatrix
 from streamer.ranking.recall.again import comes_again
 from streamer.ranking.recall.blend import BlendedSlate, blend_of
-from streamer.ranking.recall.fresh import FreshChannel
+from streamer.ranking.recall.fresh import NewItems
 from streamer.ranking.recall.reasons import reasons
 from streamer.ranking.recall.union import Recall
 from streamer.ranking.rules.rules import Ruled, Rules
@@ -153,7 +153,7 @@ class Funnel:
         self._policy: SlatePolicy = policy or slate_policy(config)
         self._blend = blend_of(self._recall.channels)
         self._composer = Composer(config)
-        self._fresh = FreshChannel(config)
+        self._new = NewItems.of(config)
 
     def prepare(self, catalogue: Catalogue) -> None:
         """Make the columns of a catalogue that rules read, so that no request waits for them."""
@@ -336,6 +336,6 @@ class Funnel:
             variants=self._variants,
             settings=self._settings,
             channels=[each.channel for each in why],
-            n_new=int(self._fresh.new(context, candidates.keys[choice.order]).sum()),
+            n_new=int(self._new.among(context, candidates.keys[choice.order]).sum()),
             more=self._leaves_some(context, candidates, len(choice.order)),
         )

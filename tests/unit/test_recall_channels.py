@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from streamer.config import BanditConfig, Config, describe, known_keys, load_config
+from streamer.config import BanditConfig, Config, SlateConfig, describe, known_keys, load_config
 from streamer.config.extensions import REGISTRIES
 from streamer.documentation import generated
 from streamer.errors import ConfigError
@@ -188,6 +188,23 @@ def test_a_channel_that_is_off_is_not_learned_and_has_no_columns() -> None:
     shop = Shop(config.recall)
     two_tastes(shop)
     assert set(shop.ask("u3", k=3).reasons) == {"trending"}
+
+
+def test_a_channel_that_is_off_is_made_by_no_scorer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = set[str]()
+    begin = Channel.__init__
+
+    def noted(channel: Channel[Any], config: Config) -> None:
+        made.add(channel.name)
+        begin(channel, config)
+
+    monkeypatch.setattr(Channel, "__init__", noted)
+    shop = Shop(recalling(fresh={"weight": 0.0}), slate=SlateConfig(fresh=("1 in 5",)))
+    shop.click(*crowd("a", 3))
+    shop.publish("b", created_ts=START_MS)
+    slate = shop.ask("ann")
+    assert (slate.item_ids, slate.n_new) == (["a", "b"], 1)
+    assert made == {each.name for each in channels_on(shop.config)}
 
 
 def test_with_every_channel_off_a_slate_is_filled_with_what_is_popular_and_then_new() -> None:

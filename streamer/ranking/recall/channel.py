@@ -94,7 +94,7 @@ class Channel(ABC, Generic[S]):
     channel. Its section ``[recall.NAME]``, its keys in replay, the bound of candidates, its ranking
     columns, the prior of the bandit and the reasons of slates follow from the class.
 
-    One that is off is never made: it has no columns, and its models are not learned.
+    One that is off no scorer or learner makes: it has no columns, and its models are not learned.
 
     Attributes
     ----------

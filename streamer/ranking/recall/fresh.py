@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from dataclasses import dataclass
+from typing import Annotated, Final, Self
 
 import numpy as np
 from msgspec import Meta
@@ -58,6 +59,35 @@ class FreshSettings(WeighedSettings, frozen=True, kw_only=True):
     ] = 50
 
 
+@dataclass(frozen=True, slots=True)
+class NewItems:
+    """Which items are new by the date in the catalogue, whether or not the channel is on.
+
+    Attributes
+    ----------
+    for_ms
+        How long an item is new.
+    """
+
+    for_ms: int
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Return those that ``recall.fresh.days`` says are new."""
+        return cls(round(FreshChannel.settings_of(config).days * _DAY_MS))
+
+    def between(self, context: RequestContext) -> tuple[int, int]:
+        """Return between which times an item must have been made."""
+        return max(context.at_ms - self.for_ms, UNKNOWN_MS + 1), context.at_ms
+
+    def among(self, context: RequestContext, keys: Keys) -> NDArray[np.bool_]:
+        """``(n,)`` whether items are new."""
+        from_ms, to_ms = self.between(context)
+        created_ms = context.catalogue.facts.created_ms(keys)
+        found: NDArray[np.bool_] = (created_ms >= from_ms) & (created_ms <= to_ms)
+        return found
+
+
 class FreshChannel(Channel[FreshSettings]):
     """New items whose tokens the user meets more often than everybody does.
 
@@ -82,7 +112,7 @@ class FreshChannel(Channel[FreshSettings]):
         self._consumed = ItemConsumptions()
         self._counted = TokenCounts()
         self._changes = TasteChannel.settings_of(config).changes
-        self._new_ms = round(self.settings.days * _DAY_MS)
+        self._new = NewItems.of(config)
 
     @classmethod
     def is_on(cls, config: Config) -> bool:
@@ -90,7 +120,7 @@ class FreshChannel(Channel[FreshSettings]):
         return cls.settings_of(config).candidates > 0 and TasteChannel.is_on(config)
 
     def recall(self, context: RequestContext, allowed: NDArray[np.bool_], n: int) -> Recalled:
-        from_ms, to_ms = self._new(context)
+        from_ms, to_ms = self._new.between(context)
         catalogue = context.catalogue
         keys = catalogue.facts.newest(from_ms, to_ms, _LOOKED_AT)
         if not len(keys):
@@ -103,22 +133,11 @@ class FreshChannel(Channel[FreshSettings]):
         return Recalled.of_keys(context, keys[best[: n + _RULED_OUT_MAX]], allowed).first(n)
 
     def score(self, context: RequestContext, candidates: Candidates) -> Scores:
-        new = np.flatnonzero(self.new(context, candidates.keys))
+        new = np.flatnonzero(self._new.among(context, candidates.keys))
         found = candidates.zeros()
         if len(new):
             found[new] = self._value(context, candidates.keys[new])
         return found
-
-    def new(self, context: RequestContext, keys: Keys) -> NDArray[np.bool_]:
-        """``(n,)`` whether items are new by the date in the catalogue."""
-        from_ms, to_ms = self._new(context)
-        created_ms = context.catalogue.facts.created_ms(keys)
-        found: NDArray[np.bool_] = (created_ms >= from_ms) & (created_ms <= to_ms)
-        return found
-
-    def _new(self, context: RequestContext) -> tuple[int, int]:
-        """Return between which times an item must have been made."""
-        return max(context.at_ms - self._new_ms, UNKNOWN_MS + 1), context.at_ms
 
     def _value(self, context: RequestContext, keys: Keys) -> Floats:
         """``(n,)`` of new items, in [0, 1]."""

@@ -14,7 +14,7 @@ from streamer.config import Config
 from streamer.events import Pin
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
-from streamer.ranking.recall.fresh import FreshChannel
+from streamer.ranking.recall.fresh import NewItems
 from streamer_models.bandits.composition import (
     GROUPS_MAX,
     NO_VECTORS,
@@ -43,7 +43,7 @@ class Composer:
 
     def __init__(self, config: Config) -> None:
         self._settings = config.slate.settings
-        self._fresh = FreshChannel(config)
+        self._new = NewItems.of(config)
         self.parameters: dict[str, Value] = self._settings.parameters()
 
     def __call__(
@@ -61,7 +61,7 @@ class Composer:
         fields, wanted = [], NOTHING_WANTED
         for field in settings.fields:
             if field == NOT_NEW:
-                fields.append(_groups_of_age(self._fresh.new(context, keys)))
+                fields.append(_groups_of_age(self._new.among(context, keys)))
                 continue
             if field != CATEGORIES:
                 ids = context.once("candidate ids", lambda: candidates.ids(context.items))
