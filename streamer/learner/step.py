@@ -22,7 +22,7 @@ from streamer.learner.users import decode_users
 from streamer.protocols import MessageBatch
 from streamer_models.state.id_column import IdColumn
 from streamer_models.state.id_table import IdTable
-from streamer_models.state.ingest import Feedback, Segment, event_parts
+from streamer_models.state.ingest import Feedback, Segment, admit_profiles, event_parts
 from streamer_models.state.inputs import (
     NO_CHOICES,
     NO_EVENTS,
@@ -32,7 +32,6 @@ from streamer_models.state.inputs import (
     NOTHING_SHOWN,
     Events,
     Inputs,
-    Profiles,
     ShownItems,
 )
 from streamer_models.state.model import Model, learn, make_room
@@ -223,24 +222,13 @@ class PartitionLearner:
         topic, models = self._settings.users, self._models
         said, rejected = decode_users(batch)
         self._reject(batch, rejected)
-        ids = self.state.ids[PROFILE]
         at = self.next_offsets.get(topic, 0)
         while at < to_offset:
             n_gone = _n_first(said.gone)
             self._erase(said.user_ids[:n_gone])
             rest = said.slice(n_gone, len(said))
             rest = rest.slice(0, _n_first(~rest.gone))
-            plan = ids.plan(rest.user_ids)
-            if len(rest) and plan.n_ready == 0:
-                self.state.evict(PROFILE, ids.evictable())
-                plan = ids.plan(rest.user_ids)
-            n = plan.n_ready
-            ids.apply(plan, n, rest.offsets)
-            self.state.reserve()
-            kept = plan.slots[:n] >= 0
-            slots = plan.slots[:n][kept]
-            ids.seen(slots, rest.offsets[:n][kept], np.zeros(len(slots), dtype=np.int64))
-            profiles = Profiles(slots, rest.rows[:n][kept])
+            n, profiles = admit_profiles(rest.user_ids, rest.rows, rest.offsets, self.state)
             learn(models, replace(self._of_items, profiles=profiles), self.state)
             said = said.slice(n_gone + n, len(said))
             end = int(said.offsets[0]) if len(said) else to_offset

@@ -171,7 +171,7 @@ def check_inputs_are_not_written_to(new_models: NewModels, *, n_features: int = 
     again = made_up(300, seed=5, n_features=n_features)
     models = _made(new_models)
     learn_stream(stream, new_state(models, bounds=LARGE), models)
-    for kind in ("feedback", "events", "shown", "examples", "choices"):
+    for kind in ("feedback", "events", "shown", "examples", "choices", "said"):
         columns, expected = getattr(stream, kind), getattr(again, kind)
         for column in (each.name for each in fields(columns)):
             same = np.array_equal(
@@ -180,6 +180,9 @@ def check_inputs_are_not_written_to(new_models: NewModels, *, n_features: int = 
                 equal_nan=column in ("values", "before", "after", "gains"),
             )
             assert same, f"inputs must not be written to: {kind}.{column} has changed"
+    keys = stream.item_embeddings.keys
+    same = np.array_equal(stream.item_embeddings.of(keys)[0], again.item_embeddings.of(keys)[0])
+    assert same, "inputs must not be written to: item_embeddings has changed"
 
 
 def _flat(column: Any) -> NDArray[Any]:

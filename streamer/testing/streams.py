@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.events import User
+from streamer.events.profiles import PROFILE_WORDS, profile_row
 from streamer.events.types import DEFAULT_TYPES, IMPRESSION
 from streamer_models.ranking.answer_kernels import N_BEHIND
-from streamer_models.state.ingest import Feedback, event_parts
-from streamer_models.state.inputs import Choices, Events, Examples, Gains, Inputs, ShownItems
+from streamer_models.state.columns import Columns
+from streamer_models.state.ingest import Feedback, admit_profiles, event_parts
+from streamer_models.state.inputs import (
+    Choices,
+    Events,
+    Examples,
+    Gains,
+    Inputs,
+    Profiles,
+    ShownItems,
+)
+from streamer_models.state.item_embeddings import ItemEmbeddings
 from streamer_models.state.item_tokens import ItemTokens, token_of
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import Bounds, PartitionState
 from streamer_models.state.shared import SharedState
-from streamer_models.state.table import Change
+from streamer_models.state.table import PROFILE, Change
 
 SMALL = Bounds(users_max=12, items_max=24, item_sightings_min=2, arms_max=20, feature_rows_max=18)
 """So small that every stream of :func:`made_up` evicts ids of all entities all the time."""
@@ -28,6 +41,26 @@ IDLE_EXPIRY_MS = 3_000_000
 _START_MS = 1_700_000_000_000
 _OFFSETS_MAX = 4_000  # an event: 1,000 events cross some thirty sweeps for idle ids
 _SLATES_SHARE = 4  # events a decision
+_SAID_SHARE = 4  # events a message of a user
+EMBEDDING_NUMBERS: Final = 4
+"""Of each embedding of a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaidOfUsers(Columns):
+    """What users say of themselves, in columns of length n.
+
+    Attributes
+    ----------
+    offsets
+        int64, rising: of the last event before each message.
+    user_ids, rows
+        Who says it, and ``(n, PROFILE_WORDS)`` uint64.
+    """
+
+    offsets: NDArray[np.int64]
+    user_ids: Sequence[str]
+    rows: NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +83,9 @@ class Stream:
         What was taken up of them.
     chosen_from
         ``(n_choices,)`` offset of the decision with which each becomes known, rising.
-    item_tokens
+    said
+        What users say of themselves meanwhile.
+    item_tokens, item_embeddings
         What a catalogue says of two in three items.
     """
 
@@ -61,7 +96,9 @@ class Stream:
     known_from: NDArray[np.int64]
     choices: Choices
     chosen_from: NDArray[np.int64]
+    said: SaidOfUsers
     item_tokens: ItemTokens
+    item_embeddings: ItemEmbeddings
 
     def __len__(self) -> int:
         return len(self.events)
@@ -80,13 +117,14 @@ class Stream:
 def made_up(
     n: int, *, seed: int, n_users: int = 30, n_items: int = 60, n_features: int = 3
 ) -> Stream:
-    """Events with gaps in their offsets, late ones, skewed items, likes, dislikes, ratings; and
-    decisions whose outcomes come late, are amended or taken back.
+    """Events with gaps in their offsets, late ones, skewed items, likes, dislikes, ratings;
+    decisions whose outcomes come late, are amended or taken back; and what users and a catalogue
+    say.
 
     Parameters
     ----------
     n
-        Events; four for each decision.
+        Events; four for each decision, and for each message of a user.
     n_features
         Width of the examples' features, and columns of the slates that are chosen from.
     """
@@ -117,8 +155,38 @@ def made_up(
     shown = _shown(rng, max(1, n // _SLATES_SHARE), n_items)
     examples, known_from = _examples(rng, shown, n_features)
     choices, chosen_from = _choices(rng, shown, n_features)
-    tokens = _tokens(n_items)
-    return Stream(feedback, events, shown, examples, known_from, choices, chosen_from, tokens)
+    return Stream(
+        feedback,
+        events,
+        shown,
+        examples,
+        known_from,
+        choices,
+        chosen_from,
+        _said(events, n_users),
+        _tokens(n_items),
+        _embeddings(n_items),
+    )
+
+
+def _said(events: Events, n_users: int) -> SaidOfUsers:
+    """Each time another user chooses other categories."""
+    offsets = events.offsets[_SAID_SHARE - 1 :: _SAID_SHARE]
+    # 7 and 30 users have no divisor in common: all of them speak.
+    users = [f"user-{7 * i % n_users}" for i in range(len(offsets))]
+    chosen = [[f"kind-{i % 5}", f"kind-{i % 8}"] for i in range(len(offsets))]
+    rows = [profile_row(User(user_id=u, categories=c)) for u, c in zip(users, chosen, strict=True)]
+    return SaidOfUsers(offsets, users, np.array(rows).reshape(len(rows), PROFILE_WORDS))
+
+
+def _embeddings(n_items: int) -> ItemEmbeddings:
+    embeddings = ItemEmbeddings(EMBEDDING_NUMBERS)
+    rng = np.random.default_rng(n_items)
+    for item in range(n_items):
+        if item % 3 != 1:
+            vector = rng.normal(size=EMBEDDING_NUMBERS)
+            embeddings.put(f"item-{item}", (vector / np.linalg.norm(vector)).astype(np.float32))
+    return embeddings
 
 
 def _tokens(n_items: int) -> ItemTokens:
@@ -223,8 +291,8 @@ def learn_stream(
     start: int = 0,
     end: int | None = None,
 ) -> list[Change]:
-    """Learn the events at indices ``[start, end)``, and the decisions that go with them, as one
-    batch; return the change of each step."""
+    """Learn the events at indices ``[start, end)``, and the decisions and what users say that go
+    with them, as one batch; return the change of each step."""
     end = len(stream) if end is None else end
     if start == end:
         return []
@@ -240,13 +308,19 @@ def learn_stream(
         idle_expiry_ms=IDLE_EXPIRY_MS if state.users.rows_max == SMALL.users_max else 0,
     )
     decisions = _decisions(stream, state, models, stream.decided_to(start), stream.decided_to(end))
+    of_items = Inputs(item_tokens=stream.item_tokens, item_embeddings=stream.item_embeddings)
     changes = []
+    for profiles in _profiles(stream.said, state, from_offset, to_offset):
+        learn(models, replace(of_items, profiles=profiles), state)
+        changes.append(state.collect())
     for part, outcome in zip_longest(parts, decisions):
-        inputs = Inputs() if part is None else Inputs(feedback=part[0].batch, events=part[1])
+        inputs = of_items
+        if part is not None:
+            inputs = replace(inputs, feedback=part[0].batch, events=part[1])
         if outcome is not None:
             shown, examples, choices = outcome
             inputs = replace(inputs, shown=shown, examples=examples, choices=choices)
-        learn(models, replace(inputs, item_tokens=stream.item_tokens), state)
+        learn(models, inputs, state)
         changes.append(state.collect())
     return changes
 
@@ -260,6 +334,20 @@ def learn_in_batches(
         for start, end in pairwise([0, *cuts, len(stream)])
         for change in learn_stream(stream, state, models, start=start, end=end)
     ]
+
+
+def _profiles(
+    said: SaidOfUsers, state: PartitionState, from_offset: int, to_offset: int
+) -> Iterator[Profiles]:
+    """What users said between two offsets of events, in parts that can be learned at once; nothing
+    where no model keeps users by what they say."""
+    if PROFILE not in state.ids:
+        return
+    rest = said.slice(*np.searchsorted(said.offsets, (from_offset, to_offset)).tolist())
+    while len(rest):
+        n, profiles = admit_profiles(rest.user_ids, rest.rows, rest.offsets, state)
+        yield profiles
+        rest = rest.slice(n, len(rest))
 
 
 def _decisions(

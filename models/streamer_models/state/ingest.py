@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.columns import Columns
-from streamer_models.state.inputs import NO_FEEDBACK, Batch, Events, Inputs
+from streamer_models.state.inputs import NO_FEEDBACK, Batch, Events, Inputs, Profiles
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import PartitionState
-from streamer_models.state.table import ITEM, USER
+from streamer_models.state.table import ITEM, PROFILE, USER
 
 SWEEP_OFFSETS = 1 << 16
 """Idle ids are looked for once in so many offsets: a scan of 10^5 rows is about 1 ms."""
@@ -93,6 +93,39 @@ def admit(
             at = to
             if start == end:
                 break
+
+
+def admit_profiles(
+    user_ids: Sequence[str],
+    rows: NDArray[np.uint64],
+    offsets: NDArray[np.int64],
+    state: PartitionState,
+) -> tuple[int, Profiles]:
+    """Admit users who say something of themselves until an eviction is due, evicting first where
+    one is due at once.
+
+    Parameters
+    ----------
+    user_ids, rows, offsets
+        ``(n,)`` ids, ``(n, width)`` packed rows and ``(n,)`` rising offsets.
+
+    Returns
+    -------
+    tuple of int and Profiles
+        How many rows were taken, and those of them whose users are admitted.
+    """
+    ids = state.ids[PROFILE]
+    plan = ids.plan(user_ids)
+    if len(user_ids) and plan.n_ready == 0:
+        state.evict(PROFILE, ids.evictable())
+        plan = ids.plan(user_ids)
+    n = plan.n_ready
+    ids.apply(plan, n, offsets)
+    state.reserve()
+    kept = plan.slots[:n] >= 0
+    slots = plan.slots[:n][kept]
+    ids.seen(slots, offsets[:n][kept], np.zeros(len(slots), dtype=np.int64))
+    return n, Profiles(slots, rows[:n][kept])
 
 
 def event_parts(
