@@ -11,7 +11,9 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Self
 
 from prometheus_client import CollectorRegistry
 
@@ -19,7 +21,7 @@ from streamer.application.signals import Signals, stopped_by_signals
 from streamer.application.starting import await_broker, configured_store
 from streamer.application.warm_up import warm_up
 from streamer.clock import SystemClock
-from streamer.config import Config, TopicRole
+from streamer.config import Config
 from streamer.errors import TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.connection import Stopping, never
@@ -30,13 +32,14 @@ from streamer.kafka.topics import check_topics
 from streamer.learner.catalogue import LearnedCatalogue
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.drift_boost import DriftBoost
-from streamer.learner.drift_watch import configured_watch
+from streamer.learner.drift_watch import DriftWatch, configured_watch
 from streamer.learner.learner import Learner
 from streamer.learner.match_watch import MatchWatch
 from streamer.learner.metrics import JoinMetrics, LearnerMetrics
 from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.practice import Practice
-from streamer.learner.service import Assigned, LearnerService, Revoked, dead_letters_to
+from streamer.learner.service import Assigned, LearnerService, OpenSource, Revoked, dead_letters_to
+from streamer.learner.settings import LearnerSettings
 from streamer.learner.topic_stream import TopicStream
 from streamer.learner.users import FollowedUsers
 from streamer.model_set import build_models, store_layout
@@ -91,90 +94,145 @@ def _run_learner(config: Config, signals: Signals, *, alone: bool) -> None:
     check_configured_topics(config)
     warm_up(config)
     stop = threading.Event()
-    registry = CollectorRegistry()
-    metrics, join_metrics = LearnerMetrics(registry), JoinMetrics(registry)
-    bandit = config.bandit
-    boost = DriftBoost(
-        RateBoost(
-            boost=bandit.drift_rate_boost, half_life_examples=float(bandit.drift_boost_events)
-        ),
-        registry,
-    )
-    matches = MatchWatch(config.funnel.ranker)
-    practice = config.practice
-    budget = PracticeBudget(practice.share, practice.time_share, registry)
-    watch = configured_watch(bandit.drift_delta, registry, rose=boost.rise)
+    observed = _Observed.configured(config)
     with contextlib.ExitStack() as stack:
         store = StoreOfModels(
             opened_store(config, stack), asked_layout(config, models), learns=True
         )
         settings = learner_settings(config, generation=store.generation, entities=store.entities)
-        # A letter is waited for before what stands behind it is committed: what the sink still has
-        # at the end is of messages that are read again.
-        sink = configured_sink(config, timeout_s=math.inf, stopping=stop.is_set)
-        stack.callback(sink.discard)
-        stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))
-        catalogue = LearnedCatalogue(
-            config.catalogue, items_reader(config, stack, lost=metrics.lost.inc)
-        )
-        catalogue.load()
-        learner = Learner(
-            store=store,
-            models=models,
-            settings=settings,
-            rewards=reward_function(config),
-            practice=Practice(config, budget=budget if practice.time_share < 1 else None),
-            catalogue=catalogue,
-            users=FollowedUsers(
-                users_reader(config, stack, stop.is_set), settings.users, settings.topic
-            ),
-            owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
-            clock=SystemClock(),
-            dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),
-            committed=metrics.committed,
-            rate_factor=boost.factor,
-            pipeline_depth=PIPELINE_DEPTH,
-        )
-
-        roles: list[TopicRole] = ["events", "decisions"] if settings.join else ["events"]
-
-        def open_source(*, on_assign: Assigned, on_revoke: Revoked) -> Source:
-            return configured_source(
-                config,
-                "learner",
-                [config.topics.topic(role) for role in roles],
-                on_assign=on_assign,
-                on_revoke=on_revoke,
-                alone=alone,
-                needed=lambda: learner.offsets,
-                lost=metrics.lost.inc,
-                embedded_wait_ms=min(config.learner.sync_interval_ms, _LEARNED_MS),
-                stopping=stop.is_set,
-            )
-
-        def on_round(lag: Mapping[tuple[str, int], int]) -> None:
-            metrics.show(learner.counts)
-            joins = learner.counts.join
-            join_metrics.show(joins, n_open=learner.n_open, n_waiting=learner.n_early)
-            foreseen = joins.take_foreseen()
-            if watch is not None:
-                watch.take(foreseen)
-            matches.take(learner.counts)
-            show_lag(metrics.lag, lag)
-
+        learner = _opened_learner(config, models, store, settings, observed, stack, stop)
         service = LearnerService(
             learner=learner,
-            open_source=open_source,
+            open_source=_source_opener(
+                config, settings.topics, learner, observed, stop, alone=alone
+            ),
             sync_interval_s=config.learner.sync_interval_ms / 1000,
             n_max=config.learner.batch_messages_max,
             clock=SystemClock(),
             stop=stop,
-            on_round=on_round,
+            on_round=partial(observed.show, learner),
         )
         signals.stop = service.stop
         log.info("learner_ready")
         service.run()
         log.info("learner_stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class _Observed:
+    """What a learner's process tells of it, and what follows from what it finds.
+
+    Attributes
+    ----------
+    boost, watch
+        The rate of learning after a drift, and what finds one; None: nothing does.
+    matches
+        Says when feedback answers no decision.
+    budget
+        Of practice.
+    """
+
+    registry: CollectorRegistry
+    metrics: LearnerMetrics
+    join_metrics: JoinMetrics
+    boost: DriftBoost
+    matches: MatchWatch
+    budget: PracticeBudget
+    watch: DriftWatch | None
+
+    @classmethod
+    def configured(cls, config: Config) -> Self:
+        """Return the one of a configuration, with metrics of its own."""
+        registry, bandit, practice = CollectorRegistry(), config.bandit, config.practice
+        metrics, join_metrics = LearnerMetrics(registry), JoinMetrics(registry)
+        half_life_examples = float(bandit.drift_boost_events)
+        rates = RateBoost(boost=bandit.drift_rate_boost, half_life_examples=half_life_examples)
+        boost = DriftBoost(rates, registry)
+        matches = MatchWatch(config.funnel.ranker)
+        budget = PracticeBudget(practice.share, practice.time_share, registry)
+        watch = configured_watch(bandit.drift_delta, registry, rose=boost.rise)
+        return cls(registry, metrics, join_metrics, boost, matches, budget, watch)
+
+    def show(self, learner: Learner, lag: Mapping[tuple[str, int], int]) -> None:
+        """Show what a round came to."""
+        self.metrics.show(learner.counts)
+        joins = learner.counts.join
+        self.join_metrics.show(joins, n_open=learner.n_open, n_waiting=learner.n_early)
+        foreseen = joins.take_foreseen()
+        if self.watch is not None:
+            self.watch.take(foreseen)
+        self.matches.take(learner.counts)
+        show_lag(self.metrics.lag, lag)
+
+
+def _opened_learner(
+    config: Config,
+    models: Sequence[Model],
+    store: StoreOfModels,
+    settings: LearnerSettings,
+    observed: _Observed,
+    stack: contextlib.ExitStack,
+    stop: threading.Event,
+) -> Learner:
+    """Return a learner that owns nothing yet, its metrics served and all it uses closed with
+    ``stack``."""
+    # A letter is waited for before what stands behind it is committed: what the sink still has at
+    # the end is of messages that are read again.
+    sink = configured_sink(config, timeout_s=math.inf, stopping=stop.is_set)
+    stack.callback(sink.discard)
+    stack.enter_context(
+        serve_metrics(observed.registry, config.metrics.port, host=config.metrics.host)
+    )
+    catalogue = LearnedCatalogue(
+        config.catalogue, items_reader(config, stack, lost=observed.metrics.lost.inc)
+    )
+    catalogue.load()
+    budget = observed.budget if config.practice.time_share < 1 else None
+    return Learner(
+        store=store,
+        models=models,
+        settings=settings,
+        rewards=reward_function(config),
+        practice=Practice(config, budget=budget),
+        catalogue=catalogue,
+        users=FollowedUsers(
+            users_reader(config, stack, stop.is_set), settings.users, settings.topic
+        ),
+        owner=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+        clock=SystemClock(),
+        dead_letter=dead_letters_to(sink, config.topics.topic("dead_letters")),
+        committed=observed.metrics.committed,
+        rate_factor=observed.boost.factor,
+        pipeline_depth=PIPELINE_DEPTH,
+    )
+
+
+def _source_opener(
+    config: Config,
+    topics: Sequence[str],
+    learner: Learner,
+    observed: _Observed,
+    stop: threading.Event,
+    *,
+    alone: bool,
+) -> OpenSource:
+    """Return what opens the topics that a learner learns from."""
+
+    def open_source(*, on_assign: Assigned, on_revoke: Revoked) -> Source:
+        return configured_source(
+            config,
+            "learner",
+            topics,
+            on_assign=on_assign,
+            on_revoke=on_revoke,
+            alone=alone,
+            needed=lambda: learner.offsets,
+            lost=observed.metrics.lost.inc,
+            embedded_wait_ms=min(config.learner.sync_interval_ms, _LEARNED_MS),
+            stopping=stop.is_set,
+        )
+
+    return open_source
 
 
 def items_reader(

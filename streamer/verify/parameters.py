@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,44 +97,25 @@ def verify_store(
         Told of each entry as it comes out, rising within a partition; without publish times, its
         tables named as in the store.
     """
-    images = {p: store.load(p) for p in range(learned_with[0].settings.n_partitions)}
-    layout = store.layout()
-    given_up = frozenset(() if layout is None else layout.given_up)
-    topics = dict.fromkeys(topic for each in learned_with for topic in each.settings.inputs)
-    # Read after the images, so that it holds whatever their last entries had seen.
-    schedules = {p: list(store.schedule(p)) for p in images}
-    # Read last, so that it is not behind any schedule.
-    latest = store.versions()
-    versions = {p: image.version for p, image in images.items()}
-    began = {p: began_at(schedules[p], image) for p, image in images.items()}
-    result = Verification(began=began)
-    until, result.problems = needed(
-        schedules,
-        versions,
-        latest,
-        began=began,
-        topics=tuple(topics),
-        n_generations=len(learned_with),
-    )
-    for p, schedule in schedules.items():
-        for topic in topics:
-            result.problems += coverage(p, schedule, images[p], topic, began=began[p])
+    recorded = _Recorded.read(store, learned_with[0].settings.n_partitions)
+    result = Verification(began=recorded.began)
+    until, result.problems = _checked_schedules(recorded, learned_with)
     if result.problems:
         return result
-    executable = {p: schedule[: until[p] - began[p]] for p, schedule in schedules.items()}
-    lacking = missing(executable, ends(), began=began)
+    executable = {p: each[: until[p] - recorded.began[p]] for p, each in recorded.schedules.items()}
+    lacking = missing(executable, ends(), began=recorded.began)
     result.unchecked = [
         f"partition {p} can't be executed again: {why}" for p, why in sorted(lacking.gone.items())
     ]
     runs = {
-        p: Run(p, until[p], learned_with, stream, began_at=began)
-        for p in images
+        p: Run(p, until[p], learned_with, stream, began_at=recorded.began)
+        for p in recorded.images
         if p not in lacking.gone
     }
     for p, run in runs.items():
-        if images[p].version == began[p]:
-            result.take(differences(run, images[p], given_up), lacking.doubtful.get(p))
-    total = sum(until[p] - began[p] for p in runs)
+        if recorded.images[p].version == recorded.began[p]:
+            result.take(recorded.differences(run, p), lacking.doubtful.get(p))
+    total = sum(until[p] - recorded.began[p] for p in runs)
     failed: set[int] = set()
     for p, entry, outcome in execute_all(runs, executable, {}):
         doubt = lacking.doubtful.get(p) or runs[p].lacks
@@ -144,29 +125,103 @@ def verify_store(
             continue
         executed(_entry(entry, runs[p].state, outcome))
         result.n_entries += 1
-        if entry.version == images[p].version:
-            found = differences(runs[p], images[p], given_up)
-            result.take(found, doubt)
-            if doubt and not found:
-                result.remarks.append(
-                    f"partition {p}: {doubt}; what is left gives the store bit for bit"
-                )
+        if entry.version == recorded.images[p].version:
+            _compare(runs[p], recorded, doubt, result)
         progress(result.n_entries, total)
     result.n_messages = sum(run.n_messages for run in runs.values())
-    behind = {p for p, run in runs.items() if run.version < images[p].version}
+    _say_what_was_not_reached(runs, recorded, failed, result)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """What a store has, by partition, each part read so that it is not behind the one before.
+
+    Attributes
+    ----------
+    given_up
+        Tables that models began anew without.
+    latest
+        Versions when all else had been read.
+    began
+        Versions with which schedules begin.
+    """
+
+    images: Mapping[int, PartitionImage]
+    given_up: frozenset[str]
+    schedules: Mapping[int, Sequence[Schedule]]
+    latest: Mapping[int, int]
+    began: dict[int, int]
+
+    @classmethod
+    def read(cls, store: ParameterStore, n_partitions: int) -> Self:
+        """Read all partitions."""
+        images = {p: store.load(p) for p in range(n_partitions)}
+        layout = store.layout()
+        # Read after the images, so that it holds whatever their last entries had seen.
+        schedules = {p: list(store.schedule(p)) for p in images}
+        # Read last, so that it is not behind any schedule.
+        latest = store.versions()
+        return cls(
+            images,
+            frozenset(() if layout is None else layout.given_up),
+            schedules,
+            latest,
+            {p: began_at(schedules[p], image) for p, image in images.items()},
+        )
+
+    def differences(self, run: Run, partition: int) -> list[str]:
+        """Return :func:`differences` of an executed partition."""
+        return differences(run, self.images[partition], self.given_up)
+
+
+def _checked_schedules(
+    recorded: _Recorded, learned_with: Sequence[LearnedWith]
+) -> tuple[dict[int, int], list[str]]:
+    """Return the versions to execute up to, and what schedules lack for that, or don't cover."""
+    topics = dict.fromkeys(topic for each in learned_with for topic in each.settings.inputs)
+    until, problems = needed(
+        recorded.schedules,
+        {p: image.version for p, image in recorded.images.items()},
+        recorded.latest,
+        began=recorded.began,
+        topics=tuple(topics),
+        n_generations=len(learned_with),
+    )
+    for p, schedule in recorded.schedules.items():
+        for topic in topics:
+            problems += coverage(p, schedule, recorded.images[p], topic, began=recorded.began[p])
+    return until, problems
+
+
+def _compare(run: Run, recorded: _Recorded, doubt: str | None, result: Verification) -> None:
+    """Compare a partition that was executed up to the version that was loaded."""
+    p = run.state.partition
+    found = recorded.differences(run, p)
+    result.take(found, doubt)
+    if doubt and not found:
+        result.remarks.append(f"partition {p}: {doubt}; what is left gives the store bit for bit")
+
+
+def _say_what_was_not_reached(
+    runs: Mapping[int, Run], recorded: _Recorded, failed: set[int], result: Verification
+) -> None:
+    """Tell of partitions that could not be executed up to the version that was loaded."""
+    images = recorded.images
+    behind = sorted(p for p, run in runs.items() if run.version < images[p].version)
     if failed:
         result.unchecked += [
             f"partition {p} was executed again up to version {runs[p].version} of"
             f" {images[p].version}: what follows has seen more of partitions {sorted(failed)}"
-            for p in sorted(behind - failed)
+            for p in behind
+            if p not in failed
         ]
     else:
         result.problems += [
             f"partition {p}: entry {runs[p].version + 1} is not in the schedule, or has seen"
             " entries that are not"
-            for p in sorted(behind)
+            for p in behind
         ]
-    return result
 
 
 def _entry(schedule: Schedule, state: PartitionState, change: Change) -> Entry:
