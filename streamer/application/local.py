@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import math
 import os
@@ -35,6 +36,8 @@ from streamer.kafka.topics import create_topics
 
 _SCRAPE_TIMEOUT_S = 1.0
 _POLL_S = 0.02
+_KILLED_END_S = 7.0  # 2 * GRACE_S of streamer.application.supervised, and a second
+"""After which no process is left of an ``up`` that was killed."""
 _LAG = "streamer_learner_lag"  # shown from the first round on
 _READY = "streamer_scorer_ready"
 _POSITION = "streamer_scorer_position"
@@ -245,7 +248,11 @@ def _metrics_ports(config: Config) -> dict[str, int]:
 
 def _check_ports(config: Config) -> None:
     """Raise ConfigError where a port that a process will serve on can't be opened: the process
-    itself finds out once it is ready, which may be minutes later."""
+    itself finds out once it is ready, which may be minutes later.
+
+    Waits for the processes of an ``up`` that was killed a moment ago, which have their ports yet.
+    """
+    deadline = time.monotonic() + _KILLED_END_S
     wanted = {}
     if config.metrics.port:
         for name, port in _metrics_ports(config).items():
@@ -256,7 +263,7 @@ def _check_ports(config: Config) -> None:
         for name, (host, port) in wanted.items():
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             try:
-                opened.enter_context(socket.create_server((host, port), family=family))
+                opened.enter_context(_opened(host, port, family, deadline))
             except socket.gaierror:
                 continue  # a name without an address of this family; the process knows better
             except (OSError, OverflowError) as error:
@@ -265,6 +272,17 @@ def _check_ports(config: Config) -> None:
                     f"port {port} for {name} can't be opened on {host} ({why}): choose a free one,"
                     " or end what is there"
                 ) from error
+
+
+def _opened(host: str, port: int, family: int, deadline: float) -> socket.socket:
+    """Return a socket that listens there, once nothing else does; raises OSError at a deadline."""
+    while True:
+        try:
+            return socket.create_server((host, port), family=family)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL_S)
 
 
 def has_page(config: Config) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from streamer.application import local
 from streamer.application.local import environment_of, run_up, serves_http
+from streamer.application.supervised import GRACE_S
 from streamer.commands.screen import output
 from streamer.config import Config, describe, load_config
 from streamer.demo.demo import DemoOptions, run_demo
@@ -100,13 +103,27 @@ def taken_port(*, below: int) -> Iterator[int]:
     ],
 )
 def test_a_port_that_another_program_has_is_said_before_anything_starts(
-    flag: str, beside: int, said: str, tmp_path: Path
+    flag: str, beside: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(local, "_KILLED_END_S", 0.1)
     with taken_port(below=beside) as port:
         config = load_config(os.devnull, env={}, flags={flag: port - beside})
         with pytest.raises(ConfigError, match=f"port {port} for {said} .*choose a free one"):
             run_up(config, None, output, data=tmp_path / "trial")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_port_of_a_system_that_was_killed_is_waited_for(tmp_path: Path) -> None:
+    assert local._KILLED_END_S > 2 * GRACE_S
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        flags = {"http.port": taken.getsockname()[1], "store.url": "sqlite:mine.db"}
+        config = load_config(os.devnull, env={}, flags=flags)
+        ending = threading.Timer(0.3, taken.close)
+        ending.start()
+        # What is looked at behind the ports.
+        with pytest.raises(ConfigError, match="has a store of its own"):
+            run_up(config, None, output, data=tmp_path / "trial")
+        ending.join()
 
 
 @pytest.mark.parametrize(
