@@ -171,7 +171,7 @@ class _Decoder(Generic[M]):
         except _UNDECODABLE as error:
             found = self._of_usual(payload)
             if found is None:
-                raise BadMessage(reason_for(payload, error)) from error
+                raise BadMessage(reason_for(payload, error, self._message)) from error
             message = found
         if len(payload) > ID_BYTES_MAX:
             _check_bytes(message)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from streamer.events.allowed import STEP, allowed_values
 from streamer.events.messages import SCHEMA_VERSION
 from streamer.events.types import EventTypes, section_of
 
@@ -24,7 +25,6 @@ _PATH = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
 _ESCAPED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
 _FIELD = re.compile(r"(field '[^']*'): missing|(field '[^']*')")
 _VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
-_STEP = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[\]]+)")
 
 
 _HOPELESS: Final = object()
@@ -72,12 +72,12 @@ def unknown_type(name: str, types: EventTypes) -> str:
     )
 
 
-def reason_for(payload: bytes, error: Exception) -> str:
-    """What is wrong with ``payload``, which the decoder refused with ``error``."""
+def reason_for(payload: bytes, error: Exception, kind: Any) -> str:
+    """What is wrong with ``payload``, which the decoder of a kind refused with ``error``."""
     data = _parse(payload)
     # A message can break off after a value that was refused: there is no value to show then.
     if isinstance(error, msgspec.ValidationError) and data is not _HOPELESS:
-        return _of_validation(data, str(error))
+        return _of_validation(data, str(error), kind)
     for field, value in _leaves(data):
         if isinstance(value, _Number):
             return reason(field, value, "is not a finite number; send a finite one")
@@ -91,9 +91,10 @@ def reason_for(payload: bytes, error: Exception) -> str:
     return f"message: {_shown(payload)} is not JSON ({_ascii(str(error))}); send one JSON object"
 
 
-def _of_validation(data: Any, message: str) -> str:
+def _of_validation(data: Any, message: str, kind: Any) -> str:
     at = _PATH.search(message)
-    field, value = _follow(data, at[1] if at else "")
+    path = at[1] if at else ""
+    field, value = _follow(data, path)
     problem = message[: at.start()] if at else message
     if missing := _MISSING.search(problem):
         name = f"{field}.{missing[1]}" if field else missing[1]
@@ -106,7 +107,15 @@ def _of_validation(data: Any, message: str) -> str:
         return reason(
             field, value, f"is not a schema version known here; send version {SCHEMA_VERSION}"
         )
+    if allowed := allowed_values(kind, path):
+        return reason(field, value, f"is unknown; send {_one_of(allowed)}")
     return reason(field, value, f"is refused: {problem[0].lower()}{_ascii(problem[1:])}")
+
+
+def _one_of(values: Sequence[object]) -> str:
+    """``popular, trending or latest``."""
+    *others, last = map(str, values)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _parse(payload: bytes) -> Any:
@@ -152,7 +161,7 @@ def _follow(data: Any, path: str) -> tuple[str, Any]:
     that can be followed to.
     """
     name, value = "", data
-    for index, key in _STEP.findall(path):
+    for index, key in STEP.findall(path):
         if index and index != "...":
             name += f"[{index}]"
             value = (

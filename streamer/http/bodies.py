@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec.inspect import type_info
 
 from streamer.errors import BadMessage
 from streamer.events import (
@@ -23,7 +22,7 @@ from streamer.events import (
     decode_user,
 )
 from streamer.events.rejection import reason_for
-from streamer.http.mistakes import refuse_mistakes, structs_in
+from streamer.http.mistakes import refuse_mistakes
 
 S = TypeVar("S")
 
@@ -58,11 +57,7 @@ def decoded(body: bytes, kind: type[S]) -> S:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        said = reason_for(body, error)
-        if str(error).startswith("Invalid value"):  # of the field that says which message it is
-            tags = [str(each.tag) for each in structs_in(type_info(kind)) if each.tag]
-            said += f"; send {' or '.join(tags)}"
-        raise BadMessage(said) from error
+        raise BadMessage(reason_for(body, error, kind)) from error
 
 
 def request_of(fields: Mapping[str, Any], *, now_ms: int) -> Request:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from streamer.errors import BadMessage
 from streamer.events import (
     EVENT_BYTES_MAX,
     FUTURE_MS_MAX,
+    Message,
     Request,
     decode_decision,
     decode_recommendation,
@@ -231,3 +232,36 @@ def _reason(payload: bytes) -> str | None:
     except BadMessage as error:
         return str(error)
     return None
+
+
+def of_few_texts() -> list[tuple[type[Message], str, tuple[str, ...]]]:
+    """Return every field of the messages that may have a few texts alone, and those."""
+    found = []
+    for kind in DECODERS:
+        for name, hint in get_type_hints(kind).items():
+            kinds = [each for each in (hint, *get_args(hint)) if get_origin(each) is Literal]
+            found += [(kind, name, get_args(each)) for each in kinds if name != "v"]
+    assert {name for _, name, _ in found} == {"list_name", "entity"}
+    return found
+
+
+@pytest.mark.parametrize(("kind", "name", "values"), of_few_texts())
+@pytest.mark.parametrize("wrong", ["hot", "Popular", 3])
+def test_a_refusal_of_one_of_a_few_texts_names_them(
+    kind: type[Message], name: str, values: tuple[str, ...], wrong: object
+) -> None:
+    with pytest.raises(BadMessage) as refused:
+        DECODERS[kind](json.dumps({name: wrong}).encode())
+    *others, last = sorted(values)
+    shown = f"{', '.join(others)} or {last}"
+    expected = f"field '{name}': {json.dumps(wrong)} is unknown; send {shown}"
+    assert str(refused.value) == expected
+
+
+def test_a_refusal_of_one_of_a_few_texts_names_them_within_rows() -> None:
+    asked = {"request_id": "r", "user_id": "u", "ts": NOW_MS}
+    rows = [{"name": "a"}, {"name": "b", "list_name": "hot"}]
+    with pytest.raises(BadMessage) as refused:
+        decode_request(json.dumps({**asked, "rows": rows}).encode())
+    words = "field 'rows[1].list_name': \"hot\" is unknown; send latest, popular or trending"
+    assert str(refused.value) == words
