@@ -17,7 +17,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
@@ -32,6 +34,7 @@ from streamer.config.masking import toml_text
 from streamer.errors import ConfigError, RequestTimeout
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.embedded import EmbeddedBroker
+from streamer.kafka.fixed_port import LOOPBACK
 from streamer.kafka.topics import create_topics
 
 _SCRAPE_TIMEOUT_S = 1.0
@@ -246,19 +249,34 @@ def _metrics_ports(config: Config) -> dict[str, int]:
     }
 
 
+_ALL_ADDRESSES: Final = {"", "0.0.0.0", "::", "localhost"}
+"""Hosts under which other addresses are reached too, one of them at least."""
+
+
 def _check_ports(config: Config) -> None:
-    """Raise ConfigError where a port that a process will serve on can't be opened: the process
-    itself finds out once it is ready, which may be minutes later.
+    """Raise ConfigError where a port that a process will serve on is wanted twice, or can't be
+    opened: the process itself finds out once it is ready, which may be minutes later.
 
     Waits for the processes of an ``up`` that was killed a moment ago, which have their ports yet.
     """
     deadline = time.monotonic() + _KILLED_END_S
     wanted = {}
     if config.metrics.port:
-        for name, port in _metrics_ports(config).items():
-            wanted[f"the {name}'s metrics (metrics.port)"] = config.metrics.host, port
+        for place, (name, port) in enumerate(_metrics_ports(config).items()):
+            key = f"metrics.port + {place}" if place else "metrics.port"
+            wanted[f"the {name}'s metrics ({key})"] = config.metrics.host, port
     if serves_http(config):
         wanted["HTTP (http.port)"] = config.http.host, config.http.port
+    of_broker = {}
+    if not config.kafka.bootstrap_servers and config.kafka.embedded_port:
+        name = "the embedded broker (kafka.embedded_port, --broker-port)"
+        of_broker[name] = LOOPBACK, config.kafka.embedded_port
+    for (first, at), (second, other) in combinations((wanted | of_broker).items(), 2):
+        if at[1] == other[1] and (at[0] == other[0] or {at[0], other[0]} & _ALL_ADDRESSES):
+            raise ConfigError(
+                f"port {at[1]} is wanted twice: for {first} and for {second}: give one of them"
+                " another"
+            )
     with contextlib.ExitStack() as opened:
         for name, (host, port) in wanted.items():
             family = socket.AF_INET6 if ":" in host else socket.AF_INET

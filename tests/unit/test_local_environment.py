@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from streamer.application import local
-from streamer.application.local import environment_of, run_up, serves_http
+from streamer.application.local import _check_ports, environment_of, run_up, serves_http
 from streamer.application.supervised import GRACE_S
 from streamer.commands.screen import output
 from streamer.config import Config, describe, load_config
@@ -77,6 +77,41 @@ def test_one_file_is_refused_where_the_demo_has_two_systems_learn() -> None:
     options = DemoOptions(5.0, None, None, None, "sqlite:demo.db", 0)
     with pytest.raises(ConfigError, match=r"--store .*sqlite:demo.db.* holds one .*redis://"):
         run_demo(options, output)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (
+            {"metrics.port": 18791, "kafka.embedded_port": 18792},
+            ("port 18792", "metrics.port + 1", "--broker-port"),
+        ),
+        (
+            {"metrics.port": 18791, "kafka.embedded_port": 18791},
+            ("port 18791", "(metrics.port)", "--broker-port"),
+        ),
+        ({"http.port": 18791, "metrics.port": 18790}, ("http.port", "metrics.port + 1")),
+        ({"http.port": 18791, "kafka.embedded_port": 18791}, ("http.port", "--broker-port")),
+        (
+            {"http.port": 18791, "http.host": "0.0.0.0", "metrics.port": 18791},
+            ("http.port", "(metrics.port)"),
+        ),
+    ],
+)
+def test_two_of_its_ports_that_are_one_are_said_before_anything_starts(
+    given: dict[str, object], named: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = load_config(os.devnull, env={}, flags=given)
+    with pytest.raises(ConfigError, match="wanted twice") as refused:
+        run_up(config, None, output, data=tmp_path / "trial")
+    for words in named:
+        assert words in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_port_at_two_addresses_is_two() -> None:
+    flags = {"http.port": 18791, "http.host": "127.0.0.2", "kafka.embedded_port": 18791}
+    _check_ports(load_config(os.devnull, env={}, flags=flags))
 
 
 @contextlib.contextmanager
