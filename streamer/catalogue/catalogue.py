@@ -106,6 +106,12 @@ class Catalogue:
         numbers = [float(str(each)) for each in np.frombuffer(packed, dtype=np.float32)]
         return replace(item, embedding=numbers)
 
+    def has_attribute(self, name: str) -> bool:
+        """Whether an item has an attribute, or there are no items; looks through all at worst."""
+        return not self._items or any(
+            name in (item.attributes or {}) for item in self._items.values()
+        )
+
     def is_blocked(self, item_id: str) -> bool:
         """Whether an item is unavailable or deleted."""
         return item_id in self._blocked

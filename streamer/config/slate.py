@@ -8,8 +8,10 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from streamer.config.section import Section
+from streamer.events import Item
 from streamer_models.bandits.composition_settings import (
     CAP,
+    CATEGORIES,
     FRESH,
     Cap,
     CompositionSettings,
@@ -17,6 +19,9 @@ from streamer_models.bandits.composition_settings import (
 )
 
 CAPS_MAX: Final = 16
+LISTS: Final = frozenset({CATEGORIES, "tags"})
+"""Fields of an item that caps read beside its attributes."""
+_NO_ATTRIBUTES: Final = frozenset(Item.__struct_fields__) - LISTS
 
 
 class SlateConfig(Section, frozen=True, kw_only=True):
@@ -89,8 +94,25 @@ def slate_problems(slate: SlateConfig, n_numbers: int) -> Iterator[tuple[str, st
     if slate.diversity and slate.diversity_by == "embedding" and not n_numbers:
         problem = "catalogue.embedding is 0: items have no vectors to compare; set both"
         yield "slate.diversity_by", problem
+    for text in slate.caps:
+        if (problem := _cap_problem(Cap.parsed(text))) is not None:
+            yield "slate.caps", f"{text!r}: {problem}"
     for text in slate.fresh:
         try:
             Cap.for_new(text)
         except ValueError as error:
             yield "slate.fresh", str(error)
+
+
+def _cap_problem(cap: Cap) -> str | None:
+    """Say why a cap bounds nothing, whatever the items are; None: it may bound something."""
+    if cap.field in _NO_ATTRIBUTES:
+        return (
+            f"{cap.field} is no attribute: caps read categories, tags and the names of attributes"
+        )
+    if cap.most >= cap.depth:
+        return (
+            f"it bounds nothing: {cap.depth} places have {cap.depth} items at most; write less than"
+            f" {cap.depth}, or leave it out"
+        )
+    return None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
+from streamer.config.slate import LISTS
 from streamer.ranking.variants import all_served, all_shadows, tried, variants_of
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.policy.choice import SlatePolicy
+from streamer_models.bandits.composition_settings import NOT_NEW
+
+log = logging.getLogger(__name__)
 
 
 class Variants:
@@ -43,9 +48,18 @@ class Variants:
         }
 
     def prepare(self, catalogue: Catalogue) -> None:
-        """Make the columns of a catalogue that rules read, so that no request waits for them."""
+        """Make the columns of a catalogue that rules read, so that no request waits for them; warn
+        of caps on attributes that no item has."""
         for funnel in self._funnels.values():
             funnel.prepare(catalogue)
+        fields = dict.fromkeys(
+            cap.field
+            for funnel in self._funnels.values()
+            for cap in funnel.config.slate.settings.caps
+        )
+        for field in fields:
+            if field not in (*LISTS, NOT_NEW) and not catalogue.has_attribute(field):
+                log.warning("slate_cap_unread", extra={"attribute": field})
 
     def of(self, user_id: str) -> Funnel:
         """Return the funnel that a user is served by."""

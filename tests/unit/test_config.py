@@ -296,3 +296,24 @@ def test_every_setting_says_what_it_means_and_what_is_allowed() -> None:
     for key in known_keys().values():
         assert key.description
         assert key.allowed
+
+
+@pytest.mark.parametrize(
+    ("cap", "words"),
+    [
+        ("title<=1", "title is no attribute.*categories, tags and names of attributes"),
+        ("item_id<=1 in 5", "item_id is no attribute"),
+        ("created_ts<=2", "created_ts is no attribute"),
+        ("categories<=5 in 3", "bounds nothing: 3 places have 3 items at most; write less than 3"),
+        ("brand<=4 in 4", "bounds nothing"),
+        ("brand<=500", "bounds nothing: 500 places"),
+    ],
+)
+def test_a_cap_that_can_bound_nothing_is_refused(cap: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=rf"slate\.caps.*{words}"):
+        load_config(env={}, flags={"slate.caps": [cap]})
+
+
+def test_caps_on_lists_and_attributes_are_taken() -> None:
+    caps = ["categories<=2 in 5", "tags<=1", "brand<=3 in 4", "category<=499"]
+    assert load_config(env={}, flags={"slate.caps": caps}).slate.caps == tuple(caps)
