@@ -95,8 +95,8 @@ def slate_problems(slate: SlateConfig, n_numbers: int) -> Iterator[tuple[str, st
         problem = "catalogue.embedding is 0: items have no vectors to compare; set both"
         yield "slate.diversity_by", problem
     for text in slate.caps:
-        if (problem := _cap_problem(Cap.parsed(text))) is not None:
-            yield "slate.caps", f"{text!r}: {problem}"
+        if (why := _cap_problem(Cap.parsed(text))) is not None:
+            yield "slate.caps", f"{text!r}: {why}"
     for text in slate.fresh:
         try:
             Cap.for_new(text)

@@ -13,7 +13,7 @@ STEP: Final = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[\]]+)")
 
 
 @functools.lru_cache(maxsize=1_000)
-def allowed_values(kind: Any, path: str) -> tuple[str | int, ...]:
+def allowed_values(kind: Any, path: str) -> tuple[object, ...]:
     """Return the values that a field may have; none where it may have others.
 
     Parameters
