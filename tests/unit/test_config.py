@@ -301,7 +301,7 @@ def test_every_setting_says_what_it_means_and_what_is_allowed() -> None:
 @pytest.mark.parametrize(
     ("cap", "words"),
     [
-        ("title<=1", "title is no attribute.*categories, tags and names of attributes"),
+        ("title<=1", "title is no attribute.*categories, tags and the names of attributes"),
         ("item_id<=1 in 5", "item_id is no attribute"),
         ("created_ts<=2", "created_ts is no attribute"),
         ("categories<=5 in 3", "bounds nothing: 3 places have 3 items at most; write less than 3"),
