@@ -49,6 +49,8 @@ STEPS: dict[str, list[tuple[str, str]]] = {
     "Reports": [("Look again", "What uniform would have earned on all.csv")],
 }
 """What is pressed in each tab, and what is seen then."""
+LEADS = {"Why?", "Open"}
+"""Of these, what leads to a heading elsewhere on the page."""
 TYPED = {
     "User id": "bob",
     "Item id": "tea",
@@ -381,6 +383,8 @@ def test_the_page_in_a_browser(page: ServedPage, browser: Any, width: int, colou
                 shown.keyboard.press("Enter")
             shown.get_by_role("button", name=button).first.press("Enter")
             shown.get_by_text(wanted).last.wait_for()
+            if button in LEADS:  # the keyboard goes on there: what is typed before would be lost
+                shown.wait_for_function("document.activeElement.tagName === 'H2'")
             if button == "Try the settings":
                 assert shown.get_by_role("cell", name="slate.diversity").is_visible()
         assert shown.evaluate("document.documentElement.scrollWidth") <= width, name
