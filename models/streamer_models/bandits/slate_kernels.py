@@ -1,7 +1,7 @@
 """Slates drawn place by place: kernels of :mod:`streamer_models.bandits.slates`.
 
-``remaining[:n]`` are the candidates left, the best score first; of a slot ``choices[:m]`` are that
-may be placed there, the best first: the same array where nothing is composed.
+``remaining[:n]`` are the candidates left, the best score first; of a slot ``choices[:m]`` are
+those that may be placed there, the best first: the same array where nothing is composed.
 
 Where the composition says what is shown, nothing is drawn: a slot's propensity is the probability
 that it would have got what is shown there, given what is shown in the slots before.
