@@ -98,6 +98,36 @@ def test_nothing_is_gained_by_having_no_counts(monkeypatch: pytest.MonkeyPatch) 
     assert adds["seldom"] > adds["often"] == pytest.approx(adds["unmet"])
 
 
+def test_what_is_practised_with_of_items_met_is_not_taken_off_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That no item led to it is so of items met too: such weights hold for items nobody met."""
+    live = LiveSystem(config(), start_ms=START_MS)
+    live.publish(*(Item(item_id=name) for name in ("first", "next", "elsewhere", "unmet")))
+    taken = [(f"u{n}", name) for n in range(9) for name in ("first", "next")]
+    live.publish(
+        *(
+            Event(event_id=f"{n}", type="click", user_id=user, item_id=name, ts=START_MS + n)
+            for n, (user, name) in enumerate([*taken, ("other", "elsewhere"), ("asks", "first")])
+        )
+    )
+    live.sync()
+
+    def wrong(blend: ListwiseBlend, statistics: object) -> BlendWeights:
+        weights = np.zeros_like(blend.prior)
+        weights[blend.columns.index("next_low"), 0] = -1.0
+        return BlendWeights(weights, np.repeat([[-9.0], [9.0]], N_CONTEXTS, axis=1))
+
+    monkeypatch.setattr(ListwiseBlend, "merged_weights", wrong)
+    [answer] = live.ask(["asks"], k=3)
+    following, elsewhere, unmet = (
+        logits(answer.decision)[answer.decision.candidates.index(name)]
+        for name in ("next", "elsewhere", "unmet")
+    )
+    assert unmet == pytest.approx(elsewhere)
+    assert unmet > following + 0.5
+
+
 def test_the_blend_alone_orders_the_slate_and_its_share_is_what_is_expected() -> None:
     live = played()
     found = decided(live)

@@ -257,16 +257,22 @@ class BlendChannel(Channel[BlendSettings]):
             attention = float(learned[-1])
         undue, n_known = np.zeros(len(logits)), len(candidates.rows)
         if 0 < n_known < len(candidates):
-            undue = _undue(self._of_counts(columns, practised, who), n_known)
+            undue = _undue(practised.scores(self._unpractised(columns, n_known), who), n_known)
         logits += correction - undue
         return BlendedCandidates(columns, logits, correction, attention, undue)
 
-    def _of_counts(self, columns: Floats, practised: BlendWeights, who: Floats) -> Floats:
-        """``(n,)`` what logits owe to shares, which follow from counts of the candidates."""
+    def _unpractised(self, columns: Floats, n_known: int) -> Floats:
+        """``(n, n_columns)`` columns of shares of which each of the ``n_known`` first candidates,
+        those met, has more than any other; the rest are 0.
+
+        Nobody practised with so little: that what a user met never led to an item is so of items
+        met too, and has been weighed; that nobody took an item up is not.
+        """
         n_shares = sum(len(each.measures.shares) for each in self.measuring)
-        of_counts = columns.copy()
-        of_counts[:, 2 * n_shares :] = 0.0
-        return practised.scores(of_counts, who)
+        practised = columns[n_known:].max(axis=0) >= columns[:n_known].min(axis=0)
+        practised[2 * n_shares :] = True
+        found: Floats = np.where(practised, 0.0, columns)
+        return found
 
     def measured(self, asked: Asked, candidates: Candidates) -> Floats:
         """Return the ``(n_candidates, n_columns)`` columns that are blended."""
@@ -307,14 +313,13 @@ class BlendChannel(Channel[BlendSettings]):
         return self._corrected[1]
 
 
-def _undue(of_counts: Floats, n_known: int) -> Floats:
+def _undue(unpractised: Floats, n_known: int) -> Floats:
     """``(n,)`` by how much candidates that nothing is known of stand above the last of the
-    ``n_known`` first, which were met, by counts alone.
+    ``n_known`` first, which were met, by what nobody practised with alone.
 
-    Nobody practised with such candidates: where few events have weighed the counts, having none
-    would else be a merit.
+    Where few events have weighed the counts, having none would else be a merit.
     """
-    undue: Floats = np.maximum(of_counts - of_counts[:n_known].min(), 0.0)
+    undue: Floats = np.maximum(unpractised - unpractised[:n_known].min(), 0.0)
     undue[:n_known] = 0.0
     return undue
 
