@@ -12,21 +12,22 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from streamer.config import Config
-from streamer.http import metarank, paths, personalizer
-from streamer.http.events import event_routes
-from streamer.http.guard import guarded
-from streamer.http.health import health_routes
-from streamer.http.items import item_routes
+from streamer.http import paths
+from streamer.http.access.guard import guarded
 from streamer.http.kept_writing import item_writing
-from streamer.http.metarank import metarank_routes
 from streamer.http.metrics import HttpMetrics
 from streamer.http.parts import Parts
-from streamer.http.personalizer import personalizer_routes
 from streamer.http.problems import add_problems, failed
-from streamer.http.recommendations import recommendation_routes
 from streamer.http.request_ids import RequestIds
+from streamer.http.routes import metarank, personalizer
+from streamer.http.routes.events import event_routes
+from streamer.http.routes.health import health_routes
+from streamer.http.routes.items import item_routes
+from streamer.http.routes.metarank import metarank_routes
+from streamer.http.routes.personalizer import personalizer_routes
+from streamer.http.routes.recommendations import recommendation_routes
+from streamer.http.routes.users import user_routes
 from streamer.http.schemas import DOCS, DOCS_FILES, completed
-from streamer.http.users import user_routes
 
 
 def create_app(config: Config, parts: Parts, *, registry: CollectorRegistry) -> FastAPI:

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamer.http.access.page_access import PAGE, is_of_page
 from streamer.http.metrics import HttpMetrics
-from streamer.http.page_access import PAGE, is_of_page
 
 HEADER: Final = "X-Request-ID"
 _FROM_CALLERS = re.compile(rb"[\x21-\x7e]{1,128}")

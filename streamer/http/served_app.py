@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from streamer.config import Config
-from streamer.http.page_access import PAGE, login_routes
+from streamer.http.access.page_access import PAGE, login_routes
 from streamer.http.parts import Parts
-from streamer.http.reports import report_routes
+from streamer.http.routes.reports import report_routes
 from streamer.scorer.scorer import Scorer
 
 

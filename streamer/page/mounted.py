@@ -7,7 +7,7 @@ from typing import Final
 
 from nicegui import Client, app, ui
 
-from streamer.http.page_access import PAGE
+from streamer.http.access.page_access import PAGE
 from streamer.http.served_app import ServedApp
 from streamer.page.frame import show
 from streamer.page.looking import Looking

@@ -8,7 +8,7 @@ import pytest
 
 from streamer.config import describe, load_config
 from streamer.errors import ConfigError
-from streamer.http.buckets import TokenBuckets
+from streamer.http.access.buckets import TokenBuckets
 from tests.http_world import http_world
 from tests.unit.test_http import problem_of
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.generation import GenerationMode
 
-from streamer.http.queries import REPEATABLE
+from streamer.http.routes.queries import REPEATABLE
 from tests.http_world import HttpWorld, http_world
 
 load_all_checks()

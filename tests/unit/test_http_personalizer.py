@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from streamer.config import load_config
 from streamer.errors import ConfigError
 from streamer.events import Event, decode_decision
-from streamer.http.personalizer import RankedEvents
+from streamer.http.routes.personalizer import RankedEvents
 from tests.default_types import decode_event
 from tests.http_world import HttpWorld, http_world
 from tests.unit.test_http import problem_of

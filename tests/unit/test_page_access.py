@@ -16,8 +16,8 @@ from starlette.routing import Mount
 
 from streamer.config import load_config
 from streamer.errors import ConfigError
-from streamer.http.guard import Guard
-from streamer.http.page_access import COOKIE
+from streamer.http.access.guard import Guard
+from streamer.http.access.page_access import COOKIE
 from streamer.http.served_app import ServedApp
 from streamer.page.wanted import wanted_page
 from tests.http_world import CONFIG, HttpWorld, http_world

@@ -12,9 +12,9 @@ from streamer.events import encode
 from streamer.http.bodies import merged, object_of
 from streamer.http.kept_writing import Kept, KeptWriting
 from streamer.http.mistakes import refuse_mistakes
-from streamer.http.queries import KNOWN_PARAMETERS
+from streamer.http.routes.queries import KNOWN_PARAMETERS
+from streamer.http.routes.several import published, several_answers
 from streamer.http.schemas import JSON, answers, body, one_or_many
-from streamer.http.several import published, several_answers
 
 
 def kept_routes(

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from streamer.http.keys import place_of
+from streamer.http.access.keys import place_of
 
 PAGE: Final = "/ui"
 LOGIN: Final = f"{PAGE}/login"

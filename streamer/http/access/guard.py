@@ -16,9 +16,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamer.config.http import HttpConfig
-from streamer.http.buckets import TokenBuckets
-from streamer.http.keys import HOW, key_of, place_of
-from streamer.http.page_access import LOGIN, PageAccess, is_foreign, is_of_page
+from streamer.http.access.buckets import TokenBuckets
+from streamer.http.access.keys import HOW, key_of, place_of
+from streamer.http.access.page_access import LOGIN, PageAccess, is_foreign, is_of_page
 from streamer.http.problems import problem
 from streamer.http.request_ids import HEADER
 from streamer.http.schemas import OPEN
@@ -77,8 +77,8 @@ class Guard:
 
     Health and documents are open to all. Who sends a wrong key has the rate of an address, so that
     keys can't be tried out. The page of ``/ui`` takes a cookie in place of a key
-    (:class:`streamer.http.page_access.PageAccess`), answers no page of another origin, and has no
-    rate: what it loads and keeps open is no question to a scorer.
+    (:class:`streamer.http.access.page_access.PageAccess`), answers no page of another origin, and
+    has no rate: what it loads and keeps open is no question to a scorer.
     """
 
     def __init__(self, app: ASGIApp, config: HttpConfig, now_s: Callable[[], float]) -> None:

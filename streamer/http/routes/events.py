@@ -12,9 +12,9 @@ from streamer.http.examples import EVENT, FEEDBACK
 from streamer.http.mistakes import refuse_mistakes
 from streamer.http.parts import Parts
 from streamer.http.publishing import ACCEPTED, event_publishing
-from streamer.http.queries import KNOWN_PARAMETERS
+from streamer.http.routes.queries import KNOWN_PARAMETERS
+from streamer.http.routes.several import accepted, published, several_answers
 from streamer.http.schemas import answers, body, one_or_many
-from streamer.http.several import accepted, published, several_answers
 
 
 def event_routes(config: Config, parts: Parts) -> APIRouter:

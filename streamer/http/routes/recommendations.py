@@ -14,9 +14,9 @@ from streamer.http.bodies import object_of, request_of
 from streamer.http.examples import ASKED, ASKED_ROWS
 from streamer.http.parts import Parts
 from streamer.http.paths import WordBehindId
-from streamer.http.queries import ANYBODY, KNOWN_PARAMETERS, Id, K, Wanted
+from streamer.http.routes.queries import ANYBODY, KNOWN_PARAMETERS, Id, K, Wanted
+from streamer.http.routes.slate_answers import SlateAnswers
 from streamer.http.schemas import JSON, answers, body
-from streamer.http.slate_answers import SlateAnswers
 from streamer.http.waiting import answered
 
 PathId = Annotated[str, Path(min_length=1, max_length=256)]

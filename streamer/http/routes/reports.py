@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from streamer.http.page_access import PAGE
+from streamer.http.access.page_access import PAGE
 from streamer.http.problems import problem
 from streamer.reports.folder import ReportFolder
 

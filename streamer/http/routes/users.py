@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from streamer.config import Config
 from streamer.http.bodies import user_of
 from streamer.http.examples import USER
-from streamer.http.kept import kept_routes
 from streamer.http.kept_writing import user_writing
 from streamer.http.parts import Parts
+from streamer.http.routes.kept import kept_routes
 
 
 def user_routes(config: Config, parts: Parts) -> APIRouter:

@@ -10,8 +10,8 @@ from streamer.config import Config
 from streamer.events import Item
 from streamer.http.bodies import item_of
 from streamer.http.examples import ITEM
-from streamer.http.kept import kept_routes
 from streamer.http.kept_writing import KeptWriting
+from streamer.http.routes.kept import kept_routes
 
 
 def item_routes(config: Config, writing: KeptWriting[Item]) -> APIRouter:

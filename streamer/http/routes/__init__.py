@@ -1,0 +1,1 @@
+"""Routes of the HTTP service: what each takes, and what it answers."""
