@@ -24,8 +24,8 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from benchmarks.environment import environment, parser, write
-from streamer.application.processes import collect_garbage_rarely
-from streamer.application.warm_up import warm_up
+from streamer.application.services.processes import collect_garbage_rarely
+from streamer.application.services.warm_up import warm_up
 from streamer.config import Config, load_config
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import Learner

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environment import environment, parser, write
-from streamer.application.local import LocalSystem, local_system
+from streamer.application.local.system import LocalSystem, local_system
 from streamer.client import Publisher, Recommender
 from streamer.config import Config, load_config
 from streamer.events import Event, encode

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.environment import environment, parser, write
 from benchmarks.request_times import fresh_replica, measure, while_following
-from streamer.application.warm_up import warm_up
+from streamer.application.services.warm_up import warm_up
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.config import Config, load_config

@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.environment import environment, parser, write
 from deploy.kafka.node import free_port
-from streamer.application.local import local_system
+from streamer.application.local.system import local_system
 from streamer.client import Publisher, Recommender
 from streamer.config import load_config
 from tests.brokers import kafka_service

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from benchmarks.environment import environment, parser, write
-from streamer.application.local import LocalSystem, local_system
+from streamer.application.local.system import LocalSystem, local_system
 from streamer.client import Publisher, Recommender
 from streamer.config import load_config
 

@@ -43,9 +43,9 @@ from river import optim, reco
 
 from benchmarks.environment import environment, parser, write
 from benchmarks.held_features import without_held
-from streamer.application.processes import PIPELINE_DEPTH, collect_garbage_rarely
+from streamer.application.services.processes import PIPELINE_DEPTH, collect_garbage_rarely
+from streamer.application.services.warm_up import warm_up
 from streamer.application.starting import configured_store
-from streamer.application.warm_up import warm_up
 from streamer.clock import SystemClock
 from streamer.config import Config, load_config
 from streamer.kafka.assignment import FETCH_OPTIONS

@@ -31,7 +31,7 @@ import psutil
 
 from benchmarks.bench_flood import BOUNDS, TOPIC_MS, Flood
 from benchmarks.environment import environment, parser, write
-from streamer.application.processes import collect_garbage_rarely
+from streamer.application.services.processes import collect_garbage_rarely
 from streamer.config import Config, feature_definitions, load_config
 from streamer.events import Event
 from streamer.simulation.live import LiveSystem

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from streamer.application.warm_up import warm_up
+from streamer.application.services.warm_up import warm_up
 from streamer.config import Config, feature_definitions, load_config
 from streamer.events import Event, encode
 from streamer.learner.configured import learner_settings, reward_function

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
-from streamer.application.warm_up import warm_up
+from streamer.application.services.warm_up import warm_up
 from streamer.config import load_config
 
 for name in (
-    "streamer.application.processes",
-    "streamer.application.scoring",
-    "streamer.application.serving",
+    "streamer.application.services.processes",
+    "streamer.application.services.scoring",
+    "streamer.application.services.serving",
     "streamer.cli",
     "streamer.http.app",
     "tests.contract.test_store_processes",

@@ -17,8 +17,8 @@ from typing import Self
 
 import msgspec
 
+from streamer.application.services.warm_up import warm_up
 from streamer.application.starting import configured_store
-from streamer.application.warm_up import warm_up
 from streamer.config import Config, known_keys, load_config
 from streamer.config.keys import named_key
 from streamer.config.masking import toml_text

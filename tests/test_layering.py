@@ -55,7 +55,7 @@ GROUPS = {
     "streamer.commands": "commands",
     "streamer.cli": "cli",
     "streamer.__main__": "main",
-    "streamer.application.supervised": "main",
+    "streamer.application.local.supervised": "main",
 }
 
 # What a group may import beside itself. Services (learner, scorer) see protocols, never a client of
@@ -241,7 +241,7 @@ def test_every_placed_module_exists() -> None:
         ("streamer_client.made_up", "import numpy", "httpx alone"),
         ("streamer.learner.made_up", "import streamer_client", "learner may import"),
         (
-            "streamer.application.supervisor",
+            "streamer.application.local.supervisor",
             "from streamer.cli import app",
             "application may import",
         ),

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from streamer.application.bridge_decoders import decoder_at_once, opened_registry
 from streamer.application.findings import Finding, failed, finding
+from streamer.application.services.bridge_decoders import decoder_at_once, opened_registry
 from streamer.application.topic_tail import last_messages
 from streamer.bridge.translation import translation_of
 from streamer.config import Config

@@ -21,7 +21,7 @@ import msgspec
 from streamer.application.bridge_findings import bridge_findings
 from streamer.application.committed import learned_offsets
 from streamer.application.findings import Finding, failed, finding
-from streamer.application.processes import asked_layout, check_configured_topics
+from streamer.application.services.processes import asked_layout, check_configured_topics
 from streamer.application.starting import await_broker, configured_store
 from streamer.application.topic_tail import TopicTail, tail_of
 from streamer.clock import SystemClock

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from streamer.application.committed import committed_version, present_catalogue
-from streamer.application.features import published_features
+from streamer.application.services.features import published_features
 from streamer.application.starting import await_broker
 from streamer.clock import SystemClock
 from streamer.config import Config

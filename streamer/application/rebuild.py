@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamer.application.processes import asked_layout
+from streamer.application.services.processes import asked_layout
 from streamer.application.starting import await_broker, configured_store
 from streamer.config import Config
 from streamer.errors import ConfigError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from streamer.application.committed import present_catalogue, present_messages
-from streamer.application.processes import verify_configured
+from streamer.application.services.processes import verify_configured
 from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.events import decode_decision, decode_request

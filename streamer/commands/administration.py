@@ -215,8 +215,8 @@ def _verified(
     from_checkpoint: bool,
 ) -> tuple[Verification, SlatesVerification | None]:
     """Execute what was asked for under a progress bar."""
-    from streamer.application.processes import verify_configured
     from streamer.application.recorded import verify_run
+    from streamer.application.services.processes import verify_configured
 
     settings = configured(path, bootstrap_servers, store)
     with counted_progress("executing again", None) as (bar, task):

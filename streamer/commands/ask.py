@@ -171,7 +171,7 @@ def subscribe(
     bootstrap_servers: BrokerOption = None,
 ) -> None:
     """Print recommendations as they are made, one JSON object a line, until Ctrl-C."""
-    from streamer.application.signals import stopped_by_signals
+    from streamer.application.services.signals import stopped_by_signals
     from streamer.client import Subscriber
     from streamer.events import encode
 

@@ -19,7 +19,7 @@ def bridge(
     metrics_port: MetricsOption = None,
 ) -> None:
     """Publish messages of your own topics as events and items, until SIGTERM."""
-    from streamer.application.bridging import run_bridges
+    from streamer.application.services.bridging import run_bridges
 
     settings = configured(config, bootstrap_servers, metrics_port=metrics_port)
     log_to_stderr(settings.logs.format)

@@ -26,7 +26,7 @@ def features_run(
     metrics_port: MetricsOption = None,
 ) -> None:
     """Compute windowed features from events until SIGTERM; start more to share the work."""
-    from streamer.application.features import run_features
+    from streamer.application.services.features import run_features
 
     settings = configured(config, bootstrap_servers, None, metrics_port)
     log_to_stderr(settings.logs.format)
@@ -45,7 +45,7 @@ def features_show(
     store: StoreOption = None,
 ) -> None:
     """Print the features of an entity that are known now, and how old those of windows are."""
-    from streamer.application.features import known_features
+    from streamer.application.services.features import known_features
 
     if entity not in get_args(FeatureEntity):
         known_kinds = ", ".join(get_args(FeatureEntity))

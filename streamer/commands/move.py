@@ -17,7 +17,7 @@ def move(
     bootstrap_servers: BrokerOption = None,
 ) -> None:
     """Publish what a trial has kept to a Kafka of your own."""
-    from streamer.application.move_trial import move_trial
+    from streamer.application.local.move_trial import move_trial
 
     loaded = configured(config, bootstrap_servers)
     with rated_progress() as bar:

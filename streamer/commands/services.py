@@ -30,7 +30,7 @@ def learn(
     alone: AloneOption = False,
 ) -> None:
     """Run a learner: events in, parameters out, until SIGTERM."""
-    from streamer.application.processes import run_learner
+    from streamer.application.services.processes import run_learner
 
     settings = configured(config, bootstrap_servers, store, metrics_port)
     log_to_stderr(settings.logs.format)
@@ -45,7 +45,7 @@ def score(
     alone: AloneOption = False,
 ) -> None:
     """Run a scorer: requests in, recommendations and decisions out, until SIGTERM."""
-    from streamer.application.scoring import run_scorer
+    from streamer.application.services.scoring import run_scorer
 
     settings = configured(config, bootstrap_servers, store, metrics_port)
     log_to_stderr(settings.logs.format)
@@ -66,7 +66,7 @@ def serve(
 
     Where the packages of the extra `ui` are installed, `/ui` is a page to look at.
     """
-    from streamer.application.serving import run_http
+    from streamer.application.services.serving import run_http
     from streamer.page.wanted import wanted_page
 
     settings = configured(
@@ -98,7 +98,7 @@ def up(
     Where an HTTP port is given, the scorer is asked over HTTP too. The scorer's metrics are on the
     port behind the learner's.
     """
-    from streamer.application.local import run_up
+    from streamer.application.local.up import run_up
 
     settings = configured(
         config, bootstrap_servers, store, metrics_port, http_port, page, broker_port, reports

@@ -18,7 +18,7 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from streamer.application.local import LocalSystem, console_script, local_system
+from streamer.application.local.system import LocalSystem, console_script, local_system
 from streamer.client import Publisher, Recommender
 from streamer.config import Config, load_config, masked
 from streamer.demo.audience import (

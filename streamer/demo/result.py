@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from rich.console import Group
 from rich.table import Table
 
-from streamer.application.local import histogram_quantile
+from streamer.application.scraped import histogram_quantile
 from streamer.demo.audience import Audience, Score
 
 _WIDTH = 60
 _LEARNER, _SCORER = "streamer_learner", "streamer_scorer"
 
 Samples = Mapping[str, float]
-"""As :meth:`streamer.application.local.LocalSystem.metrics` gives them."""
+"""As :meth:`streamer.application.local.system.LocalSystem.metrics` gives them."""
 
 
 @dataclass(slots=True, kw_only=True)

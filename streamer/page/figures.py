@@ -10,7 +10,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from streamer.application.local import histogram_quantile, summed
+from streamer.application.scraped import histogram_quantile, summed
 from streamer.config import Config
 from streamer.kafka.log_ends import Ends, TopicPartition
 

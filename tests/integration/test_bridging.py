@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.kafka.node import free_port
-from streamer.application.bridging import run_bridges
+from streamer.application.services.bridging import run_bridges
 from streamer.config import load_config
 from streamer.errors import ConfigError, RegistryError
 from streamer.kafka.configured import configured_reader, configured_sink

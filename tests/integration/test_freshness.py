@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from streamer.application.local import LocalSystem, local_system
+from streamer.application.local.system import LocalSystem, local_system
 from streamer.client import Publisher, Recommender
 from streamer.config import load_config
 from tests.brokers import keys_apart, topics_apart

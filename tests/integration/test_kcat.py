@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.application.local import LocalSystem, local_system
+from streamer.application.local.system import LocalSystem, local_system
 from streamer.client import Recommender
 from streamer.config import load_config
 from streamer.events import decode_dead_letter

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamer.application.local import LocalSystem, local_system
+from streamer.application.local.system import LocalSystem, local_system
 from streamer.client import Publisher, Recommender, Subscriber
 from streamer.config import load_config
 from streamer.events import Event

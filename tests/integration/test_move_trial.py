@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from streamer.application.kept_topics import KeptTopics
-from streamer.application.move_trial import move_trial
-from streamer.application.trial import TOPICS
+from streamer.application.local.kept_topics import KeptTopics
+from streamer.application.local.move_trial import move_trial
+from streamer.application.local.trial import TOPICS
 from streamer.cli import app
 from streamer.config import Config, load_config
 from streamer.errors import ConfigError, TopicMismatch

@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pool import Default, DescriptorPool
 from google.protobuf.message import Message
 from msgspec.structs import replace
 
-from streamer.application.bridge_decoders import decoder_of, opened_registry
+from streamer.application.services.bridge_decoders import decoder_of, opened_registry
 from streamer.bridge.decoder import Decoder
 from streamer.bridge.translation import translation_of
 from streamer.config import load_config

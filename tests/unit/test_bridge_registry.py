@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from deploy.kafka.node import free_port
-from streamer.application.bridge_decoders import (
+from streamer.application.services.bridge_decoders import (
     await_registry,
     decoder_of,
     opened_registry,

@@ -14,7 +14,7 @@ import pytest
 
 import streamer
 from streamer import Publisher, Recommender, Subscriber
-from streamer.application.signals import stopped_by_signals
+from streamer.application.services.signals import stopped_by_signals
 from streamer.config import load_config
 from streamer.config.settings import TopicsConfig
 from streamer.errors import BadMessage, ConfigError, DeliveryFailed, KafkaError, RequestTimeout

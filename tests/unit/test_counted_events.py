@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from streamer.application.features import known_features
+from streamer.application.services.features import known_features
 from streamer.application.starting import configured_store
 from streamer.cli import app
 from streamer.clock import SystemClock

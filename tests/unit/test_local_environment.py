@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from streamer.application import local
-from streamer.application.local import _check_ports, environment_of, run_up, serves_http
-from streamer.application.supervised import GRACE_S
+from streamer.application.local import ports
+from streamer.application.local.ports import check_ports, serves_http
+from streamer.application.local.supervised import GRACE_S
+from streamer.application.local.system import environment_of
+from streamer.application.local.up import run_up
 from streamer.commands.screen import output
 from streamer.config import Config, describe, load_config
 from streamer.demo.demo import DemoOptions, run_demo
@@ -111,7 +113,7 @@ def test_two_of_its_ports_that_are_one_are_said_before_anything_starts(
 
 def test_one_port_at_two_addresses_is_two() -> None:
     flags = {"http.port": 18791, "http.host": "127.0.0.2", "kafka.embedded_port": 18791}
-    _check_ports(load_config(os.devnull, env={}, flags=flags))
+    check_ports(load_config(os.devnull, env={}, flags=flags))
 
 
 @contextlib.contextmanager
@@ -140,7 +142,7 @@ def taken_port(*, below: int) -> Iterator[int]:
 def test_a_port_that_another_program_has_is_said_before_anything_starts(
     flag: str, beside: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_KILLED_END_S", 0.1)
+    monkeypatch.setattr(ports, "_KILLED_END_S", 0.1)
     with taken_port(below=beside) as port:
         config = load_config(os.devnull, env={}, flags={flag: port - beside})
         with pytest.raises(ConfigError, match=f"port {port} for {said} .*choose a free one"):
@@ -149,7 +151,7 @@ def test_a_port_that_another_program_has_is_said_before_anything_starts(
 
 
 def test_a_port_of_a_system_that_was_killed_is_waited_for(tmp_path: Path) -> None:
-    assert local._KILLED_END_S > 2 * GRACE_S
+    assert ports._KILLED_END_S > 2 * GRACE_S
     with socket.create_server(("127.0.0.1", 0)) as taken:
         flags = {"http.port": taken.getsockname()[1], "store.url": "sqlite:mine.db"}
         config = load_config(os.devnull, env={}, flags=flags)

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamer.application.features import run_features
+from streamer.application.services.features import run_features
 from streamer.config import Config, load_config
 from streamer.errors import ConfigError, StoreError
 from streamer.faust_worker.changes import ChangelogMessage

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner
 
-from streamer.application import processes
+from streamer.application.services import processes
 from streamer.cli import app
 from streamer.logs import EventFormatter, JsonFormatter, show_warnings
 

@@ -182,7 +182,7 @@ def test_a_page_that_is_asked_for_and_not_installed_says_what_to_install(
 
 def test_nothing_of_the_page_is_imported_before_it_is_wanted() -> None:
     code = (
-        "import sys, streamer.cli, streamer.application.serving, streamer.page.wanted;"
+        "import sys, streamer.cli, streamer.application.services.serving, streamer.page.wanted;"
         "sys.exit('nicegui' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

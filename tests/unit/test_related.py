@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamer.application.warm_up import warm_up
+from streamer.application.services.warm_up import warm_up
 from streamer.config import load_config
 from streamer.events import Item, Recommendation, Request
 from streamer.ranking.asked import met

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import TextColumn
 
-from streamer.application.local import _say_what_is_there
+from streamer.application.local.up import _say_what_is_there
 from streamer.commands.screen import counted_progress, rated_progress
 
 NAME = "part [a].csv"

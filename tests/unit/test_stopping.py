@@ -14,7 +14,7 @@ from typing import Any, cast
 import confluent_kafka as ck
 import pytest
 
-from streamer.application.signals import stopped_by_signals
+from streamer.application.services.signals import stopped_by_signals
 from streamer.config import Config
 from streamer.errors import Stopped
 from streamer.kafka.embedded import EmbeddedBroker

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pytest
 
-from streamer.application.letter_duty import GroupDuty
+from streamer.application.services.letter_duty import GroupDuty
 from streamer.errors import KafkaUnavailable
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.kafka.log_ends import EARLIEST

@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamer.application.kept_topics import KeptMessage, KeptTopics
-from streamer.application.topics_keeper import TopicsKeeper
-from streamer.application.trial import STORE, Trial, trial_in
+from streamer.application.local.kept_topics import KeptMessage, KeptTopics
+from streamer.application.local.topics_keeper import TopicsKeeper
+from streamer.application.local.trial import STORE, Trial, trial_in
 from streamer.client import Publisher
 from streamer.config import Config, load_config
 from streamer.errors import ConfigError, StreamerError
@@ -135,7 +135,9 @@ def test_a_store_that_is_ahead_of_the_topics_is_learned_anew(
     with contextlib.closing(sqlite3.connect(tmp_path / STORE)) as store:
         store.execute("CREATE TABLE of_the_last_run (n INTEGER)")
     offsets = [{("events", 2): 103}, {}]
-    monkeypatch.setattr("streamer.application.trial.learned_offsets", lambda store: offsets.pop(0))
+    monkeypatch.setattr(
+        "streamer.application.local.trial.learned_offsets", lambda store: offsets.pop(0)
+    )
     with running(tmp_path) as (_, trial, read):
         assert trial.n_unkept == 3
         with contextlib.closing(sqlite3.connect(tmp_path / STORE)) as store:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamer.application.warm_up import _one_process_at_a_time, warm_up
+from streamer.application.services.warm_up import _one_process_at_a_time, warm_up
 from streamer.config import load_config
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
@@ -108,7 +108,7 @@ def test_a_process_that_compiles_elsewhere_is_not_waited_for(
 IN_A_NEW_PROCESS = """
 import sys
 from numba.core.dispatcher import Dispatcher
-from streamer.application.warm_up import warm_up
+from streamer.application.services.warm_up import warm_up
 from streamer.config import load_config
 from streamer.simulation.live import LiveSystem
 from tests.unit.test_live_system import START_MS, play

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Final, get_args
 
-from streamer.application.kept_topics import KeptTopics
+from streamer.application.local.kept_topics import KeptTopics
 from streamer.config import Config, TopicRole
 from streamer.errors import KafkaUnavailable, StreamerError
 from streamer.kafka.configured import configured_reader

@@ -10,16 +10,16 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from streamer.application.letter_duty import GroupDuty
-from streamer.application.processes import (
+from streamer.application.services.letter_duty import GroupDuty
+from streamer.application.services.processes import (
     SELDOM_READ_MS,
     check_configured_topics,
     items_reader,
     opened_store,
 )
-from streamer.application.signals import stopped_by_signals
+from streamer.application.services.signals import stopped_by_signals
+from streamer.application.services.warm_up import warm_up
 from streamer.application.starting import await_broker
-from streamer.application.warm_up import warm_up
 from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.errors import Stopped, TopicMismatch

@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 
 from streamer.application.committed import learned_offsets
-from streamer.application.kept_topics import KeptMessage, KeptTopics
+from streamer.application.local.kept_topics import KeptMessage, KeptTopics
+from streamer.application.local.topics_keeper import TopicsKeeper
 from streamer.application.starting import configured_store
-from streamer.application.topics_keeper import TopicsKeeper
 from streamer.client.embedded_room import EmbeddedRoom
 from streamer.config import Config, TopicRole
 from streamer.errors import ConfigError, StreamerError

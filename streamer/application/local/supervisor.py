@@ -33,7 +33,8 @@ class Supervisor:
     Each runs with ``python -P``: the working directory stays off its import path, so a
     ``numpy.py`` in a user's folder is never mistaken for the library. A child is a process group of
     its own: a Ctrl-C in the terminal reaches this process alone, which then stops them in order.
-    When this process is killed they end by themselves, see :mod:`streamer.application.supervised`.
+    When this process is killed they end by themselves, see
+    :mod:`streamer.application.local.supervised`.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ class Supervisor:
         log_path: Path | None = None,
     ) -> Child:
         """Start ``streamer ARGUMENTS``; its output goes to ``log_path``, else to ours."""
-        command = [sys.executable, "-P", "-m", "streamer.application.supervised", *arguments]
+        command = [sys.executable, "-P", "-m", "streamer.application.local.supervised", *arguments]
         output = None if log_path is None else log_path.open("ab")
         try:
             process = subprocess.Popen(

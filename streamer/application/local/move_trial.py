@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, get_args
 
-from streamer.application.kept_topics import KeptTopics
+from streamer.application.local.kept_topics import KeptTopics
+from streamer.application.local.trial import TOPICS, locked, send
 from streamer.application.starting import await_broker
-from streamer.application.trial import TOPICS, locked, send
 from streamer.config import Config, TopicRole
 from streamer.errors import ConfigError, TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 
 from streamer.application.committed import committed_version
-from streamer.application.processes import PUBLISH_ITEMS_AGAIN
+from streamer.application.services.processes import PUBLISH_ITEMS_AGAIN
 from streamer.application.starting import await_broker
 from streamer.clock import SystemClock
 from streamer.config import Config, FeatureDefinition, feature_definitions

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from prometheus_client import CollectorRegistry
 
-from streamer.application.scoring import scorer_service
-from streamer.application.signals import stopped_by_signals
+from streamer.application.services.scoring import scorer_service
+from streamer.application.services.signals import stopped_by_signals
 from streamer.client.embedded_room import EmbeddedRoom
 from streamer.clock import SystemClock
 from streamer.config import Config, TopicRole

@@ -17,9 +17,9 @@ from typing import Self
 
 from prometheus_client import CollectorRegistry
 
-from streamer.application.signals import Signals, stopped_by_signals
+from streamer.application.services.signals import Signals, stopped_by_signals
+from streamer.application.services.warm_up import warm_up
 from streamer.application.starting import await_broker, configured_store
-from streamer.application.warm_up import warm_up
 from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.errors import TopicMismatch

@@ -10,9 +10,13 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from streamer.application.bridge_decoders import await_registry, decoder_of, opened_registry
-from streamer.application.processes import check_configured_topics
-from streamer.application.signals import stopped_by_signals
+from streamer.application.services.bridge_decoders import (
+    await_registry,
+    decoder_of,
+    opened_registry,
+)
+from streamer.application.services.processes import check_configured_topics
+from streamer.application.services.signals import stopped_by_signals
 from streamer.application.starting import await_broker
 from streamer.bridge.bridge import Bridge
 from streamer.bridge.metrics import BridgeMetrics

@@ -1,0 +1,1 @@
+"""Each service as a process, put together from a configuration."""
