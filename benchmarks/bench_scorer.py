@@ -47,7 +47,7 @@ from streamer_models.counters.decayed_layout import ID_ENTITY_OF
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.mf import ImplicitMF
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.model import Model
 from streamer_models.state.partition import all_specs
 from streamer_models.state.table import ARM, Change, IdChange, Keys, Rows

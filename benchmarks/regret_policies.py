@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from streamer.events import Event
 from streamer_models.bandits.in_memory import published_bandit
 from streamer_models.bandits.protocols import LearningBandit
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_producers.baselines import PopularitySlates
 from streamer_producers.click_model import ClickModel, SimulatorConfig
 

@@ -12,7 +12,7 @@ from streamer.learner.join.feedback import Answers
 from streamer.learner.join.join import Cursor, Join, JoinSettings
 from streamer.learner.join.shown import Shown
 from streamer.learner.rewards import EventOutcomes
-from streamer_models.state.id_column import IdColumn
+from streamer_models.state.ids.id_column import IdColumn
 from streamer_models.state.inputs import Choices, Examples
 
 START_MS = 1_700_000_000_000

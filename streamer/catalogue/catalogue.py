@@ -19,8 +19,8 @@ from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
 from streamer.events.decoding import deleted_id
 from streamer.protocols import ItemsReader, MessageBatch
-from streamer_models.state.id_table import id_key, keys_of
-from streamer_models.state.key_map import KeyMap
+from streamer_models.state.ids.id_table import id_key, keys_of
+from streamer_models.state.ids.key_map import KeyMap
 from streamer_models.state.seeding import random_bits, scaled_below, stream
 from streamer_models.state.table import Keys, grown
 

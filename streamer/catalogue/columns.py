@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from streamer.catalogue.item_facts import ItemFacts
 from streamer.catalogue.labels import LabelColumn
 from streamer.events import Item
-from streamer_models.state.id_table import id_key, keys_of
+from streamer_models.state.ids.id_table import id_key, keys_of
 from streamer_models.state.table import Keys, Slots, grown
 
 MISSING, NUMBER, TEXT, TRUTH = range(4)

@@ -15,8 +15,8 @@ from streamer.errors import BadMessage
 from streamer.events import Item, decode_item
 from streamer.protocols import ItemsReader, MessageBatch
 from streamer_models.state.inputs import Inputs
-from streamer_models.state.item_embeddings import ItemEmbeddings
-from streamer_models.state.item_tokens import ItemTokens
+from streamer_models.state.items.item_embeddings import ItemEmbeddings
+from streamer_models.state.items.item_tokens import ItemTokens
 
 GONE_MAX: Final = 20_000
 """Deleted items that are known, some 0.2 kB each: after a deletion all are looked up, 4 ms."""

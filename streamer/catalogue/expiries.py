@@ -6,7 +6,7 @@ from bisect import bisect_right, insort
 
 import numpy as np
 
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.table import Keys
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.events import Item
-from streamer_models.state.id_table import id_key
-from streamer_models.state.key_map import KeyMap
+from streamer_models.state.ids.id_table import id_key
+from streamer_models.state.ids.key_map import KeyMap
 from streamer_models.state.table import Keys, Slots, grown
 
 CATEGORIES_MAX: Final = 8

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.table import Keys, Slots, grown
 
 _ENTRIES_MIN = 1_024

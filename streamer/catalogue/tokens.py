@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from streamer.events import Item
-from streamer_models.state.item_tokens import token_of
+from streamer_models.state.items.item_tokens import token_of
 
 _OF_A_FIELD: Final = 8
 """Values of one field that count, the first ones it names."""

@@ -30,8 +30,8 @@ from streamer.events.plain_events import (
 )
 from streamer.events.types import EventTypes
 from streamer_models.state.columns import Columns
-from streamer_models.state.id_bytes import HASH_SEED, Bytes, hashes_of, read_only
-from streamer_models.state.id_column import IdColumn
+from streamer_models.state.ids.id_bytes import HASH_SEED, Bytes, hashes_of, read_only
+from streamer_models.state.ids.id_column import IdColumn
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_bytes import Bytes, same_bytes, word_at
-from streamer_models.state.kernel_ints import ZERO
+from streamer_models.state.ids.id_bytes import Bytes, same_bytes, word_at
+from streamer_models.state.ids.kernel_ints import ZERO
 
 DIGITS_MAX = 15
 """Any integer of so many digits, and any 10^k up to 10^22, is a float exactly. So one division

@@ -32,9 +32,9 @@ from streamer.events.json_scan import (
     word_of,
 )
 from streamer.events.messages import CONTEXT_KEYS_MAX, EVENT_BYTES_MAX, ID_BYTES_MAX, TS_MS_END
-from streamer_models.state.id_bytes import HASH_SEED, Bytes, hash_of, read_only
-from streamer_models.state.id_column import IdColumn
-from streamer_models.state.kernel_ints import ZERO
+from streamer_models.state.ids.id_bytes import HASH_SEED, Bytes, hash_of, read_only
+from streamer_models.state.ids.id_column import IdColumn
+from streamer_models.state.ids.kernel_ints import ZERO
 
 FIELDS: Final = (
     *("event_id", "user_id", "item_id", "request_id"),

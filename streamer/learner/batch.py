@@ -18,7 +18,7 @@ from streamer.learner.join.answers import FeedbackBatch, answers
 from streamer.learner.join.join import JoinSettings
 from streamer.learner.rewards import EventOutcomes
 from streamer.protocols import MessageBatch
-from streamer_models.state.id_column import IdColumn
+from streamer_models.state.ids.id_column import IdColumn
 from streamer_models.state.ingest import Feedback
 from streamer_models.state.inputs import Events
 

@@ -8,9 +8,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_buckets import FREE, NUMBER, Buckets, free, put
-from streamer_models.state.id_bytes import Bytes, Hashes, copy_bytes, same_bytes
-from streamer_models.state.id_column import IdColumn
+from streamer_models.state.ids.id_buckets import FREE, NUMBER, Buckets, free, put
+from streamer_models.state.ids.id_bytes import Bytes, Hashes, copy_bytes, same_bytes
+from streamer_models.state.ids.id_column import IdColumn
 
 _SIZE_MIN = 16
 _BYTES_MIN = 64

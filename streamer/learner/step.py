@@ -20,8 +20,8 @@ from streamer.learner.practice.practice import Practice
 from streamer.learner.settings import LearnerCounts, LearnerSettings
 from streamer.learner.users import decode_users
 from streamer.protocols import MessageBatch
-from streamer_models.state.id_column import IdColumn
-from streamer_models.state.id_table import IdTable
+from streamer_models.state.ids.id_column import IdColumn
+from streamer_models.state.ids.id_table import IdTable
 from streamer_models.state.ingest import Feedback, Segment, admit_profiles, event_parts
 from streamer_models.state.inputs import (
     NO_CHOICES,

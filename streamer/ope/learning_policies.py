@@ -19,7 +19,7 @@ from streamer_models.bandits.linear_statistics import WEIGHT_MAX
 from streamer_models.bandits.policies.base import ContextColumns, Policy
 from streamer_models.bandits.policies.linear import LinearPolicy
 from streamer_models.bandits.policies.registry import POLICIES
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 
 _OF_STATISTICS: Final = {"half_life_s": float, "arms_max": int, "propensity_weight_max": float}
 """Parameters of the statistics, beside the settings of the policy."""

@@ -17,7 +17,7 @@ from streamer.replica.items import COUNT
 from streamer.replica.version import Version
 from streamer.scorer.scorer import Scorer
 from streamer_models.neighbors.scores import neighbour_scores
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.table import Keys
 
 SHOWN_MAX: Final = 20

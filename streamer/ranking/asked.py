@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from streamer.events.profiles import Profile
 from streamer_models.counters.history import UserHistory
-from streamer_models.state.item_embeddings import ItemEmbeddings
-from streamer_models.state.item_tokens import ItemTokens
+from streamer_models.state.items.item_embeddings import ItemEmbeddings
+from streamer_models.state.items.item_tokens import ItemTokens
 from streamer_models.state.readable import ReadLists, ReadRows
 from streamer_models.state.table import Array, Keys, Slots, recent_keys
 from streamer_models.state.top_rows import Tops

@@ -21,9 +21,9 @@ from streamer.ranking.rules.rules import Ruled, Rules
 from streamer.replica.items import ItemView
 from streamer.replica.tables import Tables
 from streamer.replica.version import Version
-from streamer_models.state.id_table import id_key, keys_of
-from streamer_models.state.item_embeddings import ItemEmbeddings
-from streamer_models.state.item_tokens import ItemTokens
+from streamer_models.state.ids.id_table import id_key, keys_of
+from streamer_models.state.items.item_embeddings import ItemEmbeddings
+from streamer_models.state.items.item_tokens import ItemTokens
 from streamer_models.state.table import Keys, Slots
 
 

@@ -19,7 +19,7 @@ class FeatureSource(Protocol):
         self, entity: FeatureEntity, keys: Keys, names: Sequence[str], at_ms: int
     ) -> NDArray[np.float64]:
         """``(len(keys), len(names))`` values of features at a time, NaN where missing; ``keys``
-        are :func:`streamer_models.state.id_table.id_key` of the entities' ids."""
+        are :func:`streamer_models.state.ids.id_table.id_key` of the entities' ids."""
 
     def top(self, name: str, n: int, at_ms: int) -> Keys:
         """At most ``n`` keys of the entities with the largest values of a feature then, of a

@@ -21,7 +21,7 @@ from streamer.ranking.recall.trending import (
     recall_trending,
 )
 from streamer.replica.items import COUNT
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 
 _UNKNOWN: Final = -1.0
 

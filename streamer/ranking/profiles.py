@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from streamer.ranking.asked import Asked
-from streamer_models.state.item_tokens import NO_TOKEN, TOKENS_MAX, Tokens, Weights, token_of
+from streamer_models.state.items.item_tokens import NO_TOKEN, TOKENS_MAX, Tokens, Weights, token_of
 
 COUNTS_AS: Final = 3
 """Items of a category that the user is taken to have met for having chosen it."""

@@ -19,7 +19,7 @@ from streamer.replay.settings import Settings
 from streamer.replay.tally import Cells
 from streamer.replay.topk_task import GAIN, GRADED, LOG_LOSS, RECALLED, TopKTask
 from streamer_models.evaluation.ranking_metrics import catalogue_coverage, exposure_gini
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 
 Numbers = dict[str, float | None]
 """Metric → value; None where it says nothing."""

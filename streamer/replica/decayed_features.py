@@ -86,7 +86,8 @@ class DecayedView:
         Parameters
         ----------
         keys
-            :func:`streamer_models.state.id_table.id_key` of the entities' ids; of the whole any.
+            :func:`streamer_models.state.ids.id_table.id_key` of the entities' ids; of the whole
+            any.
 
         Raises
         ------

@@ -11,7 +11,7 @@ from streamer.replica.id_rows import IdRows, IdView, IndexRows
 from streamer.replica.list_rows import ListTable
 from streamer.replica.merged_table import MergedTable, TableView
 from streamer.replica.tables import Tables
-from streamer_models.state.id_table import IdTable
+from streamer_models.state.ids.id_table import IdTable
 from streamer_models.state.model import Model
 from streamer_models.state.readable import Readable, ReadLists
 from streamer_models.state.table import (

@@ -16,7 +16,7 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
 from streamer_models.counters.profiles import UserProfiles
 from streamer_models.counters.seen import UserSeen
-from streamer_models.state.id_table import META_LAST_TS, IdTable
+from streamer_models.state.ids.id_table import META_LAST_TS, IdTable
 from streamer_models.state.model import Model, model_of
 from streamer_models.state.table import PROFILE, USER, Array, Keys, recent_keys
 

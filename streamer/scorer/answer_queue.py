@@ -20,7 +20,7 @@ from streamer.scorer.funnel import Funnel
 from streamer.scorer.replies import Answered, Replies
 from streamer.scorer.scorer import Scorer
 from streamer.scorer.slate_change import SlateChange
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from streamer.replica.version import Version
 from streamer.scorer.policy.knowledge import Knowledge
 from streamer.scorer.policy.policies import BanditPolicy, slate_policy
 from streamer_models.bandits.estimates import SharedEstimate
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 
 Floats = NDArray[np.float64]
 

@@ -32,7 +32,7 @@ from streamer.scorer.funnel import Slate
 from streamer.scorer.metrics import ScorerMetrics
 from streamer.scorer.policy.boosts import packed_boosts
 from streamer.scorer.rows import RowSlate
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 
 log = logging.getLogger(__name__)
 

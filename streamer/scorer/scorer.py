@@ -30,7 +30,7 @@ from streamer.scorer.topic_letters import LetterDuty, OwnDuty, TopicLetters
 from streamer.scorer.turns import Turns
 from streamer.scorer.variants import Variants
 from streamer.windows.latest import FeaturesReader, LatestFeatures
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from streamer_models.state.model import Model
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from streamer_models.state.inputs import (
     Profiles,
     ShownItems,
 )
-from streamer_models.state.item_embeddings import ItemEmbeddings
-from streamer_models.state.item_tokens import ItemTokens, token_of
+from streamer_models.state.items.item_embeddings import ItemEmbeddings
+from streamer_models.state.items.item_tokens import ItemTokens, token_of
 from streamer_models.state.model import Model, learn, make_room
 from streamer_models.state.partition import Bounds, PartitionState
 from streamer_models.state.shared import SharedState

@@ -21,7 +21,7 @@ from streamer.errors import BadMessage
 from streamer.events import FeatureEntity, decode_feature_value
 from streamer.protocols import MessageBatch
 from streamer.windows.value_table import GONE, ValueTable, largest
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.table import Keys
 
 VALUES_MAX: Final = 5_000_000
@@ -193,7 +193,7 @@ class LatestFeatures:
         Parameters
         ----------
         keys
-            ``(n,)`` uint64, :func:`streamer_models.state.id_table.id_key` of the ids.
+            ``(n,)`` uint64, :func:`streamer_models.state.ids.id_table.id_key` of the ids.
 
         Raises
         ------

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.key_map import KeyMap, find_slot
+from streamer_models.state.ids.key_map import KeyMap, find_slot
 from streamer_models.state.table import Keys, Slots
 
 Values = NDArray[np.float64]

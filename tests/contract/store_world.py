@@ -14,7 +14,7 @@ from streamer.protocols import (
     PartitionImage,
     Schedule,
 )
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.table import Array, Change, IdChange, Merge, Rows, TableSpec, fold
 
 TABLES = (

@@ -32,7 +32,7 @@ from streamer_models.bandits.policies.settings import (
     settings_from,
     union,
 )
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from streamer_models.state.table import Keys
 from tests.chi_square import assert_frequencies
 from tests.scoring import START_MS, Shop, Shown

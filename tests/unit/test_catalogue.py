@@ -12,7 +12,7 @@ from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.errors import BadMessage
 from streamer.events import Item, encode
 from streamer.simulation.broker import ManualClock, MemoryBroker, MemoryReader, MemorySink
-from streamer_models.state.id_table import id_key, keys_of
+from streamer_models.state.ids.id_table import id_key, keys_of
 
 
 def catalogue_of(*items: Item, items_max: int = 100) -> Catalogue:

@@ -22,8 +22,8 @@ from streamer.replay.funnel_model import FunnelModel
 from streamer.replay.interactions import Interaction
 from streamer.simulation.live import LiveSystem
 from streamer_models.neighbors.content import content_profile, most_alike
-from streamer_models.state.id_table import id_key, keys_of
-from streamer_models.state.item_embeddings import ItemEmbeddings
+from streamer_models.state.ids.id_table import id_key, keys_of
+from streamer_models.state.items.item_embeddings import ItemEmbeddings
 from streamer_producers.datasets import open_described
 from tests.kinds import N_KINDS, START_MS, clicks_of_kinds
 from tests.verified_slates import verified_again

@@ -26,7 +26,7 @@ from streamer.protocols import MessageBatch
 from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.decayed_layout import ID_ENTITY_OF
-from streamer_models.state.id_table import META_FIRST_OFFSET
+from streamer_models.state.ids.id_table import META_FIRST_OFFSET
 from streamer_models.state.inputs import Events, Inputs
 from tests.default_types import CODES, TYPES
 from tests.event_log import START_MS, Dead, default_rewards

@@ -23,7 +23,7 @@ from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.decayed_layout import Remembered
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.state.decayed_cells import CELLS_WIDTH, EPOCH_HALF_LIVES
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.inputs import Events, Inputs
 from streamer_models.state.partition import Bounds, PartitionState
 from streamer_models.state.shared import SharedState

@@ -16,7 +16,7 @@ from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.last_events import LastEvent
 from streamer_models.counters.popularity import Popularity
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.model import Model
 from streamer_models.state.table import Keys
 from tests.default_types import CODES

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.learner.dedup import DedupWindow
-from streamer_models.state.id_column import IdColumn
+from streamer_models.state.ids.id_column import IdColumn
 
 
 def feed(window: DedupWindow, ids: list[str], first: int = 0) -> list[bool]:

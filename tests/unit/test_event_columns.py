@@ -17,8 +17,8 @@ from streamer.events import CONTEXT_KEYS_MAX, DEFAULT_TYPES, ID_BYTES_MAX, Event
 from streamer.events import decode_event as decode_with
 from streamer.events.event_columns import decode_events as decode_all_with
 from streamer.events.plain_events import FIELDS, parse_plain
-from streamer_models.state.id_bytes import HASH_SEED, hashes_of
-from streamer_models.state.id_column import IdColumn
+from streamer_models.state.ids.id_bytes import HASH_SEED, hashes_of
+from streamer_models.state.ids.id_column import IdColumn
 from tests.default_types import decode_event, decode_events
 from tests.unit.messages import GOOD, event_with, events, payloads, times
 

@@ -24,7 +24,7 @@ from streamer.expressions.tree import Condition
 from streamer.ranking.rules import remembered
 from streamer.ranking.rules.remembered import Verdicts
 from streamer.ranking.rules.verdicts import Question, Verdict, verdict
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 
 NOW_MS = 1_000
 REQUEST: dict[str, str | float | bool] = {

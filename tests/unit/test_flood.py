@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 import streamer.learner.step
-import streamer_models.state.id_table
+import streamer_models.state.ids.id_table
 from streamer.events import Event, encode
 from streamer.learner.join.shown import Shown
 from streamer.store.memory import MemoryStore
 from streamer.verify.parameters import compare_contents
-from streamer_models.state.id_column import IdColumn
-from streamer_models.state.id_table import n_evicted_at
+from streamer_models.state.ids.id_column import IdColumn
+from streamer_models.state.ids.id_table import n_evicted_at
 from streamer_models.state.inputs import ShownItems
 from streamer_models.state.partition import Bounds
 from streamer_models.state.table import Keys
@@ -58,7 +58,7 @@ def test_a_flood_costs_few_commits_and_each_id_is_looked_at_few_times(
         n_hashed += len(ids)
         return ids.keys()
 
-    monkeypatch.setattr(streamer_models.state.id_table, "keys_of", counted)
+    monkeypatch.setattr(streamer_models.state.ids.id_table, "keys_of", counted)
     models = small_models()
     at_once, in_parts = MemoryStore(), MemoryStore()
     learner = make_learner(at_once, models, AT_BOUND)

@@ -15,7 +15,7 @@ from streamer.ranking.context import request_context
 from streamer.ranking.recall.fresh import FreshChannel
 from streamer.scorer.policy.policies import redraw
 from streamer.simulation.live import LiveSystem
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from tests.kinds import N_KINDS, START_MS, clicks_of_kinds
 from tests.verified_slates import verified_again
 

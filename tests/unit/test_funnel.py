@@ -13,7 +13,7 @@ from streamer.scorer.funnel import Funnel
 from streamer.scorer.policy.choice import Choice, Parameters
 from streamer.scorer.policy.knowledge import Knowledge
 from streamer_models.factorization.mf import item_scores
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from streamer_models.state.partition import Bounds
 from streamer_models.state.table import FIXED_POINT_UNIT
 from tests.scoring import (

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamer_models.state.columns import Columns
-from streamer_models.state.id_bytes import read_only, same_bytes
-from streamer_models.state.id_column import IdColumn
-from streamer_models.state.name_map import NameMap, distinct
+from streamer_models.state.ids.id_bytes import read_only, same_bytes
+from streamer_models.state.ids.id_column import IdColumn
+from streamer_models.state.ids.name_map import NameMap, distinct
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import streamer_models.state.id_table
-from streamer_models.state.id_table import (
+import streamer_models.state.ids.id_table
+from streamer_models.state.ids.id_table import (
     META_FIRST_OFFSET,
     META_LAST_OFFSET,
     META_LAST_TS,
@@ -118,7 +118,7 @@ def test_a_late_event_does_not_turn_back_the_last_time() -> None:
 
 def test_two_ids_with_one_key_are_never_both_admitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        streamer_models.state.id_table,
+        streamer_models.state.ids.id_table,
         "keys_of",
         lambda ids: np.array([len(name) for name in ids], np.uint64),
     )

@@ -16,7 +16,7 @@ from streamer.model_set import build_models
 from streamer.ranking.features import Features
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.impressions import UserImpressions
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.inputs import Events, Inputs
 from streamer_models.state.model import Model
 from streamer_models.state.partition import Bounds, PartitionState

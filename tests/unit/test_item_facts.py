@@ -7,7 +7,7 @@ import pytest
 
 from streamer.catalogue.item_facts import CATEGORIES_MAX, UNKNOWN_MS, ItemFacts
 from streamer.events import Item
-from streamer_models.state.id_table import id_key, keys_of
+from streamer_models.state.ids.id_table import id_key, keys_of
 
 
 def test_facts_are_those_of_the_last_message_of_each_item() -> None:

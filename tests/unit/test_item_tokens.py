@@ -10,8 +10,8 @@ from streamer.catalogue.tokens import item_tokens
 from streamer.config import CatalogueConfig
 from streamer.events import Item, encode
 from streamer.protocols import MessageBatch
-from streamer_models.state.id_table import keys_of
-from streamer_models.state.item_tokens import NO_TOKEN, TOKENS_MAX, ItemTokens, token_of
+from streamer_models.state.ids.id_table import keys_of
+from streamer_models.state.items.item_tokens import NO_TOKEN, TOKENS_MAX, ItemTokens, token_of
 
 FIELDS = ("categories", "tags", "brand", "year", "price")
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer_models.state.key_map import KeyMap
+from streamer_models.state.ids.key_map import KeyMap
 
 # Few low bits and few values: long probe runs, wrap-around at the end of the table, repeats.
 KEYS = st.integers(0, 80).map(lambda i: (i % 5 + 60) % 64 + 64 * (i // 5))

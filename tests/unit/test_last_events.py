@@ -16,7 +16,7 @@ from streamer.replica.merged_state import MergedState
 from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.last_events import LastEvent
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from streamer_models.state.inputs import Events
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.shared import SharedState

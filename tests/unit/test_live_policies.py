@@ -23,7 +23,7 @@ from streamer_models.bandits.arm_estimates import arm_estimates
 from streamer_models.bandits.linear_posterior import LinearPosterior
 from streamer_models.bandits.linear_statistics import statistics
 from streamer_models.bandits.policies.linear import LinearPolicy
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from tests.scoring import CONFIG, START_MS, Click, Shop, Shown, crowd, two_tastes
 
 POLICIES = [

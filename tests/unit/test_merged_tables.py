@@ -21,7 +21,7 @@ from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.biased_mf import BiasedMF
 from streamer_models.factorization.mf import ImplicitMF
 from streamer_models.state.decayed_cells import CELLS_WIDTH
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.model import Model
 from streamer_models.state.partition import Bounds, PartitionState

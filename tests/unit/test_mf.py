@@ -11,7 +11,7 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.mf import ImplicitMF, item_scores
 from streamer_models.factorization.mf_step import LOSSES, slopes
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.ingest import Feedback, learn_feedback
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState

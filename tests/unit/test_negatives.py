@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamer_models.factorization.mf import ImplicitMF
-from streamer_models.state.id_table import META_FIRST_OFFSET
+from streamer_models.state.ids.id_table import META_FIRST_OFFSET
 from streamer_models.state.inputs import Batch
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.table import Slots, recent_keys

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer_models.state.key_map import KeyMap
+from streamer_models.state.ids.key_map import KeyMap
 from streamer_models.state.keyed_rows import KeyedRows
 from streamer_models.state.partition_lists import PartitionLists
 from streamer_models.state.table import ITEM, Array, Merge, Rows, Table, TableSpec, fold

@@ -28,7 +28,7 @@ from streamer.ranking.policy import configured_policy
 from streamer_models.bandits.in_memory import InMemoryBandit
 from streamer_models.bandits.linear_memory import LinearMemory
 from streamer_models.bandits.policies.registry import POLICIES
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from streamer_models.state.inputs import Examples
 from tests.joins import Answer, answers_at
 from tests.unit.ope_files import (

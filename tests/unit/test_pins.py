@@ -16,7 +16,7 @@ from streamer.events.pages import unpacked_keys
 from streamer.learner.join.counts import PINNED
 from streamer.ranking.lists import LISTS
 from streamer.simulation.live import Answer, LiveSystem
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from tests.kinds import START_MS, clicks_of_kinds
 from tests.unit.ope_files import write_decisions
 from tests.unit.test_ope_logs import decision_log

@@ -23,8 +23,8 @@ from streamer.ranking.recall.union import union
 from streamer.simulation.live import LiveSystem
 from streamer.testing.contents import snapshot
 from streamer_models.ranking.blend import ListwiseBlend
-from streamer_models.state.item_embeddings import ItemEmbeddings
-from streamer_models.state.item_tokens import ItemTokens
+from streamer_models.state.items.item_embeddings import ItemEmbeddings
+from streamer_models.state.items.item_tokens import ItemTokens
 from streamer_models.state.model import model_of
 from streamer_models.state.partition import PartitionState
 from tests.verified_store import verified_store

@@ -10,7 +10,7 @@ from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.config import BanditConfig
 from streamer.events import Item, encode
 from streamer.ranking.recall.random import RandomSettings
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from tests.scoring import START_MS, Shop, crowd, recalling
 
 DRAWING = recalling(mf={"candidates": 2}, trending={"candidates": 2}, random={"candidates": 3})

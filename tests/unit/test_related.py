@@ -13,7 +13,7 @@ from streamer.ranking.context import request_context
 from streamer.simulation.live import Answer, LiveSystem
 from streamer_models.counters.history import UserHistory
 from streamer_models.neighbors.scores import neighbour_scores, strongest_lists
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from tests.kinds import N_KINDS, START_MS, clicks_of_kinds
 
 N_ITEMS = 120

@@ -21,7 +21,7 @@ from streamer_models.counters.decay import decayed_values, half_lives_ms
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.popularity import Popularity
 from streamer_models.factorization.biased_mf import BiasedMF
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.model import Model
 from streamer_models.state.partition import Bounds
 from streamer_models.state.table import FIXED_POINT_UNIT, recent_keys

@@ -32,7 +32,7 @@ from streamer.verify.parameters import Contents, image_contents, verify_store
 from streamer_models.bandits.bandit import STATISTICS
 from streamer_models.counters.impressions import UserImpressions
 from streamer_models.factorization.mf import ImplicitMF
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from tests import learner_processes, recorded_decisions
 from tests.event_log import Dead
 from tests.recorded_stream import Message

@@ -18,7 +18,7 @@ from streamer.ranking.recall.registry import channels_on
 from streamer.simulation.live import LiveSystem
 from streamer_models.counters.taste_changes import lasting_shares
 from streamer_models.counters.token_counts import EVENTS
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from tests.kinds import N_KINDS, START_MS, clicks_of_kinds
 
 N_ITEMS = 40

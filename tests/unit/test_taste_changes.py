@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from streamer_models.counters.taste_changes import lasting_shares
 from streamer_models.counters.token_counts import EVENTS
-from streamer_models.state.item_tokens import NO_TOKEN, NUMBERS, TOKENS, TOKENS_MAX, UNITS
+from streamer_models.state.items.item_tokens import NO_TOKEN, NUMBERS, TOKENS, TOKENS_MAX, UNITS
 
 N_KINDS = 10
 COUNTS = np.zeros((TOKENS + 1, 1), dtype=np.int64)

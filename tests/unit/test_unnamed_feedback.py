@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streamer.learner.join.feedback import Answers, FeedbackRows, ItemFeedback
 from streamer.learner.join.unnamed import UnnamedFeedback
 from streamer.learner.rewards import EventOutcomes
-from streamer_models.state.id_column import IdColumn
+from streamer_models.state.ids.id_column import IdColumn
 
 
 def rows(first: int, times: list[int]) -> FeedbackRows:

@@ -23,7 +23,7 @@ from streamer.store import open_store
 from streamer.store.rebuild import forget_all
 from streamer.store.sqlite import SqliteStore
 from streamer.verify.parameters import Contents, image_contents
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from tests.verified_slates import verified_again
 from tests.verified_store import verified_store
 

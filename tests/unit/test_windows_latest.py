@@ -11,7 +11,7 @@ from streamer.config import Config, FeatureConfig, feature_definitions
 from streamer.events import FeatureEntity, FeatureValue, encode, feature_value_key
 from streamer.simulation.broker import ManualClock, MemoryBroker, MemoryReader, Record
 from streamer.windows.latest import LatestFeatures
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.table import Keys
 
 HOUR = 3_600_000

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.key_map import KeyMap, find_slot
+from streamer_models.state.ids.key_map import KeyMap, find_slot
 from streamer_models.state.table import Keys, Slots
 
 SIGHTING_BUCKETS = 1 << 16

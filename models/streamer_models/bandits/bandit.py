@@ -21,7 +21,7 @@ from streamer_models.state.decayed_cells import (
     forward_weight,
     whole,
 )
-from streamer_models.state.id_table import META_FIRST_OFFSET
+from streamer_models.state.ids.id_table import META_FIRST_OFFSET
 from streamer_models.state.inputs import Examples, Inputs, ShownItems
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState

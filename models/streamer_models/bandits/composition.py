@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.bandits.composition_settings import CompositionSettings
-from streamer_models.state.item_embeddings import Vectors
+from streamer_models.state.items.item_embeddings import Vectors
 
 GROUPS_MAX: Final = 1 << 16
 """Groups of one field that are told apart in a request; decisions log 2 B for each."""

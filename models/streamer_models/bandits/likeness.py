@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.fixed_point import dots
-from streamer_models.state.item_embeddings import Vectors
+from streamer_models.state.items.item_embeddings import Vectors
 
 FULL: Final = 255
 """Likeness of two vectors that point the same way."""

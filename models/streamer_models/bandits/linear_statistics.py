@@ -27,7 +27,7 @@ from streamer_models.state.decayed_cells import (
     add_to_counter,
     forward_weight,
 )
-from streamer_models.state.kernel_ints import kernel_int
+from streamer_models.state.ids.kernel_ints import kernel_int
 from streamer_models.state.table import Array, Merge, Slots, TableSpec
 
 STATISTICS_BITS = 24

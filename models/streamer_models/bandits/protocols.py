@@ -20,9 +20,9 @@ class LearningBandit(Protocol):
     """One bandit, kept in memory: :class:`streamer_models.bandits.in_memory.InMemoryBandit` of our
     policies, :class:`streamer_models.river_adapter.ranker.RiverRanker` of a model of river.
 
-    An action is an *arm* (the 64-bit key of its id, :func:`streamer_models.state.id_table.id_key`)
-    with a row of features. There is no clock: where evidence decays, now is the newest event time
-    learned.
+    An action is an *arm* (the 64-bit key of its id,
+    :func:`streamer_models.state.ids.id_table.id_key`) with a row of features. There is no clock:
+    where evidence decays, now is the newest event time learned.
 
     :meth:`expected` and :meth:`choose` are pure: they change nothing, add no arms, and the same
     ``seed`` gives the same bits.

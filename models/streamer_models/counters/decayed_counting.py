@@ -11,8 +11,8 @@ from streamer_models.counters.decay import add_counted, forward_weights
 from streamer_models.counters.decayed_counters import WHOLE
 from streamer_models.counters.decayed_layout import ID_ENTITY_OF, DecayedLayout, Remembered
 from streamer_models.counters.last_events import keep_latest
-from streamer_models.state.id_column import IdColumn
-from streamer_models.state.id_table import n_evicted_at
+from streamer_models.state.ids.id_column import IdColumn
+from streamer_models.state.ids.id_table import n_evicted_at
 from streamer_models.state.inputs import Events
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.table import Slots, Table

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from streamer_models.state.id_column import IdColumn
-from streamer_models.state.id_table import META_FIRST_OFFSET
+from streamer_models.state.ids.id_column import IdColumn
+from streamer_models.state.ids.id_table import META_FIRST_OFFSET
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.counters.token_counts import EVENTS
-from streamer_models.state.item_tokens import NUMBERS, TOKENS, Tokens, Weights
+from streamer_models.state.items.item_tokens import NUMBERS, TOKENS, Tokens, Weights
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.inputs import Inputs
-from streamer_models.state.item_tokens import NUMBERS, RANGES, TOKENS, UNITS, Tokens, Weights
+from streamer_models.state.items.item_tokens import NUMBERS, RANGES, TOKENS, UNITS, Tokens, Weights
 from streamer_models.state.model import NothingPrepared, Prepared, StepwiseModel
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.readable import Readable, ReadRows

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.fixed_point import UNIT, clipped, dots, padded, stepped
-from streamer_models.state.kernel_ints import ZERO
+from streamer_models.state.ids.kernel_ints import ZERO
 from streamer_models.state.table import Slots
 
 LOSSES = ("bpr", "logistic", "softmax")

@@ -14,9 +14,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_table import META_FIRST_OFFSET
+from streamer_models.state.ids.id_table import META_FIRST_OFFSET
+from streamer_models.state.ids.key_map import find_slot
 from streamer_models.state.inputs import Batch
-from streamer_models.state.key_map import find_slot
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.seeding import random_bits, scaled_below, stream
 from streamer_models.state.table import Keys, Merge, Slots, TableSpec

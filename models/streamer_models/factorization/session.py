@@ -16,7 +16,7 @@ from streamer_models.factorization.negatives import NegativeSampler
 from streamer_models.factorization.session_step import learn_session, recency_weights
 from streamer_models.factorization.session_tokens import TokenArrays, known_tokens
 from streamer_models.state.inputs import Batch, Inputs
-from streamer_models.state.item_tokens import NO_TOKENS, RANGES, TOKENS, ItemTokens
+from streamer_models.state.items.item_tokens import NO_TOKENS, RANGES, TOKENS, ItemTokens
 from streamer_models.state.model import NothingPrepared, Prepared, StepwiseModel
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.readable import Readable, ReadRows

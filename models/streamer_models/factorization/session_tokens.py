@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from streamer_models.factorization.mf_step import SQUARE_BITS, squared_units
 from streamer_models.state.fixed_point import UNIT, as_floats, stepped
-from streamer_models.state.item_tokens import TOKENS, TOKENS_MAX, ItemTokens, Tokens, Weights
-from streamer_models.state.key_map import find_slot
+from streamer_models.state.ids.key_map import find_slot
+from streamer_models.state.items.item_tokens import TOKENS, TOKENS_MAX, ItemTokens, Tokens, Weights
 from streamer_models.state.table import Keys, Slots
 
 _SQUARE_UNIT: Final = 2.0**-SQUARE_BITS

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.fixed_point import dots
-from streamer_models.state.item_embeddings import Vectors
+from streamer_models.state.items.item_embeddings import Vectors
 from streamer_models.state.table import Slots
 
 _LENGTH_MIN = 1e-6

@@ -14,7 +14,7 @@ from river import bandit, base, stats
 from streamer_models.bandits.in_memory import published_bandit
 from streamer_models.bandits.linear_statistics import FEATURE_MAX
 from streamer_models.bandits.protocols import LearningBandit
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.seeding import stream
 from streamer_models.state.table import Keys
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_column import IdColumn
+from streamer_models.state.ids.id_column import IdColumn
 
 
 class Columns:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.columns import Columns
-from streamer_models.state.item_embeddings import NO_EMBEDDINGS, ItemEmbeddings
-from streamer_models.state.item_tokens import NO_TOKENS, ItemTokens
+from streamer_models.state.items.item_embeddings import NO_EMBEDDINGS, ItemEmbeddings
+from streamer_models.state.items.item_tokens import NO_TOKENS, ItemTokens
 from streamer_models.state.table import Slots
 
 

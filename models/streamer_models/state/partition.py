@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamer_models.state.id_table import IdTable
+from streamer_models.state.ids.id_table import IdTable
 from streamer_models.state.protocols import TableOwner
 from streamer_models.state.shared import SharedState
 from streamer_models.state.stored_rows import StoredRows

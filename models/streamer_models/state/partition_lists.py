@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamer_models.state.key_map import KeyMap
+from streamer_models.state.ids.key_map import KeyMap
 from streamer_models.state.keyed_rows import KeyedRows
 from streamer_models.state.table import Array, Keys, Rows, Table, TableSpec
 

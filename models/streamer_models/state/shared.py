@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.key_map import KeyMap
+from streamer_models.state.ids.key_map import KeyMap
 from streamer_models.state.partition_lists import PartitionLists
 from streamer_models.state.protocols import TableOwner
 from streamer_models.state.readable import ReadRows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.key_map import KeyMap
+from streamer_models.state.ids.key_map import KeyMap
 from streamer_models.state.table import Keys, Slots
 
 

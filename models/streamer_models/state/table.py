@@ -124,7 +124,8 @@ class Rows:
     Attributes
     ----------
     keys
-        ``(n,)`` uint64: :func:`streamer_models.state.id_table.id_key` of the id, or a plain index.
+        ``(n,)`` uint64: :func:`streamer_models.state.ids.id_table.id_key` of the id, or a plain
+        index.
     values
         ``(n, width)`` or, for changes, ``(n, change_width)`` of the table's dtype.
     """

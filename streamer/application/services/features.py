@@ -31,7 +31,7 @@ from streamer.protocols import MessageBatch
 from streamer.telemetry import serve_metrics
 from streamer.windows.categories import ItemCategories
 from streamer.windows.latest import KnownFeature, LatestFeatures
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 
 if TYPE_CHECKING:
     from streamer.faust_worker.local_records import LocalRecords

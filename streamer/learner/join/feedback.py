@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from streamer.learner.rewards import EventOutcomes
 from streamer_models.state.columns import Columns
-from streamer_models.state.id_column import IdColumn
+from streamer_models.state.ids.id_column import IdColumn
 
 
 @dataclass(frozen=True, slots=True)

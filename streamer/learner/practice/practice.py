@@ -27,8 +27,8 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.profiles import UserProfiles
 from streamer_models.counters.seen import UserSeen
 from streamer_models.state.inputs import Inputs
-from streamer_models.state.item_embeddings import ItemEmbeddings
-from streamer_models.state.item_tokens import ItemTokens
+from streamer_models.state.items.item_embeddings import ItemEmbeddings
+from streamer_models.state.items.item_tokens import ItemTokens
 from streamer_models.state.model import Model, learn
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.seeding import stream

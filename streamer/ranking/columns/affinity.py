@@ -9,7 +9,7 @@ import numpy as np
 from streamer.ranking.columns.family import Block, Column, Family
 from streamer.ranking.profiles import COUNTS_AS, chosen
 from streamer.ranking.scored import ScoredCandidates
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 
 
 class AffinityColumn(Family):

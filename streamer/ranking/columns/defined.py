@@ -20,7 +20,7 @@ from streamer.ranking.context import RequestContext, context_texts
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.scored import ScoredCandidates
 from streamer.windows.entities import WHOLE, pair_id
-from streamer_models.state.id_table import id_key, keys_of
+from streamer_models.state.ids.id_table import id_key, keys_of
 from streamer_models.state.table import Keys
 
 OF_CANDIDATES: Final[tuple[FeatureEntity, ...]] = ("item", "category", "user_category")

@@ -10,7 +10,7 @@ from streamer.events import Request
 from streamer.ranking.columns.family import Block, Column, Family, crossed
 from streamer.ranking.context import context_texts
 from streamer.ranking.scored import ScoredCandidates
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 
 
 class RequestContextColumns(Family):

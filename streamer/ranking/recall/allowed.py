@@ -9,7 +9,7 @@ from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.columns import ItemColumns
 from streamer.ranking.context import RequestContext
 from streamer.replica.items import ItemView
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from streamer_models.state.table import Slots
 
 

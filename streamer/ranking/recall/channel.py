@@ -18,7 +18,7 @@ from streamer.events import Item
 from streamer.ranking.asked import Asked
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from streamer_models.state.model import Model
 from streamer_models.state.table import Keys, Slots
 

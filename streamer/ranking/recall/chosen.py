@@ -16,7 +16,7 @@ from streamer.ranking.context import RequestContext
 from streamer.ranking.profiles import chosen
 from streamer.ranking.recall.channel import NOTHING, Channel, Recalled, Scores, WeighedSettings
 from streamer.replica.items import COUNT
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 
 _RULED_OUT_MAX: Final = 50
 

@@ -26,7 +26,7 @@ from streamer_models.counters.history import UserHistory
 from streamer_models.counters.rewards import UserRewards, rewards_of
 from streamer_models.neighbors.content import content_profile, most_alike
 from streamer_models.state.fixed_point import dots
-from streamer_models.state.item_embeddings import Vectors
+from streamer_models.state.items.item_embeddings import Vectors
 from streamer_models.state.model import Model
 from streamer_models.state.table import Keys
 

@@ -12,7 +12,7 @@ from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import Recalled
 from streamer.ranking.recall.trending import choose_trend, recall_trending
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from streamer_models.state.table import Keys
 
 _LOOKED_AT_MAX: Final = 10_000

@@ -23,7 +23,7 @@ from streamer.ranking.recall.measuring import (
 from streamer_models.counters.history import UserHistory
 from streamer_models.counters.taste_changes import lasting_shares
 from streamer_models.counters.token_counts import TokenCounts, taste_scores
-from streamer_models.state.item_tokens import TOKENS, Tokens, Weights
+from streamer_models.state.items.item_tokens import TOKENS, Tokens, Weights
 from streamer_models.state.model import Model
 from streamer_models.state.table import Keys
 

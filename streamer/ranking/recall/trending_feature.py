@@ -15,7 +15,7 @@ from streamer.config.masking import toml_text
 from streamer.ranking.context import RequestContext
 from streamer.ranking.recall.channel import Channel, Recalled, RecallSettings
 from streamer.replica.columns import TOP_MIN
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from streamer_models.state.table import Keys
 
 

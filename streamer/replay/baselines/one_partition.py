@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import LearningError
 from streamer.replay.interactions import Interaction
-from streamer_models.state.id_table import IdTable
+from streamer_models.state.ids.id_table import IdTable
 from streamer_models.state.inputs import Batch, Inputs
 from streamer_models.state.model import Model, learn
 from streamer_models.state.partition import Bounds, PartitionState

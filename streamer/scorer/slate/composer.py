@@ -28,7 +28,7 @@ from streamer_models.bandits.composition import (
 )
 from streamer_models.bandits.composition_settings import CATEGORIES, NOT_NEW
 from streamer_models.bandits.policies.settings import Value
-from streamer_models.state.id_table import keys_of
+from streamer_models.state.ids.id_table import keys_of
 from streamer_models.state.table import Keys
 
 

@@ -12,7 +12,7 @@ from streamer.events import Pin
 from streamer.events.pages import unpacked_keys
 from streamer.ranking.context import RequestContext
 from streamer_models.bandits.pinned_slots import free_slots
-from streamer_models.state.id_table import id_key
+from streamer_models.state.ids.id_table import id_key
 
 
 def pins_of(context: RequestContext, k: int) -> list[Pin]:

@@ -11,10 +11,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.admission import ADMITTED, REFUSED, UNSEEN, admit
-from streamer_models.state.id_column import IdColumn
-from streamer_models.state.key_map import KeyMap
-from streamer_models.state.name_map import NameMap, distinct
+from streamer_models.state.ids.admission import ADMITTED, REFUSED, UNSEEN, admit
+from streamer_models.state.ids.id_column import IdColumn
+from streamer_models.state.ids.key_map import KeyMap
+from streamer_models.state.ids.name_map import NameMap, distinct
 from streamer_models.state.readable import ReadRows
 from streamer_models.state.table import IdChange, Keys, Merge, Rows, Slots, Table, TableSpec
 

@@ -9,8 +9,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.blake2b import digests
-from streamer_models.state.id_bytes import (
+from streamer_models.state.ids.blake2b import digests
+from streamer_models.state.ids.id_bytes import (
     HASH_SEED,
     Bytes,
     Hashes,
@@ -36,8 +36,8 @@ class IdColumn(Sequence[str]):
     starts, ends
         ``(n,)`` int64.
     hashes
-        ``(n,)`` uint64 of :func:`streamer_models.state.id_bytes.hash_of`: of use in this process
-        alone. The key of an id in stores and logs is that of :meth:`keys`.
+        ``(n,)`` uint64 of :func:`streamer_models.state.ids.id_bytes.hash_of`: of use in this
+        process alone. The key of an id in stores and logs is that of :meth:`keys`.
 
     Examples
     --------

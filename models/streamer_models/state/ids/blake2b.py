@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_bytes import Bytes, short_word, word_at
+from streamer_models.state.ids.id_bytes import Bytes, short_word, word_at
 from streamer_models.state.table import Keys
 
 _BLOCK = 128

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_table import id_key
-from streamer_models.state.key_map import KeyMap
+from streamer_models.state.ids.id_table import id_key
+from streamer_models.state.ids.key_map import KeyMap
 from streamer_models.state.table import Keys, grown
 
 ITEMS_MAX: Final = 1_000_000

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.fixed_point import LANES, dots
-from streamer_models.state.item_rows import ITEMS_MAX, ItemRows
+from streamer_models.state.items.item_rows import ITEMS_MAX, ItemRows
 from streamer_models.state.table import Keys, grown
 
 Vectors = NDArray[np.float32]

@@ -6,10 +6,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_buckets import FREE, NUMBER, Buckets, free, put
-from streamer_models.state.id_bytes import Bytes, Hashes, copy_bytes, same_bytes, texts_of
-from streamer_models.state.id_column import IdColumn
-from streamer_models.state.kernel_ints import ZERO
+from streamer_models.state.ids.id_buckets import FREE, NUMBER, Buckets, free, put
+from streamer_models.state.ids.id_bytes import Bytes, Hashes, copy_bytes, same_bytes, texts_of
+from streamer_models.state.ids.id_column import IdColumn
+from streamer_models.state.ids.kernel_ints import ZERO
 from streamer_models.state.table import Slots
 
 Spans = NDArray[np.int64]

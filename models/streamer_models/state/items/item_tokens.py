@@ -9,8 +9,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_table import id_key
-from streamer_models.state.item_rows import ITEMS_MAX, ItemRows
+from streamer_models.state.ids.id_table import id_key
+from streamer_models.state.items.item_rows import ITEMS_MAX, ItemRows
 from streamer_models.state.table import Keys, grown
 
 TOKENS: Final = 4_096

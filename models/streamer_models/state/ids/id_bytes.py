@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.kernel_ints import ZERO
+from streamer_models.state.ids.kernel_ints import ZERO
 
 Bytes = NDArray[np.uint8]
 Hashes = NDArray[np.uint64]

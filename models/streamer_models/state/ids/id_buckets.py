@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer_models.state.id_bytes import Hashes
+from streamer_models.state.ids.id_bytes import Hashes
 
 Buckets = NDArray[np.uint64]
 

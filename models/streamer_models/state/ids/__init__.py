@@ -1,0 +1,1 @@
+"""External ids: their bytes, hashes, numbers and slots."""
