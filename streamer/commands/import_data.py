@@ -27,8 +27,9 @@ from streamer.errors import ConfigError
 if TYPE_CHECKING:
     from streamer.config import Config
     from streamer.events import Message
-    from streamer_producers.import_plan import Plan, PlannedFile
+    from streamer_producers.import_plan import Plan
     from streamer_producers.import_survey import FileSurvey
+    from streamer_producers.planned_file import PlannedFile
 
 
 def import_data(
@@ -64,8 +65,9 @@ def import_data(
     """
     from streamer.client.connection import client_config
     from streamer.config.writing import add_tables
-    from streamer_producers.import_plan import ReadingFlags, plan_import
+    from streamer_producers.import_plan import plan_import
     from streamer_producers.import_survey import survey_file
+    from streamer_producers.planned_file import ReadingFlags
 
     settings = configured(config, bootstrap_servers)
     if not (dry_run or only_settings):

@@ -21,7 +21,8 @@ from streamer.events import Event, Item, User
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer_producers.datasets import open_log
 from streamer_producers.descriptions import DescriptionMapper, parse_description_mapping
-from streamer_producers.import_plan import Plan, ReadingFlags, plan_import
+from streamer_producers.import_plan import Plan, plan_import
+from streamer_producers.planned_file import ReadingFlags
 from tests.torture.topics import messages_of
 
 DAY_MS = 86_400_000
