@@ -13,6 +13,7 @@ import msgspec
 
 from streamer.errors import BadMessage
 from streamer.events import Event, decode_event
+from streamer.events.rejection import reason
 from streamer_producers.mapping import FieldMapping
 from streamer_producers.times import NAME_THE_UNIT, Instant, TimeGuess, as_ms
 
@@ -20,6 +21,8 @@ _IDS: Final = ("event_id", "user_id", "item_id", "request_id")
 ABSENT: Final = frozenset(("NULL", "null", "\\N", "nan", "NaN", "None", "<NA>", "#N/A"))
 """How databases, pandas and spreadsheets write an absent value into text."""
 _FLOAT_ID: Final = re.compile(r"-?(0|[1-9]\d{0,15})\.0")
+_WITH_COMMA: Final = re.compile(r"([+-]?\d+),(\d{1,2}|\d{4,})")
+"""A decimal comma; before three digits it may stand between thousands."""
 _ROUNDED: Final = re.compile(r"-?\d(\.\d+)?[eE]\+\d+")
 
 
@@ -83,7 +86,7 @@ class EventMapper:
             fields["ts"] = 0
         for name in ("value", "position", "v"):
             if name in fields:
-                fields[name] = as_number(fields[name])
+                fields[name] = as_number(_with_point(name, fields[name]))
         if self._mapping.event_type is not None:
             fields["type"] = self._mapping.event_type
         elif self._mapping.type_names:
@@ -187,6 +190,22 @@ def as_number(value: object) -> object:
         # A position may be written 3.0; beyond 2^53 a float is no count.
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
     return value
+
+
+def _with_point(name: str, value: object) -> object:
+    """A text with a decimal comma as one with a point."""
+    if not isinstance(value, str) or "," not in value:
+        return value
+    if found := _WITH_COMMA.fullmatch(value):
+        return f"{found[1]}.{found[2]}"
+    raise BadMessage(
+        reason(
+            name,
+            value,
+            "is no number, or its comma may stand for decimals or between thousands: write a point"
+            " before decimals, and nothing between thousands",
+        )
+    )
 
 
 def _derived_id(fields: Mapping[str, object], place: int | str) -> str:

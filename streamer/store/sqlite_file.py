@@ -22,6 +22,7 @@ transaction and the longest reader."""
 OPEN_RETRY_INTERVAL_S = 0.02
 _REFUSED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 """Trying again does not help."""
+_NAMES_SHOWN = 3
 
 
 class SqliteFile:
@@ -139,6 +140,7 @@ class SqliteFile:
         )
         with self._lock:
             self._opened.append(connection)
+        self._check_ours(connection)
         self._use_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         # What is deleted may be a user who wants to be forgotten.
@@ -177,6 +179,17 @@ class SqliteFile:
                 if not locked or time.monotonic() > deadline:
                     raise
                 time.sleep(OPEN_RETRY_INTERVAL_S)
+
+    def _check_ours(self, connection: sqlite3.Connection) -> None:
+        """Nothing is written to a database of somebody else, not even how it keeps its log."""
+        tables = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        found = {name for (name,) in connection.execute(tables)}
+        if found and not any(f"EXISTS {name} (" in self._schema for name in found):
+            names = ", ".join(sorted(found)[:_NAMES_SHOWN])
+            raise StoreError(
+                f"SQLite file {self._path} has {names} in it and was not made by streamer: name the"
+                " file of a store, or one that is not there yet"
+            )
 
     def _ensure_schema(self, connection: sqlite3.Connection) -> None:
         stored = connection.execute("PRAGMA user_version").fetchone()[0]

@@ -264,6 +264,23 @@ def test_any_record_is_an_event_or_a_bad_message(record: dict[str, object], unit
     assert event.ts >= 0
 
 
+@pytest.mark.parametrize(
+    ("text", "read"), [("3,5", 3.5), ("-0,25", -0.25), ("1200,0000", 1200.0), ("3.5", 3.5)]
+)
+def test_a_value_with_a_decimal_comma_is_read(text: str, read: float) -> None:
+    mapper = EventMapper(parse_mapping("type=rating"), is_text=True)
+    record = {"user_id": "u", "item_id": "i", "ts": "1700000000000", "value": text}
+    assert mapper.event(record, 1).value == read
+
+
+@pytest.mark.parametrize("text", ["1,000", "1.200,50", "1,2,3", "a,b"])
+def test_a_value_whose_comma_may_mean_two_things_is_refused(text: str) -> None:
+    mapper = EventMapper(parse_mapping("type=rating"), is_text=True)
+    record = {"user_id": "u", "item_id": "i", "ts": "1700000000000", "value": text}
+    with pytest.raises(BadMessage, match=rf'field .value.: "{text}" .*write a point'):
+        mapper.event(record, 1)
+
+
 def test_a_mapping_fills_the_context_and_leaves_fields_out() -> None:
     mapper = EventMapper(parse_mapping("context.device=os, position=, ts=t:s, type=click"))
     record = {"user_id": 1.0, "item_id": "i", "t": 1, "os": "tv", "position": "top", "value": "nan"}

@@ -123,7 +123,7 @@ def test_events_may_come_one_a_line(world: HttpWorld) -> None:
         ({**CLICK, "timestamp": "today"}, "field 'timestamp': 'today' is no number"),
         (
             {**CLICK, "event": "sale"},
-            "field '[0].event': \"sale\" is unknown; send ranking, interaction, item or user",
+            "field 'event': \"sale\" is unknown; send ranking, interaction, item or user",
         ),
         ({"event": "interaction"}, "missing"),
     ],

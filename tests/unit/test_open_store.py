@@ -190,6 +190,21 @@ def test_a_file_of_another_schema_version_is_refused(tmp_path: Path) -> None:
     other.close()
 
 
+@pytest.mark.parametrize("version", [0, 7])
+def test_nothing_is_written_to_a_database_of_somebody_else(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "orders.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER)")
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.commit()
+    before = path.read_bytes()
+    store = open_store(f"sqlite:{path}")
+    with pytest.raises(StoreError, match="orders in it and was not made by streamer"):
+        store.ensure_layout(LAYOUT)
+    store.close()
+    assert path.read_bytes() == before
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = open_store(f"sqlite:{tmp_path / 'file' / 'store.db'}")

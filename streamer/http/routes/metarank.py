@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 from fastapi import APIRouter, Path, Request, Response
@@ -219,7 +219,9 @@ def _events(payload: bytes, n_max: int) -> list[FeedbackEvent]:
     text = payload.strip()
     if text.startswith(b"{") and b"\n{" in text:
         text = b"[" + b",".join(line for line in text.splitlines() if line.strip()) + b"]"
-    found = decoded(text if text.startswith(b"[") else b"[" + text + b"]", list[FeedbackEvent])
+    if not text.startswith(b"["):
+        return [decoded(text, cast("type[FeedbackEvent]", FeedbackEvent))]
+    found = decoded(text, list[FeedbackEvent])
     if not 0 < len(found) <= n_max:
         raise BadMessage(f"message: {len(found)} events; send 1 to {n_max} at once")
     return found
