@@ -15,7 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import redis
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 from testcontainers.core.container import DockerContainer
 
 from deploy.kafka.node import KafkaNode, Unavailable, answers, free_port
@@ -96,6 +103,28 @@ def make_topic(bootstrap_servers: str, name: str, n_partitions: int) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     made = admin.create_topics([NewTopic(name, n_partitions, 1)])
     made[name].result(timeout=30)
+
+
+def alter_topic(bootstrap_servers: str, name: str, **settings: str) -> None:
+    """Change settings of a topic, written with ``_`` for ``.``, and leave the others."""
+    wanted = {key.replace("_", "."): value for key, value in settings.items()}
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    for key, value in wanted.items():
+        entry = ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+        resource.add_incremental_config(entry)
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    for answer in admin.incremental_alter_configs([resource]).values():
+        answer.result(timeout=30)
+    while not wanted.items() <= topic_settings_at(bootstrap_servers, name).items():
+        time.sleep(0.02)  # accepted, but not yet known to the broker that was asked
+
+
+def topic_settings_at(bootstrap_servers: str, name: str) -> dict[str, str]:
+    """Return all settings of a topic on the broker."""
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    found = admin.describe_configs([resource])[resource].result(timeout=30)
+    return {key: str(entry.value) for key, entry in found.items()}
 
 
 def delete_topics(bootstrap_servers: str, prefix: str) -> None:

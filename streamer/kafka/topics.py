@@ -119,7 +119,8 @@ def create_topics(
     Raises
     ------
     TopicMismatch
-        When a topic exists with another number of partitions, or deletes what must be kept.
+        When a topic exists with another number of partitions, or deletes what must be kept: all but
+        the last message of a key (``compact``), or what is old, where it must not.
     KafkaUnavailable
     KafkaError
         When the broker refuses, with its reason.
@@ -325,11 +326,7 @@ def _check(
                 f"topic {each.name} has {has} partitions, topics.partitions wants "
                 f"{each.n_partitions}; {remedy}"
             )
-    there = {
-        each.name: each
-        for each in wanted
-        if (each.compacted or each.message_bytes) and each.name in counts
-    }
+    there = {each.name: each for each in wanted if each.name in counts}
     if not admin.is_mock:
         for name, settings in admin.settings(list(there)).items():
             _check_settings(there[name], settings)
@@ -338,6 +335,12 @@ def _check(
 def _check_settings(wanted: _Wanted, settings: Mapping[str, str]) -> None:
     name, cleanup, policy = wanted.name, wanted.cleanup, settings["cleanup.policy"]
     alter = f"kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config"
+    if not wanted.compacted and "compact" in policy:
+        raise TopicMismatch(
+            f"topic {name} has cleanup.policy={policy}, which deletes all messages of a key but the"
+            f" last, unread ones too; wanted is {cleanup}: {alter} cleanup.policy={cleanup}. What"
+            " was deleted so far is gone: publish it again"
+        )
     deletes = "delete" in policy and "delete" not in cleanup
     if wanted.compacted and ("compact" not in policy or deletes):
         raise TopicMismatch(

@@ -5,18 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import redis
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
 
 from streamer.application.doctor import examine
 from streamer.application.findings import Finding
 from streamer.client import Publisher
 from streamer.config import Config, load_config
+from tests.brokers import alter_topic
 from tests.crashes import topic_settings
 from tests.learner_processes import SETTINGS, Deployment
 from tests.redis_server import RedisServer
@@ -30,16 +24,6 @@ def publish(config: Config, n: int) -> None:
     with Publisher(config=config) as publisher:
         for number in range(n):
             publisher.publish(type="click", user_id=f"u{number}", item_id="tea")
-
-
-def keep_for_an_hour(servers: str, topic: str) -> None:
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    resource.add_incremental_config(
-        ConfigEntry("retention.ms", "3600000", incremental_operation=AlterConfigOpType.SET)
-    )
-    admin = AdminClient({"bootstrap.servers": servers})
-    for answer in admin.incremental_alter_configs([resource]).values():
-        answer.result(30)
 
 
 def test_a_learner_that_stopped_and_a_topic_that_forgets_are_found(
@@ -60,7 +44,7 @@ def test_a_learner_that_stopped_and_a_topic_that_forgets_are_found(
         assert f"{topic_prefix}items 1 (compact)" in found["topics"].said
 
         publish(deployment.config, 5)
-        keep_for_an_hour(kafka_bootstrap, f"{topic_prefix}events")
+        alter_topic(kafka_bootstrap, f"{topic_prefix}events", retention_ms="3600000")
         found = findings(deployment.config)
         assert found["learner"].state == "fail"
         assert "5 messages wait, and none was learned" in found["learner"].said
@@ -75,6 +59,12 @@ def test_a_learner_that_stopped_and_a_topic_that_forgets_are_found(
         found = findings(load_config(env={}, flags=other | {"topics.partitions": 3}))
         assert found["topics"].state == "fail"
         assert "has 2 partitions, topics.partitions wants 3" in found["topics"].said
+
+        alter_topic(kafka_bootstrap, f"{topic_prefix}events", cleanup_policy="compact")
+        found = findings(deployment.config)
+        assert found["topics"].state == "fail"
+        assert "events has cleanup.policy=compact" in found["topics"].said
+        assert "cleanup.policy=delete" in found["topics"].remedy
 
 
 def test_a_redis_that_drops_keys_is_found(

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError as KafkaRefusal
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamer.config import load_config
-from streamer.config.settings import TopicsConfig
+from streamer.config.settings import TopicRole, TopicsConfig
 from streamer.errors import KafkaError, KafkaUnavailable, TopicMismatch
 from streamer.kafka.log_ends import EARLIEST, LATEST
 from streamer.kafka.reader import KafkaReader
@@ -25,6 +25,7 @@ from streamer.kafka.topics import (
     create_internal_topics,
     create_topics,
 )
+from tests.brokers import alter_topic, topic_settings_at
 
 TIMEOUT_S = 120.0
 
@@ -41,13 +42,6 @@ def make(servers: str, name: str, n_partitions: int, **settings: str) -> None:
     admin.create_topics([topic])[name].result(TIMEOUT_S)
     while name not in admin.list_topics(timeout=TIMEOUT_S).topics:
         time.sleep(0.02)  # made, but not yet known to the broker that was asked
-
-
-def settings_of(servers: str, name: str) -> dict[str, str]:
-    resource = ConfigResource(ResourceType.TOPIC, name)
-    admin = AdminClient({"bootstrap.servers": servers})
-    found = admin.describe_configs([resource])[resource].result(TIMEOUT_S)
-    return {key: entry.value for key, entry in found.items()}
 
 
 def refusing(
@@ -103,11 +97,11 @@ def test_topics_are_made_as_streamer_needs_them(kafka_bootstrap: str, topics: To
         TopicReport(f"{prefix}features", 3, created=True),
         TopicReport(f"{prefix}dead-letters", 1, created=True),
     ]
-    assert settings_of(kafka_bootstrap, f"{prefix}items")["cleanup.policy"] == "compact"
-    events = settings_of(kafka_bootstrap, f"{prefix}events")
+    assert topic_settings_at(kafka_bootstrap, f"{prefix}items")["cleanup.policy"] == "compact"
+    events = topic_settings_at(kafka_bootstrap, f"{prefix}events")
     assert (events["cleanup.policy"], events["retention.ms"]) == ("delete", "18000000")
     assert events["compression.type"] == "zstd"
-    users = settings_of(kafka_bootstrap, f"{prefix}users")
+    users = topic_settings_at(kafka_bootstrap, f"{prefix}users")
     assert (users["cleanup.policy"], users["delete.retention.ms"]) == ("compact", "18000000")
     check_topics(kafka_bootstrap, topics)
     again = create_topics(kafka_bootstrap, topics)
@@ -140,13 +134,33 @@ def test_items_that_would_expire_are_refused(
         create_topics(kafka_bootstrap, topics)
 
 
+@pytest.mark.parametrize(
+    "role", ["events", "requests", "recommendations", "decisions", "dead_letters"]
+)
+@pytest.mark.parametrize("policy", ["compact", "compact,delete"])
+def test_messages_that_compaction_would_delete_unread_are_refused(
+    kafka_bootstrap: str, topics: TopicsConfig, role: TopicRole, policy: str
+) -> None:
+    create_topics(kafka_bootstrap, topics)
+    name = topics.topic(role)
+    alter_topic(kafka_bootstrap, name, cleanup_policy=policy)
+    said = rf"{name} has cleanup\.policy={policy}, .*add-config cleanup\.policy=delete\. "
+    for function in (create_topics, check_topics):
+        with pytest.raises(TopicMismatch, match=said):
+            function(kafka_bootstrap, topics)
+    alter_topic(kafka_bootstrap, name, cleanup_policy="delete")
+    check_topics(kafka_bootstrap, topics)
+
+
 def test_topics_of_a_service_itself_take_what_it_tells_itself(
     kafka_bootstrap: str, topics: TopicsConfig
 ) -> None:
     made, small = f"{topics.prefix}made", f"{topics.prefix}small"
     create_internal_topics(kafka_bootstrap, {made: "compact"}, topics)
-    assert settings_of(kafka_bootstrap, made)["max.message.bytes"] == str(INTERNAL_BYTES)
+    assert topic_settings_at(kafka_bootstrap, made)["max.message.bytes"] == str(INTERNAL_BYTES)
     make(kafka_bootstrap, small, topics.partitions, **{"max.message.bytes": "5000"})
+    with pytest.raises(TopicMismatch, match=r"made has cleanup\.policy=compact, .*unread"):
+        create_internal_topics(kafka_bootstrap, {made: "delete"}, topics)
     with pytest.raises(
         TopicMismatch,
         match=rf"small has max\.message\.bytes=5000, .*max\.message\.bytes={INTERNAL_BYTES}$",
