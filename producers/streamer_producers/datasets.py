@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from streamer.config import FileConfig
@@ -21,6 +22,7 @@ from streamer_producers.log_file import LogFile, files_in, spooled
 from streamer_producers.mapping import FieldMapping, parse_mapping
 from streamer_producers.movielens import LAYOUTS, MAPPING, RATINGS_COLUMNS, layout_of
 from streamer_producers.tables import open_table
+from streamer_producers.times import SAMPLE_RECORDS
 
 __all__ = ["Log", "Malformed", "open_described", "open_log"]
 
@@ -257,7 +259,12 @@ def _described_file(
         delimiter=table.delimiter or None,
         encoding=table.encoding or None,
     )
-    mapper = DescriptionMapper(mapping, is_text=records.is_text)
+    first = islice(records.records(), SAMPLE_RECORDS)
+    mapper = DescriptionMapper(
+        mapping,
+        is_text=records.is_text,
+        sample=[record for _, record in first if isinstance(record, dict)],
+    )
 
     def descriptions() -> Iterator[tuple[int, Item | User | BadMessage]]:
         for line, record in records.records():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,8 +12,15 @@ from streamer.errors import BadMessage, ConfigError
 from streamer.events import Item, User, decode_item, decode_user
 from streamer.events.rejection import reason
 from streamer_producers.columns import ColumnMapping, assignments
-from streamer_producers.event_mapper import as_id, as_number, encoder, leave_out_absent, named
-from streamer_producers.times import TIME_UNITS, as_ms, is_time_unit
+from streamer_producers.event_mapper import (
+    as_id,
+    as_number,
+    encoder,
+    leave_out_absent,
+    named,
+    value_at,
+)
+from streamer_producers.times import TIME_UNITS, TimeGuess, as_ms, is_time_unit
 
 DELIMITERS: Final = {"pipe": "|", "comma": ",", "semicolon": ";", "slash": "/", "space": " "}
 """What stands between the labels of a text, by the names that mappings and shells take."""
@@ -155,13 +162,31 @@ class DescriptionMapper:
     ----------
     is_text
         Whether records are of text alone; see :class:`streamer_producers.event_mapper.EventMapper`.
+    sample
+        The first records, from which it is clear in which unit a time is that is in another one.
     """
 
-    def __init__(self, mapping: DescriptionMapping, *, is_text: bool) -> None:
+    def __init__(
+        self,
+        mapping: DescriptionMapping,
+        *,
+        is_text: bool,
+        sample: Sequence[Mapping[str, object]] = (),
+    ) -> None:
         self._of = mapping.of
         self._forms = mapping.forms
         self._is_text = is_text
         self._sources = mapping.sources()
+        self._units = {
+            name: unit
+            for name in mapping.of.times
+            if (unit := mapping.forms.get(name, "ms" if is_text else "")) and is_time_unit(unit)
+        }
+        self._guesses = {
+            name: TimeGuess((value_at(each, self._sources[name]) for each in sample), unit)
+            for name, unit in self._units.items()
+            if name in self._sources
+        }
 
     def described(self, record: Mapping[str, object]) -> Item | User:
         """Return the item or the user of a record.
@@ -200,10 +225,10 @@ class DescriptionMapper:
         if name == "embedding":
             return _numbers(value, self._forms.get(name))
         if name in self._of.times:
-            unit = self._forms.get(name)
-            if unit is None and not self._is_text:
+            if name not in self._units:
                 return value
-            return as_ms(value, unit if unit is not None and is_time_unit(unit) else "ms")
+            self._guesses[name].check(value, name)
+            return as_ms(value, self._units[name])
         if name == "available":
             return _TRUTHS.get(str(value).lower(), value)
         if name == "title":

@@ -42,7 +42,7 @@ class EventMapper:
     Parameters
     ----------
     guess
-        Of the unit of times, where the mapping does not name it; None: they are in ms.
+        Of the unit of times; None: they are in ms where the mapping does not name another.
     is_text
         Whether records are of text alone, as of CSV: words for absent values are read as such then,
         and whole numbers that a null made floats are the ids that they were.
@@ -121,10 +121,8 @@ class EventMapper:
             raise
 
     def _time_ms(self, value: object) -> object:
-        if self._mapping.time_unit is not None:
-            return as_ms(value, self._mapping.time_unit)
         self._guess.check(value)
-        return as_ms(value, self._guess.unit)
+        return as_ms(value, self._mapping.time_unit or self._guess.unit)
 
 
 def named(record: Mapping[str, object], sources: Mapping[str, str]) -> dict[str, object]:

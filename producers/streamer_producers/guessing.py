@@ -193,7 +193,8 @@ def guess_events(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | N
     found = {name: column for name, column in found.items() if column}
     if "ts" in found and ":" not in found["ts"]:
         guess = TimeGuess(sample.values(found["ts"]))
-        if (found["ts"], guess.unit) != ("ts", "ms"):
+        # What is not clear is guessed again, and said, wherever the file is read.
+        if guess.is_clear and (found["ts"], guess.unit) != ("ts", "ms"):
             found["ts"] += f":{guess.unit}"
     return found
 
@@ -239,8 +240,8 @@ def guess_items(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | No
         if name in found and name not in given:
             found[name] += _list_form(sample, found[name])
     for name in ("created_ts", "expires_ts"):
-        if name in found and name not in given and (sample.is_text or found[name] != name):
-            found[name] += f":{TimeGuess(sample.values(found[name])).unit}"
+        if name in found and name not in given:
+            found[name] += _time_form(sample, name, found[name])
     others = [name for name in sample.columns if name not in (*taken, "attributes", "v")]
     for name in [each for each in others if _is_attribute(sample, each)][:ATTRIBUTES_MAX]:
         found[f"attributes.{_snake(name)}"] = name + _number_form(sample, name)
@@ -267,8 +268,8 @@ def guess_users(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | No
     taken = set(found.values())
     if "categories" in found:
         found["categories"] += _list_form(sample, found["categories"])
-    if "ts" in found and (sample.is_text or found["ts"] != "ts"):
-        found["ts"] += f":{TimeGuess(sample.values(found['ts'])).unit}"
+    if "ts" in found and "ts" not in given:
+        found["ts"] += _time_form(sample, "ts", found["ts"])
     others = [name for name in sample.columns if name not in (*taken, "attributes", "v")]
     shared = [each for each in others if _is_attribute(sample, each) and _is_shared(sample, each)]
     for name in shared[:USER_ATTRIBUTES_MAX]:
@@ -340,6 +341,12 @@ def _is_shared(sample: Sample, column: str) -> bool:
     """Whether the values of a column are shared, each by two records on the average."""
     values = [str(each) for each in sample.values(column)]
     return 2 * len(set(values)) <= len(values)
+
+
+def _time_form(sample: Sample, name: str, column: str) -> str:
+    """``:UNIT`` of a column of times; nothing where a file of our own form has them in ms."""
+    unit = TimeGuess(sample.values(column)).unit
+    return "" if unit == "ms" and name == column and not sample.is_text else f":{unit}"
 
 
 def _number_form(sample: Sample, column: str) -> str:

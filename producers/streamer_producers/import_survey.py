@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,6 +34,8 @@ class FileSurvey:
         Rows that are malformed, by kind: how many, and the first.
     clipped
         Values beyond what rewards tell apart.
+    remarks
+        What was guessed as it was read, in sentences.
     """
 
     n_events: int = 0
@@ -48,6 +50,7 @@ class FileSurvey:
     n_future: int = 0
     faults: list[tuple[int, Malformed]] = field(default_factory=list)
     clipped: tuple[Clipped, ...] = ()
+    remarks: Sequence[str] = ()
 
     @property
     def n_left_out(self) -> int:
@@ -69,7 +72,7 @@ def survey_file(
     ConfigError
         When it can't be read.
     """
-    found = FileSurvey()
+    found = FileSurvey(remarks=log.remarks)
     values = ClippedValues(config.events)
     latest_ms = now_ms() + FUTURE_MS_MAX
     for item in log.items():

@@ -15,7 +15,7 @@ from typing import TypeVar
 from streamer.errors import BadMessage
 from streamer.events import Event, Item, User
 from streamer.events.rejection import kind_of
-from streamer_producers.event_mapper import EventMapper
+from streamer_producers.event_mapper import EventMapper, value_at
 from streamer_producers.formats import Records
 from streamer_producers.mapping import FieldMapping
 from streamer_producers.ordering import sorted_by_time
@@ -109,12 +109,13 @@ class Log:
         self.n_estimated = n_estimated
         self.sort = sort
         self._records = records
-        guess = None
-        if mapping.time_unit is None:
-            column = mapping.sources().get("ts", "")
-            sample = islice(records(), SAMPLE_RECORDS)
-            guess = TimeGuess(each.get(column) for _, each in sample if isinstance(each, dict))
-        self.remarks = [guess.remark] if guess is not None and guess.remark is not None else []
+        column = mapping.sources().get("ts", "")
+        sample = islice(records(), SAMPLE_RECORDS)
+        guess = TimeGuess(
+            (value_at(each, column) for _, each in sample if isinstance(each, dict)),
+            mapping.time_unit,
+        )
+        self.remarks = [guess.remark] if guess.remark is not None else []
         self._mapper = EventMapper(mapping, guess, is_text=is_text)
         self.strict = strict
         self._described = {Item: catalogue, User: users}

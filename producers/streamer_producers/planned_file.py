@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -31,7 +31,7 @@ from streamer_producers.mapping import FieldMapping, parse_mapping
 from streamer_producers.movielens import MAPPING
 from streamer_producers.recognising import FlagMapping, Recognised, recognised
 from streamer_producers.tables import RecordTable, open_table
-from streamer_producers.times import SAMPLE_RECORDS
+from streamer_producers.times import SAMPLE_RECORDS, TimeGuess
 
 _TYPES_COUNTED_MAX: Final = 1_000
 _COLUMNS_SHOWN: Final = 12
@@ -318,13 +318,23 @@ def _guessed_descriptions(
     table = msgspec.structs.replace(reading, holds=holds, map=text)
     needs_table = holds == "users" or table != FileConfig(file=path.name, holds=holds)
     unused = _unused(sample, plain)
-    remarks = []
+    remarks = [*_doubts(sample, holds, columns)]
     if holds == "users" and unused:
         remarks.append(
             "of users only what several share is taken, which rules may ask for; name others in the"
             " table, as attributes.NAME=COLUMN"
         )
     return PlannedFile(path, holds, table if needs_table else None, "", plain, unused, remarks)
+
+
+def _doubts(sample: Sample, holds: Holds, columns: Mapping[str, str]) -> Iterator[str]:
+    """Say which times of items or users are in a unit that is not clear."""
+    for name in DESCRIBED[holds].times:
+        column, colon, _ = columns.get(name, "").rpartition(":")
+        flag = f"--items-map {name}" if holds == "items" else "--map ts"
+        guess = TimeGuess(sample.values(column) if colon else (), flag=flag)
+        if not guess.is_clear and guess.remark is not None:
+            yield f"{name}: {guess.remark}"
 
 
 def _unknown(sample: Sample, given: Mapping[str, str]) -> str:

@@ -18,6 +18,8 @@ TIME_UNITS: Final[tuple[TimeUnit, ...]] = get_args(TimeUnit)
 SAMPLE_RECORDS: Final = 1_000
 """Records from which the unit of a log's times is guessed."""
 NAME_THE_UNIT: Final = f"name the unit with --map ts=COLUMN:UNIT, one of {', '.join(TIME_UNITS)}"
+_S_SHARE_MIN: Final = 0.98
+"""A count of ms from 0 to 49 days has 88 % of its numbers where seconds since 1985 are."""
 
 _PER_MS: Final = {
     "s": Decimal("0.001"),
@@ -32,8 +34,20 @@ _SPANS: Final[dict[TimeUnit, tuple[float, float]]] = {
     "ns": (5e17, 4.2e18),
 }
 """Times from 1985 to 2103 in each unit: no number is such a time in two of them."""
+_NAMED_MIN: Final[dict[TimeUnit, float]] = {"s": 7e7, "ms": 4.2e9, "us": 4.2e12, "ns": 4.2e15}
+"""What is below may be of our time in the next coarser unit (minutes, s, ms, us)."""
+_UNITLESS: Final = (
+    ("minutes since 1970", 60_000, 0),
+    ("hours since 1970", 3_600_000, 0),
+    ("days since 1970", 86_400_000, 0),
+    ("days of a spreadsheet", 86_400_000, 25_569),
+)
+"""What no unit names: how many ms one has, and which number is 1970-01-01. From 2000 to 2040 no
+number is such a time in two of them."""
+_UNITLESS_MS: Final = (946_684_800_000, 2_208_988_800_000)
 _TS_MS_WRITTEN_MAX: Final = 10**18
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY: Final = re.compile(r"(19|20)\d\d[01]\d[0-3]\d")
 _ZONE_NAME = re.compile(r"\s*(UTC|GMT|Z)$", re.IGNORECASE)
 _BLANK_BEFORE_OFFSET = re.compile(r"\s+(?=[+-]\d{2}:?\d{2}$)")
 _END_OF_DAY = re.compile(r"(?<=[T ])24:00(?=$|[+-]|:00(?:\.0+)?(?:$|[+-]))")
@@ -60,9 +74,13 @@ def as_ms(value: object, unit: TimeUnit) -> object:
         Of a number or a text; a ``datetime`` and an :class:`Instant` have none.
         ``iso`` reads ISO 8601 (in UTC where no zone is given), also with ``UTC`` or a blank before
         the offset, with ``/`` between year, month and day, and as mails and C's ``ctime`` write it.
+        A number among dates is one (20260131), or ms where it is clear that it is.
     """
     if isinstance(value, Instant):
         return int(value)
+    if unit == "iso" and isinstance(value, int | float | Decimal):
+        low, high = _SPANS["ms"]
+        value = int(value) if low <= value <= high else str(value)
     if isinstance(value, str) and unit == "iso":
         value = _read_date(value)
     if isinstance(value, datetime):
@@ -106,17 +124,29 @@ def _read_date(text: str) -> datetime | str:
 
 
 class TimeGuess:
-    """The unit of a log's times, guessed from the first ones.
+    """The unit of a log's times, guessed from the first ones, and whether others are of it.
 
-    Numbers are in the unit that puts them between 1985 and 2103; texts are dates. Where that is not
-    clear (times that count from the start of a simulation), they are in ms.
+    Numbers are in the unit that puts most of them between 1985 and 2103; texts are dates. Where
+    that is not clear (times that count from the start of a simulation), they are in ms.
+
+    Parameters
+    ----------
+    sample
+        The first times.
+    named
+        The unit, where it is named.
+    flag
+        What names it.
 
     Attributes
     ----------
     unit
         Of all times of the log.
+    is_clear
+        Whether the first times leave no doubt of it.
     remark
-        What was guessed, for the user; None: ms since 1970, as our own logs have it.
+        What was guessed, for the user; None: what was named, or ms since 1970, as our own logs
+        have it.
 
     Examples
     --------
@@ -126,21 +156,40 @@ class TimeGuess:
     'iso'
     """
 
-    def __init__(self, sample: Iterable[object]) -> None:
+    def __init__(
+        self,
+        sample: Iterable[object],
+        named: TimeUnit | None = None,
+        *,
+        flag: str = "--map ts",
+    ) -> None:
         given = [each for each in sample if each is not None and not isinstance(each, datetime)]
-        self.unit, self._span = _guessed(given)
+        guessed, span = _guessed(given)
+        self.unit: TimeUnit = named or guessed
+        self.is_clear = not given or span is not None or guessed == "iso"
         self.remark: str | None = None
+        self._span = span if guessed == self.unit else None
+        if named in _NAMED_MIN and self._span is not None:
+            self._span = (_NAMED_MIN[named], self._span[1])
         if not given:
             return
+        if named is not None:
+            if span is not None and guessed != named and named != "iso":
+                self.remark = (
+                    f"times are read in {named} since 1970, as is named, as {_read(given, named)};"
+                    f" by their size they are in {guessed}: {_read(given, guessed)}"
+                )
+            return
         if self.unit != "ms":
-            named = "as dates" if self.unit == "iso" else f"in {self.unit} since 1970"
-            self.remark = f"times are read {named}, as {_read(given, self.unit)}"
-        elif self._span is None and any(_number(each) for each in given):
+            read = "as dates" if self.unit == "iso" else f"in {self.unit} since 1970"
+            self.remark = f"times are read {read}, as {_read(given, self.unit)}"
+        elif span is None and any(_number(each) for each in given):
             self.remark = f"times are read in ms since 1970, as {_read(given, 'ms')}"
         if self.remark is not None:
-            self.remark += f"; if that is wrong, {NAME_THE_UNIT}"
+            remedy = NAME_THE_UNIT.replace("--map ts", flag)
+            self.remark += f"; if that is wrong, {remedy}{_unitless(given, span)}"
 
-    def check(self, value: object) -> None:
+    def check(self, value: object, field: str = "ts") -> None:
         """Refuse a time that is in another unit than the log's first ones.
 
         Raises
@@ -153,8 +202,8 @@ class TimeGuess:
         number = _number(value)
         if number and not self._span[0] <= number <= self._span[1]:
             raise BadMessage(
-                f"field 'ts': {value!r} is not in {self.unit} since 1970, as the log's first times"
-                f" are; {NAME_THE_UNIT}"
+                f"field {field!r}: {value!r} is not in {self.unit} since 1970, as most of the log's"
+                " first times are; write all in one unit"
             )
 
 
@@ -162,18 +211,31 @@ def _guessed(given: list[object]) -> tuple[TimeUnit, tuple[float, float] | None]
     """The unit, and between which numbers its times are, where that is clear."""
     numbers = [_number(each) for each in given]
     texts = [each for each, number in zip(given, numbers, strict=True) if number is None]
-    if texts and 2 * len(texts) > len(given) and isinstance(as_ms(texts[0], "iso"), int):
+    if 2 * len(texts) > len(given) and any(isinstance(as_ms(t, "iso"), int) for t in texts):
         return "iso", None
     found = [number for number in numbers if number]
-    dates = [each for each in given if re.fullmatch(r"(19|20)\d\d[01]\d[0-3]\d", str(each))]
-    if dates and len(dates) == len(given):
+    if given and 2 * sum(bool(_DAY.fullmatch(str(each))) for each in given) > len(given):
         return "iso", None
-    for unit, (low, high) in _SPANS.items():
-        n_within = sum(low <= number <= high for number in found)
-        # A simulation of 20 days in ms ends where seconds since 1985 are, but it begins at 0.
-        if found and n_within >= (1.0 if unit == "s" else 0.9) * len(found):
-            return unit, (low, high)
+    counts = {
+        unit: sum(low <= number <= high for number in found) for unit, (low, high) in _SPANS.items()
+    }
+    n_clear = sum(counts.values())
+    # A simulation of 20 days in ms ends where seconds since 1985 are, but it begins at 0.
+    if found and (n_clear >= _S_SHARE_MIN * len(found) or 2 * (n_clear - counts["s"]) > len(found)):
+        unit = max(counts, key=counts.__getitem__)
+        return unit, _SPANS[unit]
     return "ms", None
+
+
+def _unitless(given: list[object], span: tuple[float, float] | None) -> str:
+    """Say what times may be that no unit names; "": nothing that is known."""
+    numbers = [] if span is not None else [n for each in given if (n := _number(each))]
+    for what, ms, start in _UNITLESS:
+        read = [(number - start) * ms for number in numbers]
+        if read and _UNITLESS_MS[0] <= min(read) and max(read) <= _UNITLESS_MS[1]:
+            at = _EPOCH + timedelta(milliseconds=read[0])
+            return f"; if they are {what} ({at:%Y-%m-%d %H:%M}), write them as dates"
+    return ""
 
 
 def _number(value: object) -> float | None:

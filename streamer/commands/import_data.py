@@ -148,6 +148,7 @@ def _show_file(file: PlannedFile, survey: FileSurvey) -> None:
     if file.known_as:
         _say([f"read as [files.{file.known_as}] says"])
     _say(file.remarks)
+    _say(survey.remarks, style="yellow")
     if file.unused:
         _say([f"not used: {', '.join(file.unused)}"])
     if file.types:

@@ -26,6 +26,7 @@ from streamer_producers.planned_file import ReadingFlags
 from tests.torture.topics import messages_of
 
 DAY_MS = 86_400_000
+AT_S = 1_760_000_000
 EVENTS = """timestamp,visitorid,event,itemid,transactionid
 1433221332117,1,view,10,
 1433221432117,2,view,11,
@@ -337,6 +338,38 @@ def test_the_mapping_of_a_catalogue_is_guessed(
     (file,) = planned(path).files
     assert file.table is not None
     assert (file.holds, file.table.map) == ("items", mapping)
+
+
+def test_times_of_which_the_unit_is_not_clear_are_said_and_stay_unnamed(
+    run: Callable[..., str],
+) -> None:
+    rows = [f"u{n},i{n},{20_000 + n}" for n in range(20)]
+    Path("log.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
+    Path("things.csv").write_text("sku,title,added\n" + "t,Tea,20000\nu,Cup,20001\n")
+    output = " ".join(run("import", "log.csv", "things.csv", "--yes").split())
+    assert "log.csv: 20 events from 1970-01-01 to 1970-01-01" in output
+    assert "times are read in ms since 1970, as 20000 = 1970-01-01 00:00:20 UTC" in output
+    assert "created_ts: times are read in ms since 1970, as 20000" in output
+    assert "name the unit with --items-map created_ts=COLUMN:UNIT" in output
+    assert load_config().files["log"].map == "ts=timestamp"
+    assert "times are read in ms since 1970" in " ".join(run("publish", "log.csv").split())
+
+
+def test_times_of_another_unit_are_left_out_by_what_an_import_wrote(
+    run: Callable[..., str],
+) -> None:
+    rows = [f"u{n},i{n},{(AT_S + n) * (1_000 if n % 5 else 1)}" for n in range(100)]
+    Path("log.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
+    output = " ".join(run("import", "log.csv", "--yes").split())
+    assert "log.csv: 80 events from 2025-10-09 to 2025-10-09" in output
+    assert "20: field 'ts', first in line 2: field 'ts': '1760000000' is not in ms" in output
+    assert load_config().files["log"].map == "ts=timestamp:ms"
+    assert {event.ts // 100_000 for event in events_sent()} == {AT_S // 100}
+    rows = [f"t{n},Tea {n},{(AT_S + n) * (1_000 if n % 5 else 1)}" for n in range(100)]
+    Path("things.csv").write_text("sku,title,added\n" + "\n".join(rows) + "\n")
+    output = " ".join(run("import", "things.csv", "--yes").split())
+    assert "things.csv: 80 items" in output
+    assert "20: field 'created_ts', first in line 2" in output
 
 
 def test_files_of_our_own_form_and_movielens_need_no_table(tmp_path: Path) -> None:

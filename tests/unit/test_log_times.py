@@ -33,15 +33,102 @@ def test_the_unit_of_a_log_is_guessed_and_said(tmp_path: Path, unit: str, per_s:
         assert "ts=COLUMN:UNIT" in remark
 
 
-def test_a_time_of_another_unit_is_a_malformed_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mapping", [None, "ts=ts:ms"])
+def test_a_time_of_another_unit_is_a_malformed_line(tmp_path: Path, mapping: str | None) -> None:
     times: list[object] = [AT_S * 1_000 + at for at in range(20)]
-    log = open_log(_log(tmp_path / "log.csv", [*times, AT_S, AT_S * 1_000_000]))
-    assert len(list(log.events())) == 20
-    assert [each.line for each in log.malformed] == [22, 23]
-    assert "is not in ms since 1970, as the log's first times are" in log.malformed[0].reason
-    named = open_log(_log(tmp_path / "log.csv", [*times, AT_S]), mapping="ts=ts:ms")
-    assert [event.ts for event in named.events()][-1] == AT_S
-    assert named.remarks == []
+    path = _log(tmp_path / "log.csv", [*times, AT_S, 20_371, AT_S * 1_000_000])
+    log = open_log(path, mapping=mapping)
+    assert [event.ts for event in log.events()] == times
+    assert [each.line for each in log.malformed] == [22, 23, 24]
+    assert "is not in ms since 1970, as most of the log's first" in log.malformed[0].reason
+    assert log.remarks == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_s", "others"),
+    [
+        ("ms", 1_000, 2),  # two of three
+        ("ms", 1_000, 5),
+        ("s", 1, 5),
+        ("us", 1_000_000, 3),
+        ("ns", 1_000_000_000, 2),
+    ],
+)
+@pytest.mark.parametrize("other_per_s", [1, 1_000, 1_000_000])
+def test_times_of_two_units_are_read_in_that_of_most_and_the_others_are_left_out(
+    tmp_path: Path, unit: str, per_s: int, others: int, other_per_s: int
+) -> None:
+    times = [(AT_S + at) * (per_s if at % (others + 1) else other_per_s) for at in range(600)]
+    log = open_log(_log(tmp_path / "log.csv", [*times]))
+    read = [event.ts for event in log.events()]
+    right = [(AT_S + at) * 1_000 for at in range(600) if at % (others + 1) or other_per_s == per_s]
+    assert read == right
+    assert log.n_malformed == 600 - len(right)
+    assert all(f"is not in {unit} since 1970" in each.reason for each in log.malformed)
+
+
+def test_times_of_two_units_in_equal_parts_are_never_of_1970(tmp_path: Path) -> None:
+    times: list[object] = [AT_S * (1_000 if at % 2 else 1) + at for at in range(40)]
+    log = open_log(_log(tmp_path / "log.csv", times))
+    assert {event.ts // 1_000_000 for event in log.events()} == {AT_S // 1_000}
+    assert log.n_malformed == 20
+
+
+def test_a_few_times_that_are_none_do_not_hide_the_unit(tmp_path: Path) -> None:
+    times: list[object] = [AT_S + at for at in range(100)]
+    log = open_log(_log(tmp_path / "log.csv", [*times, 7]))
+    assert [event.ts for event in log.events()] == [(AT_S + at) * 1_000 for at in range(100)]
+    assert "'7' is not in s since 1970" in log.malformed[0].reason
+    days: list[object] = [20240301 + at for at in range(20)]
+    log = open_log(_log(tmp_path / "log.csv", [*days, 7]))
+    assert [event.ts % 86_400_000 for event in log.events()] == [0] * 20
+    assert log.n_malformed == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "what", "date"),
+    [
+        ("29333333", "minutes since 1970", "2025-10-09 08:53"),
+        ("488888", "hours since 1970", "2025-10-09 08:00"),
+        ("20000", "days since 1970", "2024-10-04 00:00"),
+        ("45000.5", "days of a spreadsheet", "2023-03-15 12:00"),
+    ],
+)
+def test_what_times_may_be_that_no_unit_names_is_said(
+    tmp_path: Path, first: str, what: str, date: str
+) -> None:
+    times = [str(float(first) + at) for at in range(40)]
+    (remark,) = open_log(_log(tmp_path / "log.csv", [first, *times])).remarks
+    assert f"as {first} = 1970-01-01 " in remark
+    assert f"if they are {what} ({date}), write them as dates" in remark
+
+
+def test_a_unit_that_is_named_against_all_times_is_doubted(tmp_path: Path) -> None:
+    path = _log(tmp_path / "log.csv", [AT_S + at for at in range(20)])
+    log = open_log(path, mapping="ts=ts:ms")
+    assert [event.ts for event in log.events()] == [AT_S + at for at in range(20)]
+    (remark,) = log.remarks
+    assert "read in ms since 1970, as is named, as 1760000000 = 1970-01-21" in remark
+    assert "by their size they are in s: 1760000000 = 2025-10-09 08:53:20 UTC" in remark
+
+
+def test_numbers_among_dates_are_ms_of_our_time_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    times = ['"2025-10-09T08:53:20Z"'] * 5 + [str(AT_S * 1_000), "20251009", str(AT_S), "7.5"]
+    rows = ['{"user_id": "u", "item_id": "i", "type": "click", "ts": ' + at + "}" for at in times]
+    path.write_text("\n".join(rows))
+    log = open_log(path)
+    assert [event.ts for event in log.events()] == [AT_S * 1_000] * 6 + [1_759_968_000_000]
+    assert [each.line for each in log.malformed] == [8, 9]
+
+
+def test_the_unit_of_times_inside_of_an_object_is_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(
+        '{"user_id": "u", "item_id": "i", "type": "click", "at": {"s": 1760000000}}\n' * 3
+    )
+    log = open_log(path, mapping="ts=at.s")
+    assert [event.ts for event in log.events()] == [AT_S * 1_000] * 3
 
 
 def test_times_that_count_from_a_start_stay_in_ms_and_that_is_said(tmp_path: Path) -> None:
@@ -49,6 +136,9 @@ def test_times_that_count_from_a_start_stay_in_ms_and_that_is_said(tmp_path: Pat
     log = open_log(_log(tmp_path / "log.csv", days))
     assert [event.ts for event in log.events()] == days
     assert "in ms since 1970, as 0 = 1970-01-01 00:00:00 UTC; if that is wrong" in log.remarks[0]
+    named = open_log(_log(tmp_path / "log.csv", days), mapping="ts=ts:ms")
+    assert [event.ts for event in named.events()] == days
+    assert named.remarks == []
 
 
 @pytest.mark.parametrize(
