@@ -251,7 +251,10 @@ def _of_messages(config: Config, now_ms: int) -> Iterator[Finding]:
         max(now_ms - REQUESTS_RECENT_MS, answers.from_ms), now_ms - ANSWER_MS_MAX
     )
     yield _scorer(asked, answers, decisions, now_ms)
-    known_from = decisions.from_ms + round(1_000 * config.join.window_s) * (decisions.from_ms > 0)
+    # What came before the first decision can answer none.
+    known_from = int(decisions.publish_ms.min(initial=AFTER_MS))
+    if decisions.from_ms:
+        known_from = decisions.from_ms + round(1_000 * config.join.window_s)
     hour_ago = now_ms - RECENT_MS
     yield _matches(events.between(max(hour_ago, known_from), AFTER_MS), decisions, config)
     letters = tail_of(config, "dead_letters", n_max=TAIL_MAX)

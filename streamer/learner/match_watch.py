@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from streamer.learner.settings import LearnerCounts
+from streamer.learner.join.counts import JoinCounts
 
 log = logging.getLogger(__name__)
 
@@ -13,7 +13,7 @@ DECISIONS_MIN: Final = 100
 EVENTS_MIN: Final = 1_000
 RATE_MIN: Final = 0.01
 _AGAIN: Final = 10
-"""It is said again when so many times the events have been learned."""
+"""It is said again when so many times the events have come."""
 
 NO_IDS: Final = (
     "copy the request_id of a recommendation into the events that answer it, or, where clients"
@@ -29,7 +29,8 @@ class MatchWatch:
     """Logs ``feedback_not_matched`` when decisions are made and next to no event answers one.
 
     The channels learn from plain events, and so does the blend; what slates earn, the bandit learns
-    from answers alone. A forgotten ``request_id`` shows nowhere else.
+    from answers alone. A forgotten ``request_id`` shows nowhere else. Events that
+    can't answer any, as a history that is published before anything is asked for, do not count.
 
     Parameters
     ----------
@@ -42,13 +43,13 @@ class MatchWatch:
         self._events_min = EVENTS_MIN
         self._needs_ids = ranker == "bandit"
 
-    def take(self, counts: LearnerCounts) -> None:
-        """Look at what a learner has counted since it started."""
-        joins = counts.join
-        if joins.n_decisions < DECISIONS_MIN or counts.n_learned < self._events_min:
+    def take(self, joins: JoinCounts) -> None:
+        """Look at what a learner's joins have counted since it started."""
+        n_events = joins.n_answering
+        if joins.n_decisions < DECISIONS_MIN or n_events < self._events_min:
             return
-        self._events_min = _AGAIN * counts.n_learned
-        if joins.n_matched >= RATE_MIN * counts.n_learned:
+        self._events_min = _AGAIN * n_events
+        if joins.n_matched >= RATE_MIN * n_events:
             return
         wrong = joins.n_unmatched + joins.n_late + joins.n_lost > joins.n_matched
         if not (wrong or self._needs_ids):
@@ -57,7 +58,7 @@ class MatchWatch:
             "feedback_not_matched",
             extra={
                 "decisions": joins.n_decisions,
-                "events": counts.n_learned,
+                "events": n_events,
                 "matched": joins.n_matched,
                 "remedy": WRONG_IDS if wrong else NO_IDS,
             },

@@ -100,6 +100,17 @@ def test_feedback_that_answers_nothing_is_found(config: Config) -> None:
     assert findings(config)["feedback"].state == "ok"
 
 
+def test_a_history_that_was_published_before_any_decision_is_no_finding(config: Config) -> None:
+    send(config, "events", [b"{}"] * EVENTS_MIN)
+    time.sleep(0.01)  # times are those of their publication, in ms
+    send(config, "decisions", named([f"r{n}" for n in range(DECISIONS_MIN)]))
+    assert findings(config)["feedback"].said == "no event to look at in the last hour"
+    time.sleep(0.01)
+    send(config, "events", [b"{}"] * EVENTS_MIN)
+    found = findings(config)["feedback"]
+    assert (found.state, found.remedy) == ("warn", NO_IDS)
+
+
 def test_feedback_on_decisions_that_were_not_read_is_no_finding(config: Config) -> None:
     send(config, "decisions", named(["r"] * (8 * TAIL_MAX)))  # of 4 partitions
     send(config, "events", named(["older"] * EVENTS_MIN))

@@ -161,7 +161,7 @@ class _Observed:
         foreseen = joins.take_foreseen()
         if self.watch is not None:
             self.watch.take(foreseen)
-        self.matches.take(learner.counts)
+        self.matches.take(joins)
         show_lag(self.metrics.lag, lag)
 
 

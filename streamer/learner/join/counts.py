@@ -66,6 +66,9 @@ class JoinCounts:
         Decisions joined; those that repeat a request still open; those whose features are others
         than the learner's; those that teach the blend nothing, since they did not log its columns,
         or other ones.
+    n_answering
+        Events that might answer one: they come after the first of them, and name a request or come
+        within the horizon of the last.
     n_matched, n_unmatched, n_ambiguous, n_late, n_lost
         Feedback that found its decision; that named one nobody knows, or an item that was not
         shown; that names none and could answer several; that came after the horizon; that was
@@ -94,6 +97,7 @@ class JoinCounts:
     n_repeated: int = 0
     n_foreign: int = 0
     n_without_slate: int = 0
+    n_answering: int = 0
     n_matched: int = 0
     n_unmatched: int = 0
     n_ambiguous: int = 0
@@ -118,14 +122,23 @@ class JoinCounts:
     n_foreseen: NDArray[np.int64] = field(
         default_factory=lambda: np.zeros(len(CALIBRATION_EDGES) + 1, dtype=np.int64)
     )
+    _first_decision_ms: int | None = None
     _delays_ms: list[int] = field(default_factory=list)
     _foreseen: list[tuple[float, float]] = field(default_factory=list)
 
-    def decided(self, variants: Variants = ()) -> None:
-        """A decision was joined."""
+    def decided(self, ts_ms: int, variants: Variants = ()) -> None:
+        """A decision of a time was joined."""
         self.n_decisions += 1
+        if self._first_decision_ms is None or ts_ms < self._first_decision_ms:
+            self._first_decision_ms = ts_ms
         for counts in self._counts_of(variants):
             counts.n_decisions += 1
+
+    def answering(self, ts_ms: NDArray[np.int64], named: NDArray[np.bool_], until_ms: int) -> None:
+        """Events came, ``(n,)`` each, and decisions can be answered until a time without a name."""
+        if self._first_decision_ms is not None:
+            may = (ts_ms >= self._first_decision_ms) & (named | (ts_ms <= until_ms))
+            self.n_answering += int(np.count_nonzero(may))
 
     def matched(self, delay_ms: int) -> None:
         """Feedback found its decision, ``delay_ms`` of event time after it."""

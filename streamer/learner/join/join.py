@@ -249,7 +249,7 @@ class Join:
             self._forget(known)
         if shown.gained.shape[1] != len(self._settings.objectives):
             shown.tell_apart(len(self._settings.objectives))
-        self.counts.decided(shown.variants)
+        self.counts.decided(shown.ts_ms, shown.variants)
         self._open[shown.request_id] = shown
         self._by_user[shown.user_id].append(shown.request_id)
         closes_ms = shown.ts_ms + self._settings.window_ms
@@ -274,6 +274,8 @@ class Join:
         answers = events.answers
         at = answers.at
         rows = FeedbackRows(events.offsets[at], events.ts_ms[at], before[at], answers)
+        until_ms = self._decisions_ms + self._settings.horizon_ms
+        self.counts.answering(rows.ts_ms, answers.named, until_ms)
         named = rows.take(answers.named)
         request_ids = named.answers.request_ids.strings()
         for request_id, feedback in zip(request_ids, named.feedback(), strict=True):
