@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from streamer.errors import LayoutMismatch, StoreError, StoreUnavailable
@@ -23,6 +24,39 @@ OPEN_RETRY_INTERVAL_S = 0.02
 _REFUSED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 """Trying again does not help."""
 _NAMES_SHOWN = 3
+_MAY_PASS = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+}
+"""What the file says is not at fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remedies:
+    """What to do about a file.
+
+    Attributes
+    ----------
+    damaged
+        When its bytes are not what was written.
+    replaced
+        When another one has its name.
+    """
+
+    damaged: str
+    replaced: str
+
+
+OF_STORE = Remedies(
+    damaged="restore a copy of it, or use an empty store and learn again from the topics",
+    replaced="put back the file of this store, or start again with what is there, and what it lacks"
+    " is learned again from the topics",
+)
 
 
 class SqliteFile:
@@ -39,13 +73,27 @@ class SqliteFile:
         ``CREATE TABLE IF NOT EXISTS`` statements.
     timeout_s
         How long a transaction waits for that of another process.
+    remedies
+        Said with its errors.
+    survives_power_cuts
+        Whether a transaction that returned does; one costs some milliseconds then.
     """
 
-    def __init__(self, path: Path, schema: str, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: str,
+        *,
+        timeout_s: float,
+        remedies: Remedies = OF_STORE,
+        survives_power_cuts: bool = False,
+    ) -> None:
         self._path = path
         self._log_path = f"{path}-wal"
         self._schema = schema
         self._timeout_s = timeout_s
+        self._remedies = remedies
+        self._synchronous = "FULL" if survives_power_cuts else "NORMAL"
         self._by_thread = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
@@ -142,7 +190,7 @@ class SqliteFile:
             self._opened.append(connection)
         self._check_ours(connection)
         self._use_wal(connection)
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         # What is deleted may be a user who wants to be forgotten.
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
@@ -163,8 +211,7 @@ class SqliteFile:
         if self._on_disk() != self._identity:
             raise StoreError(
                 f"SQLite file {self._path} was deleted or replaced while it was in use; nothing"
-                " more is written to it: put back the file of this store, or start again with"
-                " what is there, and what it lacks is learned again from the topics"
+                f" more is written to it: {self._remedies.replaced}"
             )
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
@@ -201,9 +248,22 @@ class SqliteFile:
         elif stored != STORE_SCHEMA_VERSION:
             raise LayoutMismatch(
                 f"{self._path} has schema version {stored}, this streamer uses"
-                f" {STORE_SCHEMA_VERSION}: run the version that wrote it, or use an empty store and"
-                " learn again from the topics"
+                f" {STORE_SCHEMA_VERSION}: run the version that wrote it; where none did, it is"
+                f" damaged: {self._remedies.damaged}"
             )
+        self._check_tables(connection)
+
+    def _check_tables(self, connection: sqlite3.Connection) -> None:
+        with contextlib.closing(sqlite3.connect(":memory:")) as anew:
+            anew.executescript(self._schema)
+            stored = _columns(connection)
+            for name, columns in _columns(anew).items():
+                if stored.get(name) != columns:
+                    what = "has other columns in its table" if name in stored else "lacks its table"
+                    raise StoreError(
+                        f"SQLite file {self._path} {what} {name}; something other than streamer"
+                        f" changed it: {self._remedies.damaged}"
+                    )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -215,22 +275,29 @@ class SqliteFile:
     def _said(self, error: Exception) -> StoreError:
         """An error of the file, with its remedy."""
         file, code = f"SQLite file {self._path}", getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_CORRUPT:
-            return StoreError(
-                f"{file} is damaged ({error}): restore a copy of it, or use an empty store and"
-                " learn again from the topics"
-            )
         if code in _REFUSED or isinstance(error, PermissionError):
             return StoreError(
                 f"{file} can't be opened or written ({error}): name a file in a folder that"
                 " streamer may write"
             )
-        if isinstance(error, sqlite3.OperationalError):
+        if code in _MAY_PASS:
             return StoreUnavailable(
                 f"{file} did not answer within {self._timeout_s} s ({error}); try again, or end"
                 " whatever else writes to it, and see that its disk has room"
             )
-        return StoreError(
-            f"{file} can't be used ({error}): name a file that streamer may write and that no other"
-            " program made"
-        )
+        if code == sqlite3.SQLITE_NOTADB or not isinstance(error, sqlite3.DatabaseError):
+            return StoreError(
+                f"{file} can't be used ({error}): name a file that streamer may write and that no"
+                f" other program made; where streamer made it, it is damaged:"
+                f" {self._remedies.damaged}"
+            )
+        return StoreError(f"{file} is damaged ({error}): {self._remedies.damaged}")
+
+
+def _columns(connection: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+    """Columns of each table."""
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return {
+        name: connection.execute("SELECT * FROM pragma_table_info(?)", [name]).fetchall()
+        for (name,) in tables
+    }

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from streamer.application.local.kept_topics import KeptTopics
 from streamer.application.local.move_trial import move_trial
-from streamer.application.local.trial import TOPICS
+from streamer.application.local.trial import STORE, TOPICS
 from streamer.cli import app
 from streamer.config import Config, load_config
-from streamer.errors import ConfigError, TopicMismatch
+from streamer.errors import ConfigError, StoreError, TopicMismatch
 from streamer.kafka.configured import configured_reader
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.partitioner import partition_of
@@ -87,6 +87,18 @@ def test_what_is_no_trial_or_of_other_names_is_refused(config: Config, tmp_path:
         kept.keep([batch("clicks", 0, [(b"ann", b"{}")])])
     with pytest.raises(TopicMismatch, match=r"has a topic clicks, and \[topics\] names no such"):
         move_trial(tmp_path, config)
+
+
+def test_topics_that_lack_what_they_had_are_not_moved(config: Config, tmp_path: Path) -> None:
+    events = config.topics.topic("events")
+    with contextlib.closing(KeptTopics(tmp_path / TOPICS)) as kept:
+        kept.keep([batch(events, 0, [(b"ann", b"{}")])])
+    (tmp_path / TOPICS).write_bytes(b"")
+    (tmp_path / STORE).touch()
+    with pytest.raises(StoreError, match=r"topics\.db lacks 1 messages that were kept in it"):
+        move_trial(tmp_path, config)
+    (tmp_path / STORE).unlink()
+    assert move_trial(tmp_path, config) == {}
 
 
 def test_the_commands_move_a_trial_and_send_tombstones(config: Config, tmp_path: Path) -> None:

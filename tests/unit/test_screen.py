@@ -35,3 +35,11 @@ def test_a_folder_that_is_brought_back_is_named_as_it_is() -> None:
     trial: Any = SimpleNamespace(n_kept=5, n_unkept=0)
     _say_what_is_there(trial, Path("/shop [a]"), Console(file=shown, width=200))
     assert "brought back from /shop [a]" in shown.getvalue()
+
+
+def test_a_store_that_was_set_aside_is_named_as_it_is() -> None:
+    shown, aside = StringIO(), Path("/shop [a]/1-streamer.db")
+    trial: Any = SimpleNamespace(n_kept=0, n_unkept=1_234, set_aside=aside)
+    _say_what_is_there(trial, Path("/shop [a]"), Console(file=shown, width=80))
+    assert "was killed: 1,234 messages" in shown.getvalue()
+    assert f"the store of before is in {aside}," in shown.getvalue()

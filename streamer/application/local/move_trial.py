@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from streamer.application.local.kept_topics import KeptTopics
-from streamer.application.local.trial import TOPICS, locked, send
+from streamer.application.local.trial import STORE, TOPICS, check_whole, locked, send
 from streamer.application.starting import await_broker
 from streamer.config import Config, TopicRole
 from streamer.errors import ConfigError, TopicMismatch
@@ -39,6 +39,8 @@ def move_trial(
     ------
     ConfigError
         When nothing was kept there, a trial is at work there, or no broker is configured.
+    StoreError
+        When the file of the topics is damaged, or lacks what it had.
     TopicMismatch
         When a topic holds messages already, or the trial had one of another name.
     KafkaError
@@ -50,6 +52,8 @@ def move_trial(
     await_broker(config)
     with locked(folder), contextlib.closing(KeptTopics(path)) as kept:
         ends = kept.ends()
+        if (folder / STORE).exists():
+            check_whole(kept, folder)
         known = {config.topics.topic(role) for role in get_args(TopicRole)}
         if unknown := {topic for topic, _ in ends} - known:
             raise TopicMismatch(

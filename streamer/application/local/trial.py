@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from streamer.application.local.topics_keeper import TopicsKeeper
 from streamer.application.starting import configured_store
 from streamer.client.embedded_room import EmbeddedRoom
 from streamer.config import Config, TopicRole
-from streamer.errors import ConfigError, StreamerError
+from streamer.errors import ConfigError, StoreError, StreamerError
 from streamer.kafka.configured import configured_reader, configured_sink
 from streamer.kafka.log_ends import TopicPartition
 from streamer.kafka.sink import KafkaSink
@@ -39,7 +40,9 @@ class Trial:
         With the store of the folder.
     n_unkept
         Messages that the store of an earlier run had learned and the topics had not kept: that run
-        was killed between the two. The store was thrown away then; what was kept is learned again.
+        was killed between the two. What was kept is learned again.
+    set_aside
+        The file of that store; None where it goes on.
     """
 
     def __init__(
@@ -50,9 +53,11 @@ class Trial:
         ends: Mapping[TopicPartition, int],
         learned: Mapping[TopicPartition, int],
         n_unkept: int,
+        set_aside: Path | None,
     ) -> None:
         self.config = config
         self.n_unkept = n_unkept
+        self.set_aside = set_aside
         self._kept = kept
         self._ends = ends
         self._learned = learned
@@ -65,6 +70,7 @@ class Trial:
 
     def bring_back(self, config: Config) -> None:
         """Publish what was there to a new broker, but for what is not learned yet."""
+        self._kept.begin()
         with contextlib.closing(configured_sink(config)) as sink:
             for message in self._kept.messages(ends=self._to_learn(config)):
                 send(sink, message, partition=message.partition)
@@ -109,6 +115,7 @@ class Trial:
         """Keep what has come; raises as :meth:`check`."""
         if self._keeper is not None:
             self._keeper.close()
+            self._kept.end()
 
     def _to_learn(self, config: Config) -> dict[TopicPartition, int]:
         """Partitions of what a learner reads → first offset that it has not learned."""
@@ -126,7 +133,7 @@ def trial_in(folder: Path, config: Config) -> Iterator[Trial]:
         When the folder can't be used, or is in use; where the configuration names a broker, which
         keeps its own topics, or a store.
     StoreError
-        When a file in it can't be used.
+        When a file in it can't be used, or lacks what it had.
     """
     if config.kafka.bootstrap_servers:
         raise ConfigError(
@@ -142,14 +149,61 @@ def trial_in(folder: Path, config: Config) -> Iterator[Trial]:
     config = msgspec.structs.replace(config, store=store)
     with locked(folder), contextlib.closing(KeptTopics(folder / TOPICS)) as kept:
         ends = kept.ends()
-        with contextlib.closing(configured_store(config)) as opened:
-            learned = learned_offsets(opened)
+        if (folder / STORE).exists():
+            check_whole(kept, folder)
+        learned = _learned(config, folder)
         n_unkept = sum(max(0, at - ends.get(where, 0)) for where, at in learned.items())
+        set_aside = None
         if n_unkept:
-            learned = {}
-            for file in folder.glob(f"{STORE}*"):
-                file.unlink()
-        yield Trial(config, kept, ends=ends, learned=learned, n_unkept=n_unkept)
+            if not kept.was_killed:
+                raise StoreError(
+                    f"{folder / STORE} has learned {n_unkept:,} messages that {folder / TOPICS}"
+                    " does not have, and the last run was not killed: the two are not of one trial."
+                    f" Put back the one that goes with the other; or move {folder / STORE} away,"
+                    f" and what {TOPICS} has is learned anew"
+                )
+            learned, set_aside = {}, _set_aside(folder)
+        yield Trial(
+            config, kept, ends=ends, learned=learned, n_unkept=n_unkept, set_aside=set_aside
+        )
+
+
+def check_whole(kept: KeptTopics, folder: Path) -> None:
+    """Raise StoreError where the topics of a folder lack messages that were kept in them."""
+    gone = kept.n_gone()
+    if gone:
+        (topic, partition), n = max(gone.items(), key=lambda each: each[1])
+        raise StoreError(
+            f"{folder / TOPICS} lacks {sum(gone.values()):,} messages that were kept in it, {n:,}"
+            f" of them of {topic}[{partition}]: put that file back, with {TOPICS}-wal where there"
+            f" was one; or move {folder / STORE} away, to begin anew with what is left"
+        )
+
+
+def _learned(config: Config, folder: Path) -> dict[TopicPartition, int]:
+    try:
+        with contextlib.closing(configured_store(config)) as opened:
+            return learned_offsets(opened)
+    except StoreError as error:
+        if error.retriable:
+            raise
+        raise type(error)(
+            f"{error}. In a trial that is: move {folder / STORE} away, and what {TOPICS} has is"
+            " learned anew"
+        ) from error
+
+
+def _set_aside(folder: Path) -> Path:
+    """Rename the store's files; return the new name of the first."""
+    at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = folder / f"{at}-{STORE}"
+    n = 1
+    while aside.exists():
+        aside, n = folder / f"{at}-{n}-{STORE}", n + 1
+    for end in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            (folder / f"{STORE}{end}").rename(folder / f"{aside.name}{end}")
+    return aside
 
 
 @contextlib.contextmanager

@@ -109,7 +109,10 @@ def _say_what_is_there(trial: Trial, folder: Path, console: Console) -> None:
     if trial.n_unkept:
         console.print(
             f"The last run was killed: {trial.n_unkept:,} messages that it had learned were not"
-            " kept yet, and are lost. What was kept is learned again."
+            " kept yet, and are lost. What was kept is learned again; the store of before is in"
+            f" {trial.set_aside}, and may be deleted.",
+            markup=False,
+            soft_wrap=True,
         )
 
 
