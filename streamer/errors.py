@@ -27,13 +27,21 @@
 
 from __future__ import annotations
 
+from streamer.masking import without_secrets
+
 
 class StreamerError(Exception):
     """Base of all. ``retriable``: the same call may work later, unchanged. ``exit_status``: of a
-    command that ends with it."""
+    command that ends with it.
+
+    Its text has no secrets of URLs and no private keys: what a client said may be in it.
+    """
 
     retriable = False
     exit_status = 1
+
+    def __str__(self) -> str:
+        return without_secrets(super().__str__())
 
 
 class ConfigError(StreamerError):

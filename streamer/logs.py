@@ -9,18 +9,26 @@ from typing import Literal
 
 import msgspec
 
+from streamer.masking import without_secrets
+
 LogFormat = Literal["text", "json"]
 _NAMED = ("ts", "level", "event", "exception")
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class EventFormatter(logging.Formatter):
-    """``2026-01-31T12:00:00.123Z INFO partitions_assigned partitions=[0, 1]``, in UTC."""
+    """``2026-01-31T12:00:00.123Z INFO partitions_assigned partitions=[0, 1]``, in UTC.
+
+    Secrets of URLs and private keys are masked, whatever logs them: clients log their options.
+    """
 
     converter = staticmethod(time.gmtime)
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
     def formatTime(  # noqa: N802 - the name logging gives it
         self, record: logging.LogRecord, datefmt: str | None = None
@@ -43,15 +51,16 @@ class JsonFormatter(EventFormatter):
         line: dict[str, object] = {
             "ts": self.formatTime(record),
             "level": record.levelname,
-            "event": record.getMessage(),
+            "event": without_secrets(record.getMessage()),
         }
         for name, value in vars(record).items():
             if name not in _OWN:
-                line[f"{name}_" if name in _NAMED else name] = value
+                shown = without_secrets(value) if isinstance(value, str) else value
+                line[f"{name}_" if name in _NAMED else name] = shown
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = without_secrets(self.formatException(record.exc_info))
         try:
-            encoded = msgspec.json.encode(line, enc_hook=str)
+            encoded = msgspec.json.encode(line, enc_hook=lambda each: without_secrets(str(each)))
         except (TypeError, ValueError):  # keys that are no text, lone surrogates, circles
             line = {name: ascii(value) for name, value in line.items()}
             encoded = msgspec.json.encode(line)

@@ -21,6 +21,7 @@ GROUPS = {
     "streamer_client": "http_client",
     "streamer": "package",
     "streamer.errors": "errors",
+    "streamer.masking": "errors",
     "streamer.events": "events",
     "streamer.expressions": "expressions",
     "streamer.config": "config",

@@ -41,6 +41,7 @@ from streamer.learner.match_watch import (
     RATE_MIN,
     WRONG_IDS,
 )
+from streamer.masking import without_secrets
 from streamer.model_set import build_models
 from streamer.protocols import Clock, ParameterStore
 from streamer.store.agreement import agree, differences
@@ -134,7 +135,8 @@ def _broker(config: Config) -> Finding:
     began = time.monotonic()
     await_broker(config)
     took_ms = 1_000 * (time.monotonic() - began)
-    return Finding("broker", "ok", f"{config.kafka.bootstrap_servers} answers in {took_ms:.0f} ms")
+    servers = without_secrets(config.kafka.bootstrap_servers)
+    return Finding("broker", "ok", f"{servers} answers in {took_ms:.0f} ms")
 
 
 def _topics(config: Config) -> Finding:

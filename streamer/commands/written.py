@@ -15,6 +15,7 @@ import typer
 
 from streamer.commands.screen import write_file
 from streamer.errors import ConfigError
+from streamer.masking import without_secrets
 
 if TYPE_CHECKING:
     from streamer.reports.frame import Origin
@@ -67,5 +68,6 @@ def _origin() -> Origin:
     from streamer.reports.frame import Origin
 
     # Bytes of a file's name that are no UTF-8 come as surrogates, which JSON has not.
-    words = [each.encode("utf-8", "replace").decode() for each in sys.argv[1:]]
+    given = [each.encode("utf-8", "replace").decode() for each in sys.argv[1:]]
+    words = [without_secrets(each) for each in given]
     return Origin(command=shlex.join(["streamer", *words]), at_ms=time.time_ns() // 1_000_000)

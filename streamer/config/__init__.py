@@ -56,6 +56,7 @@ from streamer.config.settings import (
 from streamer.config.slate import SlateConfig, slate_problems
 from streamer.config.sources import Given, from_environment, from_file, from_flags, from_record
 from streamer.errors import ConfigError
+from streamer.masking import without_secrets
 
 __all__ = [
     "BanditConfig",
@@ -440,5 +441,5 @@ def describe(config: Config) -> list[tuple[str, str, str]]:
             rows.append((name, masked(name, value), name))
     for section, tables in NAMED.items():
         shown = tables.shown(getattr(config, section))
-        rows += [(key, toml_text(value), key) for key, value in shown.items()]
+        rows += [(key, without_secrets(toml_text(value)), key) for key, value in shown.items()]
     return [(name, text, config.origins.get(key, "default")) for name, text, key in rows]

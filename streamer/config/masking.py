@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Final
 
-_SECRET_KEY = re.compile(r"password|secret|token|(^|\.)sasl\.|(^|\.)api_keys$", re.IGNORECASE)
-# From the colon after the user to the last @: a password may hold @, :, / and blanks. A URL that is
-# malformed is masked from its first colon.
-_SECRET_IN_URL = re.compile(r"(://[^:@/]*:|:(?!//)).*@|([?&](?:password|token)=)[^&\s\"]+")
+from streamer.masking import MASK, names_a_secret, without_secrets
+
+_SASL: Final = re.compile(r"(^|\.)sasl\.", re.IGNORECASE)
+# A value may be a URL and nothing else: a secret of one that is malformed may hold blanks, and goes
+# on to the next parameter, or from the first colon to the last @.
+_PARAMETER: Final = re.compile(r"([?&;])([^?&;=]+)=([^&]+)")
+_USER_INFO: Final = re.compile(r"(://[^:@/]*:|:(?!//)).*@", re.DOTALL)
 
 
 def masked(key: str, value: object) -> str:
@@ -16,6 +20,8 @@ def masked(key: str, value: object) -> str:
 
     >>> masked("store.url", "redis://ann:s3cret@cache:6379/0")
     '"redis://ann:***@cache:6379/0"'
+    >>> masked("store.url", "rediss://cache?ssl_password=s3cret&db=1")
+    '"rediss://cache?ssl_password=***&db=1"'
     >>> masked("kafka.client.sasl.password", "s3cret")
     '"***"'
     >>> masked("http.api_keys", ("a key of sixteen",)), masked("http.api_keys", ())
@@ -23,15 +29,21 @@ def masked(key: str, value: object) -> str:
     >>> masked("registry.password", "")
     '""'
     """
-    if _SECRET_KEY.search(key) and value not in ((), [], ""):
-        return '"***"'
+    if (names_a_secret(key) or _SASL.search(key)) and value not in ((), [], ""):
+        return f'"{MASK}"'
     if isinstance(value, dict):
         return f"{{{', '.join(f'{json.dumps(k)} = {masked(k, v)}' for k, v in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(masked(key, each) for each in value)}]"
+    return toml_text(_hidden(value) if isinstance(value, str) else value)
 
-    def hide(match: re.Match[str]) -> str:
-        return f"{match[1]}***@" if match[1] else f"{match[2]}***"
 
-    return _SECRET_IN_URL.sub(hide, toml_text(value))
+def _hidden(text: str) -> str:
+    text = _PARAMETER.sub(
+        lambda found: found[0] if not names_a_secret(found[2]) else f"{found[1]}{found[2]}={MASK}",
+        text,
+    )
+    return _USER_INFO.sub(rf"\1{MASK}@", without_secrets(text))
 
 
 def toml_text(value: object) -> str:

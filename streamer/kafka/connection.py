@@ -17,12 +17,21 @@ from streamer.errors import (
     StreamerError,
     TopicMismatch,
 )
+from streamer.masking import without_secrets
 
 log = logging.getLogger(__name__)
 client_log = logging.getLogger("streamer.kafka.client")
 """Where librdkafka's own lines go, but for those of connections that fail: each of its threads says
-that at every attempt, sixty lines a second in a scorer, and :class:`Outages` says it once."""
-client_log.addFilter(lambda record: not record.getMessage().startswith("FAIL "))
+that at every attempt, sixty lines a second in a scorer, and :class:`Outages` says it once. URLs of
+its options are in them, without their passwords here."""
+
+
+def _fit_to_log(record: logging.LogRecord) -> bool:
+    record.msg, record.args = without_secrets(record.getMessage()), None
+    return not record.msg.startswith("FAIL ")
+
+
+client_log.addFilter(_fit_to_log)
 
 REQUEST_TIMEOUT_S: Final = 30.0
 _LOOK_S: Final = 0.5
@@ -285,14 +294,15 @@ class Outages:
             )
             return
         self.n_transient += 1
+        said = without_secrets(error.str())
         if code != ck.KafkaError._ALL_BROKERS_DOWN:  # which says no more than that
-            self.latest = error.str()
+            self.latest = said
         if code not in self._reported:
             self._reported.add(code)
             log.warning(
                 "kafka_error %s: %s; trying again",
                 error.name(),
-                error.str(),
+                said,
                 extra={"bootstrap_servers": self._bootstrap_servers},
             )
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from streamer.config.masking import masked
 from streamer.errors import ConfigError
 from streamer.protocols import ParameterStore, RestorableStore
 from streamer.store.memory import MemoryStore
@@ -72,7 +71,7 @@ def open_store(
             schedule_entries_max=schedule_entries_max,
         )
     raise ConfigError(
-        f"store url {_without_password(url)!r} is not one of sqlite:PATH, redis://HOST:PORT,"
+        f"store url {masked('store.url', url)} is not one of sqlite:PATH, redis://HOST:PORT,"
         " rediss://HOST:PORT, redis+cluster://HOST:PORT, memory:"
     )
 
@@ -82,7 +81,3 @@ def check_memory(store: ParameterStore) -> None:
     check = getattr(store, "check_memory", None)
     if check is not None:
         check()
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^/]*@", "//***@", url)

@@ -292,6 +292,41 @@ def test_a_password_in_a_query_is_masked_too(path: Path) -> None:
     assert "&db=1" in repr(config.store)
 
 
+PARAMETERS = ("ssl_password", "access_token", "api_key", "x-signature", "credential", "key")
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_of_a_url_whose_name_says_secret_is_masked(path: Path, name: str) -> None:
+    url = f"rediss://h:1/0?{name}=hunter@2&db=1&ssl_keyfile=/x"
+    config = load(f'[store]\nurl = "{url}"\n', path=path)
+    assert config.store.url == url
+    assert f'url="rediss://h:1/0?{name}=***&db=1&ssl_keyfile=/x"' in repr(config.store)
+    refused = refusal(f'[store]\nurl = "http://h/?{name}=hunter@2"\n', path=path)
+    assert "hunter" not in refused
+    assert name in refused
+
+
+@pytest.mark.parametrize("kind", ["PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"])
+def test_private_keys_are_masked_whatever_the_option(path: Path, kind: str) -> None:
+    key = f"-----BEGIN {kind}-----\nMIIEvQhunter2\n-----END {kind}-----\n"
+    env = {
+        "STREAMER_KAFKA__CLIENT__SSL_KEY_PEM": "MIIEvQhunter2",  # by the name alone
+        "STREAMER_KAFKA__CLIENT__SSL_CERTIFICATE_PEM": f"-----BEGIN CERTIFICATE-----\n{key}",
+        "STREAMER_REGISTRY__CLIENT__MADE_UP": key[:40],  # cut off
+    }
+    config = load(env=env, path=path)
+    shown = {name: text for name, text, _ in describe(config)}
+    assert shown["kafka.client.ssl.key.pem"] == '"***"'
+    assert shown["registry.client.made.up"] == '"***"'
+    assert "hunter2" not in str(shown) + repr(config)
+
+
+def test_secrets_of_named_tables_are_masked(path: Path) -> None:
+    text = '[files.clicks]\nfile = "https://ann:hunter2@h/clicks.csv"\n'
+    shown = {name: text for name, text, _ in describe(load(text, path=path))}
+    assert shown["files.clicks.file"] == '"https://ann:***@h/clicks.csv"'
+
+
 def test_every_setting_says_what_it_means_and_what_is_allowed() -> None:
     for key in known_keys().values():
         assert key.description

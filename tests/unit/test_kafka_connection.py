@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from streamer.errors import KafkaUnavailable
+from streamer.errors import KafkaUnavailable, StreamerError
 from streamer.kafka.connection import client_log
 from streamer.kafka.reader import KafkaReader
 
@@ -23,6 +23,32 @@ def test_an_outage_is_one_line_of_each_kind(caplog: pytest.LogCaptureFixture) ->
     said = Counter(record.getMessage().split(":")[0] for record in caplog.records)
     assert set(said.values()) == {1}, said
     assert any(line.startswith("kafka_error") for line in said)
+
+
+def test_a_url_that_the_client_logs_has_no_password(caplog: pytest.LogCaptureFixture) -> None:
+    options = {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "OAUTHBEARER",
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.token.endpoint.url": "http://ann:hunter2@127.0.0.1:1/token",
+        "sasl.oauthbearer.client.id": "ann",
+        "sasl.oauthbearer.client.secret": "hunter2",
+    }
+    with (
+        contextlib.closing(
+            KafkaReader("127.0.0.1:1", client_options=options, timeout_s=30.0)
+        ) as reader,
+        pytest.raises(StreamerError) as caught,
+    ):
+        reader.partitions("items")
+    said = [record.getMessage() for record in caplog.records]
+    assert [line for line in said if "http://ann:***@127.0.0.1:1/token" in line], said
+    assert "hunter2" not in f"{said} {caught.value}"
+
+
+def test_errors_have_no_secrets_of_urls() -> None:
+    refused = StreamerError("http://ann:hunter2@h is none, nor ann:hunter2@kafka-1:9092")
+    assert str(refused) == "http://ann:***@h is none, nor ann:***@kafka-1:9092"
 
 
 def test_what_else_the_client_says_is_passed_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,6 +17,7 @@ from streamer.application.local.system import console_script, local_system
 from streamer.application.local.trial import STORE, Trial, trial_in
 from streamer.config import Config, masked
 from streamer.errors import ConfigError
+from streamer.masking import without_secrets
 
 
 def run_up(
@@ -85,7 +86,7 @@ def _check_settings(config: Config, *, keeps_data: bool) -> None:
 
 def _how_to_reach(config: Config, topics_kept: str, store_kept: str, its_store: str) -> str:
     """What is said of a system that gets ready: where it is, and what to do in another terminal."""
-    broker, streamer = config.kafka.bootstrap_servers, console_script()
+    broker, streamer = without_secrets(config.kafka.bootstrap_servers), console_script()
     return (
         f"broker  {broker}{topics_kept}\n"
         f"store   {masked('store.url', config.store.url)}{store_kept}\n"

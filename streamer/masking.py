@@ -1,0 +1,58 @@
+"""Secrets in text, by what they look like: for the texts of clients, logs and what is printed."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MASK: Final = "***"
+_NAME: Final = re.compile(
+    r"passw|passphrase|pwd|secret|token|credential|signature|jaas|private.?key"
+    r"|(api|access|account|shared).?keys?$|(^|[._-])(auth|key|key[._]pem|pass|pw|sig)$",
+    re.IGNORECASE,
+)
+# As OpenSSL, OpenSSH and PGP write it; one that is cut off goes on to the end of the text.
+_PRIVATE_KEY: Final = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:-----END [A-Z ]*PRIVATE KEY[A-Z ]*-----|\Z)", re.DOTALL
+)
+_PARAMETER: Final = re.compile(r"([?&;])([^\s?&;=\"'<>]+)=([^\s&\"'<>]+)")
+# From the colon after the user to the last @ of the word: a password may hold @, : and /. What
+# comes after digits and a slash is the path behind a port.
+_USER_INFO: Final = re.compile(r"([a-z][a-z0-9+.-]*://[^\s:@/]*:)(?!\d{1,5}/)\S*@", re.IGNORECASE)
+# The same without a scheme, as addresses of brokers have none.
+_USER_OF_HOST: Final = re.compile(r"([^\s:@/'\"(]+:)[^\s:@/]+@(?=[\w.-]+:\d)")
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether an option, a field or a parameter of this name holds a secret.
+
+    >>> [each for each in ("ssl_password", "ssl.key.pem", "api-key", "sig") if names_a_secret(each)]
+    ['ssl_password', 'ssl.key.pem', 'api-key', 'sig']
+    >>> [each for each in ("db", "ssl_keyfile", "key_prefix", "signal") if names_a_secret(each)]
+    []
+    """
+    return _NAME.search(name) is not None
+
+
+def without_secrets(text: str) -> str:
+    """A text with ``***`` for private keys, and for passwords and secret parameters of its URLs.
+
+    >>> without_secrets("GET http://ann:s3cret@h/x?page=2&access_token=abc failed")
+    'GET http://ann:***@h/x?page=2&access_token=*** failed'
+    >>> without_secrets("-----BEGIN RSA PRIVATE KEY-----MIIE-----END RSA PRIVATE KEY----- is none")
+    '*** is none'
+    >>> without_secrets("broker ann:s3cret@kafka-1:9092 is down")
+    'broker ann:***@kafka-1:9092 is down'
+    """
+    if "PRIVATE KEY" in text:
+        text = _PRIVATE_KEY.sub(MASK, text)
+    if "=" in text:
+        text = _PARAMETER.sub(_parameter, text)
+    if "@" in text:
+        text = _USER_OF_HOST.sub(rf"\1{MASK}@", _USER_INFO.sub(rf"\1{MASK}@", text))
+    return text
+
+
+def _parameter(found: re.Match[str]) -> str:
+    before, name, value = found.groups()
+    return f"{before}{name}={MASK if names_a_secret(name) else value}"
