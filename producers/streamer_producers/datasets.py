@@ -24,7 +24,7 @@ from streamer_producers.movielens import LAYOUTS, MAPPING, RATINGS_COLUMNS, layo
 from streamer_producers.tables import open_table
 from streamer_producers.times import SAMPLE_RECORDS
 
-__all__ = ["Log", "Malformed", "open_described", "open_log"]
+__all__ = ["Log", "Malformed", "open_described", "open_log", "read_with"]
 
 
 def open_log(
@@ -159,6 +159,21 @@ def _described(
             f" `streamer import {folder}` first"
         )
     return logs[0], next(iter(catalogues), None), next(iter(users), None)
+
+
+def read_with(log: str | Path, files: Mapping[str, FileConfig]) -> list[Path]:
+    """Return the paths from which :func:`open_log` reads a log of this name, if they are there: a
+    folder stands for its files, where ``files`` does not name them."""
+    path = Path(log)
+    if path.is_dir():
+        described = [
+            each
+            for each in path.iterdir()
+            if any(file_table(files, each.name, holds) is not None for holds in HOLDS)
+        ]
+        return [path, *described]
+    # Their catalogue lies beside them.
+    return [path, path.parent] if path.name in {each.ratings for each in LAYOUTS} else [path]
 
 
 def open_described(

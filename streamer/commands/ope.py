@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from streamer.commands.options import StrictOption
+from streamer.commands.options import StrictOption, config_file
 from streamer.commands.screen import errors, output
 from streamer.commands.written import OpenOption, ReportOption, Written
 from streamer.errors import ConfigError
@@ -111,7 +111,9 @@ def ope(
     from streamer.ope.result import OpeResult
     from streamer.ope.sweep import OpeSweep, surveyed, swept_configs
 
-    written = Written(json, report, open_report)
+    of_policy = policy.partition(":")[2]  # bts:FILE,draws=…, logged:FILE
+    inputs = (log, events, of_policy, of_policy.partition(",")[0], config_file(config))
+    written = Written(json, report, open_report, inputs)
     if sweep is not None and log_format != "decisions":
         raise ConfigError(f"--sweep goes with --format decisions, not with {log_format}")
     base = load_config(config) if log_format == "decisions" or config else Config()

@@ -96,6 +96,11 @@ def configured(
     return load_config(path, flags=flags)
 
 
+def config_file(path: Path | None) -> Path:
+    """Return the configuration file that :func:`configured` reads, if it is there."""
+    return path or Path("streamer.toml")
+
+
 def number_of(option: str, text: str) -> float:
     """Return the number that an option was given.
 

@@ -17,6 +17,7 @@ from streamer.commands.options import (
     MapOption,
     StrictOption,
     TypeOption,
+    config_file,
     configured,
 )
 from streamer.commands.replay_tables import show_result, show_sweep
@@ -145,8 +146,8 @@ def replay(
     from streamer.replay.log import Ties
     from streamer.replay.models import DEFAULT_MODELS, Task
     from streamer.replay.settings import FeedbackSeen, RankTies, Repeats, Settings
+    from streamer_producers.datasets import read_with
 
-    written = Written(json, report, open_report)
     knobs = knobs_of(
         {
             "sync-interval": sync_interval,
@@ -176,6 +177,8 @@ def replay(
     )
     settings = with_defaults(chosen, warmup=warmup)
     loaded = configured(config, bootstrap_servers)
+    inputs = (*read_with(log, loaded.files), items, users, config_file(config))
+    written = Written(json, report, open_report, inputs)
     asked = parse_specs(models or [DEFAULT_MODELS[settings.task]])
     if missing := not_installed(asked, settings.task):
         remedy = "pip install '.[nightly]' in the folder of streamer's code"

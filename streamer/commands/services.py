@@ -16,6 +16,7 @@ from streamer.commands.options import (
     PageOption,
     ReportsOption,
     StoreOption,
+    config_file,
     configured,
 )
 from streamer.commands.screen import output
@@ -122,8 +123,10 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the simulated users.")] = 0,
 ) -> None:
     """Watch the whole system at work: simulated users, broker, learner, scorer."""
+    from streamer.commands.written import Written
     from streamer.demo.demo import DemoOptions, run_demo
 
+    Written(json, None, opened=False, inputs=(dataset, config_file(None)))
     options = DemoOptions(
         seconds=seconds,
         json_path=json,

@@ -115,7 +115,10 @@ def run_demo(options: DemoOptions, console: Console) -> DemoResult:
         left = f"left on your servers: what begins with {own}"
         console.print(left, highlight=False, markup=False, soft_wrap=True)
     if options.json_path is not None:
-        options.json_path.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+        try:
+            options.json_path.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+        except OSError as error:
+            raise ConfigError(f"{options.json_path} can't be written ({error.strerror})") from error
         written = f"written to {options.json_path}"
         console.print(written, highlight=False, markup=False, soft_wrap=True)
     if result.lost:

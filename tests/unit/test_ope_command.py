@@ -40,6 +40,23 @@ def ope(tmp_path: Path, log: Path, *arguments: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_a_result_does_not_replace_what_is_read(tmp_path: Path, option: str) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    events, other = tmp_path / "e.jsonl", tmp_path / "other,1.json"
+    read = [log / "decisions.jsonl", events, other]
+    for each in read:
+        each.write_bytes(b"no JSON: it is refused before it is read")
+    for each in read:
+        words = ["ope", str(log), "--format", "decisions", "--events", str(events)]
+        words += ["--policy", f"logged:{other}", option, str(each)]
+        result = CliRunner().invoke(app, words)
+        assert isinstance(result.exception, ConfigError)
+        assert f"{option} {each} is a file " in str(result.exception)
+        assert each.read_bytes().startswith(b"no JSON")
+
+
 # --- known answers ------------------------------------------------------------------------------
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -13,9 +15,12 @@ import pytest
 from typer.testing import CliRunner
 
 from streamer.cli import app
+from streamer.commands.written import Written
+from streamer.config import FileConfig
 from streamer.errors import BadMessage, ConfigError, StreamerError
 from streamer.events import encode
 from streamer.reports.frame import head_of
+from streamer_producers.datasets import read_with
 from tests.html_pages import whole_report
 from tests.unit.replay_logs import random_log
 
@@ -157,6 +162,55 @@ def test_ratings_have_errors_and_no_warmup(run: Run, log: Path) -> None:
 def test_what_cannot_be_is_refused(run: Run, log: Path, words: list[str], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         run("replay", str(log), *words)
+
+
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_a_result_does_not_replace_what_is_read(
+    run: Run, log: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.commands.replay._replay_once", pytest.fail)  # nothing is read
+    items, config = log.with_name("items.jsonl"), log.with_name("streamer.toml")
+    items.write_bytes(b'{"item_id": "a"}\n')
+    config.write_bytes(b"")
+    linked = log.with_name("linked.json")
+    linked.hardlink_to(log)
+    log.with_name("soft.html").symlink_to(items.name)
+    before = log.read_bytes()
+    for name in (log.name, "linked.json", "items.jsonl", "soft.html", "streamer.toml"):
+        with pytest.raises(ConfigError, match=f"{option} .*{name} is a file that is read"):
+            run("replay", str(log), "--items", str(items), option, name)
+    assert (log.read_bytes(), items.stat().st_size) == (before, 17)
+    with pytest.raises(ConfigError, match="both name out"):
+        run("replay", str(log), "--json", "out", "--report", "./out")
+
+
+@pytest.mark.parametrize("read", ["ml", "ml/ratings.csv"])
+def test_files_of_a_folder_that_is_read_are_not_replaced(
+    tmp_path: Path, read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("ml")
+    folder.mkdir()
+    for name in ("ratings.csv", "movies.csv", "clicks.json", "former.json"):
+        (folder / name).write_bytes(b"x")
+    inputs = read_with(read, {"mine": FileConfig(file="clicks.*")})
+    with pytest.raises(ConfigError, match=r"movies\.csv is a file of"):
+        Written(folder / "movies.csv", None, opened=False, inputs=inputs)
+    if read == "ml":
+        with pytest.raises(ConfigError, match=r"clicks\.json is a file that is read"):
+            Written(folder / "clicks.json", None, opened=False, inputs=inputs)
+    Written(folder / "former.json", folder / "new.html", opened=False, inputs=inputs)
+
+
+def test_standard_input_is_not_replaced(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_bytes(b"user_id,item_id,ts\n")
+    run_it = [sys.executable, "-m", "streamer", "replay", "-", "--json", str(log)]
+    with log.open("rb") as stdin:
+        done = subprocess.run(run_it, stdin=stdin, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "is a file that is read" in done.stderr
+    assert log.read_bytes() == b"user_id,item_id,ts\n"
 
 
 def test_a_kafka_log_takes_no_mapping_and_needs_a_broker(run: Run) -> None:
