@@ -89,9 +89,8 @@ class EventMapper:
                 fields[name] = as_number(_with_point(name, fields[name]))
         if self._mapping.event_type is not None:
             fields["type"] = self._mapping.event_type
-        elif self._mapping.type_names:
-            written = fields.get("type")
-            fields["type"] = self._mapping.type_names.get(str(written), written)
+        elif "type" in fields:
+            fields["type"] = self._type(fields["type"])
         if self._context:
             found_context = {name: value_at(record, column) for name, column in self._context}
             own = fields.get("context")
@@ -119,6 +118,11 @@ class EventMapper:
             if str(error).startswith("field 'type'") and "type" in fields:
                 raise BadMessage(f"{error}, with --map type.{fields['type']}=TYPE") from error
             raise
+
+    def _type(self, written: object) -> object:
+        if isinstance(written, str):
+            written = written.strip()
+        return self._mapping.type_names.get(str(written), written)
 
     def _time_ms(self, value: object) -> object:
         self._guess.check(value)
@@ -194,7 +198,7 @@ def _with_point(name: str, value: object) -> object:
     """A text with a decimal comma as one with a point."""
     if not isinstance(value, str) or "," not in value:
         return value
-    if found := _WITH_COMMA.fullmatch(value):
+    if found := _WITH_COMMA.fullmatch(value.strip()):
         return f"{found[1]}.{found[2]}"
     raise BadMessage(
         reason(

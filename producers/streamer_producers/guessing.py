@@ -6,7 +6,9 @@ A guess is a proposal: it is a mapping as people write one, to be shown, correct
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -119,6 +121,15 @@ _WEIGHTS: Final[Mapping[str, Sequence[str]]] = {
     ),
     "-1.0": ("hide", "report", "block", "remove", "removefromcart", "unlike", "unsave", "refund"),
 }
+_SURE_TYPES: Final = frozenset(
+    ("eventtype", "actiontype", "behaviortype", "behaviourtype", "interactiontype")
+) | {"feedbacktype", "activitytype"}
+"""Names of columns that hold types whatever they look like: codes, too, are no reason to make
+purchases clicks."""
+TYPES_MAX: Final = 40
+"""Types that a log may have beside the known ones; the most frequent ones are taken."""
+_TYPE: Final = re.compile(r"[^\W\d_][\w :.-]{0,40}")
+_CODE: Final = re.compile(r"[\w :.-]{1,41}")
 _WEIGHT_OF: Final = {word: float(w) for w, words in _WEIGHTS.items() for word in words}
 _WITH_POINT: Final = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d+)?")
 _WITH_COMMA: Final = re.compile(r"-?(0|[1-9]\d{0,15}|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?")
@@ -166,10 +177,14 @@ def type_meant(written: str, known: Collection[str]) -> str:
 
     >>> type_meant("view", ["click"]), type_meant("Add To Cart", ["click"])
     ('click', 'add_to_cart')
+    >>> type_meant("añadir", ["click"])
+    'anadir'
     """
     if written in known:
         return written
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", written)
+    letters = unicodedata.normalize("NFKD", written)
+    bare = "".join(each for each in letters if not unicodedata.combining(each))
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", bare)
     name = re.sub(r"[^a-z0-9]+", "_", snake.lower()).strip("_")
     if name in known:
         return name
@@ -208,6 +223,32 @@ def event_columns(sample: Sample, given: Mapping[str, str]) -> dict[str, str]:
         if timed and timed[0] not in found.values():
             found["ts"] = timed[0]
     return found
+
+
+def unread(sample: Sample, columns: Mapping[str, str]) -> Iterator[str]:
+    """Say which columns are named as types or values are, and are not read as such, and why.
+
+    Parameters
+    ----------
+    columns
+        Field → column, of those that are read.
+    """
+    used = {column.partition(":")[0] for column in columns.values()}
+    for field, fits in (("type", _is_type), ("value", _is_numeric)):
+        named = [each for each in sample.columns if plain(each) in _EVENT_NAMES[field]]
+        for column in named if field not in columns else ():
+            values = [str(each).strip() for each in sample.values(column)]
+            if column in used or not any(values) or fits(sample, column):
+                continue
+            shown = next(filter(None, values))[:40]
+            if field == "value":
+                yield f"{column} is not read as values, since most are no numbers, as {shown!r}"
+            else:
+                yield (
+                    f"{column} is not read as types, since most values are no words, or are of more"
+                    f" than {TYPES_MAX}, as {shown!r}; if they are types, name what they become:"
+                    f" --map type={column},type.{shown}=click"
+                )
 
 
 def guess_type(sample: Sample, columns: Mapping[str, str]) -> tuple[str, str]:
@@ -313,15 +354,23 @@ def _matched(
 
 
 def _is_numeric(sample: Sample, column: str) -> bool:
-    values = [as_number(each) for each in sample.values(column)]
-    numbers = [each for each in values if isinstance(each, int | float)]
-    return 2 * len(numbers) > len(values)
+    values = sample.values(column)
+    return 2 * sum(map(_is_number, values)) > len(values)
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a number, or may be one with a decimal comma."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+,\d+\s*", value):
+        return True
+    return isinstance(as_number(value), int | float)
 
 
 def _is_type(sample: Sample, column: str) -> bool:
-    """Whether a column may hold types of events: few words."""
-    values = {str(each) for each in sample.values(column)}
-    return 0 < len(values) <= 40 and all(re.fullmatch(r"[A-Za-z][\w :.-]{0,40}", v) for v in values)
+    """Whether a column may hold types of events: few words, but for some rows."""
+    values = Counter(text for each in sample.values(column) if (text := str(each).strip()))
+    form = _CODE if plain(column) in _SURE_TYPES else _TYPE
+    fits = sum(n for each, n in values.most_common(TYPES_MAX) if form.fullmatch(each))
+    return 2 * fits > values.total()
 
 
 def _is_attribute(sample: Sample, column: str) -> bool:

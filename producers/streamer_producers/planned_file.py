@@ -20,11 +20,13 @@ from streamer_producers.columns import ColumnMapping, assignments
 from streamer_producers.datasets import movielens_in, open_described, open_log
 from streamer_producers.descriptions import DESCRIBED, parse_description_mapping
 from streamer_producers.guessing import (
+    TYPES_MAX,
     Sample,
     event_columns,
     guess_type,
     mapping_text,
     type_meant,
+    unread,
 )
 from streamer_producers.log import Log
 from streamer_producers.mapping import FieldMapping, parse_mapping
@@ -66,7 +68,8 @@ class PlannedFile:
     remarks
         What was guessed, in sentences.
     types
-        Type as the file has it, how often, and the type it becomes.
+        Type as the file has it, how often, and the type it becomes; "": none, its rows are left
+        out.
     timeless
         Whether it has no times: its events get that of their publication.
     by, lacks
@@ -218,7 +221,8 @@ class FilePlanner:
         lacking = self._of_events.lacking(sample)
         remarks = [lacking] if lacking else []
         names = self._of_events.columns if self._of_events.flag in found.by else {}
-        event_type, types = self._asked.event_type or "", []
+        event_type = self._asked.event_type or ""
+        types: list[tuple[str, int, str]] = []
         if not event_type and "type" in columns and columns["type"] in self._config.event_types:
             event_type = columns.pop("type")  # --map type=click
         if event_type:
@@ -227,9 +231,12 @@ class FilePlanner:
         elif "type" in columns:
             known = self._config.event_types.names
             for each, n in _type_counts(records, columns["type"]):
-                types.append((each, n, names.get(f"type.{each}") or type_meant(each, known)))
+                meant = names.get(f"type.{each}") or type_meant(each, known)
+                is_taken = meant in known or (len(types) < TYPES_MAX and TYPE_NAME.fullmatch(meant))
+                types.append((each, n, meant if is_taken else ""))
         else:
             event_type, why = guess_type(sample, columns)
+            remarks += unread(sample, columns)
             remarks.append(f"all its events are of type {event_type}, since {why}")
         if "session" in columns["user_id"].lower():
             remarks.append(
@@ -393,8 +400,9 @@ def _type_counts(table: RecordTable, column: str) -> list[tuple[str, int]]:
     counts: Counter[str] = Counter()
     for _, record in table.records():
         value = record.get(column) if isinstance(record, dict) else None
-        if value not in (None, "") and (len(counts) < _TYPES_COUNTED_MAX or str(value) in counts):
-            counts[str(value)] += 1
+        text = "" if value is None else str(value).strip()
+        if text and (len(counts) < _TYPES_COUNTED_MAX or text in counts):
+            counts[text] += 1
     return counts.most_common()
 
 

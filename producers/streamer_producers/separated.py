@@ -49,12 +49,15 @@ def separated_records(
                 raise ConfigError(f"{file}:{number}: the names of the columns: {row}")
             yield number, row
         elif columns is None:
-            columns = row
-            if twice := sorted({name for name in row if name and row.count(name) > 1}):
+            columns = [name.strip() for name in row]
+            if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
+                n_named = columns.count(twice[0])
                 raise ConfigError(
-                    f"{file}:{number}: {twice[0]!r} names {row.count(twice[0])} columns; rename all"
+                    f"{file}:{number}: {twice[0]!r} names {n_named} columns; rename all"
                     " but one of them"
                 )
+        elif _are_names(row, columns):
+            yield number, BadMessage("the names of the columns again; files were joined here")
         elif len(row) != len(columns):
             yield number, BadMessage(f"{len(row)} values where {len(columns)} columns are named")
         else:
@@ -72,8 +75,22 @@ def column_names(file: LogFile, *, delimiter: str) -> list[str]:
     for number, row in _rows(file, delimiter, True, None, None):
         if isinstance(row, BadMessage):
             raise ConfigError(f"{file}:{number}: the names of the columns: {row}")
-        return row
+        return [name.strip() for name in row]
     return []
+
+
+def _are_names(row: Sequence[str], columns: Sequence[str]) -> bool:
+    """Whether a row has the names of the columns, as where files with a line of names were joined.
+
+    A byte order mark may stand before them, and RecBole's types behind them.
+    """
+    if len(row) != len(columns):
+        return False
+    names = (name.strip("\ufeff \t") for name in row)
+    return all(
+        name == column or name.partition(":")[0] == column
+        for name, column in zip(names, columns, strict=True)
+    )
 
 
 def _rows(

@@ -178,7 +178,7 @@ def _show_types(file: PlannedFile) -> None:
     table = Table("type in the file", "rows", "becomes")
     table.columns[1].justify = "right"
     for written, n, meant in file.types[:20]:
-        table.add_row(escape(written), f"{n:,}", escape(meant))
+        table.add_row(escape(written), f"{n:,}", escape(meant) or "– (left out)")
     output.print(table)
     if len(file.types) > 20:
         _say([f"and {len(file.types) - 20:,} more types"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from streamer.commands.screen import output as screen
 from streamer.config import Config, FileConfig, load_config
 from streamer.errors import BadMessage, ConfigError, StreamerError, TopicMismatch
 from streamer.events import Event, Item, User
+from streamer.events.types import DEFAULT_TYPES
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer_producers.datasets import open_log
 from streamer_producers.descriptions import DescriptionMapper, parse_description_mapping
@@ -338,6 +341,98 @@ def test_the_mapping_of_a_catalogue_is_guessed(
     (file,) = planned(path).files
     assert file.table is not None
     assert (file.holds, file.table.map) == ("items", mapping)
+
+
+@pytest.mark.parametrize(
+    ("odd", "becomes"),
+    [
+        (" view", "click"),
+        ("purchase  ", "purchase"),
+        ("x" * 80, ""),
+        ("2024-01-01 10:00:00", ""),
+        ("просмотр", ""),
+        ("Añadir", "anadir"),
+    ],
+)
+def test_an_odd_type_costs_its_own_row_at_most(
+    run: Callable[..., str], odd: str, becomes: str
+) -> None:
+    kinds = [*["view", "purchase"] * 10, odd]
+    rows = [f"u{n},i{n},{AT_S * 1_000 + n},{kind}" for n, kind in enumerate(kinds)]
+    Path("log.csv").write_text("userId,itemId,timestamp,event\n" + "\n".join(rows) + "\n")
+    output = run("import", "log.csv", "--yes")
+    sent = Counter(event.type for event in events_sent())
+    assert sent == Counter(["click", "purchase"] * 10 + [becomes] * bool(becomes))
+    assert ("– (left out)" in output) == (not becomes)
+    assert ("1: field 'type', first in line 22" in output) == (not becomes)
+    assert load_config().events.keys() <= {*DEFAULT_TYPES, "anadir"}
+
+
+@pytest.mark.parametrize("name", ["behavior_type", "action_type", "eventType"])
+def test_codes_of_types_are_not_taken_for_clicks(
+    run: Callable[..., str], tmp_path: Path, name: str
+) -> None:
+    rows = [f"u{n},i{n},{AT_S * 1_000 + n},{n % 4 + 1}" for n in range(20)]
+    Path("log.csv").write_text(f"user_id,item_id,ts,{name}\n" + "\n".join(rows) + "\n")
+    with pytest.raises(ConfigError, match="no row can be used; 20 are left out"):
+        run("import", "log.csv", "--yes")
+    (file,) = planned(tmp_path / "log.csv").files
+    assert {meant for _, _, meant in file.types} == {""}
+    meant = f"type={name},type.1=click,type.2=like,type.3=click,type.4=purchase"
+    run("import", "log.csv", "--yes", "--map", meant)
+    assert Counter(each.type for each in events_sent()) == {"click": 10, "like": 5, "purchase": 5}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("event", ["7", "8", "9"], "event is not read as types, since .* as '7'.*type.7=click"),
+        ("action", [f"did {n}" for n in range(200)], "of more than 40, as 'did 0'"),
+        ("rating", ["PG-13", "R", "5"], "rating is not read as values, since .* as 'PG-13'"),
+    ],
+)
+def test_a_column_that_is_not_read_as_its_name_says_is_named(
+    tmp_path: Path, name: str, values: Sequence[str], said: str
+) -> None:
+    rows = [f"u{n},i{n},{AT_S * 1_000 + n},{value}" for n, value in enumerate(values)]
+    (tmp_path / "log.csv").write_text(f"user_id,item_id,ts,{name}\n" + "\n".join(rows) + "\n")
+    (file,) = planned(tmp_path / "log.csv").files
+    assert re.search(said, "\n".join(file.remarks))
+
+
+def test_ratings_with_a_decimal_comma_are_ratings(tmp_path: Path) -> None:
+    rows = [f"u{n};i{n};{AT_S * 1_000 + n};{n % 5},{n % 2 * 5}" for n in range(10)]
+    (tmp_path / "log.csv").write_text("userId;itemId;timestamp;rating\n" + "\n".join(rows) + "\n")
+    plan = planned(tmp_path / "log.csv")
+    assert plan.files[0].table is not None
+    assert plan.files[0].table.type == "rating"
+    log = plan.files[0].open(plan.configured(Config()))
+    assert [event.value for event in log.events()][:3] == [0.0, 1.5, 2.0]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("name", ["log.csv", "log.inter"])
+def test_names_of_columns_in_mid_file_are_a_row_to_leave_out(
+    run: Callable[..., str], name: str, mark: str
+) -> None:
+    of = dict.fromkeys(("user_id", "item_id", "ts", "type"), "")
+    if name == "log.inter":
+        of = {"user_id": ":token", "item_id": ":token", "ts": ":float", "type": ":token"}
+    divides = "," if name == "log.csv" else "\t"
+    names = divides.join(each + kind for each, kind in of.items())
+    rows = [divides.join((f"u{n}", f"i{n}", f"{AT_S * 1_000 + n}", "click")) for n in range(4)]
+    Path(name).write_text("\n".join([names, *rows[:2], mark + names, *rows[2:]]) + "\n")
+    output = run("import", name, "--yes")
+    assert "rows left out: 1\n" in output
+    assert "first in line 4: the names of the columns again; files were joined here" in output
+    assert len(events_sent()) == 4
+    assert load_config().events.keys() == {*DEFAULT_TYPES}
+
+
+def test_blanks_around_the_names_of_columns_mean_nothing(run: Callable[..., str]) -> None:
+    Path("log.csv").write_text(f" user_id , item_id ,ts, type\nu,i,{AT_S}000, click\n")
+    run("import", "log.csv", "--yes")
+    assert [(each.user_id, each.type) for each in events_sent()] == [("u", "click")]
 
 
 def test_times_of_which_the_unit_is_not_clear_are_said_and_stay_unnamed(
