@@ -67,7 +67,7 @@ class Recommender:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._sink = configured_sink(self._config, linger_s=0.0)
-        self._reader = configured_reader(self._config)
+        self._reader = configured_reader(self._config, anew="followed")
 
     def recommend(
         self,

@@ -64,7 +64,7 @@ class Subscriber:
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._n_rejected = 0
-        self._reader = configured_reader(config)
+        self._reader = configured_reader(config, anew="followed")
 
     @property
     def n_rejected(self) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Final, NoReturn
+from typing import Final, Literal, NoReturn
 
 import confluent_kafka as ck
 
-from streamer.errors import KafkaError
+from streamer.errors import KafkaError, TopicMismatch
 from streamer.kafka.batches import good_messages, to_batches
 from streamer.kafka.connection import (
     Options,
@@ -23,7 +24,16 @@ from streamer.kafka.connection import (
     new_client,
     translated,
 )
-from streamer.kafka.log_ends import OF_GROUP, Ends, TopicPartition, log_ends, resolve_starts
+from streamer.kafka.log_ends import (
+    EARLIEST,
+    OF_GROUP,
+    RECENT,
+    Ends,
+    TopicPartition,
+    log_ends,
+    resolve_starts,
+)
+from streamer.kafka.topic_watch import TopicWatch
 from streamer.kafka.topics import partition_counts
 from streamer.protocols import MessageBatch
 from streamer.telemetry import RAISE_RETENTION
@@ -40,6 +50,10 @@ _OPTIONS: Final[dict[str, str | int | float | bool]] = {
     # Where transactions end there are offsets without a message: only this says they are passed.
     "enable.partition.eof": True,
 }
+Anew = Literal["followed", "refused", "ignored"]
+"""A topic that is deleted and made anew while it is read is read from its start; or it is an error,
+for who keeps what it says by offset; or it is not looked at, by who reads for a short while."""
+
 FETCH_OPTIONS: Final[dict[str, str | int | float | bool]] = {
     # The fetch queue: 16 MB and 50,000 messages a partition bound its memory (a queued message
     # takes some 400 B more than its payload), yet hold 0.1 s at 500,000 messages/s. By default
@@ -58,6 +72,17 @@ in between: so long may a message lie, and so often are client and broker woken 
 
 class Assignment:
     """A consumer of explicit partitions; whoever assigns them says where each starts.
+
+    Parameters
+    ----------
+    lost
+        Told how many messages were deleted before they were read.
+    anew
+        What becomes of a topic that is deleted and made anew while it is read.
+    recent_s
+        How old a message may be at which ``RECENT`` starts.
+    passed_over
+        Told how many messages were older.
 
     Attributes
     ----------
@@ -83,6 +108,9 @@ class Assignment:
         remedy: str = RAISE_RETENTION,
         embedded_wait_ms: int = EMBEDDED_WAIT_MS,
         stopping: Stopping = never,
+        anew: Anew = "ignored",
+        recent_s: float = 0.0,
+        passed_over: Callable[[int], None] = lambda n: None,
     ) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.outages = Outages(bootstrap_servers)
@@ -97,10 +125,16 @@ class Assignment:
         self._remedy = remedy
         self._embedded_wait_ms = embedded_wait_ms
         self._stopping = stopping
+        self._given = given or {}
+        self._recent_s = recent_s
+        self._passed_over = passed_over
         self._trimmed = False
+        self._anew = anew
+        self._made_anew: set[str] = set()  # topics to be begun again
+        self._begins: dict[TopicPartition, int] = {}  # where, once their topics are made anew
+        self._watch = TopicWatch(bootstrap_servers, self._given)
         self._closed = False
         self._own = {**_OPTIONS, **FETCH_OPTIONS, **own}
-        self._given = given or {}
         self._connected = False
         self.consumer = self._client({})
 
@@ -140,23 +174,91 @@ class Assignment:
 
         Asks the broker for the ends of the logs, so that a start at an end means the end now.
         """
-        of_group = [where for where in partitions if starts.get(where) in OF_GROUP]
+        self._begins = {
+            where: RECENT if starts.get(where) == RECENT else EARLIEST for where in partitions
+        }
+        topics = {topic for topic, _ in partitions}
+        self._watch.begin(topics)
+        if self._anew == "followed":
+            # Without offsets of its own, or with those of a group, which has none of another topic:
+            # only offsets kept elsewhere are of the topic that was known before.
+            self._watch.forget(topics)
+        self._made_anew = set()
+        self._start(partitions, starts, needed=needed)
+
+    def _start(
+        self,
+        partitions: Sequence[TopicPartition],
+        starts: Mapping[TopicPartition, int],
+        *,
+        needed: Mapping[TopicPartition, int],
+        committed: Mapping[TopicPartition, int] | None = None,
+    ) -> None:
+        if committed is None:
+            of_group = [where for where in partitions if starts.get(where) in OF_GROUP]
+            committed = self.committed(of_group)
+        ends = self.ends(partitions)
+        recent = self._recent(
+            [where for where in partitions if starts.get(where) == RECENT], committed, ends
+        )
         self.positions, n_skipped = resolve_starts(
             starts,
             needed=needed,
-            committed=self.committed(of_group),
-            ends=self.ends(partitions),
+            committed=committed,
+            ends=ends,
+            recent=recent,
             remedy=self._remedy,
         )
         self.skipped_offsets += n_skipped
         self._lost(n_skipped)
         self._assign()
 
+    def _recent(
+        self,
+        partitions: Sequence[TopicPartition],
+        committed: Mapping[TopicPartition, int],
+        ends: Mapping[TopicPartition, Ends],
+    ) -> dict[TopicPartition, int]:
+        """The first recent offsets of those that the group has no offset of; the others are said.
+
+        The embedded broker does not know any: it forgets, and begins with what there is.
+        """
+        lacking = [w for w in partitions if not 0 <= committed.get(w, -1) <= ends[w].high]
+        if not lacking or self.is_embedded:
+            return {}
+        since_ms = time.time_ns() // 1_000_000 - round(1000 * self._recent_s)
+        found = {
+            where: at if at >= 0 else ends[where].high
+            for where, at in self.offsets_at(lacking, since_ms).items()
+        }
+        for where, at in found.items():
+            n_old = at - ends[where].low
+            if n_old > 0:
+                self._passed_over(n_old)
+                log.warning(
+                    "messages_passed_over %s[%d]: offsets %d to %d were published more than %g s"
+                    " ago, and the group has no offset there: nobody waits for them any more (%d"
+                    " messages)",
+                    *where,
+                    ends[where].low,
+                    at - 1,
+                    self._recent_s,
+                    n_old,
+                )
+        return found
+
     def fetch(self, n_max: int, wait_s: float) -> list[ck.Message]:
-        """All messages that are here, else the first to come and what came with it."""
-        if self._trimmed:  # past a position: go on at the oldest message kept
-            self.start(list(self.positions), self.positions, needed={})
-            self._trimmed = False
+        """All messages that are here, else the first to come and what came with it.
+
+        Raises
+        ------
+        TopicMismatch
+            When a topic was made anew, where that is refused.
+        """
+        if self._anew != "ignored" and not self.is_embedded and self.positions:
+            self._note_anew()
+        if self._made_anew or self._trimmed:
+            self._go_on()
         try:
             messages = self.consumer.consume(n_max, 0)
             if not messages and wait_s > 0:
@@ -169,6 +271,37 @@ class Assignment:
             self._raise(error, "consuming")
         self.outages.check()
         return messages
+
+    def _note_anew(self) -> None:
+        for topic, (former, now) in self._watch.made_anew().items():
+            if self._anew == "refused":
+                raise TopicMismatch(
+                    f"topic {topic} was deleted and made anew while it was read (its id was"
+                    f" {former}, now it is {now}): what was learned from the former one can't go on"
+                    " with this one; forget it with `streamer store rebuild`"
+                )
+            self._made_anew.add(topic)
+
+    def _go_on(self) -> None:
+        """Read on: past a position, at the oldest message kept; of a topic made anew, its start."""
+        starts = dict(self.positions)
+        if self._anew == "followed":
+            ends = self.ends(list(starts))
+            self._made_anew |= {where[0] for where, at in starts.items() if at > ends[where].high}
+        for where in starts:
+            if where[0] in self._made_anew:
+                log.warning(
+                    "topic_made_anew %s[%d]: it was read up to offset %d when it was deleted and"
+                    " made anew; it is followed from its start. What was known of the former one"
+                    " stays known until the next start",
+                    *where,
+                    starts[where],
+                )
+                starts[where] = self._begins[where]
+        self._start(list(starts), starts, needed={}, committed={})
+        self._watch.forget(self._made_anew)
+        self._made_anew = set()
+        self._trimmed = False
 
     def hold(self, held: Collection[TopicPartition]) -> None:
         """Pause these and go on with the others; what was fetched of them is fetched again."""

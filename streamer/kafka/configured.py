@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from streamer.config import Config
 from streamer.kafka.acknowledged import AcknowledgedSink
-from streamer.kafka.assignment import EMBEDDED_WAIT_MS
+from streamer.kafka.assignment import EMBEDDED_WAIT_MS, Anew
 from streamer.kafka.connection import Stopping, never
 from streamer.kafka.log_ends import TopicPartition
 from streamer.kafka.reader import KafkaReader
@@ -28,6 +28,9 @@ def configured_source(
     lost: Callable[[int], None] = lambda n: None,
     embedded_wait_ms: int = EMBEDDED_WAIT_MS,
     stopping: Stopping = never,
+    anew: Anew = "refused",
+    recent_s: float = 0.0,
+    passed_over: Callable[[int], None] = lambda n: None,
 ) -> KafkaSource:
     """A source of topics in the group ``{kafka.group}-{service}``; ``alone``: the only reader of
     its kind, which takes all partitions and joins nobody.
@@ -46,6 +49,9 @@ def configured_source(
         lost=lost,
         embedded_wait_ms=embedded_wait_ms,
         stopping=stopping,
+        anew=anew,
+        recent_s=recent_s,
+        passed_over=passed_over,
     )
 
 
@@ -58,6 +64,7 @@ def configured_reader(
     embedded_wait_ms: int = EMBEDDED_WAIT_MS,
     stopping: Stopping = never,
     service: str | None = None,
+    anew: Anew = "ignored",
 ) -> KafkaReader:
     """Make a reader of explicit partitions; it commits for ``{kafka.group}-{service}``."""
     return KafkaReader(
@@ -70,6 +77,7 @@ def configured_reader(
         embedded_wait_ms=embedded_wait_ms,
         stopping=stopping,
         group=None if service is None else f"{config.kafka.group}-{service}",
+        anew=anew,
     )
 
 

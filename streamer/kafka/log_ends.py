@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import confluent_kafka as ck
@@ -27,12 +29,18 @@ COMMITTED: Final = ck.OFFSET_STORED
 """-1000: start at what ``tell_applied`` told last; after the newest message if it never did."""
 CONTINUED: Final = -1003
 """Start at what ``tell_applied`` told last; at the oldest message kept if it never did."""
-OF_GROUP: Final = {COMMITTED: LATEST, CONTINUED: EARLIEST}
+RECENT: Final = -1004
+"""Start at what ``tell_applied`` told last; if it never did, at the first message that was
+published as recently as the reader is told."""
+OF_GROUP: Final = {COMMITTED: LATEST, CONTINUED: EARLIEST, RECENT: EARLIEST}
 """Starts that a group's offsets decide → where to start without any."""
 
 TopicPartition = tuple[str, int]
 
+log = logging.getLogger(__name__)
+
 _LOOK_AGAIN_S: Final = 0.05
+_NOTHING: Final[Mapping[TopicPartition, int]] = MappingProxyType({})
 _UNKNOWN_S: Final = 15.0
 """How long a partition may be unknown: a broker that has just started learns of its own, on a busy
 machine not within 5 s. Topics that are missing are found before anybody asks here."""
@@ -101,6 +109,7 @@ def resolve_starts(
     needed: Mapping[TopicPartition, int],
     committed: Mapping[TopicPartition, int],
     ends: Mapping[TopicPartition, Ends],
+    recent: Mapping[TopicPartition, int] = _NOTHING,
     remedy: str = RAISE_RETENTION,
 ) -> tuple[dict[TopicPartition, int], int]:
     """Turn the wished starts into offsets inside the logs.
@@ -114,7 +123,10 @@ def resolve_starts(
         Partition → the first offset that must still be in the log; absent: its start. What lies
         between the start and this may have been deleted without loss.
     committed
-        Partition → offset the group has committed.
+        Partition → offset the group has committed. One beyond the end of its log is of another log
+        of this name: that partition starts as if there were none, but never at the end.
+    recent
+        Where ``RECENT`` starts without an offset of the group.
     remedy
         What the line about lost messages advises.
 
@@ -133,7 +145,7 @@ def resolve_starts(
     for where, (low, high) in ends.items():
         start = starts.get(where, EARLIEST)
         if start in OF_GROUP:
-            start = committed.get(where, OF_GROUP[start])
+            start = _of_group(where, start, high, committed=committed, recent=recent)
         if start == LATEST:
             start = high
         elif start < 0:
@@ -152,3 +164,29 @@ def resolve_starts(
             report_lost(*where, wanted=must_have, low=low, remedy=remedy)
         resolved[where] = max(start, low)
     return resolved, n_skipped
+
+
+def _of_group(
+    where: TopicPartition,
+    start: int,
+    high: int,
+    *,
+    committed: Mapping[TopicPartition, int],
+    recent: Mapping[TopicPartition, int],
+) -> int:
+    """The start of a partition that a group's offsets decide."""
+    at = committed.get(where)
+    if at is None:
+        return recent.get(where, OF_GROUP[start])
+    if at <= high:
+        return at
+    start = recent.get(where, EARLIEST)
+    log.warning(
+        "another_log %s[%d]: the group had read up to offset %d, and the log ends at %d: the topic"
+        " was made anew, so it is read from %s",
+        *where,
+        at,
+        high,
+        "its start" if start == EARLIEST else f"offset {start}",
+    )
+    return start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from streamer.kafka.assignment import EMBEDDED_WAIT_MS, Assignment
+from streamer.kafka.assignment import EMBEDDED_WAIT_MS, Anew, Assignment
 from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options, Stopping, never
 from streamer.kafka.log_ends import Ends, TopicPartition
 from streamer.protocols import MessageBatch
@@ -40,6 +40,8 @@ class KafkaReader:
     group
         Of :meth:`committed` and :meth:`commit`. It keeps offsets and shares out nothing: it has no
         members.
+    anew
+        What becomes of a topic that is deleted and made anew while it is read.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class KafkaReader:
         embedded_wait_ms: int = EMBEDDED_WAIT_MS,
         stopping: Stopping = never,
         group: str | None = None,
+        anew: Anew = "ignored",
     ) -> None:
         self._assignment = Assignment(
             bootstrap_servers,
@@ -65,6 +68,7 @@ class KafkaReader:
             remedy=remedy,
             embedded_wait_ms=embedded_wait_ms,
             stopping=stopping,
+            anew=anew,
         )
         self._to_start = starts
 

@@ -11,7 +11,7 @@ from typing import Final
 import confluent_kafka as ck
 
 from streamer.errors import TopicMismatch
-from streamer.kafka.assignment import EMBEDDED_WAIT_MS, Assignment
+from streamer.kafka.assignment import EMBEDDED_WAIT_MS, Anew, Assignment
 from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options, Stopping, never
 from streamer.kafka.log_ends import OF_GROUP, TopicPartition
 from streamer.protocols import MessageBatch
@@ -51,8 +51,8 @@ class KafkaSource:
     on_assign
         Called with the sorted numbers of the partitions owned from now on (all of them, maybe
         none). Returns the offset to start from by (topic, partition), or ``EARLIEST``, ``LATEST``,
-        ``COMMITTED``, ``CONTINUED``; absent: ``EARLIEST``. When it raises, :meth:`poll` raises the
-        same, and the next one calls it again.
+        ``COMMITTED``, ``CONTINUED``, ``RECENT``; absent: ``EARLIEST``. When it raises, :meth:`poll`
+        raises the same, and the next one calls it again.
     on_revoke
         Called with the numbers of the partitions no longer owned, before another gets them.
     keep_keys
@@ -70,6 +70,12 @@ class KafkaSource:
         How long a message may lie at an embedded broker; other brokers hand it over at once.
     stopping
         Whether to stop waiting for answers of the broker, and raise Stopped.
+    anew
+        What becomes of a topic that is deleted and made anew while it is read.
+    recent_s
+        How old a message may be at which ``RECENT`` starts.
+    passed_over
+        Told how many messages were older.
     """
 
     def __init__(
@@ -88,6 +94,9 @@ class KafkaSource:
         lost: Callable[[int], None] = lambda n: None,
         embedded_wait_ms: int = EMBEDDED_WAIT_MS,
         stopping: Stopping = never,
+        anew: Anew = "refused",
+        recent_s: float = 0.0,
+        passed_over: Callable[[int], None] = lambda n: None,
     ) -> None:
         self._group = group
         self._member = group is not None and not alone
@@ -109,6 +118,9 @@ class KafkaSource:
             lost=lost,
             embedded_wait_ms=embedded_wait_ms,
             stopping=stopping,
+            anew=anew,
+            recent_s=recent_s,
+            passed_over=passed_over,
         )
 
     @property
@@ -132,7 +144,7 @@ class KafkaSource:
             When the broker did not answer at the start, or when partitions were assigned; may be
             repeated. Later outages are waited for.
         TopicMismatch
-            When the topics don't have the same partitions.
+            When the topics don't have the same partitions, or one was made anew.
         """
         if n_max < 1:
             raise ValueError(f"n_max must be at least 1, not {n_max}")

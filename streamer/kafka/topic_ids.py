@@ -45,7 +45,7 @@ def topic_id(
     except ck.KafkaException as error:
         doing = f"asking for the id of topic {topic}"
         raise translated(error, doing=doing, bootstrap_servers=bootstrap_servers) from error
-    return _text(found)
+    return id_text(found)
 
 
 def topic_ids(
@@ -74,7 +74,7 @@ def topic_ids(
     ids, unknown = {}, {}
     for topic, asked in _asked(admin, topics, timeout_s).items():
         try:
-            found = _text(asked.result().topic_id)
+            found = id_text(asked.result().topic_id)
         except ck.KafkaException as error:
             unknown[topic] = str(error)
             continue
@@ -97,6 +97,7 @@ def _asked(admin: AdminClient, topics: Sequence[str], timeout_s: float) -> dict[
     return dict(admin.describe_topics(ck.TopicCollection(list(topics)), request_timeout=timeout_s))
 
 
-def _text(topic_id: Any) -> str:
+def id_text(topic_id: Any) -> str:
+    """Return a topic's id as digits and letters; zeros where the broker gives none."""
     high, low = topic_id.get_most_significant_bits(), topic_id.get_least_significant_bits()
     return f"{high % 2**64:016x}{low % 2**64:016x}"

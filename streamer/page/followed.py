@@ -79,7 +79,7 @@ class FollowedTopics:
 
     def _look(self) -> list[tuple[TopicRole, MessageBatch]]:
         if self._reader is None:
-            self._reader = configured_reader(self._config)
+            self._reader = configured_reader(self._config, anew="followed")
         reader = self._reader
         self._ask_ends(reader)
         self.begun = not reader.positions or any(

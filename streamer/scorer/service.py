@@ -28,11 +28,12 @@ class ScorerService:
 
     Requests are answered at least once: their offsets are told to the group after the answers are
     acknowledged. The service is stateless otherwise, so its source starts at the group's committed
-    offsets, and a new group at the end: ``on_assign`` names ``COMMITTED`` for every partition and
-    ``on_revoke`` has nothing to do, since between polls everything taken is answered. Requests
-    whose answer is not waited for any more (``timeout_ms``, by default a minute) become dead
-    letters, and under overload the newest of a round is answered first. Shadow variants are
-    computed for the last one of a round alone, which none waits behind, and none under overload.
+    offsets, and a new group with what somebody may still wait for: ``on_assign`` names ``RECENT``
+    for every partition and ``on_revoke`` has nothing to do, since between polls everything taken
+    is answered. Requests whose answer is not waited for any more (``timeout_ms``, by default a
+    minute) become dead letters, and under overload the newest of a round is answered first. Shadow
+    variants are computed for the last one of a round alone, which none waits behind, and none under
+    overload.
 
     Parameters
     ----------

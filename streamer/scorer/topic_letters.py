@@ -103,6 +103,7 @@ class TopicLetters:
         self._n_bytes = 0
         self._read: dict[tuple[str, int], int] = {}
         self._sent: dict[tuple[str, int], int] | None = None  # None: the group is to be asked
+        self._anew: set[tuple[str, int]] = set()  # read from the start again
         self._next_ms = 0
         self._fails = False
 
@@ -111,6 +112,8 @@ class TopicLetters:
         bad = _Bad(batch.slice(index, index + 1), reason)
         n_forgotten = 0
         with self._lock:
+            if int(batch.offsets[index]) < self._read.get(bad.where, 0):
+                self._anew.add(bad.where)
             self._found.append(bad)
             self._n_bytes += bad.n_bytes
             while self._n_bytes > BYTES_MAX:
@@ -122,6 +125,7 @@ class TopicLetters:
     def read_to(self, positions: Positions) -> None:
         """Note how far topics have been read, after what was bad up to there; any thread."""
         with self._lock:
+            self._anew |= {each for each, to in positions.items() if to < self._read.get(each, 0)}
             self._read |= positions
 
     def settle(self) -> None:
@@ -134,6 +138,8 @@ class TopicLetters:
         """
         if not self._duty.is_mine():
             self._sent = None
+            with self._lock:
+                self._anew = set()  # the other's
             return
         with self._lock:
             n_found, moved = len(self._found), not (self._sent or {}).items() >= self._read.items()
@@ -171,8 +177,10 @@ class TopicLetters:
     def _ask(self) -> None:
         """Ask the group for the offsets of what was read meanwhile."""
         with self._lock:
-            read = dict(self._read)
-        known = self._sent or {}
+            read, anew = dict(self._read), self._anew
+            self._anew = set()
+        # Of a topic that was made anew, nothing has a letter.
+        known = (self._sent or {}) | dict.fromkeys(anew, 0)
         if unknown := read.keys() - known.keys():
             told = self._duty.sent(unknown)
             # An offset beyond what there is to read is of a topic that was made anew since.

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from deploy.kafka.node import KafkaNode
 from streamer.config import load_config
 from streamer.errors import KafkaError, KafkaUnavailable, TopicMismatch
-from streamer.kafka.log_ends import COMMITTED, LATEST
+from streamer.kafka.log_ends import COMMITTED, EARLIEST, LATEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.source import KafkaSource
@@ -24,6 +24,7 @@ from streamer.kafka.topics import create_topics
 from streamer.learner.metrics import LearnerMetrics
 from streamer.protocols import MessageBatch
 from streamer.scorer.metrics import ScorerMetrics
+from tests.brokers import make_topic
 
 N_PARTITIONS = 3  # with an even number other strategies than range would do by chance
 ALL = list(range(N_PARTITIONS))
@@ -344,6 +345,42 @@ def test_a_store_ahead_of_its_topic_stops_the_source(
         with pytest.raises(KafkaError, match="the store is ahead of the topic by 5 messages"):
             owner.poll(timeout_s=TIMEOUT_S)
         owner.source.close()
+
+
+@pytest.mark.parametrize("n_new", [3, 40])
+def test_a_topic_made_anew_under_a_source_is_refused_or_followed(
+    kafka_bootstrap: str, topics: list[str], sink: KafkaSink, n_new: int
+) -> None:
+    send(sink, topics[0], numbers(10))
+    refusing = Owner(kafka_bootstrap, None, topics[:1])
+    following = KafkaReader(kafka_bootstrap, {(topics[0], 0): EARLIEST}, anew="followed")
+    followed: list[bytes | None] = []
+
+    def follow() -> None:
+        for batch in following.poll(n_max=1_000, timeout_s=0.05):
+            followed.extend(batch.values)
+
+    until = time.monotonic() + 1.0  # by then it knows which topic it reads
+    while len(followed) < 10 or len(refusing.values) < 10 or time.monotonic() < until:
+        refusing.poll()
+        follow()
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    admin.delete_topics(topics[:1])[topics[0]].result(TIMEOUT_S)
+    while topics[0] in admin.list_topics(timeout=TIMEOUT_S).topics:
+        time.sleep(0.02)
+    make_topic(kafka_bootstrap, topics[0], N_PARTITIONS)
+    new = [b"new %d" % number for number in range(n_new)]
+    send(sink, topics[0], new)
+    deadline = time.monotonic() + TIMEOUT_S
+    with pytest.raises(KafkaError, match="store rebuild"):  # noqa: PT012
+        while time.monotonic() < deadline:
+            refusing.source.poll(n_max=1_000, timeout_s=0.05)
+            follow()
+    while not set(new) <= set(followed):
+        assert time.monotonic() < deadline, "it did not go on at the start"
+        follow()
+    refusing.source.close()
+    following.close()
 
 
 # --- rebalances ---------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from streamer.kafka.log_ends import (
     CONTINUED,
     EARLIEST,
     LATEST,
+    RECENT,
     Ends,
     log_ends,
     resolve_starts,
@@ -52,13 +53,24 @@ def test_a_partition_without_a_start_begins_with_the_earliest() -> None:
         (COMMITTED, {}, 200),
         (CONTINUED, {WHERE: 170}, 170),
         (CONTINUED, {}, 100),
+        (RECENT, {WHERE: 170}, 170),
+        (RECENT, {}, 150),
+        (RECENT, {WHERE: 201}, 150),
+        (COMMITTED, {WHERE: 201}, 100),
+        (CONTINUED, {WHERE: 201}, 100),
     ],
 )
 def test_the_committed_offset_or_else_an_end(
-    start: int, committed: dict[tuple[str, int], int], offset: int
+    start: int,
+    committed: dict[tuple[str, int], int],
+    offset: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    found = resolve_starts({WHERE: start}, needed={}, committed=committed, ends=LOG)
+    recent = {WHERE: 150} if start == RECENT else {}
+    found = resolve_starts({WHERE: start}, needed={}, committed=committed, ends=LOG, recent=recent)
     assert found == ({WHERE: offset}, 0)
+    is_of_another = committed.get(WHERE, 0) > LOG[WHERE].high
+    assert ("events[0]: the group had read up to offset 201" in caplog.text) == is_of_another
 
 
 def test_only_what_is_needed_counts_as_lost(caplog: pytest.LogCaptureFixture) -> None:

@@ -143,6 +143,20 @@ def test_a_topic_that_was_made_anew_has_its_letters(group: Group) -> None:
     assert group.offsets == {ITEMS: 2}
 
 
+@pytest.mark.parametrize("end", [2, 100, 150])
+def test_a_topic_that_is_made_anew_under_a_scorer_has_its_letters(group: Group, end: int) -> None:
+    scorer = Scorer(group)
+    scorer.reads([3], end=100)
+    scorer.settles()
+    scorer.reads([], end=1) if end < 100 else None
+    scorer.reads([1], end=end)
+    scorer.settles()
+    assert offsets_of(group) == [3, 1]
+    scorer.settles()
+    assert offsets_of(group) == [3, 1]
+    assert group.offsets == {ITEMS: end}
+
+
 def test_while_the_broker_is_away_letters_wait(
     group: Group, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -130,4 +130,5 @@ def _source(
         keep_keys=True,
         lost=metrics.lost.inc,
         stopping=stop.is_set,
+        anew="followed",
     )

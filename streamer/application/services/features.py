@@ -77,7 +77,9 @@ def run_features(config: Config) -> None:
     registry = CollectorRegistry()
     with contextlib.ExitStack() as stack:
         metrics = FeaturesMetrics(registry)
-        reader = configured_reader(config, lost=metrics.lost.inc, remedy=PUBLISH_ITEMS_AGAIN)
+        reader = configured_reader(
+            config, lost=metrics.lost.inc, remedy=PUBLISH_ITEMS_AGAIN, anew="followed"
+        )
         stack.callback(reader.close)
         reader.start(dict.fromkeys(reader.partitions(config.topics.topic("items")), EARLIEST))
         categories = ItemCategories(reader)

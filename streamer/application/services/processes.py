@@ -251,6 +251,7 @@ def items_reader(
         embedded_wait_ms=SELDOM_READ_MS,
         service=service,
         stopping=stopping,
+        anew="followed",
     )
     stack.callback(reader.close)
     reader.start(dict.fromkeys(reader.partitions(config.topics.topic("items")), EARLIEST))
@@ -264,6 +265,7 @@ def users_reader(config: Config, stack: contextlib.ExitStack, stopping: Stopping
         remedy="send what those users say of themselves again",
         embedded_wait_ms=SELDOM_READ_MS,
         stopping=stopping,
+        anew="refused",
     )
     stack.callback(reader.close)
     return reader

@@ -23,9 +23,10 @@ from streamer.application.starting import await_broker
 from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.errors import Stopped, TopicMismatch
+from streamer.events.messages import TIMEOUT_MS_MAX
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.connection import Stopping
-from streamer.kafka.log_ends import COMMITTED, CONTINUED, EARLIEST
+from streamer.kafka.log_ends import EARLIEST, RECENT
 from streamer.kafka.sink import KafkaSink
 from streamer.model_set import build_models, store_layout
 from streamer.ranking.columns import followed_definitions
@@ -89,11 +90,9 @@ def scorer_service(
             _features_reader(config, lost=metrics.lost.inc, stopping=stop.is_set)
         )
 
-        start = CONTINUED if alone else COMMITTED
-
         def on_assign(partitions: Sequence[int]) -> Mapping[tuple[str, int], int]:
             duty.take(partitions)
-            return dict.fromkeys([(requests, p) for p in partitions], start)
+            return dict.fromkeys([(requests, p) for p in partitions], RECENT)
 
         source = configured_source(
             config,
@@ -104,6 +103,9 @@ def scorer_service(
             alone=alone,
             lost=metrics.lost.inc,
             stopping=stop.is_set,
+            anew="followed",
+            recent_s=TIMEOUT_MS_MAX / 1000,
+            passed_over=metrics.stale.inc,
         )
         scorer = Scorer(
             config,
@@ -140,7 +142,12 @@ def _features_reader(
         return
     remedy = "their entities lack those features until the next of their windows ends"
     opening = configured_reader(
-        config, lost=lost, remedy=remedy, embedded_wait_ms=SELDOM_READ_MS, stopping=stopping
+        config,
+        lost=lost,
+        remedy=remedy,
+        embedded_wait_ms=SELDOM_READ_MS,
+        stopping=stopping,
+        anew="followed",
     )
     with contextlib.closing(opening) as reader:
         topic = config.topics.topic("features")
