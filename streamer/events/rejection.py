@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
+from streamer.errors import BadMessage
 from streamer.events.allowed import STEP, allowed_values
-from streamer.events.messages import SCHEMA_VERSION
+from streamer.events.messages import IN_SECONDS, SCHEMA_VERSION
 from streamer.events.types import EventTypes, section_of
 
 SHOWN_MAX: Final = 80
@@ -70,6 +71,20 @@ def unknown_type(name: str, types: EventTypes) -> str:
         f"is unknown; add {section_of(name)} with its weight to the configuration, or map it to one"
         f" of {known}",
     )
+
+
+def refuse_seconds(value: object, field: str) -> None:
+    """Refuse a time that would be one of 1985 to 2103 if it were in seconds: in milliseconds it is
+    one of January or February 1970; raises BadMessage."""
+    low, high = IN_SECONDS
+    if isinstance(value, int | float) and low <= value <= high:
+        raise BadMessage(in_seconds(value, field))
+
+
+def in_seconds(value: float, field: str) -> str:
+    """Say that a time is in seconds, and what to send instead."""
+    problem = f"is in seconds, as it seems; send milliseconds since 1970: {round(1000 * value)}"
+    return reason(field, value, problem)
 
 
 def reason_for(payload: bytes, error: Exception, kind: Any) -> str:

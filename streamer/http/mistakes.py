@@ -13,11 +13,9 @@ from msgspec import inspect
 
 from streamer.errors import BadMessage
 from streamer.events import Message
-from streamer.events.messages import IN_SECONDS
-from streamer.events.rejection import SHOWN_MAX, named, reason
+from streamer.events.rejection import SHOWN_MAX, named, refuse_seconds
 
 _TIMES: Final = ("ts", "created_ts", "expires_ts")
-_LOW_S, _HIGH_S = IN_SECONDS
 
 
 def refuse_mistakes(fields: Mapping[str, Any], kind: type[Message]) -> None:
@@ -34,15 +32,6 @@ def refuse_mistakes(fields: Mapping[str, Any], kind: type[Message]) -> None:
     _refuse_unknown(fields, kind, "")
     for name in _TIMES:
         refuse_seconds(fields.get(name), name)
-
-
-def refuse_seconds(value: object, field: str) -> None:
-    """Refuse a time that would be one of 1985 to 2103 if it were in seconds: in milliseconds it is
-    one of January or February 1970; raises BadMessage."""
-    if not isinstance(value, int | float) or not _LOW_S <= value <= _HIGH_S:
-        return
-    problem = f"is in seconds, as it seems; send milliseconds since 1970: {round(1000 * value)}"
-    raise BadMessage(reason(field, value, problem))
 
 
 def unknown_name(path: str, name: str, known: Collection[str]) -> BadMessage:

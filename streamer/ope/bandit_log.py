@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import BadMessage, LogRefused
 from streamer_models.bandits.composition import UNCOMPOSED, Composition, known_costs
+from streamer_models.evaluation.ope.weighed_log import PROPENSITY_MIN
 from streamer_producers.log import MALFORMED_KEPT, Malformed
 from streamer_producers.log_file import LogFile
 
@@ -259,7 +260,7 @@ class SurveyColumns:
             )
         shares = 1 / np.array(self._n_candidates, dtype=np.float64)
         logged = np.array(self._propensities)
-        propensities = np.where(np.isnan(logged), shares, logged)
+        propensities = np.maximum(np.where(np.isnan(logged), shares, logged), PROPENSITY_MIN)
         positions, slots = np.unique(np.array(self._positions), return_inverse=True)
         return Survey(
             actions=tuple(actions),

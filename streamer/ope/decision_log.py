@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamer.config import Config, JoinConfig
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision
+from streamer.events.rejection import refuse_seconds
 from streamer.learner.join.counts import ASTRAY
 from streamer.learner.join.shown import scored
 from streamer.learner.rewards import Rewards
@@ -207,6 +208,7 @@ class DecisionLog(BanditLog):
             # A malformed line may be passed over; a log that can't be weighed may not.
             _refuse_propensities(line, self._file, number)
             raise
+        refuse_seconds(decision.ts, "ts")
         if not set(decision.items) <= set(decision.candidates):
             raise BadMessage("an item shown is not among the candidates")
         if len(set(decision.items)) < len(decision.items):

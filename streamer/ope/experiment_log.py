@@ -15,6 +15,7 @@ from streamer.config import Config
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision
 from streamer.events.event_columns import decode_events
+from streamer.events.rejection import refuse_seconds
 from streamer.learner.configured import reward_function
 from streamer.ope.bandit_log import Faults, Floats, Lines
 from streamer.ope.logged_rewards import LoggedRewards
@@ -208,6 +209,7 @@ def short_decisions(lines: Lines, faults: Faults) -> Iterator[Decision]:
             continue
         try:
             decision = decode_decision(line)
+            refuse_seconds(decision.ts, "ts")
         except BadMessage as error:
             faults.add(lines, number, error)
             continue

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import JoinConfig
-from streamer.errors import BadMessage
-from streamer.events import Decision
+from streamer.errors import BadMessage, LogRefused
+from streamer.events import Decision, Rejected
 from streamer.events.event_columns import EventColumns, decode_events
+from streamer.events.messages import IN_SECONDS
+from streamer.events.rejection import in_seconds
 from streamer.learner.configured import join_settings_of
 from streamer.learner.dedup import DedupWindow
 from streamer.learner.join.answers import DecidedBatch, FeedbackBatch, answers
@@ -91,12 +93,19 @@ class LoggedRewards:
         self._gains[decision.request_id] = shown.gained
 
     def read(self, faults: Faults) -> None:
-        """Read the events and settle all decisions that wait."""
+        """Read the events and settle all decisions that wait.
+
+        Raises
+        ------
+        LogRefused
+            When there are events, and none that can be read: all rewards would be missing.
+        """
         decided, self._expected = self._expected, []
         last_ms = max((shown.ts_ms for shown in decided), default=0)
         join, dedup = Join(self._settings), DedupWindow(self._dedup_window)
         join.take(DecidedBatch(decided, len(decided)), None)
         self.unused, self.reports_impressions = Counter(), False
+        n_events, n_good, first = 0, 0, ""
         lines = ((number, line) for number, line in self._file.lines() if not line.isspace())
         while batch := list(islice(lines, _BATCH)):
             columns, rejected = decode_events(
@@ -104,12 +113,19 @@ class LoggedRewards:
                 np.full(len(batch), -1, dtype=np.int64),
                 self._reward.event_types,
             )
-            for bad in rejected:
+            columns, refused = _without_seconds(columns)
+            for bad in sorted((*rejected, *refused), key=lambda each: each.index):
+                first = first or f"{self._file}:{batch[bad.index][0]}: {bad.reason}"
                 faults.add(self._file, batch[bad.index][0], BadMessage(bad.reason))
+            n_events, n_good = n_events + len(batch), n_good + len(columns)
             if len(columns):
                 last_ms = max(last_ms, int(columns.ts_ms.max()))
                 numbers = np.array([batch[i][0] for i in columns.index.tolist()], dtype=np.int64)
                 join.take(None, self._answers(columns, numbers, dedup))
+        if n_events and not n_good:
+            raise LogRefused(
+                f"none of the {n_events:,} events can be read, so the log can't be weighed; {first}"
+            )
         self._end(join, decided, last_ms)
 
     def _answers(
@@ -158,3 +174,16 @@ class LoggedRewards:
     def gains(self, decision: Decision) -> NDArray[np.float64]:
         """``(k, n_objectives)`` what its items brought, in the order shown; NaN: not seen."""
         return self._gains[decision.request_id]
+
+
+def _without_seconds(columns: EventColumns) -> tuple[EventColumns, list[Rejected]]:
+    """Return the events, and those whose time is in seconds apart, as HTTP refuses them."""
+    low, high = IN_SECONDS
+    bad = (columns.ts_ms >= low) & (columns.ts_ms <= high)
+    if not bad.any():
+        return columns, []
+    refused = [
+        Rejected(index, in_seconds(ts, "ts"))
+        for index, ts in zip(columns.index[bad].tolist(), columns.ts_ms[bad].tolist(), strict=True)
+    ]
+    return columns.take(np.flatnonzero(~bad)), refused

@@ -20,6 +20,8 @@ WEIGHT_TOLERANCE = 0.1
 """How far the mean weight may lie from 1 before the log is said to lack support."""
 POSITIONS_SHOWN = 4
 """The table has no rows for more positions than that; the JSON has them all."""
+_LARGE = 1e9
+"""Values of more digits before the point are shown in three significant ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +168,15 @@ class OpeResult:
 def estimate_cells(estimate: Estimate) -> tuple[str, ...]:
     """Return value, low, high, effective rows and share clipped, as tables show them."""
     return (
-        f"{estimate.value:.6f}",
-        f"{estimate.low:.6f}",
-        f"{estimate.high:.6f}",
+        *(_cell(each) for each in (estimate.value, estimate.low, estimate.high)),
         f"{estimate.effective_sample_size:,.0f}",
         f"{100 * estimate.clipped_share:.2f} %",
     )
+
+
+def _cell(value: float) -> str:
+    """A number of a table; one row of a tiny propensity makes a value of a hundred digits."""
+    return f"{value:.6f}" if not abs(value) >= _LARGE else f"{value:.3g}"
 
 
 def _fields(estimate: Estimate) -> dict[str, Any]:

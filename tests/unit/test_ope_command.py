@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from streamer.cli import app
@@ -55,6 +57,19 @@ def test_a_result_does_not_replace_what_is_read(tmp_path: Path, option: str) -> 
         assert isinstance(result.exception, ConfigError)
         assert f"{option} {each} is a file " in str(result.exception)
         assert each.read_bytes().startswith(b"no JSON")
+
+
+@pytest.mark.parametrize("policy", ["uniform", "best-fixed", "linucb:alpha=0.05"])
+def test_a_propensity_next_to_nothing_is_weighed(tmp_path: Path, policy: str) -> None:
+    decisions, events = simulated_slates(40)
+    decisions[3] = replace(decisions[3], propensities=[1e-300, 0.5])
+    log = write_decisions(tmp_path / "log", decisions, events)
+    page = tmp_path / "out.html"
+    words = ["--format", "decisions", "--policy", policy, "--ci", "bootstrap:50"]
+    found = ope(tmp_path, log, *words, "--report", str(page))
+    for name, each in found["metrics"].items():
+        assert None not in (each["value"], *each["interval"]), name
+    assert not re.search(r"\d{40}", page.read_text())
 
 
 # --- known answers ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from streamer_models.evaluation.ope import (
     WeighedLog,
     paired_difference,
 )
+from streamer_models.evaluation.ope.intervals import Method
 from tests.unit.ope_log import synthetic_log
 
 
@@ -56,6 +57,26 @@ def test_clipping_reports_how_many_weights_it_cut() -> None:
     assert clipped.value == pytest.approx((2 + 2 + 2 + 1) / 4)
     assert clipped.clipped_share == 0.5
     assert clipped.effective_sample_size == pytest.approx(7**2 / 13)
+
+
+@pytest.mark.parametrize("tiny", [1e-300, 5e-324])
+@pytest.mark.parametrize("method", ["bootstrap", "normal"])
+def test_a_propensity_next_to_nothing_makes_no_number_infinite(tiny: float, method: Method) -> None:
+    n = 40
+    propensities = np.full(n, 0.5)
+    propensities[3] = tiny
+    log = WeighedLog(
+        np.tile([0.0, 1.0], n // 2),
+        propensities,
+        np.full(n, 0.5),
+        model_logged=np.full(n, 0.25),
+        model_target=np.full(n, 0.25),
+    )
+    for estimator in (IPS(), SNIPS(), DR(), SwitchDR(), IPS(clip=10.0)):
+        found = estimator.estimate(log, Interval(method, 0.95, 100, 1))
+        assert np.isfinite([found.value, found.low, found.high, found.standard_error]).all()
+        assert 0 < found.effective_sample_size <= n
+    assert IPS().terms(log).effective_sample_size == pytest.approx(1.0)
 
 
 def test_switch_dr_leaves_large_weights_to_the_model() -> None:

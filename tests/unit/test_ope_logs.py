@@ -240,6 +240,28 @@ def test_decisions_without_good_propensities_are_refused(
     assert stated.survey().propensities.tolist() == [1 / 3, 1 / 3]
 
 
+def test_times_in_seconds_are_malformed_lines_as_http_refuses_them(tmp_path: Path) -> None:
+    seconds = START_MS // 1_000
+    said = f"field 'ts': {seconds} is in seconds, as it seems; send milliseconds since 1970"
+    decisions = [decision("q", ["a"]), decision("r", ["b"]), decision("s", ["b"], ts=seconds)]
+    events = [event("r", "b"), event("q", "a", ts=seconds)]
+    survey = decision_log(write_decisions(tmp_path, decisions, events)).survey()
+    assert len(survey) == 2
+    assert survey.rewards.tolist()[1] > survey.rewards.tolist()[0]
+    assert [(each.line, each.reason.startswith(said)) for each in survey.malformed] == [
+        (3, True),
+        (2, True),
+    ]
+
+
+def test_a_log_whose_events_are_all_in_seconds_is_refused(tmp_path: Path) -> None:
+    events = [event("q", "a", ts=START_MS // 1_000 + each) for each in range(3)]
+    log = decision_log(write_decisions(tmp_path, [decision("q", ["a"])], events))
+    complaint = r"none of the 3 events can be read.*events.jsonl:1: field 'ts'.*is in seconds"
+    with pytest.raises(LogRefused, match=complaint):
+        log.survey()
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [

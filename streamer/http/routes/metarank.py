@@ -18,9 +18,9 @@ from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.events import Item
 from streamer.events.messages import Id
+from streamer.events.rejection import refuse_seconds
 from streamer.http.bodies import decoded, item_of, merged, request_of
 from streamer.http.kept_writing import KeptWriting
-from streamer.http.mistakes import refuse_seconds
 from streamer.http.parts import Parts
 from streamer.http.publishing import event_publishing
 from streamer.http.schemas import JSON, answers, body, one_or_many

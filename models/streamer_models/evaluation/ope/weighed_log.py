@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+
+PROPENSITY_MIN: Final = 1e-100
+"""Smaller propensities count as so much: a row of one is the whole estimate either way, and the
+squares of 10^8 such weights are finite."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,8 +82,8 @@ class WeighedLog:
 
     def weights(self) -> Floats:
         """``w = π(a | x) / propensity``; their mean is 1 but for chance, where the logging policy
-        gives every action of π a probability."""
-        weights: Floats = self.target / self.propensities
+        gives every action of π a probability. At most ``1 / PROPENSITY_MIN``."""
+        weights: Floats = self.target / np.maximum(self.propensities, PROPENSITY_MIN)
         return weights
 
 
