@@ -13,6 +13,7 @@ from streamer.bridge.translation import translation_of
 from streamer.config import Config
 from streamer.config.bridges import BridgeConfig
 from streamer.errors import BadMessage, StreamerError, TopicMismatch
+from streamer.kafka.topics import cleanup_policy
 
 if TYPE_CHECKING:
     from streamer.kafka.schema_registry import SchemaRegistry
@@ -73,6 +74,9 @@ def _bridge(
             f"topic {bridge.topic} is not on the broker",
             f"correct bridges.{name}.topic, or let those who publish there make it",
         )
+    may_ask = not reasons and bridge.holds == "events"
+    if may_ask and (compacted := _compacted(config, check, bridge.topic)):
+        return compacted
     if not n:
         return Finding(check, "ok", f"no message on {bridge.topic} to look at")
     if not reasons:
@@ -82,4 +86,27 @@ def _bridge(
         "fail" if len(reasons) == n else "warn",
         f"{len(reasons):,} of the last {n:,} messages of {bridge.topic} can't be translated",
         f"correct [bridges.{name}], or what is sent; the first says: {reasons[0]}",
+    )
+
+
+def _compacted(config: Config, check: str, topic: str) -> Finding | None:
+    """What is wrong with a topic of events that is compacted; None: it is not."""
+    try:
+        policy = cleanup_policy(
+            config.kafka.bootstrap_servers,
+            topic,
+            client_options=config.kafka.client,
+            timeout_s=config.kafka.request_timeout_s,
+        )
+    except StreamerError:  # one that is missing is said where it is read
+        return None
+    if "compact" not in policy:
+        return None
+    return Finding(
+        check,
+        "warn",
+        f"topic {topic} has cleanup.policy={policy}: where one key has several events, all but the"
+        " last are deleted, unread ones too",
+        f"kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config"
+        " cleanup.policy=delete, where a key is more than one event",
     )

@@ -24,6 +24,7 @@ from streamer.kafka.connection import (
     new_client,
     translated,
 )
+from streamer.kafka.gaps import BrokerLogs, Gaps
 from streamer.kafka.log_ends import (
     EARLIEST,
     OF_GROUP,
@@ -79,6 +80,9 @@ class Assignment:
         Told how many messages were deleted before they were read.
     anew
         What becomes of a topic that is deleted and made anew while it is read.
+    keeps_all
+        Whether the topics are to keep all messages of a key: then ``lost`` is told what compaction
+        deleted, too.
     recent_s
         How old a message may be at which ``RECENT`` starts.
     passed_over
@@ -109,6 +113,7 @@ class Assignment:
         embedded_wait_ms: int = EMBEDDED_WAIT_MS,
         stopping: Stopping = never,
         anew: Anew = "ignored",
+        keeps_all: bool = False,
         recent_s: float = 0.0,
         passed_over: Callable[[int], None] = lambda n: None,
     ) -> None:
@@ -126,6 +131,9 @@ class Assignment:
         self._embedded_wait_ms = embedded_wait_ms
         self._stopping = stopping
         self._given = given or {}
+        self._gaps: Gaps | None = None
+        if keeps_all:
+            self._gaps = Gaps(BrokerLogs(bootstrap_servers, self._given), lost=self._count_lost)
         self._recent_s = recent_s
         self._passed_over = passed_over
         self._trimmed = False
@@ -209,9 +217,16 @@ class Assignment:
             recent=recent,
             remedy=self._remedy,
         )
-        self.skipped_offsets += n_skipped
-        self._lost(n_skipped)
+        self._count_lost(n_skipped)
+        if self._gaps is not None:
+            self._gaps.begin(
+                {where: max(at, needed.get(where, at)) for where, at in self.positions.items()}
+            )
         self._assign()
+
+    def _count_lost(self, n: int) -> None:
+        self.skipped_offsets += n
+        self._lost(n)
 
     def _recent(
         self,
@@ -331,6 +346,8 @@ class Assignment:
                     f"{batch.topic}[{batch.partition}]: offset {batch.offsets[0]} came after "
                     f"{self.positions[where] - 1}; was the topic recreated? Restart to read on"
                 )
+            if self._gaps is not None:
+                self._gaps.take(batch, self.positions[where])
             self.positions[where] = int(batch.offsets[-1]) + 1
         if batches:
             self.outages.over()

@@ -29,6 +29,7 @@ def configured_source(
     embedded_wait_ms: int = EMBEDDED_WAIT_MS,
     stopping: Stopping = never,
     anew: Anew = "refused",
+    keeps_all: bool = True,
     recent_s: float = 0.0,
     passed_over: Callable[[int], None] = lambda n: None,
 ) -> KafkaSource:
@@ -50,6 +51,7 @@ def configured_source(
         embedded_wait_ms=embedded_wait_ms,
         stopping=stopping,
         anew=anew,
+        keeps_all=keeps_all,
         recent_s=recent_s,
         passed_over=passed_over,
     )

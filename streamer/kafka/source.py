@@ -72,6 +72,9 @@ class KafkaSource:
         Whether to stop waiting for answers of the broker, and raise Stopped.
     anew
         What becomes of a topic that is deleted and made anew while it is read.
+    keeps_all
+        Whether the topics are to keep all messages of a key, so that what compaction deleted is
+        lost.
     recent_s
         How old a message may be at which ``RECENT`` starts.
     passed_over
@@ -95,6 +98,7 @@ class KafkaSource:
         embedded_wait_ms: int = EMBEDDED_WAIT_MS,
         stopping: Stopping = never,
         anew: Anew = "refused",
+        keeps_all: bool = True,
         recent_s: float = 0.0,
         passed_over: Callable[[int], None] = lambda n: None,
     ) -> None:
@@ -119,6 +123,7 @@ class KafkaSource:
             embedded_wait_ms=embedded_wait_ms,
             stopping=stopping,
             anew=anew,
+            keeps_all=keeps_all,
             recent_s=recent_s,
             passed_over=passed_over,
         )

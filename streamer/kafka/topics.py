@@ -243,6 +243,26 @@ def topic_states(
     ]
 
 
+def cleanup_policy(
+    bootstrap_servers: str,
+    topic: str,
+    *,
+    client_options: Options | None = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+) -> str:
+    """Return the ``cleanup.policy`` of any topic; "": the embedded broker has none.
+
+    Raises
+    ------
+    KafkaUnavailable
+    KafkaError
+        When the broker refuses, as where there is no such topic.
+    """
+    admin = _Admin(bootstrap_servers, client_options or {}, timeout_s)
+    admin.counts()
+    return "" if admin.is_mock else admin.settings([topic])[topic]["cleanup.policy"]
+
+
 def _policy(settings: Mapping[str, str]) -> tuple[str, float | None]:
     retention_ms = int(settings["retention.ms"])
     deletes = "delete" in settings["cleanup.policy"] and retention_ms >= 0

@@ -10,7 +10,7 @@ from streamer.application.doctor import examine
 from streamer.application.findings import Finding
 from streamer.client import Publisher
 from streamer.config import Config, load_config
-from tests.brokers import alter_topic
+from tests.brokers import alter_topic, make_topic
 from tests.crashes import topic_settings
 from tests.learner_processes import SETTINGS, Deployment
 from tests.redis_server import RedisServer
@@ -65,6 +65,23 @@ def test_a_learner_that_stopped_and_a_topic_that_forgets_are_found(
         assert found["topics"].state == "fail"
         assert "events has cleanup.policy=compact" in found["topics"].said
         assert "cleanup.policy=delete" in found["topics"].remedy
+
+
+def test_a_bridge_whose_events_are_compacted_is_found(
+    kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    topic = f"{topic_prefix}orders"
+    make_topic(kafka_bootstrap, topic, 1)
+    bridge = {"topic": topic, "map": "event_id=id,user_id=u,item_id=i,ts=at", "type": "purchase"}
+    settings = topic_settings(kafka_bootstrap, topic_prefix, 1)
+    settings |= {f"bridges.orders.{key}": value for key, value in bridge.items()}
+    config = load_config(env={}, flags=settings | {"store.url": "memory:"})
+    assert findings(config)["bridge orders"].state == "ok"
+    alter_topic(kafka_bootstrap, topic, cleanup_policy="compact")
+    found = findings(config)["bridge orders"]
+    assert found.state == "warn"
+    assert f"{topic} has cleanup.policy=compact" in found.said
+    assert "cleanup.policy=delete" in found.remedy
 
 
 def test_a_redis_that_drops_keys_is_found(

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as Place
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 from prometheus_client import CollectorRegistry
 
 from deploy.kafka.node import KafkaNode
@@ -24,7 +30,7 @@ from streamer.kafka.topics import create_topics
 from streamer.learner.metrics import LearnerMetrics
 from streamer.protocols import MessageBatch
 from streamer.scorer.metrics import ScorerMetrics
-from tests.brokers import make_topic
+from tests.brokers import alter_topic, make_topic
 
 N_PARTITIONS = 3  # with an even number other strategies than range would do by chance
 ALL = list(range(N_PARTITIONS))
@@ -220,6 +226,7 @@ def test_nothing_waits_behind_the_end_of_a_transaction(
     owner = Owner(kafka_bootstrap, None, topics)
     owner.poll_until(lambda: len(owner.values) == 5)
     owner.poll_until(lambda: owner.source.lag()[topics[0], 0] == 0)
+    assert owner.source.skipped_offsets == 0
     owner.source.close()
 
 
@@ -345,6 +352,75 @@ def test_a_store_ahead_of_its_topic_stops_the_source(
         with pytest.raises(KafkaError, match="the store is ahead of the topic by 5 messages"):
             owner.poll(timeout_s=TIMEOUT_S)
         owner.source.close()
+
+
+@pytest.mark.parametrize("set_back", [False, True], ids=["compacted", "no longer compacted"])
+def test_what_compaction_deleted_is_said_to_be_lost(
+    kafka_bootstrap: str,
+    topics: list[str],
+    sink: KafkaSink,
+    set_back: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    n_sent, topic = 1_000, topics[0]
+    for number in range(n_sent):
+        sink.send(topic, key=b"%d" % (number % 10), value=b"%d" % number, partition=0)
+    sink.flush(TIMEOUT_S)
+    with compacting(kafka_bootstrap, topic):
+        deadline = time.monotonic() + TIMEOUT_S
+        n_left = n_sent
+        while n_left > n_sent // 10:  # the last segment is kept, whatever it holds
+            assert time.monotonic() < deadline, "it was not compacted"
+            sink.send(topic, key=b"k", value=b"another segment", partition=0)
+            sink.flush(TIMEOUT_S)
+            n_sent += 1
+            with contextlib.closing(KafkaReader(kafka_bootstrap, {(topic, 0): EARLIEST})) as reader:
+                (end,) = reader.end_offsets().values()
+                n_left = 0
+                while reader.positions.get((topic, 0), 0) < end:
+                    n_left += sum(map(len, reader.poll(n_max=2_000, timeout_s=0.5)))
+    if set_back:
+        alter_topic(kafka_bootstrap, topic, cleanup_policy="delete")
+    metrics = LearnerMetrics(CollectorRegistry())
+    source = KafkaSource(
+        kafka_bootstrap,
+        None,
+        topics[:1],
+        on_assign=lambda _: {(topic, 0): 0},
+        on_revoke=lambda _: None,
+        lost=metrics.lost.inc,
+    )
+    n_read = 0
+    while not n_read or source.lag()[topic, 0]:
+        n_read += sum(map(len, source.poll(n_max=2_000, timeout_s=1.0)))
+    source.close()
+    assert n_read <= n_left
+    assert source.skipped_offsets == n_sent - n_read
+    assert metrics.lost._value.get() == n_sent - n_read
+    assert caplog.text.count("messages_lost") == 1
+    assert f"{n_sent - n_read} have no message any more" in caplog.text
+
+
+@contextlib.contextmanager
+def compacting(servers: str, topic: str) -> Iterator[None]:
+    """Have a topic compacted, and a cleaner that is quick at it while entered."""
+    admin = AdminClient({"bootstrap.servers": servers})
+    (broker,) = admin.list_topics(timeout=TIMEOUT_S).brokers
+
+    def cleaner(operation: AlterConfigOpType) -> None:
+        entry = ConfigEntry("log.cleaner.backoff.ms", "200", incremental_operation=operation)
+        resource = ConfigResource(ResourceType.BROKER, str(broker), incremental_configs=[entry])
+        for answer in admin.incremental_alter_configs([resource]).values():
+            answer.result(TIMEOUT_S)
+
+    cleaner(AlterConfigOpType.SET)
+    try:
+        settings = {"segment_ms": "100", "min_cleanable_dirty_ratio": "0.001"}
+        settings |= {"cleanup_policy": "compact", "max_compaction_lag_ms": "1"}
+        alter_topic(servers, topic, **settings)
+        yield
+    finally:
+        cleaner(AlterConfigOpType.DELETE)
 
 
 @pytest.mark.parametrize("n_new", [3, 40])

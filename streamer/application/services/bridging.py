@@ -131,4 +131,5 @@ def _source(
         lost=metrics.lost.inc,
         stopping=stop.is_set,
         anew="followed",
+        keeps_all=False,  # a topic of others may be compacted by what is one event of ours
     )
