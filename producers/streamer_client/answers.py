@@ -27,6 +27,7 @@ _ERRORS: Final[Mapping[int, type[ServiceError]]] = {
     400: Refused,
     401: Unauthorized,
     404: NotFound,
+    408: NotInTime,
     413: TooLarge,
     422: Refused,
     429: TooManyRequests,

@@ -10,7 +10,8 @@
     │   ├── TooLarge          413: the body is over ``http.body_bytes_max``
     │   ├── TooManyRequests   (retriable) 429: more than ``http.requests_per_s``
     │   ├── Unavailable       (retriable) 503: overloaded, starting, or the broker is away
-    │   └── NotInTime         (retriable) 502, 504: what stands before the scorer gave up
+    │   └── NotInTime         (retriable) 408, 502, 504: the body, or what stands before the
+    │   │                     scorer, took too long
     ├── NoAnswer              (retriable) no connection, or no answer in time
     ├── QueueFull             as many events wait as may
     └── NotSent               (retriable) events still wait at the end of a flush

@@ -2,7 +2,7 @@
 import createFetchClient from "openapi-fetch";
 
 const NOT_DONE = new Set([429, 503]); // the service asks to come again later
-const PERHAPS_DONE = new Set([502, 504]); // what stands before the scorer gave up
+const PERHAPS_DONE = new Set([408, 502, 504]); // the body, or what stands before the scorer, took too long
 const DECIDES = /\/(recommendations|related)$/;
 const PAUSE_MS_FIRST = 100;
 const PAUSE_MS_MAX = 5_000;

@@ -92,6 +92,14 @@ class HttpConfig(Section, frozen=True, kw_only=True):
     body_bytes_max: Annotated[
         int, Meta(ge=1_024, le=1_000_000_000, description="size of a request's body at most")
     ] = 1_000_000
+    body_timeout_s: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3_600,
+            description="how long a request's body may take to come, from its head on",
+        ),
+    ] = 60.0
     events_max: Annotated[
         int, Meta(ge=1, le=100_000, description="events, or items, in one request at most")
     ] = 1_000

@@ -119,7 +119,7 @@ def completed(
             "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         }
     problem = content("Problem", media_type=PROBLEM_JSON)
-    guards = (*((401,) if keys else ()), 413, 429)
+    guards = (*((401,) if keys else ()), 408, 413, 429)
     for path, operations in document["paths"].items():
         for operation in () if path in OPEN else operations.values():
             for status in guards:
@@ -203,6 +203,7 @@ _WORDS: Final[Mapping[int, str]] = {
     400: "The request is no HTTP that is understood",
     401: "Without a key, or with one that is not configured",
     404: "There is no such thing",
+    408: "The body took too long to come",
     413: "The body is larger than it may be",
     422: "A field is wrong: the problem names it",
     429: "More requests than this key, or this address, may have",

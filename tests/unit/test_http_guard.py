@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamer.config import describe, load_config
+from streamer.config.http import HttpConfig
 from streamer.errors import ConfigError
 from streamer.http.access.buckets import TokenBuckets
-from tests.http_world import http_world
+from streamer.http.access.guard import Guard
+from tests.http_world import HttpWorld, http_world, served_world
+from tests.learner_processes import wait_until
 from tests.unit.test_http import problem_of
 
 KEYS = ("a-key-of-16-chars", "another-key-of-16")
@@ -86,6 +94,91 @@ def test_a_body_has_a_bound_whether_it_says_its_length_or_not() -> None:
         assert len(world.records("events")) == n_before
         fits = b'{"type":"click","user_id":"ann","item_id":"tea"}'.ljust(1_024)
         assert world.client.post("/v1/events", content=fits).status_code == 202
+
+
+async def sent(app: ASGIApp, receive: Receive) -> list[Message]:
+    """Return what an application sends to who posts an event, of which ``receive`` has the body."""
+    answer: list[Message] = []
+
+    async def send(message: Message) -> None:
+        answer.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/events",
+        "raw_path": b"/v1/events",
+        "query_string": b"",
+        "headers": [(b"content-length", b"1000")],
+        "client": ("127.0.0.1", 1),
+        "state": {},
+    }
+    await app(scope, receive, send)
+    return answer
+
+
+def counted(world: HttpWorld, status: str) -> float:
+    labels = {"route": "/v1/events", "status": status}
+    return world.registry.get_sample_value("streamer_http_requests_total", labels) or 0
+
+
+def test_who_hangs_up_before_the_body_is_there_is_no_error_of_the_service(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    messages = iter([{"type": "http.request", "body": b"[{", "more_body": True}])
+
+    async def receive() -> Message:
+        return next(messages, {"type": "http.disconnect"})
+
+    with http_world() as world:
+        asyncio.run(sent(world.app, receive))
+        assert (counted(world, "499"), counted(world, "500")) == (1, 0)
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+def test_who_hangs_up_on_the_network_is_counted_so() -> None:
+    with served_world() as (world, url):
+        host, port = url.removeprefix("http://").split(":")
+        head = b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n[{"
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head)
+        wait_until(lambda: counted(world, "499") == 1, "a request that is counted")
+
+
+def test_a_body_that_does_not_come_has_a_bound() -> None:
+    async def receive() -> Message:
+        if not begun:
+            begun.append(True)
+            return {"type": "http.request", "body": b"[{", "more_body": True}
+        return await asyncio.Future()  # for ever
+
+    begun: list[bool] = []
+    with http_world(body_timeout_s=0.1) as world:
+        start, body = asyncio.run(sent(world.app, receive))
+        assert start["status"] == 408
+        assert (b"connection", b"close") in start["headers"]
+        assert b"after 0.1 s (http.body_timeout_s)" in body["body"]
+        assert counted(world, "408") == 1
+
+
+def test_the_bound_of_a_body_is_none_of_its_answer() -> None:
+    """What is waited for after the body is the end of the connection, as long as it stands."""
+    ended = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["body"] == b"{}"
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(receive(), 0.5)
+        ended.set()
+
+    whole: list[Message] = [{"type": "http.request", "body": b"{}", "more_body": False}]
+
+    async def receive() -> Message:
+        return whole.pop() if whole else await asyncio.Future()
+
+    config = HttpConfig(body_timeout_s=0.1)
+    asyncio.run(sent(Guard(app, config, now_s=time.monotonic), receive))
+    assert ended.is_set()
 
 
 @pytest.mark.parametrize("address", ["/v1/items/%F0%9F", "/v1/items/tea?seed_items=%FF"])

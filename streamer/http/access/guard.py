@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -23,6 +24,9 @@ from streamer.http.problems import problem
 from streamer.http.request_ids import HEADER
 from streamer.http.schemas import OPEN
 
+HUNG_UP: Final = 499
+"""Status, in the metrics alone, of a request whose caller hung up before its body was there; nginx
+counts them as the same."""
 _REFUSED: Final = 1008  # of a websocket: against the policy
 _NO_TEXT: Final = (
     "the path or its query holds bytes that are no UTF-8; percent-encode ids and values as UTF-8"
@@ -71,9 +75,17 @@ class _TooLarge(Exception):
     pass
 
 
+class _TooSlow(Exception):
+    pass
+
+
+class _HungUp(Exception):
+    pass
+
+
 class Guard:
     """Refuses callers without a key, requests beyond the rate, addresses that are no text, and
-    bodies beyond the bound.
+    bodies beyond their bounds of size and time.
 
     Health and documents are open to all. Who sends a wrong key has the rate of an address, so that
     keys can't be tried out. The page of ``/ui`` takes a cookie in place of a key
@@ -86,6 +98,7 @@ class Guard:
         self._keys = [key.encode() for key in config.api_keys]
         self._page = PageAccess(self._keys)
         self._body_bytes_max = config.body_bytes_max
+        self._body_timeout_s = config.body_timeout_s
         self._buckets = TokenBuckets(per_s=config.requests_per_s, burst=config.burst)
         self._now_s = now_s
 
@@ -105,20 +118,37 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        n_bytes = 0
+        n_bytes, is_read = 0, not _has_body(request)
+        end_s = asyncio.get_running_loop().time() + self._body_timeout_s
 
         async def bounded() -> Message:
-            nonlocal n_bytes
-            message = await receive()
+            nonlocal n_bytes, is_read
+            if is_read:  # what comes is the end of the connection
+                return await receive()
+            try:
+                async with asyncio.timeout_at(end_s):
+                    message = await receive()
+            except TimeoutError:
+                raise _TooSlow from None
+            if message["type"] == "http.disconnect":
+                raise _HungUp
+            is_read = not message.get("more_body", False)
             n_bytes += len(message.get("body", b""))
             if n_bytes > self._body_bytes_max:
                 raise _TooLarge
             return message
 
+        # They are raised where the body is read, so before an answer.
         try:
             await self._app(scope, bounded, send)
-        except _TooLarge:  # raised where the body is read, so before an answer
+        except _TooLarge:
             await self._too_large(request)(scope, receive, send)
+        except _TooSlow:
+            await self._too_slow(request)(scope, receive, send)
+        except _HungUp:  # for the metrics alone: it is sent to nobody
+            said = "the connection ended before the body did"
+            answer = problem(request, HUNG_UP, "hung-up", "The caller hung up", said)
+            await answer(scope, receive, send)
 
     def _lets_in(self, connection: HTTPConnection) -> bool:
         """Whether a connection may use the page."""
@@ -164,6 +194,25 @@ class Guard:
     def _too_large(self, request: Request) -> Response:
         detail = f"the body is over {self._body_bytes_max} bytes (http.body_bytes_max); send less"
         return problem(request, 413, "too-large", "The body is too large", detail)
+
+    def _too_slow(self, request: Request) -> Response:
+        detail = (
+            f"the body was not there after {self._body_timeout_s:g} s (http.body_timeout_s); send"
+            " it again, or less of it"
+        )
+        # The rest of the body may never come, and no request after it could be told from it.
+        return problem(
+            request,
+            408,
+            "body-too-slow",
+            "The body took too long",
+            detail,
+            headers={"Connection": "close"},
+        )
+
+
+def _has_body(request: Request) -> bool:
+    return "transfer-encoding" in request.headers or _length(request) > 0
 
 
 def _is_text(scope: Scope) -> bool:
