@@ -34,10 +34,12 @@ def json_records(file: LogFile) -> Records:
     if first == b"{" or first.removeprefix(BOM_UTF8).startswith(b"["):
         yield from _json_values(file)
         return
-    for number, line in file.lines():
+    # Carriage returns alone end lines, too: there is none inside of JSON's texts.
+    lines = ((number, part) for number, line in file.lines() for part in line.split(b"\r"))
+    for number, line in lines:
         if number == 1:
             line = line.removeprefix(BOM_UTF8)
-        if line.isspace():
+        if not line or line.isspace():
             continue
         try:
             record = decode(line)

@@ -19,13 +19,12 @@ from typing import IO, cast
 from streamer.errors import ConfigError
 from streamer_producers.arrow import import_pyarrow
 from streamer_producers.encodings import in_utf8
+from streamer_producers.first_bytes import GZIP, HEAD_BYTES, ZSTD
 
 LINE_BYTES_MAX = 1_000_000
 """A line is cut here: a longer one is no message, and one without an end would fill the memory."""
 COMPRESSED = (".gz", ".zst")
 """Suffixes of files that are decompressed as they are read."""
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-"""With what a compressed file begins, whose name does not say that it is one."""
 _SAMPLE_BYTES = 65_536
 _BUFFER_BYTES = 1 << 18
 
@@ -46,7 +45,7 @@ class LogFile:
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """Its bytes, decompressed as they are read.
+        """Its bytes, decompressed as they are read, whatever its name says.
 
         Raises
         ------
@@ -57,10 +56,10 @@ class LogFile:
             if self.member is not None:
                 with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
                     yield stream
-            elif self.path.suffix == ".gz":
+            elif self._begins_with(GZIP):
                 with gzip.open(self.path) as unzipped:
                     yield cast(IO[bytes], unzipped)
-            elif self.path.suffix == ".zst":
+            elif self._begins_with(ZSTD):
                 pyarrow = import_pyarrow(f"reading {self}")
                 with pyarrow.input_stream(self.path, compression="zstd") as raw:
                     yield cast(IO[bytes], io.BufferedReader(raw, _BUFFER_BYTES))
@@ -71,6 +70,11 @@ class LogFile:
             raise ConfigError(
                 f"{self} can't be read ({error}); if it is cut or damaged, get it again"
             ) from error
+
+    def head(self) -> bytes:
+        """Its first bytes, decompressed; errors as of :meth:`open`."""
+        with self.open() as stream:
+            return stream.read(HEAD_BYTES)
 
     @contextmanager
     def open_text(self) -> Iterator[IO[bytes]]:
@@ -101,7 +105,7 @@ class LogFile:
 
     def n_lines_estimated(self) -> int | None:
         """Lines, from the size of the file and the length of the first ones; None if compressed."""
-        if self.path.suffix in COMPRESSED:
+        if self._begins_with(GZIP) or self._begins_with(ZSTD):
             return None
         with self.open_text() as stream:
             sample = stream.read(_SAMPLE_BYTES)
@@ -109,6 +113,12 @@ class LogFile:
         if len(sample) < _SAMPLE_BYTES or not n_sampled:
             return n_sampled + (not sample.endswith(b"\n") and bool(sample))
         return round(self._n_bytes() * n_sampled / (sample.rfind(b"\n") + 1))
+
+    def _begins_with(self, magic: bytes) -> bool:
+        if self.member is not None:
+            return False
+        with self.path.open("rb") as stream:
+            return stream.read(len(magic)) == magic
 
     def _n_bytes(self) -> int:
         if self.member is None:
@@ -129,11 +139,8 @@ def spooled(path_or_name: str | Path) -> tuple[Path, str]:
         source = path.open("rb")
     else:
         return path, path.name
-    head = source.read(len(_ZSTD))
-    suffix = ".zst" if head == _ZSTD else ".gz" if head.startswith(_GZIP) else ""
-    with NamedTemporaryFile(prefix="streamer-", suffix=suffix, delete=False) as copy:
+    with NamedTemporaryFile(prefix="streamer-", delete=False) as copy:
         atexit.register(Path(copy.name).unlink, missing_ok=True)
-        copy.write(head)
         copyfileobj(source, copy)
     if source is not sys.stdin.buffer:
         source.close()

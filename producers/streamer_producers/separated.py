@@ -101,11 +101,16 @@ def _rows(
     columns: Sequence[str] | None,
 ) -> Iterator[tuple[int, Row]]:
     """Rows that are not blank, with the number of the last line of each."""
-    lines = _Lines(
-        _decoded(line, fallback_encoding).removeprefix("\ufeff" if number == 1 else "")
-        for number, line in file.lines()
-    )
     n_columns = None if columns is None else len(columns)
+    lines = _Lines(
+        part
+        for number, line in file.lines()
+        for part in _parted(
+            _decoded(line, fallback_encoding).removeprefix("\ufeff" if number == 1 else ""),
+            delimiter,
+            n_columns,
+        )
+    )
     while (line := lines.take()) is not None:
         if not line.strip("\r\n"):
             continue
@@ -117,6 +122,27 @@ def _rows(
         if n_columns is None and not isinstance(row, BadMessage):
             n_columns = len(row)
         yield lines.number, row
+
+
+def _parted(line: str, delimiter: str, n_columns: int | None) -> list[str]:
+    """The rows of a line between carriage returns, where most of them have all values; the last may
+    have a quote that lines behind it close.
+    """
+    body = line.rstrip("\r\n")
+    if "\r" not in body:
+        return [line]
+    parts: list[str] = []
+    for piece in body.split("\r"):
+        if parts and parts[-1].count('"') % 2:
+            parts[-1] += "\r" + piece
+        elif piece:
+            parts.append(piece)
+    is_open = parts[-1].count('"') % 2
+    numbers = [_n_values(part, delimiter) for part in parts[: len(parts) - is_open]]
+    n_columns = n_columns or next(iter(numbers), 0)
+    if 2 * numbers.count(n_columns) <= len(numbers):
+        return [line]
+    return [*(part + "\n" for part in parts[:-1]), parts[-1] + line[len(body) :]]
 
 
 class _Lines:
@@ -194,6 +220,8 @@ def _quoted_row(first: str, lines: _Lines, delimiter: str, n_columns: int | None
 
 def _n_values(line: str, delimiter: str) -> int:
     """Values of a line as a row of its own, in which a quote may be left open."""
+    if len(delimiter) > 1 or '"' not in line:
+        return len(line.split(delimiter))
     return len(next(csv.reader([line], delimiter=delimiter), []))
 
 

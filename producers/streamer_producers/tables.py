@@ -11,6 +11,7 @@ from typing import Final
 
 from streamer.errors import ConfigError
 from streamer_producers.columns import ColumnMapping
+from streamer_producers.first_bytes import PARQUET, other_kind, wide_encoding
 from streamer_producers.formats import Records, json_records, parquet_records, parquet_shape
 from streamer_producers.log_file import COMPRESSED, LogFile
 from streamer_producers.movielens import RATINGS_COLUMNS, layout_of
@@ -86,6 +87,8 @@ def open_table(
     """
     file = LogFile(path, encoding=encoding)
     file_format = _format_of(path, file, name, file_format)
+    if file_format != "parquet":
+        _require_text(file, name)
     if file_format == "parquet":
         columns, n_rows = parquet_shape(path)
         mapping.require(columns, name)
@@ -112,6 +115,9 @@ def _format_of(path: Path, file: LogFile, name: str, file_format: str | None) ->
         if file_format not in FORMATS:
             raise ConfigError(f"--format {file_format!r} is none of {', '.join(FORMATS)}")
         return file_format
+    if file.head().startswith(PARQUET):
+        return "parquet"
+    _require_text(file, name)
     suffix = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
@@ -122,9 +128,19 @@ def _format_of(path: Path, file: LogFile, name: str, file_format: str | None) ->
             f" with --format, one of {', '.join(FORMATS)}"
         )
     _, first = next(((n, line) for n, line in file.lines() if not line.isspace()), (0, b""))
-    if first.startswith(b"PAR1"):
-        return "parquet"
     return "jsonl" if first.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"[") else "text"
+
+
+def _require_text(file: LogFile, name: str) -> None:
+    """Check by its first bytes that a file holds text in an encoding that is known."""
+    head = file.head()
+    if (said := other_kind(head, file.path)) is not None:
+        raise ConfigError(f"{name}: {said}")
+    if file.encoding is None and (encoding := wide_encoding(head)) is not None:
+        raise ConfigError(
+            f"{name}: it is text in {encoding} without a byte order mark; name that with --encoding"
+            f" {encoding}"
+        )
 
 
 def _divided(

@@ -132,6 +132,33 @@ def test_encodings_and_ends_of_lines(tmp_path: Path, encoding: str, ends: str, n
     assert log.n_estimated == pytest.approx(n_rows, rel=3.1)
 
 
+@pytest.mark.parametrize("name", ["log.csv", "log.txt", "log.jsonl"])
+def test_rows_end_in_any_way_within_one_file(tmp_path: Path, name: str) -> None:
+    rows = [f"u{row},i,{AT + row},click" for row in range(40)]
+    if name == "log.jsonl":
+        rows = [
+            JSON[0].replace("ann", f"u{row}").replace(str(AT), str(AT + row)) for row in range(40)
+        ]
+    else:
+        rows = ["user_id,item_id,ts,type", *rows]
+    for turn in range(3):
+        ends = [("\r", "\r\n", "\n")[(at + turn) % 3] for at in range(len(rows))]
+        text = "".join(row + end for row, end in zip(rows, ends, strict=True))
+        (tmp_path / name).write_bytes(text.encode())
+        assert [at for *_, at in found(open_log(tmp_path / name))] == [
+            AT + row for row in range(40)
+        ]
+
+
+def test_a_carriage_return_inside_of_a_value_ends_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "log.tsv"
+    path.write_bytes(f"user_id\titem_id\tts\ttype\nu\ta\rb\t{AT}\tclick\r\n".encode())
+    assert found(open_log(path)) == [("u", "a\rb", AT)]
+    rows = f'"u\rv",tea,{AT},click\r"w\r,x\n",tea,{AT},click\r\nz,tea,{AT},click\n'
+    path.write_bytes(f"user_id,item_id,ts,type\r\n{rows}".encode())
+    assert [user for user, *_ in found(open_log(path))] == ["u\rv", "w\r,x\n", "z"]
+
+
 def test_an_encoding_that_is_named(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_bytes(CLICKS.replace("tea", "thé").encode("latin-1"))
