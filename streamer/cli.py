@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import contextlib
+import errno
+import os
+import sys
+from typing import Annotated, Final
 
 import typer
 from rich.markup import escape
@@ -34,6 +38,9 @@ from streamer.commands.screen import errors
 from streamer.commands.services import demo, learn, score, serve, up
 from streamer.errors import StreamerError
 from streamer.logs import show_warnings
+
+_UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
+"""What keeps the output from being written."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,10 +88,41 @@ def main() -> int:
     """Run the command line; an error of ours is one sentence and its exit status."""
     show_warnings()
     try:
+        return _status()
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        _drop_output()
+        if error.errno != errno.EPIPE:  # whoever reads no more has what was wanted
+            with contextlib.suppress(OSError):  # where errors go may be full, too
+                _say_error(f"the output can't be written ({error.strerror}); send it elsewhere")
+        return 1
+
+
+def _status() -> int:
+    try:
         app()
     except StreamerError as error:
-        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        _say_error(str(error))
         return error.exit_status
     except KeyboardInterrupt:
         return 130
+    finally:
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()  # here, where it may fail; Python would do it at the very end
     return 0
+
+
+def _say_error(said: str) -> None:
+    errors.print(f"[red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
+
+
+def _drop_output() -> None:
+    """Send what is still to be written to nowhere, since Python tries again at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for each in (sys.stdout, sys.stderr):
+        try:
+            each.flush()
+        except OSError:
+            os.dup2(nowhere, each.fileno())
+    os.close(nowhere)
