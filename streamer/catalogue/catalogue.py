@@ -16,7 +16,7 @@ from streamer.catalogue.item_facts import ItemFacts
 from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.config import CatalogueConfig
 from streamer.errors import BadMessage
-from streamer.events import Item, decode_item
+from streamer.events import Item, decode_keyed_item
 from streamer.events.decoding import deleted_id
 from streamer.protocols import ItemsReader, MessageBatch
 from streamer_models.state.ids.id_table import id_key, keys_of
@@ -182,7 +182,7 @@ class Catalogue:
             Nothing is changed then.
         """
         if value is not None:
-            self._put(decode_item(value, embedding=self._n_numbers))
+            self._put(decode_keyed_item(key, value, embedding=self._n_numbers))
             return
         item_id = deleted_id(key, "item")
         if self._items.pop(item_id, None) is not None:

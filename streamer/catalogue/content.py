@@ -12,7 +12,7 @@ import numpy as np
 from streamer.catalogue.tokens import item_tokens
 from streamer.config import CatalogueConfig
 from streamer.errors import BadMessage
-from streamer.events import Item, decode_item
+from streamer.events import Item, decode_keyed_item
 from streamer.protocols import ItemsReader, MessageBatch
 from streamer_models.state.inputs import Inputs
 from streamer_models.state.items.item_embeddings import ItemEmbeddings
@@ -85,7 +85,7 @@ class CatalogueContent:
                 if value is None:
                     self._delete((key or b"").decode())
                 else:
-                    self.put(decode_item(value, embedding=self._config.embedding))
+                    self.put(decode_keyed_item(key, value, embedding=self._config.embedding))
         if len(batch):
             self.offsets[batch.partition] = int(batch.offsets[-1]) + 1
 

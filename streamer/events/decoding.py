@@ -90,6 +90,29 @@ def decode_user(payload: bytes | None) -> User:
     return _user(payload)
 
 
+def decode_keyed_item(key: bytes | None, payload: bytes, *, embedding: int = 0) -> Item:
+    """One item of its topic, of the key that is its id; ``embedding`` as of :func:`decode_item`."""
+    item = decode_item(payload, embedding=embedding)
+    check_key(key, "item_id", item.item_id)
+    return item
+
+
+def decode_keyed_user(key: bytes | None, payload: bytes) -> User:
+    """One user of their topic, of the key that is their id."""
+    user = decode_user(payload)
+    check_key(key, "user_id", user.user_id)
+    return user
+
+
+def check_key(key: bytes | None, field: str, expected: str) -> None:
+    """Raise BadMessage where a message of a compacted topic has another key than its field says:
+    compaction keeps the last one of a key, whatever is in it, and a tombstone names the key."""
+    if key != expected.encode():
+        has = "is not the key, of which there is none" if key is None else f"is not the key {key!r}"
+        problem = f"{has}; send it as the key too, or compaction and tombstones take it for another"
+        raise BadMessage(reason(field, expected, problem))
+
+
 def deleted_id(key: bytes | None, noun: str) -> str:
     """Return the id that a tombstone deletes, of an ``item`` or a ``user``."""
     try:

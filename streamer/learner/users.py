@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import BadMessage, KafkaError, KafkaUnavailable, TopicMismatch
-from streamer.events import decode_user
+from streamer.events import decode_keyed_user
 from streamer.events.decoding import Rejected, deleted_id
 from streamer.events.profiles import PROFILE_WORDS, profile_row
-from streamer.events.rejection import reason
 from streamer.protocols import MessageBatch, UsersReader
 from streamer_models.state.columns import Columns
 
@@ -75,10 +74,7 @@ def decode_users(batch: MessageBatch) -> tuple[SaidUsers, list[Rejected]]:
 def _said(key: bytes | None, value: bytes | None) -> tuple[str, NDArray[np.uint64] | None]:
     if value is None:
         return deleted_id(key, "user"), None
-    user = decode_user(value)
-    if key != user.user_id.encode():
-        problem = f"is not the key {key!r}; send it as the key too, or a tombstone can't name it"
-        raise BadMessage(reason("user_id", user.user_id, problem))
+    user = decode_keyed_user(key, value)
     return user.user_id, profile_row(user)
 
 

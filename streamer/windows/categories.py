@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from streamer.errors import BadMessage
-from streamer.events import decode_item
+from streamer.events import decode_keyed_item
 from streamer.protocols import ItemsReader
 
 ITEMS_MAX: Final = 2_000_000
@@ -46,7 +46,7 @@ class ItemCategories:
             self._categories.pop((key or b"").decode(errors="replace"), None)
             return
         try:
-            item = decode_item(value)
+            item = decode_keyed_item(key, value)
         except BadMessage:
             return
         self._categories.pop(item.item_id, None)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from streamer.config import FeatureDefinition
 from streamer.errors import BadMessage
 from streamer.events import FeatureEntity, decode_feature_value
+from streamer.events.decoding import check_key
 from streamer.protocols import MessageBatch
 from streamer.windows.value_table import GONE, ValueTable, largest
 from streamer_models.state.ids.id_table import id_key
@@ -152,6 +153,7 @@ class LatestFeatures:
                     name, entity_id = _key_parts(key)
                 else:
                     found = decode_feature_value(value, publish_ms=at_ms)
+                    check_key(key, "name:id", f"{found.name}:{found.id}")
             except BadMessage as error:
                 self.n_rejected += 1
                 reject(index, str(error))

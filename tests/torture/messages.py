@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from streamer.config.settings import TopicRole
-from streamer.events import Decision, encode, pack_features
+from streamer.events import Decision, encode, feature_value_key, pack_features
 from tests.torture.ledger import Kind
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+_FEATURE = "item_ctr_1h"
 _TOO_LARGE = "x" * 70_000
 _N_CANDIDATES, _K = 10, 5
 
@@ -60,9 +61,14 @@ def volley(
     }
     if items:
         topics["items"] = _bad_items(f"bad-{n}")
+    own_keys: dict[TopicRole, bytes] = {
+        "items": f"bad-{n}".encode(),
+        "features": feature_value_key(_FEATURE, f"bad-{n}"),
+    }
     for role, made in topics.items():
+        own_key = own_keys.get(role, key)
         for name, value in made.items():
-            yield Made(role, key, value, Kind(name, "bad"))
+            yield Made(role, key if name == "another key" else own_key, value, Kind(name, "bad"))
     for name, event in _odd_events(f"odd-{n}", now_ms, user_id).items():
         yield Made("events", key, event, Kind(name, "good"))
     for name, decision in _odd_decisions(f"odd-{n}", now_ms, user_id, feature_names).items():
@@ -151,6 +157,7 @@ def _bad_items(name: str) -> dict[str, bytes | None]:
         **spoiled,
         "no list": _json(base, categories="drinks"),
         "too large": _json(base, attributes={"text": _TOO_LARGE + name}),
+        "another key": _json(base, title=f"{name} of another key"),
     }
 
 
@@ -171,7 +178,7 @@ def _bad_features(name: str, now_ms: int) -> dict[str, bytes | None]:
     base = {
         "entity": "item",
         "id": name,
-        "name": "item_ctr_1h",
+        "name": _FEATURE,
         "value": 0.5,
         "window_start": now_ms - HOUR_MS,
         "window_end": now_ms,
@@ -184,6 +191,7 @@ def _bad_features(name: str, now_ms: int) -> dict[str, bytes | None]:
         "unknown entity": _json(base, entity="shop"),
         "a value beyond its bound": _json(base, value=1e19),
         "two days ahead": _json(base, window_end=now_ms + 2 * DAY_MS),
+        "another key": _json(base, value=0.25),
         "an end before the start": _json(base, window_end=now_ms - 2 * HOUR_MS),
     }
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
+from streamer.catalogue.content import CatalogueContent
 from streamer.catalogue.expiries import Expiries
 from streamer.catalogue.metrics import CatalogueMetrics
+from streamer.config import CatalogueConfig
 from streamer.errors import BadMessage
 from streamer.events import Item, encode
 from streamer.simulation.broker import ManualClock, MemoryBroker, MemoryReader, MemorySink
+from streamer.windows.categories import ItemCategories
 from streamer_models.state.ids.id_table import id_key, keys_of
+from streamer_models.state.items.item_tokens import NO_TOKEN
 
 
 def catalogue_of(*items: Item, items_max: int = 100) -> Catalogue:
@@ -81,7 +87,50 @@ def test_a_bad_message_changes_nothing() -> None:
         catalogue.apply(None, None)
     with pytest.raises(BadMessage, match="not UTF-8"):
         catalogue.apply(b"\xff", None)
+    for key, said in ((b"kk", "is not the key b'kk'"), (None, "of which there is none")):
+        with pytest.raises(BadMessage, match=f"field 'item_id': .* {said}; send it as the key"):
+            catalogue.apply(key, encode(Item(item_id="b")))
     assert list(catalogue.newest()) == ["a"]
+
+
+Said = dict[str, list[str]]
+
+
+def said_of(messages: Sequence[tuple[bytes, bytes]], ids: Sequence[str]) -> list[Said]:
+    """Return what scorer, learner and worker know of some items after a topic of messages."""
+    clock, broker = ManualClock(), MemoryBroker({"items": 1})
+    for key, value in messages:
+        MemorySink(broker, clock=clock).send("items", key=key, value=value)
+
+    def reader() -> MemoryReader:
+        return MemoryReader(broker, ["items"], clock=clock)
+
+    catalogue = catalogue_of()
+    catalogue.follow(reader(), n_max=100, timeout_s=0, reject=lambda *_: None)
+    items = {each: catalogue.get(each) for each in ids}
+    content = CatalogueContent(CatalogueConfig(fields=("categories",)))
+    content.load(reader())
+    tokens = {each: content.tokens.of(keys_of([each]))[0] for each in ids}
+    categories = ItemCategories(reader())
+    categories.load()
+    return [
+        {each: list(item.categories or ()) for each, item in items.items() if item is not None},
+        {each: list(map(str, found[found != NO_TOKEN])) for each, found in tokens.items()},
+        {each: list(categories(each)) for each in ids},
+    ]
+
+
+def test_what_compaction_drops_was_never_taken() -> None:
+    sent = [(b"a", "a"), (b"kk", "xx"), (b"kk", "yy"), (b"a", "b"), (b"b", "b"), (b"a", "a")]
+    messages = [
+        (key, encode(Item(item_id=item_id, categories=[f"c{n}"])))
+        for n, (key, item_id) in enumerate(sent)
+    ]
+    last = {key: n for n, (key, _) in enumerate(messages)}
+    compacted = [messages[n] for n in sorted(last.values())]
+    ids = ["a", "b", "xx", "yy"]
+    assert said_of(messages, ids) == said_of(compacted, ids)
+    assert said_of(messages, ids)[0] == {"a": ["c5"], "b": ["c4"]}
 
 
 def test_following_a_topic_goes_on_past_bad_messages() -> None:

@@ -19,7 +19,7 @@ DRAWING = recalling(mf={"candidates": 2}, trending={"candidates": 2}, random={"c
 def catalogue(n: int) -> Catalogue:
     made = Catalogue(metrics=CatalogueMetrics(CollectorRegistry()), items_max=1_000)
     for i in range(n):
-        made.apply(b"", encode(Item(item_id=f"i{i}")))
+        made.apply(f"i{i}".encode(), encode(Item(item_id=f"i{i}")))
     return made
 
 
@@ -45,7 +45,7 @@ def test_what_is_deleted_is_drawn_no_more() -> None:
     items = catalogue(6)
     for gone in ("i2", "i5", "i2"):
         items.apply(gone.encode(), None)
-    items.apply(b"", encode(Item(item_id="i4", title="published again")))
+    items.apply(b"i4", encode(Item(item_id="i4", title="published again")))
     drawn = np.unique(np.concatenate([items.drawn(4, seed) for seed in range(200)]))
     assert drawn.tolist() == np.sort(keys_of(["i0", "i1", "i3", "i4"])).tolist()
     for gone in ("i0", "i1", "i3", "i4"):

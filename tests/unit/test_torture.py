@@ -11,8 +11,10 @@ import pytest
 
 from streamer.config import Config
 from streamer.errors import BadMessage
-from streamer.events import decode_feature_value, decode_item, decode_request
+from streamer.events import decode_feature_value, decode_keyed_item, decode_request
+from streamer.events.decoding import check_key
 from streamer.learner.join.answers import decode_decisions
+from streamer.learner.users import decode_users
 from streamer.protocols import MessageBatch
 from streamer.ranking.columns import feature_names
 from tests.default_types import decode_event
@@ -41,8 +43,17 @@ def decode(made: Made) -> object:
                 raise BadMessage(rejected[0].reason)
             return None
         case "features":
-            return decode_feature_value(made.value, publish_ms=NOW_MS)
-    return decode_item(made.value)
+            value = decode_feature_value(made.value, publish_ms=NOW_MS)
+            check_key(made.key, "name:id", f"{value.name}:{value.id}")
+            return value
+        case "users":
+            numbers = np.array([NOW_MS], np.int64)
+            batch = MessageBatch("users", 0, [made.value], numbers, numbers, [made.key])
+            _, rejected = decode_users(batch)
+            if rejected:
+                raise BadMessage(rejected[0].reason)
+            return None
+    return decode_keyed_item(made.key, made.value or b"")
 
 
 @pytest.mark.parametrize("made", MADE, ids=lambda made: f"{made.role}: {made.kind.name}")
