@@ -92,6 +92,9 @@ _USERS_WORDS: Final = frozenset(
 ) | {"player", "listener", "client", "subscriber", "reader"}
 """Words of a file's name, in the singular, after which a column ``id`` is one of users."""
 _RATINGS: Final = {"rating", "stars", "overall", "bookrating", "userrating", "score"}
+_RATINGS_SHARE_MIN: Final = 0.2
+"""Share of numbers from which on a column holds ratings that is named so: a row whose rating is
+none is left out, and no click."""
 _FRACTIONS: Final = {"watchratio", "playratio", "watchfraction", "completion", "progress"}
 _TYPES_MEANT: Final[Mapping[str, Sequence[str]]] = {
     "impression": ("impressions", "shown", "exposure", "imp", "displayed"),
@@ -237,13 +240,14 @@ def unread(sample: Sample, columns: Mapping[str, str]) -> Iterator[str]:
     for field, fits in (("type", _is_type), ("value", _is_numeric)):
         named = [each for each in sample.columns if plain(each) in _EVENT_NAMES[field]]
         for column in named if field not in columns else ():
-            values = [str(each).strip() for each in sample.values(column)]
-            if column in used or not any(values) or fits(sample, column):
+            values = [text for each in sample.values(column) if (text := str(each).strip())]
+            if column in used or not values or fits(sample, column):
                 continue
-            shown = next(filter(None, values))[:40]
             if field == "value":
+                shown = next(each for each in values if not _is_number(each))[:40]
                 yield f"{column} is not read as values, since most are no numbers, as {shown!r}"
             else:
+                shown = values[0][:40]
                 yield (
                     f"{column} is not read as types, since most values are no words, or are of more"
                     f" than {TYPES_MAX}, as {shown!r}; if they are types, name what they become:"
@@ -355,7 +359,10 @@ def _matched(
 
 def _is_numeric(sample: Sample, column: str) -> bool:
     values = sample.values(column)
-    return 2 * sum(map(_is_number, values)) > len(values)
+    n_numbers = sum(map(_is_number, values))
+    if plain(column) in _RATINGS | _FRACTIONS:
+        return n_numbers > 0 and n_numbers >= _RATINGS_SHARE_MIN * len(values)
+    return 2 * n_numbers > len(values)
 
 
 def _is_number(value: object) -> bool:

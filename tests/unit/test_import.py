@@ -388,7 +388,7 @@ def test_codes_of_types_are_not_taken_for_clicks(
     [
         ("event", ["7", "8", "9"], "event is not read as types, since .* as '7'.*type.7=click"),
         ("action", [f"did {n}" for n in range(200)], "of more than 40, as 'did 0'"),
-        ("rating", ["PG-13", "R", "5"], "rating is not read as values, since .* as 'PG-13'"),
+        ("rating", ["5", "PG-13", *["R"] * 9], "rating is not read as values, .* as 'PG-13'"),
     ],
 )
 def test_a_column_that_is_not_read_as_its_name_says_is_named(
@@ -408,6 +408,15 @@ def test_ratings_with_a_decimal_comma_are_ratings(tmp_path: Path) -> None:
     assert plan.files[0].table.type == "rating"
     log = plan.files[0].open(plan.configured(Config()))
     assert [event.value for event in log.events()][:3] == [0.0, 1.5, 2.0]
+
+
+def test_a_rating_that_is_none_is_no_click(run: Callable[..., str]) -> None:
+    ratings = ["5", "5 stars", "good", "-", "4.5", "n/a"]
+    rows = [f"u{n},i{n},{AT_S * 1_000 + n},{rating}" for n, rating in enumerate(ratings)]
+    Path("log.csv").write_text("user_id,item_id,ts,rating\n" + "\n".join(rows) + "\n")
+    assert "3: field 'value', first in line 3" in run("import", "log.csv", "--yes")
+    sent = sorted((each.type, each.value) for each in events_sent() if each.value is not None)
+    assert sent == [("rating", 4.5), ("rating", 5.0)]
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
