@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Literal, NoReturn
 
@@ -34,6 +33,7 @@ from streamer.kafka.log_ends import (
     log_ends,
     resolve_starts,
 )
+from streamer.kafka.recent import recent_starts
 from streamer.kafka.topic_watch import TopicWatch
 from streamer.kafka.topics import partition_counts
 from streamer.protocols import MessageBatch
@@ -206,9 +206,16 @@ class Assignment:
             of_group = [where for where in partitions if starts.get(where) in OF_GROUP]
             committed = self.committed(of_group)
         ends = self.ends(partitions)
-        recent = self._recent(
-            [where for where in partitions if starts.get(where) == RECENT], committed, ends
-        )
+        recent: Mapping[TopicPartition, int] = {}
+        if not self.is_embedded:  # which knows no times: it forgets, and begins with what there is
+            recent = recent_starts(
+                [where for where in partitions if starts.get(where) == RECENT],
+                committed=committed,
+                ends=ends,
+                offsets_at=self.offsets_at,
+                recent_s=self._recent_s,
+                passed_over=self._passed_over,
+            )
         self.positions, n_skipped = resolve_starts(
             starts,
             needed=needed,
@@ -227,40 +234,6 @@ class Assignment:
     def _count_lost(self, n: int) -> None:
         self.skipped_offsets += n
         self._lost(n)
-
-    def _recent(
-        self,
-        partitions: Sequence[TopicPartition],
-        committed: Mapping[TopicPartition, int],
-        ends: Mapping[TopicPartition, Ends],
-    ) -> dict[TopicPartition, int]:
-        """The first recent offsets of those that the group has no offset of; the others are said.
-
-        The embedded broker does not know any: it forgets, and begins with what there is.
-        """
-        lacking = [w for w in partitions if not 0 <= committed.get(w, -1) <= ends[w].high]
-        if not lacking or self.is_embedded:
-            return {}
-        since_ms = time.time_ns() // 1_000_000 - round(1000 * self._recent_s)
-        found = {
-            where: at if at >= 0 else ends[where].high
-            for where, at in self.offsets_at(lacking, since_ms).items()
-        }
-        for where, at in found.items():
-            n_old = at - ends[where].low
-            if n_old > 0:
-                self._passed_over(n_old)
-                log.warning(
-                    "messages_passed_over %s[%d]: offsets %d to %d were published more than %g s"
-                    " ago, and the group has no offset there: nobody waits for them any more (%d"
-                    " messages)",
-                    *where,
-                    ends[where].low,
-                    at - 1,
-                    self._recent_s,
-                    n_old,
-                )
-        return found
 
     def fetch(self, n_max: int, wait_s: float) -> list[ck.Message]:
         """All messages that are here, else the first to come and what came with it.
