@@ -27,6 +27,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from streamer.masking import without_secrets
 
 
@@ -122,3 +125,23 @@ class Stopped(StreamerError):
 
 class LearningError(StreamerError):
     pass
+
+
+def damaged(what: str) -> StoreError:
+    """Return the error of a store that is not what was written: what was found, and the way out."""
+    return StoreError(
+        f"{what}. Something other than streamer changed the store: restore a copy of it, or forget"
+        " what it has with `streamer store rebuild` and learn again from the topics"
+    )
+
+
+@contextmanager
+def being_loaded(partition: int) -> Iterator[None]:
+    """Errors of taking over what a store has of a partition come as StoreError."""
+    try:
+        yield
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+        raise damaged(
+            f"what the store has of partition {partition} does not go together"
+            f" ({type(error).__name__}: {error})"
+        ) from error

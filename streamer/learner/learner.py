@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.errors import LearningError, StoreUnavailable
+from streamer.errors import LearningError, StoreUnavailable, being_loaded
 from streamer.learner.backlog import WAITING_BYTES_MAX, Backlog
 from streamer.learner.batch import RewardFunction
 from streamer.learner.catalogue import LearnedCatalogue
@@ -439,7 +439,8 @@ class Learner:
 
     def _apply(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            self._shared.apply(entry.partition, entry.change)
+            with being_loaded(entry.partition):
+                self._shared.apply(entry.partition, entry.change)
             self._versions[entry.partition] = entry.version
 
     # --- checkpoints -----------------------------------------------------------------------------
@@ -488,20 +489,28 @@ class Learner:
 
 
 def load_image(state: PartitionState, image: PartitionImage) -> None:
-    """Bring an empty partition's state to what the store has of it."""
-    state.load(image.checkpoint.names, image.checkpoint.tables)
-    for entry in image.entries:
-        state.apply(entry.change)
+    """Bring an empty partition's state to what the store has of it.
+
+    Raises
+    ------
+    StoreError
+        Where that does not go together.
+    """
+    with being_loaded(state.partition):
+        state.load(image.checkpoint.names, image.checkpoint.tables)
+        for entry in image.entries:
+            state.apply(entry.change)
     last = image.entries[-1].watermark_ms if image.entries else 0
     state.watermark_ms = max(image.checkpoint.watermark_ms, last)
 
 
 def add_image(shared: SharedState, image: PartitionImage) -> None:
-    """Add what a partition owned elsewhere has contributed."""
+    """Add what a partition owned elsewhere has contributed; raises as :func:`load_image`."""
     checkpoint = image.checkpoint
-    shared.load(checkpoint.partition, checkpoint.names, checkpoint.tables)
-    for entry in image.entries:
-        shared.apply(checkpoint.partition, entry.change)
+    with being_loaded(checkpoint.partition):
+        shared.load(checkpoint.partition, checkpoint.names, checkpoint.tables)
+        for entry in image.entries:
+            shared.apply(checkpoint.partition, entry.change)
 
 
 def _between(

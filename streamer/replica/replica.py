@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from streamer.errors import LogTrimmed
+from streamer.errors import LogTrimmed, being_loaded
 from streamer.protocols import Clock, Entry, ParameterStore, PartitionImage
 from streamer.replica.freshness import FreshnessWindow
 from streamer.replica.merged_state import MergedState
@@ -100,7 +100,9 @@ class Replica:
         """
         state = self._empty()
         for partition in range(self._n_partitions):
-            _take_image(state, self._store.load(partition))
+            image = self._store.load(partition)
+            with being_loaded(partition):
+                _take_image(state, image)
         self._state = state
         self._put_in_place(None)
 
@@ -129,7 +131,8 @@ class Replica:
         if not entries:
             return
         for entry in entries:
-            _take_entry(self._state, entry)
+            with being_loaded(entry.partition):
+                _take_entry(self._state, entry)
         self._put_in_place(self._version)
         now_ms = self._clock.now_ms()
         self.freshness.add(np.concatenate([now_ms - entry.publish_ms for entry in entries]))

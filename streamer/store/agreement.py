@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from streamer.errors import LayoutMismatch, StoreError, TopicMismatch
+from streamer.errors import LayoutMismatch, StoreError, TopicMismatch, damaged
 from streamer.protocols import Generation, Layout, ModelSettings, ParameterStore
-from streamer.store.refusals import damaged
 from streamer_models.state.table import TableSpec
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 import numpy as np
@@ -30,6 +30,11 @@ from streamer_models.state.table import ID_ENTITIES, Array, Change, IdChange, Ke
 
 _PREFIX = struct.Struct("<II")
 _PADDING = bytes(7)
+_SCHEMA_VERSION_MAX = 9_999
+"""Bytes that say more are no record of any version."""
+_PARTITIONS_MAX = 1 << 20
+_WIDTH_MAX = 1 << 20
+"""Elements of a row."""
 _KeyT = TypeVar("_KeyT", int, str)
 _ValueT = TypeVar("_ValueT")
 _HeadT = TypeVar("_HeadT")
@@ -200,12 +205,13 @@ def decode_layout(data: bytes) -> Layout:
     """Raises as :func:`decode_entry`."""
     try:
         if data[:1] != b"{":
-            raise _other_schema("a layout", _PREFIX.unpack_from(data)[0])
+            _check_schema("a layout", _PREFIX.unpack_from(data)[0])
         schema_version = msgspec.json.decode(data, type=_SchemaVersion).schema_version
-        if schema_version != STORE_SCHEMA_VERSION:
-            raise _other_schema("a layout", schema_version)
-        return msgspec.json.decode(data, type=Layout)
-    except (struct.error, msgspec.DecodeError) as error:
+        _check_schema("a layout", schema_version)
+        layout = msgspec.json.decode(data, type=Layout)
+        _check_layout(layout)
+        return layout
+    except (struct.error, ValueError) as error:
         # Nothing of a store can be found without, so nothing of it can be forgotten either.
         raise StoreError(
             f"a layout of {len(data)} bytes can't be read ({error}); the store is damaged: restore"
@@ -398,20 +404,37 @@ def _head(data: bytes, decoder: msgspec.msgpack.Decoder[_HeadT], what: str) -> t
     """The header of a record, and where its buffers start."""
     try:
         schema_version, n_bytes = _PREFIX.unpack_from(data)
-        if schema_version != STORE_SCHEMA_VERSION:
-            raise _other_schema(what, schema_version)
+        _check_schema(what, schema_version)
         head = decoder.decode(memoryview(data)[_PREFIX.size : _PREFIX.size + n_bytes])
-    except (struct.error, msgspec.DecodeError) as error:
+    except (struct.error, ValueError) as error:
         raise _damaged(what, data, error) from error
     return head, _PREFIX.size + _padded(n_bytes)
 
 
-def _other_schema(what: str, schema_version: int) -> LayoutMismatch:
-    return LayoutMismatch(
-        f"the store holds {what} of schema version {schema_version}, this streamer reads"
-        f" {STORE_SCHEMA_VERSION}: run the version that wrote it, or use an empty store and learn"
-        " again from the topics"
-    )
+def _check_schema(what: str, schema_version: int) -> None:
+    """Raise LayoutMismatch for a record of another version, ValueError for what is none."""
+    if not 0 < schema_version <= _SCHEMA_VERSION_MAX:
+        raise ValueError(f"it would be of schema version {schema_version:,}")
+    if schema_version != STORE_SCHEMA_VERSION:
+        raise LayoutMismatch(
+            f"the store holds {what} of schema version {schema_version}, this streamer reads"
+            f" {STORE_SCHEMA_VERSION}: run the version that wrote it, or use an empty store and"
+            " learn again from the topics"
+        )
+
+
+def _check_layout(layout: Layout) -> None:
+    """Raise ValueError where nothing can be laid out so."""
+    if not 1 <= layout.n_partitions <= _PARTITIONS_MAX:
+        raise ValueError(f"it would have {layout.n_partitions} partitions")
+    if not layout.generations:
+        raise ValueError("it has no generation")
+    tables = {spec.name: spec for spec in layout.tables}
+    if len(tables) < len(layout.tables):
+        raise ValueError("two of its tables have one name")
+    for spec in layout.tables:
+        if spec.dtype not in get_args(_Dtype) or not 1 <= spec.width <= _WIDTH_MAX:
+            raise ValueError(f"table {spec.name} would have {spec.width} times {spec.dtype!r}")
 
 
 def _damaged(what: str, data: bytes, error: Exception) -> StoreError:

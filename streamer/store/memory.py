@@ -103,7 +103,7 @@ class MemoryStore:
             after = range(progress.version + 1, stored.progress.version + 1)
             entries = [decode_entry(stored.log[v]) for v in after if v in stored.log]
             image = PartitionImage(checkpoint, entries)
-            check_image(image, stored.progress, address="memory:")
+            check_image(image, stored.progress, self._layout, address="memory:")
             return image
 
     def commit(self, entry: Entry, *, owner: str) -> None:

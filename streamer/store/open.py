@@ -81,3 +81,11 @@ def check_memory(store: ParameterStore) -> None:
     check = getattr(store, "check_memory", None)
     if check is not None:
         check()
+
+
+def check_records(store: ParameterStore) -> None:
+    """Raise StoreError where something is damaged that no load of a partition reads: entries before
+    a checkpoint, and in Redis keys of no table or partition. Every entry of the log is read."""
+    check = getattr(store, "check_records", None)
+    if check is not None:
+        check()

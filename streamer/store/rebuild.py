@@ -39,8 +39,8 @@ def forget_all(store: ParameterStore, asked: Layout, *, owner: str) -> None:
     """
     for _ in range(_ATTEMPTS):
         stored = store.layout()
-        there = (asked.n_partitions, stored.n_partitions if stored else 0, *_after(store))
-        partitions = range(max(there))
+        n = max(asked.n_partitions, stored.n_partitions if stored else 0)
+        partitions = sorted({*range(n), *store.versions()})
         for partition in partitions:
             store.acquire(partition, owner)
         for partition in partitions:
@@ -53,7 +53,3 @@ def forget_all(store: ParameterStore, asked: Layout, *, owner: str) -> None:
         f"learners went on to commit at each of {_ATTEMPTS} attempts to forget all partitions: stop"
         " them, and ask again"
     )
-
-
-def _after(store: ParameterStore) -> list[int]:
-    return [partition + 1 for partition in store.versions()]

@@ -20,6 +20,7 @@ allkeys-…``) is refused.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,24 +28,30 @@ from typing import Any, Final
 
 import numpy as np
 
-from streamer.errors import ConfigError, StoreError, StoreUnavailable
+from streamer.errors import ConfigError, StoreError, StoreUnavailable, damaged
 from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
+from streamer.store.checked import (
+    checked_entry,
+    checked_names,
+    checked_progress,
+    checked_rows,
+    checked_schedule,
+    decoded,
+    is_number,
+    shown,
+)
 from streamer.store.layout import (
     Progress,
-    decode_entry,
     decode_layout,
     decode_progress,
-    decode_schedule,
     encode_entry,
     encode_layout,
     encode_progress,
     encode_schedule,
     loaded_checkpoint,
     pack_rows,
-    unpack_names,
-    unpack_rows,
 )
-from streamer.store.redis_commands import drop, set_names, set_rows
+from streamer.store.redis_commands import KEY_BYTES, drop, set_names, set_rows
 from streamer.store.redis_connection import Argument, Command, RedisConnection
 from streamer.store.refusals import (
     FOLLOW_ENTRIES_MAX,
@@ -55,12 +62,13 @@ from streamer.store.refusals import (
     check_followed,
     check_image,
     check_layout,
+    check_log,
     check_never_committed,
     check_owner,
-    damaged,
+    check_recorded,
     no_layout,
 )
-from streamer_models.state.table import Keys, Rows, TableSpec
+from streamer_models.state.table import ID_ENTITIES, Keys, Rows, TableSpec
 
 PARTITIONS_LOOKED_FOR: Final = 256
 """Where no layout says how many there are."""
@@ -74,6 +82,8 @@ TRANSACTION_ATTEMPTS: Final = 8
 
 
 _OFFSET: Final = b"offset:"
+_META: Final = re.compile(r"\{\d+\}:meta")
+_NUMBER: Final = re.compile(rb"-?\d{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +141,7 @@ class RedisStore:
         check_layout(stored, layout, address=self._redis.address)
 
     def layout(self) -> Layout | None:
-        data = self._redis.call("GET", f"{self._key_prefix}:layout")
-        return decode_layout(data) if data else None
+        return self._layout(self._redis.call("GET", f"{self._key_prefix}:layout"))
 
     def replace_layout(self, layout: Layout, *, expected: Layout | None) -> bool:
         key = f"{self._key_prefix}:layout"
@@ -141,7 +150,7 @@ class RedisStore:
         def commands(found: list[Any]) -> list[Command]:
             nonlocal written
             # Compared as it is read: one that a former version wrote may lack what has a default.
-            written = (decode_layout(found[0]) if found[0] else None) == expected
+            written = self._layout(found[0]) == expected
             return [("SET", key, encode_layout(layout))] if written else []
 
         return self._redis.transact([key], [("GET", key)], commands) and written
@@ -154,6 +163,39 @@ class RedisStore:
                 memory["maxmemory_policy"], memory["maxmemory"], address=self._redis.address
             )
 
+    def check_records(self) -> None:
+        """Raise StoreError where an entry of a log is damaged, those before checkpoints too, or
+        where there are keys that no store writes. All keys of the server are looked at."""
+        layout = self.layout()
+        if layout is None:
+            return
+        self._check_keys(layout)
+        for partition in range(layout.n_partitions):
+            meta = self._meta(partition)
+            found = self._stream(partition, "log", after=-1)
+            entries = (self._entry(partition, version, fields) for version, fields in found)
+            address = self._redis.address
+            logged = check_log(partition, entries, meta.progress, address=address)
+            recorded = self.schedule(partition)
+            check_recorded(partition, logged, meta.checkpoint, recorded, address=address)
+
+    def _check_keys(self, layout: Layout) -> None:
+        names = {"meta", "log", "schedule"}
+        names |= {f"rows:{spec.name}" for spec in layout.tables}
+        entities = {spec.entity for spec in layout.tables}.intersection(ID_ENTITIES)
+        names |= {f"names:{entity}" for entity in entities}
+        known = {self._key(p, name) for p in range(layout.n_partitions) for name in names}
+        # One that was forgotten under other settings keeps its version.
+        for key in sorted({*map(_shown, self._redis.keys(f"{self._key_prefix}:{{"))} - known):
+            is_meta = _META.fullmatch(key.removeprefix(f"{self._key_prefix}:"))
+            if not is_meta or any(
+                field.startswith(_OFFSET) for field in self._redis.call("HKEYS", key)
+            ):
+                raise damaged(
+                    f"{self._place(key)} is of no table, entity or partition of the"
+                    f" {layout.n_partitions} that its layout has"
+                )
+
     def acquire(self, partition: int, owner: str) -> None:
         self.check_memory()
         self._redis.call("HSET", self._key(partition, "meta"), "owner", owner)
@@ -161,13 +203,15 @@ class RedisStore:
     def load(self, partition: int) -> PartitionImage:
         for _ in range(LOAD_ATTEMPTS):
             before = self._meta(partition)
-            image = self._load(partition, before.checkpoint)
+            layout = self.layout()
+            image = self._load(partition, before.checkpoint, layout)
             after = self._meta(partition)
             # A checkpoint meanwhile may have changed rows behind the scan and trimmed the log.
             if (after.checkpoint, after.n_checkpoints) == (before.checkpoint, before.n_checkpoints):
                 check_image(
                     image,
                     before.progress,
+                    layout,
                     address=self._redis.address,
                     version_max=after.progress.version,
                 )
@@ -360,8 +404,11 @@ class RedisStore:
         return {p: _readable(version) for p, version in found if version}
 
     def schedule(self, partition: int) -> Iterator[Schedule]:
-        for _, fields in self._stream(partition, "schedule", after=0):
-            yield decode_schedule(fields[b"s"])
+        address = f"{self._key(partition, 'schedule')} in Redis at {self._redis.address}"
+        for version, fields in self._stream(partition, "schedule", after=0):
+            yield checked_schedule(
+                fields.get(b"s"), partition=partition, version=version, address=address
+            )
 
     def close(self) -> None:
         self._redis.close()
@@ -375,45 +422,74 @@ class RedisStore:
         def number(field: str) -> int:
             return self._number(partition, field, found.get(field.encode()))
 
-        fields = [field.decode() for field in found if field.startswith(_OFFSET)]
-        offsets = {field[len(_OFFSET) :]: number(field) for field in fields}
+        offsets = {
+            _shown(field)[len(_OFFSET) :]: self._number(partition, _shown(field), stored)
+            for field, stored in found.items()
+            if field.startswith(_OFFSET)
+        }
+        progress = Progress()
+        if checkpoint:
+            what = f"the field checkpoint of {self._place(self._key(partition, 'meta'))}"
+            progress = checked_progress(decoded(decode_progress, checkpoint, what), what)
+        if number("checkpoint_version") != progress.version:
+            raise damaged(
+                f"{self._place(self._key(partition, 'meta'))} has a checkpoint at version"
+                f" {progress.version}, and {number('checkpoint_version')} in its field"
+                " checkpoint_version"
+            )
         return _Meta(
             Progress(number("version"), offsets, number("watermark_ms")),
-            decode_progress(checkpoint) if checkpoint else Progress(),
+            progress,
             number("n_checkpoints"),
         )
 
     def _number(self, partition: int, field: str, stored: bytes | None) -> int:
         """A field of a partition's meta hash; 0 where it is not there."""
-        try:
-            return int(stored or 0)
-        except ValueError as error:
+        if stored is None:
+            return 0
+        if not _NUMBER.fullmatch(stored):
             raise damaged(
-                f"field {field} of the key {self._key(partition, 'meta')} in Redis at"
-                f" {self._redis.address} is {stored!r}, which is no number"
-            ) from error
+                f"field {field} of {self._place(self._key(partition, 'meta'))} is {shown(stored)},"
+                " which is no number"
+            )
+        return int(stored)
 
-    def _load(self, partition: int, progress: Progress) -> PartitionImage:
+    def _layout(self, data: bytes | None) -> Layout | None:
+        key = f"{self._key_prefix}:layout"
+        return decoded(decode_layout, data, self._place(key)) if data else None
+
+    def _load(self, partition: int, progress: Progress, layout: Layout | None) -> PartitionImage:
         checkpoint = loaded_checkpoint(
             partition,
             progress,
-            self.layout(),
+            layout,
             names=lambda entity: self._names(partition, entity),
             rows=lambda spec: self._rows(partition, spec),
         )
-        entries = self._stream(partition, "log", after=progress.version)
-        return PartitionImage(checkpoint, [decode_entry(fields[b"e"]) for _, fields in entries])
+        found = self._stream(partition, "log", after=progress.version)
+        entries = [self._entry(partition, version, fields) for version, fields in found]
+        return PartitionImage(checkpoint, entries)
+
+    def _entry(self, partition: int, version: int, fields: Mapping[bytes, bytes]) -> Entry:
+        address = f"{self._key(partition, 'log')} in Redis at {self._redis.address}"
+        return checked_entry(
+            fields.get(b"e"), partition=partition, version=version, address=address
+        )
 
     def _names(self, partition: int, entity: str) -> tuple[Keys, tuple[bytes, ...]]:
-        found = self._scan(self._key(partition, f"names:{entity}"))
-        return unpack_names(b"".join(found), list(found.values()))
+        key = self._key(partition, f"names:{entity}")
+        return checked_names(*self._scan(key), self._place(key))
 
     def _rows(self, partition: int, spec: TableSpec) -> Rows:
-        found = self._scan(self._key(partition, f"rows:{spec.name}"))
-        return unpack_rows(spec, b"".join(found), b"".join(found.values()))
+        key = self._key(partition, f"rows:{spec.name}")
+        return checked_rows(spec, *self._scan(key), self._place(key))
 
-    def _scan(self, key: str) -> dict[bytes, bytes]:
-        """A whole hash, read in parts that don't keep the server from others for long."""
+    def _place(self, key: str) -> str:
+        return f"the key {key} in Redis at {self._redis.address}"
+
+    def _scan(self, key: str) -> tuple[bytes, list[bytes]]:
+        """Joined fields and the values of a whole hash, read in parts that don't keep the server
+        from others for long."""
         found: dict[bytes, bytes] = {}
         cursor = 0
         while True:
@@ -421,7 +497,12 @@ class RedisStore:
             found.update(part)
             cursor = int(next_cursor)
             if cursor == 0:
-                return found
+                break
+        if wrong := [field for field in found if len(field) != KEY_BYTES]:
+            raise damaged(
+                f"{self._place(key)} has a field {shown(wrong[0])}, which is no key of 8 bytes"
+            )
+        return b"".join(found), list(found.values())
 
     def _stream(
         self, partition: int, name: str, *, after: int
@@ -449,7 +530,7 @@ class RedisStore:
             stored, found = answers[2 * at], [_versioned(item) for item in answers[2 * at + 1]]
             reached = self._number(partition, "version", stored)
             check_followed(partition, version, reached, [v for v, _ in found])
-            entries += [decode_entry(fields[b"e"]) for _, fields in found]
+            entries += [self._entry(partition, at, fields) for at, fields in found]
         return entries
 
     def _wait(self, after: Mapping[int, int], timeout_s: float) -> None:
@@ -477,12 +558,14 @@ def _versioned(item: tuple[bytes, Any]) -> tuple[int, dict[bytes, bytes]]:
 
 
 def _readable(stored: bytes | None) -> int:
-    """A number of the meta hash; 0 for one that can't be read."""
-    try:
-        return int(stored or 0)
-    except ValueError:
-        return 0
+    """A number of the meta hash; 0 for one that can't be."""
+    number = int(stored) if stored and _NUMBER.fullmatch(stored) else 0
+    return number if is_number(number) else 0
 
 
 def _text(stored: bytes | None) -> str | None:
-    return None if stored is None else stored.decode()
+    return None if stored is None else _shown(stored)
+
+
+def _shown(stored: bytes) -> str:
+    return stored.decode(errors="backslashreplace")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 ROWS_A_COMMAND: Final = 2_000
 """2,000 rows * 550 B = 1.1 MB a command."""
 
-_KEY_BYTES = 8
+KEY_BYTES = 8
 
 
 def packed(*arguments: bytes) -> bytes:
@@ -31,7 +31,7 @@ def set_rows(name: bytes, fields: bytes, values: bytes, width: int) -> Iterator[
     fields, values
         8 bytes and ``width`` bytes a row, joined.
     """
-    keys = np.frombuffer(fields, np.uint8).reshape(-1, _KEY_BYTES)
+    keys = np.frombuffer(fields, np.uint8).reshape(-1, KEY_BYTES)
     rows = np.frombuffer(values, np.uint8).reshape(-1, width)
     between, after = b"\r\n$%d\r\n" % width, b"\r\n"
     for start in range(0, len(keys), ROWS_A_COMMAND):
@@ -39,7 +39,7 @@ def set_rows(name: bytes, fields: bytes, values: bytes, width: int) -> Iterator[
         n = len(keys[some])
         head = _start(2 + 2 * n) + _argument(b"HSET") + _argument(name)
         columns = [
-            _repeated(b"$%d\r\n" % _KEY_BYTES, n),
+            _repeated(b"$%d\r\n" % KEY_BYTES, n),
             keys[some],
             _repeated(between, n),
             rows[some],
@@ -53,16 +53,16 @@ def set_names(name: bytes, fields: bytes, names: tuple[bytes, ...]) -> Iterator[
     for start in range(0, len(names), ROWS_A_COMMAND):
         arguments = [b"HSET", name]
         for i, text in enumerate(names[start : start + ROWS_A_COMMAND], start):
-            arguments += [fields[_KEY_BYTES * i : _KEY_BYTES * (i + 1)], text]
+            arguments += [fields[KEY_BYTES * i : KEY_BYTES * (i + 1)], text]
         yield packed(*arguments)
 
 
 def drop(name: bytes, fields: bytes) -> Iterator[bytes]:
     """Commands that delete fields of a hash."""
-    step = _KEY_BYTES * ROWS_A_COMMAND
+    step = KEY_BYTES * ROWS_A_COMMAND
     for start in range(0, len(fields), step):
         some = fields[start : start + step]
-        each = [some[at : at + _KEY_BYTES] for at in range(0, len(some), _KEY_BYTES)]
+        each = [some[at : at + KEY_BYTES] for at in range(0, len(some), KEY_BYTES)]
         yield packed(b"HDEL", name, *each)
 
 

@@ -27,6 +27,7 @@ DEFAULT_PORT = 6379
 _DATABASE = re.compile(r"(/\d*)?")
 CLUSTER_PREFIX = "redis+cluster:"
 _KEYS_A_SCAN = 1_000
+_SHOWN_MAX = 200
 CLUSTER_ATTEMPTS = 3
 """A cluster client learns by a failed attempt that a slot has moved."""
 
@@ -55,12 +56,12 @@ class RedisConnection:
 
     def call(self, *command: Argument) -> Any:
         """The answer to one command."""
-        with self._errors():
+        with self._errors(command):
             return self._connected().execute_command(*command)
 
     def call_all(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
         """The answers to several commands, sent at once; others may run between them."""
-        with self._errors():
+        with self._errors():  # the client says which command it was
             pipeline = self._connected().pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
@@ -105,7 +106,7 @@ class RedisConnection:
         bool
             False where a watched key changed meanwhile: nothing was done.
         """
-        with self._errors():
+        with self._errors(watched):
             try:
                 return self._transact(watched, reads, commands)
             except (redis.ConnectionError, MovedError):  # a broken connection, or a slot elsewhere
@@ -167,7 +168,8 @@ class RedisConnection:
             raise ConfigError(f"store.url of {self.address} can't be used ({error})") from error
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, asked: Sequence[Argument] = ()) -> Iterator[None]:
+        """Errors in our words; ``asked``: what they are about."""
         try:
             yield
         except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
@@ -176,6 +178,8 @@ class RedisConnection:
                 " the password in store.url, and what the user may do"
             ) from error
         except redis.ResponseError as error:
+            if "WRONGTYPE" in str(error):
+                raise self._of_another_type(error, asked) from error
             if "DB index" not in str(error):
                 raise self._unavailable(error) from error
             raise StoreError(
@@ -189,6 +193,16 @@ class RedisConnection:
                     " (redis:// without, rediss:// with TLS) and ssl_ca_certs in store.url"
                 ) from error
             raise self._unavailable(error) from error
+
+    def _of_another_type(self, error: Exception, asked: Sequence[Argument]) -> StoreError:
+        about = " ".join(map(str, asked))
+        where = f" (asked: {about[:_SHOWN_MAX]})" if asked else ""
+        return StoreError(
+            f"Redis at {self.address} has a key of another type than streamer gave it:"
+            f" {error}{where}. Something other than streamer changed the store: restore a copy of"
+            " it, or delete that key, forget what the store has with `streamer store rebuild` and"
+            " learn again from the topics"
+        )
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(

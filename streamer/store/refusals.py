@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Final
 
-from streamer.errors import Fenced, LayoutMismatch, LogTrimmed, StoreError
-from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage
+from streamer.errors import Fenced, LayoutMismatch, LogTrimmed, StoreError, damaged
+from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
+from streamer.store.checked import check_ids
 from streamer.store.layout import Progress
 from streamer_models.state.table import TableSpec
 
@@ -131,7 +132,12 @@ def check_followed(partition: int, after: int, version: int, found: Sequence[int
 
 
 def check_image(
-    image: PartitionImage, progress: Progress, *, address: str, version_max: int | None = None
+    image: PartitionImage,
+    progress: Progress,
+    layout: Layout | None,
+    *,
+    address: str,
+    version_max: int | None = None,
 ) -> None:
     """Raise StoreError unless checkpoint and log are one unbroken record of ``progress``.
 
@@ -139,12 +145,20 @@ def check_image(
     ----------
     progress
         Of the partition, read before ``image``, which may hold later commits too.
+    layout
+        By which ``image`` was loaded.
     version_max
         Version of the partition, read after ``image``; None: nothing was committed meanwhile.
     """
     checkpoint = image.checkpoint
     check_sizes(checkpoint, address=address)
+    check_ids(checkpoint, layout, address=address)
     partition, at = checkpoint.partition, Progress.of(checkpoint)
+    if layout is not None and not 0 <= image.generation <= layout.newest:
+        raise damaged(
+            f"partition {partition} of {address} is of generation {image.generation} of the"
+            f" settings, and the layout ends with {layout.newest}"
+        )
     reached = at if at.version == progress.version else None
     for entry in image.entries:
         if entry.version != at.version + 1:
@@ -180,6 +194,54 @@ def check_image(
             )
 
 
+def check_log(
+    partition: int, entries: Iterable[Entry], progress: Progress, *, address: str
+) -> dict[int, Schedule]:
+    """Return version → what each entry of a whole log was learned from.
+
+    Raises
+    ------
+    StoreError
+        Unless it is without a gap and ends at ``progress`` or later.
+    """
+    last, found = None, {}
+    for entry in entries:
+        if last is not None and entry.version != last + 1:
+            raise damaged(
+                f"partition {partition} of {address}: entry {last + 1} is missing from the log,"
+                f" which goes on with entry {entry.version}"
+            )
+        last = entry.version
+        found[last] = entry.schedule
+    if last is not None and last < progress.version:
+        raise damaged(
+            f"partition {partition} of {address} is at version {progress.version}, and its log ends"
+            f" with entry {last}"
+        )
+    return found
+
+
+def check_recorded(
+    partition: int,
+    logged: Mapping[int, Schedule],
+    checkpoint: Progress,
+    recorded: Iterable[Schedule],
+    *,
+    address: str,
+) -> None:
+    """Raise StoreError where the schedule says otherwise than the log of one entry, or than the
+    checkpoint of its generation."""
+    for schedule in recorded:
+        what = f"partition {partition} of {address}: the schedule of entry {schedule.version}"
+        if logged.get(schedule.version, schedule) != schedule:
+            raise damaged(f"{what} is not that in the log")
+        if schedule.version == checkpoint.version and schedule.generation != checkpoint.generation:
+            raise damaged(
+                f"{what} is of generation {schedule.generation} of the settings, the checkpoint at"
+                f" this version of {checkpoint.generation}"
+            )
+
+
 def check_sizes(checkpoint: Checkpoint, *, address: str) -> None:
     """Raise StoreError unless a loaded checkpoint has all rows and names that were written."""
     found = {f"names:{entity}": len(keys) for entity, (keys, _) in checkpoint.names.items()}
@@ -191,14 +253,6 @@ def check_sizes(checkpoint: Checkpoint, *, address: str) -> None:
                 f"partition {checkpoint.partition} of {address}: {what} has {found.get(name, 0):,}"
                 f" of {n:,} entries that its checkpoint at version {checkpoint.version} left"
             )
-
-
-def damaged(what: str) -> StoreError:
-    """What was found, and the way out."""
-    return StoreError(
-        f"{what}. Something other than streamer changed the store: restore a copy of it, or forget"
-        " what it has with `streamer store rebuild` and learn again from the topics"
-    )
 
 
 def check_layout(stored: Layout, asked: Layout, *, address: str) -> None:

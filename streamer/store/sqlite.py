@@ -14,10 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
+from streamer.store.checked import checked_entry, checked_number, checked_schedule
 from streamer.store.layout import (
     Progress,
-    decode_entry,
-    decode_schedule,
     encode_entry,
     encode_layout,
     encode_progress,
@@ -26,24 +25,31 @@ from streamer.store.layout import (
 )
 from streamer.store.refusals import (
     FOLLOW_ENTRIES_MAX,
+    ahead_of_version,
     check_checkpoint,
     check_commit,
     check_followed,
     check_image,
     check_layout,
+    check_log,
     check_never_committed,
     check_owner,
+    check_recorded,
     no_layout,
 )
-from streamer.store.sqlite_file import SqliteFile
+from streamer.store.sqlite_file import Cursor, SqliteFile
 from streamer.store.sqlite_tables import (
     SCHEMA,
+    check_known,
     drop_partition,
+    is_ahead,
     read_layout,
+    read_log,
     read_names,
     read_partition,
     read_rows,
     read_version,
+    read_versions,
     write_tables,
 )
 
@@ -95,16 +101,30 @@ class SqliteStore:
 
     def layout(self) -> Layout | None:
         with self._file.read() as cursor:
-            return read_layout(cursor)
+            return self._layout(cursor)
 
     def replace_layout(self, layout: Layout, *, expected: Layout | None) -> bool:
         with self._file.write() as cursor:
-            if read_layout(cursor) != expected:
+            if self._layout(cursor) != expected:
                 return False
             cursor.execute(
                 "INSERT OR REPLACE INTO layout VALUES (0, ?)", [encode_layout(layout).decode()]
             )
         return True
+
+    def check_records(self) -> None:
+        """Raise StoreError where an entry of the log is damaged, those before checkpoints too."""
+        for partition in self.versions():
+            with self._file.read() as cursor:
+                _, progress, checkpoint = read_partition(cursor, partition, address=self._address)
+                entries = (
+                    self._entry(partition, version, data)
+                    for version, data in read_log(cursor, partition)
+                )
+                logged = check_log(partition, entries, progress, address=self._address)
+            check_recorded(
+                partition, logged, checkpoint, self.schedule(partition), address=self._address
+            )
 
     def acquire(self, partition: int, owner: str) -> None:
         empty = encode_progress(Progress())
@@ -117,29 +137,35 @@ class SqliteStore:
 
     def load(self, partition: int) -> PartitionImage:
         with self._file.read() as cursor:
-            layout = read_layout(cursor)
+            layout = self._layout(cursor)
             indices = {spec: index for index, spec in enumerate(layout.tables if layout else ())}
-            _, reached, progress = read_partition(cursor, partition)
+            _, reached, progress = read_partition(cursor, partition, address=self._address)
+            check_known(cursor, partition, layout, address=self._address)
             entries = cursor.execute(
-                "SELECT entry FROM entries WHERE partition = ? AND version > ? ORDER BY version",
+                "SELECT version, entry FROM entries WHERE partition = ? AND version > ?"
+                " ORDER BY version",
                 [partition, progress.version],
             ).fetchall()
             checkpoint = loaded_checkpoint(
                 partition,
                 progress,
                 layout,
-                names=lambda entity: read_names(cursor, partition, entity),
-                rows=lambda spec: read_rows(cursor, partition, indices[spec], spec),
+                names=lambda entity: read_names(cursor, partition, entity, address=self._address),
+                rows=lambda spec: read_rows(
+                    cursor, partition, indices[spec], spec, address=self._address
+                ),
             )
-        image = PartitionImage(checkpoint, [decode_entry(data) for (data,) in entries])
-        check_image(image, reached, address=self._address)
+        image = PartitionImage(
+            checkpoint, [self._entry(partition, version, data) for version, data in entries]
+        )
+        check_image(image, reached, layout, address=self._address)
         return image
 
     def commit(self, entry: Entry, *, owner: str) -> None:
         data = encode_entry(entry)
         partition, version = entry.partition, entry.version
         with self._file.write() as cursor:
-            stored_owner, progress, _ = read_partition(cursor, partition)
+            stored_owner, progress, _ = read_partition(cursor, partition, address=self._address)
             if stored_owner == owner and progress.version == version:
                 last = cursor.execute(
                     "SELECT entry FROM entries WHERE partition = ? AND version = ?",
@@ -148,6 +174,8 @@ class SqliteStore:
                 if last == (data,):
                     return  # the same commit again: its first answer was lost
             check_commit(entry, owner=owner, stored_owner=stored_owner, progress=progress)
+            if is_ahead(cursor, partition, version):
+                raise ahead_of_version(entry, address=self._address)
             cursor.execute("INSERT INTO entries VALUES (?, ?, ?)", [partition, version, data])
             cursor.execute(
                 "INSERT INTO schedules VALUES (?, ?, ?)",
@@ -165,10 +193,10 @@ class SqliteStore:
     def checkpoint(self, checkpoint: Checkpoint, *, owner: str) -> None:
         partition = checkpoint.partition
         with self._file.write() as cursor:
-            layout = read_layout(cursor)
+            layout = self._layout(cursor)
             if layout is None:
                 raise no_layout(self._address)
-            stored_owner, progress, last = read_partition(cursor, partition)
+            stored_owner, progress, last = read_partition(cursor, partition, address=self._address)
             check_checkpoint(
                 checkpoint,
                 owner=owner,
@@ -192,7 +220,8 @@ class SqliteStore:
         with self._file.write() as cursor:
             stored_owner, version = read_version(cursor, partition)
             check_owner(partition, owner=owner, stored_owner=stored_owner)
-            drop_partition(cursor, partition)
+            layout = self._layout(cursor)
+            drop_partition(cursor, partition, layout.n_partitions if layout else None)
             empty = encode_progress(Progress(version + 1))
             cursor.execute(
                 "UPDATE partitions SET version = ?1, progress = ?2, checkpoint = ?2 WHERE id = ?3",
@@ -202,7 +231,7 @@ class SqliteStore:
     def restore(self, image: PartitionImage, schedules: Sequence[Schedule], *, owner: str) -> None:
         partition, progress = image.checkpoint.partition, Progress.of_image(image)
         with self._file.write() as cursor:
-            layout = read_layout(cursor)
+            layout = self._layout(cursor)
             if layout is None:
                 raise no_layout(self._address)
             stored_owner, version = read_version(cursor, partition)
@@ -232,7 +261,7 @@ class SqliteStore:
             if getattr(self._in_vain, "asked", None) != (asked, seen):
                 if found := self._after(after):
                     self._poll_s = POLL_S_MIN
-                    return [decode_entry(data) for data in found]
+                    return [self._entry(*each) for each in found]
                 self._in_vain.asked = asked, seen
             while True:
                 remaining_s = deadline - time.monotonic()
@@ -243,9 +272,9 @@ class SqliteStore:
                 if self._file.log_state() != hint:
                     break
 
-    def _after(self, after: Mapping[int, int]) -> list[bytes]:
+    def _after(self, after: Mapping[int, int]) -> list[tuple[int, int, bytes]]:
         n_max = max(1, FOLLOW_ENTRIES_MAX // max(1, len(after)))
-        found: list[bytes] = []
+        found: list[tuple[int, int, bytes]] = []
         with self._file.read() as cursor:
             for partition, version in after.items():
                 rows = cursor.execute(
@@ -256,18 +285,18 @@ class SqliteStore:
                 stored = cursor.execute(
                     "SELECT version FROM partitions WHERE id = ?", [partition]
                 ).fetchone()
-                versions = [version for version, _ in rows]
-                check_followed(partition, version, stored[0] if stored else 0, versions)
-                found += [entry for _, entry in rows]
+                where = f"of partition {partition} of {self._address}"
+                reached = checked_number(stored[0] if stored else 0, f"the version {where}")
+                versions = [
+                    checked_number(each, f"the version of an entry {where}") for each, _ in rows
+                ]
+                check_followed(partition, version, reached, versions)
+                found += [(partition, at, entry) for at, entry in rows]
         return found
 
     def versions(self) -> dict[int, int]:
         with self._file.read() as cursor:
-            return dict(
-                cursor.execute(
-                    "SELECT id, version FROM partitions WHERE version > 0 ORDER BY id"
-                ).fetchall()
-            )
+            return read_versions(cursor)
 
     def schedule(self, partition: int) -> Iterator[Schedule]:
         last = 0
@@ -280,8 +309,15 @@ class SqliteStore:
                 ).fetchall()
             if not rows:
                 return
-            for last, data in rows:  # noqa: B007
-                yield decode_schedule(data)
+            for at, data in rows:
+                yield checked_schedule(data, partition=partition, version=at, address=self._address)
+                last = at
 
     def close(self) -> None:
         self._file.close()
+
+    def _layout(self, cursor: Cursor) -> Layout | None:
+        return read_layout(cursor, address=self._address)
+
+    def _entry(self, partition: int, version: int, data: bytes) -> Entry:
+        return checked_entry(data, partition=partition, version=version, address=self._address)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import repeat
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from streamer.errors import damaged
 from streamer.protocols import Checkpoint, Layout
-from streamer.store.layout import (
-    Progress,
-    decode_layout,
-    decode_progress,
-    pack_rows,
-    unpack_names,
-    unpack_rows,
+from streamer.store.checked import (
+    NUMBER_MAX,
+    checked_names,
+    checked_number,
+    checked_progress,
+    checked_rows,
+    decoded,
+    is_number,
+    key_bytes,
+    shown,
 )
+from streamer.store.layout import Progress, decode_layout, decode_progress, pack_rows
 from streamer.store.sqlite_file import Cursor
-from streamer_models.state.table import Keys, Rows, TableSpec
+from streamer_models.state.table import ID_ENTITIES, Keys, Rows, TableSpec
 
 # A key is the unsigned key of an id read as a signed integer; table_index is the position of a
 # model's table in the layout.
@@ -39,58 +44,182 @@ CREATE TABLE IF NOT EXISTS rows (
     partition INTEGER, table_index INTEGER, key INTEGER, value BLOB NOT NULL,
     PRIMARY KEY (partition, table_index, key)) WITHOUT ROWID;
 """
+_TABLES: Final = ("entries", "schedules", "names", "rows")
 
 
-def read_partition(cursor: Cursor, partition: int) -> tuple[str | None, Progress, Progress]:
-    """Owner, progress and checkpoint of a partition."""
+def read_partition(
+    cursor: Cursor, partition: int, *, address: str
+) -> tuple[str | None, Progress, Progress]:
+    """Owner, progress and checkpoint of a partition.
+
+    Raises
+    ------
+    StoreError
+        Where they can't be, or contradict each other.
+    """
     row = cursor.execute(
-        "SELECT owner, progress, checkpoint FROM partitions WHERE id = ?", [partition]
+        "SELECT owner, version, progress, checkpoint FROM partitions WHERE id = ?", [partition]
     ).fetchone()
     if row is None:
         return None, Progress(), Progress()
-    return row[0], decode_progress(row[1]), decode_progress(row[2])
+    owner, version, *records = row
+    progress, checkpoint = (
+        checked_progress(decoded(decode_progress, record, what), what)
+        for what, record in zip(
+            (
+                f"the progress of partition {partition} of {address}",
+                f"the checkpoint of partition {partition} of {address}",
+            ),
+            records,
+            strict=True,
+        )
+    )
+    if checked_number(version, f"the version of partition {partition} of {address}") != (
+        progress.version
+    ):
+        raise damaged(
+            f"partition {partition} of {address} is at version {version}, by its progress at"
+            f" {progress.version}"
+        )
+    if checkpoint.version == progress.version and checkpoint.generation != progress.generation:
+        raise damaged(
+            f"the checkpoint of partition {partition} of {address} is of generation"
+            f" {checkpoint.generation} of the settings, its progress of {progress.generation}"
+        )
+    return owner, progress, checkpoint
 
 
 def read_version(cursor: Cursor, partition: int) -> tuple[str | None, int]:
     """Owner and greatest version that a partition ever had, where records of it are damaged too."""
-    owner, version = cursor.execute(
+    owner, *versions = cursor.execute(
         "SELECT owner, version FROM partitions WHERE id = ?", [partition]
     ).fetchone() or (None, 0)
     for table in ("entries", "schedules"):
-        (last,) = cursor.execute(
-            f"SELECT MAX(version) FROM {table} WHERE partition = ?", [partition]
+        versions += cursor.execute(
+            f"SELECT MAX(version) FROM {table} WHERE partition = ? AND version <= ?",
+            [partition, NUMBER_MAX],
         ).fetchone()
-        version = max(version, last or 0)
-    return owner, version
+    return owner, max((each for each in versions if is_number(each)), default=0)
 
 
-def drop_partition(cursor: Cursor, partition: int) -> None:
-    """Drop every record of a partition but the one that says how far it is."""
-    for table in ("entries", "schedules", "names", "rows"):
+def read_versions(cursor: Cursor) -> dict[int, int]:
+    """Versions of the partitions that have any; 0 for one that is no number."""
+    found = cursor.execute("SELECT id, version FROM partitions WHERE version <> 0 ORDER BY id")
+    return {partition: version if is_number(version) else 0 for partition, version in found}
+
+
+def is_ahead(cursor: Cursor, partition: int, version: int) -> bool:
+    """Return whether there are records of a version, or of later ones."""
+    return any(
+        cursor.execute(
+            f"SELECT EXISTS (SELECT 1 FROM {table} WHERE partition = ? AND version >= ?)",
+            [partition, version],
+        ).fetchone()[0]
+        for table in ("entries", "schedules")
+    )
+
+
+def drop_partition(cursor: Cursor, partition: int, n_partitions: int | None) -> None:
+    """Drop every record of a partition but the one that says how far it is, and records of what is
+    none of so many partitions."""
+    for table in _TABLES:
         cursor.execute(f"DELETE FROM {table} WHERE partition = ?", [partition])
+        if n_partitions is not None:
+            cursor.execute(
+                f"DELETE FROM {table} WHERE partition IS NULL OR partition < 0 OR partition >= ?"
+                " OR typeof(partition) <> 'integer'",
+                [n_partitions],
+            )
 
 
-def read_layout(cursor: Cursor) -> Layout | None:
+def check_known(cursor: Cursor, partition: int, layout: Layout | None, *, address: str) -> None:
+    """Raise StoreError where there are records of partitions, or of a partition's entities or
+    tables, that the layout does not have."""
+    if layout is None:
+        return
+    for table in _TABLES:
+        for found in _distinct(cursor, table, "partition"):
+            if found not in range(layout.n_partitions):
+                raise damaged(
+                    f"table {table} of {address} has records of partition {shown(found)}, and there"
+                    f" are {layout.n_partitions}"
+                )
+    strangers = cursor.execute(
+        "SELECT id, progress FROM partitions WHERE id < 0 OR id >= ?", [layout.n_partitions]
+    ).fetchall()
+    for found, progress in strangers:  # one that was forgotten may stay
+        what = f"the progress of partition {found} of {address}"
+        if decoded(decode_progress, progress, what).offsets:
+            raise damaged(
+                f"{address} has learned of partition {found}, and there are {layout.n_partitions}"
+            )
+    entities = {spec.entity for spec in layout.tables}.intersection(ID_ENTITIES)
+    for table, column, known in (
+        ("names", "entity", entities),
+        ("rows", "table_index", range(len(layout.tables))),
+    ):
+        for found in _distinct(cursor, table, column, partition):
+            if found not in known:
+                raise damaged(
+                    f"table {table} of {address} has records of {column} {shown(found)} in"
+                    f" partition {partition}, which the layout does not have"
+                )
+
+
+def _distinct(
+    cursor: Cursor, table: str, column: str, partition: int | None = None
+) -> Iterator[object]:
+    """Values of a column of a primary key: a look for each, however many rows have it."""
+    of = "1" if partition is None else f"partition = {partition}"
+    (found,) = cursor.execute(f"SELECT min({column}) FROM {table} WHERE {of}").fetchone()
+    while found is not None:
+        yield found
+        (found,) = cursor.execute(
+            f"SELECT min({column}) FROM {table} WHERE {of} AND {column} > ?", [found]
+        ).fetchone()
+
+
+def read_layout(cursor: Cursor, *, address: str) -> Layout | None:
     row = cursor.execute("SELECT layout FROM layout").fetchone()
     if row is None:
         return None
-    return decode_layout(row[0].encode() if isinstance(row[0], str) else row[0])
+    text = row[0].encode() if isinstance(row[0], str) else row[0]
+    return decoded(decode_layout, text, f"the layout of {address}")
 
 
-def read_names(cursor: Cursor, partition: int, entity: str) -> tuple[Keys, tuple[bytes, ...]]:
+def read_log(cursor: Cursor, partition: int) -> Iterator[tuple[Any, Any]]:
+    """Version and bytes of every entry, one after the other: all at once may be gigabytes."""
+    versions = cursor.execute(
+        "SELECT version FROM entries WHERE partition = ? ORDER BY version", [partition]
+    ).fetchall()
+    for (version,) in versions:
+        found = cursor.execute(
+            "SELECT entry FROM entries WHERE partition = ? AND version IS ?", [partition, version]
+        ).fetchall()
+        yield version, found[0][0]
+
+
+def read_names(
+    cursor: Cursor, partition: int, entity: str, *, address: str
+) -> tuple[Keys, tuple[bytes, ...]]:
     found = cursor.execute(
         "SELECT key, name FROM names WHERE partition = ? AND entity = ?", [partition, entity]
     ).fetchall()
-    return unpack_names(_unsigned([key for key, _ in found]), [name for _, name in found])
+    what = f"partition {partition} of {address}, names:{entity}"
+    keys = key_bytes([key for key, _ in found], what)
+    return checked_names(keys, [name for _, name in found], what)
 
 
-def read_rows(cursor: Cursor, partition: int, table_index: int, spec: TableSpec) -> Rows:
+def read_rows(
+    cursor: Cursor, partition: int, table_index: int, spec: TableSpec, *, address: str
+) -> Rows:
     found = cursor.execute(
         "SELECT key, value FROM rows WHERE partition = ? AND table_index = ?",
         [partition, table_index],
     ).fetchall()
-    values = b"".join([value for _, value in found])
-    return unpack_rows(spec, _unsigned([key for key, _ in found]), values)
+    what = f"partition {partition} of {address}, rows:{spec.name}"
+    keys = key_bytes([key for key, _ in found], what)
+    return checked_rows(spec, keys, [value for _, value in found], what)
 
 
 def write_tables(cursor: Cursor, checkpoint: Checkpoint, layout: Layout) -> None:
@@ -140,7 +269,3 @@ def _split(spec: TableSpec, rows: Rows) -> Iterator[tuple[int, bytes]]:
 def _signed(keys: Keys) -> list[int]:
     signed: list[int] = keys.astype(np.uint64, copy=False).view(np.int64).tolist()
     return signed
-
-
-def _unsigned(keys: list[int]) -> bytes:
-    return np.array(keys, dtype="<i8").tobytes()

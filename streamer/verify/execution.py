@@ -12,6 +12,7 @@ import numpy as np
 
 from streamer.catalogue.content import NOTHING_LEARNED, CatalogueContent
 from streamer.config import CatalogueConfig
+from streamer.errors import being_loaded
 from streamer.learner.batch import RewardFunction
 from streamer.learner.configured import learner_settings, reward_function
 from streamer.learner.learner import load_image
@@ -260,8 +261,9 @@ class Run:
     def _take_given(self, checkpoint: Checkpoint) -> None:
         """Add what another partition has contributed up to its checkpoint."""
         q, names, tables = checkpoint.partition, checkpoint.names, checkpoint.tables
-        for generation, shared in self._shared.items():
-            shared.load(q, names, self._generations[generation].names.own(tables))
+        with being_loaded(q):
+            for generation, shared in self._shared.items():
+                shared.load(q, names, self._generations[generation].names.own(tables))
         self.applied[q] = checkpoint.version
 
     def catch_up(

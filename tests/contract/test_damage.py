@@ -74,7 +74,7 @@ class Damage:
                 self.redis("HSET", "{0}:meta", field, value)
             return
         with closing(sqlite3.connect(self._path)) as connection, connection:
-            _, progress, _ = read_partition(connection.cursor(), 0)
+            _, progress, _ = read_partition(connection.cursor(), 0, address="")
             offsets = progress.offsets | {k: v for k, v in changes.items() if k == "events"}
             progress = type(progress)(
                 changes.get("version", progress.version),

@@ -22,6 +22,7 @@ from streamer.protocols import (
     Schedule,
 )
 from streamer.store.layout import encode_entry
+from streamer_models.state.ids.id_table import id_key
 from streamer_models.state.table import Change, Merge, Rows, TableSpec
 from tests.contract.conftest import StoreUnderTest
 from tests.contract.store_world import ENTITIES, LAYOUT, TABLES, State, World, state_of
@@ -302,9 +303,9 @@ def test_a_large_checkpoint_goes_in_at_once(store: ParameterStore) -> None:
     store.acquire(0, "a")
     world = World()
     commit_some(store, world, 1)
-    keys = rng.permutation(rng.choice(2**63, 2 * n).astype(np.uint64) << np.uint64(1))
-    keys = np.unique(keys)[:n]
-    names = tuple(b"item %d" % key for key in keys.tolist())
+    by_key = {id_key(name): name for name in (b"item %d" % i for i in range(n))}
+    keys = np.array(sorted(by_key), np.uint64)
+    names = tuple(by_key[key] for key in keys.tolist())
     values = rng.integers(-(2**31), 2**31, (n, 5)).astype(np.int32)
     large = replace(
         world.checkpoint(),
@@ -477,7 +478,7 @@ def test_the_schedule_is_bounded(stored: StoreUnderTest) -> None:
 def test_names_may_be_any_bytes(store: ParameterStore) -> None:
     store.acquire(0, "ö\n'\"")
     names = ("ünïcode 🎬".encode(), b"", b"\x00\xff\n", b"x" * 256)
-    keys = np.array([2**64 - 1, 0, 2**63, 7], np.uint64)
+    keys = np.array([id_key(name) for name in names], np.uint64)
     sizes = {"names:user": len(keys)}
     checkpoint = replace(World().checkpoint(), names={"user": (keys, names)}, sizes=sizes)
     store.checkpoint(checkpoint, owner="ö\n'\"")
@@ -494,12 +495,17 @@ def test_extreme_values_survive(store: ParameterStore) -> None:
     assert spec.merge is Merge.REPLACE
     assert isinstance(spec, TableSpec)
     values = np.array([[np.nan, -0.0, np.inf, 1e-45, -1.5]], np.float32)
-    rows = Rows(np.array([2**64 - 1], np.uint64), values)
-    written = replace(World().checkpoint(), tables={spec.name: rows}, sizes={spec.name: 1})
+    keys = np.array([id_key(b"ann")], np.uint64)
+    written = replace(
+        World().checkpoint(),
+        names={spec.entity: (keys, (b"ann",))},
+        tables={spec.name: Rows(keys, values)},
+        sizes={spec.name: 1, f"names:{spec.entity}": 1},
+    )
     store.checkpoint(written, owner="a")
     loaded = store.load(0).checkpoint.tables[spec.name]
     assert loaded.values.tobytes() == values.tobytes()
-    assert loaded.keys.tolist() == [2**64 - 1]
+    assert loaded.keys.tolist() == keys.tolist()
 
 
 # --- a layout that changes ------------------------------------------------------------------------

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from streamer.errors import Fenced, LogTrimmed
+from streamer.errors import Fenced, LogTrimmed, StoreError
 from streamer.learner.learner import Learner
 from streamer.learner.settings import LearnerSettings
-from streamer.protocols import ParameterStore
+from streamer.protocols import ParameterStore, PartitionImage
 from streamer.store.memory import MemoryStore
 from streamer.verify.execution import LearnedWith
 from streamer.verify.parameters import Contents, compare_contents, verify_store
+from streamer_models.state.ids.id_table import META_SLOT
 from streamer_models.state.partition import Bounds
+from streamer_models.state.table import Rows
 from tests.event_log import (
     SETTINGS,
     TOPIC,
@@ -239,3 +242,33 @@ def test_learners_see_each_other() -> None:
         problems = compare_contents(lonely, together[p])
         assert any("item_factors" in problem for problem in problems)
         assert not any("item_counts" in problem for problem in problems)
+
+
+# --- what a store has that does not go together ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "said"),
+    [
+        ("item_meta", META_SLOT, 0, "ids do not have a slot each"),
+        ("item_meta", META_SLOT, -1, "ids do not have a slot each"),
+        ("user_meta", META_SLOT, 1 << 40, "ids do not have a slot each"),
+        ("user_meta", META_SLOT, 1 << 30, "evict first or raise the bound"),
+    ],
+)
+def test_rows_that_do_not_go_together_are_refused_where_they_are_loaded(
+    table: str, column: int, value: int, said: str
+) -> None:
+    store = learn_all([len(LOG) // 3 + 1])  # and a checkpoint
+    image = store.load(0)
+    rows = image.checkpoint.tables[table]
+    values = rows.values.copy()
+    values[np.flatnonzero(values[:, column] != value)[0], column] = value
+    edited = Rows(rows.keys, values)
+    tables = {**image.checkpoint.tables, table: edited}
+    store.load = lambda partition: PartitionImage(  # type: ignore[method-assign]
+        replace(image.checkpoint, tables=tables), image.entries
+    )
+    with pytest.raises(StoreError, match=said) as caught:
+        make_learner(store, MODELS, SETTINGS).assign([0])
+    assert "what the store has of partition 0 does not go together" in str(caught.value)

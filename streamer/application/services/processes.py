@@ -46,6 +46,7 @@ from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry, Layout, ParameterStore, Source
 from streamer.store.agreement import agree
 from streamer.store.of_models import StoreOfModels, TableNames
+from streamer.store.open import check_records
 from streamer.telemetry import serve_metrics, show_lag
 from streamer.verify.checkpoints import verify_from_checkpoints
 from streamer.verify.execution import learned_with
@@ -294,6 +295,7 @@ def verify_configured(
         store = opened_store(config, stack)
         asked = asked_layout(config, build_models(config))
         layout = agree(store, asked, may_change=False)
+        check_records(store)
         names = TableNames.of(layout, layout.newest, asked)
         items, users = config.topics.topic("items"), config.topics.topic("users")
         generations = learned_with(layout, items=items, users=users)

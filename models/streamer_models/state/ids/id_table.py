@@ -338,10 +338,19 @@ class IdTable:
         self.sightings.settle()
 
     def load(self, keys: Keys, names: Sequence[bytes], meta: NDArray[np.int64]) -> None:
-        """Fill an empty table from stored columns; ``meta`` is ``(n, 4)``."""
+        """Fill an empty table from stored columns; ``meta`` is ``(n, 4)``.
+
+        Raises
+        ------
+        ValueError
+            Where two ids have one slot, or one has none that can be.
+        """
         assert len(self) == 0, "load() fills an empty table"
         if len(keys) == 0:
             return
+        found = np.unique(meta[:, META_SLOT])
+        if len(found) < len(keys) or found[0] < 0 or found[-1] > np.iinfo(np.int32).max:
+            raise ValueError(f"{self.entity} table: {len(keys)} ids do not have a slot each")
         slots = meta[:, META_SLOT].astype(np.int32)
         self.n_slots = int(slots.max()) + 1
         self.reserve(self.n_slots)
