@@ -13,11 +13,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from streamer.errors import ConfigError
+from streamer.http.connections import closing_unfinished
 
 _GRACE_S: Final = 15
 """For the requests under way when the service is asked to end."""
 _KEEP_ALIVE_S: Final = 75
 """Longer than load balancers keep idle connections: they close them, not we while they send."""
+_UNFINISHED_S: Final = 65.0
 _BACKLOG: Final = 2_048
 
 
@@ -36,6 +38,8 @@ class HttpServer:
     ----------
     host, port
         Bound at once.
+    unfinished_s
+        After which a connection is closed whose request is not whole.
 
     Raises
     ------
@@ -43,7 +47,9 @@ class HttpServer:
         When the port is taken, or the address is not one of this machine.
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, unfinished_s: float = _UNFINISHED_S
+    ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=_BACKLOG)
@@ -61,6 +67,7 @@ class HttpServer:
         self._server = _Server(
             uvicorn.Config(
                 app,
+                http=closing_unfinished(unfinished_s),
                 log_config=None,
                 access_log=False,
                 lifespan="on",  # the page starts with it, and ends with it

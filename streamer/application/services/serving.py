@@ -56,6 +56,7 @@ def run_http(
     """
     try:
         from streamer.http.app import create_app
+        from streamer.http.connections import GRACE_S
         from streamer.http.parts import Parts
         from streamer.http.served_app import ServedApp
         from streamer.http.server import HttpServer
@@ -93,7 +94,12 @@ def run_http(
         app = create_app(config, parts, registry=registry)
         if page is not None:
             page(ServedApp(app=app, config=config, parts=parts, scorer=scorer, registry=registry))
-        server = HttpServer(app, host=config.http.host, port=config.http.port)
+        server = HttpServer(
+            app,
+            host=config.http.host,
+            port=config.http.port,
+            unfinished_s=config.http.body_timeout_s + GRACE_S,
+        )
         stack.enter_context(_running(service, server.stop))
         signals.stop = server.stop
         shown = {} if page is None else {"page": f"{server.url}/ui"}
