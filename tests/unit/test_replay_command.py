@@ -19,7 +19,7 @@ from streamer.commands.written import Written
 from streamer.config import FileConfig
 from streamer.errors import BadMessage, ConfigError, StreamerError
 from streamer.events import encode
-from streamer.reports.frame import head_of
+from streamer.reports.frame import Origin, head_of
 from streamer_producers.datasets import read_with
 from tests.html_pages import whole_report
 from tests.unit.replay_logs import random_log
@@ -200,6 +200,21 @@ def test_files_of_a_folder_that_is_read_are_not_replaced(
         with pytest.raises(ConfigError, match=r"clicks\.json is a file that is read"):
             Written(folder / "clicks.json", None, opened=False, inputs=inputs)
     Written(folder / "former.json", folder / "new.html", opened=False, inputs=inputs)
+
+
+def test_a_page_says_its_command_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = ["streamer", "replay", "kafka:x", "--bootstrap-servers", "SSL://ann:hunter2@k:1"]
+    monkeypatch.setattr("sys.argv", typed)
+    origins: list[str] = []
+
+    def page(origin: Origin) -> str:
+        origins.append(origin.command)
+        return ""
+
+    Written(None, tmp_path / "out.html", opened=False).write(lambda: b"", page)
+    assert origins == ["streamer replay kafka:x --bootstrap-servers 'SSL://ann:***@k:1'"]
 
 
 def test_standard_input_is_not_replaced(tmp_path: Path) -> None:
