@@ -322,7 +322,7 @@ def test_private_keys_are_masked_whatever_the_option(path: Path, kind: str) -> N
 
 
 def test_secrets_of_named_tables_are_masked(path: Path) -> None:
-    text = '[files.clicks]\nfile = "https://ann:hunter2@h/clicks.csv"\n'
+    text = '[files.clicks]\nfile = "https://ann:s3cret@h/clicks.csv"\n'
     shown = {name: text for name, text, _ in describe(load(text, path=path))}
     assert shown["files.clicks.file"] == '"https://ann:***@h/clicks.csv"'
 

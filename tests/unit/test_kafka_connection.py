@@ -30,9 +30,9 @@ def test_a_url_that_the_client_logs_has_no_password(caplog: pytest.LogCaptureFix
         "security.protocol": "SASL_PLAINTEXT",
         "sasl.mechanism": "OAUTHBEARER",
         "sasl.oauthbearer.method": "oidc",
-        "sasl.oauthbearer.token.endpoint.url": "http://ann:hunter2@127.0.0.1:1/token",
+        "sasl.oauthbearer.token.endpoint.url": "http://ann:s3cret@127.0.0.1:1/token",
         "sasl.oauthbearer.client.id": "ann",
-        "sasl.oauthbearer.client.secret": "hunter2",
+        "sasl.oauthbearer.client.secret": "s3cret",
     }
     with (
         contextlib.closing(
@@ -43,11 +43,11 @@ def test_a_url_that_the_client_logs_has_no_password(caplog: pytest.LogCaptureFix
         reader.partitions("items")
     said = [record.getMessage() for record in caplog.records]
     assert [line for line in said if "http://ann:***@127.0.0.1:1/token" in line], said
-    assert "hunter2" not in f"{said} {caught.value}"
+    assert "s3cret" not in f"{said} {caught.value}"
 
 
 def test_errors_have_no_secrets_of_urls() -> None:
-    refused = StreamerError("http://ann:hunter2@h is none, nor ann:hunter2@kafka-1:9092")
+    refused = StreamerError("http://ann:s3cret@h is none, nor ann:s3cret@kafka-1:9092")
     assert str(refused) == "http://ann:***@h is none, nor ann:***@kafka-1:9092"
 
 

@@ -67,15 +67,15 @@ def test_a_line_is_json_whatever_is_in_it() -> None:
 
 def test_what_clients_log_of_their_options_has_no_secrets() -> None:
     try:
-        raise ValueError("redis://:hunter2@h:1 did not answer")
+        raise ValueError("redis://:s3cret@h:1 did not answer")
     except ValueError:
         exc_info = sys.exc_info()
-    made = record(url="http://h?token=hunter2", mail="ann@shop", exc_info=exc_info)
+    made = record(url="http://h?token=s3cret", mail="ann@shop", exc_info=exc_info)
     made.error = exc_info[1]
-    made.msg, made.args = "no answer of %s", ("http://u:hunter2@127.0.0.1:1/x",)
+    made.msg, made.args = "no answer of %s", ("http://u:s3cret@127.0.0.1:1/x",)
     text, line = EventFormatter().format(made), JsonFormatter().format(made)
     for each in (text, line):
-        assert "hunter2" not in each
+        assert "s3cret" not in each
         assert "redis://:***@h:1 did not answer" in each
     assert " no answer of http://u:***@127.0.0.1:1/x url=http://h?token=*** mail=ann@shop" in text
     found = json.loads(line)

@@ -205,7 +205,7 @@ def test_files_of_a_folder_that_is_read_are_not_replaced(
 def test_a_page_says_its_command_without_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    typed = ["streamer", "replay", "kafka:x", "--bootstrap-servers", "SSL://ann:hunter2@k:1"]
+    typed = ["streamer", "replay", "kafka:x", "--bootstrap-servers", "SSL://ann:s3cret@k:1"]
     monkeypatch.setattr("sys.argv", typed)
     origins: list[str] = []
 
