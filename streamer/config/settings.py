@@ -238,7 +238,7 @@ class PopularityConfig(Section, frozen=True, kw_only=True):
     half_lives_s: Annotated[
         tuple[PositiveS, ...],
         Meta(min_length=1, max_length=8, description="after which a count is half, each its own"),
-    ] = (21_600.0, 345_600.0, 5_529_600.0, 22_118_400.0)
+    ] = (300.0, 4_800.0, 76_800.0, 1_228_800.0, 19_660_800.0)
 
 
 class PracticeConfig(Section, frozen=True, kw_only=True):

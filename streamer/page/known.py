@@ -151,7 +151,7 @@ def _neighbours(
     scorer: Scorer, version: Version, channel: NeighbourChannel[Any], key: Keys
 ) -> Sequence[Named]:
     lists = version.tables.read(channel.model().lists).lists(key)
-    keys, weights = neighbour_scores(lists, np.ones(1))
+    keys, [weights] = neighbour_scores(lists, np.ones((1, 1)))
     strongest = np.argsort(-weights, kind="stable")[:SHOWN_MAX]
     return _named(scorer, version, keys[strongest], weights[strongest].tolist())
 

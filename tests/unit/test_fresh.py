@@ -71,7 +71,7 @@ def test_a_new_item_is_in_the_slates_of_those_it_suits_a_second_after_it_was_pub
 
 
 def test_it_is_worth_what_is_left_of_its_trial_to_those_it_suits() -> None:
-    live = _shop(recall__fresh__proven_after=4)
+    live = _shop(recall__fresh__proven_after=40)  # four times taken up
     first = _value(live, "u0", "new0")
     assert 0.5 < first <= 1
     assert _value(live, "u1", "new0") == _value(live, "nobody", "new0") == 0

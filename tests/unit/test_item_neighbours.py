@@ -188,8 +188,10 @@ def test_scores_are_weighed_sums_over_all_lists(
                 lists[p, i, [j, 4 + j]] = key, said
                 if weight:
                     expected[key] = expected.get(key, 0.0) + weight * said * UNIT
-    keys, sums = neighbour_scores(lists, np.array(weights))
+    keys, [sums, twice, none] = neighbour_scores(lists, np.outer([1, 2, 0], weights))
     assert keys.tolist() == list(expected)
+    assert twice.tolist() == (2 * sums).tolist()
+    assert not none.any()
     np.testing.assert_allclose(sums, list(expected.values()), rtol=1e-12, atol=1e-9)
 
 
@@ -198,7 +200,7 @@ def test_partitions_without_lists_do_not_show() -> None:
     lists = np.zeros((1, 10, 200), dtype=np.uint64)
     lists[0, :, :100] = rng.integers(0, 500, (10, 100))
     lists[0, :, 100:] = rng.integers(1, 2**30, (10, 100))
-    weights = rng.random(10)
+    weights = rng.random((2, 10))
     among_others = np.concatenate([np.zeros_like(lists), lists, np.zeros_like(lists)])
     for alone, beside in zip(
         neighbour_scores(lists, weights), neighbour_scores(among_others, weights), strict=True

@@ -133,7 +133,7 @@ def test_the_strongest_list_is_the_one_whose_part_of_the_sum_is_greatest() -> No
     parts = np.zeros((n_ids, len(wanted)))
     for i in range(n_ids):
         alone = np.where(np.arange(n_ids) == i, weights, 0.0)
-        keys, sums = neighbour_scores(lists, alone)
+        keys, [sums] = neighbour_scores(lists, alone[None, :])
         for key, value in zip(keys.tolist(), sums.tolist(), strict=True):
             parts[i, key - 1] = value
     expected = np.where(parts.max(axis=0) > 0, parts.argmax(axis=0), -1)

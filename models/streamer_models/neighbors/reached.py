@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer_models.state.table import Keys, Slots
+
+_POWERS_KEPT: Final = 1_024
 
 
 @numba.njit(cache=True, nogil=True)
@@ -22,9 +26,10 @@ def kept_scores(
 
     Parameters
     ----------
-    rows, n_met, sums, keys
-        ``(m,)`` of the neighbours: their rows, the users who met them, and what
-        :func:`streamer_models.neighbors.scores.neighbour_scores` gives.
+    rows, n_met, keys
+        ``(m,)`` of the neighbours: their rows, and the users who met them.
+    sums
+        ``(n_sums, m)`` what :func:`streamer_models.neighbors.scores.neighbour_scores` gives.
     excluded
         Keys, in any order.
     power
@@ -32,12 +37,11 @@ def kept_scores(
 
     Returns
     -------
-    Positions of those kept, and their shares of the sum of all kept.
+    Positions of those kept, and their shares of each sum of all kept; 0 where that is 0.
     """
     ruled_out = np.sort(excluded)
     kept = np.empty(len(keys), dtype=np.int64)
-    scores = np.empty(len(keys))
-    n, total = 0, 0.0
+    n = 0
     for i in range(len(keys)):
         if rows[i] < 0 or n_met[i] <= 0:
             continue
@@ -45,24 +49,38 @@ def kept_scores(
         if at < len(ruled_out) and ruled_out[at] == keys[i]:
             continue
         kept[n] = i
-        scores[n] = sums[i] / (n_met[i] + 3.0) ** power if power > 0 else sums[i]
-        total += scores[n]
         n += 1
+    scores = np.empty((len(sums), n))
+    totals = np.zeros(len(sums))
+    powers = np.zeros(_POWERS_KEPT)  # many items are met by equally many users, and a power is dear
     for i in range(n):
-        scores[i] /= total
-    return kept[:n], scores[:n]
+        n_users, by = n_met[kept[i]], 1.0
+        if power > 0:
+            by = powers[n_users] if n_users < _POWERS_KEPT else 0.0
+            if by == 0:
+                by = (n_users + 3.0) ** power
+                if n_users < _POWERS_KEPT:
+                    powers[n_users] = by
+        for s in range(len(sums)):
+            scores[s, i] = sums[s, kept[i]] / by
+            totals[s] += scores[s, i]
+    for s in range(len(sums)):
+        if totals[s] > 0:
+            for i in range(n):
+                scores[s, i] /= totals[s]
+    return kept[:n], scores
 
 
 @numba.njit(cache=True, nogil=True)
 def best_allowed(
     rows: Slots, keys: Keys, scores: NDArray[np.float64], allowed: NDArray[np.bool_], n: int
 ) -> Slots:
-    """At most ``n`` allowed rows with the greatest scores, best first; equal ones in the order of
-    their keys."""
+    """At most ``n`` allowed rows with the greatest scores above 0, best first; equal ones in the
+    order of their keys."""
     best = np.empty(n + 1, dtype=np.int64)
     n_found = 0
     for i in range(len(rows)):
-        if not allowed[rows[i]]:
+        if scores[i] <= 0 or not allowed[rows[i]]:
             continue
         at = n_found
         while at > 0 and (

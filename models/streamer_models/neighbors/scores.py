@@ -14,14 +14,14 @@ from streamer_models.state.table import FIXED_POINT_UNIT, Array, Keys, Slots
 def neighbour_scores(
     lists: Array, weights: NDArray[np.float64]
 ) -> tuple[Keys, NDArray[np.float64]]:
-    """Add up what lists say of each neighbour.
+    """Add up what lists say of each neighbour, once by each row of weights.
 
     Parameters
     ----------
     lists
         ``(n_partitions, n, 2M)`` uint64, as ``tables.read(model.lists).lists(keys)`` gives them.
     weights
-        ``(n,)`` of each id whose lists they are; those of 0 are passed over.
+        ``(n_sums, n)`` of each id whose lists they are; ids of which all are 0 are passed over.
 
     Returns
     -------
@@ -29,11 +29,11 @@ def neighbour_scores(
         ``(m,)`` different neighbours in the order in which they were met, id by id and partition by
         partition.
     sums
-        ``(m,)`` Σ weight of the id · weight on the list. Equal lists give equal bits; partitions
-        that have none change nothing.
+        ``(n_sums, m)`` Σ weight of the id · weight on the list. Equal lists give equal bits;
+        partitions that have none change nothing.
     """
     n_partitions, n_ids, width = lists.shape
-    length = width // 2
+    n_sums, length = len(weights), width // 2
     n_entries = 0
     for p in range(n_partitions):
         for i in range(n_ids):
@@ -44,10 +44,10 @@ def neighbour_scores(
     buckets = np.full(size, np.int32(-1))
     mask = np.uint64(size - 1)
     keys = np.empty(n_entries, dtype=np.uint64)
-    sums = np.zeros(n_entries, dtype=np.float64)
+    sums = np.zeros((n_entries, n_sums), dtype=np.float64)
     n = 0
     for i in range(n_ids):
-        if weights[i] == 0:
+        if not weights[:, i].any():
             continue
         for p in range(n_partitions):
             row = lists[p, i]
@@ -60,8 +60,10 @@ def neighbour_scores(
                     buckets[bucket] = n
                     keys[n] = key
                     n += 1
-                sums[buckets[bucket]] += weights[i] * (FIXED_POINT_UNIT * row[length + j])
-    return keys[:n], sums[:n]
+                said = FIXED_POINT_UNIT * row[length + j]
+                for s in range(n_sums):
+                    sums[buckets[bucket], s] += weights[s, i] * said
+    return keys[:n], sums[:n].T.copy()
 
 
 @numba.njit(cache=True, nogil=True)
@@ -71,14 +73,18 @@ def strongest_lists(lists: Array, weights: NDArray[np.float64], wanted: Keys) ->
 
     Parameters
     ----------
-    lists, weights
+    lists
         As for :func:`neighbour_scores`.
+    weights
+        ``(n,)`` of each id.
     """
     n_partitions, n_ids, width = lists.shape
     length = width // 2
     found = np.full(len(wanted), np.int32(-1))
     greatest = np.zeros(len(wanted))
     for i in range(n_ids):
+        if weights[i] == 0:
+            continue
         said = np.zeros(len(wanted))
         for p in range(n_partitions):
             row = lists[p, i]

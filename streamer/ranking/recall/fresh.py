@@ -26,6 +26,8 @@ _LOOKED_AT: Final = 1_000
 """The newest items of which the best are brought."""
 
 _RULED_OUT_MAX: Final = 50
+_SHOWN_A_TAKE: Final = 10
+"""Times shown that prove as much of an item as that it was taken up once."""
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +46,7 @@ class FreshSettings(WeighedSettings, frozen=True, kw_only=True):
             description="of its score, which is at most 1, in the bandit's prior: how much a new"
             " item is preferred to what is known to be as good",
         ),
-    ] = 2.0
+    ] = 1.0
     days: Annotated[
         float, Meta(gt=0, le=3_650, description="an item is new for so long after `created_ts`")
     ] = 7.0
@@ -53,8 +55,8 @@ class FreshSettings(WeighedSettings, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=1_000_000,
-            description="times shown or taken up after which an item is preferred no more; what it"
-            " gains by being new falls in a straight line until then",
+            description="times shown after which an item is preferred no more, one taken up being"
+            " worth ten; what it gains by being new falls in a straight line until then",
         ),
     ] = 50
 
@@ -92,7 +94,8 @@ class FreshChannel(Channel[FreshSettings]):
     """New items whose tokens the user meets more often than everybody does.
 
     What nobody has met has no counts and no factors of its own, and would be shown only by chance.
-    So it is preferred for a while, to those it suits: ``fit * (1 - times / proven_after)``, where
+    So it is preferred for a while, to those it suits: ``fit * (1 - times / proven_after)``, with
+    the times it was shown, or ten times those it was taken up where that is more, and where
     ``1 / (1 - fit)`` is how many times as often the user meets an item's words as everybody does
     (their geometric mean), and 0 where that is no more often. How much that is worth is a column
     like any other: outcomes correct its weight.
@@ -142,7 +145,7 @@ class FreshChannel(Channel[FreshSettings]):
     def _value(self, context: RequestContext, keys: Keys) -> Floats:
         """``(n,)`` of new items, in [0, 1]."""
         consumed = context.tables.read(self._consumed.counts).take(context.item_rows(keys))
-        times = consumed[:, 0].astype(np.float64)
+        times = _SHOWN_A_TAKE * consumed[:, 0].astype(np.float64)
         if self.config.funnel.ranker == "bandit":  # which alone knows what was shown
             times = np.maximum(times, context.version.bandit.arms.outcomes(keys)[:, SHOWN])
         return np.maximum(1 - times / self.settings.proven_after, 0.0) * self._fit(context, keys)

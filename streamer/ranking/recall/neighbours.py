@@ -40,6 +40,8 @@ Floats = NDArray[np.float64]
 _LAST: Final = 10
 """Items of the user whose neighbours are looked at."""
 
+_LONG: Final = 32
+"""Items of which none weighs less for having been met before the others."""
 
 Neighbours = Annotated[
     int,
@@ -71,10 +73,14 @@ class _Reached:
 
     Attributes
     ----------
-    keys, rows, shares
-        Of the items reached; how many times as likely each is as any item.
-    last, lists, weights
-        ``(n,)`` keys of the items they are reached from, their lists and weights.
+    keys, rows
+        Of the items reached.
+    shares
+        ``(n_shares, m)`` how many times as likely each is as any item, by each row of weights.
+    last, lists
+        Keys of the items they are reached from, and their lists.
+    weights
+        ``(n_shares, n)`` of these items.
     """
 
     keys: Keys
@@ -94,9 +100,16 @@ class NeighbourChannel(MeasuringChannel[S]):
     ----------
     power
         An item's score is divided by (users who met it + 3) to this power.
+    n_last
+        Items of the user whose neighbours are looked at, the last ones.
+    shares
+        What its shares are called: one for each row of weights. The first brings as many items as
+        it is told, each other half as many.
     """
 
     power: ClassVar[float] = 0.0
+    n_last: ClassVar[int] = _LAST
+    shares: ClassVar[Sequence[str]]
     related = True
 
     def __init__(self, config: Config) -> None:
@@ -130,26 +143,38 @@ class NeighbourChannel(MeasuringChannel[S]):
 
     @abstractmethod
     def weights(self, last: Met, n_met: Floats, at_ms: int) -> Floats:
-        """Return ``(n,)`` weights of the user's last items, which ``n_met`` users have met."""
+        """Return ``(n_shares, n)`` weights of the user's last items, which ``n_met`` users have
+        met."""
+
+    @property
+    def candidates_max(self) -> int:
+        """Most candidates that it brings."""
+        n = self.settings.candidates
+        return n + (len(self.shares) - 1) * (n // 2)
 
     @property
     def measures(self) -> MeasureNames:
-        """Its share."""
-        return MeasureNames(shares=(self.name,))
+        """Its shares."""
+        return MeasureNames(shares=tuple(self.shares))
 
     def recall(self, context: Asked, allowed: NDArray[np.bool_], n: int) -> Recalled:
-        reached = self._reached(context)
-        return Recalled(best_allowed(reached.rows, reached.keys, reached.shares, allowed, n))
+        reached, found = self._reached(context), np.empty(0, dtype=np.int32)
+        for at, shares in enumerate(reached.shares):
+            best = best_allowed(reached.rows, reached.keys, shares, allowed, n // 2 if at else n)
+            found = np.concatenate([found, best[~np.isin(best, found)]])
+        return Recalled(found)
 
     def measure(self, asked: Asked, candidates: Candidates) -> Measures:
         reached = self._reached(asked)
-        shares = looked_up(reached.keys, reached.shares, candidates.keys)
-        return Measures(shares[None, :], unmeasured(len(candidates)))
+        shares = [looked_up(reached.keys, each, candidates.keys) for each in reached.shares]
+        return Measures(np.stack(shares), unmeasured(len(candidates)))
 
     def because(self, context: RequestContext, keys: Keys) -> Keys:
         reached = self._reached(context)
-        at = strongest_lists(reached.lists, reached.weights, keys)
-        found: Keys = np.where(at >= 0, reached.last[at], np.uint64(0))
+        found = np.zeros(len(keys), dtype=np.uint64)
+        for weights in reached.weights[::-1]:  # the first says it where it can
+            at = strongest_lists(reached.lists, weights, keys)
+            found = np.where(at >= 0, reached.last[at], found)
         return found
 
     def _reached(self, asked: Asked) -> _Reached:
@@ -157,7 +182,7 @@ class NeighbourChannel(MeasuringChannel[S]):
 
     def _look_up(self, asked: Asked) -> _Reached:
         before = met(asked, self._history)
-        last = Met(before.keys[:_LAST], before.ts_ms[:_LAST], before.n_events)
+        last = Met(before.keys[: self.n_last], before.ts_ms[: self.n_last], before.n_events)
         counted = asked.tables.read(self._counted.counts)
         n_met = counted.take(asked.item_rows(last.keys))[:, 0].astype(np.float64)
         lists = asked.tables.read(self._lists).lists(last.keys)
@@ -188,17 +213,25 @@ class SimilarChannel(NeighbourChannel[SimilarSettings]):
     reason_with = "similar to {}"
     settings_type = SimilarSettings
     power = 0.4
+    n_last = _LONG
+    shares = ("similar", "similar_long")
 
     def model(self) -> ItemNeighbours:
         """Return the neighbours of items by co-occurrence."""
         return ItemNeighbours(list_length=self.list_length, window=self.window)
 
     def weights(self, last: Met, n_met: Floats, at_ms: int) -> Floats:
-        """``(1 + k)^-.7 / (1 + age / 10^6 s) / (n + 3)^.5``."""
+        """``(1 + k)^-.7 / (1 + age / 10^6 s) / (n + 3)^.5`` of the last 10, and ``(n + 3)^-.5``.
+
+        Who follows several interests in turn is known by what was met long ago as well.
+        """
         ages_s = np.maximum(at_ms - last.ts_ms, 0) / 1000
-        by_place = np.power(1.0 + np.arange(len(last.keys)), -0.7)
-        weights: Floats = by_place / (1 + ages_s / 1e6) / np.sqrt(n_met + 3)
-        return weights
+        weights = np.empty((2, len(last.keys)))
+        weights[0] = np.power(1.0 + np.arange(len(last.keys)), -0.7) / (1 + ages_s / 1e6)
+        weights[0, _LAST:] = 0.0
+        weights[1] = 1.0
+        found: Floats = weights / np.sqrt(n_met + 3)
+        return found
 
 
 class NextSettings(NeighbourSettings, frozen=True, kw_only=True):
@@ -218,6 +251,7 @@ class NextChannel(NeighbourChannel[NextSettings]):
     reason = "often next"
     reason_with = "often next after {}"
     settings_type = NextSettings
+    shares = ("next",)
 
     def model(self) -> ItemTransitions:
         """Return the transitions between items."""
@@ -226,4 +260,4 @@ class NextChannel(NeighbourChannel[NextSettings]):
     def weights(self, last: Met, n_met: Floats, at_ms: int) -> Floats:
         """``(1 + k)^-.5 / (n + 10)``."""
         weights: Floats = np.power(1.0 + np.arange(len(last.keys)), -0.5) / (n_met + 10)
-        return weights
+        return weights[None, :]

@@ -35,7 +35,7 @@ class TrendingSettings(WeighedSettings, frozen=True, kw_only=True):
     ] = 0.0
     half_life_s: Annotated[
         PositiveS, Meta(description="what `popular now` means; one of popularity.half_lives_s")
-    ] = 345_600.0
+    ] = 76_800.0
 
 
 @dataclass(frozen=True, slots=True)
