@@ -318,7 +318,7 @@ def _matches(events: TopicTail, decisions: TopicTail, config: Config) -> Finding
     named = [each for each in _ids(events) if each is not None]
     n_events, n_matched = len(events.values), sum(each in known for each in named)
     if not n_events:
-        return Finding("feedback", "ok", "no event to look at in the last hour")
+        return Finding("feedback", "ok", "no event that could answer a decision in the last hour")
     said = f"{n_matched:,} of the last {n_events:,} events of this hour name one of the last"
     said += f" {len(known):,} decisions"
     enough = len(known) >= DECISIONS_MIN and n_events >= EVENTS_MIN

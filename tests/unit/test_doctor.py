@@ -104,7 +104,10 @@ def test_a_history_that_was_published_before_any_decision_is_no_finding(config: 
     send(config, "events", [b"{}"] * EVENTS_MIN)
     time.sleep(0.01)  # times are those of their publication, in ms
     send(config, "decisions", named([f"r{n}" for n in range(DECISIONS_MIN)]))
-    assert findings(config)["feedback"].said == "no event to look at in the last hour"
+    assert (
+        findings(config)["feedback"].said
+        == "no event that could answer a decision in the last hour"
+    )
     time.sleep(0.01)
     send(config, "events", [b"{}"] * EVENTS_MIN)
     found = findings(config)["feedback"]
@@ -114,7 +117,10 @@ def test_a_history_that_was_published_before_any_decision_is_no_finding(config: 
 def test_feedback_on_decisions_that_were_not_read_is_no_finding(config: Config) -> None:
     send(config, "decisions", named(["r"] * (8 * TAIL_MAX)))  # of 4 partitions
     send(config, "events", named(["older"] * EVENTS_MIN))
-    assert findings(config)["feedback"].said == "no event to look at in the last hour"
+    assert (
+        findings(config)["feedback"].said
+        == "no event that could answer a decision in the last hour"
+    )
 
 
 def test_dead_letters_are_counted_by_kind(config: Config) -> None:
