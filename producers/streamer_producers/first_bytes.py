@@ -35,6 +35,7 @@ _KINDS: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"<!doctype html", "a web page", "it may be that of a login: get the file itself"),
     (b"<html", "a web page", "it may be that of a login: get the file itself"),
     (b"<?xml", "XML", _CONVERT),
+    (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file with `git lfs pull`"),
 )
 """How a file begins, in lower case where it is text; what it is then, and what to do."""
 _IN_ARCHIVES: Final = (

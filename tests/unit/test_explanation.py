@@ -228,12 +228,12 @@ def _changed(live: LiveSystem, *lines: str, k: int = 5) -> SlateChange:
 def test_a_slate_with_other_settings_is_that_of_a_system_that_has_them() -> None:
     live, bold = _shop(), _shop(slate__diversity="0.9")
     n_messages = {role: len(live.broker.records(live.config.topics.topic(role))) for role in ROLES}
-    change = _changed(live, "slate.diversity = 0.9")
+    change = _changed(live, "slate.diversity = 0.9", k=3)
     now, then = ([item.item_id for item in each.items] for each in (change.now, change.then))
-    assert now == _ranked(live, 5)
-    assert then == _ranked(bold, 5) != now
+    assert now == _ranked(live, 3)
+    assert then == _ranked(bold, 3) != now
     n_stay = sum(item_id in now for item_id in then)
-    assert change.said().startswith(f"{5 - n_stay} came in, {5 - n_stay} went out, ")
+    assert change.said().startswith(f"{3 - n_stay} came in, {3 - n_stay} went out, ")
     for place, item_id in enumerate(then, start=1):
         assert change.becomes(item_id) == str(place)
         assert change.was(item_id) == (str(now.index(item_id) + 1) if item_id in now else "new")

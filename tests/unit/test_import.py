@@ -810,7 +810,7 @@ def test_who_interrupts_the_question_or_gives_no_answer_is_told_so(tmp_path: Pat
             assert read, shown
             shown += read
         asking.send_signal(signal.SIGINT)
-        asking.communicate()
+        asking.wait()  # with its input open, since the end of that is an answer too
     assert asking.returncode == 130
     done = subprocess.run(
         command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True

@@ -38,8 +38,8 @@ def test_zstandard_is_read_whatever_its_frames(tmp_path: Path, n_frames: int) ->
 @pytest.mark.parametrize("damage", ["cut", "other"])
 def test_zstandard_that_is_damaged_says_so(tmp_path: Path, damage: str) -> None:
     path = compressed(tmp_path / "log.jsonl.zst", "{}\n" * 10_000)
-    path.write_bytes(path.read_bytes()[:20] if damage == "cut" else b"no such thing")
-    with pytest.raises(ConfigError, match=r"log\.jsonl\.zst can't be read"):
+    path.write_bytes(path.read_bytes()[:20] if damage == "cut" else bytes(range(256)))
+    with pytest.raises(ConfigError, match=r"log\.jsonl\.zst(:| can't be read)"):
         list(open_log(path).events())
 
 
@@ -81,7 +81,7 @@ def test_gzip_is_read_whatever_its_members_and_says_where_it_ends_too_early(tmp_
     with pytest.raises(ConfigError, match=r"log\.dat\.gz .*end-of-stream"):
         read()
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
-    with pytest.raises(ConfigError, match=r"log\.dat\.gz .*[Nn]ot a gzipped file"):
+    with pytest.raises(ConfigError, match=r"log\.dat\.gz: it is a pointer of Git LFS"):
         read()
 
 
