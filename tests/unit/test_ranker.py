@@ -59,6 +59,17 @@ def logits(decision: Decision) -> np.ndarray:
     return np.frombuffer(decision.policy_state, dtype="<f8")
 
 
+def _learned_wrong(monkeypatch: pytest.MonkeyPatch, column: str) -> None:
+    """Have the blend know one column alone, and that the wrong way round."""
+
+    def wrong(blend: ListwiseBlend, statistics: object) -> BlendWeights:
+        weights = np.zeros_like(blend.prior)
+        weights[blend.columns.index(column), 0] = -1.0
+        return BlendWeights(weights, np.repeat([[-9.0], [9.0]], N_CONTEXTS, axis=1))
+
+    monkeypatch.setattr(ListwiseBlend, "merged_weights", wrong)
+
+
 def test_nothing_is_gained_by_having_no_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few events may weigh what is popular the wrong way round; nobody practised with an item that
     nobody met."""
@@ -74,12 +85,7 @@ def test_nothing_is_gained_by_having_no_counts(monkeypatch: pytest.MonkeyPatch) 
     )
     live.sync()
 
-    def wrong(blend: ListwiseBlend, statistics: object) -> BlendWeights:
-        weights = np.zeros_like(blend.prior)
-        weights[blend.columns.index("popular_low"), 0] = -1.0
-        return BlendWeights(weights, np.repeat([[-9.0], [9.0]], N_CONTEXTS, axis=1))
-
-    monkeypatch.setattr(ListwiseBlend, "merged_weights", wrong)
+    _learned_wrong(monkeypatch, "popular_low")
     [answer] = live.ask(["a stranger"], k=3)
     seldom, often, unmet = (
         logits(answer.decision)[answer.decision.candidates.index(name)]
@@ -113,12 +119,7 @@ def test_what_is_practised_with_of_items_met_is_not_taken_off_others(
     )
     live.sync()
 
-    def wrong(blend: ListwiseBlend, statistics: object) -> BlendWeights:
-        weights = np.zeros_like(blend.prior)
-        weights[blend.columns.index("next_low"), 0] = -1.0
-        return BlendWeights(weights, np.repeat([[-9.0], [9.0]], N_CONTEXTS, axis=1))
-
-    monkeypatch.setattr(ListwiseBlend, "merged_weights", wrong)
+    _learned_wrong(monkeypatch, "next_low")
     [answer] = live.ask(["asks"], k=3)
     following, elsewhere, unmet = (
         logits(answer.decision)[answer.decision.candidates.index(name)]
