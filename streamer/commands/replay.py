@@ -144,7 +144,7 @@ def replay(
     from streamer.replay.knobs import knobs_of
     from streamer.replay.league import ALL, models_of, not_installed
     from streamer.replay.log import Ties
-    from streamer.replay.models import DEFAULT_MODELS, Task
+    from streamer.replay.models import DEFAULT_MODELS, Task, never_repeating
     from streamer.replay.settings import FeedbackSeen, RankTies, Repeats, Settings
     from streamer_producers.datasets import read_with
 
@@ -184,6 +184,14 @@ def replay(
         remedy = "pip install '.[nightly]' in the folder of streamer's code"
         errors.print(f"without {', '.join(missing)}: {remedy}", markup=False)
     specs = models_of(asked, loaded, settings.task)
+    if settings.repeats == "keep" and (silent := never_repeating(specs, settings.keys, loaded)):
+        errors.print(
+            f"{', '.join(silent)}: recall.again.candidates = 0 recommends nothing that a user has"
+            " met, and --repeats keep scores it; set it, as 50",
+            style="yellow",
+            markup=False,
+            highlight=False,
+        )
     of_file: dict[str, Any] = {
         "mapping": mapping,
         "event_type": event_type,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
-from streamer.config import Config
+from streamer.config import Config, changed
 from streamer.config.specs import Spec, duration_ms
 from streamer.errors import ConfigError
+from streamer.ranking.recall.again import comes_again
 from streamer.replay.baselines.factors import BiasedFactors, ImplicitFactors
 from streamer.replay.baselines.isgd import ISGD
 from streamer.replay.baselines.item_cosine import ItemCosine
@@ -167,8 +168,25 @@ def build_model(
 
 
 def _channel(spec: Spec, config: Config, keys: Mapping[str, str], *, seed: int) -> ChannelAlone:
-    given = {**keys, **spec.parameters(dict.fromkeys(funnel_keys(config), str))}
+    given = _given(spec, config, keys)
     return ChannelAlone(channel_config(config, spec.name, given, seed=seed), spec.name)
+
+
+def never_repeating(
+    specs: Sequence[Spec], keys: Mapping[str, str], config: Config
+) -> Sequence[str]:
+    """Return the funnels that recommend nothing that a user has met."""
+    funnels = [spec for spec in specs if spec.name == FUNNEL]
+    return [
+        spec.text
+        for spec in funnels
+        if comes_again(changed(config, _given(spec, config, keys))) is None
+    ]
+
+
+def _given(spec: Spec, config: Config, keys: Mapping[str, str]) -> dict[str, str]:
+    """Keys of the configuration that are changed, a model's own in place of those of all."""
+    return {**keys, **spec.parameters(dict.fromkeys(funnel_keys(config), str))}
 
 
 def _funnel(
@@ -181,7 +199,7 @@ def _funnel(
     k: int,
     served: bool,
 ) -> FunnelModel:
-    given = {**keys, **spec.parameters(dict.fromkeys(funnel_keys(config), str))}
+    given = _given(spec, config, keys)
     return FunnelModel(
         funnel_config(config, given, seed=seed, n_partitions=knobs.partitions),
         k=k,

@@ -338,6 +338,24 @@ def test_a_replay_that_scores_nothing_says_why_and_fails(run: Run, tmp_path: Pat
         run(*keeps, "--scored", "0.00001")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--model", "funnel", "--repeats", "keep"], True),
+        (["--model", "funnel:recall.again.candidates=50", "--repeats", "keep"], False),
+        (["--model", "popularity", "--repeats", "keep"], False),
+        (["--model", "funnel"], False),
+    ],
+)
+def test_a_funnel_that_repeats_nothing_says_so_where_repeats_are_scored(
+    run: Run, tmp_path: Path, words: list[str], says: bool
+) -> None:
+    rows = [f"u{at % 3},i{at % 13},{1_760_000_000_000 + at},click" for at in range(60)]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,ts,type", *rows]))
+    said = run("replay", "log.csv", *words)
+    assert ("funnel: recall.again.candidates = 0 recommends nothing" in said) == says
+
+
 def test_a_replay_says_that_a_log_goes_on_after_today(run: Run, tmp_path: Path) -> None:
     rows = [f"u{at % 9},i{at % 10},{4_000_000_000_000 + at},click" for at in range(40)]
     (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,ts,type", *rows]))
