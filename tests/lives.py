@@ -88,7 +88,7 @@ WITHIN_A_WINDOW: Final = 200
 behind the other: such an event is matched by chance where fewer are known (decision 0008)."""
 CHANGES: Final[dict[str, tuple[Any, ...]]] = {
     "mf.factors": (4, 6),
-    "popularity.half_lives_s": ((3_600.0, 345_600.0), (345_600.0,)),
+    "popularity.half_lives_s": ((3_600.0, 76_800.0), (76_800.0,)),
     "recall.session.factors": (4, 6),
     "recall.similar.neighbours": (2, 400),
     "windows.default_features": (True, False),
