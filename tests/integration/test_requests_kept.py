@@ -98,17 +98,18 @@ def test_items_of_a_topic_that_is_made_anew_are_followed(
     store = {"store.url": f"sqlite:{tmp_path / 'store.db'}"}
     with Deployment(tmp_path / "logs", settings | store) as deployment:
 
-        def publish(*values: bytes) -> None:
+        def publish(rubbish: bytes, *item_ids: str) -> None:
             topic = deployment.config.topics.topic("items")
             producer = Producer({"bootstrap.servers": kafka_bootstrap})
-            for number, value in enumerate(values):
-                producer.produce(topic, key=b"%d" % number, value=value)
+            producer.produce(topic, key=b"bad", value=rubbish)
+            for each in item_ids:
+                producer.produce(topic, key=each.encode(), value=encode(Item(item_id=each)))
             assert producer.flush(30) == 0
 
         def n_letters() -> int:
             return len(read(deployment, "dead_letters"))
 
-        publish(b"rubbish", encode(Item(item_id="tea")), encode(Item(item_id="milk")))
+        publish(b"rubbish", "tea", "milk")
         scorer = deployment.start_scorer(alone=False)
         wait_until(lambda: n_letters() == 1, "what was there has a letter")
         make_anew(deployment, "items")
