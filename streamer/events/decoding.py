@@ -90,18 +90,28 @@ def decode_user(payload: bytes | None) -> User:
     return _user(payload)
 
 
-def decode_keyed_item(key: bytes | None, payload: bytes, *, embedding: int = 0) -> Item:
+def decode_keyed_item(key: bytes | None, payload: bytes | None, *, embedding: int = 0) -> Item:
     """One item of its topic, of the key that is its id; ``embedding`` as of :func:`decode_item`."""
     item = decode_item(payload, embedding=embedding)
     check_key(key, "item_id", item.item_id)
     return item
 
 
-def decode_keyed_user(key: bytes | None, payload: bytes) -> User:
+def decode_keyed_user(key: bytes | None, payload: bytes | None) -> User:
     """One user of their topic, of the key that is their id."""
     user = decode_user(payload)
     check_key(key, "user_id", user.user_id)
     return user
+
+
+def decode_keyed_feature_value(
+    key: bytes | None, payload: bytes | None, *, publish_ms: int = -1
+) -> FeatureValue:
+    """One value of its topic, of the key that is its feature and entity; ``publish_ms`` as of
+    :func:`decode_feature_value`."""
+    found = decode_feature_value(payload, publish_ms=publish_ms)
+    check_key(key, "name:id", f"{found.name}:{found.id}")
+    return found
 
 
 def check_key(key: bytes | None, field: str, expected: str) -> None:

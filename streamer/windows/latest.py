@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from streamer.config import FeatureDefinition
 from streamer.errors import BadMessage
-from streamer.events import FeatureEntity, decode_feature_value
-from streamer.events.decoding import check_key
+from streamer.events import FeatureEntity, decode_keyed_feature_value
 from streamer.protocols import MessageBatch
 from streamer.windows.value_table import GONE, ValueTable, largest
 from streamer_models.state.ids.id_table import id_key
@@ -152,8 +151,7 @@ class LatestFeatures:
                 if value is None:
                     name, entity_id = _key_parts(key)
                 else:
-                    found = decode_feature_value(value, publish_ms=at_ms)
-                    check_key(key, "name:id", f"{found.name}:{found.id}")
+                    found = decode_keyed_feature_value(key, value, publish_ms=at_ms)
             except BadMessage as error:
                 self.n_rejected += 1
                 reject(index, str(error))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from streamer.config import Config
 from streamer.errors import BadMessage
-from streamer.events import Event, decode_event, decode_feature_value, decode_item
+from streamer.events import Event, decode_event, decode_keyed_feature_value, decode_keyed_item
 from streamer.faust_worker.settings import features_settings
 from streamer.windows.engine import windowed_features
 from tests.torture.topics import messages_of
@@ -56,7 +56,7 @@ def published_features(config: Config) -> tuple[dict[tuple[str, str, int], set[f
         if each.value is None:
             continue  # the entity has left the window
         try:
-            value = decode_feature_value(each.value, publish_ms=each.publish_ms)
+            value = decode_keyed_feature_value(each.key, each.value, publish_ms=each.publish_ms)
         except BadMessage:
             n_rejected += 1
             continue
@@ -81,7 +81,7 @@ def _wanted(config: Config, events: Sequence[Event]) -> Values:
     of_item = {}
     for each in messages_of(config, "items"):
         try:
-            item = decode_item(each.value)
+            item = decode_keyed_item(each.key, each.value)
         except BadMessage:
             continue
         of_item[item.item_id] = tuple(item.categories or ())
