@@ -13,7 +13,7 @@ from streamer.bridge.translation import translation_of
 from streamer.config import Config
 from streamer.config.bridges import BridgeConfig
 from streamer.errors import BadMessage, StreamerError, TopicMismatch
-from streamer.kafka.topics import cleanup_policy
+from streamer.kafka.topics import altering, cleanup_policy
 
 if TYPE_CHECKING:
     from streamer.kafka.schema_registry import SchemaRegistry
@@ -107,6 +107,5 @@ def _compacted(config: Config, check: str, topic: str) -> Finding | None:
         "warn",
         f"topic {topic} has cleanup.policy={policy}: where one key has several events, all but the"
         " last are deleted, unread ones too",
-        f"kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config"
-        " cleanup.policy=delete, where a key is more than one event",
+        f"{altering(topic, 'cleanup.policy', 'delete')}, where a key is more than one event",
     )

@@ -11,7 +11,7 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -32,7 +32,7 @@ from streamer.errors import BadMessage, StreamerError
 from streamer.events.decoding import decode_dead_letter
 from streamer.events.messages import AHEAD_MS_MIN
 from streamer.kafka.configured import configured_reader
-from streamer.kafka.topics import topic_states
+from streamer.kafka.topics import altering, topic_states
 from streamer.learner.configured import learner_settings
 from streamer.learner.match_watch import (
     DECISIONS_MIN,
@@ -155,13 +155,12 @@ def _topics(config: Config) -> Finding:
         if each.retention_hours is not None and each.retention_hours < wanted
     ]
     if short:
-        alter = "kafka-configs.sh --alter --entity-type topics --add-config"
         return Finding(
             "topics",
             "warn",
             f"{said}: {', '.join(each.name for each in short)} keep messages for less than"
             f" topics.retention_hours = {wanted}",
-            f"{alter} retention.ms={wanted * 3_600_000} --entity-name TOPIC, or lower"
+            f"{altering('TOPIC', 'retention.ms', wanted * 3_600_000)}, or lower"
             " topics.retention_hours",
         )
     return Finding("topics", "ok", said)
@@ -247,7 +246,16 @@ def _of_messages(config: Config, now_ms: int) -> Iterator[Finding]:
     decisions = tail_of(config, "decisions", n_max=TAIL_MAX)
     requests = tail_of(config, "requests", n_max=TAIL_MAX)
     answers = tail_of(config, "recommendations", n_max=TAIL_MAX)
-    yield _clock([events, decisions, requests, answers], now_ms)
+    topic = config.topics.topic
+    yield _clock(
+        {
+            topic("events"): events,
+            topic("decisions"): decisions,
+            topic("requests"): requests,
+            topic("recommendations"): answers,
+        },
+        now_ms,
+    )
     # An answer comes after its request, and feedback within a window after its decision.
     asked = requests.between(
         max(now_ms - REQUESTS_RECENT_MS, answers.from_ms), now_ms - ANSWER_MS_MAX
@@ -263,9 +271,10 @@ def _of_messages(config: Config, now_ms: int) -> Iterator[Finding]:
     yield _letters(letters.between(hour_ago, AFTER_MS))
 
 
-def _clock(tails: Sequence[TopicTail], now_ms: int) -> Finding:
+def _clock(tails: Mapping[str, TopicTail], now_ms: int) -> Finding:
     """Compare this machine's clock with the times at which messages were published."""
-    newest = max((each.newest_ms for each in tails), default=-1)
+    topic = max(tails, key=lambda name: tails[name].newest_ms)
+    newest = tails[topic].newest_ms
     if newest < 0:
         return Finding("clock", "ok", "no message to compare with")
     ahead_ms = newest - now_ms
@@ -273,8 +282,10 @@ def _clock(tails: Sequence[TopicTail], now_ms: int) -> Finding:
         return Finding(
             "clock",
             "warn",
-            f"the newest message was published {ahead_ms / 1000:,.1f} s after this machine's time",
-            "synchronize the clocks of this machine and of those that publish (NTP)",
+            f"the newest message of {topic} was published {ahead_ms / 1000:,.1f} s after this"
+            " machine's time",
+            "synchronize the clocks of this machine and of those that publish (NTP), or let the"
+            f" broker say when: {altering(topic, 'message.timestamp.type', 'LogAppendTime')}",
         )
     return Finding("clock", "ok", f"the newest message was published {_ago(-ahead_ms)} ago")
 

@@ -14,7 +14,7 @@ import confluent_kafka as ck
 from streamer.errors import StreamerError
 from streamer.kafka.connection import Options, Outages, connection_options, new_client
 from streamer.kafka.log_ends import TopicPartition
-from streamer.kafka.topics import cleanup_policy
+from streamer.kafka.topics import altering, cleanup_policy
 from streamer.protocols import MessageBatch
 
 log = logging.getLogger(__name__)
@@ -120,14 +120,12 @@ class Gaps:
         log.error(
             "messages_lost %s[%d]: of offsets %d to %d, %d have no message any more: the topic is"
             " or was compacted, which deletes all of a key but the last; set its cleanup.policy to"
-            " delete (kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config"
-            " cleanup.policy=delete) and publish again what is gone. More of this partition is"
-            " counted alone",
+            " delete (%s) and publish again what is gone. More of this partition is counted alone",
             *where,
             start,
             end - 1,
             n,
-            topic,
+            altering(topic, "cleanup.policy", "delete"),
             extra={"topic": topic, "partition": where[1], "wanted": start},
         )
 

@@ -354,24 +354,32 @@ def _check(
 
 def _check_settings(wanted: _Wanted, settings: Mapping[str, str]) -> None:
     name, cleanup, policy = wanted.name, wanted.cleanup, settings["cleanup.policy"]
-    alter = f"kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config"
     if not wanted.compacted and "compact" in policy:
         raise TopicMismatch(
             f"topic {name} has cleanup.policy={policy}, which deletes all messages of a key but the"
-            f" last, unread ones too; wanted is {cleanup}: {alter} cleanup.policy={cleanup}. What"
-            " was deleted so far is gone: publish it again"
+            f" last, unread ones too; wanted is {cleanup}:"
+            f" {altering(name, 'cleanup.policy', cleanup)}. What was deleted so far is gone:"
+            " publish it again"
         )
     deletes = "delete" in policy and "delete" not in cleanup
     if wanted.compacted and ("compact" not in policy or deletes):
         raise TopicMismatch(
             f"topic {name} has cleanup.policy={policy}, which deletes what is still "
-            f"valid; wanted is {cleanup}: {alter} cleanup.policy=[{cleanup}]"
+            f"valid; wanted is {cleanup}: {altering(name, 'cleanup.policy', f'[{cleanup}]')}"
         )
     if int(settings["max.message.bytes"]) < wanted.message_bytes:
         raise TopicMismatch(
             f"topic {name} has max.message.bytes={settings['max.message.bytes']}, and what is kept"
-            f" there may be larger: {alter} max.message.bytes={wanted.message_bytes}"
+            f" there may be larger: {altering(name, 'max.message.bytes', wanted.message_bytes)}"
         )
+
+
+def altering(topic: str, setting: str, value: object) -> str:
+    """Return the command that gives a topic another setting."""
+    return (
+        f"kafka-configs.sh --alter --entity-type topics --entity-name {topic}"
+        f" --add-config {setting}={value}"
+    )
 
 
 class _Admin:

@@ -98,6 +98,7 @@ class DecisionLog(BanditLog):
             if progress is not None:
                 progress(number + 1)
         self._rewards.read(faults)
+        self._rewards.refuse_unreadable()
         positions = sorted(self._slots)
         self._slots = {position: slot for slot, position in enumerate(positions)}
         for row in self.rows(features=False):

@@ -110,6 +110,8 @@ def read_experiment(
     ------
     ConfigError
         Where the configuration has no such experiment, or no decision is of it.
+    LogRefused
+        Where no event can be read.
     """
     if name not in config.experiments:
         known = ", ".join(config.experiments) or "none"
@@ -119,6 +121,7 @@ def read_experiment(
         )
     faults = Faults(strict=strict)
     joined = joined_slates(config, short_decisions(decisions, faults), events, faults)
+    joined.rewards.refuse_unreadable()
     found, rewards, by_time = joined.decisions, joined.rewards, joined.events
     users, n_moved = _users(found, name, len(rewards.objectives))
     if not users:

@@ -69,6 +69,7 @@ class LoggedRewards:
         self.n_matched = self.n_unanswered = 0
         self.reports_impressions = False
         self.unused: Counter[str] = Counter()
+        self._unreadable = ""
 
     @property
     def objectives(self) -> Sequence[str]:
@@ -93,13 +94,7 @@ class LoggedRewards:
         self._gains[decision.request_id] = shown.gained
 
     def read(self, faults: Faults) -> None:
-        """Read the events and settle all decisions that wait.
-
-        Raises
-        ------
-        LogRefused
-            When there are events, and none that can be read: all rewards would be missing.
-        """
+        """Read the events and settle all decisions that wait."""
         decided, self._expected = self._expected, []
         last_ms = max((shown.ts_ms for shown in decided), default=0)
         join, dedup = Join(self._settings), DedupWindow(self._dedup_window)
@@ -122,11 +117,22 @@ class LoggedRewards:
                 last_ms = max(last_ms, int(columns.ts_ms.max()))
                 numbers = np.array([batch[i][0] for i in columns.index.tolist()], dtype=np.int64)
                 join.take(None, self._answers(columns, numbers, dedup))
+        self._unreadable = ""
         if n_events and not n_good:
-            raise LogRefused(
-                f"none of the {n_events:,} events can be read, so the log can't be weighed; {first}"
-            )
+            self._unreadable = f"none of the {n_events:,} events can be read"
+            self._unreadable += f", so the log can't be weighed; {first}"
         self._end(join, decided, last_ms)
+
+    def refuse_unreadable(self) -> None:
+        """Refuse events of which none could be read: all rewards would be missing.
+
+        Raises
+        ------
+        LogRefused
+            With how many there are, and what is wrong with the first.
+        """
+        if self._unreadable:
+            raise LogRefused(self._unreadable)
 
     def _answers(
         self, columns: EventColumns, numbers: NDArray[np.int64], dedup: DedupWindow

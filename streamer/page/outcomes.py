@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 
 from streamer.config import Config, TopicRole
-from streamer.errors import LogRefused
 from streamer.events import Decision
 from streamer.learner.join.clicks import NO_SURFACE, SLOT_NAMES, slot_names
 from streamer.learner.join.counts import UNNAMED, UNREPORTED
@@ -138,12 +137,7 @@ class RecentSlates:
         # What comes right after the first slate kept may answer one before it.
         answers_from_ms = from_ms + self._window_ms if from_ms else 0
         events = [value for ms, value in self._events if ms >= answers_from_ms]
-        try:
-            joined = joined_slates(
-                self._config, decisions, _KeptLines(events), Faults(strict=False)
-            )
-        except LogRefused:  # of events that can't be read, none answers a slate
-            joined = joined_slates(self._config, decisions, _KeptLines([]), Faults(strict=False))
+        joined = joined_slates(self._config, decisions, _KeptLines(events), Faults(strict=False))
         settled = [
             each
             for each in joined.decisions

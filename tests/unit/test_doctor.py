@@ -142,7 +142,10 @@ def test_a_clock_that_is_behind_is_found(config: Config) -> None:
     assert findings(config)["clock"].state == "ok"
     found = findings(config, ahead_ms=-60_000)["clock"]
     assert found.state == "warn"
-    assert "s after this machine's time" in found.said
+    topic = config.topics.topic("events")
+    assert found.said.startswith(f"the newest message of {topic} was published ")
+    assert found.said.endswith(" s after this machine's time")
+    assert f"{topic} --add-config message.timestamp.type=LogAppendTime" in found.remedy
 
 
 def test_a_registry_and_what_bridges_read_with_it_are_looked_at(config: Config) -> None:

@@ -151,6 +151,7 @@ class BlendChannel(Channel[BlendSettings]):
         super().__init__(config)
         self._history = UserHistory(length=config.mf.history)
         self.measuring: list[MeasuringChannel[Any]] = []
+        self._is_share = np.zeros(0, dtype=np.bool_)
         self._model: ListwiseBlend | None = None
         self._answers: AnsweredSlates | None = None
         self._solved: tuple[RowReader, BlendWeights] | None = None
@@ -162,12 +163,12 @@ class BlendChannel(Channel[BlendSettings]):
         shares = [name for each in self.measuring for name in each.measures.shares]
         raw = [name for each in self.measuring for name in each.measures.raw]
         columns = [f"{name}_{part}" for name in shares for part in ("low", "high")] + raw
+        self._is_share = np.arange(len(columns)) < 2 * len(shares)
         if not columns:
             return
         prior = np.zeros((len(columns), N_CONTEXTS))
-        prior[[*range(1, 2 * len(shares), 2), *range(2 * len(shares), len(columns))], 0] = (
-            _PRIOR_WEIGHT
-        )
+        low = self._is_share & (np.arange(len(columns)) % 2 == 0)
+        prior[~low, 0] = _PRIOR_WEIGHT
         self._model = ListwiseBlend(
             columns=columns,
             prior=prior,
@@ -268,10 +269,8 @@ class BlendChannel(Channel[BlendSettings]):
         Nobody practised with so little: that what a user met never led to an item is so of items
         met too, and has been weighed; that nobody took an item up is not.
         """
-        n_shares = sum(len(each.measures.shares) for each in self.measuring)
-        practised = columns[n_known:].max(axis=0) >= columns[:n_known].min(axis=0)
-        practised[2 * n_shares :] = True
-        found: Floats = np.where(practised, 0.0, columns)
+        unheard = columns[n_known:].max(axis=0) < columns[:n_known].min(axis=0)
+        found: Floats = np.where(unheard & self._is_share, columns, 0.0)
         return found
 
     def measured(self, asked: Asked, candidates: Candidates) -> Floats:
