@@ -30,7 +30,7 @@ def archive_of(*names: str) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name in names:
-            archive.writestr(name, "<a/>")
+            archive.writestr(zipfile.ZipInfo(name), "<a/>")  # of the same bytes at any time
     return content.getvalue()
 
 
