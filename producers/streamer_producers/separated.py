@@ -1,10 +1,15 @@
-"""Values between delimiters → records, a row at a time; no row is lost to a quote of another."""
+"""Values between delimiters → records, a row at a time; no row is lost to a quote of another.
+
+Blanks around a value are no part of it, whichever Unicode has (a non-breaking one is what
+spreadsheets leave). That holds within quotes too: exports that quote every value pad those of
+columns of fixed width, and an id with blanks around it would be another one than the catalogue's.
+"""
 
 from __future__ import annotations
 
 import csv
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 
 from streamer.errors import BadMessage, ConfigError
@@ -61,7 +66,7 @@ def separated_records(
         elif len(row) != len(columns):
             yield number, BadMessage(f"{len(row)} values where {len(columns)} columns are named")
         else:
-            yield number, dict(zip(columns, row, strict=True))
+            yield number, dict(zip(columns, map(str.strip, row), strict=True))
 
 
 def column_names(file: LogFile, *, delimiter: str) -> list[str]:
@@ -197,13 +202,13 @@ def _quoted_row(first: str, lines: _Lines, delimiter: str, n_columns: int | None
         open_at_end = True
 
     try:
-        row = next(csv.reader(feed(), delimiter=delimiter))
+        row = next(_reader(feed(), delimiter))
         if not open_at_end and len(taken) > 1:
             # The last line may be a row too, where the first is one if its quote means nothing.
             plain_row = n_columns in (n_plain, _n_values(first, delimiter))
             open_at_end = plain_row and _n_values(taken[-1], delimiter) == n_columns
             if not open_at_end:
-                row = next(csv.reader(taken, delimiter=delimiter, strict=True))
+                row = next(_reader(taken, delimiter, strict=True))
     except csv.Error as error:
         if len(taken) == 1:
             return BadMessage(f"not a row of values ({error})")
@@ -222,7 +227,13 @@ def _n_values(line: str, delimiter: str) -> int:
     """Values of a line as a row of its own, in which a quote may be left open."""
     if len(delimiter) > 1 or '"' not in line:
         return len(line.split(delimiter))
-    return len(next(csv.reader([line], delimiter=delimiter), []))
+    return len(next(_reader([line], delimiter), []))
+
+
+def _reader(lines: Iterable[str], delimiter: str, *, strict: bool = False) -> Iterator[list[str]]:
+    """Rows of values of which some are quoted, also behind blanks: ``1, "a, b"`` has two."""
+    skips = delimiter != " "  # between blanks, none is passed over: a value may be empty
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=skips, strict=strict)
 
 
 def _decoded(line: bytes, fallback_encoding: str | None) -> str:

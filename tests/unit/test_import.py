@@ -96,6 +96,14 @@ def items_sent() -> dict[str, Item]:
     return {item.item_id: item for item in found}
 
 
+def users_sent() -> dict[str, User]:
+    found = [
+        msgspec.json.decode(each.value or b"", type=User)
+        for each in messages_of(load_config(), "users")
+    ]
+    return {user.user_id: user for user in found}
+
+
 def shop(folder: Path) -> Path:
     folder.mkdir()
     (folder / "events.csv").write_text(EVENTS)
@@ -177,11 +185,7 @@ def test_what_users_say_is_found_and_published_with_the_shop(
         "map": "user_id=id,categories=interests:pipe,ts=joined:iso,attributes.country=country,"
         "attributes.age=age:number",
     }
-    sent = {
-        user.user_id: user
-        for each in messages_of(load_config(), "users")
-        for user in [msgspec.json.decode(each.value or b"", type=User)]
-    }
+    sent = users_sent()
     assert sent["1"] == User(
         user_id="1",
         categories=["Tea", "Cups"],
@@ -442,6 +446,26 @@ def test_blanks_around_the_names_of_columns_mean_nothing(run: Callable[..., str]
     Path("log.csv").write_text(f" user_id , item_id ,ts, type\nu,i,{AT_S}000, click\n")
     run("import", "log.csv", "--yes")
     assert [(each.user_id, each.type) for each in events_sent()] == [("u", "click")]
+
+
+@pytest.mark.parametrize("blank", [" ", "\u00a0"])
+def test_blanks_around_values_mean_nothing_in_any_file(run: Callable[..., str], blank: str) -> None:
+    files = {
+        "log.csv": ["visitorid,~itemid,~event,~timestamp", f"u~,~SKU-098,~view,~{AT_S}000"],
+        "goods.csv": ["sku,~name,~category,~price", 'SKU-098, "Tea, green",~Tea | Hot,~92.01'],
+        "customers.csv": ["id,~interests,~plan", "u,~Tea; Hot ,~plus", "v~,~Tea;,~plus~"],
+    }
+    for name, rows in files.items():
+        Path(name).write_text("\n".join(rows).replace("~", blank))
+    run("import", *files, "--yes")
+    assert [(e.user_id, e.item_id, e.type) for e in events_sent()] == [("u", "SKU-098", "click")]
+    item = items_sent()["SKU-098"]
+    assert (item.title, item.categories) == ("Tea, green", ["Tea", "Hot"])
+    assert item.attributes == {"price": 92.01}
+    assert users_sent() == {
+        "u": User(user_id="u", categories=["Tea", "Hot"], attributes={"plan": "plus"}),
+        "v": User(user_id="v", categories=["Tea"], attributes={"plan": "plus"}),
+    }
 
 
 def test_times_of_which_the_unit_is_not_clear_are_said_and_stay_unnamed(

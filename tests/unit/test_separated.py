@@ -95,3 +95,52 @@ def test_a_column_that_is_there_twice_is_refused_where_it_is_read(tmp_path: Path
         open_log(path)
     path.write_text("user_id,item_id,ts,type,x,x\nann,tea,1,click,1,2\n")
     assert [event.item_id for event in open_log(path).events()] == ["tea"]
+
+
+@pytest.mark.parametrize(
+    ("name", "between"),
+    [("log.csv", ", "), ("log.csv", " ;\u00a0"), ("log.txt", " | "), ("log.tsv", " \t\u3000")],
+)
+def test_blanks_around_values_are_no_part_of_them(tmp_path: Path, name: str, between: str) -> None:
+    rows = [
+        ["user_id", "item_id", "ts", "type", "value", "artist"],
+        ["ann", "tea", "1760000000000", "rating", "4.5", "Simply Red"],
+        ["ann", "10.0", "1760000000001", "rating", "NULL", "#N/A"],
+        ["NULL", "tea", "1760000000000", "rating", "5", ""],
+        ["", "tea", "1760000000000", "rating", "5", ""],
+    ]
+    (tmp_path / name).write_text("".join(between.join(row) + " \n" for row in rows))
+    log = open_log(tmp_path / name, mapping="context.artist=artist")
+    found = [(event.item_id, event.value, event.context) for event in log.events()]
+    assert found == [("tea", 4.5, {"artist": "Simply Red"}), ("10", None, {})]
+    assert [each.line for each in log.malformed] == [4, 5]
+    assert "is how an absent value is written" in log.malformed[0].reason
+    assert "field 'user_id': missing" in log.malformed[1].reason
+
+
+@pytest.mark.parametrize(
+    "row", ['"ann" , "tea, green", 1,click, "a, b" ', '" ann","tea, green ","1 ",click," a, b"']
+)
+def test_blanks_around_quotes_and_within_them_are_no_part_of_a_value(
+    tmp_path: Path, row: str
+) -> None:
+    (tmp_path / "log.csv").write_text(f'"user_id" , "item_id", ts,type, "artist"\n{row}\n')
+    log = open_log(tmp_path / "log.csv", mapping="context.artist=artist")
+    (event,) = log.events()
+    assert (event.user_id, event.item_id, event.ts) == ("ann", "tea, green", 1)
+    assert (event.context, log.n_malformed) == ({"artist": "a, b"}, 0)
+
+
+def test_values_between_blanks_may_be_empty_where_some_are_quoted(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text('user_id item_id ts type value\n"an n" tea 1 click \n')
+    (event,) = open_log(tmp_path / "log.csv", delimiter=" ").events()
+    assert (event.user_id, event.value) == ("an n", None)
+    (tmp_path / "log.csv").write_text('user_id value item_id ts type\n"an n"  tea 1 click\n')
+    (event,) = open_log(tmp_path / "log.csv", delimiter=" ").events()
+    assert (event.user_id, event.item_id, event.value) == ("an n", "tea", None)
+
+
+def test_ids_of_json_keep_their_blanks(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"user_id":" u","item_id":"i ","ts":1,"type":"click"}\n')
+    (event,) = open_log(tmp_path / "log.jsonl").events()
+    assert (event.user_id, event.item_id) == (" u", "i ")
