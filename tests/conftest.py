@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -43,6 +44,10 @@ for key in [key for key in os.environ if key.startswith("STREAMER_") and key != 
 # is a __pycache__, so that whoever throws away compiled kernels throws away these too.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(TESTS / "__pycache__" / "kernels")
+
+# What a script runs in its background ignores SIGINT, and so would all that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Some 110 processes are started, and each would compile all of ours that it imports: half a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
