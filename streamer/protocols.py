@@ -260,6 +260,9 @@ class Layout:
     topic_ids
         Topic → id that the broker gave it, of those whose id is known: a topic that was deleted
         and made anew has the same name and another id.
+    copying
+        Partition → version that it will have, while the store is made into a copy of another;
+        empty once it is whole.
     """
 
     schema_version: int
@@ -268,6 +271,7 @@ class Layout:
     fixed: dict[str, Any] = field(default_factory=dict)
     generations: tuple[Generation, ...] = (Generation(),)
     topic_ids: dict[str, str] = field(default_factory=dict)
+    copying: dict[int, int] = field(default_factory=dict)
 
     @property
     def newest(self) -> int:

@@ -183,8 +183,6 @@ def store_export(
     commits meanwhile."""
     from streamer.application.copied_store import export_store
 
-    if file.exists():
-        raise ConfigError(f"{file} is there already; name a file that is not")
     _show_copied(export_store(configured(config, store=store), file))
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from streamer.errors import LayoutMismatch, StoreError, TopicMismatch, damaged
 from streamer.protocols import Generation, Layout, ModelSettings, ParameterStore
+from streamer.store.refusals import check_whole
 from streamer_models.state.table import TableSpec
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def agree(store: ParameterStore, asked: Layout, *, may_change: bool) -> Layout:
         Where a topic was made anew since it was learned. A store that has no id of a topic takes
         the one asked for.
     StoreError
-        Where a store without settings holds commits.
+        Where a store without settings holds commits, or is a copy that is not finished.
     """
     for _ in range(_ATTEMPTS):
         stored = store.layout()
@@ -69,6 +70,8 @@ def agree(store: ParameterStore, asked: Layout, *, may_change: bool) -> Layout:
                 f"the store has commits of partitions {sorted(store.versions())}, but not the"
                 " settings that they were learned with"
             )
+        if stored is not None:
+            check_whole(stored)
         layout = asked if stored is None else _continued(stored, asked)
         if stored is not None and (layout == stored or not may_change):
             return stored
@@ -119,8 +122,11 @@ def differences(stored: Layout, asked: Layout) -> list[Difference]:
 def goes_on(stored: Layout | None, asked: Layout) -> bool:
     """Return whether a store goes on under the asked settings as it is."""
     try:
-        return stored is not None and _continued(stored, asked) == stored
-    except (LayoutMismatch, TopicMismatch):
+        if stored is None:
+            return False
+        check_whole(stored)
+        return _continued(stored, asked) == stored
+    except (StoreError, TopicMismatch):
         return False
 
 

@@ -11,6 +11,7 @@ from streamer.errors import LayoutMismatch, LogTrimmed
 from streamer.protocols import Checkpoint, Entry, Layout, ParameterStore, PartitionImage, Schedule
 from streamer.store.agreement import agree, differences
 from streamer.store.layout import encode_layout
+from streamer.store.refusals import check_whole
 from streamer_models.state.table import Change
 
 log = logging.getLogger(__name__)
@@ -143,8 +144,11 @@ class StoreOfModels:
         ------
         LayoutMismatch
             Where another learner has changed the settings since.
+        StoreError
+            Where the store was emptied since, and a copy is not finished in it.
         """
         layout = self._present()
+        check_whole(layout)
         if encode_layout(layout) != encode_layout(self._layout):
             changed = differences(layout, self._asked)
             raise LayoutMismatch(

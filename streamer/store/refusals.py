@@ -255,6 +255,16 @@ def check_sizes(checkpoint: Checkpoint, *, address: str) -> None:
             )
 
 
+def check_whole(layout: Layout) -> None:
+    """Raise StoreError where a store is a copy of which partitions may still be missing."""
+    if layout.copying:
+        raise StoreError(
+            "the store is a copy that is not finished: `streamer store import` has not ended yet,"
+            " or was cut short; give it the same file again, which copies what is missing, or"
+            " forget what is there with `streamer store rebuild` and learn again from the topics"
+        )
+
+
 def check_layout(stored: Layout, asked: Layout, *, address: str) -> None:
     """Raise LayoutMismatch unless both are equal."""
     differences = [

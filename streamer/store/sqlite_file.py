@@ -59,6 +59,13 @@ OF_STORE = Remedies(
 )
 
 
+def logs_of(path: Path) -> tuple[Path, Path]:
+    """Return the write-ahead log of a file, and the index of it, which are there while it is in
+    use and after a kill: beside the file itself, where ``path`` is a link to it."""
+    file = os.path.realpath(path)
+    return Path(f"{file}-wal"), Path(f"{file}-shm")
+
+
 class SqliteFile:
     """Connections of this process to one file.
 

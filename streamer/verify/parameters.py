@@ -15,7 +15,7 @@ from streamer.protocols import Entry, ParameterStore, PartitionImage, Schedule
 from streamer.verify.execution import LearnedWith, Run, Stream
 from streamer.verify.runs import execute_all
 from streamer.verify.schedules import began_at, coverage, needed
-from streamer.verify.topics import LogEnds, missing
+from streamer.verify.topics import LogEnds, missing, never_learned
 from streamer_models.state.model import Model
 from streamer_models.state.partition import CURSOR, PartitionState
 from streamer_models.state.shared import SharedState
@@ -103,7 +103,9 @@ def verify_store(
     if result.problems:
         return result
     executable = {p: each[: until[p] - recorded.began[p]] for p, each in recorded.schedules.items()}
-    lacking = missing(executable, ends(), began=recorded.began)
+    found = ends()
+    lacking = missing(executable, found, began=recorded.began)
+    result.remarks = never_learned(recorded.schedules, learned_with[-1].settings.topics, found)
     result.unchecked = [
         f"partition {p} can't be executed again: {why}" for p, why in sorted(lacking.gone.items())
     ]

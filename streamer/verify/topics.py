@@ -64,6 +64,32 @@ class Missing:
             self.doubtful.pop(p, None)
 
 
+def never_learned(
+    schedules: Mapping[int, Sequence[Schedule]], topics: Sequence[str], ends: LogEnds
+) -> list[str]:
+    """Say of each partition without a commit how many messages wait for the first one.
+
+    Parameters
+    ----------
+    schedules
+        Partition → all recorded entries.
+    topics
+        Those that commits are learned from.
+    """
+    found = []
+    for p in sorted(p for p, entries in schedules.items() if not entries):
+        waiting = {topic: ends.get((topic, p), (0, 0)) for topic in topics}
+        said = [
+            f"{high - low:,} of {topic}" for topic, (low, high) in waiting.items() if low < high
+        ]
+        if said:
+            found.append(
+                f"partition {p}: the store has no commit of it, and the topics have messages"
+                f" ({', '.join(said)}): a learner learns them"
+            )
+    return found
+
+
 def missing(
     schedules: Mapping[int, Sequence[Schedule]], ends: LogEnds, *, began: Mapping[int, int]
 ) -> Missing:

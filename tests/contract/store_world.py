@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from streamer.protocols import (
     Checkpoint,
     Entry,
     Layout,
+    ParameterStore,
     PartitionImage,
+    RestorableStore,
     Schedule,
 )
 from streamer_models.state.ids.id_table import id_key
@@ -199,3 +202,22 @@ class World:
         joined = b"".join(self.state.rows[spec.name][key] for key in keys)
         values = np.frombuffer(joined, spec.dtype).reshape(-1, spec.width)
         return Rows(np.array(keys, np.uint64), values)
+
+
+class CutShort(Exception):
+    """The process of whoever writes to a store is lost."""
+
+
+def cut_short_after(store: ParameterStore, n_writes: int) -> RestorableStore:
+    """A store to which so many writes of a copy or a rebuild come through."""
+    left = [n_writes]
+
+    class Cut:
+        def __getattr__(self, name: str) -> object:
+            if name in ("replace_layout", "acquire", "restore", "forget"):
+                if not left[0]:
+                    raise CutShort
+                left[0] -= 1
+            return getattr(store, name)
+
+    return cast(RestorableStore, Cut())

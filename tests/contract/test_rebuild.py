@@ -17,7 +17,7 @@ from streamer.store.agreement import agree
 from streamer.store.layout import encode_layout
 from streamer.store.rebuild import forget_all, forget_partition
 from tests.contract.conftest import StoreUnderTest, store_params
-from tests.contract.store_world import LAYOUT, World, state_of
+from tests.contract.store_world import LAYOUT, CutShort, World, cut_short_after, state_of
 
 WITH_IDS = replace(LAYOUT, topic_ids={"events": "a1"})
 
@@ -109,6 +109,19 @@ def test_with_all_forgotten_a_store_takes_other_settings(
     assert store.load(0).version == 5
     forget_all(store, asked, owner="rebuild")
     assert store.layout() == asked
+    assert all(is_empty(store, partition) for partition in range(LAYOUT.n_partitions))
+
+
+@pytest.mark.parametrize("stored", store_params("memory"), indirect=True)
+def test_a_rebuild_that_was_cut_short_is_ended_by_the_next(store: ParameterStore) -> None:
+    asked = replace(LAYOUT, fixed={"learner.seed": 2})
+    for n_writes in range(2 * LAYOUT.n_partitions + 1):
+        with pytest.raises(CutShort):
+            forget_all(cut_short_after(store, n_writes), asked, owner="rebuild")
+        with pytest.raises(LayoutMismatch):
+            agree(store, asked, may_change=True)
+    forget_all(store, asked, owner="rebuild")
+    assert agree(store, asked, may_change=True) == asked
     assert all(is_empty(store, partition) for partition in range(LAYOUT.n_partitions))
 
 

@@ -212,6 +212,20 @@ def test_a_topic_that_ends_too_early_is_said_at_once() -> None:
     )
 
 
+def test_a_partition_without_a_commit_whose_topic_has_messages_is_named() -> None:
+    store = MemoryStore()
+    learner = make_learner(store, MODELS, SETTINGS)
+    learner.assign([0])
+    learner.learn([messages(LOGS[0], 0, 0, 50)])
+    found = verified_after(store, 0, 20, 600)
+    assert found.problems == found.unchecked == []
+    (remark,) = found.remarks
+    assert remark == (
+        "partition 1: the store has no commit of it, and the topics have messages (580 of events):"
+        " a learner learns them"
+    )
+
+
 # --- rebuilt --------------------------------------------------------------------------------------
 
 

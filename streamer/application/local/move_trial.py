@@ -89,5 +89,6 @@ def _check_empty(config: Config, topics: set[str]) -> None:
         if end:
             raise TopicMismatch(
                 f"topic {topic} at {config.kafka.bootstrap_servers} holds messages already: move to"
-                " a Kafka where it is new, or set topics.prefix in the trial and here alike"
+                " a Kafka where it is new, or set topics.prefix in the trial and here alike; where"
+                " an earlier `streamer move` was cut short, delete its topics and move again"
             )
