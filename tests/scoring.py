@@ -34,6 +34,7 @@ from streamer.ranking.recall.neighbours import NextSettings, SimilarSettings
 from streamer.ranking.recall.popular import PopularSettings
 from streamer.ranking.recall.random import RandomSettings
 from streamer.ranking.recall.session import SessionSettings
+from streamer.ranking.recall.time_of_day import TimeOfDaySettings
 from streamer.ranking.recall.trending import TrendingSettings
 from streamer.ranking.recall.trending_feature import TrendingFeatureSettings
 from streamer.replica.replica import Replica
@@ -207,6 +208,7 @@ RECALL: dict[str, Section] = {
     "popular": PopularSettings(candidates=0),
     "similar": SimilarSettings(candidates=0),
     "next": NextSettings(candidates=0),
+    "time_of_day": TimeOfDaySettings(candidates=0),
     "session": SessionSettings(factors=0),
     "blend": BlendSettings(weight=0.0),
 }
@@ -219,6 +221,7 @@ TWO_CHANNELS: Mapping[str, Any] = {
     "recall.popular.candidates": 0,
     "recall.similar.candidates": 0,
     "recall.next.candidates": 0,
+    "recall.time_of_day.candidates": 0,
     "recall.session.factors": 0,
     "recall.fresh.candidates": 0,
     "recall.chosen.candidates": 0,

@@ -26,6 +26,7 @@ from streamer.testing.streams import (
 from streamer_models.bandits.bandit import Bandit
 from streamer_models.bandits.objectives import Objectives
 from streamer_models.counters.consumptions import ItemConsumptions
+from streamer_models.counters.daily_rhythm import DailyRhythm
 from streamer_models.counters.decayed_counters import DecayedFeature
 from streamer_models.counters.decayed_features import DecayedFeatures
 from streamer_models.counters.history import UserHistory
@@ -184,6 +185,7 @@ MODELS: dict[str, NewModels] = {
     "neighbours": lambda: [UserHistory(length=5), _neighbours()],
     "transitions": lambda: [UserHistory(length=5), _transitions()],
     "popularity": lambda: Popularity(half_lives_s=(60, 3_600, 86_400)),
+    "daily_rhythm": DailyRhythm,
     "bpr": lambda: _mf("bpr"),
     "logistic": lambda: _mf("logistic", regularization=0.01),
     "softmax": lambda: _mf("softmax"),
@@ -210,6 +212,7 @@ MODELS: dict[str, NewModels] = {
         _neighbours(),
         _transitions(),
         Popularity(half_lives_s=(60, 3_600)),
+        DailyRhythm(),
         _mf("bpr"),
         _session(),
         _token_counts(),

@@ -227,6 +227,7 @@ def test_in_replay_it_ranks_as_the_prior_of_the_bandit_does() -> None:
                 "recall.popular.candidates": 0,
                 "recall.similar.candidates": 0,
                 "recall.next.candidates": 0,
+                "recall.time_of_day.candidates": 0,
                 "recall.session.factors": 0,
                 "recall.taste.on": False,
             },

@@ -162,6 +162,7 @@ def test_channels_that_the_blend_is_made_of_are_on_by_default_and_random_ones() 
         "similar",
         "next",
         "popular",
+        "time_of_day",
         "session",
         "taste",
         "blend",

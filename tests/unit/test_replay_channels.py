@@ -28,10 +28,11 @@ SMALL = {
     "recall.popular.candidates": "6",
     "recall.similar.candidates": "6",
     "recall.next.candidates": "6",
+    "recall.time_of_day.candidates": "6",
     "recall.session.factors": "8",
     "mf.history": "12",
 }
-NAMES = ("similar", "next", "popular", "session")
+NAMES = ("similar", "next", "popular", "time_of_day", "session")
 
 
 def test_off_switches_a_channel_off() -> None:
@@ -91,7 +92,11 @@ def test_other_channels_are_not_learned() -> None:
     config = channel_config(Config(), "next", {}, seed=0)
     assert measuring_on(config) == ["next"]
     assert [each.name for each in channels_on(config)] == ["next"]
-    assert set(measuring_on(channel_config(Config(), "session", {}, seed=0))) == {*NAMES, "taste"}
+    assert set(measuring_on(channel_config(Config(), "session", {}, seed=0))) == {
+        *NAMES,
+        "taste",
+        "time_of_day",
+    }
 
 
 def test_before_anything_is_learned_nothing_is_recalled() -> None:
@@ -103,7 +108,7 @@ def test_before_anything_is_learned_nothing_is_recalled() -> None:
 @pytest.mark.parametrize(
     ("spec", "complaint"),
     [
-        ("channel:nearest", r"'nearest' is unknown.* similar, next, popular, session"),
+        ("channel:nearest", r"'nearest' is unknown.* similar, next, popular, time_of_day"),
         ("channel:mf", "has no measures"),
         ("channel:similar,recall.similar.candidates=0", "off"),
         ("channel:similar,window=3", "no parameter of similar"),

@@ -56,7 +56,14 @@ def test_every_model_that_can_do_the_task_is_in_it(
 
 def test_a_channel_that_is_on_is_in_it_and_one_that_is_off_is_not() -> None:
     config = Config()
-    assert set(measuring_on(config)) == {"similar", "next", "popular", "session", "taste"}
+    assert set(measuring_on(config)) == {
+        "similar",
+        "next",
+        "popular",
+        "time_of_day",
+        "session",
+        "taste",
+    }
     assert {f"channel:{each}" for each in measuring_on(config)} < set(names("all"))
     less = funnel_config(config, {"recall.next.candidates": 0}, seed=0, n_partitions=1)
     assert "channel:next" not in names("all", config=less)

@@ -20,6 +20,7 @@ from streamer.ranking.recall.popular import PopularChannel
 from streamer.ranking.recall.random import RandomChannel
 from streamer.ranking.recall.session import SessionChannel
 from streamer.ranking.recall.taste import TasteChannel
+from streamer.ranking.recall.time_of_day import TimeOfDayChannel
 from streamer.ranking.recall.trending import TrendingChannel
 from streamer.ranking.recall.trending_feature import TrendingFeatureChannel
 
@@ -29,6 +30,7 @@ _CHANNELS: Final[list[type[Channel[Any]]]] = [
     ContentChannel,
     AgainChannel,
     PopularChannel,
+    TimeOfDayChannel,
     SessionChannel,
     TasteChannel,
     BlendChannel,
