@@ -154,9 +154,9 @@ def test_a_carriage_return_inside_of_a_value_ends_no_row(tmp_path: Path) -> None
     path = tmp_path / "log.tsv"
     path.write_bytes(f"user_id\titem_id\tts\ttype\nu\ta\rb\t{AT}\tclick\r\n".encode())
     assert found(open_log(path)) == [("u", "a\rb", AT)]
-    rows = f'"u\rv",tea,{AT},click\r"w\r,x\n",tea,{AT},click\r\nz,tea,{AT},click\n'
+    rows = f'"u\rv",tea,{AT},click\r"w\r,x\n-",tea,{AT},click\r\nz,tea,{AT},click\n'
     path.write_bytes(f"user_id,item_id,ts,type\r\n{rows}".encode())
-    assert [user for user, *_ in found(open_log(path))] == ["u\rv", "w\r,x\n", "z"]
+    assert [user for user, *_ in found(open_log(path))] == ["u\rv", "w\r,x\n-", "z"]
 
 
 def test_an_encoding_that_is_named(tmp_path: Path) -> None:
