@@ -45,6 +45,7 @@ class MadeUpLog:
     name = "made-up"
     n_malformed = 0
     malformed: Sequence[Malformed] = ()
+    gone: Sequence[str] = ()
 
     def __init__(self, n_events: int, seed: int) -> None:
         rng = np.random.default_rng(seed)

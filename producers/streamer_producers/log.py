@@ -168,6 +168,11 @@ class Log:
                 yield found
 
     @property
+    def gone(self) -> list[str]:
+        """What it no longer has, as a topic may: a file has all."""
+        return []
+
+    @property
     def n_malformed(self) -> int:
         """Malformed lines so far in the latest pass over the events, the items and the users."""
         return sum(faults.n for faults in self._faults.values())

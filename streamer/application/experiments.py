@@ -1,10 +1,13 @@
-"""An experiment's decisions and events, from the topics or from a recorded folder."""
+"""An experiment's decisions and events: from the topics, a recorded folder or that of a trial."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from streamer.application.local.kept_topics import KeptTopics
+from streamer.application.local.trial import TOPICS
 from streamer.application.topic_log import TopicLog
 from streamer.config import Config, TopicRole
 from streamer.config.specs import duration_ms
@@ -28,6 +31,33 @@ class TopicLines:
     def lines(self) -> Iterator[tuple[int, bytes]]:
         return enumerate(self._log.payloads(), 1)
 
+    @property
+    def gone(self) -> Sequence[str]:
+        """What the topic no longer had, in a sentence; known once it was read."""
+        return self._log.gone
+
+    @property
+    def whole_since_ms(self) -> int:
+        """When the first message was published from which on none is missing; 0: none is."""
+        return self._log.whole_since_ms
+
+
+class KeptLines:
+    """All that was ever on a topic of ``streamer up --data``, a message a line."""
+
+    def __init__(self, folder: Path, topic: str) -> None:
+        self._file = folder / TOPICS
+        self._topic = topic
+
+    def __str__(self) -> str:
+        return f"{self._file}, {self._topic}"
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        with contextlib.closing(KeptTopics(self._file)) as kept:
+            for number, message in enumerate(kept.messages(), 1):
+                if message.topic == self._topic:
+                    yield number, message.value or b""
+
 
 def experiment_log(
     config: Config, name: str, folder: Path | None, *, window_ms: int, strict: bool
@@ -38,7 +68,7 @@ def experiment_log(
     ----------
     folder
         With ``decisions.jsonl`` and ``events.jsonl``, as `streamer record` writes them (or ``.gz``,
-        ``.zst``); None: the topics.
+        ``.zst``), or the ``topics.db`` of a trial; None: the topics.
 
     Raises
     ------
@@ -46,15 +76,25 @@ def experiment_log(
         As :func:`streamer.ope.experiment_log.read_experiment`, and where the folder lacks one.
     KafkaError
         When the broker does not answer or has no such topic.
+    StoreError
+        When a trial's file can't be read.
     """
-    found: list[Lines] = [
-        TopicLines(config, role) if folder is None else LogFile(file_in(folder, role))
-        for role in ("decisions", "events")
-    ]
-    decisions, events = found
     return read_experiment(
-        config, name, decisions=decisions, events=events, window_ms=window_ms, strict=strict
+        config,
+        name,
+        decisions=_lines(config, "decisions", folder),
+        events=_lines(config, "events", folder),
+        window_ms=window_ms,
+        strict=strict,
     )
+
+
+def _lines(config: Config, role: TopicRole, folder: Path | None) -> Lines:
+    if folder is None:
+        return TopicLines(config, role)
+    if (folder / TOPICS).is_file():
+        return KeptLines(folder, config.topics.topic(role))
+    return LogFile(file_in(folder, role))
 
 
 def reported(
@@ -80,7 +120,7 @@ def reported(
 
     Raises
     ------
-    ConfigError, KafkaError
+    ConfigError, KafkaError, StoreError
         As :func:`experiment_log`; and where the window is no time.
     """
     try:

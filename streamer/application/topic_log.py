@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import heapq
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
 
@@ -27,10 +28,27 @@ _MESSAGES_MAX = 5_000
 _LOOK_S = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Messages that a partition no longer had when it was to be read.
+
+    Attributes
+    ----------
+    n
+        How many.
+    whole_since_ms
+        None is missing that was published later.
+    """
+
+    n: int
+    whole_since_ms: int
+
+
 class TopicLog:
     """Messages of all partitions of a topic, from a start up to the end at the time of opening.
 
-    Reading it again gives the same messages, as long as the broker keeps them.
+    Reading it again gives the same messages, as long as the broker keeps them. What it no longer
+    had is known once it was read: see :attr:`gone` and :attr:`whole_since_ms`.
 
     Parameters
     ----------
@@ -61,22 +79,49 @@ class TopicLog:
         self.malformed: list[Malformed] = []
         self._config = config
         self._strict = strict
+        self._is_of_time = start != "earliest" and not start.isdecimal()
         reader = configured_reader(config)
         try:
             partitions = reader.partitions(topic)
-            self._ends = reader.end_offsets(partitions)
+            ends = reader.ends(partitions)
             starts = _starts(reader, partitions, start)
-            # An offset beyond the end of a partition means nothing of it, not an error.
-            self._starts = {each: min(at, self._ends[each]) for each, at in starts.items()}
-            # Where the log begins: what was deleted is not there to be read.
-            self._starts = reader.start(self._starts)
         finally:
             reader.close()
+        self._ends = {where: end.high for where, end in ends.items()}
+        # An offset beyond the end of a partition means nothing of it, not an error.
+        self._starts = {
+            where: min(max(at, ends[where].low), ends[where].high) for where, at in starts.items()
+        }
+        # Any of the deleted ones may be later than a time that the oldest message kept is not
+        # before.
+        self._deleted = {
+            where: max(0, ends[where].low - (0 if self._is_of_time else max(at, 0)))
+            for where, at in starts.items()
+            if at <= ends[where].low
+        }
+        now_ms = time.time_ns() // 1_000_000
+        self._gone = {where: Gone(n, now_ms) for where, n in self._deleted.items() if n}
 
     @property
     def n_estimated(self) -> int:
         """Offsets from the start to the end."""
         return sum(self._ends[where] - at for where, at in self._starts.items())
+
+    @property
+    def gone(self) -> Sequence[str]:
+        """What the topic no longer had of what was to be read, in a sentence; none: it had all."""
+        if not self._gone:
+            return ()
+        n = sum(each.n for each in self._gone.values())
+        whole_since = datetime.fromtimestamp(-(-self.whole_since_ms // 1_000), UTC)
+        up_to = "up to " if self._is_of_time else ""
+        said = f"{self.name}: {up_to}{n:,} messages were deleted before they could be read"
+        return (f"{said}; none is missing since {whole_since:%Y-%m-%d %H:%M:%S} UTC",)
+
+    @property
+    def whole_since_ms(self) -> int:
+        """When the first message was published from which on none is missing; 0: none is."""
+        return max((each.whole_since_ms for each in self._gone.values()), default=0)
 
     def batches(self) -> Iterator[MessageBatch]:
         """All messages, partition after partition: the same order every time.
@@ -90,13 +135,14 @@ class TopicLog:
         try:
             for where, start in sorted(self._starts.items()):
                 if start < self._ends[where]:
-                    reader.start({where: start})
                     yield from self._to_end(reader, where)
         finally:
             reader.close()
 
     def _to_end(self, reader: KafkaReader, where: TopicPartition) -> Iterator[MessageBatch]:
         end, timeout_s = self._ends[where], self._config.kafka.request_timeout_s
+        n_before, n_gone = reader.skipped_offsets - self._deleted.get(where, 0), 0
+        reader.start({where: self._starts[where]})
         deadline = time.monotonic() + timeout_s
         while reader.positions[where] < end:
             # A topic may end with offsets that hold no message, where a transaction ended: only the
@@ -111,6 +157,9 @@ class TopicLog:
                     " for long enough?"
                 )
             for batch in found:
+                if reader.skipped_offsets - n_before > n_gone:
+                    n_gone = reader.skipped_offsets - n_before
+                    self._gone[where] = Gone(n_gone, int(batch.publish_ms[0]))
                 yield batch.slice(0, int((batch.offsets < end).sum()))
 
     def events(self) -> Iterator[Event]:
@@ -154,7 +203,6 @@ class TopicLog:
             return
         reader = configured_reader(self._config)
         stack.callback(reader.close)
-        reader.start({where: start})
         for batch in self._to_end(reader, where):
             for i, publish_ms in enumerate(batch.publish_ms.tolist()):
                 at_ms = max(at_ms, publish_ms)

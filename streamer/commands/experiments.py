@@ -26,7 +26,10 @@ def experiments(
     name: Annotated[str, typer.Argument(help="Of the table experiments.NAME.")],
     log: Annotated[
         Path | None,
-        typer.Argument(help="Folder with decisions.jsonl and events.jsonl; by default the topics."),
+        typer.Argument(
+            help="Folder with decisions.jsonl and events.jsonl, or of `streamer up --data`;"
+            " by default the topics."
+        ),
     ] = None,
     window: Annotated[
         str,

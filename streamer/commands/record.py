@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from streamer.commands.options import BrokerOption, ConfigOption, configured
-from streamer.commands.screen import output, rated_progress, show_malformed
+from streamer.commands.screen import output, rated_progress, show_malformed, show_remarks
 
 
 def record(
@@ -35,3 +35,4 @@ def record(
         n_written = record_topic(log, file, progress=lambda n: bar.update(recording, completed=n))
     output.print(f"{n_written:,} messages of {topic} written to {file}", highlight=False)
     show_malformed(log.n_malformed, [str(each) for each in log.malformed])
+    show_remarks(log.gone)

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,6 +192,19 @@ class Lines(Protocol):
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Return them from the first on."""
+
+
+@runtime_checkable
+class CutLines(Lines, Protocol):
+    """Messages of a log that may have lost some: what is missing is known once they were read."""
+
+    @property
+    def gone(self) -> Sequence[str]:
+        """What is missing, in a sentence; none: nothing is."""
+
+    @property
+    def whole_since_ms(self) -> int:
+        """When the first message was published from which on none is missing; 0: none is."""
 
 
 class Faults:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -12,12 +12,13 @@ import numpy as np
 from msgspec.structs import replace
 
 from streamer.config import Config
+from streamer.config.experiments import ExperimentConfig
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision
 from streamer.events.event_columns import decode_events
 from streamer.events.rejection import refuse_seconds
 from streamer.learner.configured import reward_function
-from streamer.ope.bandit_log import Faults, Floats, Lines
+from streamer.ope.bandit_log import CutLines, Faults, Floats, Lines
 from streamer.ope.logged_rewards import LoggedRewards
 from streamer.ope.shadow_log import ShadowSlots, shadow_slots
 
@@ -68,6 +69,10 @@ class ExperimentLog:
     ----------
     n_moved
         Users left out who were in several variants.
+    n_unknown
+        Users left out of whom what counts may be missing, as messages of the log are.
+    gone
+        What is missing of the log, in sentences.
     n_elsewhere
         Users in another variant than the configuration splits them into now.
     watches
@@ -82,6 +87,8 @@ class ExperimentLog:
 
     users: list[UserOutcome]
     n_moved: int
+    n_unknown: int
+    gone: Sequence[str]
     n_elsewhere: int
     watches: bool
     objectives: tuple[str, ...]
@@ -101,7 +108,8 @@ def read_experiment(
     """Join decisions and events by the learner's own join, and return what came of each user.
 
     Each user counts by what happened within ``window_ms`` of the first slate, once that is over:
-    so users are independent of each other, and what was counted once doesn't change.
+    so users are independent of each other, and what was counted once doesn't change. Where messages
+    are missing, users whose first slate or its outcome may be among them are left out.
 
     Both are put in the order of their times, as they may come from a topic of several partitions.
     Memory: the events, and one record a decision.
@@ -123,12 +131,17 @@ def read_experiment(
     joined = joined_slates(config, short_decisions(decisions, faults), events, faults)
     joined.rewards.refuse_unreadable()
     found, rewards, by_time = joined.decisions, joined.rewards, joined.events
+    gone = [
+        said for each in (decisions, events) if isinstance(each, CutLines) for said in each.gone
+    ]
     users, n_moved = _users(found, name, len(rewards.objectives))
     if not users:
         raise ConfigError(
             f"experiment {name}: none of {len(found):,} decisions is of it; was the scorer started"
-            " with this configuration?"
+            " with this configuration?" + "".join(f"\n  {each}" for each in gone)
         )
+    in_one_variant = users.keys()
+    users = _known(users, found, name, config.experiments[name], decisions, events)
     last_ms = max(by_time.last_ms, found[-1].ts)
     settled_ms = round(1000 * config.join.window_s)
     for user in users.values():
@@ -145,7 +158,12 @@ def read_experiment(
             user_of.gained += np.nansum(rewards.gains(decision), axis=0)
     watches = _add_watched(users, by_time, config, window_ms)
     shadows = shadow_slots(
-        (each for each in found if each.user_id in users and each.ts + settled_ms <= last_ms),
+        (
+            each
+            for each in found
+            if each.user_id in in_one_variant
+            and _whole_since_ms(events) <= each.ts <= last_ms - settled_ms
+        ),
         rewards,
         name,
     )
@@ -153,6 +171,8 @@ def read_experiment(
     return ExperimentLog(
         users=sorted(users.values(), key=lambda user: (user.start_ms, user.user_id)),
         n_moved=n_moved,
+        n_unknown=len(in_one_variant) - len(users),
+        gone=gone,
         n_elsewhere=sum(
             experiment.variant_of(name, user.user_id) != user.variant for user in users.values()
         ),
@@ -250,6 +270,36 @@ def _users(
     for user_id in moved:
         del users[user_id]
     return users, len(moved)
+
+
+def _known(
+    users: dict[str, UserOutcome],
+    decisions: Sequence[Decision],
+    name: str,
+    experiment: ExperimentConfig,
+    *logs: Lines,
+) -> dict[str, UserOutcome]:
+    """Return the users of whom all that counts is in the logs of decisions and events.
+
+    Any user may have had an earlier slate where decisions are missing, unless the experiment began
+    later: then users who take part in it had slates before that are not of it.
+    """
+    decided_ms, happened_ms = map(_whole_since_ms, logs)
+    if decided_ms:
+        began_ms = min(user.start_ms for user in users.values())
+        began_later = any(
+            name not in (each.variants or {})
+            and experiment.variant_of(name, each.user_id) is not None
+            for each in decisions
+            if decided_ms <= each.ts < began_ms
+        )
+        if not began_later:
+            return {}
+    return {user_id: user for user_id, user in users.items() if user.start_ms >= happened_ms}
+
+
+def _whole_since_ms(lines: Lines) -> int:
+    return lines.whole_since_ms if isinstance(lines, CutLines) else 0
 
 
 def _add_watched(

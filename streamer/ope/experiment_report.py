@@ -237,7 +237,14 @@ def _difference(
 def _remarks(
     experiment: ExperimentConfig, log: ExperimentLog, variants: Sequence[VariantReport]
 ) -> list[str]:
-    found = []
+    found = [*log.gone]
+    if log.n_unknown:
+        found.append(
+            f"{log.n_unknown:,} users are left out, as their first slate or what came of it may be"
+            " among these. Who keeps all can tell: name a folder of files that `streamer record`"
+            " wrote in time, or that of `streamer up --data`; and raise topics.retention_hours"
+            " before the next experiment"
+        )
     if log.n_moved:
         found.append(
             f"{log.n_moved:,} users were in several variants and are left out: was the salt or a"

@@ -43,6 +43,10 @@ class EventLog(Protocol):
     def malformed(self) -> Sequence[Malformed]:
         """The first of them."""
 
+    @property
+    def gone(self) -> Sequence[str]:
+        """What it no longer had, in sentences, in the latest pass."""
+
     def events(self) -> Iterator[Event]:
         """All events by rising time."""
 
@@ -65,6 +69,8 @@ class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):
         Events that an experiment asks models about, its warm-up included.
     value_min, value_max
         Of the targets' values; None where none has one.
+    gone
+        What the log no longer had, in sentences.
     clipped
         Values that rewards clip, where rewards say what is scored or learned.
     """
@@ -79,6 +85,7 @@ class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):
     value_max: float | None
     n_malformed: int
     malformed: tuple[str, ...]
+    gone: tuple[str, ...] = ()
     clipped: tuple[Clipped, ...] = ()
 
 
@@ -138,6 +145,7 @@ def survey(
         value_max=high if low <= high else None,
         n_malformed=log.n_malformed,
         malformed=tuple(map(str, log.malformed)),
+        gone=tuple(log.gone),
         clipped=() if values is None else values.found(),
     )
 

@@ -23,6 +23,7 @@ class MemoryLog:
     name = "memory"
     n_malformed = 0
     malformed: Sequence[Malformed] = ()
+    gone: Sequence[str] = ()
 
     def __init__(
         self, events: Sequence[Event], items: Sequence[Item] = (), users: Sequence[User] = ()

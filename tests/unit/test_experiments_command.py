@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from streamer.application.local.kept_topics import KeptTopics
+from streamer.application.local.trial import TOPICS
 from streamer.cli import app
 from streamer.config import load_config
+from streamer.config.settings import TopicsConfig
 from streamer.errors import ConfigError, StreamerError
-from streamer.events import Decision, Event
+from streamer.events import Decision, Event, encode
+from streamer.kafka.embedded import EmbeddedBroker
+from streamer.kafka.sink import KafkaSink
+from streamer.kafka.topics import create_topics
+from streamer.protocols import MessageBatch
 from tests.unit.ope_files import START_MS, decision, event, write_decisions
 
 HOUR_MS = 3_600_000
@@ -260,3 +269,116 @@ def test_what_can_not_be_answered_is_refused(
         experiments(name, str(log), "--config", str(config), *rest)
     assert isinstance(refused.value, ConfigError)
     assert said in str(refused.value)
+
+
+# --- topics whose start is gone ---------------------------------------------------------------
+
+LARGE = {"policy_state": b"x" * 100_000}
+"""Of a slate: the embedded broker keeps some 35 of these in a partition."""
+
+
+@pytest.fixture
+def broker() -> Iterator[str]:
+    with EmbeddedBroker() as embedded:
+        create_topics(embedded.bootstrap_servers, TopicsConfig())
+        yield embedded.bootstrap_servers
+
+
+def publish(broker: str, messages: Sequence[Decision | Event]) -> None:
+    """Put messages on their topics, each published when it happened."""
+    sink = KafkaSink(broker)
+    for each in messages:
+        topic = "decisions" if isinstance(each, Decision) else "events"
+        sink.send(topic, key=b"", value=encode(each), partition=0, publish_ms=each.ts)
+    sink.close()
+
+
+def returning(n: int) -> list[Decision]:
+    """Slates of one user of each variant, an hour after another."""
+    both = users("control", 1) + users("varied", 1)
+    return [slate(user, at, 1.0 * at, **LARGE) for at in range(n) for user in both]
+
+
+def test_users_whose_first_slate_may_be_gone_are_left_out_and_it_is_said(
+    tmp_path: Path, config: Path, broker: str
+) -> None:
+    publish(broker, returning(50))
+    of_topics = ["mix", "--config", str(config), "--bootstrap-servers", broker, "--json"]
+    found = json.loads(experiments(*of_topics))
+    gone, left_out, *_ = found["remarks"]
+    assert [each["users"] for each in found["variants"]] == [0, 0]
+    assert [each["means"]["reward"] for each in found["variants"]] == [None, None]
+    assert left_out.startswith("2 users are left out, as their first slate or what came of it may")
+    log = tmp_path / "decisions.jsonl"
+    line = ["record", "decisions", str(log), "--bootstrap-servers", broker]
+    recorded = CliRunner().invoke(app, line)
+    n_kept = len(log.read_bytes().splitlines())
+    assert 0 < n_kept < 100
+    first_ms = json.loads(log.read_bytes().splitlines()[0])["ts"]
+    assert gone == (
+        f"kafka:decisions: {100 - n_kept} messages were deleted before they could be read; none is"
+        f" missing since {np.datetime64(first_ms, 'ms').item():%Y-%m-%d %H:%M:%S} UTC"
+    )
+    assert gone in " ".join(recorded.stderr.split())
+
+
+def test_all_users_of_a_trial_count_by_its_folder(tmp_path: Path, config: Path) -> None:
+    slates = returning(50)
+    with contextlib.closing(KeptTopics(tmp_path / TOPICS)) as kept:
+        kept.keep(
+            [
+                batch_of("items", [b"{}"]),
+                batch_of("decisions", [encode(each) for each in slates]),
+                batch_of("events", [encode(taken(slates[0].user_id, 0, 0.1))]),
+            ]
+        )
+        found = reported(tmp_path, config)  # while who keeps them goes on
+    control, varied = found["variants"]
+    assert [(each["users"], each["slates"]) for each in (control, varied)] == [(1, 50), (1, 50)]
+    assert control["means"]["reward"] == load_config(env={}).events["click"].weight
+    assert not any("deleted" in each for each in found["remarks"])
+
+
+def batch_of(topic: str, values: Sequence[bytes]) -> MessageBatch:
+    numbers = np.arange(len(values), dtype=np.int64)
+    keys: list[bytes | None] = [None] * len(values)
+    return MessageBatch(topic, 0, list(values), numbers, START_MS + numbers, keys)
+
+
+def test_users_of_an_experiment_that_began_later_than_what_is_gone_count(
+    config: Path, broker: str
+) -> None:
+    ann, cem = *users("control", 1), *users("varied", 1)
+    before = [slate(ann, at, 0.1 * at, variants=None, **LARGE) for at in range(100)]
+    publish(broker, [*before, slate(ann, 200, 11.0), slate(cem, 200, 12.0), slate(cem, 201, 50.0)])
+    of_topics = ["mix", "--config", str(config), "--bootstrap-servers", broker, "--json"]
+    found = json.loads(experiments(*of_topics))
+    assert [each["users"] for each in found["variants"]] == [1, 1]
+    assert [each["slates"] for each in found["variants"]] == [1, 2]
+    assert "messages were deleted" in found["remarks"][0]
+    assert not any("left out" in each for each in found["remarks"])
+
+
+def test_users_of_whom_events_may_be_gone_are_left_out(
+    tmp_path: Path, config: Path, broker: str
+) -> None:
+    ann, bob = users("control", 2)
+    slates = [slate(ann, 0, 0.0), slate(bob, 0, 9.0), slate(bob, 1, 60.0)]
+    browsed = [
+        event(None, "a", "click", event_id=f"{at}", ts=START_MS + at, context={"page": "x" * 4_000})
+        for at in range(3_000)
+    ]
+    publish(broker, [*slates, taken(ann, 0, 0.0), *browsed, taken(bob, 0, 9.1)])
+    found = json.loads(
+        experiments("mix", "--config", str(config), "--bootstrap-servers", broker, "--json")
+    )
+    control = found["variants"][0]
+    assert (control["users"], control["slates"]) == (1, 2)
+    assert control["means"]["reward"] == load_config(env={}).events["click"].weight
+    assert "kafka:events: " in found["remarks"][0]
+    assert found["remarks"][1].startswith("1 users are left out")
+    result = tmp_path / "result.json"
+    line = ["replay", "kafka:events", "--model", "popularity", "--json", str(result)]
+    replayed = CliRunner().invoke(app, [*line, "--bootstrap-servers", broker])
+    assert json.loads(result.read_bytes())["log"]["gone"] == [found["remarks"][0]]
+    assert found["remarks"][0] in " ".join(replayed.stderr.split())
