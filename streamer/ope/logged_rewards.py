@@ -22,7 +22,7 @@ from streamer.learner.dedup import DedupWindow
 from streamer.learner.join.answers import DecidedBatch, FeedbackBatch, answers
 from streamer.learner.join.counts import UNNAMED, UNREPORTED
 from streamer.learner.join.join import Join
-from streamer.learner.join.shown import Shown, pinned_in
+from streamer.learner.join.shown import Shown, pinned_in, scores
 from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import Faults, Lines
 
@@ -180,6 +180,13 @@ class LoggedRewards:
     def gains(self, decision: Decision) -> NDArray[np.float64]:
         """``(k, n_objectives)`` what its items brought, in the order shown; NaN: not seen."""
         return self._gains[decision.request_id]
+
+    def scores(self, decision: Decision) -> NDArray[np.float64] | None:
+        """``(k,)`` what came of what its policy expected of its items, in the order shown: their
+        rewards, or what they brought of its objectives by its weights; NaN: not seen. None where
+        that can't be said, as other objectives are configured now."""
+        rewards, gains = self.of(decision), self.gains(decision)
+        return scores(decision.objectives, self.objectives, rewards, gains)
 
 
 def _without_seconds(columns: EventColumns) -> tuple[EventColumns, list[Rejected]]:

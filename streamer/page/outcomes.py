@@ -151,7 +151,7 @@ class RecentSlates:
             n_matched=joined.rewards.n_matched,
             astray={why: n for why, n in unused.items() if n and why not in _BROWSING},
             rates=tuple(self._rates((each, rewards.tolist()) for each, rewards in rewarded)),
-            predicted=_predicted(rewarded),
+            predicted=_predicted((each, joined.rewards.scores(each)) for each in settled),
         )
 
     def recipients(self, item_id: str) -> Recipients:
@@ -179,17 +179,25 @@ class RecentSlates:
         return sorted(found, key=_order)
 
 
-def _predicted(rewarded: Iterable[tuple[Decision, Floats]]) -> Predictions:
-    """Sum up the items of slates whose outcome is known and was predicted."""
+def _predicted(slates: Iterable[tuple[Decision, Floats | None]]) -> Predictions:
+    """Sum up the items of slates whose outcome is known and was predicted.
+
+    Parameters
+    ----------
+    slates
+        With what came of what was expected of each item; None: it can't be said.
+    """
     ts_ms: list[int] = []
     expected: list[float] = []
     observed: list[float] = []
-    for decision, rewards in rewarded:
-        for foreseen, reward in zip(decision.expected or (), rewards.tolist(), strict=False):
-            if not np.isnan(reward):
+    for decision, scores in slates:
+        if decision.expected is None or scores is None:
+            continue
+        for foreseen, score in zip(decision.expected, scores.tolist(), strict=True):
+            if not np.isnan(score):
                 ts_ms.append(decision.ts)
                 expected.append(foreseen)
-                observed.append(reward)
+                observed.append(score)
     return predictions(ts_ms, np.array(expected), np.array(observed))
 
 

@@ -164,6 +164,39 @@ def test_rewards_predicted_are_compared_with_those_that_came_by_size_and_over_ti
     assert np.isnan([nothing.ratio, *nothing.losses]).all()
 
 
+def test_predictions_of_objectives_are_compared_with_what_they_brought_by_the_weights_of_then() -> (
+    None
+):
+    flags = {
+        "objectives.clicks.events": ["click"],
+        "objectives.clicks.weight": 2.0,
+        "objectives.told.events": ["share"],
+        "events.share.weight": 0.0,
+    }
+    slates, asked_ms = RecentSlates(load_config(env={}, flags=flags)), NOW_MS - 60_000
+    decisions = [
+        decision("r1", asked_ms, ["a", "b"], expected=[3.0, 0.25], objectives={"clicks": 3.0}),
+        decision("r2", asked_ms, ["a"], expected=[1.5], objectives={"told": 1.0, "clicks": -2.0}),
+        decision("r3", asked_ms, ["a"], expected=[0.5]),  # before there were objectives
+        decision("r4", asked_ms, ["a"], expected=[0.5], objectives={"bought": 1.0}),
+    ]
+    events = [
+        event(1, "r1", "a", "click", asked_ms + 500),
+        event(2, "r2", "a", "share", asked_ms + 500),
+        event(3, "r3", "a", "click", asked_ms + 500),
+        event(4, "r4", "a", "click", asked_ms + 500),
+    ]
+    slates.take("decisions", batch(decisions, [each.ts for each in decisions]))
+    slates.take("events", batch(events, [each.ts for each in events]))
+    found = slates.outcomes(NOW_MS, cut=()).predicted
+    sums = {each.name: (each.expected, each.observed) for each in found.by_size}
+    assert sums == {
+        "0.2 to 0.3": (0.25, 0.0),
+        "0.5 to 0.8": (0.5, 1.0),
+        "0.8 and more": ((3.0 + 1.5) / 2, (3.0 + 1.0) / 2),
+    }
+
+
 def test_who_gets_an_item_is_told_by_surface_and_slate() -> None:
     slates = RecentSlates(CONFIG)
     decisions = [

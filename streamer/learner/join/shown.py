@@ -226,21 +226,8 @@ class Shown:
     def scores(
         self, objectives: Sequence[str], rewards: NDArray[np.float64], gains: NDArray[np.float64]
     ) -> NDArray[np.float64] | None:
-        """Return ``(n,)`` what came of what was expected; None where that can't be said.
-
-        Parameters
-        ----------
-        objectives
-            Names of the columns of ``gains``.
-        rewards, gains
-            ``(n,)`` and ``(n, n_objectives)`` of items.
-        """
-        if self.weights is None:
-            return rewards
-        if not set(self.weights) <= set(objectives):
-            return None
-        weights = np.array([self.weights.get(name, 0.0) for name in objectives])
-        return scored(gains, weights)
+        """Return ``(n,)`` what came of what was expected, as :func:`scores`."""
+        return scores(self.weights, objectives, rewards, gains)
 
     def choose(self, combine: Combine) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Bring ``chosen`` up to what was settled; (before, after), or None where nothing changes.
@@ -266,6 +253,30 @@ class Shown:
 def pinned_in(decision: Decision) -> frozenset[str]:
     """Return the items that stood in a slate without having been chosen."""
     return frozenset(pin.item_id for pin in decision.pinned or ())
+
+
+def scores(
+    weights: Mapping[str, float] | None,
+    objectives: Sequence[str],
+    rewards: NDArray[np.float64],
+    gains: NDArray[np.float64],
+) -> NDArray[np.float64] | None:
+    """Return ``(n,)`` what came of what a policy expected; None where that can't be said.
+
+    Parameters
+    ----------
+    weights
+        Objective → weight in what it expected; None: it expected rewards.
+    objectives
+        Names of the columns of ``gains``.
+    rewards, gains
+        ``(n,)`` and ``(n, n_objectives)`` of items.
+    """
+    if weights is None:
+        return rewards
+    if not set(weights) <= set(objectives):
+        return None
+    return scored(gains, np.array([weights.get(name, 0.0) for name in objectives]))
 
 
 def scored(gains: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
