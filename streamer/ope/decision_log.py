@@ -45,10 +45,10 @@ class DecisionLog(BanditLog):
 
     A slot's propensity is that of its item given the slots before it, so its candidates are those
     that the slots before it have left, and where the slate was composed, that its caps allowed
-    there. An item's reward is what the learner would have learned of
-    it (see :class:`LoggedRewards`), the weighed sum of what it brought where there are objectives;
-    an item that was not seen although others were reported to be
-    is no row. A repeated ``request_id`` is passed over; the order is that of the file.
+    there; its position is where it stood among pinned items. An item's reward is what the learner
+    would have learned of it (see :class:`LoggedRewards`), the weighed sum of what it brought where
+    there are objectives; an item that was not seen although others were reported to be is no row. A
+    repeated ``request_id`` is passed over; the order is that of the file.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class DecisionLog(BanditLog):
             self._rewards.expect(decision)
             for item in (*decision.candidates, *decision.items):
                 self._actions.setdefault(item, len(self._actions))
-            for position in decision.positions:
+            for position in _positions(decision):
                 self._slots.setdefault(position, 0)
             if progress is not None:
                 progress(number + 1)
@@ -161,7 +161,7 @@ class DecisionLog(BanditLog):
         rewards, gains = self._rewards.of(decision), self._rewards.gains(decision)
         if self._weights:
             rewards = scored(gains, np.array([*self._weights.values()]))
-        order = _in_order(decision)
+        order, positions = _in_order(decision), _positions(decision)
         possible, costs = _possible(decision)
         for place, item in enumerate(order):
             shown = decision.candidates[item]
@@ -173,7 +173,7 @@ class DecisionLog(BanditLog):
             yield LoggedRow(
                 request=request,
                 request_id=decision.request_id,
-                slot=self._slots[decision.positions[at]],
+                slot=self._slots[positions[at]],
                 ts_ms=decision.ts,
                 candidates=actions[left],
                 chosen=int(np.searchsorted(left, item)),
@@ -253,13 +253,13 @@ class LoggedSlates:
             except BadMessage as error:
                 faults.add(file, number, error)
                 continue
-            slots = dict(zip(decision.items, decision.positions, strict=True))
-            self._shown.setdefault(decision.request_id, slots)
+            positions = dict(zip(decision.items, _positions(decision), strict=True))
+            self._shown.setdefault(decision.request_id, positions)
 
     def shows(self, request_id: str, item_ids: Iterable[str], position: int) -> NDArray[np.bool_]:
         """Which of the items it showed at a position of a request; none where it is unknown."""
-        slots = self._shown.get(request_id, {})
-        return np.array([slots.get(item) == position for item in item_ids], dtype=bool)
+        positions = self._shown.get(request_id, {})
+        return np.array([positions.get(item) == position for item in item_ids], dtype=bool)
 
 
 def _learned_features(
@@ -270,10 +270,15 @@ def _learned_features(
     at = {item: index for index, item in enumerate(decision.candidates)}
     learned = matrix[[at[item] for item in decision.items]]
     if POSITION in names:
-        pinned_at = [pin.position for pin in decision.pinned or ()]
-        slots = free_slots(len(decision.items), pinned_at)
-        learned[:, names.index(POSITION)] = np.log1p(slots)
+        learned[:, names.index(POSITION)] = np.log1p(_positions(decision))
     return learned.astype(np.float64)
+
+
+def _positions(decision: Decision) -> list[int]:
+    """Return where each item stood, from 0, among the chosen ones and the pinned ones."""
+    pinned_at = [pin.position for pin in decision.pinned or ()]
+    free = free_slots(max(decision.positions, default=-1) + 1, pinned_at).tolist()
+    return [free[place] for place in decision.positions]
 
 
 def _in_order(decision: Decision) -> list[int]:

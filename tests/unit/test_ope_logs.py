@@ -11,10 +11,10 @@ import pytest
 
 from streamer.config import Config, JoinConfig
 from streamer.errors import BadMessage, ConfigError, LogRefused
-from streamer.events import Decision, Event, encode
+from streamer.events import Decision, Event, Pin, encode
 from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import BanditLog
-from streamer.ope.decision_log import DecisionLog
+from streamer.ope.decision_log import DecisionLog, LoggedSlates
 from streamer.ope.mab_log import UniformArmsLog
 from streamer.ope.obd_log import OpenBanditLog
 from tests.unit.ope_files import (
@@ -181,6 +181,34 @@ def test_decisions_are_rows_of_what_each_slot_could_show(tmp_path: Path) -> None
     assert (names[first.candidates[first.chosen]], first.reward) == ("c", 0.0)
     assert (names[second.candidates[second.chosen]], second.reward) == ("a", 1.0)
     assert second.features.tolist() == [[1, 0], [1, 1]]
+    agree(log)
+
+
+def test_items_count_at_the_positions_where_they_stood_among_pinned_ones(tmp_path: Path) -> None:
+    pinned = [Pin(position=1, item_id="p"), Pin(position=9, item_id="q")]
+    other = write_decisions(tmp_path / "other", [decision("r", ["c", "b"], pinned=pinned)], [])
+    decisions = [
+        decision("r", ["a", "b"], pinned=pinned),
+        # Listed out of order: what came first stands behind the pinned one.
+        decision("s", ["a", "b"], positions=[1, 0], pinned=[Pin(position=0, item_id="p")]),
+        decision("t", ["c", "b"]),
+    ]
+    log = decision_log(write_decisions(tmp_path, decisions, [event("s", "b")]))
+    survey = log.survey()
+    assert survey.positions == (0, 1, 2)
+    found = [
+        (survey.actions[chosen], survey.positions[slot], reward)
+        for chosen, slot, reward in zip(
+            survey.chosen.tolist(), survey.slots.tolist(), survey.rewards.tolist(), strict=True
+        )
+    ]
+    assert found == [("a", 0, 0), ("b", 2, 0), ("b", 1, 1), ("a", 2, 0), ("c", 0, 0), ("b", 1, 0)]
+    shown = LoggedSlates(other, log, strict=True)
+    assert [shown.shows("r", ["b", "c"], position).tolist() for position in range(3)] == [
+        [False, True],
+        [False, False],
+        [True, False],
+    ]
     agree(log)
 
 
