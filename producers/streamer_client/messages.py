@@ -73,6 +73,8 @@ class Explanation:
     place: int
     expected: float
     expected_of_last: float
+    boost: float
+    boost_of_last: float
     boosts: Mapping[str, float]
     blend: Sequence[ColumnPart]
     bandit: Sequence[ColumnPart]

@@ -98,13 +98,15 @@ def _lines(found: Explanation) -> list[str]:
         each = ", ".join(f"{name} {value:.4f}" for name, value in found.objectives.items())
         lines.append(f"expected by objective: {each}")
     lines += [f"moved by {name} = {amount:+g}" for name, amount in found.boosts.items()]
+    if found.boosts:
+        lines.append(f"to rank by, boosts add {found.boost:+.4f} to the expected reward")
     if found.barred is not None:
         lines.append(f"not recommended: {found.barred}")
     elif found.place > found.k:
-        lacks = found.expected_of_last - found.expected
-        lines.append(
-            f"the last of {found.k} slots has {found.expected_of_last:.4f}: it lacks {lacks:.4f}"
-        )
+        of_last = f"the last of {found.k} slots has {found.expected_of_last:.4f}"
+        if found.boost or found.boost_of_last:
+            of_last += f" and {found.boost_of_last:+.4f} by boosts"
+        lines.append(f"{of_last}: it lacks {found.lacks:.4f}")
     return lines
 
 

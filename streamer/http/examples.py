@@ -48,6 +48,8 @@ ANSWERS: Final[Mapping[str, object]] = {
         "place": 6,
         "expected": -0.017,
         "expected_of_last": -0.088,
+        "boost": 0.0,
+        "boost_of_last": 0.0,
         "boosts": {},
         "blend": [
             {

@@ -131,9 +131,13 @@ def _fields(profile: Profile) -> list[list[str]]:
 def _show_explanation(found: Explanation, title: str) -> None:
     opened(f"Why {title or found.item_id} stands at place {found.place:,}")
     brought = ", ".join(f"{name} at place {place:,}" for name, place in found.places.items())
+    own, of_last = f"{found.expected:.4f}", f"{found.expected_of_last:.4f}"
+    if found.boost or found.boost_of_last:
+        own += f" and {found.boost:+.4f} by boosts"
+        of_last += f" and {found.boost_of_last:+.4f}"
     ui.label(
-        f"Of {found.n_candidates:,} candidates, with an expected reward of {found.expected:.4f};"
-        f" the last of {found.k} slots has {found.expected_of_last:.4f}."
+        f"Of {found.n_candidates:,} candidates, with an expected reward of {own};"
+        f" the last of {found.k} slots has {of_last}."
     )
     if not found.is_known:
         ui.label(

@@ -67,9 +67,12 @@ class Explanation:
     n_candidates
         The item among them, whether a channel brings it or not.
     place
-        By what is expected, from 1; candidates alike stand before none of each other.
+        By what is expected and the boosts, from 1; candidates alike stand before none of each
+        other.
     expected, expected_of_last
-        Rewards, with boosts: of the item, and of the last one that has a slot.
+        Rewards, without boosts: of the item, and of the last one that has a slot.
+    boost, boost_of_last
+        What boosts add to these to rank by.
     boosts
         Rules that boost or bury it, and by how many standard deviations.
     blend
@@ -90,10 +93,17 @@ class Explanation:
     place: int
     expected: float
     expected_of_last: float
+    boost: float
+    boost_of_last: float
     boosts: dict[str, float]
     blend: list[ColumnPart]
     bandit: list[ColumnPart]
     objectives: dict[str, float]
+
+    @property
+    def lacks(self) -> float:
+        """What it lacks of the last one that has a slot, with boosts; below 0: nothing."""
+        return self.expected_of_last + self.boost_of_last - self.expected - self.boost
 
 
 def explain(
@@ -130,8 +140,9 @@ def explain(
         known_of.scores,
         context.raised(candidates.keys),
     )
-    expected = policy.choose(features, knowledge, k, context.seed).ranked
-    best = -np.sort(-expected)
+    choice = policy.choose(features, knowledge, k, context.seed)
+    expected, ranked = choice.expected, choice.ranked
+    last = int(np.argsort(-ranked, kind="stable")[min(k, len(ranked)) - 1])
     blend = blend_of(recall.channels)
     return Explanation(
         user_id=request.user_id,
@@ -145,9 +156,11 @@ def explain(
             if place >= 0
         },
         n_candidates=len(candidates),
-        place=int(np.count_nonzero(expected > expected[at])) + 1,
+        place=int(np.count_nonzero(ranked > ranked[at])) + 1,
         expected=float(expected[at]),
-        expected_of_last=float(best[min(k, len(best)) - 1]),
+        expected_of_last=float(expected[last]),
+        boost=float(ranked[at] - expected[at]),
+        boost_of_last=float(ranked[last] - expected[last]),
         boosts={} if context.ruled is None else context.ruled.boosts_of(int(_key(item_id))),
         blend=[] if blend is None else _blend_parts(blend, context, candidates, at),
         bandit=_bandit_parts(policy, features, knowledge, at),

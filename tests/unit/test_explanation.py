@@ -74,6 +74,21 @@ def test_the_place_is_that_of_the_slate(ranker: str) -> None:
     assert (_explain(live, _ranked(live, 5)[0]).bandit == []) == (ranker == "blend")
 
 
+def test_what_is_expected_is_so_without_boosts_which_move_the_place() -> None:
+    plain = _shop()
+    of_plain = [_explain(plain, item_id) for item_id in _ranked(plain, 20)]
+    last = of_plain[-1].item_id
+    found = _explain(
+        _shop(rules__own__boost=9.0, rules__own__when=f"item.item_id == '{last}'"), last
+    )
+    assert (of_plain[-1].place, found.place) == (20, 1)
+    assert found.expected == of_plain[-1].expected
+    assert found.boost > 0
+    assert found.boost_of_last == of_plain[0].boost == 0
+    assert found.expected_of_last == of_plain[3].expected  # of five slots, one goes to the boosted
+    assert found.lacks < 0
+
+
 def test_what_columns_add_is_what_tells_two_items_apart() -> None:
     live = _shop()
     first, last = (_explain(live, item_id) for item_id in np.array(_ranked(live, 20))[[0, -1]])
@@ -132,6 +147,8 @@ _FOUND = Explanation(
     place=9,
     expected=0.25,
     expected_of_last=0.5,
+    boost=-0.125,
+    boost_of_last=0.0625,
     boosts={"rules.own.boost": -1.0},
     blend=[ColumnPart(f"column {n}", 1.0, 0.5, 2.0, 1.0) for n in range(10)],
     bandit=[],
@@ -154,7 +171,8 @@ def test_the_command_prints_a_place_and_what_is_lacking(monkeypatch: pytest.Monk
     assert "[tea] for ann: place 9 of 120 candidates, expected reward 0.2500" in words
     assert "brought by popular at place 7" in words
     assert "expected by objective: click 0.2500" in words
-    assert "the last of 2 slots has 0.5000: it lacks 0.2500" in words
+    assert "boosts add -0.1250 to the expected reward" in words
+    assert "the last of 2 slots has 0.5000 and +0.0625 by boosts: it lacks 0.4375" in words
     assert "2 more" in words
     assert "+10.0000" in words
     printed = CliRunner().invoke(app, ["explain", "ann", "[tea]", "--json"]).stdout
