@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, field
 
 from streamer.config.section import Section
-from streamer.events.messages import CONTEXT_KEYS_MAX
+from streamer.events.messages import ANYBODY, CONTEXT_KEYS_MAX
 
 CONTROL: Final = "control"
 VARIANTS: Final = "variants"
@@ -94,6 +94,8 @@ class ExperimentConfig(Section, frozen=True, kw_only=True):
     def variant_of(self, name: str, user_id: str) -> str | None:
         """Return the variant of a user; None where the user takes no part.
 
+        ``anybody`` never does, who stands for all that give no name.
+
         A digest ``h = BLAKE2b-128(user_id, key=BLAKE2b-256(salt))`` gives two numbers in [0, 1):
         the first is below ``share`` for those who take part, the second falls into one of the
         intervals whose lengths are the shares of the weights, in the order of the variants' names.
@@ -102,6 +104,8 @@ class ExperimentConfig(Section, frozen=True, kw_only=True):
         >>> [plan.variant_of("ranker", user_id) for user_id in ("ann", "bob", "cem")]
         ['bold', 'control', 'control']
         """
+        if user_id == ANYBODY:
+            return None
         digest = hashlib.blake2b(
             user_id.encode(), digest_size=16, key=self._salt(name), person=_PERSON
         )

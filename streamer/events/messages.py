@@ -339,6 +339,10 @@ class Shadow(Message, frozen=True, kw_only=True):
     ] = None
 
 
+ANYBODY: Final = "anybody"
+"""The user of a request that names none: many people, who are no user of an experiment."""
+
+
 class Decision(Message, frozen=True, kw_only=True):
     """The same answer, for learning and evaluation. Topic `decisions`, key `user_id`."""
 

@@ -16,6 +16,7 @@ from streamer.config.experiments import ExperimentConfig
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision
 from streamer.events.event_columns import decode_events
+from streamer.events.messages import ANYBODY
 from streamer.events.rejection import refuse_seconds
 from streamer.learner.configured import reward_function
 from streamer.ope.bandit_log import CutLines, Faults, Floats, Lines
@@ -259,7 +260,7 @@ def _users(
     moved = set()
     for decision in decisions:
         variant = (decision.variants or {}).get(name)
-        if variant is None:
+        if variant is None or decision.user_id == ANYBODY:
             continue
         user = users.setdefault(
             decision.user_id,

@@ -44,7 +44,8 @@ class Served:
 
 
 def all_served(config: Config) -> Iterator[Served]:
-    """Return how users may be served, for each combination of variants.
+    """Return how users may be served, for each combination of variants; and how those are who take
+    part in no experiment, as nobody does who gives no name.
 
     Raises
     ------
@@ -52,7 +53,8 @@ def all_served(config: Config) -> Iterator[Served]:
         Where a variant changes what is learned or the ranking columns, or its settings contradict
         each other.
     """
-    for chosen in _combined(_choices(config)):
+    combined = list(_combined(_choices(config)))
+    for chosen in combined if {} in combined else [{}, *combined]:
         yield _served(config, chosen)
 
 

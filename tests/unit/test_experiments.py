@@ -14,8 +14,10 @@ from streamer.config import Config, load_config
 from streamer.config.experiments import ExperimentConfig, VariantConfig
 from streamer.errors import ConfigError
 from streamer.events import Decision, decode_decision
+from streamer.events.messages import ANYBODY
 from streamer.ranking.variants import all_served, all_shadows
 from streamer.replay.funnel_model import funnel_config
+from streamer.scorer.variants import Variants
 from streamer.simulation.live import LiveSystem
 from tests.unit.test_live_system import CONFIG, START_MS, play
 from tests.verified_slates import verified_again
@@ -160,12 +162,13 @@ def test_what_no_variant_can_change_is_refused_with_the_reason(
 def test_settings_that_need_each_other_may_be_of_one_variant(tmp_path: Path) -> None:
     rule = "rules.kids.boost = 1\nrules.kids.when = \"'kids' in item.categories\"\n"
     found = served_of(TWO + rule, tmp_path / "streamer.toml")
-    assert found == [{"x": "control"}, {"x": "bold"}]
+    assert found == [{}, {"x": "control"}, {"x": "bold"}]
 
 
 def test_a_shadow_is_beside_each_combination_of_the_other_experiments(tmp_path: Path) -> None:
     toml = TWO + "shadow = 0.1\n" + TWO.replace(".x.", ".y.")
     assert served_of(toml, tmp_path / "streamer.toml") == [
+        {},
         {"x": "control", "y": "control"},
         {"x": "control", "y": "bold"},
         {"x": "bold", "y": "control"},
@@ -227,6 +230,13 @@ def test_a_variant_is_what_serves_its_users(live: LiveSystem) -> None:
         }
         assert (decision.composition is not None) == (bold and len(decision.candidates) > 0)
     assert met == {None, "control", "bold"}
+
+
+def test_who_gives_no_name_is_in_no_experiment() -> None:
+    config = with_experiment(CONFIG, share=1.0)
+    assert config.experiments["x"].variant_of("x", ANYBODY) is None
+    assert config.experiments["x"].variant_of("x", "ann") is not None
+    assert Variants(config).of(ANYBODY).config == replace(config, experiments={})
 
 
 def test_subscribers_read_the_variant(live: LiveSystem) -> None:

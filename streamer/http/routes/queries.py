@@ -17,8 +17,6 @@ from streamer.http.mistakes import unknown_name
 Id = Annotated[str, Query(min_length=1, max_length=256)]
 Labels = list[Id] | None
 K = Annotated[int | None, Query(ge=1, le=500, description="items wanted; default: configured")]
-ANYBODY: Final = "anybody"
-"""The user of a request that names none."""
 REPEATABLE: Final = frozenset({"exclude", "seed_items", "category", "tag", "attribute"})
 """Names that are lists: a query may give them several times."""
 _LITERAL: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?|true|false")

@@ -9,12 +9,12 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from streamer.config import Config
-from streamer.events.messages import ListName
+from streamer.events.messages import ANYBODY, ListName
 from streamer.http.bodies import object_of, request_of
 from streamer.http.examples import ASKED, ASKED_ROWS
 from streamer.http.parts import Parts
 from streamer.http.paths import WordBehindId
-from streamer.http.routes.queries import ANYBODY, KNOWN_PARAMETERS, Id, K, Wanted
+from streamer.http.routes.queries import KNOWN_PARAMETERS, Id, K, Wanted
 from streamer.http.routes.slate_answers import SlateAnswers
 from streamer.http.schemas import JSON, answers, body
 from streamer.http.waiting import answered
