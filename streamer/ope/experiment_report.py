@@ -3,7 +3,7 @@ what shadow variants would have earned."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -187,7 +187,7 @@ def report(
         split_p_value=split_p_value(counts, list(shares.values())),
         variants=variants,
         shadows=[shadow_report(each, alpha=alpha) for each in log.shadows],
-        remarks=_remarks(experiment, log, variants),
+        remarks=remarks_of(experiment, log, variants),
     )
 
 
@@ -234,9 +234,10 @@ def _difference(
     return MeanDifference(estimate=estimate, low=estimate - radius, high=estimate + radius)
 
 
-def _remarks(
+def remarks_of(
     experiment: ExperimentConfig, log: ExperimentLog, variants: Sequence[VariantReport]
 ) -> list[str]:
+    """Return in words what was left out of an experiment, and what is odd of it."""
     found = [*log.gone]
     if log.n_unknown:
         found.append(
@@ -254,6 +255,12 @@ def _remarks(
         found.append(
             f"{log.n_elsewhere:,} users are in another variant than this configuration splits them"
             " into: it is not that of the scorers, or was changed"
+        )
+    if opposed := list(_opposed(variants)):
+        found.append(
+            f"the means tell another sign than the differences of {', '.join(opposed)}: these are"
+            " estimated while users come, which is what their intervals hold for; neither tells a"
+            " sign where 0 is inside"
         )
     others = sorted({user.variant for user in log.users} - {*experiment.served})
     if others:
@@ -274,3 +281,17 @@ def _remarks(
     if log.faults.n:
         found.append(f"{log.faults.n:,} messages can't be read; the first: {log.faults.first[0]}")
     return found
+
+
+def _opposed(variants: Sequence[VariantReport]) -> Iterator[str]:
+    """Yield differences of the other sign than that of the means, with both."""
+    control, *others = variants
+    for variant in others:
+        for metric, change in variant.differences.items():
+            mean, of_control = variant.means[metric], control.means[metric]
+            if change is None or mean is None or of_control is None:
+                continue
+            if (mean - of_control) * change.estimate < 0:
+                yield (
+                    f"{metric} of {variant.name} ({mean - of_control:+.4f}, {change.estimate:+.4f})"
+                )

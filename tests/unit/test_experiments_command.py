@@ -20,9 +20,14 @@ from streamer.config import load_config
 from streamer.config.settings import TopicsConfig
 from streamer.errors import ConfigError, StreamerError
 from streamer.events import Decision, Event, encode
+from streamer.events.messages import ANYBODY
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.topics import create_topics
+from streamer.ope.bandit_log import Faults
+from streamer.ope.experiment_log import ExperimentLog
+from streamer.ope.experiment_report import VariantReport, remarks_of
+from streamer.ope.mean_difference import MeanDifference
 from streamer.protocols import MessageBatch
 from tests.unit.ope_files import START_MS, decision, event, write_decisions
 
@@ -232,6 +237,38 @@ def test_users_who_moved_are_left_out_and_a_split_of_others_is_said(
     assert [each["users"] for each in found["variants"]] == [2, 0]
     assert found["remarks"][0].startswith("1 users were in several variants and are left out")
     assert found["remarks"][1].startswith("1 users are in another variant than this configuration")
+
+
+def test_who_gave_no_name_is_no_user(tmp_path: Path, config: Path) -> None:
+    (ann,) = users("control", 1)
+    mixed = {"user_id": ANYBODY, "variants": {"mix": "varied"}}
+    nameless = [slate("some", at, 0.1, **mixed) for at in range(9)]
+    found = reported(write_decisions(tmp_path / "log", [slate(ann, 0, 0.0), *nameless], []), config)
+    assert [each["users"] for each in found["variants"]] == [1, 0]
+
+
+def test_a_difference_of_another_sign_than_the_means_is_said() -> None:
+    def of(name: str, mean: float, estimate: float | None) -> VariantReport:
+        change = None if estimate is None else MeanDifference(estimate=estimate, low=-1.0, high=1.0)
+        return VariantReport(
+            name=name,
+            share=0.5,
+            users=500,
+            complete=500,
+            slates=500,
+            means={"conversion": mean},
+            differences={} if estimate is None else {"conversion": change},
+        )
+
+    log = ExperimentLog([], 0, 0, [], 0, False, (), (), Faults(strict=False))
+
+    def remarks(estimate: float) -> list[str]:
+        both = [of("control", 0.9046, None), of("varied", 0.9073, estimate)]
+        return remarks_of(SPLIT, log, both)
+
+    (said,) = remarks(-0.0055)
+    assert "of conversion of varied (+0.0027, -0.0055)" in said
+    assert remarks(0.0055) == []
 
 
 def test_the_winner_is_written_as_configuration(tmp_path: Path, config: Path) -> None:
