@@ -53,10 +53,23 @@ class Remedies:
 
 
 OF_STORE = Remedies(
-    damaged="restore a copy of it, or use an empty store and learn again from the topics",
+    damaged="restore a copy of it, but delete its -wal and -shm first, which would be read into the"
+    " copy, or use an empty store and learn again from the topics",
     replaced="put back the file of this store, or start again with what is there, and what it lacks"
     " is learned again from the topics",
 )
+
+
+_Identity = tuple[int, int] | None
+"""Device and inode of a file; None: it is not there."""
+
+
+def _on_disk(path: Path) -> _Identity:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def logs_of(path: Path) -> tuple[Path, Path]:
@@ -96,7 +109,7 @@ class SqliteFile:
         survives_power_cuts: bool = False,
     ) -> None:
         self._path = path
-        self._log_path = f"{path}-wal"
+        self._log_path, self._index_path = logs_of(path)
         self._schema = schema
         self._timeout_s = timeout_s
         self._remedies = remedies
@@ -104,14 +117,14 @@ class SqliteFile:
         self._by_thread = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
-        self._identity: tuple[int, int] | None = None  # device and inode of the file in use
+        self._identity: tuple[_Identity, ...] = ()  # of the files in use, empty before
 
     @contextmanager
     def read(self) -> Iterator[Cursor]:
         """A transaction that sees one state of the file, whatever others write; while there is no
         file, one that sees nothing and makes none."""
         with self._errors():
-            absent = self._identity is None and self._on_disk() is None
+            absent = not self._identity and _on_disk(self._path) is None
         with self._nothing() if absent else self._transaction("BEGIN") as cursor:
             yield cursor
 
@@ -158,6 +171,7 @@ class SqliteFile:
             for connection in self._opened:
                 connection.close()
             self._opened.clear()
+            self._identity = ()  # the log goes with the last connection of all
 
     @contextmanager
     def _nothing(self) -> Iterator[Cursor]:
@@ -187,6 +201,8 @@ class SqliteFile:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._identity:
+            self._check_name()
         connection = sqlite3.connect(
             self._path,
             timeout=self._timeout_s,
@@ -203,22 +219,38 @@ class SqliteFile:
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
         self._ensure_schema(connection)
         with self._lock:
-            self._identity = self._identity or self._on_disk()
+            self._identity = self._identity or self._found()
         return connection
 
-    def _on_disk(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self._path)
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
+    def _found(self) -> tuple[_Identity, ...]:
+        return tuple(map(_on_disk, (self._path, self._log_path, self._index_path)))
 
     def _check_in_place(self) -> None:
-        """What is written to a file that has lost its name is gone with the last process."""
-        if self._on_disk() != self._identity:
+        """What is written to a file that has lost its name is gone with the last process, and who
+        opens the file without the log, and without the locks in its index, destroys it."""
+        found = self._found()
+        if found == self._identity:
+            return
+        if found[0] != self._identity[0]:
             raise StoreError(
                 f"SQLite file {self._path} was deleted or replaced while it was in use; nothing"
                 f" more is written to it: {self._remedies.replaced}"
+            )
+        lost = self._log_path if found[1] != self._identity[1] else self._index_path
+        raise StoreError(
+            f"{lost}, which belongs to the SQLite file {self._path}, was deleted or replaced while"
+            " it was in use; nothing more is written to either: stop all that uses the file before"
+            " any of it starts again, and keep -wal and -shm from whatever deletes files"
+        )
+
+    def _check_name(self) -> None:
+        """The log lies beside the name that a file was opened by: who opened it by another one
+        would not see the log, nor its locks."""
+        if self._path.exists() and os.stat(self._path).st_nlink > 1:
+            raise StoreError(
+                f"SQLite file {self._path} has a second name (a hard link), by which it would be"
+                f" written with another log and be destroyed: name a copy of it (`cp {self._path}"
+                " …` while nothing uses it), or delete the other name"
             )
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:

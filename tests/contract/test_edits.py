@@ -276,7 +276,7 @@ def test_a_table_that_is_missing_or_another_is_named(
 ) -> None:
     Damage(stored).sql(edit.format(table))
     what = "lacks its table" if "DROP" in edit else "has other columns in its table"
-    refused(stored.open().versions, f"{what} {table}", "restore a copy of it, or use an empty")
+    refused(stored.open().versions, f"{what} {table}", "restore a copy of it, but delete its -wal")
     if "DROP" in edit and table in {"entries", "schedules"}:  # under one that has it open
         refused(lambda: store.commit(seventh(), owner="a"), f"no such table: {table}", "damaged")
 

@@ -257,6 +257,68 @@ def test_a_file_that_was_deleted_or_replaced_in_use_takes_nothing_more(tmp_path:
     follower.close()
 
 
+@pytest.mark.parametrize("end", ["-wal", "-shm"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_log_that_was_deleted_or_replaced_in_use_is_not_written_to(
+    tmp_path: Path, end: str, linked: bool
+) -> None:
+    path, world = tmp_path / "store.db", World()
+    name = tmp_path / "link.db" if linked else path
+    if linked:
+        name.symlink_to(path)
+    store, follower = (open_store(f"sqlite:{name}") for _ in range(2))
+    store.ensure_layout(LAYOUT)
+    store.acquire(0, "a")
+    store.commit(world.next_entry(), owner="a")
+    assert len(follower.follow({0: 0}, timeout_s=0)) == 1
+    log = Path(f"{path}{end}")
+    log.rename(tmp_path / "kept")
+    gone = f"store.db{end}, which belongs to .*was deleted or replaced while it was in use"
+    entry = world.next_entry()
+    with pytest.raises(StoreError, match=gone):
+        store.commit(entry, owner="a")
+    with pytest.raises(StoreError, match=gone):
+        follower.follow({0: 1}, timeout_s=0)
+    log.write_bytes(b"")  # something else by that name
+    with pytest.raises(StoreError, match=gone):
+        store.commit(entry, owner="a")
+    (tmp_path / "kept").rename(log)
+    store.commit(entry, owner="a")
+    assert store.versions() == follower.versions() == {0: 2}
+    store.close()
+    follower.close()
+
+
+def test_what_was_committed_before_a_log_was_deleted_is_there_after_all_have_ended(
+    tmp_path: Path,
+) -> None:
+    path, world = tmp_path / "store.db", World()
+    with contextlib.closing(open_store(f"sqlite:{path}")) as store:
+        store.ensure_layout(LAYOUT)
+        store.acquire(0, "a")
+        store.commit(world.next_entry(), owner="a")
+        for end in ("-wal", "-shm"):
+            Path(f"{path}{end}").unlink()
+        with pytest.raises(StoreError, match="stop all that uses the file"):
+            store.commit(world.next_entry(), owner="a")
+    with contextlib.closing(open_store(f"sqlite:{path}")) as store:
+        assert store.versions() == {0: 1}
+
+
+def test_a_file_with_a_second_name_is_opened_by_neither(tmp_path: Path) -> None:
+    path, other = tmp_path / "store.db", tmp_path / "other.db"
+    store = open_store(f"sqlite:{path}")
+    store.ensure_layout(LAYOUT)
+    other.hardlink_to(path)
+    assert store.layout() == LAYOUT, "a link made later harms only who opens it"
+    for name in (path, other):
+        refused = open_store(f"sqlite:{name}")
+        with pytest.raises(StoreError, match="has a second name"):
+            refused.layout()
+        refused.close()
+    store.close()
+
+
 def test_a_damaged_file_is_not_called_one_of_another_program(tmp_path: Path) -> None:
     path, world = tmp_path / "store.db", World()
     store = open_store(f"sqlite:{path}")
@@ -269,7 +331,7 @@ def test_a_damaged_file_is_not_called_one_of_another_program(tmp_path: Path) -> 
     data[4096:] = b"\xff" * (len(data) - 4096)
     path.write_bytes(data)
     other = open_store(f"sqlite:{path}")
-    with pytest.raises(StoreError, match=r"is damaged .*restore a copy"):
+    with pytest.raises(StoreError, match=r"is damaged .*restore a copy of it, but delete its -wal"):
         other.load(0)
     other.close()
 

@@ -9,6 +9,7 @@ import pytest
 import streamer.store.sqlite
 from streamer.store.sqlite import POLL_S_MAX, POLL_S_MIN, SqliteStore
 from streamer.store.sqlite_file import SqliteFile
+from streamer.store.sqlite_tables import SCHEMA
 from tests.event_log import SETTINGS, make_learner, make_log, messages, small_models
 
 
@@ -50,6 +51,19 @@ def test_an_idle_follower_looks_seldom_and_a_busy_one_often(
     clock.waits_s.clear()
     assert follower.follow({0: learner.counts.n_commits}, timeout_s=0.1) == []
     assert clock.waits_s[0] == POLL_S_MIN
+
+
+def test_a_commit_to_a_file_behind_a_link_shows_as_soon(tmp_path: Path) -> None:
+    path, link = tmp_path / "store.db", tmp_path / "link.db"
+    link.symlink_to(path)
+    log = make_log(200, seed=1)
+    learner = make_learner(SqliteStore(path), small_models(), SETTINGS)
+    learner.assign([0])
+    learner.learn([messages(log, 0, 0, 100)])
+    behind = SqliteFile(link, SCHEMA, timeout_s=1.0)
+    before = behind.log_state()
+    learner.learn([messages(log, 0, 100, 200)])
+    assert behind.log_state() != before
 
 
 def test_a_commit_that_the_time_of_the_file_does_not_show_is_seen_by_the_next_call(

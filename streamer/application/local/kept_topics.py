@@ -64,8 +64,8 @@ class KeptTopics:
         self._path = path
         self._remedies = Remedies(
             damaged="it holds the topics themselves, so nothing can learn them again: put back a"
-            f" copy of it, with the other files of {path.parent} of the same time, or move"
-            f" {path.parent} away to begin anew",
+            f" copy of it, with the other files of {path.parent} of the same time and without any"
+            f" -wal or -shm of another, or move {path.parent} away to begin anew",
             replaced="put it back, and start again",
         )
         self._file = SqliteFile(
