@@ -8,13 +8,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
-from typing import Any, TypeAlias, cast
-from urllib.parse import urlsplit
+from typing import Any, Final, TypeAlias, cast
+from urllib.parse import parse_qsl, urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import MovedError, RedisClusterException, RedisError
+from redis.exceptions import (
+    MaxConnectionsError,
+    MovedError,
+    RedisClusterException,
+    RedisError,
+)
 from redis.retry import Retry
 
 from streamer.errors import ConfigError, StoreError, StoreUnavailable
@@ -28,6 +33,32 @@ _DATABASE = re.compile(r"(/\d*)?")
 CLUSTER_PREFIX = "redis+cluster:"
 _KEYS_A_SCAN = 1_000
 _SHOWN_MAX = 200
+_OPTIONS: Final = re.compile(
+    "username|password|db|client_name|lib_name|lib_version|health_check_interval|socket_keepalive"
+    "|max_connections|ssl_.*"
+)
+"""What may follow the question mark of a URL. Others decide how answers are read and how long is
+waited, as it is done here, or are no text."""
+_LASTING: Final = (
+    ("NOPERM", "refuses this user", "see what the user of store.url may do"),
+    ("DB index", "does not have the database in store.url", "name another one, or none"),
+    (
+        "Cluster mode is not enabled",
+        "is no node of a cluster",
+        "write redis:// for redis+cluster:// in store.url",
+    ),
+    (
+        "unknown command",
+        "does not know a command",
+        "take Redis 6.2 or later, with every command under its own name",
+    ),
+    (
+        "protected mode",
+        "answers nobody but its own host",
+        "give it a password, and write that into store.url",
+    ),
+)
+"""Errors that waiting does not mend: words of them, what is wrong, and what to do."""
 CLUSTER_ATTEMPTS = 3
 """A cluster client learns by a failed attempt that a slot has moved."""
 
@@ -48,6 +79,7 @@ class RedisConnection:
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self.address = _address(url)
+        _check_options(url, self.address)
         self.cluster = url.startswith(CLUSTER_PREFIX)
         self.timeout_s = timeout_s
         self._url = url
@@ -164,7 +196,7 @@ class RedisConnection:
             if isinstance(client, redis.Redis):
                 client.connection_pool.make_connection()  # made, not opened: refuses its options
             return client
-        except (ValueError, TypeError) as error:  # an option after the question mark
+        except (ValueError, TypeError) as error:  # the value of an option
             raise ConfigError(f"store.url of {self.address} can't be used ({error})") from error
 
     @contextmanager
@@ -180,19 +212,32 @@ class RedisConnection:
         except redis.ResponseError as error:
             if "WRONGTYPE" in str(error):
                 raise self._of_another_type(error, asked) from error
-            if "DB index" not in str(error):
-                raise self._unavailable(error) from error
-            raise StoreError(
-                f"Redis at {self.address} does not have the database in store.url ({error}): name"
-                " another one, or none"
-            ) from error
+            raise self._lasting(error) or self._unavailable(error) from error
         except (RedisError, RedisClusterException) as error:
             if _refused_by_tls(error):
                 raise StoreError(
                     f"Redis at {self.address} can't be talked to by TLS ({error}): see the scheme"
                     " (redis:// without, rediss:// with TLS) and ssl_ca_certs in store.url"
                 ) from error
-            raise self._unavailable(error) from error
+            raise self._lasting(error) or self._unavailable(error) from error
+
+    def _lasting(self, error: Exception) -> StoreError | None:
+        """The error of what waiting does not mend; None for any other."""
+        said = str(error)
+        for words, wrong, remedy in _LASTING:
+            if words in said:
+                return StoreError(f"Redis at {self.address} {wrong} ({said}): {remedy}")
+        if isinstance(error, MovedError) and not self.cluster:
+            return StoreError(
+                f"Redis at {self.address} is a node of a cluster (MOVED {said}): write"
+                " redis+cluster:// for redis:// in store.url"
+            )
+        if isinstance(error, MaxConnectionsError):
+            return StoreError(
+                f"more connections to Redis at {self.address} are in use at once than"
+                " max_connections in store.url allows: leave it out"
+            )
+        return None
 
     def _of_another_type(self, error: Exception, asked: Sequence[Argument]) -> StoreError:
         about = " ".join(map(str, asked))
@@ -241,6 +286,17 @@ def _address(url: str) -> str:
             " @, %5B for [ and %25 for %"
         )
     return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def _check_options(url: str, address: str) -> None:
+    """Raise ConfigError where a URL has an option that streamer does not take."""
+    for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True):
+        if not _OPTIONS.fullmatch(name):
+            raise ConfigError(
+                f"store.url of {address} can't be used: {name!r} is none of its options"
+                f" ({_OPTIONS.pattern.replace('|', ', ').replace('.*', '…')}); how long Redis is"
+                " waited for is store.timeout_s"
+            )
 
 
 def _transaction(

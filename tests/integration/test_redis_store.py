@@ -218,3 +218,68 @@ def test_a_log_ahead_of_its_version_takes_no_entry(
             store.commit(second, owner="a")
         assert store.versions() == {0: 1}
         client.xdel(f"streamer:{{0}}:{name}", "3-0")
+
+
+def learn_into(store: ParameterStore) -> None:
+    store.ensure_layout(LAYOUT)
+    store.acquire(0, "a")
+    store.commit(World().next_entry(), owner="a")
+
+
+@pytest.mark.parametrize("command", ["get", "watch", "multi", "exec", "xadd"])
+def test_a_right_that_a_user_lacks_is_not_waited_for(
+    redis_server: RedisServer, command: str
+) -> None:
+    with redis.Redis.from_url(redis_server.url) as client:
+        rights = {"keys": ["*"], "commands": ["+@all", f"-{command}"]}
+        client.acl_setuser("someone", enabled=True, passwords=["+secret"], **rights)
+    store = open_store(redis_server.url.replace("://", "://someone:secret@"), timeout_s=2.0)
+    with pytest.raises(StoreError, match=r"refuses this user.*may do") as caught:
+        learn_into(store)
+    assert not caught.value.retriable
+    store.close()
+
+
+def test_what_a_url_says_wrongly_of_a_server_is_not_waited_for(redis_server: RedisServer) -> None:
+    for url, remedy in (
+        (
+            redis_server.url.replace("redis:", "redis+cluster:"),
+            r"write redis:// for redis\+cluster",
+        ),
+        (
+            f"{redis_server.url}/0?max_connections=1",
+            "max_connections in store.url allows: leave it",
+        ),
+    ):
+        store = open_store(url, timeout_s=2.0)
+        with pytest.raises(StoreError, match=remedy) as caught:
+            learn_into(store)
+        assert not caught.value.retriable
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "remedy"),
+    [
+        ("-MOVED 866 127.0.0.1:1", r"is a node of a cluster.*write redis\+cluster:// for redis://"),
+        ("-ERR unknown command 'GET', with args beginning with:", r"take Redis 6\.2 or later"),
+        ("-DENIED Redis is running in protected mode because", "give it a password"),
+    ],
+)
+def test_what_a_server_does_not_do_is_not_waited_for(answer: str, remedy: str) -> None:
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the client ends it, or the test
+            while True:
+                client, _ = listener.accept()
+                with client, contextlib.suppress(OSError):
+                    while data := client.recv(1 << 16):
+                        n_asked = max(1, data.count(b"CLIENT"))
+                        client.sendall(f"{answer}\r\n".encode() * n_asked)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        store = open_store(f"redis://127.0.0.1:{listener.getsockname()[1]}", timeout_s=2.0)
+        with pytest.raises(StoreError, match=remedy) as caught:
+            store.layout()
+        assert not caught.value.retriable
+        store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import resource
 import socket
 import sqlite3
@@ -56,9 +57,27 @@ def test_a_url_that_cannot_be_read_names_the_key_and_no_secret(scheme: str, rest
     assert caught.value.__cause__ is None
 
 
-def test_an_unknown_option_of_a_url_is_an_error_of_the_key() -> None:
-    with pytest.raises(ConfigError, match=r"store\.url of redis://h:6379 can't be used .*'foo'"):
-        open_store("redis://:s3cret@h?foo=1").layout()
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "foo=1", "decode_responses=true", "decode_responses=", "encoding=utf-16", "protocol=3",
+        "socket_timeout=9", "retry=3", "retry_on_timeout=true", "command_packer=x",
+        "credential_provider=x", "redis_connect_func=x", "cache_config=x", "host=elsewhere",
+    ],
+)  # fmt: skip
+def test_an_option_that_a_url_may_not_have_is_an_error_of_the_key(scheme: str, option: str) -> None:
+    name = option.partition("=")[0]
+    said = rf"store\.url of {re.escape(scheme)}://h:6379 can't be used: '{name}' is none of"
+    with pytest.raises(ConfigError, match=said) as caught:
+        open_store(f"{scheme}://:s3cret@h/0?db=1&{option}")
+    assert "s3cret" not in str(caught.value)
+    assert "max_connections, ssl_…" in str(caught.value)
+
+
+def test_a_value_that_an_option_of_a_url_may_not_have_is_an_error_of_the_key() -> None:
+    with pytest.raises(ConfigError, match=r"store\.url of redis://h:6379 can't be used"):
+        open_store("redis://h?max_connections=many").layout()
 
 
 def test_a_cluster_may_be_configured() -> None:
