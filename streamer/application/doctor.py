@@ -44,7 +44,7 @@ from streamer.learner.match_watch import (
 from streamer.masking import without_secrets
 from streamer.model_set import build_models
 from streamer.protocols import Clock, ParameterStore
-from streamer.store.agreement import agree, differences
+from streamer.store.agreement import agree, differences, in_words
 from streamer.store.open import check_memory
 
 PYTHON_MIN: Final = (3, 11)
@@ -192,7 +192,7 @@ def _layout(store: ParameterStore, config: Config) -> Finding:
         return Finding(
             "layout",
             "warn",
-            f"the store was learned with other settings: {', '.join(map(str, changed))}",
+            f"the store was learned with other settings: {', '.join(in_words(changed))}",
             "give all processes one configuration; a learner that starts with this one begins the"
             " models anew that these are settings of",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,6 +16,10 @@ from streamer_models.state.table import TableSpec
 
 log = logging.getLogger(__name__)
 
+_SAID_MAX: Final = 20
+"""Differences that are said one by one."""
+_TEXT_MAX: Final = 80
+"""Characters of a value that are said: whole ones are in the layout of the store."""
 _ATTEMPTS: Final = 20
 """Processes that start together write one after the other."""
 
@@ -77,7 +81,6 @@ def agree(store: ParameterStore, asked: Layout, *, may_change: bool) -> Layout:
             return stored
         if store.replace_layout(layout, expected=stored):
             if stored is not None and layout.newest > stored.newest:
-                changes = [str(each) for each in differences(stored, asked)]
                 began = [
                     name
                     for name, model in layout.generations[-1].models.items()
@@ -87,8 +90,8 @@ def agree(store: ParameterStore, asked: Layout, *, may_change: bool) -> Layout:
                     "settings_changed",
                     extra={
                         "generation": layout.newest,
-                        "changes": changes,
                         "models_that_begin_anew": began,
+                        "changes": in_words(differences(stored, asked)),
                     },
                 )
             return layout
@@ -117,6 +120,13 @@ def differences(stored: Layout, asked: Layout) -> list[Difference]:
         own = [each for each, same in said if not same]
         of_models += [*own, *tables] if own or not said else own
     return [*found, *of_models]
+
+
+def in_words(differences: Sequence[Difference]) -> list[str]:
+    """Return what differs, a text each; of many the first ``_SAID_MAX``, and how many more."""
+    said = [str(each) for each in differences[:_SAID_MAX]]
+    n_more = len(differences) - len(said)
+    return [*said, f"and {n_more:,} more"] if n_more else said
 
 
 def goes_on(stored: Layout | None, asked: Layout) -> bool:
@@ -226,4 +236,10 @@ def _differing(
 
 
 def _text(value: Any) -> str:
-    return "absent" if value is None else msgspec.json.encode(value).decode()
+    if value is None:
+        return "absent"
+    text = msgspec.json.encode(value).decode()
+    if len(text) <= _TEXT_MAX:
+        return text
+    n_values = f"{len(value):,} values" if isinstance(value, list) else f"{len(text):,} characters"
+    return f"{text[:_TEXT_MAX]}… ({n_values})"

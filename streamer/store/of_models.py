@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from streamer.errors import LayoutMismatch, LogTrimmed
 from streamer.protocols import Checkpoint, Entry, Layout, ParameterStore, PartitionImage, Schedule
-from streamer.store.agreement import agree, differences
+from streamer.store.agreement import agree, differences, in_words
 from streamer.store.layout import encode_layout
 from streamer.store.refusals import check_whole
 from streamer_models.state.table import Change
@@ -153,7 +153,7 @@ class StoreOfModels:
             changed = differences(layout, self._asked)
             raise LayoutMismatch(
                 "another learner has changed the settings that the store is learned with:"
-                f" {'; '.join(map(str, changed)) or 'and changed them back'}. Start this one again"
+                f" {'; '.join(in_words(changed)) or 'and changed them back'}. Start this one again"
                 " with the same configuration as the others"
             )
         self._store.acquire(partition, owner)
@@ -227,7 +227,7 @@ class StoreOfModels:
         """Log which models the store does not learn (any more) as they are configured here."""
         if self._learns:
             return
-        changed = [str(each) for each in differences(layout, self._asked)]
+        changed = in_words(differences(layout, self._asked))
         if changed:
             log.warning(
                 "settings_differ",

@@ -26,6 +26,7 @@ from streamer.replica.replica import Replica
 from streamer.replica.version import version_name
 from streamer.simulation.broker import ManualClock, MemoryBroker, Record
 from streamer.store import open_store
+from streamer.store.agreement import Difference, in_words
 from streamer.store.of_models import StoreOfModels
 from streamer.verify.execution import learned_with
 from streamer.verify.parameters import Contents, image_contents, verify_store
@@ -364,6 +365,30 @@ def test_a_model_that_states_more_than_it_did_begins_anew_alone(
         verified(store, topics)
     assert "model UserImpressions can't be made as it is recorded" in str(caught.value)
     assert "Run the version that wrote it" in str(caught.value)
+
+
+def test_a_change_of_many_numbers_is_said_in_few_words(
+    store: ParameterStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    topics = Topics()
+    learn(BEFORE, store, topics, recorded(1))
+    with caplog.at_level(logging.WARNING):
+        many = configured(bandit__context=[f"surface=place {n}" for n in range(32)])
+        learn(many, store, topics, recorded(2))
+    (said,) = (vars(each) for each in caplog.records if each.msg == "settings_changed")
+    fields = [name for name in said if name in ("models_that_begin_anew", "changes")]
+    assert fields == ["models_that_begin_anew", "changes"]
+    line = " ".join(said["changes"])
+    assert "values)" in line
+    assert len(line) < 2_000
+
+
+def test_differences_beyond_many_are_counted() -> None:
+    found = [Difference(f"key {n}", "x" * 81, [n]) for n in range(25)]
+    said = in_words(found)
+    assert said[0] == f'key 0 is "{"x" * 79}… (83 characters), asked for [0]'
+    assert (len(said), said[-1]) == (21, "and 5 more")
+    assert in_words(found[:20])[-1].startswith("key 19 is ")
 
 
 # --- what cannot go on ----------------------------------------------------------------------------
