@@ -295,7 +295,8 @@ class Recommendation:
     list_name
         as asked for
     why_empty
-        what rules and the filter kept out, where no item is left
+        why there is no item: what rules and the filter kept out, and of candidates also which are
+        unknown
     variants
         of the experiments that the user takes part in
     """
@@ -351,7 +352,8 @@ class RecommendedRow:
     list_name
         as asked for
     why_empty
-        what rules and the filter kept out, where no item is left
+        why there is no item: what rules and the filter kept out, and of candidates also which are
+        unknown
     """
 
     name: str

@@ -24,6 +24,7 @@ from streamer.application.findings import Finding, failed, finding
 from streamer.application.services.processes import asked_layout, check_configured_topics
 from streamer.application.starting import await_broker, configured_store
 from streamer.application.topic_tail import TopicTail, tail_of
+from streamer.application.unread_findings import unread_findings
 from streamer.clock import SystemClock
 from streamer.config import Config
 from streamer.config.masking import masked
@@ -267,6 +268,7 @@ def _of_messages(config: Config, now_ms: int) -> Iterator[Finding]:
         known_from = decisions.from_ms + round(1_000 * config.join.window_s)
     hour_ago = now_ms - RECENT_MS
     yield _matches(events.between(max(hour_ago, known_from), AFTER_MS), decisions, config)
+    yield from unread_findings(config, requests, decisions)
     letters = tail_of(config, "dead_letters", n_max=TAIL_MAX)
     yield _letters(letters.between(hour_ago, AFTER_MS))
 

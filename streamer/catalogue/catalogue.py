@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamer.catalogue.columns import ItemColumns
 from streamer.catalogue.content import NOTHING_LEARNED, CatalogueContent
+from streamer.catalogue.described import DescribedFields
 from streamer.catalogue.expiries import Expiries
 from streamer.catalogue.item_facts import ItemFacts
 from streamer.catalogue.metrics import CatalogueMetrics
@@ -62,6 +63,8 @@ class Catalogue:
         Of the known items.
     columns
         Fields of the known items, for expressions.
+    described
+        Which fields the known items have.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Catalogue:
         self._items: dict[str, Item] = {}
         self._packed: dict[str, bytes] = {}  # embeddings as they were published, in float32
         self.columns = ItemColumns(self._items, self.facts)
+        self.described = DescribedFields()
         self._blocked: dict[str, int] = {}  # id → key, in the order they were blocked
         self._blocked_map = KeyMap()
         self._drawn_from: list[str] = []
@@ -105,12 +109,6 @@ class Catalogue:
             return item
         numbers = [float(str(each)) for each in np.frombuffer(packed, dtype=np.float32)]
         return replace(item, embedding=numbers)
-
-    def has_attribute(self, name: str) -> bool:
-        """Whether an item has an attribute, or there are no items; looks through all at worst."""
-        return not self._items or any(
-            name in (item.attributes or {}) for item in self._items.values()
-        )
 
     def is_blocked(self, item_id: str) -> bool:
         """Whether an item is unavailable or deleted."""
@@ -185,8 +183,8 @@ class Catalogue:
             self._put(decode_keyed_item(key, value, embedding=self._n_numbers))
             return
         item_id = deleted_id(key, "item")
-        if self._items.pop(item_id, None) is not None:
-            self._forget(item_id)
+        if (former := self._items.pop(item_id, None)) is not None:
+            self._forget(former)
         self._metrics.items.set(len(self._items))
         self._block(item_id)
 
@@ -198,7 +196,8 @@ class Catalogue:
         else:  # 4 B a number: a list of Python numbers takes eight times as much
             self._packed[item_id] = np.array(item.embedding, dtype=np.float32).tobytes()
             item = replace(item, embedding=None)
-        self._items.pop(item_id, None)  # what is published again is the newest again
+        former = self._items.pop(item_id, None)  # what is published again is the newest again
+        self.described.put(former, item)
         if not item.available:
             self._block(item_id)
         else:
@@ -214,12 +213,13 @@ class Catalogue:
         self.expiries.put(item_id, item.expires_ts)
         if len(self._items) > self._items_max:
             forgotten = next(iter(self._items))
-            del self._items[forgotten]
-            self._forget(forgotten)
+            self._forget(self._items.pop(forgotten))
             self._metrics.dropped.inc()
         self._metrics.items.set(len(self._items))
 
-    def _forget(self, item_id: str) -> None:
+    def _forget(self, item: Item) -> None:
+        item_id = item.item_id
+        self.described.put(item, None)
         self.columns.remove(item_id, self.facts.remove(item_id))
         self.expiries.remove(item_id)
         self._content.forget(item_id)

@@ -282,7 +282,10 @@ class RecommendedRow(Message, frozen=True, kw_only=True):
     list_name: Annotated[ListName | None, Meta(description="as asked for")] = None
     why_empty: Annotated[
         WhyEmpty | None,
-        Meta(description="what rules and the filter kept out, where no item is left"),
+        Meta(
+            description="why there is no item: what rules and the filter kept out, and of"
+            " candidates also which are unknown"
+        ),
     ] = None
 
 
@@ -312,7 +315,10 @@ class Recommendation(Message, frozen=True, kw_only=True):
     list_name: Annotated[ListName | None, Meta(description="as asked for")] = None
     why_empty: Annotated[
         WhyEmpty | None,
-        Meta(description="what rules and the filter kept out, where no item is left"),
+        Meta(
+            description="why there is no item: what rules and the filter kept out, and of"
+            " candidates also which are unknown"
+        ),
     ] = None
     variants: Annotated[
         VariantNames | None, Meta(description="of the experiments that the user takes part in")

@@ -203,7 +203,7 @@ def _barred(context: RequestContext, item_id: str) -> str | None:
     if item_id in (request.seed_items or ()):
         return "it is one of the seeds"
     if context.ruled is not None and (rules := context.ruled.bars(int(key))):
-        return "; ".join(each.why for each in rules)
+        return "; ".join(map(context.ruled.why_out, rules))
     return None
 
 

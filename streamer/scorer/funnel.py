@@ -16,6 +16,7 @@ from streamer.events import Pin, Request
 from streamer.events.pages import PAGED_MAX, unpacked_keys
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext, request_context
+from streamer.ranking.emptied import why_empty
 from streamer.ranking.features import Features, Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.lists import LISTS, Lists
@@ -61,6 +62,8 @@ class Slate:
         What the blend learns from once the slate is answered; None where it learns from none.
     ruled
         What rules and the filter kept out; None where there are neither.
+    why_empty
+        Of a slate that shows nothing what emptied it, in words; None: nothing that is known.
     pinned
         What stands among the items at which place, in that order, without having been chosen.
     objectives
@@ -91,6 +94,7 @@ class Slate:
     composition: bytes | None
     blended: BlendedSlate | None
     ruled: Ruled | None = None
+    why_empty: str | None = None
     pinned: Sequence[Pin] = ()
     objectives: Mapping[str, float] | None = None
     variants: Mapping[str, str] = field(default_factory=dict)
@@ -270,6 +274,7 @@ class Funnel:
         n_asked = k if context.request.after is None else k + 1
         found, reason = self._lists(context, name, n_asked), LISTS[name].reason
         n = min(len(found.item_ids), k)
+        pinned = placed(pins, n)[0]
         return Slate(
             item_ids=list(found.item_ids[:n]),
             expected=list(found.values[:n]),
@@ -287,7 +292,8 @@ class Funnel:
             composition=None,
             blended=None,
             ruled=context.ruled,
-            pinned=placed(pins, n)[0],
+            why_empty=None if n or pinned else why_empty(context),
+            pinned=pinned,
             variants=self._variants,
             settings=self._settings,
             more=len(found.item_ids) > n,
@@ -331,6 +337,7 @@ class Funnel:
             composition=packed(composition, choice.order) if composition.on else None,
             blended=blended,
             ruled=context.ruled,
+            why_empty=None if len(choice.order) or pinned else why_empty(context),
             pinned=pinned,
             objectives=self._objectives,
             variants=self._variants,

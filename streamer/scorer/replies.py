@@ -190,7 +190,7 @@ def _recommendation(
         next=_next(request, first),
         preview=request.preview,
         list_name=request.list_name,
-        why_empty=None if request.rows else why_empty(first),
+        why_empty=None if request.rows else first.why_empty,
         variants=dict(first.variants) or None,
     )
 
@@ -209,7 +209,7 @@ def _row(row: RowSlate) -> RecommendedRow:
         request_id=row.request.request_id,
         items=slate_items(row.slate),
         list_name=row.request.list_name,
-        why_empty=why_empty(row.slate),
+        why_empty=row.slate.why_empty,
     )
 
 
@@ -225,11 +225,6 @@ def slate_items(slate: Slate) -> list[RecommendedItem]:
         item = RecommendedItem(item_id=pin.item_id, rank=0, score=0.0, reason=pin.reason or PINNED)
         found.insert(pin.position, item)
     return [replace(item, rank=rank) for rank, item in enumerate(found)]
-
-
-def why_empty(slate: Slate) -> str | None:
-    """Return what emptied a slate, in words; None: nothing did, or it is not empty."""
-    return None if slate.shown or slate.ruled is None else slate.ruled.why_empty()
 
 
 def _decision(answered: RowSlate, version: Version, ts: int) -> Decision:

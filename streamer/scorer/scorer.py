@@ -28,6 +28,7 @@ from streamer.scorer.shadows import Shadows
 from streamer.scorer.slate_change import SlateChange, slate_change
 from streamer.scorer.topic_letters import LetterDuty, OwnDuty, TopicLetters
 from streamer.scorer.turns import Turns
+from streamer.scorer.unread import UnreadWatch
 from streamer.scorer.variants import Variants
 from streamer.windows.latest import FeaturesReader, LatestFeatures
 from streamer_models.state.ids.id_table import keys_of
@@ -105,6 +106,7 @@ class Scorer:
         )
         self.catalogue = Catalogue(metrics=metrics.catalogue, config=config.catalogue)
         self.variants = Variants(config, policy=policy)
+        self._unread = UnreadWatch(self.variants.configs)
         self.known = LatestFeatures(followed_definitions(config))
         self.clock = clock
         self.metrics = metrics
@@ -157,6 +159,7 @@ class Scorer:
             pass
         self.load_catalogue()
         self.variants.prepare(self.catalogue)
+        self._unread.judge(self.catalogue)
         self.metrics.ready.set(1)
         log.info("scorer_ready", extra={"version": self.replica.current().model_version})
 
@@ -205,9 +208,11 @@ class Scorer:
         self._letters.settle()
 
     def show(self, now_ms: int) -> None:
-        """Bring the metrics of the catalogue and the features up to date."""
+        """Bring the metrics of the catalogue and the features up to date, and say of settings what
+        they read that no item has."""
         with self._turns:
             self.catalogue.show(now_ms)
+            self._unread.look(self.catalogue, now_ms)
         if self._feature_metrics is not None:
             self._feature_metrics.show(self.known, now_ms)
 
@@ -328,6 +333,8 @@ class Scorer:
             )
             for each in slates:
                 self._count(each)
+            if slates[0].request.decides:
+                self._unread.take(slates[0].request, slates[0].slate.ruled)
         self.metrics.requests.inc()
         self.metrics.request_seconds.observe(time.perf_counter() - began - shadows_s)
         return answer

@@ -13,7 +13,7 @@ from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.variants import in_effect
 from streamer.replica.version import Version
 from streamer.scorer.funnel import Funnel
-from streamer.scorer.replies import slate_items, why_empty
+from streamer.scorer.replies import slate_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def slate_change(
         slate = by.recommend(request, version, catalogue, known=known)
         settings = in_effect(by.config, keys)
         return ShownSlate(
-            {key: settings.get(key) for key in keys}, slate_items(slate), why_empty(slate)
+            {key: settings.get(key) for key in keys}, slate_items(slate), slate.why_empty
         )
 
     return SlateChange(request.user_id, version.model_version, shown(funnel), shown(other))

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
-from streamer.config.slate import LISTS
 from streamer.ranking.variants import all_served, all_shadows, tried, variants_of
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.policy.choice import SlatePolicy
-from streamer_models.bandits.composition_settings import NOT_NEW
-
-log = logging.getLogger(__name__)
 
 
 class Variants:
@@ -48,18 +43,14 @@ class Variants:
         }
 
     def prepare(self, catalogue: Catalogue) -> None:
-        """Make the columns of a catalogue that rules read, so that no request waits for them; warn
-        of caps on attributes that no item has."""
+        """Make the columns of a catalogue that rules read, so that no request waits for them."""
         for funnel in self._funnels.values():
             funnel.prepare(catalogue)
-        fields = dict.fromkeys(
-            cap.field
-            for funnel in self._funnels.values()
-            for cap in funnel.config.slate.settings.caps
-        )
-        for field in fields:
-            if field not in (*LISTS, NOT_NEW) and not catalogue.has_attribute(field):
-                log.warning("slate_cap_unread", extra={"attribute": field})
+
+    @property
+    def configs(self) -> list[Config]:
+        """How users and shadows are served, each in its turn."""
+        return [funnel.config for funnel in self._funnels.values()]
 
     def of(self, user_id: str) -> Funnel:
         """Return the funnel that a user is served by."""

@@ -41,6 +41,25 @@ def test_unavailable_and_deleted_items_are_blocked_and_unknown_ones_are_not() ->
     assert blocked(catalogue, "a", "b", "c", "d") == [False, True, True, False]
 
 
+def test_fields_that_items_have_are_counted_as_items_come_change_and_go() -> None:
+    catalogue = catalogue_of(
+        Item(item_id="a", title="A", attributes={"price": 1, "brand": "x"}),
+        Item(item_id="b", categories=[], tags=["t"], attributes={"price": 2}),
+        items_max=2,
+    )
+    described = catalogue.described
+    assert {*described} == {"title", "tags", "attributes.price", "attributes.brand"}
+    assert described.names()[0] == "attributes.price"
+    assert "item_id" in described
+    catalogue.apply(b"b", encode(Item(item_id="b", expires_ts=5)))
+    assert {*described} == {"title", "expires_ts", "attributes.price", "attributes.brand"}
+    catalogue.apply(b"c", encode(Item(item_id="c", created_ts=5)))  # a is forgotten
+    assert {*described} == {"expires_ts", "created_ts"}
+    catalogue.apply(b"b", None)
+    catalogue.apply(b"b", None)
+    assert {*described} == {"created_ts"}
+
+
 def test_the_last_message_of_an_item_counts() -> None:
     catalogue = catalogue_of(Item(item_id="a", title="old"))
     catalogue.apply(b"a", None)

@@ -7,10 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from prometheus_client import CollectorRegistry
 
-from streamer.catalogue.catalogue import Catalogue
-from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.config import BanditConfig, SlateConfig, load_config
 from streamer.config.rules import RuleConfig
 from streamer.errors import BadMessage, ConfigError
@@ -18,7 +15,6 @@ from streamer.events import Decision, Event, Item, Pin, Request, decode_decision
 from streamer.ope.decision_log import DecisionLog
 from streamer.scorer.funnel import Funnel, Slate
 from streamer.scorer.policy.policies import redraw
-from streamer.scorer.variants import Variants
 from streamer.simulation.live import LiveSystem
 from streamer_models.bandits.composition_settings import LIKENESS_BY
 from streamer_models.bandits.pinned_slots import free_slots
@@ -275,18 +271,3 @@ def test_likeness_by_embedding_needs_some() -> None:
     with pytest.raises(ConfigError, match=r"slate\.diversity_by: catalogue\.embedding is 0"):
         load_config(env={}, flags=flags)
     assert load_config(env={}, flags=flags | {"catalogue.embedding": 4}).slate.settings.by_vectors
-
-
-def test_a_cap_on_an_attribute_that_no_item_has_is_warned_of(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caps = ["category<=2 in 5", "brand<=1", "categories<=2", "tags<=3"]
-    config = load_config(env={}, flags={"slate.caps": caps, "slate.fresh": ["1 in 5"]})
-    catalogue = Catalogue(metrics=CatalogueMetrics(CollectorRegistry()))
-    Variants(config).prepare(catalogue)
-    assert caplog.records == []
-    catalogue.apply(b"a", encode(Item(item_id="a", categories=["tea"])))
-    catalogue.apply(b"b", encode(Item(item_id="b", attributes={"brand": "x"})))
-    Variants(config).prepare(catalogue)
-    warned = [(each.message, each.__dict__["attribute"]) for each in caplog.records]
-    assert warned == [("slate_cap_unread", "category")]

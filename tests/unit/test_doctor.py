@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from deploy.kafka.node import free_port
 from streamer.application.doctor import TAIL_MAX, examine
 from streamer.application.findings import Finding
+from streamer.application.unread_findings import REQUESTS_MIN
 from streamer.cli import app
 from streamer.config import Config, TopicRole, changed, load_config
-from streamer.events import dead_letter, encode
+from streamer.events import Item, User, dead_letter, encode, message_key
 from streamer.kafka.configured import configured_sink
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.learner.match_watch import DECISIONS_MIN, EVENTS_MIN, NO_IDS, WRONG_IDS
@@ -64,6 +65,13 @@ def send(config: Config, role: TopicRole, values: Sequence[bytes]) -> None:
         sink.flush(30)
 
 
+def send_keyed(config: Config, role: TopicRole, *messages: Item | User) -> None:
+    with closing(configured_sink(config)) as sink:
+        for each in messages:
+            sink.send(config.topics.topic(role), key=message_key(each), value=encode(each))
+        sink.flush(30)
+
+
 def named(request_ids: Sequence[str]) -> list[bytes]:
     return [msgspec.json.encode({"request_id": each}) for each in request_ids]
 
@@ -73,6 +81,43 @@ def test_an_installation_of_which_nothing_is_used_yet(config: Config, tmp_path: 
     assert [each.check for each in found.values() if each.state != "ok"] == ["store"]
     assert "is not there yet" in found["store"].said
     assert not (tmp_path / "none.db").exists()  # the doctor makes nothing
+
+
+def test_settings_that_read_what_nothing_has_are_found(config: Config) -> None:
+    assert "settings" not in findings(config)
+    rules = {
+        "rules.adult.exclude": "item.attributes.adlt == true || user.cuntry == 'x'",
+        "rules.kids.exclude": "request.context.kids",
+    }
+    ruled = changed(config, rules)
+    assert findings(ruled)["settings"].state == "ok"  # nothing is known of no items and users
+    send_keyed(
+        config,
+        "items",
+        Item(item_id="a", attributes={"adult": True}),
+        Item(item_id="b", attributes={"adlt": True}),
+    )
+    assert findings(ruled)["settings"].state == "ok"
+    send_keyed(config, "items", Item(item_id="b"))
+    send_keyed(config, "users", User(user_id="ann", attributes={"country": "x"}))
+    found = findings(ruled)["settings"]
+    assert found.state == "warn"
+    assert found.said == (
+        "rules.adult.exclude reads item.attributes.adlt, which none of 2 items has (did you mean"
+        " item.attributes.adult?); rules.adult.exclude reads user.cuntry, which none of 1 users"
+        " gave (did you mean user.country?)"
+    )
+    send(config, "requests", [b'{"context": {"kid": true}}', *[b"{}"] * REQUESTS_MIN])
+    assert "rules.kids.exclude reads request.context.kids, which none of the last" in (
+        findings(ruled)["settings"].said
+    )
+
+
+def test_a_rule_on_users_of_whom_nothing_is_known_is_found_once_many_ask(config: Config) -> None:
+    ruled = changed(config, {"rules.eu.only": "user.country == 'EU'"})
+    assert findings(ruled)["settings"].state == "ok"
+    send(config, "requests", [b"{}"] * REQUESTS_MIN)
+    assert "which no user gave" in findings(ruled)["settings"].said
 
 
 def test_requests_without_an_answer_are_found(config: Config) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from streamer.config import Config, load_config
 from streamer.errors import BadMessage, ConfigError
-from streamer.events import Decision, Item, Request
+from streamer.events import Decision, Item, Request, User
 from streamer.replay.funnel_model import FunnelModel, funnel_config, funnel_keys
 from streamer.replay.interactions import Interaction
 from streamer.scorer.explanation import explain
@@ -176,7 +176,77 @@ def test_a_slate_that_rules_empty_says_so_and_is_counted() -> None:
     } == {"filter": 1, "rules.adult.exclude": 1, "rules.all.only": 1}
     never = _system(never__exclude="item.attributes.price > 1000", up__boost="1", up__when="true")
     nothing = _ask(never, "u1", candidates=["nowhere"], exclude=["nowhere"])
-    assert (nothing.item_ids, nothing.recommendation.why_empty) == ([], None)
+    assert nothing.item_ids == []
+    assert nothing.recommendation.why_empty == (
+        "of 1 candidate of the request, the catalogue does not know 1 ('nowhere'), 1 excluded"
+    )
+
+
+def test_a_slate_says_what_its_filter_and_rules_read_that_nothing_has() -> None:
+    live = _system(known__only="has(item.attributes.price)")
+    live.publish(User(user_id="u1", attributes={"country": "pt"}))
+    live.sync()
+
+    def why(text: str, **given: object) -> str:
+        empty = _ask(live, "u1", filter=text, **given).recommendation.why_empty or ""
+        return empty.removeprefix("of 78 items of the catalogue, rules.known.only keeps out 0, ")
+
+    assert why("item.attributes.prise < 20") == (
+        "the filter keeps out 78 (no item has item.attributes.prise: did you mean"
+        " item.attributes.price?)"
+    )
+    assert why("user.cuntry == 'pt' || item.attributes.zzz == 1") == (
+        "the filter keeps out 78 (no item has item.attributes.zzz; the user has no user.cuntry: did"
+        " you mean user.country?)"
+    )
+    assert why("item.attributes.region == user.region", context={"region": "eu"}) == (
+        "the filter keeps out 78 (the user has no user.region: did you mean"
+        " request.context.region?)"
+    )
+    assert why("item.attributes.price > 1000") == "the filter keeps out 78"
+    wrong = _system(ship__only="item.attributes.Region == 'eu'")
+    assert _ask(wrong).recommendation.why_empty == (
+        "of 78 items of the catalogue, rules.ship.only keeps out 78 (no item has"
+        " item.attributes.Region: did you mean item.attributes.region?)"
+    )
+    explained = explain(
+        wrong.config,
+        _request("nobody"),
+        "i44",
+        wrong.scorer.replica.current(),
+        wrong.scorer.catalogue,
+    )
+    assert "(no item has item.attributes.Region: did you mean" in (explained.barred or "")
+
+
+def test_a_slate_says_why_none_of_the_candidates_that_were_named_is_in_it() -> None:
+    live = _system(cheap__only="item.attributes.price < 50")
+    live.publish(
+        Item(item_id="i40", available=False),
+        Item(item_id="i41", created_ts=START_MS + 10**9, attributes={"price": 1}),
+    )
+    live.sync()
+
+    def why(*candidates: str, **given: object) -> str | None:
+        return _ask(live, "u1", candidates=candidates, **given).recommendation.why_empty
+
+    assert why("NOPE") == (
+        "of 1 candidate of the request, the catalogue does not know 1 ('NOPE'),"
+        " rules.cheap.only keeps out 1"
+    )
+    assert why("a", "b", "c", "d", "i60") == (
+        "of 5 candidates of the request, the catalogue does not know 4 ('a', 'b', 'c', …),"
+        " rules.cheap.only keeps out 5"
+    )
+    assert why("i40", "i41", "i42", exclude=["i42"]) == (
+        "of 3 candidates of the request, 1 deleted or unavailable, 1 not out yet or ended,"
+        " 1 excluded, rules.cheap.only keeps out 1"
+    )
+    met = next(each.item_id for each in clicks_of_kinds(600, N_ITEMS) if each.user_id == "u1")
+    plain = _system()
+    answer = plain.answer([_request("u1", candidates=[met])])[0].recommendation
+    assert answer.why_empty == "of 1 candidate of the request, the user met 1"
+    assert why("i42") is None
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from streamer.clock import SystemClock
 from streamer.config import BanditConfig, Config, PopularityConfig, ScorerConfig, TopicsConfig
 from streamer.config.features import DEFAULT_FEATURES
+from streamer.config.rules import RuleConfig
 from streamer.errors import DeliveryFailed, LayoutMismatch, StoreUnavailable, TopicMismatch
 from streamer.events import (
     DeadLetter,
@@ -40,6 +41,7 @@ from streamer.scorer.policy.knowledge import Knowledge
 from streamer.scorer.policy.policies import BanditPolicy, redraw
 from streamer.scorer.scorer import Scorer
 from streamer.scorer.service import ScorerService
+from streamer.scorer.unread import SETTLED_MS
 from streamer.simulation.broker import (
     ManualClock,
     MemoryBroker,
@@ -396,6 +398,46 @@ def test_unavailable_items_are_known_before_the_first_answer() -> None:
     (letter,) = scoring.dead_letters()
     assert (letter.topic, letter.offset) == ("t.items", 3_002)
     assert scoring.counted("catalogue_items") == 3_001
+
+
+RULED: dict[str, RuleConfig] = {
+    "adult": RuleConfig(exclude="item.attributes.adlt || request.context.kids")
+}
+
+
+def unread(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.__dict__["field"] for each in caplog.records if each.message == "setting_unread"]
+
+
+def test_a_rule_on_what_nothing_has_is_said_at_the_start_and_as_requests_come(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.scorer.unread.REQUESTS_MIN", 3)
+    scoring = Running(clock=SystemClock(), config=replace(CONFIG, rules=RULED))
+    scoring.learned.commit(0, [Click("bob", "a")])
+    scoring.sink.send("t.items", key=b"a", value=encode(Item(item_id="a", title="A")))
+    with scoring:
+        wait_for(lambda: "scorers" in scoring.broker.committed and scoring.source.lag() != {})
+        assert unread(caplog) == ["item.attributes.adlt"]
+        for n in range(4):
+            scoring.ask("ann", request_id=f"r{n}")
+        wait_for(lambda: len(scoring.decisions()) == 4)
+    assert unread(caplog) == ["item.attributes.adlt", "request.context.kids"]
+
+
+def test_a_catalogue_that_is_filled_after_the_start_is_looked_at_then(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = ManualClock(START_MS)
+    scoring = Scoring(clock=clock, config=replace(CONFIG, rules=RULED))
+    scoring.learned.commit(0, [Click("bob", "a")])
+    scoring.begin()
+    scoring.sink.send("t.items", key=b"a", value=encode(Item(item_id="a")))
+    for _ in range(2):
+        assert unread(caplog) == []
+        clock.set(clock.now_ms() + SETTLED_MS)
+        scoring.service.round()
+    assert unread(caplog) == ["item.attributes.adlt"]
 
 
 def logged(decision: Decision, feature: str) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,20 +11,23 @@ from numpy.typing import NDArray
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.columns import ItemColumns
+from streamer.catalogue.described import DescribedFields
 from streamer.config import Config
 from streamer.events import Request
 from streamer.events.profiles import Profile
 from streamer.expressions.reading import read, read_filter
 from streamer.expressions.tree import LIST_FIELDS, Condition, Scalar, item_fields
+from streamer.ranking.reads import did_you_mean, field_of_item, items_fields, read_by, written
 from streamer.ranking.rules.remembered import Verdicts
 from streamer.ranking.rules.verdicts import Mask, Question
-from streamer_models.state.table import Keys
+from streamer_models.state.table import Keys, Slots
 
 FILTER: Final = "filter"
 """What the filter of a request is called among the rules."""
 _RULES_SAID_MAX: Final = 30
 _NOT_KNOWN: Final = 0
 """The slot of what the catalogue does not know."""
+_UNREAD_SAID_MAX: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,10 @@ class Ruled:
     ----------
     columns
         The slots are those of.
+    described
+        Which fields items have.
+    asked
+        Field of the request → its value, where it has one.
     by_rule
         ``(n_slots,)`` of each rule the items that it keeps out.
     out
@@ -84,6 +91,8 @@ class Ruled:
     """
 
     columns: ItemColumns
+    described: DescribedFields
+    asked: Mapping[str, Scalar]
     by_rule: Sequence[tuple[Rule, Mask]]
     out: Mask
     boosts: Sequence[tuple[Boost, Mask]] = ()
@@ -128,13 +137,47 @@ class Ruled:
 
     def why_empty(self) -> str | None:
         """Return what the rules kept out, for a slate without an item; None: nothing."""
-        said = [
-            f"{'the filter' if name == FILTER else name} keeps out {n:,}"
-            for name, n in self.n_barred().items()
-        ]
+        said = self._said(self.n_barred())
         n_known = int(np.count_nonzero(self.columns.known))
-        listed = ", ".join(said[:_RULES_SAID_MAX])
-        return f"of {n_known:,} items of the catalogue, {listed}" if said else None
+        return f"of {n_known:,} items of the catalogue, {said}" if said else None
+
+    def why_none_of(self, slots: Slots) -> str:
+        """Return what the rules kept out of some slots, one an item; "": nothing."""
+        counts = {rule.name: int(np.count_nonzero(out[slots])) for rule, out in self.by_rule}
+        return self._said({name: n for name, n in counts.items() if n})
+
+    def why_out(self, rule: Rule) -> str:
+        """Return why a rule keeps an item out."""
+        return rule.why + self._unread(rule)
+
+    def _said(self, counts: Mapping[str, int]) -> str:
+        said = [
+            f"{'the filter' if rule.name == FILTER else rule.name} keeps out {counts[rule.name]:,}"
+            + self._unread(rule)
+            for rule, _ in self.by_rule
+            if rule.name in counts
+        ]
+        return ", ".join(said[:_RULES_SAID_MAX])
+
+    def _unread(self, rule: Rule) -> str:
+        """Return what a rule reads that nothing has, in brackets; "": nothing, or it keeps out what
+        it can be said of."""
+        if not rule.keeps:
+            return ""
+        asked = [written(field) for field in self.asked]
+        said = []
+        for field in read_by(rule.condition):
+            item_field = field_of_item(field)
+            if item_field is not None and item_field not in self.described:
+                known, whose = items_fields(self.described), "no item has"
+            elif item_field is None and field not in asked:
+                known = asked
+                whose = "the user has no" if field.startswith("user.") else "the request has no"
+            else:
+                continue
+            asked_back = did_you_mean(field, known)
+            said.append(f"{whose} {field}" + (f": {asked_back}" if asked_back else ""))
+        return f" ({'; '.join(said[:_UNREAD_SAID_MAX])})" if said else ""
 
 
 class Rules:
@@ -185,7 +228,8 @@ class Rules:
         rules = self._rules if request.filter is None else [*self._rules, _filter(request.filter)]
         if not rules and not self._boosts:
             return None
-        question = Question(catalogue.columns, _fields(request, profile), at_ms)
+        asked = values_asked(request, profile)
+        question = Question(catalogue.columns, asked, at_ms)
         by_rule, out = [], np.zeros(catalogue.columns.n_slots, dtype=np.bool_)
         for rule in rules:
             holds = self._verdicts(rule.condition, question).holds
@@ -193,14 +237,15 @@ class Rules:
             by_rule.append((rule, mask))
             out |= mask
         boosts = [(each, self._verdicts(each.condition, question).holds) for each in self._boosts]
-        return Ruled(catalogue.columns, by_rule, out, boosts)
+        return Ruled(catalogue.columns, catalogue.described, asked, by_rule, out, boosts)
 
 
 def _filter(text: str) -> Rule:
     return Rule(FILTER, text, read_filter(text), keeps=True)
 
 
-def _fields(request: Request, profile: Profile) -> dict[str, Scalar]:
+def values_asked(request: Request, profile: Profile) -> dict[str, Scalar]:
+    """Return what expressions read of a request and its user, by field."""
     found: dict[str, Scalar] = {"user_id": request.user_id}
     if request.surface is not None:
         found["surface"] = request.surface
