@@ -36,7 +36,7 @@ from streamer.commands.record import record
 from streamer.commands.replay import replay
 from streamer.commands.screen import errors
 from streamer.commands.services import demo, learn, score, serve, up
-from streamer.errors import StreamerError
+from streamer.errors import StreamerError, is_interruption
 from streamer.logs import show_warnings
 
 _UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
@@ -105,7 +105,9 @@ def _status() -> int:
     except StreamerError as error:
         _say_error(str(error))
         return error.exit_status
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemError) as error:
+        if not is_interruption(error):
+            raise
         return 130
     finally:
         if sys.stdout is not None:  # it may be closed

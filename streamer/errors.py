@@ -127,6 +127,17 @@ class LearningError(StreamerError):
     pass
 
 
+def is_interruption(error: BaseException) -> bool:
+    """Return whether an error is a Ctrl-C or a stop, also one that came inside a compiled kernel.
+
+    numba makes a SystemError of whatever a signal handler raises while it converts arguments and
+    results, once or twice over, so that an ``except Exception`` would take it for a failure.
+    """
+    while isinstance(error, SystemError) and error.__cause__ is not None:
+        error = error.__cause__
+    return not isinstance(error, Exception)
+
+
 def damaged(what: str) -> StoreError:
     """Return the error of a store that is not what was written: what was found, and the way out."""
     return StoreError(

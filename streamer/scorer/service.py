@@ -6,7 +6,7 @@ import functools
 import logging
 from typing import Final
 
-from streamer.errors import BadMessage, KafkaError, Stopped
+from streamer.errors import BadMessage, KafkaError, Stopped, is_interruption
 from streamer.events import Request, decode_request
 from streamer.protocols import MessageBatch, Source
 from streamer.replica.version import Version
@@ -121,6 +121,8 @@ class ScorerService:
         except KafkaError:
             raise
         except Exception as error:
+            if is_interruption(error):
+                raise
             log.exception("request_failed", extra={"offset": int(batch.offsets[place])})
             reject(f"scoring failed ({type(error).__name__}): {error}")
 

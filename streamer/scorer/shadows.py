@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from streamer.catalogue.catalogue import Catalogue
+from streamer.errors import is_interruption
 from streamer.events import Shadow
 from streamer.ranking.known_features import FeatureSource
 from streamer.replica.version import Version
@@ -82,7 +83,9 @@ def _made(
     shown = slate.slate.item_ids
     try:
         return funnel.shadow(shown, slate.request, version, catalogue, known=known)
-    except Exception:
+    except Exception as error:
+        if is_interruption(error):
+            raise
         log.exception("shadow_failed", extra={"request_id": slate.request.request_id})
         return None
 

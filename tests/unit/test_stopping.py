@@ -16,7 +16,7 @@ import pytest
 
 from streamer.application.services.signals import stopped_by_signals
 from streamer.config import Config
-from streamer.errors import Stopped
+from streamer.errors import Stopped, StoreUnavailable
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.sink import KafkaSink
@@ -200,7 +200,37 @@ def test_a_signal_ends_a_start_and_stops_what_runs() -> None:
         time.sleep(PATIENCE_S)
         stops.append("went on")
     with stopped_by_signals() as signals:
-        signals.stop = lambda: stops.append("stopped")
+        signals.hand_over(lambda: stops.append("stopped"))
         os.kill(os.getpid(), signal.SIGTERM)
         stops.append("in order")
     assert stops == ["stopped", "in order"]
+
+
+def test_a_start_ends_though_what_the_signal_raised_was_lost() -> None:
+    stops: list[str] = []
+    with stopped_by_signals() as signals:
+        with contextlib.suppress(BaseException):  # as a callback of a client in C does
+            signal.raise_signal(signal.SIGTERM)
+        signals.hand_over(lambda: stops.append("stopped"))
+        stops.append("went on")
+    assert stops == []
+
+
+def test_an_end_of_a_start_that_fails_is_no_error_and_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def start() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            fail()
+
+    def fail() -> None:
+        raise StoreUnavailable("gone meanwhile")
+
+    with caplog.at_level("INFO"), stopped_by_signals():
+        start()
+    (end,) = [each for each in caplog.records if each.message == "start_stopped"]
+    assert end.__dict__["reason"] == "StoreUnavailable: gone meanwhile"
+    with pytest.raises(StoreUnavailable), stopped_by_signals():
+        fail()

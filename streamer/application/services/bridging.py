@@ -84,7 +84,7 @@ def run_bridges(config: Config, names: Sequence[str]) -> None:
                 )
             )
             stack.callback(bridges[-1].close)
-        signals.stop = stop.set
+        signals.hand_over(stop.set)
         log.info("bridge_ready", extra={"bridges": list(chosen)})
         try:
             while not stop.is_set():

@@ -113,7 +113,7 @@ def _run_learner(config: Config, signals: Signals, *, alone: bool) -> None:
             stop=stop,
             on_round=partial(observed.show, learner),
         )
-        signals.stop = service.stop
+        signals.hand_over(service.stop)
         log.info("learner_ready")
         service.run()
         log.info("learner_stopped")

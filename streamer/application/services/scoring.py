@@ -57,7 +57,7 @@ def run_scorer(config: Config, *, alone: bool = False) -> None:
         stopped_by_signals() as signals,
         scorer_service(config, registry, alone=alone) as service,
     ):
-        signals.stop = service.stop
+        signals.hand_over(service.stop)
         service.run()
         log.info("scorer_stopped")
 

@@ -101,7 +101,7 @@ def run_http(
             unfinished_s=config.http.body_timeout_s + GRACE_S,
         )
         stack.enter_context(_running(service, server.stop))
-        signals.stop = server.stop
+        signals.hand_over(server.stop)
         shown = {} if page is None else {"page": f"{server.url}/ui"}
         log.info("http_ready", extra={"url": server.url, **shown})
         server.run()

@@ -7,6 +7,8 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 
+from streamer.errors import is_interruption
+
 log = logging.getLogger(__name__)
 
 
@@ -17,38 +19,56 @@ class _StoppedEarly(BaseException):
 class Signals:
     """What SIGTERM and SIGINT do to a service.
 
+    The first of them ends its start, whatever that waits for, as a return from it would; once the
+    service runs, it is stopped in order.
+
     Attributes
     ----------
-    stop
-        Called by the first of them. While it is None the service has nothing in hand: the signal
-        ends its start, whatever that waits for, as a return from it would.
+    ended_start
+        Whether a signal came before there was what stops the service.
     """
 
     def __init__(self, stop: Callable[[], None] | None) -> None:
-        self.stop = stop
+        self._stop = stop
+        self.ended_start = False
+
+    def hand_over(self, stop: Callable[[], None]) -> None:
+        """Have ``stop`` called by a signal from now on.
+
+        The start ends here where a signal came before and what it raised was lost, as happens in
+        the callbacks of clients in C.
+        """
+        self._stop = stop
+        if self.ended_start:
+            raise _StoppedEarly
 
     def take(self, number: int, frame: object) -> None:
         """Handle the first signal; a second one ends the process at once."""
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, signal.SIG_DFL)
         log.info("stopping", extra={"signal": signal.Signals(number).name})
-        if self.stop is None:
+        if self._stop is None:
+            self.ended_start = True
             raise _StoppedEarly
-        self.stop()
+        self._stop()
 
 
 @contextlib.contextmanager
 def stopped_by_signals(stop: Callable[[], None] | None = None) -> Iterator[Signals]:
-    """Let SIGTERM and SIGINT call ``stop``; None: end the block until :attr:`Signals.stop` is set.
+    """Let SIGTERM and SIGINT call ``stop``; None: end the block until :meth:`Signals.hand_over`.
 
-    The block is left without an error then, so the process ends with status 0.
+    The block is left without an error then, whatever became of the exception on its way, so the
+    process ends with status 0.
     """
     signals = Signals(stop)
     before = {each: signal.signal(each, signals.take) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield signals
-    except _StoppedEarly:
-        log.info("start_stopped")
+    except BaseException as error:
+        if not signals.ended_start:
+            raise
+        failed = {} if is_interruption(error) else {"reason": f"{type(error).__name__}: {error}"}
+        log.info("start_stopped", extra=failed)
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
