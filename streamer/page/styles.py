@@ -60,6 +60,7 @@ table.linked td { min-width: 11ch; }
 table.plain .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 @media (max-width: 599px) {
   table.plain th, table.plain td { padding-right: 8px; font-size: 13px; }
+  table.plain .number { white-space: normal; }
 }
 pre.raw { background: var(--card); border: 1px solid var(--line); border-radius: 8px; margin: 8px 0;
   padding: 10px; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 40vh; overflow: auto; }

@@ -25,6 +25,8 @@ from streamer.cli import app as cli
 from streamer.config import Config
 from streamer.errors import BadMessage
 from streamer.events import DeadLetter
+from streamer.ope.experiment_report import ExperimentReport, VariantReport
+from streamer.ope.mean_difference import MeanDifference
 from streamer.page.frame import TABS as OF_PAGE
 from streamer.page.letters import key_again
 from streamer.page.looking import Looking
@@ -409,6 +411,51 @@ def test_the_page_in_a_browser(page: ServedPage, browser: Any, width: int, colou
     shown.close()
     assert elsewhere == []
     assert said == []
+
+
+def test_intervals_of_an_experiment_fit_a_telephone(
+    page: ServedPage, browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = experiment_with_intervals()
+    monkeypatch.setattr("streamer.page.experiments.reported", lambda *args, **of: found)
+    shown = browser.new_page(viewport={"width": 400, "height": 900})
+    shown.set_default_timeout(60_000)
+    shown.goto(f"{page.url}/ui/")
+    shown.get_by_role("tab", name="Experiments", exact=True).click()
+    shown.get_by_role("button", name="Read the topics").click()
+    shown.get_by_text("-13.7117 to -11.2147 *").first.wait_for()
+    beyond = "each => each.scrollWidth - each.clientWidth"
+    tables = shown.locator(".scrolled").filter(visible=True).all()
+    assert [table.evaluate(beyond) for table in tables] == [0] * len(tables)
+    shown.screenshot(path=PICTURES / "intervals-400.png", full_page=True, animations="disabled")
+    shown.close()
+
+
+def experiment_with_intervals() -> ExperimentReport:
+    change = MeanDifference(estimate=-12.4632, low=-13.7117, high=-11.2147)
+    variants = [
+        VariantReport(
+            name=name,
+            share=0.5,
+            users=12_345,
+            complete=12_345,
+            slates=123_456,
+            means=dict.fromkeys(("reward", "conversion"), 16.4997),
+            differences=dict.fromkeys(("reward", "conversion"), change) if at else {},
+        )
+        for at, name in enumerate(("control", "daring"))
+    ]
+    return ExperimentReport(
+        experiment="mix",
+        control="control",
+        window_s=86_400.0,
+        alpha=0.05,
+        n_planned=10_000,
+        split_p_value=1.0,
+        variants=variants,
+        shadows=[],
+        remarks=[],
+    )
 
 
 def test_what_is_opened_below_a_long_table_comes_into_view(page: ServedPage, browser: Any) -> None:
