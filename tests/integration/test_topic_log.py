@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from msgspec.structs import replace
 from typer.testing import CliRunner
@@ -107,6 +107,41 @@ def test_a_start_is_an_offset_or_a_time(config: Config, topic: str) -> None:
     assert list(beyond.events()) == []
     with pytest.raises(ConfigError, match="'yesterday'"):
         TopicLog(config, topic, start="yesterday")
+
+
+def test_what_a_topic_has_deleted_is_said(
+    config: Config, topic_prefix: str, kafka_bootstrap: str
+) -> None:
+    topic, start_ms = f"{topic_prefix}deleted", 1_700_000_000_000
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(timeout=10)
+    producer = Producer({"bootstrap.servers": kafka_bootstrap})
+    for at in range(200):
+        timestamp = start_ms + 1_000 * at
+        producer.produce(topic, b"%d" % at, partition=at % 2, timestamp=timestamp)
+    producer.flush(10)
+    wholes = TopicLog(config, topic)
+    assert len(list(wholes.payloads())) == 200
+    assert (wholes.gone, wholes.whole_since_ms) == ((), 0)
+    for deleted in admin.delete_records([TopicPartition(topic, 1, 30)]).values():
+        deleted.result(timeout=10)
+    for start, gone in {
+        "earliest": "30 messages were deleted",
+        "10": "20 messages were deleted",
+        "30": None,
+        "2023-11-14T22:13:40": "up to 30 messages were deleted",  # of which 20 are later
+        "2023-11-14T22:15:00": None,
+    }.items():
+        log = TopicLog(config, topic, start=start)
+        n_read = len(list(log.payloads()))
+        assert n_read == log.n_estimated
+        if gone is None:
+            assert (log.gone, log.whole_since_ms) == ((), 0)
+            continue
+        (said,) = log.gone
+        assert said.startswith(f"kafka:{topic}: {gone} before they could be read; none is missing")
+        assert said.endswith(" since 2023-11-14 22:14:21 UTC")
+        assert log.whole_since_ms == start_ms + 1_000 * 61
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
