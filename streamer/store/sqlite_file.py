@@ -246,7 +246,7 @@ class SqliteFile:
     def _check_name(self) -> None:
         """The log lies beside the name that a file was opened by: who opened it by another one
         would not see the log, nor its locks."""
-        if self._path.exists() and os.stat(self._path).st_nlink > 1:
+        if self._path.is_file() and os.stat(self._path).st_nlink > 1:
             raise StoreError(
                 f"SQLite file {self._path} has a second name (a hard link), by which it would be"
                 f" written with another log and be destroyed: name a copy of it (`cp {self._path}"
