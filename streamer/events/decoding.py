@@ -256,7 +256,7 @@ def _check_bytes(message: Message, path: str = "") -> None:
     for name in message.__struct_fields__:
         value, field = getattr(message, name), f"{path}{name}"
         if name.endswith("_id"):
-            _check_id(field, value)
+            check_id(field, value)
         elif isinstance(value, list):
             if value and isinstance(value[0], float):
                 continue
@@ -266,7 +266,7 @@ def _check_bytes(message: Message, path: str = "") -> None:
                 if isinstance(each, Message):
                     _check_bytes(each, f"{field}[{i}].")
                 else:
-                    _check_id(f"{field}[{i}]", each)
+                    check_id(f"{field}[{i}]", each)
         elif isinstance(value, dict):
             for key, inner in value.items():
                 if isinstance(inner, int) and inner.bit_length() > 1023:
@@ -274,12 +274,18 @@ def _check_bytes(message: Message, path: str = "") -> None:
                     raise BadMessage(reason(f"{field}.{key}", inner, problem))
 
 
-def _check_id(field: str, value: object) -> None:
-    # A character takes at most 4 bytes. What is no text (an absent id, a number) has no bound.
-    if isinstance(value, str) and len(value) * 4 > ID_BYTES_MAX:
+def check_id(field: str, value: object, *, n_bytes_max: int = ID_BYTES_MAX) -> None:
+    """Refuse an id of too many bytes; what is no text (an absent id, a number) has no bound.
+
+    Raises
+    ------
+    BadMessage
+        Naming ``field``, the id and the bound.
+    """
+    if isinstance(value, str) and len(value) * 4 > n_bytes_max:  # 4 bytes a character at most
         n_bytes = len(value.encode())
-        if n_bytes > ID_BYTES_MAX:
-            problem = f"has {n_bytes} bytes, over the bound of {ID_BYTES_MAX}; shorten it"
+        if n_bytes > n_bytes_max:
+            problem = f"has {n_bytes} bytes, over the bound of {n_bytes_max}; shorten it"
             raise BadMessage(reason(field, value, problem))
 
 
@@ -365,7 +371,7 @@ def _check_request(request: Request) -> None:
     pinned: set[str] = set()
     for i, row in enumerate(request.rows or ()):
         _check_slate(row, f"rows[{i}].")
-        _check_id(f"rows[{i}].name", row_id(request, row))
+        check_id(f"rows[{i}].name", row_id(request, row))
         if row.name in names:
             problem = "names a row above it too; send names that differ"
             raise BadMessage(reason(f"rows[{i}].name", row.name, problem))
@@ -414,7 +420,7 @@ def _check_feature_value(value: FeatureValue) -> None:
         problem = f"is before window_start {value.window_start}; send the end of the window"
         raise BadMessage(reason("window_end", value.window_end, problem))
     if value.entity != "user_category":  # of two names
-        _check_id("id", value.id)
+        check_id("id", value.id)
 
 
 def _check_matrix(field: str, packed: bytes, n_rows: int, names: Sequence[str]) -> None:

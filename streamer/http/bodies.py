@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,6 +27,7 @@ from streamer.events.rejection import reason_for
 from streamer.http.mistakes import refuse_mistakes
 
 S = TypeVar("S")
+_FIELD = re.compile(r"^(field ')([a-z_]+)")
 
 
 def object_of(body: bytes) -> dict[str, Any]:
@@ -60,8 +63,15 @@ def decoded(body: bytes, kind: type[S]) -> S:
         raise BadMessage(reason_for(body, error, kind)) from error
 
 
-def request_of(fields: Mapping[str, Any], *, now_ms: int) -> Request:
+def request_of(
+    fields: Mapping[str, Any], *, now_ms: int, names: Mapping[str, str] = MappingProxyType({})
+) -> Request:
     """Return the request of some fields; its id is new and its time now where they are not given.
+
+    Parameters
+    ----------
+    names
+        Of fields that were sent under others.
 
     Raises
     ------
@@ -69,7 +79,10 @@ def request_of(fields: Mapping[str, Any], *, now_ms: int) -> Request:
         With the words of a dead letter.
     """
     refuse_mistakes(fields, Request)
-    return decode_request(_filled(fields, "request_id", now_ms), publish_ms=now_ms)
+    try:
+        return decode_request(_filled(fields, "request_id", now_ms), publish_ms=now_ms)
+    except BadMessage as error:
+        raise BadMessage(as_sent(str(error), names)) from error
 
 
 def event_of(fields: object, types: EventTypes, *, now_ms: int) -> Event:
@@ -144,6 +157,15 @@ def object_in(fields: object) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise BadMessage("message: is not an object; send one JSON object")
     return fields
+
+
+def as_sent(reason: str, names: Mapping[str, str]) -> str:
+    """Return a reason with its field by the name under which it was sent, where that is another.
+
+    >>> as_sent("field 'context.age': 1 is refused", {"context": "fields"})
+    "field 'fields.age': 1 is refused"
+    """
+    return _FIELD.sub(lambda found: found[1] + names.get(found[2], found[2]), reason)
 
 
 def _filled(fields: Mapping[str, Any], id_field: str, now_ms: int) -> bytes:

@@ -85,10 +85,7 @@ class Publishing(Generic[M]):
         for each, failure in zip(sent, failures, strict=True):
             if failure is not None:
                 results[each.result.index] = _not_taken(each, failure)
-        n_accepted = sum(result.status == ACCEPTED for result in results)
-        return PublishResults(
-            accepted=n_accepted, rejected=len(results) - n_accepted, results=results
-        )
+        return results_of(results)
 
     async def one(self, fields: dict[str, Any]) -> PublishResults:
         """Publish the message of some fields.
@@ -101,11 +98,7 @@ class Publishing(Generic[M]):
             When the broker does not acknowledge it in time.
         """
         found = await self.many([fields])
-        result = found.results[0]
-        if result.status == BAD:
-            raise BadMessage(result.detail)
-        if result.status == NOT_TAKEN:
-            raise DeliveryFailed(result.detail)
+        refuse_failure(found.results[0])
         return found
 
     async def _refusal(self) -> str | None:
@@ -160,6 +153,20 @@ def event_publishing(config: Config, parts: Parts) -> Publishing[Event]:
         timeout_s=config.http.timeout_ms / 1000,
         room=parts.room,
     )
+
+
+def results_of(results: list[PublishResult]) -> PublishResults:
+    """Return what became of the messages of a body, counted."""
+    n_accepted = sum(result.status == ACCEPTED for result in results)
+    return PublishResults(accepted=n_accepted, rejected=len(results) - n_accepted, results=results)
+
+
+def refuse_failure(result: PublishResult) -> None:
+    """Raise BadMessage, or DeliveryFailed, where a message was not taken."""
+    if result.status == BAD:
+        raise BadMessage(result.detail)
+    if result.status == NOT_TAKEN:
+        raise DeliveryFailed(result.detail)
 
 
 def _named(message: Event | Item | User) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from streamer.errors import DeliveryFailed
 from streamer.events import Event, Item, decode_decision
 from tests.default_types import decode_event
 from tests.http_world import START_MS, HttpWorld, http_world
@@ -31,6 +32,7 @@ CLICK = {
     "item": "tea",
     "fields": [],
 }
+LONG = "é" * 129  # 258 bytes
 
 
 @pytest.fixture
@@ -114,6 +116,122 @@ def test_events_may_come_one_a_line(world: HttpWorld) -> None:
     answer = world.client.post("/feedback", content=lines.encode())
     assert answer.json()["accepted"] == 3
     assert [e.event_id for e in answers(world)] == ["i0", "i1", "i2"]
+
+
+ITEM = {"event": "item", "id": "x", "timestamp": 1, "item": "jam", "fields": []}
+
+
+@pytest.mark.parametrize(
+    ("body", "ids"),
+    [
+        (json.dumps({**CLICK, "id": "i0"}, indent=2), ["i0"]),
+        (
+            '\n\n{"event": "ranking", "id": "i0", "timestamp": "1", "items": [\n{"id": "a"}]}\n',
+            ["i0:0"],
+        ),
+        ("{one}\n\n  {two}\r\n \t\r\n{three} \n", ["i0", "i1", "i2"]),
+        ("{pretty}\n{pretty two}", ["i0", "i1"]),
+        ("[\n{one},\n\n{two}\n]", ["i0", "i1"]),
+    ],
+    ids=["indented", "nested", "lines", "indented lines", "array"],
+)
+def test_however_events_are_divided_into_lines_they_are_read(
+    world: HttpWorld, body: str, ids: list[str]
+) -> None:
+    for n, name in enumerate(["one", "two", "three"]):
+        body = body.replace(f"{{{name}}}", json.dumps({**CLICK, "id": f"i{n}"}))
+    for n, name in enumerate(["pretty", "pretty two"]):
+        body = body.replace(f"{{{name}}}", json.dumps({**CLICK, "id": f"i{n}"}, indent=1))
+    answer = world.client.post("/feedback", content=body.encode())
+    assert answer.status_code == 200, answer.text
+    assert [e.event_id for e in answers(world)] == ids
+
+
+BAD_ONES = [
+    {**CLICK, "type": "poke"},
+    {**CLICK, "timestamp": START_MS // 1_000},
+    {**CLICK, "ranking": 3},
+    {**RANKING, "items": [{"id": "tea"}, {"id": "é" * 129}]},
+    {**ITEM, "fields": [{"name": "title", "value": 3}]},
+    "an event",
+]
+
+
+@pytest.mark.parametrize("bad", BAD_ONES, ids=["type", "time", "struct", "place", "item", "none"])
+@pytest.mark.parametrize("array", [True, False], ids=["array", "lines"])
+def test_of_several_the_bad_one_is_named_and_the_others_are_taken(
+    world: HttpWorld, bad: object, array: bool
+) -> None:
+    sent = [{**CLICK, "id": "before"}, bad, {**CLICK, "id": "behind"}, ITEM]
+    lines = "\n".join(map(json.dumps, sent))
+    content = json.dumps(sent) if array else lines
+    found = problem_of(world.client.post("/feedback", content=content.encode()), 422)
+    assert found["detail"].startswith("message 1: ")
+    assert found["detail"].endswith("; 3 of 4 were taken: `results` says which")
+    assert [each["status"] for each in found["results"]] == [202, 422, 202, 202]
+    assert found["results"][1]["detail"] in found["detail"]
+    assert [e.event_id for e in answers(world)] == ["before", "behind"]
+    world.live.sync()
+    assert world.live.scorer.catalogue.get("jam") == Item(item_id="jam")
+
+
+def test_a_line_that_is_cut_spoils_no_other(world: HttpWorld) -> None:
+    lines = [json.dumps({**CLICK, "id": f"i{n}"}) for n in range(4)]
+    for cut in range(4):
+        given = [line[:-9] if n == cut else line for n, line in enumerate(lines)]
+        found = problem_of(world.client.post("/feedback", content="\n".join(given).encode()), 422)
+        assert [n for n, each in enumerate(found["results"]) if each["status"] == 422] == [cut]
+        assert [e.event_id for e in answers(world)][-3:] == [f"i{n}" for n in range(4) if n != cut]
+
+
+def test_what_the_broker_does_not_take_is_said_before_what_is_bad(world: HttpWorld) -> None:
+    world.sink.failure = DeliveryFailed("not acknowledged")
+    found = problem_of(world.client.post("/feedback", json=[BAD_ONES[0], CLICK, ITEM]), 503)
+    assert found["detail"] == "message 1: not acknowledged"
+    assert [each["status"] for each in found["results"]] == [422, 503, 503]
+    assert (
+        problem_of(world.client.post("/feedback", json=ITEM), 503)["detail"] == "not acknowledged"
+    )
+
+
+@pytest.mark.parametrize("ranking_id", ["r" * 252, "é" * 126])
+def test_the_longest_id_of_a_ranking_has_room_for_its_places(
+    world: HttpWorld, ranking_id: str
+) -> None:
+    items = [{"id": f"i{n}"} for n in range(500)]
+    ranking = {**RANKING, "id": ranking_id, "items": items}
+    assert world.client.post("/rank/home", json=ranking).status_code == 200
+    report(world, ranking)
+    assert answers(world)[-1].event_id == f"{ranking_id}:499"
+    for path in ("/rank/home", "/feedback"):
+        longer = {**ranking, "id": ranking_id + ranking_id[0]}
+        found = problem_of(world.client.post(path, json=longer), 422)
+        assert found["field"] == "id"
+        assert "252" in found["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "event", "field"),
+    [
+        (
+            "/rank/home",
+            {**RANKING, "items": [{"id": "a"}, {"id": "a"}, {"id": LONG}]},
+            "items[2].id",
+        ),
+        ("/rank/home", {**RANKING, "user": LONG}, "user"),
+        ("/rank/home", {**RANKING, "timestamp": 10**15}, "timestamp"),
+        ("/rank/home", {**RANKING, "fields": [{"name": "n", "value": 10**400}]}, "fields.n"),
+        ("/feedback", {**CLICK, "session": LONG}, "session"),
+        ("/feedback", {**CLICK, "ranking": LONG}, "ranking"),
+        ("/feedback", {**CLICK, "item": LONG}, "item"),
+        ("/feedback", {**CLICK, "timestamp": -1}, "timestamp"),
+        ("/feedback", {**ITEM, "item": LONG}, "item"),
+    ],
+)
+def test_a_field_is_named_as_it_was_sent(
+    world: HttpWorld, path: str, event: dict[str, Any], field: str
+) -> None:
+    assert problem_of(world.client.post(path, json=event), 422)["field"] == field
 
 
 @pytest.mark.parametrize(

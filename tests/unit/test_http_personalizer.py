@@ -108,6 +108,22 @@ def test_what_is_wrong_is_said(world: HttpWorld) -> None:
     problem_of(client.post("/personalizer/v9/rank", json={"actions": [{"id": "a"}]}), 422)
 
 
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"eventId": "é" * 129}, "eventId"),
+        ({"actions": [{"id": "a"}, {"id": "a"}, {"id": "é" * 129}]}, "actions[2].id"),
+        ({"contextFeatures": [{"user_id": "u" * 300}]}, "contextFeatures.user_id"),
+        ({"contextFeatures": [{"n": 10**400}]}, "contextFeatures.n"),
+    ],
+)
+def test_a_field_is_named_as_it_was_sent(
+    world: HttpWorld, given: dict[str, Any], field: str
+) -> None:
+    asked = {"actions": [{"id": "a"}]} | given
+    assert problem_of(world.client.post(f"{AT}/rank", json=asked), 422)["field"] == field
+
+
 def test_rank_calls_beyond_the_bound_are_forgotten() -> None:
     ranked = RankedEvents(n_max=2)
     for n in range(3):

@@ -5,153 +5,79 @@ What is mapped to what, and what is not, is in ``docs/http.md``.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, cast
 
 import msgspec
 from fastapi import APIRouter, Path, Request, Response
-from msgspec import Meta
 
 from streamer.config import Config
-from streamer.errors import BadMessage
-from streamer.events import Item
-from streamer.events.messages import Id
-from streamer.events.rejection import refuse_seconds
-from streamer.http.bodies import decoded, item_of, merged, request_of
+from streamer.errors import BadMessage, DeliveryFailed
+from streamer.events import Event, Item
+from streamer.http.bodies import as_sent, decoded, item_of, merged, request_of
 from streamer.http.kept_writing import KeptWriting
 from streamer.http.parts import Parts
-from streamer.http.publishing import event_publishing
-from streamer.http.schemas import JSON, answers, body, one_or_many
+from streamer.http.problems import field_of
+from streamer.http.publishing import (
+    ACCEPTED,
+    BAD,
+    NOT_TAKEN,
+    Publishing,
+    event_publishing,
+    refuse_failure,
+    results_of,
+)
+from streamer.http.routes.metarank_messages import (
+    AS_SENT,
+    INTERACTION,
+    RANKING,
+    STRUCTS,
+    FeedbackEvent,
+    ItemEvent,
+    MetarankAccepted,
+    MetarankItem,
+    MetarankRanking,
+    RankingEvent,
+    UserEvent,
+    event_fields,
+    item_fields,
+    ms_of,
+    plain_fields,
+    read,
+    who,
+)
+from streamer.http.routes.several import failed
+from streamer.http.schemas import (
+    JSON,
+    PublishResult,
+    PublishResults,
+    answers,
+    body,
+    one_or_many,
+)
 from streamer.http.waiting import answered
 
-_LISTS: Final = {"category": "categories", "categories": "categories", "tags": "tags"}
-"""Field of an item there → list of an item here."""
+__all__ = ["STRUCTS", "metarank_routes"]
+
 _EVENTS: Final = ("RankingEvent", "InteractionEvent", "ItemEvent", "UserEvent")
-Timestamp = Annotated[str | int, Meta(description="ms since 1970, as text or as a number")]
-
-
-class MetarankField(msgspec.Struct, frozen=True, kw_only=True):
-    """A named value."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=256)]
-    value: Any
-
-
-Fields = list[MetarankField]
-
-
-class RankableItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the items to put in order."""
-
-    id: Id
-    fields: Annotated[Fields, Meta(description="not used")] = []
-
-
-class RankingEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="ranking"):
-    """Items to put in order; as feedback: items that were shown, in this order."""
-
-    id: Id
-    timestamp: Timestamp
-    items: Annotated[list[RankableItem], Meta(min_length=1, max_length=500)]
-    user: Id | None = None
-    session: Id | None = None
-    fields: Annotated[Fields, Meta(description="the context of the request")] = []
-
-
-class InteractionEvent(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="interaction"
-):
-    """What a user did with an item."""
-
-    id: Id
-    timestamp: Timestamp
-    item: Id
-    type: str
-    ranking: Annotated[Id | None, Meta(description="the id of the ranking it answers")] = None
-    user: Id | None = None
-    session: Id | None = None
-    fields: Fields = []
-
-
-class ItemEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="item"):
-    """What is known of an item: these fields in place of what was, the others stay."""
-
-    id: str
-    timestamp: Timestamp
-    item: Id
-    fields: Fields = []
-
-
-class UserEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="user"):
-    """What is known of a user: not used."""
-
-    id: str
-    timestamp: Timestamp
-    user: str
-    fields: Fields = []
-
-
-FeedbackEvent = RankingEvent | InteractionEvent | ItemEvent | UserEvent
-
-
-class MetarankItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An item in its place."""
-
-    item: str
-    score: float
-
-
-class MetarankRanking(msgspec.Struct, frozen=True, kw_only=True):
-    """The items, best first."""
-
-    items: list[MetarankItem]
-    took: Annotated[int, Meta(ge=0, description="ms")]
-
-
-class MetarankAccepted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What became of feedback."""
-
-    status: str
-    accepted: Annotated[int, Meta(ge=0)]
-    updated: Annotated[int, Meta(ge=0, description="those that are used")]
-    took_millis: Annotated[int, Meta(ge=0)]
-
-
-STRUCTS: Final = (
-    RankingEvent,
-    InteractionEvent,
-    ItemEvent,
-    UserEvent,
-    MetarankRanking,
-    MetarankAccepted,
-)
-RANKING: Final = {
-    "event": "ranking",
-    "id": "r-17",
-    "timestamp": "1700000000000",
-    "user": "ann",
-    "fields": [{"name": "device", "value": "phone"}],
-    "items": [{"id": "tea"}, {"id": "cake"}],
-}
-INTERACTION: Final = {
-    "event": "interaction",
-    "id": "i-1",
-    "timestamp": "1700000000000",
-    "ranking": "r-17",
-    "user": "ann",
-    "type": "click",
-    "item": "tea",
-}
+_ANY: Final = cast("type[FeedbackEvent]", FeedbackEvent)
+_NEXT = re.compile(rb"(?<=\})[ \t\r]*\n\s*(?=\{)")
+"""Between two events that come one a line: in one JSON value no brace opens behind a closed one,
+and no string goes over a line's end."""
 
 
 def metarank_routes(config: Config, parts: Parts, catalogue: KeptWriting[Item]) -> APIRouter:
     """Return ``/rank/{model}`` and ``/feedback``, which writes items to the catalogue."""
     router = APIRouter(tags=["metarank"])
-    publishing = event_publishing(config, parts)
-    made_of = partial(item_of, embedding=config.catalogue.embedding)
-    timeout_s = config.http.timeout_ms / 1000
+    taking = _Taking(
+        event_publishing(config, parts),
+        catalogue,
+        partial(item_of, embedding=config.catalogue.embedding),
+    )
+    n_max, timeout_s = config.http.events_max, config.http.timeout_ms / 1000
 
     @router.post(
         "/rank/{model:id}",
@@ -164,18 +90,18 @@ def metarank_routes(config: Config, parts: Parts, catalogue: KeptWriting[Item]) 
     ) -> Response:
         """The decision is logged; the model is the surface that it is for."""
         began_s = time.perf_counter()
-        asked = decoded(await request.body(), RankingEvent)
+        asked = read(await request.body(), RankingEvent)
         ids = list(dict.fromkeys(item.id for item in asked.items))
         fields = {
             "request_id": asked.id,
-            "user_id": _who(asked),
-            "ts": _ms(asked.timestamp),
+            "user_id": who(asked),
+            "ts": ms_of(asked.timestamp),
             "surface": model,
-            "context": dict(_plain(asked.fields)) or None,
+            "context": dict(plain_fields(asked.fields)) or None,
             "candidates": ids,
             "k": len(ids),
         }
-        made = request_of(fields, now_ms=parts.clock.now_ms())
+        made = request_of(fields, now_ms=parts.clock.now_ms(), names=AS_SENT)
         found = await answered(parts.answers.recommend(made, timeout_s=timeout_s), timeout_s)
         scores = {each.item_id: each.score for each in found.recommendation.items}
         below = min(scores.values(), default=0.0) - 1.0
@@ -183,111 +109,115 @@ def metarank_routes(config: Config, parts: Parts, catalogue: KeptWriting[Item]) 
         items = [MetarankItem(item=each, score=score) for each, score in scores.items()]
         return _json(MetarankRanking(items=items, took=_took_ms(began_s)))
 
-    async def item(said: ItemEvent) -> None:
-        before = catalogue.find(said.item)
-        fields = {} if before is None else msgspec.to_builtins(before)
-        await catalogue.put(made_of(merged(fields, _item_fields(said.fields)), said.item))
-
     @router.post(
         "/feedback",
         summary="Report what was shown and done, and what is known of items",
-        openapi_extra=one_or_many(*_EVENTS, n_max=config.http.events_max, example=INTERACTION),
+        openapi_extra=one_or_many(*_EVENTS, n_max=n_max, example=INTERACTION),
         responses=answers("MetarankAccepted", 503, words="The broker has all of them"),
     )
     async def feedback(request: Request) -> Response:
-        """One event, an array, or one a line; each counts once, however often it is sent."""
+        """One event, an array, or one a line; each counts once, however often it is sent.
+
+        Where some of several are bad the others are taken; `results` of the problem says which.
+        """
         began_s = time.perf_counter()
-        said = _events(await request.body(), config.http.events_max)
-        fields = [each for event in said for each in _event_fields(event)]
-        results = (await publishing.many(fields)).results
-        if bad := next((each for each in results if each.status != 202), None):
-            await publishing.one(fields[bad.index])  # raises what became of it
-        for event in said:
-            if isinstance(event, ItemEvent):
-                await item(event)
-        n_used = sum(not isinstance(event, UserEvent) for event in said)
+        said, are_several = _said(await request.body())
+        if not 0 < len(said) <= n_max:
+            raise BadMessage(f"message: {len(said)} events; send 1 to {n_max} at once")
+        events, found = await taking.take(said)
+        if found.rejected and are_several:
+            return failed(request, found)
+        refuse_failure(found.results[0])
+        n_used = sum(not isinstance(event, UserEvent) for event in events)
         return _json(
             MetarankAccepted(
-                status="ok", accepted=len(said), updated=n_used, took_millis=_took_ms(began_s)
+                status="ok", accepted=len(events), updated=n_used, took_millis=_took_ms(began_s)
             )
         )
 
     return router
 
 
-def _events(payload: bytes, n_max: int) -> list[FeedbackEvent]:
+class _Taking:
+    """Takes feedback: publishes what it says of users, and writes items to the catalogue.
+
+    Parameters
+    ----------
+    made_of
+        Makes an item of its fields and its id; raises BadMessage.
+    """
+
+    def __init__(
+        self,
+        publishing: Publishing[Event],
+        catalogue: KeptWriting[Item],
+        made_of: Callable[[Mapping[str, Any], str], Item],
+    ) -> None:
+        self._publishing = publishing
+        self._catalogue = catalogue
+        self._made_of = made_of
+
+    async def take(self, payloads: Sequence[bytes]) -> tuple[list[FeedbackEvent], PublishResults]:
+        """Take the good ones of some events; return those that can be read, and what became of all
+        by their index."""
+        results = [PublishResult(index=at, status=ACCEPTED) for at in range(len(payloads))]
+        events: dict[int, FeedbackEvent] = {}
+        fields: list[tuple[int, dict[str, Any]]] = []
+        for at, payload in enumerate(payloads):
+            try:
+                event = read(payload, _ANY)
+                fields += [(at, each) for each in event_fields(event)]
+                events[at] = event
+            except BadMessage as error:
+                results[at] = _not(at, BAD, str(error))
+        published = await self._publishing.many([each for _, each in fields])
+        for (at, _), became in zip(fields, published.results, strict=True):
+            if became.status != ACCEPTED:
+                results[at] = _not(at, became.status, as_sent(became.detail or "", AS_SENT))
+        for at, event in events.items():
+            if isinstance(event, ItemEvent):
+                try:
+                    await self._put(event)
+                except BadMessage as error:
+                    results[at] = _not(at, BAD, str(error))
+                except DeliveryFailed as error:
+                    results[at] = _not(at, NOT_TAKEN, str(error))
+        return list(events.values()), results_of(results)
+
+    async def _put(self, said: ItemEvent) -> None:
+        before = self._catalogue.find(said.item)
+        fields = {} if before is None else msgspec.to_builtins(before)
+        item = self._made_of(merged(fields, item_fields(said.fields)), said.item)
+        await self._catalogue.put(item)
+
+
+def _said(payload: bytes) -> tuple[list[bytes], bool]:
+    """Return the events of a body, each to be decoded, and whether there may be several."""
     text = payload.strip()
-    if text.startswith(b"{") and b"\n{" in text:
-        text = b"[" + b",".join(line for line in text.splitlines() if line.strip()) + b"]"
-    if not text.startswith(b"["):
-        return [decoded(text, cast("type[FeedbackEvent]", FeedbackEvent))]
-    found = decoded(text, list[FeedbackEvent])
-    if not 0 < len(found) <= n_max:
-        raise BadMessage(f"message: {len(found)} events; send 1 to {n_max} at once")
-    return found
+    if text.startswith(b"["):
+        return [bytes(each) for each in decoded(text, list[msgspec.Raw])], True
+    found = [line for piece in _NEXT.split(text) for line in _lines(piece)]
+    return found, len(found) > 1
 
 
-def _event_fields(said: FeedbackEvent) -> Iterator[dict[str, Any]]:
-    """Yield the fields of the events that feedback becomes: none of items and users."""
-    if isinstance(said, InteractionEvent):
-        yield {
-            "event_id": said.id,
-            "type": said.type,
-            "user_id": _who(said),
-            "item_id": said.item,
-            "ts": _ms(said.timestamp),
-            "request_id": said.ranking,
-            "context": dict(_plain(said.fields)) or None,
-        }
-    elif isinstance(said, RankingEvent):
-        for position, each in enumerate(said.items):
-            yield {
-                "event_id": f"{said.id}:{position}",
-                "type": "impression",
-                "user_id": _who(said),
-                "item_id": each.id,
-                "ts": _ms(said.timestamp),
-                "request_id": said.id,
-                "position": position,
-            }
+def _lines(piece: bytes) -> list[bytes]:
+    """Return the lines of what is no JSON, where one of them has spoiled one that is."""
+    lines = [line for line in piece.splitlines() if line.strip()]
+    if len(lines) > 1 and not _is_json(piece) and (_is_json(lines[0]) or _is_json(lines[-1])):
+        return lines
+    return [piece]
 
 
-def _item_fields(fields: Iterable[MetarankField]) -> dict[str, Any]:
-    """Return the fields of an item here; lists other than categories and tags are left out."""
-    found: dict[str, Any] = {}
-    attributes: dict[str, Any] = {}
-    for each in fields:
-        name, value = each.name, each.value
-        if name in _LISTS:
-            found[_LISTS[name]] = value if isinstance(value, list) else [value]
-        elif name in ("title", "available"):
-            found[name] = value
-        elif isinstance(value, str | int | float):
-            attributes[name] = value
-    return found | ({"attributes": attributes} if attributes else {})
-
-
-def _plain(fields: Iterable[MetarankField]) -> Iterator[tuple[str, Any]]:
-    for each in fields:
-        if isinstance(each.value, str | int | float):
-            yield each.name, each.value
-
-
-def _who(said: RankingEvent | InteractionEvent) -> str:
-    """Return the user; without one the session is one, and without that the ranking."""
-    ranking = said.id if isinstance(said, RankingEvent) else said.ranking
-    return said.user or said.session or ranking or said.id
-
-
-def _ms(timestamp: str | int) -> int:
+def _is_json(text: bytes) -> bool:
     try:
-        found = int(timestamp)
-    except ValueError:
-        raise BadMessage(
-            f"field 'timestamp': {timestamp!r} is no number; send milliseconds since 1970"
-        ) from None
-    refuse_seconds(found, "timestamp")
-    return found
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def _not(index: int, status: int, detail: str) -> PublishResult:
+    return PublishResult(index=index, status=status, detail=detail, field=field_of(detail))
 
 
 def _took_ms(began_s: float) -> int:

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from streamer.config import Config
 from streamer.errors import StreamerError
+from streamer.events.decoding import check_id
 from streamer.events.messages import Id
 from streamer.http.bodies import decoded, request_of
 from streamer.http.parts import Parts
@@ -140,6 +141,10 @@ def personalizer_routes(config: Config, parts: Parts) -> APIRouter:
     router = APIRouter(prefix="/personalizer/{version}", tags=["personalizer"])
     publishing, ranked = event_publishing(config, parts), RankedEvents()
     timeout_s = config.http.timeout_ms / 1000
+    names = {
+        "context": "contextFeatures",
+        "user_id": f"contextFeatures.{config.http.user_feature}",
+    }
 
     async def report(kind: str, fields: dict[str, Any]) -> None:
         """Publish an event whose id says what it reports: sent twice it counts once."""
@@ -156,6 +161,9 @@ def personalizer_routes(config: Config, parts: Parts) -> APIRouter:
     async def rank(version: ApiVersion, request: Request) -> Response:
         """The decision is logged; unless it is deferred, its first action counts as shown."""
         asked = decoded(await request.body(), RankRequest)
+        check_id("eventId", asked.event_id)
+        for index, action in enumerate(asked.actions):
+            check_id(f"actions[{index}].id", action.id)
         context = dict(flat(asked.context_features or ()))
         user = context.pop(config.http.user_feature, None)
         excluded = set(asked.excluded_actions or ())
@@ -171,7 +179,7 @@ def personalizer_routes(config: Config, parts: Parts) -> APIRouter:
             "candidates": candidates,
             "k": len(candidates),
         }
-        made = request_of(fields, now_ms=parts.clock.now_ms())
+        made = request_of(fields, now_ms=parts.clock.now_ms(), names=names)
         found = await answered(parts.answers.recommend(made, timeout_s=timeout_s), timeout_s)
         places = [each.item_id for each in found.recommendation.items]
         if places:

@@ -48,7 +48,7 @@ async def published(publishing: Publishing[Any], request: Request, *, n_max: int
         return accepted(found)
     if len(statuses) > 1:
         return _json(found, MIXED)
-    return _all_failed(request, found, statuses.pop())
+    return failed(request, found)
 
 
 def accepted(found: PublishResults) -> Response:
@@ -60,18 +60,27 @@ def _json(found: PublishResults, status: int) -> Response:
     return Response(msgspec.json.encode(found), status, media_type=JSON)
 
 
-def _all_failed(request: Request, found: PublishResults, status: int) -> Response:
-    """Return the results as a problem with the results in it."""
+def failed(request: Request, found: PublishResults) -> Response:
+    """Return the problem of messages that were not all taken, with their results in it.
+
+    Where some are bad and some the broker did not take, it is that of the latter, which are to be
+    sent again.
+    """
+    status = max(each.status for each in found.results)
+    first = next(each for each in found.results if each.status == status)
     name, title = {
         BAD: ("bad-message", "No message can be used"),
         NOT_TAKEN: ("not-delivered", "The broker did not take them"),
     }[status]
-    first = found.results[0]
+    detail = f"message {first.index}: {first.detail}"
+    if found.accepted:
+        title = "Some messages were not taken"
+        detail += f"; {found.accepted} of {len(found.results)} were taken: `results` says which"
     said = {
         "type": f"urn:streamer:problem:{name}",
         "title": title,
         "status": status,
-        "detail": f"message {first.index}: {first.detail}",
+        "detail": detail,
         "field": first.field,
         "request_id": request_id_of(request.scope),
         "results": found.results,
