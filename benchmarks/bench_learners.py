@@ -16,6 +16,7 @@ runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,10 +51,10 @@ class LateStore(StoreOfModels):
 
     due = False
 
-    def follow(self, versions: dict[int, int], *, timeout_s: float) -> list[Entry]:  # type: ignore[override]
+    def follow(self, after: Mapping[int, int], *, timeout_s: float, **known: Any) -> list[Entry]:
         if not self.due:
             return []
-        entries = super().follow(versions, timeout_s=timeout_s)
+        entries = super().follow(after, timeout_s=timeout_s, **known)
         self.due = bool(entries)
         return entries
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -337,6 +338,9 @@ class Entry:
         Wall time of the commit; read by metrics alone.
     n_events
         Messages behind this entry.
+    parent_id, commit_id
+        Ids of the commit before this one and of this one, by :mod:`streamer.commit_ids`; 0: not
+        known.
     """
 
     partition: int
@@ -346,6 +350,8 @@ class Entry:
     publish_ms: NDArray[np.int64]
     committed_ms: int
     n_events: int
+    parent_id: int = 0
+    commit_id: int = 0
 
     @property
     def version(self) -> int:
@@ -373,6 +379,8 @@ class Checkpoint:
     sizes
         Table → rows that the store has of it after this checkpoint, and ``names:`` of an entity →
         names; what is absent is not known.
+    commit_id
+        Of the last entry up to there; 0: not known.
     """
 
     partition: int
@@ -385,6 +393,7 @@ class Checkpoint:
     log_entries_max: int = 1 << 31
     generation: int = 0
     sizes: dict[str, int] = field(default_factory=dict)
+    commit_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +412,11 @@ class PartitionImage:
         """Generation of the settings that the last entry was learned with."""
         last = self.entries[-1].schedule if self.entries else self.checkpoint
         return last.generation
+
+    @property
+    def commit_id(self) -> int:
+        """Id of the last commit; 0: not known."""
+        return self.entries[-1].commit_id if self.entries else self.checkpoint.commit_id
 
     @property
     def offsets(self) -> dict[str, int]:
@@ -446,8 +460,9 @@ class ParameterStore(Protocol):
         ------
         Fenced
             When ``owner`` doesn't hold the partition, the stored version is not
-            ``entry.version - 1``, or a stored offset is not the entry's ``from`` (a topic not yet
-            stored counts as equal). Nothing is changed then.
+            ``entry.version - 1``, or that of another commit than the entry's parent, or a stored
+            offset is not the entry's ``from`` (a topic not yet stored counts as equal). Nothing is
+            changed then.
         """
 
     def checkpoint(self, checkpoint: Checkpoint, *, owner: str) -> None:
@@ -476,14 +491,27 @@ class ParameterStore(Protocol):
             When ``owner`` doesn't hold the partition.
         """
 
-    def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
+    def follow(
+        self,
+        after: Mapping[int, int],
+        *,
+        timeout_s: float,
+        commit_ids: Mapping[int, int] = MappingProxyType({}),
+    ) -> list[Entry]:
         """Entries with a version above ``after[partition]``, rising within a partition; waits up
         to ``timeout_s`` for the first (0: does not wait). Bounded: at most some hundred a call.
+
+        Parameters
+        ----------
+        commit_ids
+            Partition → id of the commit at ``after[partition]`` that the follower has; absent: not
+            known.
 
         Raises
         ------
         LogTrimmed
-            When the next entry of a partition is no longer in its log.
+            When the next entry of a partition is no longer in its log, or the partition has
+            another commit at that version: its store went back to an older copy.
         """
 
     def versions(self) -> dict[int, int]:

@@ -27,10 +27,10 @@ from streamer.protocols import Entry, MessageBatch, Source
 from streamer.simulation import live as simulation
 from streamer.simulation.broker import MemorySource, Record
 from streamer.simulation.live import LiveSystem
-from streamer.store.memory import MemoryStore
 from streamer.store.of_models import StoreOfModels
 from streamer_models.state.partition import CURSOR
 from streamer_models.state.table import Change
+from tests.older_copies import Copy, RevertibleStore, item_counts
 from tests.verified_store import verified_store
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ class Died(BaseException):
     """The process of a learner is no more; nobody catches it within."""
 
 
-class Mortal(MemoryStore):
+class Mortal(RevertibleStore):
     """A store at whose commits a learner dies when it is told to.
 
     Attributes
@@ -178,6 +178,8 @@ class Life:
         Draws everything.
     changes
         How likely settings change at a step.
+    returns
+        How likely the store is copied at a step, or goes back to the copy, while the scorer sleeps.
     settings
         In place of what is drawn.
 
@@ -185,17 +187,24 @@ class Life:
     ----------
     n_deaths, n_fenced
         Of learners so far, and how often one found that another had taken over.
+    n_returns
+        Of the store to an older copy so far.
     """
 
-    def __init__(self, seed: int, *, changes: float = 0.0, **settings: Any) -> None:
+    def __init__(
+        self, seed: int, *, changes: float = 0.0, returns: float = 0.0, **settings: Any
+    ) -> None:
         self._changes = changes
+        self._returns = returns
         self._rng = np.random.default_rng(seed)
         drawn = {name: self._one_of(values) for name, values in CHOICES.items()}
         if drawn["join.match_without_request"] != "never":
             drawn["join.decisions_max"] = max(drawn["join.decisions_max"], WITHIN_A_WINDOW)
         flags = {**FIXED, "learner.seed": seed, **drawn, **settings}
         self.config: Config = load_config(os.devnull, env={}, flags=flags)
-        self.n_deaths = self.n_fenced = 0
+        self.n_deaths = self.n_fenced = self.n_returns = 0
+        self._copy: Copy | None = None
+        self._sleeps = 0
         self._store = Mortal(log_entries_kept=self.config.store.log_entries_kept)
         with self._reading_unevenly():
             self.live = LiveSystem(
@@ -264,6 +273,9 @@ class Life:
             self.live.delete(Item(item_id=self._one_of(ITEMS)))
 
     def _ask(self) -> None:
+        if self._sleeps:
+            self._sleeps -= 1
+            return
         try:
             while self.live.scorer.replica.follow(timeout_s=0.0):
                 pass
@@ -328,7 +340,19 @@ class Life:
             self._change()
         if self._alive and self._happens(0.03):  # it stands still, and others take over
             self._zombies.append(self._alive.pop())
+        if self._returns and self._happens(self._returns):
+            self._return()
         self._share_out()
+
+    def _return(self) -> None:
+        """Copy what the store has, or have it go back to the copy."""
+        if self._copy is None:
+            self._copy = self._store.copied()
+            return
+        self._store.go_back(self._copy)
+        self._copy = None
+        self._sleeps = int(self._rng.integers(0, 20))
+        self.n_returns += 1
 
     def _share_out(self) -> None:
         """See to it that somebody learns: one of all partitions, or two."""
@@ -373,8 +397,9 @@ class Life:
         last.learner.checkpoint_all()
 
     def problems(self) -> list[str]:
-        """Execute the store's schedule again; what differs, in the end or in any commit."""
-        found: list[str] = []
+        """Execute the store's schedule again; what differs, in the end or in any commit, and in
+        what the scorer has."""
+        found = self._replica_problems()
 
         def compare(entry: Entry) -> None:
             committed = self._store.committed[entry.partition, entry.version]
@@ -382,6 +407,16 @@ class Life:
                 found.append(f"partition {entry.partition}, version {entry.version} differs")
 
         return [*verified_store(self.live, executed=compare).problems, *found]
+
+    def _replica_problems(self) -> list[str]:
+        followed = self.live.scorer.replica
+        while followed.follow(timeout_s=0.0):
+            pass
+        version = followed.current()
+        followed.load()
+        if item_counts(version) == item_counts(followed.current()):
+            return []
+        return [f"the scorer has other counts at {version.model_version} than the store"]
 
 
 def _rows(change: Change) -> dict[str, object]:
@@ -402,9 +437,11 @@ def _rows(change: Change) -> dict[str, object]:
     return {**ids, **tables}
 
 
-def _lives(seeds: range, n_steps: int, changes: float) -> Iterator[tuple[int, Life]]:
+def _lives(
+    seeds: range, n_steps: int, changes: float, returns: float
+) -> Iterator[tuple[int, Life]]:
     for seed in seeds:
-        life = Life(seed, changes=changes)
+        life = Life(seed, changes=changes, returns=returns)
         life.live_through(n_steps)
         yield seed, life
 
@@ -413,14 +450,17 @@ def main() -> int:
     given = argparse.ArgumentParser(description=__doc__)
     given.add_argument("--seeds", default="0:20", help="FROM:TO (0:20)")
     given.add_argument("--changes", type=float, default=0.0, help="of settings, a step (0)")
+    given.add_argument("--returns", type=float, default=0.0, help="of older copies, a step (0)")
     given.add_argument("--steps", type=int, default=150, help="of each life (150)")
     options = given.parse_args()
     start, _, end = options.seeds.partition(":")
     n_differing = 0
-    for seed, life in _lives(range(int(start), int(end)), options.steps, options.changes):
+    for seed, life in _lives(
+        range(int(start), int(end)), options.steps, options.changes, options.returns
+    ):
         problems = life.problems()
         n_differing += bool(problems)
-        said = f"seed {seed}: {life.n_deaths} deaths, {life.n_fenced} fenced"
+        said = f"seed {seed}: {life.n_deaths} deaths, {life.n_fenced} fenced, {life.n_returns} back"
         print(said, *problems, sep="\n  ", flush=True)
     return 1 if n_differing else 0
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from streamer.catalogue.catalogue import Catalogue
+from streamer.commit_ids import commit_id
 from streamer.config import (
     BanditConfig,
     Config,
@@ -113,6 +114,7 @@ class Partitions:
         ]
         self.versions = [0] * n
         self.offsets = [0] * n
+        self.commit_ids = [0] * n
         for partition in range(n):
             self.store.acquire(partition, "tests")
 
@@ -170,17 +172,22 @@ class Partitions:
     def _commit(self, partition: int, to_offset: int, n_events: int, published_ms: int) -> Entry:
         state = self.states[partition]
         offsets = {TOPIC: (self.offsets[partition], to_offset)}
+        schedule = Schedule(self.versions[partition] + 1, offsets, {}, {})
+        parent_id = self.commit_ids[partition]
         entry = Entry(
             partition=partition,
-            schedule=Schedule(self.versions[partition] + 1, offsets, {}, {}),
+            schedule=schedule,
             change=state.collect(),
             watermark_ms=state.watermark_ms,
             publish_ms=np.full(4, published_ms, dtype=np.int64),
             committed_ms=published_ms,
             n_events=n_events,
+            parent_id=parent_id,
+            commit_id=commit_id(parent_id, schedule, published_ms),
         )
         self.store.commit(entry, owner="tests")
         self.versions[partition] = entry.version
+        self.commit_ids[partition] = entry.commit_id
         self.offsets[partition] = to_offset
         return entry
 
@@ -194,6 +201,7 @@ class Partitions:
             names=names,
             removed=removed,
             tables=tables,
+            commit_id=self.commit_ids[partition],
         )
         self.store.checkpoint(checkpoint, owner="tests")
 

@@ -28,6 +28,7 @@ GROUPS = {
     "streamer.clock": "clock",
     "streamer.logs": "clock",
     "streamer.protocols": "protocols",
+    "streamer.commit_ids": "protocols",
     "streamer.dead_letters": "protocols",
     "streamer.telemetry": "telemetry",
     "streamer.ranking": "ranking",

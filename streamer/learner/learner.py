@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.commit_ids import commit_id
 from streamer.errors import LearningError, StoreUnavailable, being_loaded
 from streamer.learner.backlog import WAITING_BYTES_MAX, Backlog
 from streamer.learner.batch import RewardFunction
@@ -58,6 +59,7 @@ class _Owned:
     backlog: Backlog
     users: UsersBacklog
     version: int
+    commit_id: int
     generation: int
     committed_offsets: dict[str, int]
     checkpoint_due_ms: int
@@ -139,6 +141,7 @@ class Learner:
         self._shared = SharedState(models)
         self._owned: dict[int, _Owned] = {}
         self._versions: dict[int, int] = {}
+        self._commit_ids: dict[int, int] = {}
         self._n_gone = -1  # deletions of items that are carried out; -1: it is not known
 
     # --- owning partitions -----------------------------------------------------------------------
@@ -158,6 +161,7 @@ class Learner:
         for partition in range(self._settings.n_partitions):
             image = self._retried(partial(self._store.load, partition))
             self._versions[partition] = image.version
+            self._commit_ids[partition] = image.commit_id
             if partition in partitions:
                 self._owned[partition] = self._own(image)
             else:
@@ -204,6 +208,7 @@ class Learner:
             ),
             users=UsersBacklog(),
             version=image.version,
+            commit_id=image.commit_id,
             generation=image.generation,
             committed_offsets=dict(learner.next_offsets),
             checkpoint_due_ms=self._checkpoint_due_ms(),
@@ -216,6 +221,7 @@ class Learner:
         self._pipeline.abandon()
         self._owned.clear()
         self._versions.clear()
+        self._commit_ids.clear()
         self._shared = SharedState(self._models)
 
     def flush(self) -> None:
@@ -284,7 +290,8 @@ class Learner:
         Fenced
             Another learner has taken one of the partitions.
         LogTrimmed
-            This learner fell behind what others committed.
+            This learner fell behind what others committed, or the store went back to an older
+            copy and they committed again.
         StoreUnavailable
             The store did not answer within the deadline.
         LearningError
@@ -368,26 +375,31 @@ class Learner:
         _check_finite(change, partition, step)
         merged = seen | {entry.partition: entry.version for entry in others}
         events = _between(read.get(self._settings.topic), step.offsets)
+        schedule = Schedule(
+            version=owned.version + 1,
+            offsets=step.offsets,
+            seen=seen,
+            merged=merged,
+            rate_factor=step.rate_factor,
+            generation=self._settings.generation,
+            practice_share=step.practice_share,
+            catalogue=self._catalogue.offsets,
+        )
+        committed_ms = self._clock.now_ms()
         entry = Entry(
             partition=partition,
-            schedule=Schedule(
-                version=owned.version + 1,
-                offsets=step.offsets,
-                seen=seen,
-                merged=merged,
-                rate_factor=step.rate_factor,
-                generation=self._settings.generation,
-                practice_share=step.practice_share,
-                catalogue=self._catalogue.offsets,
-            ),
+            schedule=schedule,
             change=change,
             watermark_ms=owned.state.watermark_ms,
             publish_ms=_sample(events),
-            committed_ms=self._clock.now_ms(),
+            committed_ms=committed_ms,
             n_events=len(events),
+            parent_id=owned.commit_id,
+            commit_id=commit_id(owned.commit_id, schedule, committed_ms),
         )
         self._pipeline.submit(lambda: self._store_entry(owned, entry))  # (3)
         owned.version = self._versions[partition] = entry.version
+        owned.commit_id = self._commit_ids[partition] = entry.commit_id
         owned.generation = entry.schedule.generation
         self.counts.n_commits += 1
         for entity, ids in change.ids.items():
@@ -431,7 +443,8 @@ class Learner:
         others = {q: v for q, v in self._versions.items() if q not in self._owned}
         if not others:
             return []
-        return self._retried(lambda: self._store.follow(others, timeout_s=0))
+        ids = self._commit_ids
+        return self._retried(lambda: self._store.follow(others, timeout_s=0, commit_ids=ids))
 
     def _follow(self) -> None:
         while entries := self._committed_by_others():
@@ -442,6 +455,7 @@ class Learner:
             with being_loaded(entry.partition):
                 self._shared.apply(entry.partition, entry.change)
             self._versions[entry.partition] = entry.version
+            self._commit_ids[entry.partition] = entry.commit_id
 
     # --- checkpoints -----------------------------------------------------------------------------
 
@@ -479,6 +493,7 @@ class Learner:
             log_entries_max=_n_fitting(owned.entry_bytes, self._settings.log_bytes_max // 2),
             generation=owned.generation,
             sizes=owned.state.stored_sizes(),
+            commit_id=owned.commit_id,
         )
         owned.log_bytes = 0
         self._pipeline.submit(

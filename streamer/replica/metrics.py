@@ -15,7 +15,8 @@ class ReplicaMetrics:
     Attributes
     ----------
     versions, reloads
-        Versions put in place, and full loads because the delta log was trimmed.
+        Versions put in place, and full loads because the delta log was trimmed or the store went
+        back to an older copy.
     items, users
         Live rows.
     position
@@ -26,7 +27,9 @@ class ReplicaMetrics:
         self._metrics = NamedMetrics("scorer", registry)
         counter, gauge = self._metrics.counter, self._metrics.gauge
         self.versions = counter("versions", "Versions of the parameters put in place")
-        self.reloads = counter("reloads", "Full loads because the delta log was trimmed")
+        self.reloads = counter(
+            "reloads", "Full loads because the delta log was trimmed or the store went back"
+        )
         self.items = gauge("items", "Items with parameters")
         self.users = gauge("users", "Users with parameters")
         self.position = gauge(

@@ -26,6 +26,7 @@ class _State:
 
     merged: MergedState
     versions: dict[int, int]
+    commit_ids: dict[int, int] = field(default_factory=dict)
     positions: dict[tuple[str, int], int] = field(default_factory=dict)
     watermark_ms: int = 0
 
@@ -109,7 +110,8 @@ class Replica:
     def follow(self, *, timeout_s: float) -> int:
         """Wait for commits and apply those that are there; the number applied.
 
-        Where the log was trimmed beyond what this replica has seen, it loads everything again.
+        Where the log was trimmed beyond what this replica has seen, or the store has other commits
+        than those it has seen, it loads everything again.
 
         Raises
         ------
@@ -117,7 +119,9 @@ class Replica:
             May be called again.
         """
         try:
-            entries = self._store.follow(self._state.versions, timeout_s=timeout_s)
+            entries = self._store.follow(
+                self._state.versions, timeout_s=timeout_s, commit_ids=self._state.commit_ids
+            )
         except LogTrimmed as error:
             log.warning("replica_reloads", extra={"reason": str(error)})
             self._metrics.reloads.inc()
@@ -167,6 +171,7 @@ def _take_image(state: _State, image: PartitionImage) -> None:
     checkpoint = image.checkpoint
     state.merged.load(checkpoint.partition, checkpoint.names, checkpoint.tables)
     state.versions[checkpoint.partition] = checkpoint.version
+    state.commit_ids[checkpoint.partition] = checkpoint.commit_id
     for topic, position in checkpoint.offsets.items():
         state.positions[topic, checkpoint.partition] = position
     state.watermark_ms = max(state.watermark_ms, checkpoint.watermark_ms)
@@ -179,6 +184,7 @@ def _take_entry(state: _State, entry: Entry) -> None:
     assert entry.version == expected, (entry.partition, entry.version, expected)
     state.merged.apply(entry.partition, entry.change)
     state.versions[entry.partition] = entry.version
+    state.commit_ids[entry.partition] = entry.commit_id
     for topic, (_, position) in entry.schedule.offsets.items():
         state.positions[topic, entry.partition] = position
     state.watermark_ms = max(state.watermark_ms, entry.watermark_ms)

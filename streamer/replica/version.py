@@ -87,7 +87,8 @@ class Version:
 def version_name(versions: Mapping[int, int]) -> str:
     """Name of a version by its last commit of each partition: ``p0:123,p1:98``.
 
-    Equal names are equal parameters. With more partitions than 256 characters can name it is
+    Equal names are equal parameters, unless the store went back to an older copy between them and
+    learned the same versions again. With more partitions than 256 characters can name it is
     ``sum:221,`` and a digest of the full name: then sums alone tell older from newer.
 
     >>> version_name({1: 98, 0: 123})

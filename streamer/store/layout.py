@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.commit_ids import UNKNOWN, id_of_empty
 from streamer.errors import LayoutMismatch, StoreError
 from streamer.protocols import (
     STORE_SCHEMA_VERSION,
@@ -52,6 +53,8 @@ class Progress(msgspec.Struct, frozen=True):
         Next offset to take, by topic.
     sizes
         Of the tables, as a checkpoint left them.
+    commit_id
+        Of the last commit; 0: not known.
     """
 
     version: int = 0
@@ -59,12 +62,19 @@ class Progress(msgspec.Struct, frozen=True):
     watermark_ms: int = 0
     generation: int = 0
     sizes: dict[str, int] = {}
+    commit_id: int = UNKNOWN
 
     def after(self, entry: Entry) -> Progress:
         """Progress once ``entry`` is committed."""
         taken = {topic: to for topic, (_, to) in entry.schedule.offsets.items()}
         generation = entry.schedule.generation
-        return Progress(entry.version, self.offsets | taken, entry.watermark_ms, generation)
+        return Progress(
+            entry.version,
+            self.offsets | taken,
+            entry.watermark_ms,
+            generation,
+            commit_id=entry.commit_id,
+        )
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Progress:
@@ -75,7 +85,13 @@ class Progress(msgspec.Struct, frozen=True):
             checkpoint.watermark_ms,
             checkpoint.generation,
             checkpoint.sizes,
+            checkpoint.commit_id,
         )
+
+    @classmethod
+    def of_empty(cls, version: int) -> Progress:
+        """Progress of a partition that was forgotten."""
+        return cls(version, commit_id=id_of_empty(version))
 
     @classmethod
     def of_image(cls, image: PartitionImage) -> Progress:
@@ -128,6 +144,9 @@ class _EntryHead(msgspec.Struct, frozen=True, array_like=True):
     withdrawn: list[_RowsHead]
     ids: list[_IdsHead]
     tables: list[_RowsHead]
+    # Entries of former releases end here, and these read no further.
+    parent_id: int = UNKNOWN
+    commit_id: int = UNKNOWN
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -153,6 +172,8 @@ def encode_entry(entry: Entry) -> bytes:
         withdrawn=[_write_rows(name, rows, buffers) for name, rows in _items(change.withdrawn)],
         ids=[_write_ids(entity, ids, buffers) for entity, ids in _items(change.ids)],
         tables=[_write_rows(name, rows, buffers) for name, rows in _items(change.tables)],
+        parent_id=entry.parent_id,
+        commit_id=entry.commit_id,
     )
     return _record(head, buffers)
 
@@ -184,6 +205,8 @@ def decode_entry(data: bytes) -> Entry:
         publish_ms=publish_ms,
         committed_ms=head.committed_ms,
         n_events=head.n_events,
+        parent_id=head.parent_id,
+        commit_id=head.commit_id,
     )
 
 
@@ -291,6 +314,7 @@ def loaded_checkpoint(
             for name, n in progress.sizes.items()
             if layout is None or name not in layout.given_up
         },
+        commit_id=progress.commit_id,
     )
 
 

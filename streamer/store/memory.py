@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from streamer.store.layout import (
 )
 from streamer.store.refusals import (
     FOLLOW_ENTRIES_MAX,
+    check_ancestry,
     check_checkpoint,
     check_commit,
     check_followed,
@@ -141,7 +143,7 @@ class MemoryStore:
             del self._partitions[partition]
             empty = self._partition(partition)
             empty.owner = owner
-            empty.progress = empty.checkpoint = Progress(stored.progress.version + 1)
+            empty.progress = empty.checkpoint = Progress.of_empty(stored.progress.version + 1)
             self._changed.notify_all()
 
     def restore(self, image: PartitionImage, schedules: Sequence[Schedule], *, owner: str) -> None:
@@ -164,25 +166,33 @@ class MemoryStore:
         while stored.log and (oldest := next(iter(stored.log))) <= trimmed:
             del stored.log[oldest]
 
-    def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
+    def follow(
+        self,
+        after: Mapping[int, int],
+        *,
+        timeout_s: float,
+        commit_ids: Mapping[int, int] = MappingProxyType({}),
+    ) -> list[Entry]:
         deadline = time.monotonic() + timeout_s
         with self._changed:
-            while not (found := self._after(after)):
+            while not (found := self._after(after, commit_ids)):
                 remaining_s = deadline - time.monotonic()
                 if remaining_s <= 0:
                     break
                 self._changed.wait(remaining_s)
-        return [decode_entry(data) for data in found]
+        return found
 
-    def _after(self, after: Mapping[int, int]) -> list[bytes]:
-        found: list[bytes] = []
+    def _after(self, after: Mapping[int, int], commit_ids: Mapping[int, int]) -> list[Entry]:
+        found: list[Entry] = []
         n_max = max(1, FOLLOW_ENTRIES_MAX // max(1, len(after)))
         for partition, version in after.items():
             stored = self._partition(partition)
             end = min(stored.progress.version, version + n_max)
             versions = [v for v in range(version + 1, end + 1) if v in stored.log]
             check_followed(partition, version, stored.progress.version, versions)
-            found += [stored.log[v] for v in versions]
+            found += [decode_entry(stored.log[v]) for v in versions]
+        reached = {partition: self._partition(partition).progress for partition in after}
+        check_ancestry(after, commit_ids, reached, found)
         return found
 
     def versions(self) -> dict[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TypeVar
 
 from streamer.errors import LayoutMismatch, LogTrimmed
@@ -175,8 +176,14 @@ class StoreOfModels:
     def forget(self, partition: int, *, owner: str) -> None:
         self._store.forget(partition, owner=owner)
 
-    def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
-        entries = self._store.follow(after, timeout_s=timeout_s)
+    def follow(
+        self,
+        after: Mapping[int, int],
+        *,
+        timeout_s: float,
+        commit_ids: Mapping[int, int] = MappingProxyType({}),
+    ) -> list[Entry]:
+        entries = self._store.follow(after, timeout_s=timeout_s, commit_ids=commit_ids)
         newest = max((entry.schedule.generation for entry in entries), default=0)
         if newest > self.generation and not self._learns and (began := self._renew()):
             raise LogTrimmed(

@@ -6,7 +6,7 @@ has changed it since it was checked. (A script in Lua copies each argument twice
 byte of it: a third of the server's time, with entries of 2 MB.)::
 
     <prefix>:layout              the layout
-    <prefix>:{p}:meta            owner, version, watermark, offsets, checkpoint (hash)
+    <prefix>:{p}:meta            owner, version, commit id, watermark, offsets, checkpoint (hash)
     <prefix>:{p}:log             the delta log: entry n has the id n-0 (stream)
     <prefix>:{p}:schedule        the schedule, with the same ids (stream)
     <prefix>:{p}:names:<entity>  key (8 bytes) → name (hash)
@@ -24,10 +24,12 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
+from streamer.commit_ids import UNKNOWN
 from streamer.errors import ConfigError, StoreError, StoreUnavailable, damaged
 from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
 from streamer.store.checked import (
@@ -56,6 +58,7 @@ from streamer.store.redis_connection import Argument, Command, RedisConnection
 from streamer.store.refusals import (
     FOLLOW_ENTRIES_MAX,
     ahead_of_version,
+    check_ancestry,
     check_checkpoint,
     check_commit,
     check_eviction,
@@ -84,6 +87,7 @@ TRANSACTION_ATTEMPTS: Final = 8
 _OFFSET: Final = b"offset:"
 _META: Final = re.compile(r"\{\d+\}:meta")
 _NUMBER: Final = re.compile(rb"-?\d{1,19}")
+_COMMIT_ID: Final = re.compile(rb"(\d{1,19}):([0-9a-f]{16})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +232,7 @@ class RedisStore:
         recorded = encode_schedule(entry.schedule)
 
         def commands(found: list[Any]) -> list[Command]:
-            logged, scheduled, (held_by, stored, *offsets) = found
+            logged, scheduled, (held_by, stored, stored_id, *offsets) = found
             if _text(held_by) == owner and logged and logged[0][1] == [b"e", data]:
                 return []  # the same commit again: its first answer was lost
             taken = {
@@ -236,11 +240,14 @@ class RedisStore:
                 for topic, to in zip(topics, offsets, strict=True)
                 if to
             }
-            progress = Progress(self._number(partition, "version", stored), taken)
+            reached = self._number(partition, "version", stored)
+            last_id = self._commit_id(partition, reached, stored_id)
+            progress = Progress(reached, taken, commit_id=last_id)
             check_commit(entry, owner=owner, stored_owner=_text(held_by), progress=progress)
             if logged or scheduled:
                 raise ahead_of_version(entry, address=self._redis.address)
             moved: list[Argument] = ["version", version, "watermark_ms", entry.watermark_ms]
+            moved += ["commit_id", _stored_id(version, entry.commit_id)]
             for topic, (_, to) in entry.schedule.offsets.items():
                 moved += [f"offset:{topic}", to]
             trim = ("MAXLEN", "~", self._schedule_entries_max)
@@ -255,7 +262,7 @@ class RedisStore:
         reads: list[Command] = [
             ("XRANGE", log, entry_id, "+", "COUNT", 1),
             ("XRANGE", schedule, entry_id, "+", "COUNT", 1),
-            ("HMGET", meta, "owner", "version", *(f"offset:{topic}" for topic in topics)),
+            ("HMGET", meta, "owner", "version", "commit_id", *(f"offset:{t}" for t in topics)),
         ]
         self._transact(partition, [meta, log, schedule], reads, commands, writing="an entry")
 
@@ -303,11 +310,12 @@ class RedisStore:
             (held_by, version, n_checkpoints), *last = found
             check_owner(partition, owner=owner, stored_owner=_text(held_by))
             logged = [_versioned(entries[0])[0] for entries in last if entries]
-            empty = Progress(max([_readable(version), *logged]) + 1)
+            empty = Progress.of_empty(max([_readable(version), *logged]) + 1)
             return [
                 tuple(unlink) if others else ("DEL", meta),
                 ("DEL", meta),
                 ("HSET", meta, "owner", owner, "version", empty.version),
+                ("HSET", meta, "commit_id", _stored_id(empty.version, empty.commit_id)),
                 ("HSET", meta, "checkpoint_version", empty.version),
                 ("HSET", meta, "checkpoint", encode_progress(empty)),
                 ("HSET", meta, "n_checkpoints", _readable(n_checkpoints) + 1),
@@ -334,6 +342,7 @@ class RedisStore:
             check_owner(partition, owner=owner, stored_owner=_text(held_by))
             check_never_committed(partition, self._number(partition, "version", version))
             reached: list[Argument] = ["version", progress.version]
+            reached += ["commit_id", _stored_id(progress.version, progress.commit_id)]
             reached += ["watermark_ms", progress.watermark_ms]
             for topic, to in progress.offsets.items():
                 reached += [f"offset:{topic}", to]
@@ -384,9 +393,15 @@ class RedisStore:
                 packed_rows = pack_rows(spec, checkpoint.tables[spec.name])
                 yield from set_rows(name, *packed_rows, spec.row_bytes)
 
-    def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
+    def follow(
+        self,
+        after: Mapping[int, int],
+        *,
+        timeout_s: float,
+        commit_ids: Mapping[int, int] = MappingProxyType({}),
+    ) -> list[Entry]:
         deadline = time.monotonic() + timeout_s
-        while not (found := self._after(after)):
+        while not (found := self._after(after, commit_ids)):
             remaining_s = deadline - time.monotonic()
             if remaining_s <= 0:
                 break
@@ -437,8 +452,10 @@ class RedisStore:
                 f" {progress.version}, and {number('checkpoint_version')} in its field"
                 " checkpoint_version"
             )
+        version = number("version")
+        commit_id = self._commit_id(partition, version, found.get(b"commit_id"))
         return _Meta(
-            Progress(number("version"), offsets, number("watermark_ms")),
+            Progress(version, offsets, number("watermark_ms"), commit_id=commit_id),
             progress,
             number("n_checkpoints"),
         )
@@ -453,6 +470,19 @@ class RedisStore:
                 " which is no number"
             )
         return int(stored)
+
+    def _commit_id(self, partition: int, version: int, stored: bytes | None) -> int:
+        """Id of the commit at a version; unknown where a release without ids made it, which left
+        the id of a former one there."""
+        if stored is None:
+            return UNKNOWN
+        found = _COMMIT_ID.fullmatch(stored)
+        if found is None:
+            raise damaged(
+                f"field commit_id of {self._place(self._key(partition, 'meta'))} is"
+                f" {shown(stored)}, which is no version and id"
+            )
+        return int(found[2], 16) if int(found[1]) == version else UNKNOWN
 
     def _layout(self, data: bytes | None) -> Layout | None:
         key = f"{self._key_prefix}:layout"
@@ -517,20 +547,25 @@ class RedisStore:
 
     # --- following -----------------------------------------------------------------------------
 
-    def _after(self, after: Mapping[int, int]) -> list[Entry]:
+    def _after(self, after: Mapping[int, int], commit_ids: Mapping[int, int]) -> list[Entry]:
         n_max = max(1, FOLLOW_ENTRIES_MAX // max(1, len(after)))
         commands: list[tuple[Argument, ...]] = []
         for partition, version in after.items():
             # The version goes first: what is committed between the two is found in the log.
-            commands.append(("HGET", self._key(partition, "meta"), "version"))
+            commands.append(("HMGET", self._key(partition, "meta"), "version", "commit_id"))
             commands.append(self._range(partition, "log", version, n_max))
         answers = self._redis.call_all(commands)
         entries: list[Entry] = []
+        progress: dict[int, Progress] = {}
         for at, (partition, version) in enumerate(after.items()):
-            stored, found = answers[2 * at], [_versioned(item) for item in answers[2 * at + 1]]
+            (stored, stored_id), items = answers[2 * at : 2 * at + 2]
+            found = [_versioned(item) for item in items]
             reached = self._number(partition, "version", stored)
             check_followed(partition, version, reached, [v for v, _ in found])
             entries += [self._entry(partition, at, fields) for at, fields in found]
+            commit_id = self._commit_id(partition, reached, stored_id)
+            progress[partition] = Progress(reached, commit_id=commit_id)
+        check_ancestry(after, commit_ids, progress, entries)
         return entries
 
     def _wait(self, after: Mapping[int, int], timeout_s: float) -> None:
@@ -561,6 +596,10 @@ def _readable(stored: bytes | None) -> int:
     """A number of the meta hash; 0 for one that can't be."""
     number = int(stored) if stored and _NUMBER.fullmatch(stored) else 0
     return number if is_number(number) else 0
+
+
+def _stored_id(version: int, commit_id: int) -> str:
+    return f"{version}:{commit_id:016x}"
 
 
 def _text(stored: bytes | None) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Final
 
+from streamer.commit_ids import UNKNOWN, differ
 from streamer.errors import Fenced, LayoutMismatch, LogTrimmed, StoreError, damaged
 from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
 from streamer.store.checked import check_ids
@@ -16,6 +17,7 @@ FOLLOW_ENTRIES_MAX: Final = 128
 """Entries that one follow() returns at most (but one a partition)."""
 
 _RELOAD = "drop its state, acquire() it and load() it again"
+_WENT_BACK = "since the store was replaced or restored from an older copy"
 
 
 def check_commit(entry: Entry, *, owner: str, stored_owner: str | None, progress: Progress) -> None:
@@ -23,6 +25,11 @@ def check_commit(entry: Entry, *, owner: str, stored_owner: str | None, progress
     check_owner(entry.partition, owner=owner, stored_owner=stored_owner)
     if progress.version != entry.version - 1:
         raise fenced_by_version(entry, progress.version)
+    if differ(progress.commit_id, entry.parent_id):
+        raise Fenced(
+            f"partition {entry.partition} has another commit at version {progress.version} than the"
+            f" one before this entry, {_WENT_BACK}: {_RELOAD}"
+        )
     for topic, (start, _) in entry.schedule.offsets.items():
         stored = progress.offsets.get(topic, start)
         if stored != start:
@@ -114,8 +121,8 @@ def check_followed(partition: int, after: int, version: int, found: Sequence[int
     """
     if version < after:
         raise LogTrimmed(
-            f"partition {partition} is at version {version}, the follower at {after}: the store"
-            " was replaced or restored from an older copy; load() it again"
+            f"partition {partition} is at version {version}, the follower at {after},"
+            f" {_WENT_BACK}; load() it again"
         )
     if found[0] != after + 1 if found else version > after:
         first = found[0] if found else version + 1
@@ -129,6 +136,42 @@ def check_followed(partition: int, after: int, version: int, found: Sequence[int
                 f"partition {partition}: entry {expected} is missing from the log, which goes on"
                 f" with {version_found}; load() it again"
             )
+
+
+def check_ancestry(
+    after: Mapping[int, int],
+    commit_ids: Mapping[int, int],
+    reached: Mapping[int, Progress],
+    entries: Iterable[Entry],
+) -> None:
+    """Raise LogTrimmed where a follower has other commits than the store.
+
+    Parameters
+    ----------
+    after, commit_ids
+        As :meth:`streamer.protocols.ParameterStore.follow` takes them.
+    reached
+        Progress of partitions of the store.
+    entries
+        What the store has behind ``after``.
+    """
+    last = dict(commit_ids)
+    for entry in entries:
+        if differ(last.get(entry.partition, UNKNOWN), entry.parent_id):
+            raise _other_history(entry.partition, entry.version - 1)
+        last[entry.partition] = entry.commit_id
+    for partition, progress in reached.items():
+        version = after[partition]
+        known = commit_ids.get(partition, UNKNOWN)
+        if progress.version == version and differ(known, progress.commit_id):
+            raise _other_history(partition, version)
+
+
+def _other_history(partition: int, version: int) -> LogTrimmed:
+    return LogTrimmed(
+        f"partition {partition} has another commit at version {version} than the follower,"
+        f" {_WENT_BACK}; load() it again"
+    )
 
 
 def check_image(
@@ -167,9 +210,15 @@ def check_image(
                 f" log, which goes on with entry {entry.version} after a checkpoint at version"
                 f" {checkpoint.version}"
             )
+        check_parent(entry, at.commit_id, address=address)
         at = at.after(entry)
         if at.version == progress.version:
             reached = at
+    if reached is not None and differ(reached.commit_id, progress.commit_id):
+        raise damaged(
+            f"partition {partition} of {address} is at version {progress.version} of other commits"
+            " than its checkpoint and its log"
+        )
     if at.version < progress.version:
         raise damaged(
             f"partition {partition} of {address} is at version {progress.version}, but its"
@@ -194,6 +243,15 @@ def check_image(
             )
 
 
+def check_parent(entry: Entry, last_id: int, *, address: str) -> None:
+    """Raise StoreError where an entry was committed after another one than the log's last."""
+    if differ(last_id, entry.parent_id):
+        raise damaged(
+            f"entry {entry.version} of partition {entry.partition} of {address} was committed after"
+            f" another entry {entry.version - 1} than its log has"
+        )
+
+
 def check_log(
     partition: int, entries: Iterable[Entry], progress: Progress, *, address: str
 ) -> dict[int, Schedule]:
@@ -204,14 +262,15 @@ def check_log(
     StoreError
         Unless it is without a gap and ends at ``progress`` or later.
     """
-    last, found = None, {}
+    last, last_id, found = None, UNKNOWN, {}
     for entry in entries:
         if last is not None and entry.version != last + 1:
             raise damaged(
                 f"partition {partition} of {address}: entry {last + 1} is missing from the log,"
                 f" which goes on with entry {entry.version}"
             )
-        last = entry.version
+        check_parent(entry, last_id, address=address)
+        last, last_id = entry.version, entry.commit_id
         found[last] = entry.schedule
     if last is not None and last < progress.version:
         raise damaged(

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
 from streamer.store.checked import checked_entry, checked_number, checked_schedule
@@ -26,6 +27,7 @@ from streamer.store.layout import (
 from streamer.store.refusals import (
     FOLLOW_ENTRIES_MAX,
     ahead_of_version,
+    check_ancestry,
     check_checkpoint,
     check_commit,
     check_followed,
@@ -222,7 +224,7 @@ class SqliteStore:
             check_owner(partition, owner=owner, stored_owner=stored_owner)
             layout = self._layout(cursor)
             drop_partition(cursor, partition, layout.n_partitions if layout else None)
-            empty = encode_progress(Progress(version + 1))
+            empty = encode_progress(Progress.of_empty(version + 1))
             cursor.execute(
                 "UPDATE partitions SET version = ?1, progress = ?2, checkpoint = ?2 WHERE id = ?3",
                 [version + 1, empty, partition],
@@ -252,16 +254,22 @@ class SqliteStore:
                 [progress.version, encode_progress(progress), at, partition],
             )
 
-    def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
+    def follow(
+        self,
+        after: Mapping[int, int],
+        *,
+        timeout_s: float,
+        commit_ids: Mapping[int, int] = MappingProxyType({}),
+    ) -> list[Entry]:
         deadline = time.monotonic() + timeout_s
-        asked = dict(after)
+        asked = dict(after), dict(commit_ids)
         while True:
             # Read before the entries: whatever is written in between is looked for once more.
             hint, seen = self._file.log_state(), self._file.data_version()
             if getattr(self._in_vain, "asked", None) != (asked, seen):
-                if found := self._after(after):
+                if found := self._after(after, commit_ids):
                     self._poll_s = POLL_S_MIN
-                    return [self._entry(*each) for each in found]
+                    return found
                 self._in_vain.asked = asked, seen
             while True:
                 remaining_s = deadline - time.monotonic()
@@ -272,9 +280,10 @@ class SqliteStore:
                 if self._file.log_state() != hint:
                     break
 
-    def _after(self, after: Mapping[int, int]) -> list[tuple[int, int, bytes]]:
+    def _after(self, after: Mapping[int, int], commit_ids: Mapping[int, int]) -> list[Entry]:
         n_max = max(1, FOLLOW_ENTRIES_MAX // max(1, len(after)))
         found: list[tuple[int, int, bytes]] = []
+        progress: dict[int, Progress] = {}
         with self._file.read() as cursor:
             for partition, version in after.items():
                 rows = cursor.execute(
@@ -292,7 +301,13 @@ class SqliteStore:
                 ]
                 check_followed(partition, version, reached, versions)
                 found += [(partition, at, entry) for at, entry in rows]
-        return found
+                if reached == version and commit_ids.get(partition):
+                    _, progress[partition], _ = read_partition(
+                        cursor, partition, address=self._address
+                    )
+        entries = [self._entry(*each) for each in found]
+        check_ancestry(after, commit_ids, progress, entries)
+        return entries
 
     def versions(self) -> dict[int, int]:
         with self._file.read() as cursor:

@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 
+from streamer.commit_ids import commit_id
 from streamer.protocols import (
     STORE_SCHEMA_VERSION,
     Checkpoint,
@@ -89,6 +90,7 @@ class World:
         self.partition = partition
         self.state = State()
         self.version = 0
+        self.commit_id = 0
         self.offsets = {"events": 0}
         self.watermark_ms = 0
         self._rng = np.random.default_rng((seed, partition))
@@ -119,22 +121,28 @@ class World:
         start = self.offsets["events"]
         self.offsets = {"events": start + taken, "decisions": 7 * self.version}
         others = {p: self.version for p in range(LAYOUT.n_partitions) if p != self.partition}
+        schedule = Schedule(
+            self.version,
+            {
+                "events": (start, start + taken),
+                "decisions": (7 * self.version - 7, 7 * self.version),
+            },
+            others,
+            dict(others),
+        )
+        committed_ms = 1_700_000_000_000 + self.version
+        parent_id = self.commit_id
+        self.commit_id = commit_id(parent_id, schedule, committed_ms)
         entry = Entry(
             partition=self.partition,
-            schedule=Schedule(
-                self.version,
-                {
-                    "events": (start, start + taken),
-                    "decisions": (7 * self.version - 7, 7 * self.version),
-                },
-                others,
-                dict(others),
-            ),
+            schedule=schedule,
             change=change,
             watermark_ms=self.watermark_ms,
             publish_ms=np.sort(self._rng.integers(0, 2**40, 5)),
-            committed_ms=1_700_000_000_000 + self.version,
+            committed_ms=committed_ms,
             n_events=taken,
+            parent_id=parent_id,
+            commit_id=self.commit_id,
         )
         self.state.apply(change)
         self._note(change)
@@ -159,6 +167,7 @@ class World:
                 **{name: len(rows) for name, rows in self.state.rows.items()},
                 **{f"names:{entity}": len(named) for entity, named in self.state.names.items()},
             },
+            commit_id=self.commit_id,
         )
         for remembered in (self._fresh, self._removed, self._touched):
             for of_one in remembered.values():

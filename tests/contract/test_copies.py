@@ -69,12 +69,16 @@ def test_a_copy_is_what_the_store_was_and_is_gone_on_with(
     for partition, world in worlds.items():
         assert_alike(source, target, partition)
         target.acquire(partition, "b")
+        before = world.commit_id
+        assert target.load(partition).commit_id == before
         entry, checkpoint = world.next_entry(), world.checkpoint()
         for store, owner in ((source, "a"), (target, "b")):
             store.commit(entry, owner=owner)
             store.checkpoint(checkpoint, owner=owner)
         assert_alike(source, target, partition)
-        assert [each.version for each in target.follow({partition: 5}, timeout_s=0)] == [6]
+        ids = {partition: before}
+        found = target.follow({partition: 5}, timeout_s=0, commit_ids=ids)
+        assert [each.version for each in found] == [6]
 
 
 def test_only_an_empty_store_becomes_a_copy(stored: StoreUnderTest) -> None:

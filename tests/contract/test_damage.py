@@ -14,7 +14,7 @@ import redis
 from streamer.errors import LogTrimmed, StoreError
 from streamer.protocols import ParameterStore
 from streamer.store.agreement import agree
-from streamer.store.layout import encode_progress
+from streamer.store.layout import encode_entry, encode_progress
 from streamer.store.sqlite_tables import read_partition
 from tests.contract.conftest import StoreUnderTest
 from tests.contract.store_world import LAYOUT, World
@@ -211,6 +211,29 @@ def test_a_version_that_is_no_number_takes_no_commit_and_is_not_followed(
     *_, seventh = [world.next_entry() for _ in range(7)]
     with pytest.raises(StoreError, match="field version of the key"):
         store.commit(seventh, owner="a")
+
+
+@pytest.mark.parametrize("stored", KINDS[1:], indirect=True)
+def test_an_id_that_is_none_is_named_and_can_be_forgotten(
+    store: ParameterStore, stored: StoreUnderTest
+) -> None:
+    Damage(stored).redis("HSET", "{0}:meta", "commit_id", "6 or so")
+    with pytest.raises(StoreError, match=r"field commit_id of .*'6 or so', which is no version a"):
+        store.load(0)
+    store.forget(0, owner="a")
+    assert store.load(0).version == 7
+
+
+@pytest.mark.parametrize("stored", KINDS[:1], indirect=True)
+def test_an_entry_of_other_commits_is_refused(
+    store: ParameterStore, stored: StoreUnderTest
+) -> None:
+    other = World(seed=1)
+    *_, entry = [other.next_entry() for _ in range(4)]
+    Damage(stored).sql(
+        f"UPDATE entries SET entry = x'{encode_entry(entry).hex()}' WHERE version = 4"
+    )
+    refused(store, "entry 4 of", "was committed after another entry 3 than its log has")
 
 
 @pytest.mark.parametrize("table", ["user_meta", "recent_items", "names:item"])

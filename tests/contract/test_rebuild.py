@@ -75,6 +75,10 @@ def test_followers_load_what_was_forgotten_again(store: ParameterStore) -> None:
     with pytest.raises(LogTrimmed, match=r"partition 0.* load\(\) it again"):
         store.follow({0: 5}, timeout_s=0)
     assert store.follow({0: 6}, timeout_s=0) == []
+    commit_id = store.load(0).commit_id
+    assert store.follow({0: 6}, timeout_s=0, commit_ids={0: commit_id}) == []
+    with pytest.raises(LogTrimmed, match="has another commit at version 6"):
+        store.follow({0: 6}, timeout_s=0, commit_ids={0: commit_id - 1})
 
 
 def test_forgetting_is_fenced_and_fences(store: ParameterStore) -> None:

@@ -440,6 +440,65 @@ def test_a_follower_behind_the_log_is_told(stored: StoreUnderTest) -> None:
         store.follow({0: 11}, timeout_s=5.0)
 
 
+def test_a_follower_is_told_that_the_store_has_other_commits_than_it_has(
+    stored: StoreUnderTest,
+) -> None:
+    """A store that went back to an older copy, and was learned further before it was looked at."""
+    store = laid_out(stored)
+    store.acquire(0, "a")
+    theirs, ours = World(seed=1), World(seed=2)
+    for _ in range(5):
+        theirs.next_entry()
+    commit_some(store, ours, 5)
+    known, own = {0: theirs.commit_id}, {0: ours.commit_id}
+    assert store.follow({0: 5}, timeout_s=0, commit_ids=own) == []
+    for n_more in (0, 2):
+        commit_some(store, ours, n_more)
+        with pytest.raises(LogTrimmed, match="partition 0 has another commit at version 5 than"):
+            stored.open().follow({1: 0, 0: 5}, timeout_s=5.0, commit_ids=known)
+    found = store.follow({0: 5}, timeout_s=0, commit_ids=own)
+    assert [entry.version for entry in found] == [6, 7]
+    assert found[0].parent_id == own[0]
+    assert found[1].commit_id == store.load(0).commit_id == ours.commit_id
+    store.checkpoint(ours.checkpoint(), owner="a")
+    assert store.load(0).checkpoint.commit_id == ours.commit_id
+
+
+def test_only_what_was_learned_after_the_last_commit_is_committed(store: ParameterStore) -> None:
+    store.acquire(0, "a")
+    theirs, ours = World(seed=1), World(seed=2)
+    commit_some(store, ours, 3)
+    for _ in range(3):
+        theirs.next_entry()
+    entry = theirs.next_entry()
+    fenced(store, entry, owner="a", said="has another commit at version 3 than the one before")
+    commit_some(store, ours, 1)
+
+
+def test_commits_of_a_release_without_ids_are_gone_on_with(stored: StoreUnderTest) -> None:
+    store = laid_out(stored)
+    store.acquire(0, "a")
+    world = World()
+
+    def commit(commit_id: int) -> None:
+        entry = replace(world.next_entry(), parent_id=0, commit_id=commit_id)
+        store.commit(entry, owner="a")
+
+    commit(0)
+    checkpoint = replace(world.checkpoint(), commit_id=0)
+    store.checkpoint(checkpoint, owner="a")
+    assert store.load(0).commit_id == 0
+    commit(22)
+    assert [e.version for e in store.follow({0: 1}, timeout_s=0, commit_ids={0: 11})] == [2]
+    commit(0)
+    assert [e.version for e in store.follow({0: 2}, timeout_s=0, commit_ids={0: 22})] == [3]
+    assert store.follow({0: 3}, timeout_s=0, commit_ids={0: 33}) == []
+    commit(44)
+    with pytest.raises(LogTrimmed):
+        store.follow({0: 4}, timeout_s=0, commit_ids={0: 33})
+    assert (store.load(0).version, store.load(0).commit_id) == (4, 44)
+
+
 def test_large_entries_may_be_trimmed_earlier(stored: StoreUnderTest) -> None:
     store = laid_out(stored, log_entries_kept=5)
     store.acquire(0, "a")

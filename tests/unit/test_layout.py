@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -182,6 +183,21 @@ def test_columns_of_any_order_and_stride_are_written_alike() -> None:
         for columns in (rows, fortran)
     ]
     assert written[0] == written[1]
+
+
+def test_an_entry_of_a_release_without_ids_is_read() -> None:
+    entry = replace(sample(), parent_id=2**64 - 1, commit_id=7)
+    data = encode_entry(entry)
+    assert decode_entry(data).parent_id == 2**64 - 1
+    n_bytes = int.from_bytes(data[4:8], "little")
+    fields = msgspec.msgpack.decode(data[8 : 8 + n_bytes])
+    assert fields[9:] == [2**64 - 1, 7], "behind what a release without them reads"
+    former = msgspec.msgpack.encode(fields[:9])
+    body = data[8 + -(-n_bytes // 8) * 8 :]
+    head = data[:4] + len(former).to_bytes(4, "little") + former
+    read = decode_entry(head + bytes(-len(former) % 8) + body)
+    assert (read.parent_id, read.commit_id) == (0, 0)
+    assert encode_entry(replace(read, parent_id=2**64 - 1, commit_id=7)) == data
 
 
 RECORDS: list[tuple[bytes, Callable[[bytes], object]]] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -45,9 +46,9 @@ class Interrupted(MemoryStore):
         self._answer("checkpoint")
         super().checkpoint(checkpoint, owner=owner)
 
-    def follow(self, after: Mapping[int, int], *, timeout_s: float) -> list[Entry]:
+    def follow(self, after: Mapping[int, int], *, timeout_s: float, **known: Any) -> list[Entry]:
         self._answer("follow")
-        return super().follow(after, timeout_s=timeout_s)
+        return super().follow(after, timeout_s=timeout_s, **known)
 
 
 METHODS = ("acquire", "load", "commit", "checkpoint", "follow")

@@ -30,6 +30,14 @@ def test_so_is_one_in_which_settings_change(seed: int) -> None:
     assert len(layout.generations) > 1
 
 
+@pytest.mark.parametrize("seed", [4])
+def test_a_store_that_goes_back_is_followed_as_it_is(seed: int) -> None:
+    life = Life(seed, returns=0.08)
+    life.live_through(60)
+    assert life.problems() == []
+    assert life.n_returns > 0
+
+
 @pytest.mark.parametrize(("further", "n_problems"), [(1, 1), (0, 0), (-1, 0)])
 def test_what_open_slates_need_may_be_read_again_from_before_it_and_not_from_behind(
     further: int, n_problems: int

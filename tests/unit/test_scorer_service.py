@@ -710,12 +710,12 @@ class FlakyStore(MemoryStore):
 
     n_refused = 0
 
-    def follow(self, after: Any, *, timeout_s: float) -> list[Entry]:
+    def follow(self, after: Any, *, timeout_s: float, **known: Any) -> list[Entry]:
         self._turn = not getattr(self, "_turn", False)
         if self._turn:
             self.n_refused += 1
             raise StoreUnavailable("no answer within 5 s; retrying")
-        return super().follow(after, timeout_s=timeout_s)
+        return super().follow(after, timeout_s=timeout_s, **known)
 
 
 def test_while_the_store_is_away_it_goes_on_with_what_it_has() -> None:
