@@ -449,6 +449,9 @@ class ParameterStore(Protocol):
     def acquire(self, partition: int, owner: str) -> None:
         """Make ``owner`` the only one that may commit to ``partition`` from now on."""
 
+    def owner(self, partition: int) -> str | None:
+        """Who may commit to a partition; None: nobody ever acquired it."""
+
     def load(self, partition: int) -> PartitionImage:
         """A consistent image; of a partition never committed: version 0, no offsets, no rows."""
 

@@ -11,7 +11,7 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,7 @@ from streamer.learner.match_watch import (
     RATE_MIN,
     WRONG_IDS,
 )
+from streamer.learner.service import SHARED_REMEDY
 from streamer.masking import without_secrets
 from streamer.model_set import build_models
 from streamer.protocols import Clock, ParameterStore
@@ -64,6 +65,9 @@ LAG_MAX: Final = 10_000
 """Messages that may wait without a word: a second or two of a learner."""
 KINDS_SHOWN: Final = 5
 _LOOK_AGAIN_S: Final = 0.2
+_TURNS_S: Final = 6.0
+"""Longest look at a partition that changed hands: two learners that take it from each other do so
+every 1 to 2 s."""
 
 
 def examine(
@@ -219,13 +223,14 @@ def _lag(store: ParameterStore, config: Config, learning_s: float) -> Finding:
     n_before = sum(before.values())
     if not n_before:
         return Finding("learner", "ok", "nothing waits to be learned")
-    deadline = time.monotonic() + learning_s
-    after = before
-    while sum(after.values()) == n_before and time.monotonic() < deadline:
-        time.sleep(_LOOK_AGAIN_S)
-        after = waiting()
+    in_turn = _taken_in_turn(store, {partition for _, partition in ends}, learning_s)
+    after = waiting()
     n = sum(after.values())
     by_partition = ", ".join(f"{topic}[{p}] {lag:,}" for (topic, p), lag in after.items() if lag)
+    if in_turn:
+        return Finding(
+            "learner", "fail", f"{in_turn}; {n:,} messages wait: {by_partition}", SHARED_REMEDY
+        )
     if n == n_before:
         return Finding(
             "learner",
@@ -239,6 +244,24 @@ def _lag(store: ParameterStore, config: Config, learning_s: float) -> Finding:
             "learner", "warn", said, "where it does not fall within minutes, start more learners"
         )
     return Finding("learner", "ok", said)
+
+
+def _taken_in_turn(store: ParameterStore, partitions: Collection[int], look_s: float) -> str:
+    """Return which learners take a partition of the store from each other; "" where none do."""
+    began_s = time.monotonic()
+    had = {partition: [store.owner(partition)] for partition in partitions}
+    while time.monotonic() < began_s + look_s:
+        time.sleep(_LOOK_AGAIN_S)
+        for partition, owners in had.items():
+            owner = store.owner(partition)
+            if owner == owners[-1]:
+                continue
+            if owner in owners:
+                names = " and ".join(repr(each) for each in owners)
+                return f"learners {names} take partition {partition} of the store from each other"
+            owners.append(owner)
+            look_s = max(look_s, _TURNS_S)
+    return ""
 
 
 def _of_messages(config: Config, now_ms: int) -> Iterator[Finding]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from streamer.dead_letters import send_letter
 from streamer.errors import DeliveryPending, Fenced, LogTrimmed, Stopped, StoreError
@@ -18,6 +19,13 @@ log = logging.getLogger(__name__)
 _SAY_AFTER_S = 5.0
 """How long the broker may take for dead letters before it is said that they are waited for."""
 _REJOIN_PAUSE_S = 1.0
+_FENCED_MAX: Final = 3
+_FENCED_WITHIN_MS: Final = 60_000
+"""Learners of one group take a partition over where one is late, and not from each other."""
+SHARED_REMEDY: Final = (
+    "give all learners of a store the same kafka.group and the same broker, or each a store of its"
+    " own (another store.url, or another store.key_prefix)"
+)
 _SHOWN_EVERY_MS = 1_000
 """Of rounds in which nothing came; the others are shown at once."""
 _IDLE_S = 0.5
@@ -73,6 +81,7 @@ class LearnerService:
         self._told: dict[tuple[str, int], int] = {}
         self._shown_ms = 0
         self._stop = stop or threading.Event()
+        self._fenced_ms: deque[int] = deque(maxlen=_FENCED_MAX)
 
     def stop(self) -> None:
         """Ask :meth:`run` to finish the round in hand, write checkpoints and return."""
@@ -94,6 +103,8 @@ class LearnerService:
                 self._learner.checkpoint_all()
             except (Fenced, LogTrimmed) as error:
                 log.warning("rejoining", extra={"reason": str(error)})
+                if isinstance(error, Fenced):
+                    self._tell_if_shared(error)
                 self._learner.counts.n_rejoins += 1
                 self._on_round({})
                 rejoin_in_s = _REJOIN_PAUSE_S
@@ -136,6 +147,23 @@ class LearnerService:
             spare_ms = self._sync_interval_ms - spent_ms
             if 0 < n_messages < self._n_max and spare_ms > 0:
                 self._clock.sleep(spare_ms / 1000)
+
+    def _tell_if_shared(self, error: Fenced) -> None:
+        """Say why partitions are taken from this learner over and over."""
+        now_ms = self._clock.now_ms()
+        self._fenced_ms.append(now_ms)
+        first_ms = self._fenced_ms[0]
+        if len(self._fenced_ms) == _FENCED_MAX and abs(now_ms - first_ms) <= _FENCED_WITHIN_MS:
+            self._fenced_ms.clear()
+            log.warning(
+                "store_is_shared",
+                extra={
+                    "reason": f"another learner, which is not of this one's consumer group, learns"
+                    f" into the same store: {_FENCED_MAX} times within {_FENCED_WITHIN_MS // 1000}"
+                    f" s it took a partition that this one has; {error}",
+                    "remedy": SHARED_REMEDY,
+                },
+            )
 
     def _assigned(self, partitions: Sequence[int]) -> Mapping[tuple[str, int], int]:
         return self._learner.assign(partitions)

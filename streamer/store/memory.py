@@ -91,6 +91,10 @@ class MemoryStore:
         with self._changed:
             self._partition(partition).owner = owner
 
+    def owner(self, partition: int) -> str | None:
+        with self._changed:
+            return self._partition(partition).owner
+
     def load(self, partition: int) -> PartitionImage:
         with self._changed:
             stored = self._partition(partition)

@@ -159,6 +159,9 @@ class StoreOfModels:
             )
         self._store.acquire(partition, owner)
 
+    def owner(self, partition: int) -> str | None:
+        return self._store.owner(partition)
+
     def load(self, partition: int) -> PartitionImage:
         if not self._learns:
             self._renew()  # whatever a model has begun anew is in this image, or comes after it
@@ -188,7 +191,7 @@ class StoreOfModels:
         if newest > self.generation and not self._learns and (began := self._renew()):
             raise LogTrimmed(
                 f"the store is learned with other settings since generation {self.generation}:"
-                f" tables {', '.join(began)} begin anew and are load()ed"
+                f" tables {', '.join(began)} begin anew, and all is loaded again"
             )
         return [self._names.own_entry(entry) for entry in entries]
 

@@ -204,6 +204,9 @@ class RedisStore:
         self.check_memory()
         self._redis.call("HSET", self._key(partition, "meta"), "owner", owner)
 
+    def owner(self, partition: int) -> str | None:
+        return _text(self._redis.call("HGET", self._key(partition, "meta"), "owner"))
+
     def load(self, partition: int) -> PartitionImage:
         for _ in range(LOAD_ATTEMPTS):
             before = self._meta(partition)

@@ -16,7 +16,7 @@ from streamer_models.state.table import TableSpec
 FOLLOW_ENTRIES_MAX: Final = 128
 """Entries that one follow() returns at most (but one a partition)."""
 
-_RELOAD = "drop its state, acquire() it and load() it again"
+_RELOAD = "what was learned of it and not committed is dropped, and it is loaded again"
 _WENT_BACK = "since the store was replaced or restored from an older copy"
 
 
@@ -122,19 +122,19 @@ def check_followed(partition: int, after: int, version: int, found: Sequence[int
     if version < after:
         raise LogTrimmed(
             f"partition {partition} is at version {version}, the follower at {after},"
-            f" {_WENT_BACK}; load() it again"
+            f" {_WENT_BACK}; it is loaded again"
         )
     if found[0] != after + 1 if found else version > after:
         first = found[0] if found else version + 1
         raise LogTrimmed(
             f"partition {partition}: the follower is at version {after}, the log starts at {first};"
-            " load() it again, and keep more log entries (log_entries_kept) if this repeats"
+            " it is loaded again; raise store.log_entries_kept if this repeats"
         )
     for expected, version_found in enumerate(found, after + 1):
         if version_found != expected:
             raise LogTrimmed(
                 f"partition {partition}: entry {expected} is missing from the log, which goes on"
-                f" with {version_found}; load() it again"
+                f" with {version_found}; it is loaded again"
             )
 
 
@@ -170,7 +170,7 @@ def check_ancestry(
 def _other_history(partition: int, version: int) -> LogTrimmed:
     return LogTrimmed(
         f"partition {partition} has another commit at version {version} than the follower,"
-        f" {_WENT_BACK}; load() it again"
+        f" {_WENT_BACK}; it is loaded again"
     )
 
 

@@ -137,6 +137,10 @@ class SqliteStore:
                 [partition, owner, empty],
             )
 
+    def owner(self, partition: int) -> str | None:
+        with self._file.read() as cursor:
+            return read_version(cursor, partition)[0]
+
     def load(self, partition: int) -> PartitionImage:
         with self._file.read() as cursor:
             layout = self._layout(cursor)

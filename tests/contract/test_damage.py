@@ -146,7 +146,7 @@ def test_an_entry_missing_after_the_checkpoint_is_refused(
 ) -> None:
     Damage(stored).drop("entries", version=missing)
     refused(store, f"entry {missing} is missing from the log, which goes on with entry")
-    with pytest.raises(LogTrimmed, match=r"partition 0.* load\(\) it again"):
+    with pytest.raises(LogTrimmed, match=r"partition 0.* it is loaded again"):
         store.follow({0: 2}, timeout_s=0)
 
 

@@ -152,7 +152,7 @@ def fenced(store: ParameterStore, entry: Entry, *, owner: str, said: str) -> Non
     with pytest.raises(Fenced) as caught:
         store.commit(entry, owner=owner)
     assert said in str(caught.value)
-    assert "load() it again" in str(caught.value)
+    assert "it is loaded again" in str(caught.value)
     after = store.load(entry.partition)
     assert encoded(after.entries) == encoded(before.entries)
     assert after.offsets == before.offsets
@@ -198,6 +198,13 @@ def test_offsets_follow_each_other(store: ParameterStore) -> None:
     offsets = {"other": (2**62, 2**62 + 5)}
     gap = replace(entry, schedule=Schedule(3, offsets, {}, {}))
     fenced(store, gap, owner="a", said=f"'other' up to offset {2**62 + 1}")
+
+
+def test_a_store_says_who_may_commit(store: ParameterStore, stored: StoreUnderTest) -> None:
+    assert stored.open().owner(0) is None
+    for owner in ("a", "b"):
+        store.acquire(0, owner)
+        assert stored.open().owner(0) == owner
 
 
 def test_a_repeated_commit_is_one(store: ParameterStore) -> None:

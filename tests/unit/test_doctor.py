@@ -22,6 +22,7 @@ from streamer.events import Item, User, dead_letter, encode, message_key
 from streamer.kafka.configured import configured_sink
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.learner.match_watch import DECISIONS_MIN, EVENTS_MIN, NO_IDS, WRONG_IDS
+from streamer.store.memory import MemoryStore
 from tests.schema_registry import in_avro, local_registry
 
 
@@ -118,6 +119,43 @@ def test_a_rule_on_users_of_whom_nothing_is_known_is_found_once_many_ask(config:
     assert findings(ruled)["settings"].state == "ok"
     send(config, "requests", [b"{}"] * REQUESTS_MIN)
     assert "which no user gave" in findings(ruled)["settings"].said
+
+
+class InTurn(MemoryStore):
+    """A store whose partition 0 belongs to one owner after the other, one a look, then the last."""
+
+    def __init__(self, *owners: str) -> None:
+        super().__init__()
+        self._in_turn = list(owners)
+
+    def owner(self, partition: int) -> str | None:
+        if partition or len(self._in_turn) == 1:
+            return self._in_turn[-1]
+        return self._in_turn.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("owners", "look_s", "said"),
+    [
+        (
+            "aaba",
+            600.0,
+            "learners 'a' and 'b' take partition 0 of the store from each other; 1 mes",
+        ),
+        ("aab", 0.0, "1 messages wait, and none was learned"),
+    ],
+)
+def test_learners_that_take_a_partition_from_each_other_are_found(
+    config: Config, monkeypatch: pytest.MonkeyPatch, owners: str, look_s: float, said: str
+) -> None:
+    store = InTurn(*owners)
+    monkeypatch.setattr("streamer.application.doctor.configured_store", lambda config: store)
+    config = changed(config, {"store.url": "memory:"})
+    send(config, "events", [b"not learned yet"])
+    found = {each.check: each for each in examine(config, learning_s=look_s)}["learner"]
+    assert found.state == "fail"
+    assert found.said.startswith(said)
+    assert ("kafka.group" in found.remedy) == (owners == "aaba")
 
 
 def test_requests_without_an_answer_are_found(config: Config) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
+from streamer.learner import service as service_module
 from streamer.learner.service import Assigned, LearnerService, Revoked
 from streamer.protocols import MessageBatch
+from streamer.simulation.broker import ManualClock
 from streamer.store.memory import MemoryStore
 from tests.event_log import SETTINGS, TOPIC, make_learner, make_log, messages, small_models
 
@@ -33,15 +35,16 @@ class SteppedClock:
 class LogSource:
     """Partition 0 of a log, ten messages a poll."""
 
-    def __init__(self, on_assign: Assigned) -> None:
+    def __init__(self, on_assign: Assigned, log: Sequence[bytes | None] = LOG) -> None:
         self._on_assign = on_assign
+        self._log = log
         self._at = -1
 
     def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
         if self._at < 0:
             self._at = self._on_assign([0])[TOPIC, 0]
         start, self._at = self._at, self._at + 10
-        return [messages(LOG, 0, start, start + 10)]
+        return [messages(self._log, 0, start, start + 10)]
 
     def hold(self, held: Collection[tuple[str, int]]) -> None:
         assert not held  # a single topic waits for none
@@ -50,10 +53,42 @@ class LogSource:
         self.told = dict(offsets)
 
     def lag(self) -> dict[tuple[str, int], int]:
-        return {(TOPIC, 0): len(LOG) - self._at}
+        return {(TOPIC, 0): len(self._log) - self._at}
 
     def close(self) -> None:
         self._at = -1
+
+
+@pytest.mark.parametrize(("n_taken", "n_told"), [(2, 0), (3, 1), (5, 1), (6, 2)])
+def test_it_is_told_why_partitions_are_taken_over_and_over(
+    n_taken: int, n_told: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "_REJOIN_PAUSE_S", 0.0)
+    log = make_log(100, seed=9)
+    store = MemoryStore()
+    learner = make_learner(store, small_models(), SETTINGS)
+
+    def on_round(lag: Mapping[tuple[str, int], int]) -> None:
+        if lag and learner.counts.n_rejoins < n_taken:
+            store.acquire(0, "of another group")
+        if learner.offsets.get((TOPIC, 0)) == len(log):
+            service.stop()
+
+    service = LearnerService(
+        learner=learner,
+        open_source=lambda *, on_assign, on_revoke: LogSource(on_assign, log),
+        sync_interval_s=0.0,
+        n_max=10,
+        clock=ManualClock(),
+        on_round=on_round,
+    )
+    service.run()
+    assert learner.counts.n_rejoins == n_taken
+    told = [record.__dict__ for record in caplog.records if record.msg == "store_is_shared"]
+    assert len(told) == n_told
+    for each in told:
+        assert "partition 0 is held by 'of another group'" in each["reason"]
+        assert "kafka.group" in each["remedy"]
 
 
 @pytest.mark.parametrize(("step_ms", "slept_s"), [(-3_600_000, [0.02] * 3), (3_600_000, [])])
