@@ -11,12 +11,12 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from streamer.application.findings import Finding
+from streamer.application.findings import Finding, failed
 from streamer.application.topic_tail import TopicTail, last_messages
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.config import CatalogueConfig, Config, TopicRole
-from streamer.errors import BadMessage, TopicMismatch
+from streamer.errors import BadMessage, ConfigError, TopicMismatch
 from streamer.events.decoding import decode_keyed_user
 from streamer.ranking.reads import Read, did_you_mean, fields_read
 from streamer.ranking.variants import all_served, all_shadows
@@ -64,7 +64,11 @@ def unread_findings(config: Config, requests: TopicTail, decisions: TopicTail) -
     requests, decisions
         The last messages of these topics.
     """
-    read = fields_read(each.config for each in (*all_served(config), *all_shadows(config)))
+    try:
+        read = fields_read(each.config for each in (*all_served(config), *all_shadows(config)))
+    except ConfigError as error:
+        yield failed(CHECK, error)
+        return
     if not read:
         return
     said = [*_unread(read, config, requests, decisions)]

@@ -158,6 +158,15 @@ def test_learners_that_take_a_partition_from_each_other_are_found(
     assert ("kafka.group" in found.remedy) == (owners == "aaba")
 
 
+def test_a_variant_that_cannot_be_served_beside_the_others_is_found(config: Config) -> None:
+    variants = "experiments.x.variants."
+    wrong = {f"{variants}bold.bandit.time_features": True, f"{variants}bold.weight": 1}
+    found = findings(changed(config, {f"{variants}control.weight": 1, **wrong}))
+    assert found["settings"].state == "fail"
+    assert "the ranking columns would be others" in found["settings"].said
+    assert "dead letters" in found
+
+
 def test_requests_without_an_answer_are_found(config: Config) -> None:
     send(config, "requests", named(["r1", "r2"]))
     assert findings(config)["scorer"].state == "ok"  # they may yet be answered
