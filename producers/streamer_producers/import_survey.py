@@ -10,6 +10,7 @@ from typing import Final
 from streamer.config import Config
 from streamer.events import FUTURE_MS_MAX, Event, Item, User
 from streamer_producers.clipped_values import Clipped, ClippedValues
+from streamer_producers.common_ids import CommonIds
 from streamer_producers.log import Log, Malformed
 
 FIRST_ROWS: Final = 3
@@ -61,11 +62,17 @@ class FileSurvey:
 def survey_file(
     log: Log,
     config: Config,
+    ids: CommonIds,
     *,
     progress: Callable[[int], None] = lambda n: None,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> FileSurvey:
     """Read a file to its end.
+
+    Parameters
+    ----------
+    ids
+        Counts what this file and the others have in common.
 
     Raises
     ------
@@ -77,10 +84,12 @@ def survey_file(
     latest_ms = now_ms() + FUTURE_MS_MAX
     for item in log.items():
         found.n_items += 1
+        ids.add_item(item)
         if len(found.items) < FIRST_ROWS:
             found.items.append(item)
     for user in log.users():
         found.n_users += 1
+        ids.add_user(user)
         if len(found.users) < FIRST_ROWS:
             found.users.append(user)
     previous = -1
@@ -96,6 +105,7 @@ def survey_file(
         found.in_order &= event.ts >= previous
         previous = event.ts
         values.add(event)
+        ids.add_event(event)
         if found.n_events % _REPORT_EVERY == 0:
             progress(found.n_events)
     found.faults = log.faults()

@@ -12,6 +12,7 @@ import msgspec
 from streamer.errors import ConfigError
 from streamer.events import AHEAD_MS_MIN, FUTURE_MS_MAX, Event
 from streamer_producers.clipped_values import ClippedValues
+from streamer_producers.common_ids import CommonIds
 from streamer_producers.log import Log
 
 PROGRESS_EVERY = 1_000
@@ -127,6 +128,7 @@ def publish_log(
     pace: Pace | None = None,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     values: ClippedValues | None = None,
+    ids: CommonIds | None = None,
 ) -> Published:
     """Publish a log's items, then its users, then its events.
 
@@ -145,6 +147,8 @@ def publish_log(
         The time that ``rebase`` gives.
     values
         Counts the values that rewards clip.
+    ids
+        Counts what the log, its catalogue and its users have in common.
 
     Raises
     ------
@@ -174,9 +178,13 @@ def publish_log(
     for item in log.items():
         publisher.publish_item(**msgspec.structs.asdict(item))
         n_items += 1
+        if ids is not None:
+            ids.add_item(item)
     for user in log.users():
         publisher.publish_user(**msgspec.structs.asdict(user))
         n_users += 1
+        if ids is not None:
+            ids.add_user(user)
     report()
     for event in log.events():
         waited_s = pace.wait(event.ts)
@@ -189,6 +197,8 @@ def publish_log(
         publisher.publish_event(sent)
         if values is not None:
             values.add(event)
+        if ids is not None:
+            ids.add_event(event)
         n_events += 1
         if n_events % PROGRESS_EVERY == 0 or waited_s > _LONG_WAIT_S:
             report()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from streamer.application.findings import Finding, failed, finding
 from streamer.application.services.bridge_decoders import decoder_at_once, opened_registry
-from streamer.application.topic_tail import last_messages
+from streamer.application.topic_tail import LastMessages
 from streamer.bridge.translation import translation_of
 from streamer.config import Config
 from streamer.config.bridges import BridgeConfig
@@ -60,7 +60,7 @@ def _bridge(
     translation = translation_of(bridge, config.event_types, decoder_at_once(bridge, registry))
     n, reasons = 0, []
     try:
-        for batch, _ in last_messages(config, bridge.topic, n_max=_LAST):
+        for batch, _ in LastMessages(config, bridge.topic, n_max=_LAST):
             n += len(batch)
             for index in range(len(batch)):
                 try:

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from streamer.application.bridge_findings import bridge_findings
+from streamer.application.catalogue_findings import catalogue_finding
 from streamer.application.committed import learned_offsets
 from streamer.application.findings import Finding, failed, finding
 from streamer.application.services.processes import asked_layout, check_configured_topics
@@ -292,6 +293,7 @@ def _of_messages(config: Config, now_ms: int) -> Iterator[Finding]:
     hour_ago = now_ms - RECENT_MS
     yield _matches(events.between(max(hour_ago, known_from), AFTER_MS), decisions, config)
     yield from unread_findings(config, requests, decisions)
+    yield finding("catalogue", lambda: catalogue_finding(config, events))
     letters = tail_of(config, "dead_letters", n_max=TAIL_MAX)
     yield _letters(letters.between(hour_ago, AFTER_MS))
 

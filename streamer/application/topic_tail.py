@@ -49,13 +49,13 @@ class TopicTail:
 def tail_of(config: Config, role: TopicRole, *, n_max: int) -> TopicTail:
     """Read the last ``n_max`` messages of each partition of a topic; none where it is not there.
 
-    What does not come in time is left out, as by :func:`last_messages`.
+    What does not come in time is left out, as by :class:`LastMessages`.
     """
     values: list[bytes | None] = []
     times: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
     from_ms = 0
     with contextlib.suppress(TopicMismatch):
-        for batch, is_cut in last_messages(config, config.topics.topic(role), n_max=n_max):
+        for batch, is_cut in LastMessages(config, config.topics.topic(role), n_max=n_max):
             values += batch.values
             times.append(batch.publish_ms)
             if is_cut:
@@ -63,28 +63,44 @@ def tail_of(config: Config, role: TopicRole, *, n_max: int) -> TopicTail:
     return TopicTail(values, np.concatenate(times), from_ms)
 
 
-def last_messages(config: Config, topic: str, *, n_max: int) -> Iterator[tuple[MessageBatch, bool]]:
-    """Yield the last ``n_max`` messages of each partition of a topic, and of each batch whether it
-    begins behind older messages that are passed over.
+class LastMessages:
+    """The last ``n_max`` messages of each partition of a topic, and of each batch whether it begins
+    behind older messages that are passed over.
 
     What does not come within ``kafka.request_timeout_s`` is left out: the last offsets of a log may
     hold no message, as where transactions end.
 
+    Attributes
+    ----------
+    is_whole
+        Once they were read: whether that was all that the topic has.
+
     Raises
     ------
     TopicMismatch
-        Where the topic is not there.
+        As it is read, where the topic is not there.
     """
-    with contextlib.closing(configured_reader(config)) as reader:
-        ends = reader.ends(reader.partitions(topic))
-        cut = {where for where, end in ends.items() if end.high - n_max > end.low}
-        reader.start({where: max(end.low, end.high - n_max) for where, end in ends.items()})
-        deadline = time.monotonic() + config.kafka.request_timeout_s
-        while time.monotonic() < deadline and any(
-            reader.positions[where] < end.high for where, end in ends.items()
-        ):
-            for batch in reader.poll(n_max=_POLL_MAX, timeout_s=0.5):
-                if len(batch):
-                    where = batch.topic, batch.partition
-                    yield batch, where in cut
-                    cut.discard(where)
+
+    def __init__(self, config: Config, topic: str, *, n_max: int) -> None:
+        self._config, self._topic, self._n_max = config, topic, n_max
+        self.is_whole = False
+
+    def __iter__(self) -> Iterator[tuple[MessageBatch, bool]]:
+        with contextlib.closing(configured_reader(self._config)) as reader:
+            ends = reader.ends(reader.partitions(self._topic))
+            starts = {where: max(end.low, end.high - self._n_max) for where, end in ends.items()}
+            cut = {where for where, end in ends.items() if starts[where] > end.low}
+            is_cut = bool(cut)
+            reader.start(starts)
+            deadline = time.monotonic() + self._config.kafka.request_timeout_s
+
+            def is_read() -> bool:
+                return all(reader.positions[where] >= end.high for where, end in ends.items())
+
+            while time.monotonic() < deadline and not is_read():
+                for batch in reader.poll(n_max=_POLL_MAX, timeout_s=0.5):
+                    if len(batch):
+                        where = batch.topic, batch.partition
+                        yield batch, where in cut
+                        cut.discard(where)
+            self.is_whole = is_read() and not is_cut

@@ -12,7 +12,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from streamer.application.findings import Finding, failed
-from streamer.application.topic_tail import TopicTail, last_messages
+from streamer.application.topic_tail import LastMessages, TopicTail
 from streamer.catalogue.catalogue import Catalogue
 from streamer.catalogue.metrics import CatalogueMetrics
 from streamer.config import CatalogueConfig, Config, TopicRole
@@ -148,5 +148,5 @@ def _of_requests(values: Sequence[bytes | None]) -> _Looked:
 def _last(config: Config, role: TopicRole) -> Iterator[tuple[bytes | None, bytes | None]]:
     """Yield key and value of the last messages of a topic; none where it is not there."""
     with contextlib.suppress(TopicMismatch):
-        for batch, _ in last_messages(config, config.topics.topic(role), n_max=LAST_MAX):
+        for batch, _ in LastMessages(config, config.topics.topic(role), n_max=LAST_MAX):
             yield from zip(batch.keys, batch.values, strict=True)

@@ -27,6 +27,7 @@ from streamer.errors import ConfigError
 if TYPE_CHECKING:
     from streamer.config import Config
     from streamer.events import Message
+    from streamer_producers.common_ids import CommonIds
     from streamer_producers.import_plan import Plan
     from streamer_producers.import_survey import FileSurvey
     from streamer_producers.planned_file import PlannedFile
@@ -65,6 +66,7 @@ def import_data(
     """
     from streamer.client.connection import client_config
     from streamer.config.writing import add_tables
+    from streamer_producers.common_ids import CommonIds
     from streamer_producers.import_plan import plan_import
     from streamer_producers.import_survey import survey_file
     from streamer_producers.planned_file import ReadingFlags
@@ -81,18 +83,20 @@ def import_data(
             reading=lambda name: bar.update(task, description=f"looking at {name}"),
         )
         planned = plan.configured(settings)
-        surveys = []
+        surveys, ids = [], CommonIds()
         for file in plan.files:
             bar.update(task, description=f"reading {file.path.name}", completed=0)
             surveys.append(
                 survey_file(
                     file.open(planned),
                     planned,
+                    ids,
                     progress=lambda n: bar.update(task, completed=n),
                 )
             )
     for file, survey in zip(plan.files, surveys, strict=True):
         _show_file(file, survey)
+    _show_common(ids)
     _show_left_out(plan)
     _show_tables(plan, config)
     _require_rows(plan, surveys)
@@ -182,6 +186,13 @@ def _show_types(file: PlannedFile) -> None:
     output.print(table)
     if len(file.types) > 20:
         _say([f"and {len(file.types) - 20:,} more types"])
+
+
+def _show_common(ids: CommonIds) -> None:
+    """Print how far the files speak of the same."""
+    for each in ids.counts():
+        output.print(f"\n{each}", highlight=False, markup=False)
+    _say(map(str, ids.faults()), style="yellow")
 
 
 def _show_left_out(plan: Plan) -> None:

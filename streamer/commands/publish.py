@@ -59,6 +59,7 @@ def publish(
     from streamer.client import Publisher
     from streamer.errors import ConfigError
     from streamer_producers.clipped_values import ClippedValues
+    from streamer_producers.common_ids import CommonIds
     from streamer_producers.datasets import open_described, open_log
     from streamer_producers.publishing import publish_log
 
@@ -92,7 +93,7 @@ def publish(
         Publisher(config=settings) as publisher,
         counted_progress("publishing", opened.n_estimated) as (bar, task),
     ):
-        values = ClippedValues(settings.events)
+        values, ids = ClippedValues(settings.events), CommonIds()
         done = publish_log(
             opened,
             publisher,
@@ -100,6 +101,7 @@ def publish(
             rebase=rebase,
             on_progress=lambda sent: bar.update(task, completed=sent.n_events),
             values=values,
+            ids=ids,
         )
     rate = done.n_events / max(done.elapsed_s, 1e-9)
     others = f" and {done.n_items:,} items"
@@ -110,7 +112,7 @@ def publish(
         f" ({rate:,.0f} events/s), {done.n_malformed:,} malformed lines"
     )
     show_malformed(done.n_malformed, [str(each) for each in opened.malformed])
-    show_remarks([*done.remarks(), *map(str, values.found())])
+    show_remarks([*done.remarks(), *map(str, values.found()), *map(str, ids.faults())])
     what, n_used = "item or user", done.n_items + done.n_users
     if log is not None:
         what, n_used = "event", done.n_events

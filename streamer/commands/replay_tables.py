@@ -115,7 +115,14 @@ def _show_unused(result: Result) -> None:
             highlight=False,
         )
     show_malformed(result.log.n_malformed, result.log.malformed)
-    show_remarks([*result.log.gone, *_future(result), *map(str, result.log.clipped)])
+    show_remarks(
+        [
+            *result.log.gone,
+            *_future(result),
+            *map(str, result.log.clipped),
+            *result.log.id_faults,
+        ]
+    )
 
 
 def _future(result: Result) -> Iterator[str]:

@@ -30,6 +30,7 @@ from streamer.replay.tally import BLOCK_EVENTS, Scored, Tally
 from streamer.replay.topk_task import TopKTask
 from streamer_models.state.seeding import stream
 from streamer_producers.clipped_values import ClippedValues
+from streamer_producers.common_ids import CommonIds
 
 GROUPS = ("cold users", "warm users", "cold items", "warm items")
 _SCORED: Final = np.uint64(0x73636F726564)
@@ -174,7 +175,8 @@ class Experiment:
         # Items and users first, so that the survey counts their malformed lines too.
         items = {item.item_id: item for item in self._log.items()}
         profiles = profiles_by_user(self._log.users())
-        found = survey(self._log, self._is_target, progress=surveying, values=values)
+        ids = _ids(items.values(), profiles)
+        found = survey(self._log, self._is_target, progress=surveying, values=values, ids=ids)
         progress = None if replaying is None else (lambda n: replaying(n, found.n_events))
         return _Run(
             self._settings,
@@ -381,6 +383,16 @@ class _Run:
             )
         )
         self._pending.clear()
+
+
+def _ids(items: Iterable[Item], profiles: Mapping[str, Sequence[User]]) -> CommonIds:
+    ids = CommonIds()
+    for item in items:
+        ids.add_item(item)
+    for said in profiles.values():
+        for user in said:
+            ids.add_user(user)
+    return ids
 
 
 def profiles_by_user(users: Iterable[User]) -> dict[str, list[User]]:

@@ -14,6 +14,7 @@ import numpy as np
 from streamer.errors import ConfigError
 from streamer.events import Event, Item, User
 from streamer_producers.clipped_values import Clipped, ClippedValues
+from streamer_producers.common_ids import CommonIds
 from streamer_producers.log import Malformed
 
 Ties = Literal["shuffle", "file"]
@@ -73,6 +74,8 @@ class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):
         What the log no longer had, in sentences.
     clipped
         Values that rewards clip, where rewards say what is scored or learned.
+    id_faults
+        Where the log, its catalogue and its users don't speak of the same, in sentences.
     """
 
     name: str
@@ -87,6 +90,7 @@ class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):
     malformed: tuple[str, ...]
     gone: tuple[str, ...] = ()
     clipped: tuple[Clipped, ...] = ()
+    id_faults: tuple[str, ...] = ()
 
 
 def survey(
@@ -95,6 +99,7 @@ def survey(
     *,
     progress: Progress | None = None,
     values: ClippedValues | None = None,
+    ids: CommonIds | None = None,
 ) -> LogSurvey:
     """Read a log to its end.
 
@@ -102,6 +107,8 @@ def survey(
     ----------
     values
         Counts values that rewards clip; None: rewards do not matter.
+    ids
+        Has counted the log's items and users.
 
     Raises
     ------
@@ -124,6 +131,8 @@ def survey(
         last_ts = event.ts
         if values is not None:
             values.add(event)
+        if ids is not None:
+            ids.add_event(event)
         if is_target(event):
             n_targets += 1
             if event.value is not None:
@@ -147,6 +156,7 @@ def survey(
         malformed=tuple(map(str, log.malformed)),
         gone=tuple(log.gone),
         clipped=() if values is None else values.found(),
+        id_faults=() if ids is None else tuple(map(str, ids.faults())),
     )
 
 

@@ -13,12 +13,14 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.kafka.node import free_port
+from streamer.application import catalogue_findings
 from streamer.application.doctor import TAIL_MAX, examine
 from streamer.application.findings import Finding
+from streamer.application.topic_tail import tail_of
 from streamer.application.unread_findings import REQUESTS_MIN
 from streamer.cli import app
 from streamer.config import Config, TopicRole, changed, load_config
-from streamer.events import Item, User, dead_letter, encode, message_key
+from streamer.events import Event, Item, User, dead_letter, encode, message_key
 from streamer.kafka.configured import configured_sink
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer.learner.match_watch import DECISIONS_MIN, EVENTS_MIN, NO_IDS, WRONG_IDS
@@ -59,6 +61,10 @@ def findings(config: Config, *, ahead_ms: int = 0) -> dict[str, Finding]:
     return {each.check: each for each in examine(config, clock=WrongClock(ahead_ms))}
 
 
+def catalogue(config: Config) -> Finding:
+    return catalogue_findings.catalogue_finding(config, tail_of(config, "events", n_max=TAIL_MAX))
+
+
 def send(config: Config, role: TopicRole, values: Sequence[bytes]) -> None:
     with closing(configured_sink(config)) as sink:
         for number, value in enumerate(values):
@@ -82,6 +88,7 @@ def test_an_installation_of_which_nothing_is_used_yet(config: Config, tmp_path: 
     assert [each.check for each in found.values() if each.state != "ok"] == ["store"]
     assert "is not there yet" in found["store"].said
     assert not (tmp_path / "none.db").exists()  # the doctor makes nothing
+    assert found["catalogue"].said == "no item is on the topic of items"
 
 
 def test_settings_that_read_what_nothing_has_are_found(config: Config) -> None:
@@ -177,6 +184,55 @@ def test_requests_without_an_answer_are_found(config: Config) -> None:
     assert (found.state, found.said[:8]) == ("warn", "1 of 2 r")
     send(config, "recommendations", [*named(["r2"]), b"no message", b'{"request_id": "\xff"}'])
     assert findings(config, ahead_ms=10_000)["scorer"].said.startswith("2 of 2 requests")
+
+
+@pytest.mark.parametrize(
+    ("spelling", "state", "says"),
+    [
+        ("i{}", "ok", "12 of 12 items of the events are in the catalogue"),
+        ("SKU-{}", "warn", "0 of 12 items of the events are in the catalogue: events are of 'i0'"),
+        ("I{}", "warn", "12 in another spelling alone, as 'i0' for 'I0'"),
+    ],
+)
+def test_a_catalogue_of_other_items_than_the_events_is_found(
+    config: Config, spelling: str, state: str, says: str
+) -> None:
+    assert catalogue(config).said == "no item is on the topic of items"
+    send(config, "items", [b'{"item_id": "gone"}', b"no item"])
+    send(config, "items", [encode(Item(item_id=spelling.format(n))) for n in range(12)])
+    clicks = [
+        Event(event_id=str(n), type="click", user_id="u", item_id=f"i{n}", ts=n) for n in range(12)
+    ]
+    send(config, "events", [b"{}", *map(encode, clicks[:9])])
+    assert catalogue(config).said == "12 items, and too few events to compare them"
+    send(config, "events", [*map(encode, clicks[9:])])
+    found = catalogue(config)
+    assert found.state == state
+    assert says in found.said
+
+
+def test_chosen_categories_that_no_item_has_are_found(config: Config) -> None:
+    send(config, "items", [encode(Item(item_id="a", categories=["Tea"]))])
+    send(config, "users", [encode(User(user_id="u", categories=["Garden"]))])
+    found = catalogue(config)
+    assert (found.state, found.said) == (
+        "warn",
+        "0 of 1 categories that users chose are items': users chose 'Garden', items are of 'Tea'",
+    )
+    send(config, "users", [encode(User(user_id="u", categories=["Tea"]))])
+    assert catalogue(config).state == "ok"
+
+
+def test_a_catalogue_that_is_read_in_part_says_nothing_of_what_is_missing(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue_findings, "READ_MAX", 2)
+    with closing(configured_sink(config)) as sink:
+        for n in range(3):
+            item = encode(Item(item_id=f"i{n}"))
+            sink.send(config.topics.topic("items"), key=b"one", value=item)
+        sink.flush(30)
+    assert catalogue(config).said.startswith("not looked at: a partition of items")
 
 
 def test_feedback_that_answers_nothing_is_found(config: Config) -> None:

@@ -468,6 +468,26 @@ def test_blanks_around_values_mean_nothing_in_any_file(run: Callable[..., str], 
     }
 
 
+def test_files_that_are_not_of_the_same_items_or_categories_are_said(
+    run: Callable[..., str],
+) -> None:
+    rows = [f"u{n % 5},{100 + n},view,{AT_S}000" for n in range(20)]
+    Path("log.csv").write_text("\n".join(["visitorid,itemid,event,timestamp", *rows]))
+    goods = [f"{{}}{100 + n},Thing {n},Tea" for n in range(20)]
+    users = [f"u{n},tea,plus" for n in range(4)]
+    Path("customers.csv").write_text("\n".join(["id,interests,plan", *users]))
+    files = ["log.csv", "goods.csv", "customers.csv"]
+    Path("goods.csv").write_text("\n".join(["sku,name,category", *goods]).format(*["SKU-"] * 20))
+    output = run("import", *files, "--dry-run")
+    assert "\n0 of 20 items of the events are in the catalogue\n" in output
+    assert "in the catalogue: events are of '100', the catalogue has 'SKU-100'; map" in output
+    assert "in another spelling alone, as 'tea' for 'Tea'; write them alike" in output
+    Path("goods.csv").write_text("\n".join(["sku,name,category", *goods]).format(*[""] * 20))
+    output = run("import", "log.csv", "goods.csv", "--dry-run")
+    assert "\n20 of 20 items of the events are in the catalogue\n" in output
+    assert "map item_id" not in output
+
+
 def test_times_of_which_the_unit_is_not_clear_are_said_and_stay_unnamed(
     run: Callable[..., str],
 ) -> None:

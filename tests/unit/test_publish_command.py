@@ -64,6 +64,15 @@ def test_a_log_of_which_nothing_is_used_is_a_failure(publish: Publish, text: str
         publish("log.csv")
 
 
+def test_a_catalogue_of_other_items_is_said(publish: Publish) -> None:
+    Path("log.csv").write_text(CLICKS)
+    Path("items.jsonl").write_text('{"item_id": "SKU-1"}\n')
+    said = publish("log.csv", "--items", "items.jsonl")
+    assert "0 of 1 items of the events are in the catalogue: events are of 'tea'" in said
+    Path("items.jsonl").write_text('{"item_id": "tea"}\n')
+    assert "in the catalogue" not in publish("log.csv", "--items", "items.jsonl")
+
+
 def test_what_was_not_used_and_what_was_guessed_is_said(publish: Publish) -> None:
     Path("log.csv").write_text(CLICKS.replace("00000000", "00000") + "ann,tea,1760000009,view\n")
     output = publish("log.csv")

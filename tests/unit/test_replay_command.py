@@ -368,6 +368,20 @@ def test_a_replay_says_that_a_log_goes_on_after_today(run: Run, tmp_path: Path) 
     assert "still to come" not in run("replay", "log.csv", *words)
 
 
+def test_a_replay_says_that_the_catalogue_is_of_other_items(run: Run, tmp_path: Path) -> None:
+    rows = [f"u{at % 9},i{at % 10},{1_760_000_000_000 + at},click" for at in range(40)]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,ts,type", *rows]))
+    (tmp_path / "items.csv").write_text("item_id,title\n" + "".join(f"I{n},x\n" for n in range(10)))
+    words = ["log.csv", "--model", "popularity", "--items", "items.csv", "--report", "out.html"]
+    output = " ".join(run("replay", *words, "--json", "out.json").split())
+    (said,) = result(tmp_path / "out.json")["log"]["id_faults"]
+    assert "0 of 10 items of the events are in the catalogue, and 10 in another" in said
+    assert said in output
+    assert escape(said) in (tmp_path / "out.html").read_text()
+    (tmp_path / "items.csv").write_text("item_id,title\ni3,x\n")
+    assert "in the catalogue" not in run("replay", *words)
+
+
 def test_a_replay_says_what_it_did_not_score_and_which_values_are_clipped(
     run: Run, tmp_path: Path
 ) -> None:
