@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from streamer_producers.descriptions import (
     parse_description_mapping,
 )
 from streamer_producers.download import BASE_URL, DATASETS, fetch
-from streamer_producers.log import Descriptions, Log, Malformed
+from streamer_producers.log import Descriptions, Log, LogFileEvents, Malformed
 from streamer_producers.log_file import LogFile, files_in, spooled
 from streamer_producers.mapping import FieldMapping, parse_mapping
 from streamer_producers.movielens import LAYOUTS, MAPPING, RATINGS_COLUMNS, layout_of
@@ -54,7 +54,7 @@ def open_log(
         A file: ``.jsonl``, ``.csv``, ``.tsv``, ``.inter``, ``.txt``, ``.dat`` with ``::`` between
         values (each also with ``.gz`` or ``.zst``) or ``.parquet``; ``-`` or a pipe, which is read
         to its end first; a folder or a zip archive of MovieLens, or its file of ratings;
-        a folder with one event log among ``files``, whose catalogue and users are taken too;
+        a folder with event logs among ``files``, whose catalogue and users are taken too;
         or else the name of an official data set, which is fetched
         and kept (see :func:`streamer_producers.download.fetch`).
     mapping
@@ -68,7 +68,8 @@ def open_log(
     strict
         Stop at the first malformed line, instead of counting it.
     sort
-        In the order of time. None: only MovieLens, whose files are in the order of the users.
+        In the order of time. None: only MovieLens, whose files are in the order of the users, and
+        several logs of a folder.
     items
         A file of items, see :func:`open_described`; None: MovieLens has its own.
     users
@@ -89,22 +90,24 @@ def open_log(
     ConfigError
         When there is no such log, its format is unknown, or it lacks a column.
     """
-    fields, types = None, types or EventTypes()
+    flags = _Flags(
+        mapping, event_type, types or EventTypes(), file_format, delimiter, encoding, timeless
+    )
     path, name = spooled(path_or_name)
     if path.is_dir() and layout_of(files_in(path)) is None:
-        path, catalogue_there, users_there = _described(path, files or {})
-        name, items, users = path.name, items or catalogue_there, users or users_there
-    table = file_table(files or {}, name, "events")
-    if table is not None:
-        mapping = table.map if mapping is None else mapping
-        event_type = event_type or table.type or None
-        file_format = file_format or table.format or None
-        delimiter = delimiter or table.delimiter or None
-        encoding = encoding or table.encoding or None
-    if isinstance(mapping, FieldMapping):
-        fields = mapping
-    elif mapping is not None:
-        fields = parse_mapping(mapping, types)
+        logs, items, users = _described(path, files or {}, items, users)
+        if len(logs) > 1:
+            return Log(
+                path.resolve().name,
+                [_events_of(each, each.name, flags.of(each.name, files)) for each in logs],
+                sort=sort is not False,
+                strict=strict,
+                catalogue=None if items is None else _described_file(items, "items", files),
+                users=None if users is None else _described_file(users, "users", files),
+            )
+        (path,) = logs
+        name = path.name
+    flags = flags.of(name, files)
     if not path.exists():
         if str(path_or_name) not in DATASETS:
             raise ConfigError(
@@ -114,51 +117,103 @@ def open_log(
         path = fetch(str(path_or_name), cache=cache, base_url=base_url, show_progress=show_progress)
     catalogue = None if items is None else _described_file(items, "items", files)
     of_users = None if users is None else _described_file(users, "users", files)
+    fields = flags.fields()
     if _is_movielens(path, fields):
         return _movielens(
             path,
-            fields or replace(MAPPING, types=types),
-            event_type,
+            fields or replace(MAPPING, types=flags.types),
+            flags.event_type,
             strict,
             sort,
             catalogue,
             of_users,
         )
-    chosen = replace(fields or FieldMapping(types=types), timeless=timeless).with_type(event_type)
-    records = open_table(
-        path, chosen, name=name, file_format=file_format, delimiter=delimiter, encoding=encoding
-    )
     return Log(
         name,
-        records.records,
-        chosen,
-        n_estimated=records.n_estimated,
+        [_events_of(path, name, flags)],
         sort=bool(sort),
         strict=strict,
-        is_text=records.is_text,
         catalogue=catalogue,
         users=of_users,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Flags:
+    """How a file of events is read; see :func:`open_log`."""
+
+    mapping: str | FieldMapping | None
+    event_type: str | None
+    types: EventTypes
+    file_format: str | None
+    delimiter: str | None
+    encoding: str | None
+    timeless: bool
+
+    def of(self, name: str, files: Mapping[str, FileConfig] | None) -> _Flags:
+        """Return these, and of what they do not say what the table of a file says."""
+        table = file_table(files or {}, name, "events")
+        if table is None:
+            return self
+        return replace(
+            self,
+            mapping=table.map if self.mapping is None else self.mapping,
+            event_type=self.event_type or table.type or None,
+            file_format=self.file_format or table.format or None,
+            delimiter=self.delimiter or table.delimiter or None,
+            encoding=self.encoding or table.encoding or None,
+        )
+
+    def fields(self) -> FieldMapping | None:
+        """Return the mapping; None: it is not said."""
+        if isinstance(self.mapping, str):
+            return parse_mapping(self.mapping, self.types)
+        return self.mapping
+
+
+def _events_of(path: Path, name: str, flags: _Flags) -> LogFileEvents:
+    fields = flags.fields() or FieldMapping(types=flags.types)
+    chosen = replace(fields, timeless=flags.timeless).with_type(flags.event_type)
+    records = open_table(
+        path,
+        chosen,
+        name=name,
+        file_format=flags.file_format,
+        delimiter=flags.delimiter,
+        encoding=flags.encoding,
+    )
+    return LogFileEvents(
+        name, records.records, chosen, n_estimated=records.n_estimated, is_text=records.is_text
+    )
+
+
 def _described(
-    folder: Path, files: Mapping[str, FileConfig]
-) -> tuple[Path, Path | None, Path | None]:
-    """Return the event log of a folder, its catalogue and its users, as the configuration has
-    them."""
+    folder: Path,
+    files: Mapping[str, FileConfig],
+    items: str | Path | None,
+    users: str | Path | None,
+) -> tuple[list[Path], str | Path | None, str | Path | None]:
+    """Return the event logs of a folder, its catalogue and its users, as the configuration has
+    them; ``items`` and ``users`` where they are given."""
     names = sorted(each.name for each in folder.iterdir() if each.is_file())
-    logs, catalogues, users = (
+    logs, catalogues, of_users = (
         [folder / name for name in names if file_table(files, name, holds)] for holds in HOLDS
     )
-    if len(logs) != 1 or len(catalogues) > 1 or len(users) > 1:
-        found = ", ".join(each.name for each in (*logs, *catalogues, *users))
+    if not logs:
         layouts = ", ".join(each.ratings for each in LAYOUTS)
+        others = ", ".join(each.name for each in (*catalogues, *of_users))
         raise ConfigError(
-            f"{folder} holds no MovieLens ({layouts}), and of the files that [files.NAME] describes"
-            f" {found or 'none'}: pass the file of a log itself, and its catalogue as --items, or"
-            f" `streamer import {folder}` first"
+            f"{folder} holds no MovieLens ({layouts}), and no event log that [files.NAME] describes"
+            + (f", but {others}: pass the file of a log itself" if others else "")
+            + ("" if others else f": `streamer import {folder}` first")
         )
-    return logs[0], next(iter(catalogues), None), next(iter(users), None)
+    for found, given, what in ((catalogues, items, "items"), (of_users, users, "users")):
+        if len(found) > 1 and given is None:
+            raise ConfigError(
+                f"{folder} has several files of {what} that [files.NAME] describes:"
+                f" {', '.join(each.name for each in found)}; name one with --{what} FILE"
+            )
+    return logs, items or next(iter(catalogues), None), users or next(iter(of_users), None)
 
 
 def read_with(log: str | Path, files: Mapping[str, FileConfig]) -> list[Path]:
@@ -199,9 +254,7 @@ def open_described(
     """
     return Log(
         Path(str(items or users)).name,
-        lambda: iter(()),
-        FieldMapping(time_unit="ms"),
-        n_estimated=0,
+        [],
         sort=False,
         strict=strict,
         catalogue=None if items is None else _described_file(items, "items", files),
@@ -246,11 +299,16 @@ def _movielens(
     ratings, movies, name = files[layout.ratings], files.get(layout.movies), layout.movies
     if catalogue is None and movies is not None:
         catalogue = (name, lambda: layout.items(movies))
-    return Log(
-        ratings.path.name if ratings.member else layout.ratings,
+    name_of_ratings = ratings.path.name if ratings.member else layout.ratings
+    events = LogFileEvents(
+        name_of_ratings,
         lambda: layout.rating_records(ratings),
         mapping.with_type(event_type),
         n_estimated=ratings.n_lines_estimated(),
+    )
+    return Log(
+        name_of_ratings,
+        [events],
         sort=sort is not False,
         strict=strict,
         catalogue=catalogue,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from streamer.config import Config, EventConfig, FileConfig
+from streamer.config.files import is_of
 from streamer.config.section import Section
 from streamer.errors import ConfigError
 from streamer.events.types import TYPE_NAME
@@ -74,7 +75,8 @@ def plan_import(
     for path, is_named in _files_of(paths):
         reading(path.name)
         try:
-            planned.append(planner.planned(path))
+            file = planner.planned(path)
+            planned.append(file if is_named else _with_table(file))
         except ConfigError as error:
             if is_named:
                 raise
@@ -98,7 +100,9 @@ def plan_import(
     if not files:
         reasons = "".join(f"\n  {name}: {why}" for name, why in left_out)
         raise ConfigError(f"{', '.join(paths)}: nothing there can be used{reasons}")
-    return Plan(files, left_out, {**_new_types(events, config), **_tables(files, config)})
+    others = {name for name, _ in left_out}
+    tables = _tables(files, others, config)
+    return Plan(files, left_out, {**_new_types(events, config), **tables})
 
 
 def _files_of(paths: Sequence[str]) -> Iterator[tuple[Path, bool]]:
@@ -148,8 +152,19 @@ def _new_types(events: Sequence[PlannedFile], config: Config) -> dict[str, Event
     }
 
 
-def _tables(files: Sequence[PlannedFile], config: Config) -> dict[str, FileConfig]:
-    """Tables of the files that need one; files that differ in numbers alone share one."""
+def _with_table(file: PlannedFile) -> PlannedFile:
+    """A file of a folder with a table, even if that says nothing but what the file holds: the
+    folder is read by the tables of its files."""
+    if file.table is not None or file.known_as:
+        return file
+    return replace(file, table=FileConfig(file=file.path.name, holds=file.holds))
+
+
+def _tables(
+    files: Sequence[PlannedFile], others: Collection[str], config: Config
+) -> dict[str, FileConfig]:
+    """Tables of the files that need one; files that differ in numbers alone share one, where no
+    other file has such a name."""
     shared: dict[tuple[str, FileConfig], list[str]] = {}
     for each in files:
         if each.table is not None:
@@ -157,10 +172,19 @@ def _tables(files: Sequence[PlannedFile], config: Config) -> dict[str, FileConfi
             shared.setdefault((re.sub(r"\d+", "*", each.path.name), alike), []).append(
                 each.path.name
             )
+    all_names = {each.path.name for each in files}.union(others)
+    written = [
+        (file, table)
+        for (pattern, table), names in shared.items()
+        for file in (
+            [pattern]
+            if len(names) > 1 and {each for each in all_names if is_of(each, pattern)} == {*names}
+            else names
+        )
+    ]
     found: dict[str, FileConfig] = {}
     taken = set(config.files)
-    for (pattern, table), names in shared.items():
-        file = names[0] if len(names) == 1 else pattern
+    for file, table in written:
         name = re.sub(r"[^a-z0-9]+", "_", file.lower().split(".")[0]).strip("_") or "file"
         name = name[:60] if name[0].isalpha() else f"file_{name[:50]}"
         while name in taken:

@@ -7,9 +7,9 @@ the events has to be mended, see :mod:`streamer_producers.ordering`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 from streamer.errors import BadMessage
@@ -74,22 +74,17 @@ Descriptions = Callable[[], Iterable[tuple[int, Item | User | BadMessage]]]
 """Reads a file of items or users: lines with what they describe, or what is wrong with them."""
 
 
-class Log:
-    """A log that can be read, any number of times; made by
-    :func:`streamer_producers.datasets.open_log`.
+class LogFileEvents:
+    """The events of one file of a log.
 
     Attributes
     ----------
     name
-        Of its file.
+        Of the file.
     n_estimated
-        About how many events it holds; None: unknown.
-    sort
-        Whether events come in the order of their times instead of that of the file.
-    strict
-        Whether the first event, item or user that can't be used is an error.
-    remarks
-        What was guessed of the log, in sentences for the user.
+        About how many there are; None: unknown.
+    remark
+        What was guessed of their times; None: nothing.
     """
 
     def __init__(
@@ -99,15 +94,10 @@ class Log:
         mapping: FieldMapping,
         *,
         n_estimated: int | None,
-        sort: bool,
-        strict: bool,
         is_text: bool = False,
-        catalogue: tuple[str, Descriptions] | None = None,
-        users: tuple[str, Descriptions] | None = None,
     ) -> None:
         self.name = name
         self.n_estimated = n_estimated
-        self.sort = sort
         self._records = records
         column = mapping.sources().get("ts", "")
         sample = islice(records(), SAMPLE_RECORDS)
@@ -115,28 +105,11 @@ class Log:
             (value_at(each, column) for _, each in sample if isinstance(each, dict)),
             mapping.time_unit,
         )
-        self.remarks = [guess.remark] if guess.remark is not None else []
+        self.remark = guess.remark
         self._mapper = EventMapper(mapping, guess, is_text=is_text)
-        self.strict = strict
-        self._described = {Item: catalogue, User: users}
-        # By what a line should have held.
-        self._faults = {kind: _Faults(name, strict) for kind in (Event, Item, User)}
 
-    def events(self) -> Iterator[Event]:
-        """Every event; malformed lines are counted and passed over.
-
-        Raises
-        ------
-        BadMessage
-            At the first malformed line, when the log is strict.
-        ConfigError
-            When the file can't be read.
-        """
-        faults = self._faults[Event] = _Faults(self.name, self.strict)
-        found = self._in_file_order(faults)
-        return sorted_by_time(found) if self.sort else found
-
-    def _in_file_order(self, faults: _Faults) -> Iterator[Event]:
+    def read(self, faults: _Faults) -> Iterator[Event]:
+        """Yield them in the order of the file."""
         for line, record in self._records():
             try:
                 if isinstance(record, BadMessage):
@@ -146,6 +119,68 @@ class Log:
                 faults.add(line, error)
             else:
                 yield event
+
+
+class Log:
+    """A log that can be read, any number of times; made by
+    :func:`streamer_producers.datasets.open_log`.
+
+    Attributes
+    ----------
+    name
+        Of its file, or of the folder of its files.
+    n_estimated
+        About how many events it holds; None: unknown.
+    sort
+        Whether events come in the order of their times instead of that of the files.
+    strict
+        Whether the first event, item or user that can't be used is an error.
+    remarks
+        What was guessed of the log, in sentences for the user.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        files: Sequence[LogFileEvents],
+        *,
+        sort: bool,
+        strict: bool,
+        catalogue: tuple[str, Descriptions] | None = None,
+        users: tuple[str, Descriptions] | None = None,
+    ) -> None:
+        self.name = name
+        numbers = [each.n_estimated for each in files]
+        self.n_estimated = None if None in numbers else sum(filter(None, numbers))
+        self.sort = sort
+        self._files = files
+        self.remarks = [
+            each.remark if len(files) == 1 else f"{each.name}: {each.remark}"
+            for each in files
+            if each.remark is not None
+        ]
+        self.strict = strict
+        self._described = {Item: catalogue, User: users}
+        # By what a line should have held.
+        self._faults: dict[type[Event | Item | User], list[_Faults]] = {
+            kind: [] for kind in (Event, Item, User)
+        }
+
+    def events(self) -> Iterator[Event]:
+        """Every event; malformed lines are counted and passed over.
+
+        Raises
+        ------
+        BadMessage
+            At the first malformed line, when the log is strict.
+        ConfigError
+            When a file can't be read.
+        """
+        faults = self._faults[Event] = [_Faults(each.name, self.strict) for each in self._files]
+        found = chain.from_iterable(
+            file.read(of_file) for file, of_file in zip(self._files, faults, strict=True)
+        )
+        return sorted_by_time(found) if self.sort else found
 
     def items(self) -> Iterator[Item]:
         """Every item of the log's catalogue, if it has one; errors as in :meth:`events`."""
@@ -160,7 +195,8 @@ class Log:
         if described is None:
             return
         file, lines = described
-        faults = self._faults[kind] = _Faults(file, self.strict)
+        faults = _Faults(file, self.strict)
+        self._faults[kind] = [faults]
         for line, found in lines():
             if isinstance(found, BadMessage):
                 faults.add(line, found)
@@ -175,18 +211,21 @@ class Log:
     @property
     def n_malformed(self) -> int:
         """Malformed lines so far in the latest pass over the events, the items and the users."""
-        return sum(faults.n for faults in self._faults.values())
+        return sum(faults.n for faults in self._all_faults())
 
     @property
     def malformed(self) -> list[Malformed]:
-        """The first of them, at most ``MALFORMED_KEPT`` of each kind."""
-        return [each for faults in self._faults.values() for each in faults.first]
+        """The first of them, at most ``MALFORMED_KEPT`` of each file."""
+        return [each for faults in self._all_faults() for each in faults.first]
 
     def faults(self) -> list[tuple[int, Malformed]]:
         """Malformed lines of those passes by kind: how many, and the first; the most frequent
         first."""
         return [
             (n, faults.examples[kind])
-            for faults in self._faults.values()
+            for faults in self._all_faults()
             for kind, n in faults.kinds.most_common()
         ]
+
+    def _all_faults(self) -> Iterator[_Faults]:
+        return chain.from_iterable(self._faults.values())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
@@ -35,6 +36,20 @@ class FileConfig(Section, frozen=True, kw_only=True):
 DEFAULT_FILES: Final[Mapping[str, FileConfig]] = {}
 
 
+@lru_cache(maxsize=1_024)
+def _pattern(file: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, file.split("*"))), re.DOTALL)
+
+
+def is_of(name: str, file: str) -> bool:
+    """Whether ``file`` of a table stands for the file ``name``.
+
+    >>> is_of("part-02.csv", "part-*.csv"), is_of("clicks[1].csv", "clicks[1].csv")
+    (True, True)
+    """
+    return _pattern(file).fullmatch(name) is not None
+
+
 def file_table(files: Mapping[str, FileConfig], name: str, holds: Holds) -> FileConfig | None:
     """Return the table of the file ``name``, if there is one.
 
@@ -46,7 +61,7 @@ def file_table(files: Mapping[str, FileConfig], name: str, holds: Holds) -> File
     found = {
         table: each
         for table, each in files.items()
-        if each.holds == holds and fnmatchcase(name, each.file)
+        if each.holds == holds and is_of(name, each.file)
     }
     if len(found) > 1:
         tables = " and ".join(f"[files.{table}]" for table in found)

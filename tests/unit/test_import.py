@@ -529,7 +529,12 @@ def test_files_of_our_own_form_and_movielens_need_no_table(tmp_path: Path) -> No
     (own / "items.jsonl").write_text('{"item_id":"x","title":"X","categories":["a"]}\n')
     plan = planned(own)
     assert [file.holds for file in plan.files] == ["items", "events"]
-    assert not plan.tables
+    # The folder is read by its tables, whatever the files need.
+    assert plan.tables == {
+        "files.items": FileConfig(file="items.jsonl", holds="items"),
+        "files.log": FileConfig(file="log.jsonl"),
+    }
+    assert not planned(own / "items.jsonl", own / "log.jsonl").tables
     ml = tmp_path / "ml"
     ml.mkdir()
     (ml / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,4.0,881250949\n")
@@ -822,11 +827,70 @@ def test_a_folder_that_was_imported_is_a_log_with_its_catalogue(tmp_path: Path) 
     assert [event.item_id for event in opened.events()] == ["10", "11", "10", "10", "11"]
     assert [item.title for item in opened.items()] == ["Green tea", "Cup, small"]
     assert opened.name == "events.csv"
-    with pytest.raises(ConfigError, match=r"describes none: .* or `streamer import .*` first"):
+    with pytest.raises(ConfigError, match=r"no event log that .* describes: `streamer import .*`"):
         open_log(tmp_path)
-    both = files | msgspec.convert({"more": log | {"file": "more.csv"}}, dict[str, FileConfig])
-    with pytest.raises(ConfigError, match=r"describes events\.csv, more\.csv, products\.csv:"):
-        open_log(tmp_path, files=both)
+    two = {"more": catalogue | {"file": "more.csv"}}
+    with pytest.raises(ConfigError, match=r"more\.csv, products\.csv; name one with --items FILE"):
+        open_log(tmp_path, files=files | msgspec.convert(two, dict[str, FileConfig]))
+    alone = {"catalogue": files["catalogue"]}
+    with pytest.raises(ConfigError, match=r"but products\.csv: pass the file of a log itself"):
+        open_log(tmp_path, files=alone)
+
+
+def days(folder: Path) -> Path:
+    """A folder with logs of several formats, days and layouts, and what is like their names."""
+    folder.mkdir()
+    head = "visitorid,itemid,event,timestamp"
+    for day in (1, 2, 3):
+        rows = [f"u{n},{n},view,{AT_S + 86_400 * day + 60 * n}" for n in range(4)]
+        text = "\n".join([head, *rows, "u,1,view,never"])
+        (folder / f"clicks-2025-10-1{day}.csv").write_text(text)
+    (folder / "clicks-2025-10-notes.csv").write_text("what,who\nnothing,nobody\n")
+    times = [1_000 * (AT_S + 86_400 * day + 90) for day in (1, 2)]
+    lines = [f'{{"user_id":"v","item_id":"9","type":"click","ts":{ts}}}\n' for ts in times]
+    (folder / "app[1].jsonl").write_text("".join(lines))
+    (folder / "goods.jsonl").write_text('{"item_id":"1","title":"Tea","categories":["Hot"]}\n')
+    return folder
+
+
+def test_a_folder_of_several_logs_is_read_as_one_by_what_an_import_wrote(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    days(tmp_path / "days")
+    run("import", "days", "--yes")
+    sent = sorted((each.ts, each.user_id, each.item_id, each.event_id) for each in events_sent())
+    assert len(sent) == 14
+    config = load_config()
+    opened = open_log("days", types=config.event_types, files=config.files)
+    read = [(each.ts, each.user_id, each.item_id, each.event_id) for each in opened.events()]
+    assert [each[0] for each in read] == [each[0] for each in sent]
+    assert sorted(read) == sent
+    assert (opened.name, opened.n_malformed, len(opened.malformed)) == ("days", 3, 3)
+    assert [n for n, _ in opened.faults()] == [1, 1, 1]
+    assert {each.file for each in opened.malformed} == {f"clicks-2025-10-1{d}.csv" for d in "123"}
+    assert [each.title for each in opened.items()] == ["Tea"]
+    assert "14 events and 1 items published" in run("publish", "days")
+    assert "14 events and 1 items published" in run(
+        "publish", "days/", "--items", "days/goods.jsonl"
+    )
+    words = ("replay", "days", "--model", "popularity", "--warmup", "0", "--repeats", "keep")
+    assert "14 events scored" in run(*words)
+
+
+def test_a_pattern_stands_for_the_files_that_share_a_table_alone(tmp_path: Path) -> None:
+    plan = planned(days(tmp_path / "days"))
+    files = [each.file for each in plan.tables.values() if isinstance(each, FileConfig)]
+    assert sorted(files) == [
+        "app[1].jsonl",
+        *(f"clicks-2025-10-1{day}.csv" for day in (1, 2, 3)),
+        "goods.jsonl",
+    ]
+    (tmp_path / "days" / "clicks-2025-10-notes.csv").rename(tmp_path / "days" / "notes.csv")
+    plan = planned(tmp_path / "days")
+    files = [each.file for each in plan.tables.values() if isinstance(each, FileConfig)]
+    assert sorted(files) == ["app[1].jsonl", "clicks-*-*-*.csv", "goods.jsonl"]
+    log = open_log(tmp_path / "days", files=plan.configured(Config()).files)
+    assert len([*log.events()]) == 14
 
 
 def test_settings_alone_are_written_without_a_broker(
