@@ -115,14 +115,7 @@ def _show_unused(result: Result) -> None:
             highlight=False,
         )
     show_malformed(result.log.n_malformed, result.log.malformed)
-    show_remarks(
-        [
-            *result.log.gone,
-            *_future(result),
-            *map(str, result.log.clipped),
-            *result.log.id_faults,
-        ]
-    )
+    show_remarks([*_future(result), *result.log.remarks()])
 
 
 def _future(result: Result) -> Iterator[str]:

@@ -122,8 +122,9 @@ class Experiment:
             )
             for spec in specs
         ]
+        self._has_funnel = any(spec.name == FUNNEL for spec in specs)
         unused = settings.knobs.of_funnel
-        if unused and not any(spec.name == FUNNEL for spec in specs):
+        if unused and not self._has_funnel:
             raise ConfigError(f"--{unused[0]} is of --model funnel; add it, or leave this out")
         if settings.keys and not any(spec.name in (FUNNEL, CHANNEL) for spec in specs):
             keys = ", ".join(settings.keys)
@@ -176,7 +177,15 @@ class Experiment:
         items = {item.item_id: item for item in self._log.items()}
         profiles = profiles_by_user(self._log.users())
         ids = _ids(items.values(), profiles)
-        found = survey(self._log, self._is_target, progress=surveying, values=values, ids=ids)
+        n_gone = sum(not item.available for item in items.values()) if self._has_funnel else 0
+        found = survey(
+            self._log,
+            self._is_target,
+            progress=surveying,
+            values=values,
+            ids=ids,
+            n_unavailable=n_gone,
+        )
         progress = None if replaying is None else (lambda n: replaying(n, found.n_events))
         return _Run(
             self._settings,

@@ -115,7 +115,7 @@ class FunnelModel:
             self._item_rows[event.item_id] = interaction.item_row
             if interaction.item is not None:  # what a catalogue says before anybody can meet it
                 check_embedding(interaction.item, self._config.catalogue.embedding)
-                self._waiting.append(_out_by(interaction.item, event.ts))
+                self._waiting.append(_as_met(interaction.item, event.ts))
         self._waiting.append(event)
         self._n_learned += 1
 
@@ -206,10 +206,13 @@ class FunnelModel:
             self._n_unsynced = 0
 
 
-def _out_by(item: Item, met_ms: int) -> Item:
-    """Return an item that came out before it was met: a later date is that of an import."""
+def _as_met(item: Item, met_ms: int) -> Item:
+    """Return an item that was out and available when it was met: a later date is that of an import,
+    and what is not available is not so on the day of the catalogue."""
     is_later = item.created_ts is not None and item.created_ts > met_ms
-    return replace(item, created_ts=met_ms) if is_later else item
+    if not is_later and item.available:
+        return item
+    return replace(item, created_ts=met_ms if is_later else item.created_ts, available=True)
 
 
 class _Watched:

@@ -76,6 +76,8 @@ class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):
         Values that rewards clip, where rewards say what is scored or learned.
     id_faults
         Where the log, its catalogue and its users don't speak of the same, in sentences.
+    n_unavailable
+        Items that the catalogue says are not available, where a funnel would keep to that.
     """
 
     name: str
@@ -91,6 +93,18 @@ class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):
     gone: tuple[str, ...] = ()
     clipped: tuple[Clipped, ...] = ()
     id_faults: tuple[str, ...] = ()
+    n_unavailable: int = 0
+
+    def remarks(self) -> Iterator[str]:
+        """Say what of the log is not as it might seem."""
+        yield from self.gone
+        yield from map(str, self.clipped)
+        yield from self.id_faults
+        if self.n_unavailable:
+            yield (
+                f"{self.n_unavailable:,} items of the catalogue are not available on its day: the"
+                " funnel takes them as available from when the log meets them, as they were then"
+            )
 
 
 def survey(
@@ -100,6 +114,7 @@ def survey(
     progress: Progress | None = None,
     values: ClippedValues | None = None,
     ids: CommonIds | None = None,
+    n_unavailable: int = 0,
 ) -> LogSurvey:
     """Read a log to its end.
 
@@ -109,6 +124,8 @@ def survey(
         Counts values that rewards clip; None: rewards do not matter.
     ids
         Has counted the log's items and users.
+    n_unavailable
+        Of the log's items.
 
     Raises
     ------
@@ -157,6 +174,7 @@ def survey(
         gone=tuple(log.gone),
         clipped=() if values is None else values.found(),
         id_faults=() if ids is None else tuple(map(str, ids.faults())),
+        n_unavailable=n_unavailable,
     )
 
 

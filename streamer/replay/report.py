@@ -83,7 +83,7 @@ def _summary(result: Result) -> str:
         )
     if log.n_malformed:
         lines.append(f"{log.n_malformed:,} malformed lines were left out.")
-    lines += [f"{each}." for each in (*log.gone, *log.clipped, *log.id_faults)]
+    lines += [f"{each}." for each in log.remarks()]
     if len(result.metrics) > N_COLOURS:
         lines.append(
             f"Charts over time and of cold and warm are of the best {N_COLOURS} of"

@@ -217,6 +217,39 @@ def test_an_item_met_before_the_date_in_the_catalogue_is_out_when_it_is_met() ->
     assert (model.score(UNKNOWN, 3 * DAY_MS, 2) > -np.inf).all()
 
 
+def test_an_item_that_is_not_available_today_was_when_it_was_met() -> None:
+    events = [event(f"u{n}", f"i{n % 7}", n * DAY_MS) for n in range(60)]
+    dated = [Item(item_id=f"i{n}", created_ts=n) for n in range(7)]
+    today = [replace(item, available=n % 2 == 0) for n, item in enumerate(dated)]
+    replays = [
+        Experiment(
+            MemoryLog(events, items),
+            parse_specs([models]),
+            Settings(positives="value>=5"),
+            config=Config(),
+        ).run()
+        for items, models in ((dated, "funnel"), (today, "funnel"), (today, "popularity"))
+    ]
+    assert means(replays[0]) == means(replays[1])
+    said = [" ".join(each.log.remarks()) for each in replays]
+    assert said[0] == said[2] == ""
+    assert "3 items of the catalogue are not available on its day: the funnel takes" in said[1]
+
+
+def test_what_is_published_of_an_item_after_it_was_met_counts() -> None:
+    model = FunnelModel(funnel_config(Config(), TWO_CHANNELS, seed=0, n_partitions=1))
+    events = [event("a", "x", DAY_MS), event("b", "y", 2 * DAY_MS)]
+    gone = [Item(item_id=each, title="T", created_ts=3, available=False) for each in "xy"]
+    learn(model, events, [(0, 0), (1, 1)], items=gone)
+    model.sync(2 * DAY_MS)
+    assert (model.score(UNKNOWN, 2 * DAY_MS, 2) > -np.inf).all()
+    live = model.live
+    assert live is not None
+    live.publish(gone[0])
+    live.sync()
+    assert (model.score(UNKNOWN, 2 * DAY_MS, 2) > -np.inf).tolist() == [False, True]
+
+
 def test_a_target_that_is_not_recalled_is_a_miss() -> None:
     log = MemoryLog(
         [event(f"u{n}", f"i{n % 30}", n * DAY_MS) for n in range(60)]
