@@ -46,12 +46,20 @@ class EventMapper:
     is_text
         Whether records are of text alone, as of CSV: words for absent values are read as such then,
         and whole numbers that a null made floats are the ids that they were.
+    named_in
+        Where people write the mapping, for remedies.
     """
 
     def __init__(
-        self, mapping: FieldMapping, guess: TimeGuess | None = None, *, is_text: bool = False
+        self,
+        mapping: FieldMapping,
+        guess: TimeGuess | None = None,
+        *,
+        is_text: bool = False,
+        named_in: str = "with --map",
     ) -> None:
         self._mapping = mapping
+        self._named_in = named_in
         self._is_text = is_text
         self._guess = guess or TimeGuess([])
         sources = mapping.sources()
@@ -114,10 +122,17 @@ class EventMapper:
             return decode_event(payload, self._mapping.types)
         except BadMessage as error:
             if str(error).startswith("field 'ts'") and "ts" in fields:
-                raise BadMessage(f"{error}; {NAME_THE_UNIT}") from error
+                raise BadMessage(f"{error}; {self._on_times()}") from error
             if str(error).startswith("field 'type'") and "type" in fields:
-                raise BadMessage(f"{error}, with --map type.{fields['type']}=TYPE") from error
+                said = f"{error}, {self._named_in} type.{fields['type']}=TYPE"
+                raise BadMessage(said) from error
             raise
+
+    def _on_times(self) -> str:
+        """Say what to do about a time that is none in the unit of the times."""
+        remedy = NAME_THE_UNIT.replace("with --map", self._named_in)
+        unit = self._mapping.time_unit
+        return remedy if unit is None else f"the map names {unit}: if that is wrong, {remedy}"
 
     def _type(self, written: object) -> object:
         if isinstance(written, str):

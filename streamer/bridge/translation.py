@@ -52,7 +52,9 @@ class EventTranslation:
 
     def __init__(self, config: BridgeConfig, types: EventTypes, decoder: Decoder) -> None:
         mapping = parse_mapping(config.map, types).with_type(config.type or None)
-        self._mapper = EventMapper(replace(mapping, timeless=True))
+        self._mapper = EventMapper(
+            replace(mapping, timeless=True), named_in="in the bridge's map, as"
+        )
         self._decoder = decoder
 
     def message(self, batch: MessageBatch, index: int) -> Translated | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,27 @@ def test_a_row_is_the_same_in_every_envelope(envelope: Any) -> None:
     assert event_of(envelope(ROW), **settings) == expected
     prefixed = b"\x00\x00\x00\x00\x2a" + json.dumps(envelope(ROW)).encode()
     assert event_of(prefixed, **settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("ts", "said"),
+    [
+        (
+            "ts=at:iso",
+            "got `str`; the map names iso: if that is wrong, name the unit in the bridge",
+        ),
+        ("ts=at", "got `str`; name the unit in the bridge's map, as ts=COLUMN:UNIT, one of s, ms"),
+    ],
+)
+def test_what_to_do_about_a_refused_time_or_type_is_said_of_the_bridge(ts: str, said: str) -> None:
+    config = BridgeConfig(topic="shop", map=f"{ts},type=kind")
+    translation = translation_of(config, TYPES, JsonDecoder())
+    row = {"user_id": "ann", "item_id": "tea", "kind": "click"}
+    with pytest.raises(BadMessage, match=re.escape(said)) as refused:
+        translation.message(batch(row | {"at": "yesterday"}), 0)
+    assert "--map" not in str(refused.value)
+    with pytest.raises(BadMessage, match=r"in the bridge's map, as type\.seen=TYPE"):
+        translation.message(batch(row | {"kind": "seen"}), 0)
 
 
 def test_without_id_and_time_an_event_has_those_of_its_place() -> None:

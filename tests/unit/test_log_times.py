@@ -178,7 +178,13 @@ def test_what_is_no_date_stays_as_it_is(text: str) -> None:
 def test_a_refused_time_names_the_remedy(tmp_path: Path, mapping: str | None) -> None:
     log = open_log(_log(tmp_path / "log.csv", ["01/02/2019", "yesterday"]), mapping=mapping)
     assert list(log.events()) == []
-    assert "name the unit with --map ts=COLUMN:UNIT, one of s, ms" in log.malformed[0].reason
+    said = log.malformed[0].reason
+    assert "name the unit with --map ts=COLUMN:UNIT, one of s, ms" in said
+    named = None if mapping is None else mapping.partition(":")[2]
+    assert ("the map names" in said, f"the map names {named}: if" in said) == (
+        named is not None,
+        named is not None,
+    )
 
 
 def test_datetimes_and_absent_times_need_no_guess() -> None:
