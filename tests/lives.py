@@ -8,6 +8,7 @@ those who wrote it. A life takes seconds, so many can be tried:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -17,9 +18,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from streamer.config import Config, changed, load_config
-from streamer.errors import Fenced, LayoutMismatch, LogTrimmed
-from streamer.events import Event, Item, User
+from streamer.config import Config, load_config
+from streamer.errors import ConfigError, Fenced, LayoutMismatch, LogTrimmed
+from streamer.events import DEFAULT_TYPES, Event, Item, User
 from streamer.learner.learner import Learner
 from streamer.learner.service import LearnerService
 from streamer.model_set import build_models, store_layout
@@ -87,22 +88,69 @@ WITHIN_A_WINDOW: Final = 200
 """Decisions that may come while an event could mean the first of them, and while one topic is
 behind the other: such an event is matched by chance where fewer are known (decision 0008)."""
 CHANGES: Final[dict[str, tuple[Any, ...]]] = {
+    "learner.model": ("implicit", "explicit"),
     "mf.factors": (4, 6),
+    "mf.history": (2, 64),
+    "mf.loss": ("softmax", "bpr", "logistic"),
+    "mf.recent_items": (5, 100, 16_384),
+    "mf.recent_share": (0.0, 0.5),
+    "mf.seen": (0, 200, 1_000),
     "popularity.half_lives_s": ((3_600.0, 76_800.0), (76_800.0,)),
+    "recall.blend.answers": (True, False),
+    "recall.blend.window": (1, 8, 32),
+    "recall.mf.candidates": (0, 20),
+    "recall.next.neighbours": (2, 200),
+    "recall.next.window": (1, 5),
     "recall.session.factors": (4, 6),
+    "recall.session.length": (1, 2),
+    "recall.session.negatives": (1, 20),
     "recall.similar.neighbours": (2, 400),
+    "recall.similar.window": (1, 20),
+    "recall.taste.on": (True, False),
+    "recall.trending.candidates": (0, 20),
+    "catalogue.fields": (["categories"], [], ["categories", "tags"]),
     "windows.default_features": (True, False),
+    "features.rate": (
+        {},
+        {"entity": "item", "numerator": ["click"], "half_life": "1h"},
+        {"entity": "user", "numerator": ["save"], "half_life": "1h"},
+        {
+            "entity": "item",
+            "numerator": ["purchase"],
+            "denominator": ["impression"],
+            "half_life": "5m",
+        },
+    ),
+    "funnel.ranker": ("bandit", "blend"),
+    "objectives.sales": ({}, {"events": ["purchase"]}, {"events": ["purchase", "save"]}),
     "events.click.weight": (1.0, 3.0),
+    "events.purchase.weight": (5.0, 0.0, -3.0),
+    "events.watch.value_range": ([0.0, 1.0], [0.2, 0.5]),
+    "events.save": ({}, {"weight": 1.0}, {"weight": -2.0}, {"weight": 0.0}),
+    "events.arrive": ({}, {"weight": 2.0}),  # its name is before all others
     "practice.share": (0.1, 1.0),
+    "join.window_s": (1.0, 10.0, 60.0),
+    "join.horizon_s": (60.0, 300.0, 1_000.0),
     "join.lateness_s": (0.5, 10.0, 60.0),
+    "join.ahead_max_s": (0.5, 10.0, 100.0),
     "join.decisions_max": (WITHIN_A_WINDOW, 1_000),
     "join.feedback_max": (20, 50, 1_000),
+    "join.match_without_request": ("always", "reported", "never"),
+    "join.unanswered": ("teaches nothing", "counts"),
+    "join.default_reward": (0.0, -0.5),
     "join.combine": ("sum", "max", "first"),
+    "bandit.policy": ("linear-thompson", "linucb", "greedy", "beta-thompson", "ucb1"),
     "bandit.form": ("shared", "disjoint"),
+    "bandit.pooled": (True, False),
     "bandit.half_life_s": (0.0, 30.0),
     "bandit.time_features": (True, False),
+    "bandit.impressions": (0, 3, 128),
+    "bandit.context_hashed": ([], ["device"]),
+    "bandit.hash_buckets": (4, 8),
+    "bandit.propensity_weight_max": (1.0, 20.0),
 }
-"""Setting → values that one of it may change to on the way."""
+"""Setting → values that one of it may change to on the way; table → what it may hold, nothing where
+there is none."""
 FIXED: Final[dict[str, Any]] = {
     "mf.factors": 4,
     "recall.session.factors": 4,
@@ -198,10 +246,10 @@ class Life:
         self._returns = returns
         self._rng = np.random.default_rng(seed)
         drawn = {name: self._one_of(values) for name, values in CHOICES.items()}
-        if drawn["join.match_without_request"] != "never":
+        if changes or drawn["join.match_without_request"] != "never":
             drawn["join.decisions_max"] = max(drawn["join.decisions_max"], WITHIN_A_WINDOW)
-        flags = {**FIXED, "learner.seed": seed, **drawn, **settings}
-        self.config: Config = load_config(os.devnull, env={}, flags=flags)
+        self._flags = {**FIXED, "learner.seed": seed, **drawn, **settings}
+        self.config: Config = load_config(os.devnull, env={}, flags=self._flags)
         self.n_deaths = self.n_fenced = self.n_returns = 0
         self._copy: Copy | None = None
         self._sleeps = 0
@@ -231,7 +279,8 @@ class Life:
 
     def _event(self) -> Event | None:
         rng, now_ms = self._rng, self.live.clock.now_ms()
-        what, kind = rng.random(), self._one_of(TYPES)
+        added = sorted(set(self.config.event_types.names) - set(DEFAULT_TYPES))
+        what, kind = rng.random(), self._one_of([*TYPES, *added])
         if what < 0.1 and self._sent:
             return self._recent(self._sent, 30.0)  # once more
         user_id, item_id = self._one_of(USERS), self._one_of(ITEMS)
@@ -298,8 +347,19 @@ class Life:
 
     def _change(self) -> None:
         """Have those who start from now on learn under other settings."""
-        name = self._one_of(list(CHANGES))
-        self.config = changed(self.config, {name: self._one_of(CHANGES[name])})
+        for _ in range(int(self._rng.integers(1, 4))):
+            name = self._one_of(list(CHANGES))
+            value = self._one_of(CHANGES[name])
+            flags = {
+                key: each for key, each in self._flags.items() if not key.startswith(f"{name}.")
+            }
+            if isinstance(value, dict):
+                flags |= {f"{name}.{key}": each for key, each in value.items()}
+            else:
+                flags[name] = value
+            with contextlib.suppress(ConfigError):  # it does not go with the others
+                self.config = load_config(os.devnull, env={}, flags=flags)
+                self._flags = flags
         live, models = self.live, build_models(self.config)
         live.config, live._models = self.config, models
         layout = store_layout(self.config, models)
@@ -398,8 +458,8 @@ class Life:
 
     def problems(self) -> list[str]:
         """Execute the store's schedule again; what differs, in the end or in any commit, and in
-        what the scorer has."""
-        found = self._replica_problems()
+        what the scorer has, whose settings stay the first ones, where the learners' do too."""
+        found = [] if self._changes else self._replica_problems()
 
         def compare(entry: Entry) -> None:
             committed = self._store.committed[entry.partition, entry.version]

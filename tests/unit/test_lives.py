@@ -22,8 +22,8 @@ def test_any_life_of_its_learners_is_confirmed_by_the_schedule(seed: int) -> Non
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_so_is_one_in_which_settings_change(seed: int) -> None:
-    life = Life(seed, changes=0.04)
-    life.live_through(100)
+    life = Life(seed, changes=0.1)
+    life.live_through(80)
     assert life.problems() == []
     layout = life.live.store.layout()
     assert layout is not None
