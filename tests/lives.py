@@ -469,6 +469,8 @@ class Life:
         return [*verified_store(self.live, executed=compare).problems, *found]
 
     def _replica_problems(self) -> list[str]:
+        if self._changes:
+            return []  # it keeps the last rows of models that began anew
         followed = self.live.scorer.replica
         while followed.follow(timeout_s=0.0):
             pass
