@@ -459,7 +459,7 @@ class Life:
     def problems(self) -> list[str]:
         """Execute the store's schedule again; what differs, in the end or in any commit, and in
         what the scorer has, whose settings stay the first ones, where the learners' do too."""
-        found = [] if self._changes else self._replica_problems()
+        found = self._replica_problems()
 
         def compare(entry: Entry) -> None:
             committed = self._store.committed[entry.partition, entry.version]
