@@ -26,6 +26,7 @@ from streamer.kafka.embedded import EmbeddedBroker
 from streamer.kafka.topics import create_topics
 
 _POLL_S = 0.02
+_PROBE_S = 15.0  # what is answered later is a dead letter, so a busy machine is given time
 _LAG = "streamer_learner_lag"  # shown from the first round on
 _READY = "streamer_scorer_ready"
 _POSITION = "streamer_scorer_position"
@@ -79,7 +80,7 @@ class LocalSystem:
             # What is asked before would be a dead letter by the time that somebody looks at it.
             if self.is_ready() or time.monotonic() > deadline:
                 try:
-                    recommender.recommend("nobody", k=1, preview=True, timeout_s=1.0)
+                    recommender.recommend("nobody", k=1, preview=True, timeout_s=_PROBE_S)
                     return
                 except RequestTimeout:
                     if time.monotonic() > deadline:
