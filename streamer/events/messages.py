@@ -459,6 +459,11 @@ class Decision(Message, frozen=True, kw_only=True):
         shape = (len(self.candidates), len(self.feature_names))
         return np.frombuffer(self.features, dtype="<f4").reshape(shape)
 
+    @property
+    def pinned_at(self) -> tuple[int, ...]:
+        """Positions of the pinned items, in the order logged."""
+        return tuple(pin.position for pin in self.pinned or ())
+
 
 class FeatureValue(Message, frozen=True, kw_only=True):
     """A feature at its window's end. Topic `features` (compacted), key `name:id`; null: no more."""

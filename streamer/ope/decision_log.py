@@ -276,8 +276,7 @@ def _learned_features(
 
 def _positions(decision: Decision) -> list[int]:
     """Return where each item stood, from 0, among the chosen ones and the pinned ones."""
-    pinned_at = [pin.position for pin in decision.pinned or ()]
-    free = free_slots(max(decision.positions, default=-1) + 1, pinned_at).tolist()
+    free = free_slots(max(decision.positions, default=-1) + 1, decision.pinned_at).tolist()
     return [free[place] for place in decision.positions]
 
 

@@ -163,8 +163,7 @@ class RecentSlates:
         for decision, rewards in slates:
             named = [("surface", decision.surface or NO_SURFACE)]
             named += [(f"experiment {n}", v) for n, v in (decision.variants or {}).items()]
-            pinned_at = [pin.position for pin in decision.pinned or ()]
-            slots = slot_names(free_slots(len(decision.items), pinned_at))
+            slots = slot_names(free_slots(len(decision.items), decision.pinned_at))
             channels: Sequence[str | None] = decision.channels or [None] * len(slots)
             for slot, channel, reward in zip(slots, channels, rewards, strict=True):
                 if np.isnan(reward):

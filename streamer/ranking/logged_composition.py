@@ -20,9 +20,8 @@ def composition_of(decision: Decision) -> Composition:
     try:
         settings = CompositionSettings.logged(decision.policy_parameters)
         n, k = len(decision.candidates), len(decision.items)
-        pinned_at = [pin.position for pin in decision.pinned or ()]
         if not settings.on or not n:
             return UNCOMPOSED
-        return unpacked(settings, decision.composition or b"", n, k, pinned_at)
+        return unpacked(settings, decision.composition or b"", n, k, decision.pinned_at)
     except ValueError as error:
         raise BadMessage(f"decision: it can't be drawn again: {error}") from error

@@ -156,7 +156,7 @@ def _shown(decision: Decision, offset: int, blended: bool) -> Shown:
         variants=tuple((decision.variants or {}).items()),
         surface=decision.surface,
         channels=tuple(map(intern, decision.channels or ())),  # each name is in memory once
-        pinned_at=tuple(pin.position for pin in decision.pinned or ()),
+        pinned_at=decision.pinned_at,
         propensities=decision.propensities,
         weights=decision.objectives,
     )
