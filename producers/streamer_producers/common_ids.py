@@ -15,6 +15,7 @@ COMMON_SHARE_MIN: Final = 0.05
 """Share of the items of events that a catalogue has, below which it is hardly theirs: numbers may
 be common by chance."""
 _HASHES: Final = 1 << 32
+_LISTED: Final = "items of the events are in the catalogue"
 
 
 def bare(written: str) -> str:
@@ -151,54 +152,54 @@ class CommonIds:
     def counts(self) -> Iterator[str]:
         """Say how much is common, in sentences, whether it is as it should be or not."""
         if found := self.items():
-            yield f"{found.n_common:,} of {found.n:,} items of the events are in the catalogue"
+            yield _counted(found, _LISTED)
 
     def faults(self) -> Iterator[Fault]:
         """Yield what can't be meant: next to nothing is common, or spellings differ."""
         if found := self.items():
-            yield from _item_faults(found)
+            met, listed = found.examples
+            yield from _faults(
+                found,
+                _LISTED,
+                f"events are of {met!r}, the catalogue has {listed!r}",
+                "map item_id of both to the columns that hold the same ids, since nothing is known"
+                " of other items: no title, category or attribute",
+                share_min=COMMON_SHARE_MIN,
+            )
         if self._active.kept and self._users.kept:
-            yield from _user_faults(_common(self._active, self._users))
+            found = _common(self._active, self._users)
+            active, described = found.examples
+            yield from _faults(
+                found,
+                "users of the events said something of themselves",
+                f"events are of {active!r}, and {described!r} said something",
+                "map user_id of both to the columns that hold the same ids",
+            )
         if self._chosen.kept and self._items.kept:
-            yield from _category_faults(_common(self._chosen, self._categories))
+            found = _common(self._chosen, self._categories)
+            chosen, of_items = found.examples
+            has = f"items are of {of_items!r}" if of_items else "items have none"
+            yield from _faults(
+                found,
+                "categories that users chose are items'",
+                f"users chose {chosen!r}, {has}",
+                "map categories of both to the columns that hold the same names",
+            )
 
 
-def _item_faults(found: Common) -> Iterator[Fault]:
-    counted = f"{found.n_common:,} of {found.n:,} items of the events are in the catalogue"
+def _counted(found: Common, what: str) -> str:
+    return f"{found.n_common:,} of {found.n:,} {what}"
+
+
+def _faults(
+    found: Common, what: str, examples: str, remedy: str, *, share_min: float = 0.0
+) -> Iterator[Fault]:
+    """Yield the fault of names that are spelled otherwise, or of which too few are common."""
+    counted = _counted(found, what)
     if _is_spelled(found):
         yield _spelled(counted, found)
-    elif found.n_common < COMMON_SHARE_MIN * found.n:
-        met, listed = found.examples
-        yield Fault(
-            f"{counted}: events are of {met!r}, the catalogue has {listed!r}",
-            "map item_id of both to the columns that hold the same ids, since nothing is known of"
-            " other items: no title, category or attribute",
-        )
-
-
-def _user_faults(found: Common) -> Iterator[Fault]:
-    counted = f"{found.n_common:,} of {found.n:,} users of the events said something of themselves"
-    if _is_spelled(found):
-        yield _spelled(counted, found)
-    elif not found.n_common:
-        active, described = found.examples
-        yield Fault(
-            f"{counted}: events are of {active!r}, and {described!r} said something",
-            "map user_id of both to the columns that hold the same ids",
-        )
-
-
-def _category_faults(found: Common) -> Iterator[Fault]:
-    counted = f"{found.n_common:,} of {found.n:,} categories that users chose are items'"
-    if _is_spelled(found):
-        yield _spelled(counted, found)
-    elif not found.n_common:
-        chosen, of_items = found.examples
-        has = f"items are of {of_items!r}" if of_items else "items have none"
-        yield Fault(
-            f"{counted}: users chose {chosen!r}, {has}",
-            "map categories of both to the columns that hold the same names",
-        )
+    elif found.n_common < max(1.0, share_min * found.n):
+        yield Fault(f"{counted}: {examples}", remedy)
 
 
 def _is_spelled(found: Common) -> bool:
