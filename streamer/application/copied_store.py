@@ -10,7 +10,7 @@ from streamer.config import Config
 from streamer.errors import ConfigError
 from streamer.store import open_store
 from streamer.store.copying import copy_store
-from streamer.store.sqlite_file import logs_of
+from streamer.store.sqlite_on_disk import logs_of
 
 
 def export_store(config: Config, file: Path) -> dict[int, int]:

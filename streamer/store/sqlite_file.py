@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from streamer.errors import LayoutMismatch, StoreError, StoreUnavailable
 from streamer.protocols import STORE_SCHEMA_VERSION
+from streamer.store.sqlite_on_disk import Remedies, SqliteOnDisk
+from streamer.store.sqlite_stamps import next_stamp, write_stamp
 
 Cursor = sqlite3.Cursor
 
@@ -36,47 +37,12 @@ _MAY_PASS = {
 """What the file says is not at fault."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remedies:
-    """What to do about a file.
-
-    Attributes
-    ----------
-    damaged
-        When its bytes are not what was written.
-    replaced
-        When another one has its name.
-    """
-
-    damaged: str
-    replaced: str
-
-
 OF_STORE = Remedies(
     damaged="restore a copy of it, but delete its -wal and -shm first, which would be read into the"
     " copy, or use an empty store and learn again from the topics",
     replaced="put back the file of this store, or start again with what is there, and what it lacks"
     " is learned again from the topics",
 )
-
-
-_Identity = tuple[int, int] | None
-"""Device and inode of a file; None: it is not there."""
-
-
-def _on_disk(path: Path) -> _Identity:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def logs_of(path: Path) -> tuple[Path, Path]:
-    """Return the write-ahead log of a file, and the index of it, which are there while it is in
-    use and after a kill: beside the file itself, where ``path`` is a link to it."""
-    file = os.path.realpath(path)
-    return Path(f"{file}-wal"), Path(f"{file}-shm")
 
 
 class SqliteFile:
@@ -109,7 +75,7 @@ class SqliteFile:
         survives_power_cuts: bool = False,
     ) -> None:
         self._path = path
-        self._log_path, self._index_path = logs_of(path)
+        self._on_disk = SqliteOnDisk(path, remedies)
         self._schema = schema
         self._timeout_s = timeout_s
         self._remedies = remedies
@@ -117,14 +83,13 @@ class SqliteFile:
         self._by_thread = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
-        self._identity: tuple[_Identity, ...] = ()  # of the files in use, empty before
 
     @contextmanager
     def read(self) -> Iterator[Cursor]:
         """A transaction that sees one state of the file, whatever others write; while there is no
         file, one that sees nothing and makes none."""
         with self._errors():
-            absent = not self._identity and _on_disk(self._path) is None
+            absent = self._on_disk.is_absent
         with self._nothing() if absent else self._transaction("BEGIN") as cursor:
             yield cursor
 
@@ -138,7 +103,7 @@ class SqliteFile:
         """Return what is another pair once anybody, this thread too, has written."""
         with self._errors():
             connection = self._connection()
-            self._check_in_place()
+            self._look()
             of_others = int(connection.execute("PRAGMA data_version").fetchone()[0])
             return of_others, connection.total_changes
 
@@ -149,7 +114,7 @@ class SqliteFile:
         of the file system's clock, 4 ms, the second may not show.
         """
         try:
-            found = os.stat(self._log_path)
+            found = os.stat(self._on_disk.log)
         except FileNotFoundError:
             return 0, 0
         return found.st_size, found.st_mtime_ns
@@ -158,6 +123,7 @@ class SqliteFile:
         """Have the write-ahead log forget what was deleted, unless somebody reads at the moment."""
         with self._errors():
             connection = self._connection()
+            self._look()
             connection.execute("PRAGMA busy_timeout = 0")
             try:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -167,11 +133,33 @@ class SqliteFile:
                 connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._timeout_s)}")
 
     def close(self) -> None:
-        with self._lock:
-            for connection in self._opened:
-                connection.close()
-            self._opened.clear()
-            self._identity = ()  # the log goes with the last connection of all
+        """Close the connections; the last one of all processes copies the log into the file.
+
+        Raises
+        ------
+        StoreError
+            Where others' bytes came into the file since it was last looked at.
+        """
+        try:
+            with self._errors():
+                if self._opened and self._on_disk.is_in_place and not self._on_disk.is_mixed:
+                    self._look()
+        except StoreError:
+            if self._on_disk.is_mixed:
+                raise
+        finally:
+            with self._lock:
+                for connection in self._opened:
+                    connection.close()
+                self._opened.clear()
+                self._on_disk.closed()
+
+    def _look(self) -> None:
+        """Check the files, and what is in them where anything was written to the file itself."""
+        self._on_disk.check_in_place()
+        if self._on_disk.was_written():
+            with self._transaction("BEGIN"):
+                pass
 
     @contextmanager
     def _nothing(self) -> Iterator[Cursor]:
@@ -185,8 +173,12 @@ class SqliteFile:
             connection = self._connection()
             connection.execute(begin)
             try:
-                self._check_in_place()
+                self._on_disk.check_in_place()
+                stamp = self._on_disk.checked_stamp(connection)
+                n_changes = connection.total_changes
                 yield connection.cursor()
+                if connection.total_changes != n_changes:
+                    write_stamp(connection, next_stamp(stamp))
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -201,8 +193,7 @@ class SqliteFile:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if not self._identity:
-            self._check_name()
+        self._on_disk.check_unopened()
         connection = sqlite3.connect(
             self._path,
             timeout=self._timeout_s,
@@ -219,39 +210,8 @@ class SqliteFile:
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
         self._ensure_schema(connection)
         with self._lock:
-            self._identity = self._identity or self._found()
+            self._on_disk.opened()
         return connection
-
-    def _found(self) -> tuple[_Identity, ...]:
-        return tuple(map(_on_disk, (self._path, self._log_path, self._index_path)))
-
-    def _check_in_place(self) -> None:
-        """What is written to a file that has lost its name is gone with the last process, and who
-        opens the file without the log, and without the locks in its index, destroys it."""
-        found = self._found()
-        if found == self._identity:
-            return
-        if found[0] != self._identity[0]:
-            raise StoreError(
-                f"SQLite file {self._path} was deleted or replaced while it was in use; nothing"
-                f" more is written to it: {self._remedies.replaced}"
-            )
-        lost = self._log_path if found[1] != self._identity[1] else self._index_path
-        raise StoreError(
-            f"{lost}, which belongs to the SQLite file {self._path}, was deleted or replaced while"
-            " it was in use; nothing more is written to either: stop all that uses the file before"
-            " any of it starts again, and keep -wal and -shm from whatever deletes files"
-        )
-
-    def _check_name(self) -> None:
-        """The log lies beside the name that a file was opened by: who opened it by another one
-        would not see the log, nor its locks."""
-        if self._path.is_file() and os.stat(self._path).st_nlink > 1:
-            raise StoreError(
-                f"SQLite file {self._path} has a second name (a hard link), by which it would be"
-                f" written with another log and be destroyed: name a copy of it (`cp {self._path}"
-                " …` while nothing uses it), or delete the other name"
-            )
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
         """Turning WAL on needs the file alone, and SQLite does not wait for that by itself."""

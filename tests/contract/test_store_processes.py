@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from multiprocessing.connection import Connection
 
 import pytest
@@ -154,3 +155,24 @@ def test_kill_9_leaves_whole_commits(stored: StoreUnderTest) -> None:
         ends = [0, *(recorded.offsets["events"][1] for recorded in schedule)]
         assert [recorded.offsets["events"][0] for recorded in schedule] == ends[:-1]
         assert len(store.follow({1: version - 5}, timeout_s=0)) == 5
+
+
+@pytest.mark.parametrize("stored", store_params("sqlite"), indirect=True)
+def test_a_file_is_opened_at_any_moment_while_others_commit_and_are_killed(
+    stored: StoreUnderTest,
+) -> None:
+    """A log that others write, copy into the file and begin anew meanwhile is that of the file."""
+    reached = {0: 0, 1: 0}
+    for life in range(4):
+        children = [Child(commit_for_ever, stored, partition) for partition in reached]
+        for child in children:
+            child.ready()
+        ends = {partition: version + COMMITS_A_LIFE for partition, version in reached.items()}
+        while any(reached[partition] < end for partition, end in ends.items()):
+            with closing(open_store(stored.url, timeout_s=20.0)) as store:
+                found = store.versions()
+            assert all(found.get(partition, 0) >= version for partition, version in reached.items())
+            reached |= found
+        time.sleep(0.0037 * life)
+        for child in children:
+            child.kill()

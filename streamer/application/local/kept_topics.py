@@ -11,7 +11,8 @@ from streamer.application.local.ends_record import EndsRecord
 from streamer.errors import StoreError
 from streamer.kafka.log_ends import TopicPartition
 from streamer.protocols import MessageBatch
-from streamer.store.sqlite_file import Remedies, SqliteFile
+from streamer.store.sqlite_file import SqliteFile
+from streamer.store.sqlite_on_disk import Remedies
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS messages (
