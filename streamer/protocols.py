@@ -264,6 +264,8 @@ class Layout:
     copying
         Partition → version that it will have, while the store is made into a copy of another;
         empty once it is whole.
+    forgetting
+        Whether all partitions are being forgotten, and some may still have what was learned.
     """
 
     schema_version: int
@@ -273,6 +275,7 @@ class Layout:
     generations: tuple[Generation, ...] = (Generation(),)
     topic_ids: dict[str, str] = field(default_factory=dict)
     copying: dict[int, int] = field(default_factory=dict)
+    forgetting: bool = False
 
     @property
     def newest(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from streamer.errors import StoreError
@@ -30,7 +31,8 @@ def forget_all(store: ParameterStore, asked: Layout, *, owner: str) -> None:
     """Forget every partition, and the settings where they are not those asked for.
 
     All learners are fenced off first, so nothing that was learned from a partition before it was
-    forgotten is committed after it.
+    forgotten is committed after it. Meanwhile the layout says so: where this is cut short, nothing
+    goes on with the partitions that are left, until the same is done again.
 
     Raises
     ------
@@ -39,15 +41,21 @@ def forget_all(store: ParameterStore, asked: Layout, *, owner: str) -> None:
     """
     for _ in range(_ATTEMPTS):
         stored = store.layout()
-        n = max(asked.n_partitions, stored.n_partitions if stored else 0)
+        kept = asked if stored is None else replace(stored, forgetting=False)
+        begun = replace(kept, forgetting=True)
+        if stored != begun and not store.replace_layout(begun, expected=stored):
+            continue  # others have written it
+        n = max(asked.n_partitions, kept.n_partitions)
         partitions = sorted({*range(n), *store.versions()})
         for partition in partitions:
             store.acquire(partition, owner)
         for partition in partitions:
             store.forget(partition, owner=owner)
-        settled = goes_on(stored, asked) or store.replace_layout(asked, expected=stored)
         # A commit in between may have been learned from a partition that was forgotten after it.
-        if settled and not any(store.load(partition).offsets for partition in partitions):
+        if any(store.load(partition).offsets for partition in partitions):
+            continue
+        left = kept if goes_on(kept, asked) else asked
+        if store.replace_layout(left, expected=begun):
             return
     raise StoreError(
         f"learners went on to commit at each of {_ATTEMPTS} attempts to forget all partitions: stop"

@@ -7,7 +7,14 @@ from dataclasses import fields
 from typing import Final
 
 from streamer.commit_ids import UNKNOWN, differ
-from streamer.errors import Fenced, LayoutMismatch, LogTrimmed, StoreError, damaged
+from streamer.errors import (
+    Fenced,
+    LayoutMismatch,
+    LogTrimmed,
+    StoreError,
+    StoreUnavailable,
+    damaged,
+)
 from streamer.protocols import Checkpoint, Entry, Layout, PartitionImage, Schedule
 from streamer.store.checked import check_ids
 from streamer.store.layout import Progress
@@ -315,7 +322,13 @@ def check_sizes(checkpoint: Checkpoint, *, address: str) -> None:
 
 
 def check_whole(layout: Layout) -> None:
-    """Raise StoreError where a store is a copy of which partitions may still be missing."""
+    """Raise StoreError where a store is a copy of which partitions may still be missing, and
+    StoreUnavailable where it is being forgotten, and some may still be there."""
+    if layout.forgetting:
+        raise StoreUnavailable(
+            "what the store has learned is being forgotten: `streamer store rebuild` has not ended"
+            " yet, or was cut short; give the same command again, which forgets the rest"
+        )
     if layout.copying:
         raise StoreError(
             "the store is a copy that is not finished: `streamer store import` has not ended yet,"

@@ -11,10 +11,19 @@ import msgspec
 import pytest
 import redis
 
-from streamer.errors import Fenced, LayoutMismatch, LogTrimmed, StoreError, TopicMismatch
+from streamer.errors import (
+    Fenced,
+    LayoutMismatch,
+    LogTrimmed,
+    StoreError,
+    StoreUnavailable,
+    TopicMismatch,
+)
 from streamer.protocols import Layout, ParameterStore
 from streamer.store.agreement import agree
+from streamer.store.copying import copy_store
 from streamer.store.layout import encode_layout
+from streamer.store.memory import MemoryStore
 from streamer.store.rebuild import forget_all, forget_partition
 from tests.contract.conftest import StoreUnderTest, store_params
 from tests.contract.store_world import LAYOUT, CutShort, World, cut_short_after, state_of
@@ -116,14 +125,29 @@ def test_with_all_forgotten_a_store_takes_other_settings(
     assert all(is_empty(store, partition) for partition in range(LAYOUT.n_partitions))
 
 
-@pytest.mark.parametrize("stored", store_params("memory"), indirect=True)
-def test_a_rebuild_that_was_cut_short_is_ended_by_the_next(store: ParameterStore) -> None:
-    asked = replace(LAYOUT, fixed={"learner.seed": 2})
-    for n_writes in range(2 * LAYOUT.n_partitions + 1):
+N_WRITES = 2 * LAYOUT.n_partitions + 1
+"""The owner of each partition, each partition, and the layout, which says so before."""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_rebuild_that_was_cut_short_takes_no_process_and_is_ended_by_the_next(
+    store: ParameterStore, seed: int
+) -> None:
+    asked = replace(WITH_IDS, fixed={"learner.seed": seed})
+    with pytest.raises(CutShort):
+        forget_all(cut_short_after(store, 0), asked, owner="rebuild")
+    assert store.layout() == WITH_IDS
+    assert store.load(3).version == 5
+    for n_writes in range(1, N_WRITES):
         with pytest.raises(CutShort):
             forget_all(cut_short_after(store, n_writes), asked, owner="rebuild")
-        with pytest.raises(LayoutMismatch):
-            agree(store, asked, may_change=True)
+        for may_change in (True, False):
+            with pytest.raises(StoreUnavailable, match="give the same command again"):
+                agree(store, asked, may_change=may_change)
+        with pytest.raises(StoreError, match="is being forgotten"):
+            copy_store(store, MemoryStore())
+        with pytest.raises(StoreError, match="is being forgotten"):
+            forget_partition(store, 0, asked, owner="rebuild")
     forget_all(store, asked, owner="rebuild")
     assert agree(store, asked, may_change=True) == asked
     assert all(is_empty(store, partition) for partition in range(LAYOUT.n_partitions))

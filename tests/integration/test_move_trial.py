@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +19,14 @@ from streamer.application.local.trial import STORE, TOPICS
 from streamer.cli import app
 from streamer.config import Config, load_config
 from streamer.errors import ConfigError, StoreError, TopicMismatch
-from streamer.kafka.configured import configured_reader
+from streamer.kafka.configured import configured_reader, configured_sink
 from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.partitioner import partition_of
+from streamer.kafka.sink import KafkaSink
+from streamer.kafka.topics import create_topics
 from streamer.protocols import MessageBatch
 from tests.brokers import topics_apart
+from tests.forked import FORK
 
 BEGIN_MS = 1_795_000_000_000
 
@@ -76,8 +82,73 @@ def test_everything_comes_over_once_with_its_key_its_time_and_its_order(
     [tea] = read_all(config, items)
     assert (tea.keys, tea.values) == ([b"tea", b"tea"], [b"{}", None])
 
-    with pytest.raises(TopicMismatch, match="holds messages already: move to a Kafka where it is"):
+    assert move_trial(tmp_path, config) == moved, "all is there"
+    assert sum(len(found.values) for found in read_all(config, events)) == 20
+    with contextlib.closing(configured_sink(config)) as sink:
+        sink.send(items, key=b"cake", value=b"{}")
+    with pytest.raises(TopicMismatch, match="holds other messages already: move to a Kafka where"):
         move_trial(tmp_path, config)
+
+
+def kept_trial(folder: Path, config: Config) -> dict[str, int]:
+    """Have a trial with two hundred events and two items; topic → messages."""
+    events, items = config.topics.topic("events"), config.topics.topic("items")
+    messages: list[tuple[bytes | None, bytes | None]] = [
+        (b"u%d" % (n % 7), b"%d" % n) for n in range(50)
+    ]
+    with contextlib.closing(KeptTopics(folder / TOPICS)) as kept:
+        kept.keep([batch(events, p, messages) for p in range(4)])
+        kept.keep([batch(items, 0, [(b"tea", b"{}"), (b"cake", b"{}")])])
+    return {events: 200, items: 2}
+
+
+def move_until_killed(servers: str, prefix: str, folder: Path, n_sent: int) -> None:
+    """Move, and die before one more message than so many is sent; those before are there."""
+    flags = {"kafka.bootstrap_servers": servers, "topics.prefix": prefix}
+    left = [n_sent]
+    send = KafkaSink.send
+
+    def send_or_die(sink: KafkaSink, *what: Any, **how: Any) -> None:
+        if not left[0]:
+            sink.flush(30.0)
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        send(sink, *what, **how)
+
+    KafkaSink.send = send_or_die  # type: ignore[assignment, method-assign]
+    move_trial(folder, load_config("/dev/null", env={}, flags=flags))
+
+
+def test_a_move_that_is_killed_is_ended_by_the_next(config: Config, tmp_path: Path) -> None:
+    n_of = kept_trial(tmp_path, config)
+    where = config.kafka.bootstrap_servers, config.topics.prefix, tmp_path
+    for n_sent in (0, 1, 60, 140):
+        process = FORK.Process(target=move_until_killed, args=(*where, n_sent))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    assert move_trial(tmp_path, config) == n_of
+    events = config.topics.topic("events")
+    for found in read_all(config, events):
+        assert found.values == [b"%d" % n for n in range(50)]
+        assert found.publish_ms.tolist() == [BEGIN_MS + n for n in range(50)]
+    assert sum(len(found.values) for found in read_all(config, events)) == 200
+
+
+@pytest.mark.parametrize(
+    "other", [(b"u0", b"0", BEGIN_MS + 1), (b"u1", b"0", BEGIN_MS), (b"u0", b"1", BEGIN_MS)]
+)
+def test_topics_that_others_used_since_are_not_gone_on_with(
+    config: Config, tmp_path: Path, other: tuple[bytes, bytes, int]
+) -> None:
+    kept_trial(tmp_path, config)
+    create_topics(config.kafka.bootstrap_servers, config.topics)
+    events, (key, value, publish_ms) = config.topics.topic("events"), other
+    with contextlib.closing(configured_sink(config)) as sink:
+        sink.send(events, key=key, value=value, partition=2, publish_ms=publish_ms)
+    with pytest.raises(TopicMismatch, match=f"topic {events} .* holds other messages already"):
+        move_trial(tmp_path, config)
+    assert sum(len(found.values) for found in read_all(config, events)) == 1
 
 
 def test_what_is_no_trial_or_of_other_names_is_refused(config: Config, tmp_path: Path) -> None:
