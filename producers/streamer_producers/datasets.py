@@ -183,7 +183,12 @@ def _events_of(path: Path, name: str, flags: _Flags) -> LogFileEvents:
         encoding=flags.encoding,
     )
     return LogFileEvents(
-        name, records.records, chosen, n_estimated=records.n_estimated, is_text=records.is_text
+        name,
+        records.records,
+        chosen,
+        n_estimated=records.n_estimated,
+        is_text=records.is_text,
+        gone=LogFile(path).gone,
     )
 
 

@@ -15,6 +15,7 @@ from streamer.config.section import Section
 from streamer.errors import ConfigError
 from streamer.events.types import TYPE_NAME
 from streamer_producers.datasets import movielens_in
+from streamer_producers.gone_messages import SUFFIX as GONE
 from streamer_producers.guessing import (
     weight_proposed,
 )
@@ -115,7 +116,9 @@ def _files_of(paths: Sequence[str]) -> Iterator[tuple[Path, bool]]:
             yield path, True
             continue
         inside = sorted(
-            child for child in path.iterdir() if child.is_file() and child.name[0] not in "._"
+            child
+            for child in path.iterdir()
+            if child.is_file() and child.name[0] not in "._" and child.suffix != GONE
         )
         if not inside:
             raise ConfigError(f"{path} is a folder without files; name the one that has them")

@@ -85,6 +85,8 @@ class LogFileEvents:
         About how many there are; None: unknown.
     remark
         What was guessed of their times; None: nothing.
+    gone
+        What the topic no longer had of which it is the record, in sentences.
     """
 
     def __init__(
@@ -95,9 +97,11 @@ class LogFileEvents:
         *,
         n_estimated: int | None,
         is_text: bool = False,
+        gone: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.n_estimated = n_estimated
+        self.gone = gone
         self._records = records
         column = mapping.sources().get("ts", "")
         sample = islice(records(), SAMPLE_RECORDS)
@@ -205,8 +209,8 @@ class Log:
 
     @property
     def gone(self) -> list[str]:
-        """What it no longer has, as a topic may: a file has all."""
-        return []
+        """What the topics no longer had of which its files are records, in sentences."""
+        return [said for file in self._files for said in file.gone]
 
     @property
     def n_malformed(self) -> int:

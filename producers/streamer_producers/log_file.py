@@ -8,7 +8,7 @@ import io
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from streamer.errors import ConfigError
 from streamer_producers.arrow import import_pyarrow
 from streamer_producers.encodings import in_utf8
 from streamer_producers.first_bytes import GZIP, HEAD_BYTES, ZSTD
+from streamer_producers.gone_messages import GoneMessages, read_note
 
 LINE_BYTES_MAX = 1_000_000
 """A line is cut here: a longer one is no message, and one without an end would fill the memory."""
@@ -103,6 +104,19 @@ class LogFile:
                 while line and not line.endswith(b"\n"):
                     line = stream.readline(LINE_BYTES_MAX)
 
+    @property
+    def gone(self) -> Sequence[str]:
+        """What the topic no longer had of which this is the record, in a sentence; none: it had
+        all."""
+        note = self._note()
+        return () if note is None else (f"{self}, as recorded: {note.said}",)
+
+    @property
+    def whole_since_ms(self) -> int:
+        """When the first message was published from which on none is missing; 0: none is."""
+        note = self._note()
+        return 0 if note is None else note.whole_since_ms
+
     def n_lines_estimated(self) -> int | None:
         """Lines, from the size of the file and the length of the first ones; None if compressed."""
         if self._begins_with(GZIP) or self._begins_with(ZSTD):
@@ -113,6 +127,9 @@ class LogFile:
         if len(sample) < _SAMPLE_BYTES or not n_sampled:
             return n_sampled + (not sample.endswith(b"\n") and bool(sample))
         return round(self._n_bytes() * n_sampled / (sample.rfind(b"\n") + 1))
+
+    def _note(self) -> GoneMessages | None:
+        return read_note(self.path) if self.member is None else None
 
     def _begins_with(self, magic: bytes) -> bool:
         if self.member is not None:

@@ -12,6 +12,7 @@ from typing import IO, cast
 from streamer.application.topic_log import TopicLog
 from streamer.errors import ConfigError
 from streamer_producers.arrow import import_pyarrow
+from streamer_producers.gone_messages import GoneMessages, note_beside, write_note
 
 _REPORT_EVERY = 1_000
 
@@ -20,6 +21,7 @@ def record(log: TopicLog, path: Path, *, progress: Callable[[int], None] | None 
     """Write every message of a topic as a line of JSON; return how many there were.
 
     The file appears under its name when it is complete: what is there already is replaced then.
+    What the topic no longer had is written beside it, for who reads the file.
 
     Parameters
     ----------
@@ -44,7 +46,12 @@ def record(log: TopicLog, path: Path, *, progress: Callable[[int], None] | None 
                     file.write(payload + b"\n")
                     if progress is not None and n_written % _REPORT_EVERY == 0:
                         progress(n_written)
+            if log.gone:
+                # Before the file: one that lacks something is never there without what says so.
+                write_note(path, GoneMessages(" ".join(log.gone), log.whole_since_ms))
             os.replace(unfinished, path)
+            if not log.gone:
+                note_beside(path).unlink(missing_ok=True)  # of a file that was there before
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError as error:

@@ -88,7 +88,7 @@ def publish(
             "there is nothing to publish; name a log, items with --items FILE or users with --users"
             " FILE"
         )
-    show_remarks(opened.remarks)
+    show_remarks([*opened.gone, *opened.remarks])
     with (
         Publisher(config=settings) as publisher,
         counted_progress("publishing", opened.n_estimated) as (bar, task),

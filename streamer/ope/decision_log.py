@@ -126,7 +126,10 @@ class DecisionLog(BanditLog):
         return log, replace(survey, rewards=scored(gains, np.array([*weights.values()])))
 
     def remarks(self) -> Iterator[str]:
-        """How many events answered no decision and why, and which slates nothing answers."""
+        """What is missing, how many events answered no decision and why, and which slates nothing
+        answers."""
+        for file in self.files:
+            yield from file.gone
         unused = self._rewards.unused
         n_unused = unused.total()
         if n_unused:

@@ -29,6 +29,7 @@ from streamer.ope.experiment_log import ExperimentLog
 from streamer.ope.experiment_report import VariantReport, remarks_of
 from streamer.ope.mean_difference import MeanDifference
 from streamer.protocols import MessageBatch
+from streamer_producers.datasets import open_log
 from tests.unit.ope_files import START_MS, decision, event, write_decisions
 
 HOUR_MS = 3_600_000
@@ -357,6 +358,68 @@ def test_users_whose_first_slate_may_be_gone_are_left_out_and_it_is_said(
         f" missing since {np.datetime64(first_ms, 'ms').item():%Y-%m-%d %H:%M:%S} UTC"
     )
     assert gone in " ".join(recorded.stderr.split())
+
+
+def record(broker: str, topic: str, folder: Path) -> None:
+    line = ["record", topic, str(folder / f"{topic}.jsonl"), "--bootstrap-servers", broker]
+    assert CliRunner().invoke(app, line).exit_code == 0
+
+
+def test_users_of_a_record_that_lacks_their_first_slates_are_left_out(
+    tmp_path: Path, config: Path, broker: str
+) -> None:
+    publish(broker, [*returning(50), taken("ann", 0, 0.1)])
+    for topic in ("decisions", "events"):
+        record(broker, topic, tmp_path)
+    found = reported(tmp_path, config)
+    assert [each["users"] for each in found["variants"]] == [0, 0]
+    gone, left_out, *_ = found["remarks"]
+    assert gone.startswith(f"{tmp_path / 'decisions.jsonl'}, as recorded: kafka:decisions: ")
+    assert "messages were deleted before they could be read; none is missing since" in gone
+    assert left_out.startswith("2 users are left out, as their first slate or what came of it may")
+    (tmp_path / "decisions.jsonl.gone").unlink()
+    whole = reported(tmp_path, config)
+    assert [each["users"] for each in whole["variants"]] == [1, 1]
+
+
+def test_a_record_says_what_its_topic_no_longer_had(tmp_path: Path, broker: str) -> None:
+    events, note = tmp_path / "events.jsonl", tmp_path / "events.jsonl.gone"
+    browsed = [
+        event(
+            None,
+            f"i{at}",
+            "click",
+            event_id=f"{at}",
+            ts=START_MS + at,
+            context={"page": "x" * 4_000},
+        )
+        for at in range(3_000)
+    ]
+    publish(broker, [browsed[0]])
+    record(broker, "events", tmp_path)
+    assert not note.exists()
+    publish(broker, browsed[1:])
+    record(broker, "events", tmp_path)
+    said = f"{events}, as recorded: kafka:events: "
+    result = tmp_path / "result.json"
+    line = ["replay", str(events), "--model", "popularity", "--json", str(result)]
+    replayed = CliRunner().invoke(app, line)
+    (gone,) = json.loads(result.read_bytes())["log"]["gone"]
+    assert gone.startswith(said)
+    assert "".join(gone.split()) in "".join(replayed.stderr.split())
+    first = events.read_bytes().splitlines(keepends=True)[:3]
+    events.write_bytes(b"".join(first))
+    published = CliRunner().invoke(app, ["publish", str(events), "--bootstrap-servers", broker])
+    assert "".join(gone.split()) in "".join(published.stderr.split())
+    note.write_text("{")
+    with pytest.raises(ConfigError, match=r"events\.jsonl\.gone, which says what is missing in"):
+        open_log(events)
+    with EmbeddedBroker() as other:
+        create_topics(other.bootstrap_servers, TopicsConfig())
+        publish(other.bootstrap_servers, browsed[:3])
+        record(other.bootstrap_servers, "events", tmp_path)
+    assert len(events.read_bytes().splitlines()) == 3
+    assert not note.exists()
 
 
 def test_all_users_of_a_trial_count_by_its_folder(tmp_path: Path, config: Path) -> None:

@@ -692,6 +692,7 @@ def test_parts_of_a_log_share_a_table_and_one_catalogue_is_used(tmp_path: Path) 
     for part in (1, 2):
         (tmp_path / f"part-{part:04}.csv").write_text(f"uid,sku,ts\nann,{part},1433221332117\n")
     (tmp_path / "names.csv").write_text("sku,name\n1,Tea\n")
+    (tmp_path / "other.csv.gone").write_text("{}")  # it says what a record lacks
     (tmp_path / "products.csv").write_text("sku,name,category\n1,Tea,Drinks\n")
     plan = planned(tmp_path)
     assert [file.path.name for file in plan.files] == [

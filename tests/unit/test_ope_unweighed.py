@@ -28,6 +28,7 @@ from streamer.learner.join.shown import Matching
 from streamer.ope.decision_log import DecisionLog
 from streamer.ope.obd_log import OpenBanditLog
 from streamer.protocols import MessageBatch
+from streamer_producers.gone_messages import GoneMessages, write_note
 from tests.unit.ope_files import (
     ITEMS,
     START_MS,
@@ -76,6 +77,13 @@ def test_feedback_of_another_user_counts_for_nothing_and_what_is_left_out_is_sai
     )
     log.survey()
     assert list(log.remarks()) == [said]
+    assert said in run(str(path), "--format", "decisions", "--policy", "uniform", *FEW)
+
+
+def test_what_a_record_lacks_is_said(tmp_path: Path) -> None:
+    path = write_decisions(tmp_path, [decision("r", ["a", "b"])], [event("r", "a")])
+    write_note(path / "events.jsonl", GoneMessages("kafka:events: 7 messages were deleted", 1))
+    said = "events.jsonl, as recorded: kafka:events: 7 messages were deleted"
     assert said in run(str(path), "--format", "decisions", "--policy", "uniform", *FEW)
 
 
