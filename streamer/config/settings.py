@@ -253,7 +253,7 @@ class PracticeConfig(Section, frozen=True, kw_only=True):
             description="of the wall clock that a learner practises at most, under load; 1: as "
             "long as it takes, so that what is learned does not depend on the clock"
         ),
-    ] = 0.25
+    ] = 0.1
 
 
 class CatalogueConfig(Section, frozen=True, kw_only=True):

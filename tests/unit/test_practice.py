@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import msgspec
@@ -13,7 +14,8 @@ from streamer.config import Config, load_config
 from streamer.events import Event, Item, Request
 from streamer.learner.practice.budget import PracticeBudget
 from streamer.learner.practice.own_tables import OwnTables
-from streamer.learner.practice.practice import Practice
+from streamer.learner.practice.practice import Practice, Practised
+from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import request_context
 from streamer.ranking.recall.again import comes_again
 from streamer.ranking.recall.blend import BlendChannel
@@ -289,3 +291,74 @@ def test_a_partitions_first_steps_are_taken_whatever_they_cost(
     none = Practice(_config(practice__share=0.0), budget=budget)
     monkeypatch.setattr("streamer.learner.practice.practice._FIRST_STEPS", n_steps + 30)
     assert none.share(10, state) == 0.0
+
+
+class _Spent(PracticeBudget):
+    """A budget that pays for nothing, and keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, 0.0, CollectorRegistry(), clock=lambda: 0.0)
+        self.told: list[tuple[float, int]] = []
+        super().spent(10.0, 1)
+
+    def spent(self, seconds: float, n_events: int) -> None:
+        self.told.append((seconds, n_events))
+
+
+def _budgeted(config: Config) -> tuple[LiveSystem, _Spent]:
+    """A system whose learner has a budget that pays for nothing."""
+    live, budget = LiveSystem(config, start_ms=START_MS, sync_interval_ms=0), _Spent()
+    live._learner._practice = Practice(config, budget=budget)
+    return live, budget
+
+
+def test_first_events_that_teach_nothing_practise_no_longer_than_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of items that nobody met before: none is among the candidates, so none is a step."""
+    monkeypatch.setattr("streamer.learner.practice.practice._FIRST_STEPS", 60)
+    live, budget = _budgeted(_config())
+    for start in range(0, 200, 40):
+        live.publish(
+            *(
+                Event(event_id=f"e{i}", type="click", user_id="u", item_id=f"i{i}", ts=START_MS + i)
+                for i in range(start, start + 40)
+            )
+        )
+        live.sync()
+    assert 60 <= sum(n for _, n in budget.told) <= 65
+    assert _n_steps(live) == 0
+
+
+def test_a_budget_pays_for_practising_and_not_for_learning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look at the clock is a second later: between two of them something was practised."""
+    monkeypatch.setattr(
+        "streamer.learner.practice.practice.perf_counter", itertools.count().__next__
+    )
+    live, budget = _budgeted(_config())
+    live.publish(*_events(100))
+    live.sync()
+    ((seconds, n_events),) = budget.told
+    assert seconds == n_events > 20
+
+
+def test_what_could_not_be_recommended_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = _events(200)
+    live = _learned(_config(), events, [])
+    looked: list[int] = []
+    candidates = Practice.candidates
+
+    def counted(self: Practice, asked: Practised) -> Candidates:
+        looked.append(asked.user_row)
+        return candidates(self, asked)
+
+    monkeypatch.setattr(Practice, "candidates", counted)
+    n_steps, click = _n_steps(live), next(each for each in events if each.type == "click")
+    live.publish(msgspec.structs.replace(click, event_id="again"))
+    live.sync()
+    assert looked == []
+    assert _n_steps(live) == n_steps
+    live.publish(msgspec.structs.replace(click, event_id="another's", user_id="somebody"))
+    live.sync()
+    assert len(looked) == 1
+    assert _n_steps(live) == n_steps + 1

@@ -39,7 +39,9 @@ _PRACTISES: Final = np.uint64(0x7072616374697365)
 _PROFILES: Final = UserProfiles(words=PROFILE_WORDS)
 _SHARE_UNITS: Final = 1 << 32
 _FIRST_STEPS: Final = 500
-"""Of all partitions together, at some .5 ms each: what the prior is worth is learned by then."""
+"""Of all partitions together, at some .5 ms each: what the prior is worth is learned by then. So
+many events of a process practise for it, though what was taken is not among the candidates of
+each, and teaches nothing then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,9 @@ class Practised(FoundOnce):
 
     def excluded(self) -> Keys:
         """Keys of the items that the user has met of late, and may not have again."""
+        return self.once(Practised.excluded, self._excluded)
+
+    def _excluded(self) -> Keys:
         last = met(self, self._history)
         if self._comes_again is None:
             return last.keys if self._seen is None else self._met_before(self._seen, last.keys)
@@ -121,6 +126,7 @@ class Practice:
         self._share_max = config.practice.share
         self._budget = budget
         self._n_partitions = config.topics.partitions
+        self._n_first = _FIRST_STEPS
         self._seed = np.uint64(config.learner.seed & 0xFFFFFFFFFFFFFFFF) ^ _PRACTISES
         self._history = UserHistory(length=config.mf.history)
         self._seen = UserSeen(length=config.mf.seen) if config.mf.seen else None
@@ -138,7 +144,8 @@ class Practice:
         share = self._budget.share(n_events)
         if self._blend is None or self._blend.model is None:
             return share
-        n_first = max(0, _FIRST_STEPS // self._n_partitions - self._blend.model.n_steps(state))
+        n_first = _FIRST_STEPS // self._n_partitions - self._blend.model.n_steps(state)
+        n_first = max(0, min(n_first, self._n_first))
         return max(share, min(self._share_max, n_first / max(n_events, 1)))
 
     def learn(
@@ -168,14 +175,17 @@ class Practice:
         if answering is not None and len(answering):
             chosen = chosen[~np.isin(batch.offsets[chosen], answering)]
         prepared = [model.prepare(inputs, state, state.shared) for model in models]
-        tables, start, begun_s = OwnTables(state), 0, perf_counter()
+        tables, start, spent_s = OwnTables(state), 0, 0.0
         for stop in chosen.tolist():
             for each in prepared:
                 each.run(start, stop)
+            begun_s = perf_counter()
             self._practise(self._blend, inputs, stop, tables, state)
+            spent_s += perf_counter() - begun_s
             start = stop
         if self._budget is not None and len(chosen):
-            self._budget.spent(perf_counter() - begun_s, len(chosen))
+            self._budget.spent(spent_s, len(chosen))
+            self._n_first -= len(chosen)
         for each in prepared:
             each.run(start, len(batch))
 
@@ -221,8 +231,11 @@ class Practice:
         batch = inputs.feedback
         user, at_ms = int(batch.user_slots[i]), int(batch.ts_ms[i])
         asked = self.asked(user, at_ms, tables, state, inputs)
+        item_row = batch.item_rows[i]
+        if asked.item_keys[item_row] in asked.excluded():
+            return  # it could not have been recommended, whatever would have been
         candidates = self.candidates(asked)
-        at = np.flatnonzero(candidates.rows == batch.item_rows[i])
+        at = np.flatnonzero(candidates.rows == item_row)
         if not len(at):
             return  # no choice among what is there could have been this one
         columns = blend.measured(asked, candidates)
