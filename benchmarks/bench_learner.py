@@ -15,7 +15,7 @@ then takes turns, several rounds of each, at
 
 Ratios are of events/s by the wall clock, medians over the rounds; ``cpu_us`` is the processor time
 of this process an event. Learners are timed from a quarter of the events on: one that has just
-begun practises on its first 500 events whatever they take, once in a store's life; ``begins_s`` is that
+begun practises on 500 events whatever they take, once in a store's life; ``begins_s`` is that
 quarter. Kafka and Redis run on the same cores, as they would not in production.
 ``stages_us`` and the profile are of one more round of ``lean`` under cProfile, which makes it
 slower: the thread that learns, by the wall clock.

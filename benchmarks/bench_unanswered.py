@@ -6,7 +6,11 @@ again, by five kinds of client: one that reports nothing, one that reports click
 the request, one with it, one that reports impressions too, and one whose clicks lack what its
 impressions have. What is counted is the share of a slate that lies in the categories that its user
 likes, before the first request and over the last third of them, of slates that are published
-nowhere.
+nowhere: for those who ask, and for the others.
+
+Who clicks in slates has taken up afterwards what was known best of what they like, and the rest is
+known less: their share falls whatever the ranking learns, by as much as ``--frozen`` says, which
+lets nothing practise once slates are asked for. The others' shares show the ranking alone.
 """
 
 from __future__ import annotations
@@ -84,11 +88,17 @@ class World:
                 self.live.publish(self.event("click", user, f"i{nth * N_CATEGORIES + category}"))
                 self.let_time_pass(SYNC_MS // 20)
 
-    def share_liked(self) -> float:
-        """Share of the slates of those who ask that lies in categories that they like."""
+    def stop_practising(self) -> None:
+        """From now on learn no weights of the blend from plain events."""
+        practice = self.live._learner._practice
+        assert practice is not None
+        practice._share_max = 0.0
+
+    def share_liked(self, users: Sequence[str]) -> float:
+        """Share of the slates of users that lies in categories that they like."""
         version, catalogue = self.live.scorer.replica.current(), self.live.scorer.catalogue
         n_liked = n_shown = 0
-        for user in self.users[:N_ASKING]:
+        for user in users:
             request = Request(request_id=f"probe {user}", user_id=user, ts=self.now_ms, k=K)
             slate = self.live.scorer.variants.of(request.user_id).recommend(
                 request, version, catalogue
@@ -151,23 +161,30 @@ CLIENTS: Final[dict[str, Report]] = {
 }
 
 
-def shares(config: Config, report: Report, n_requests: int, seed: int) -> tuple[float, float]:
-    """Share of liked categories before, and over the last third of each user's requests."""
+def shares(
+    config: Config, report: Report, n_requests: int, seed: int, *, frozen: bool
+) -> dict[str, tuple[float, float]]:
+    """Return shares of liked categories before, and over the last third of each user's requests, of
+    those who ask and of the others."""
     world = World(config, seed)
+    groups = {"asking": world.users[:N_ASKING], "others": world.users[N_ASKING:]}
     joined_ms = int(1000 * config.join.window_s) + 2 * SYNC_MS
     world.browse()
     world.let_time_pass(joined_ms)
-    before = world.share_liked()
+    before = {name: world.share_liked(users) for name, users in groups.items()}
+    if frozen:
+        world.stop_practising()
     looks_at = set(np.linspace(2 * n_requests // 3, n_requests - 1, N_LOOKS).astype(int).tolist())
-    after = []
+    after: dict[str, list[float]] = {name: [] for name in groups}
     for number in range(n_requests):
         world.ask(report)
         if number in looks_at:
-            after.append(world.share_liked())
-    return before, float(np.mean(after))
+            for name, users in groups.items():
+                after[name].append(world.share_liked(users))
+    return {name: (before[name], float(np.mean(after[name]))) for name in groups}
 
 
-def summary(found: Sequence[tuple[float, float]]) -> dict[str, object]:
+def summary(found: Sequence[tuple[float, float]]) -> dict[str, float]:
     """Means over the seeds, and the change with its standard error."""
     before, after = np.array(found).T
     change = after - before
@@ -188,19 +205,22 @@ def main() -> None:
     options.add_argument(
         "--set", action="append", default=[], help="KEY=VALUE of the configuration", metavar="KEY"
     )
+    options.add_argument("--frozen", action="store_true", help="control: stop practising")
     given = options.parse_args()
     flags = dict(each.split("=", 1) for each in given.set)
     config = load_config(env={}, flags={"topics.partitions": 1, "store.url": "memory:"} | flags)
     results = {}
     for name in given.clients.split(","):
-        report, found = CLIENTS[name], []
+        found: dict[str, list[tuple[float, float]]] = {"asking": [], "others": []}
         for seed in range(given.seed, given.seed + given.seeds):
-            found.append(shares(config, report, given.requests, seed))
-            print(f"{name}, seed {seed}: {found[-1][0]:.3f} before, {found[-1][1]:.3f} after")
-        results[name] = summary(found)
+            of_seed = shares(config, CLIENTS[name], given.requests, seed, frozen=given.frozen)
+            for who, (before, after) in of_seed.items():
+                found[who].append((before, after))
+                print(f"{name}, seed {seed}, {who}: {before:.3f} before, {after:.3f} after")
+        results[name] = {who: summary(each) for who, each in found.items()}
     write(
         {"benchmark": "unanswered", "seed": given.seed, "seeds": given.seeds,
-         "requests": given.requests, "set": flags, "results": results,
+         "requests": given.requests, "set": flags, "frozen": given.frozen, "results": results,
          "environment": environment("numba", "numpy")},
         given.json,
     )  # fmt: skip

@@ -55,7 +55,7 @@ class AnsweredSlates(Model):
     """
 
     def __init__(
-        self, *, columns: Sequence[str], prior: Floats, rate: float = 2.0, precision: float = 30.0
+        self, *, columns: Sequence[str], prior: Floats, rate: float = 1.0, precision: float = 30.0
     ) -> None:
         if prior.shape != (len(columns),) or not columns:
             raise ValueError(f"prior {prior.shape} must be {(len(columns),)}, and not empty")

@@ -125,7 +125,7 @@ class BlendSettings(WeighedSettings, frozen=True, kw_only=True):
     ] = True
     answers_rate: Annotated[
         float, Meta(gt=0, le=100, description="of a Newton step that an answer takes")
-    ] = 2.0
+    ] = 1.0
     attention: Annotated[
         float,
         Meta(
