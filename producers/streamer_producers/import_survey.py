@@ -111,3 +111,15 @@ def survey_file(
     found.faults = log.faults()
     found.clipped = values.found()
     return found
+
+
+def are_in_order(surveys: Sequence[FileSurvey]) -> bool:
+    """Return whether events come in the order of their times as files follow each other."""
+    latest = 0
+    for each in surveys:
+        if each.first_ts is None or each.last_ts is None:
+            continue
+        if not each.in_order or each.first_ts < latest:
+            return False
+        latest = each.last_ts
+    return True

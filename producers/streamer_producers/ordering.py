@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
-from operator import attrgetter
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -17,7 +16,6 @@ from streamer.events import Event, encode
 RUN_EVENTS = 250_000
 """Events sorted in memory at a time: 250,000 * 400 B = 100 MB."""
 
-_by_time = attrgetter("ts")
 _decoder = msgspec.json.Decoder(Event)
 """Of events that have been checked already."""
 
@@ -25,13 +23,24 @@ _decoder = msgspec.json.Decoder(Event)
 def sorted_by_time(events: Iterable[Event], *, run_events: int = RUN_EVENTS) -> Iterator[Event]:
     """``events`` by rising ``ts``; those of one time stay in their order.
 
-    An external merge sort: what is more than ``run_events`` is sorted in runs, each run is written
-    to a temporary file, and the files are merged. Memory: one run, and a line of each file.
+    Memory: as of :func:`merged_by_time`.
     """
-    unsorted = iter(events)
+    return (event for _, event in merged_by_time([events], run_events=run_events))
+
+
+def merged_by_time(
+    sources: Sequence[Iterable[Event]], *, run_events: int = RUN_EVENTS
+) -> Iterator[tuple[int, Event]]:
+    """Yield the events of several sources by rising ``ts``, each with the index of its source.
+
+    Of one time, those of the first source come first, in its order. An external merge sort: what is
+    more than ``run_events`` is sorted in runs, each run is written to a temporary file, and the
+    files are merged. Memory: one run, and a line of each file.
+    """
+    unsorted = ((index, event) for index, source in enumerate(sources) for event in source)
     last = sorted(islice(unsorted, run_events), key=_by_time)
     with ExitStack() as stack:
-        runs: list[Iterator[Event]] = []
+        runs: list[Iterator[tuple[int, Event]]] = []
         while following := sorted(islice(unsorted, run_events), key=_by_time):
             file = stack.enter_context(TemporaryFile())
             _write(file, last)
@@ -41,10 +50,16 @@ def sorted_by_time(events: Iterable[Event], *, run_events: int = RUN_EVENTS) -> 
         yield from heapq.merge(*runs, last, key=_by_time)
 
 
-def _write(file: IO[bytes], events: list[Event]) -> None:
-    file.writelines(encode(event) + b"\n" for event in events)
+def _by_time(found: tuple[int, Event]) -> int:
+    return found[1].ts
+
+
+def _write(file: IO[bytes], found: list[tuple[int, Event]]) -> None:
+    file.writelines(b"%d %b\n" % (index, encode(event)) for index, event in found)
     file.seek(0)
 
 
-def _read(file: IO[bytes]) -> Iterator[Event]:
-    return map(_decoder.decode, file)
+def _read(file: IO[bytes]) -> Iterator[tuple[int, Event]]:
+    for line in file:
+        index, _, event = line.partition(b" ")
+        yield int(index), _decoder.decode(event)

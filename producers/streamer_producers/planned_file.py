@@ -88,8 +88,8 @@ class PlannedFile:
     by: frozenset[str] = frozenset()
     lacks: Sequence[str] = ()
 
-    def open(self, config: Config, *, sort: bool = False) -> Log:
-        """Open it as the configuration says, which has its table."""
+    def open(self, config: Config) -> Log:
+        """Open it as the configuration says, which has its table; events in its own order."""
         if self.holds == "items":
             return open_described(items=self.path, files=config.files)
         if self.holds == "users":
@@ -99,7 +99,7 @@ class PlannedFile:
             types=config.event_types,
             files=config.files,
             timeless=self.timeless,
-            sort=sort,
+            sort=False,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from streamer.events import AHEAD_MS_MIN, FUTURE_MS_MAX, Event
 from streamer_producers.clipped_values import ClippedValues
 from streamer_producers.common_ids import CommonIds
 from streamer_producers.log import Log
+from streamer_producers.ordering import merged_by_time
 
 PROGRESS_EVERY = 1_000
 """Events between two reports of progress at full speed."""
@@ -134,21 +135,8 @@ def publish_log(
 
     Parameters
     ----------
-    speed
-        Seconds of the log a second; None: as fast as can be.
-    rebase
-        Give each event the time at which it is published. Its id stays that of the log.
     on_progress
-        Called with what was done so far: after the items and users, every ``PROGRESS_EVERY``
-        events, after a wait of more than a quarter of a second, and at the end.
-    pace
-        Replaces ``speed``, for a clock other than this machine's.
-    now_ms
-        The time that ``rebase`` gives.
-    values
-        Counts the values that rewards clip.
-    ids
-        Counts what the log, its catalogue and its users have in common.
+        Called with what was done so far, as of :func:`publish_logs`, which names the others.
 
     Raises
     ------
@@ -157,50 +145,139 @@ def publish_log(
     StreamerError
         What the log and the publisher raise.
     """
+    (done,) = publish_logs(
+        [log],
+        publisher,
+        speed=speed,
+        rebase=rebase,
+        on_progress=None if on_progress is None else lambda found: on_progress(found[0]),
+        pace=pace,
+        now_ms=now_ms,
+        values=values,
+        ids=ids,
+    )
+    return done
+
+
+def publish_logs(
+    logs: Sequence[Log],
+    publisher: LogSink,
+    *,
+    sort: bool = False,
+    speed: float | None = None,
+    rebase: bool = False,
+    on_progress: Callable[[Sequence[Published]], None] | None = None,
+    pace: Pace | None = None,
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    values: ClippedValues | None = None,
+    ids: CommonIds | None = None,
+) -> list[Published]:
+    """Publish several logs as one: all items, then all users, then all events.
+
+    Parameters
+    ----------
+    sort
+        Publish the events of all in the order of time, not those of one log after another's.
+    speed
+        Seconds of the log a second; None: as fast as can be.
+    rebase
+        Give each event the time at which it is published. Its id stays that of the log.
+    on_progress
+        Called with what was done of each log so far: after the items and users, every
+        ``PROGRESS_EVERY`` events, after a wait of more than a quarter of a second, and at the end.
+    pace
+        Replaces ``speed``, for a clock other than this machine's.
+    now_ms
+        The time that ``rebase`` gives.
+    values
+        Counts the values that rewards clip.
+    ids
+        Counts what the logs, their catalogues and their users have in common.
+
+    Returns
+    -------
+    list
+        What was published of each log.
+
+    Raises
+    ------
+    ConfigError
+        When the speed is not positive.
+    StreamerError
+        What the logs and the publisher raise.
+    """
     pace = pace or Pace(speed)
     start_s = pace.now_s()
-    n_events = n_items = n_users = n_ahead = n_refused = 0
+    counts = [_Counts() for _ in logs]
 
-    def report() -> Published:
-        done = Published(
-            n_events,
-            n_items,
-            n_users,
-            log.n_malformed,
-            pace.now_s() - start_s,
-            n_ahead,
-            n_refused,
-        )
+    def report() -> list[Published]:
+        elapsed_s = pace.now_s() - start_s
+        done = [
+            n.published(log.n_malformed, elapsed_s) for log, n in zip(logs, counts, strict=True)
+        ]
         if on_progress is not None:
             on_progress(done)
         return done
 
-    for item in log.items():
-        publisher.publish_item(**msgspec.structs.asdict(item))
-        n_items += 1
-        if ids is not None:
-            ids.add_item(item)
-    for user in log.users():
-        publisher.publish_user(**msgspec.structs.asdict(user))
-        n_users += 1
-        if ids is not None:
-            ids.add_user(user)
+    for log, n in zip(logs, counts, strict=True):
+        for item in log.items():
+            publisher.publish_item(**msgspec.structs.asdict(item))
+            n.items += 1
+            if ids is not None:
+                ids.add_item(item)
+    for log, n in zip(logs, counts, strict=True):
+        for user in log.users():
+            publisher.publish_user(**msgspec.structs.asdict(user))
+            n.users += 1
+            if ids is not None:
+                ids.add_user(user)
     report()
-    for event in log.events():
+    n_events = 0
+    for index, event in _events(logs, sort=sort):
         waited_s = pace.wait(event.ts)
         published_ms = now_ms()
         sent = msgspec.structs.replace(event, ts=published_ms) if rebase else event
-        if sent.ts - FUTURE_MS_MAX > published_ms and not log.strict:
-            n_refused += 1
+        if sent.ts - FUTURE_MS_MAX > published_ms and not logs[index].strict:
+            counts[index].refused += 1
             continue
-        n_ahead += sent.ts - AHEAD_MS_MIN >= published_ms
+        counts[index].ahead += sent.ts - AHEAD_MS_MIN >= published_ms
         publisher.publish_event(sent)
         if values is not None:
             values.add(event)
         if ids is not None:
             ids.add_event(event)
+        counts[index].events += 1
         n_events += 1
         if n_events % PROGRESS_EVERY == 0 or waited_s > _LONG_WAIT_S:
             report()
     publisher.flush()
     return report()
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What became of one log so far."""
+
+    events: int = 0
+    items: int = 0
+    users: int = 0
+    ahead: int = 0
+    refused: int = 0
+
+    def published(self, n_malformed: int, elapsed_s: float) -> Published:
+        return Published(
+            self.events,
+            self.items,
+            self.users,
+            n_malformed,
+            elapsed_s,
+            self.ahead,
+            self.refused,
+        )
+
+
+def _events(logs: Sequence[Log], *, sort: bool) -> Iterator[tuple[int, Event]]:
+    """Yield every event with the index of its log."""
+    if sort:
+        return merged_by_time([log.events() for log in logs])
+    return ((index, event) for index, log in enumerate(logs) for event in log.events())

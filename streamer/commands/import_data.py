@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from streamer_producers.import_plan import Plan
     from streamer_producers.import_survey import FileSurvey
     from streamer_producers.planned_file import PlannedFile
+    from streamer_producers.publishing import Published
 
 
 def import_data(
@@ -96,6 +97,7 @@ def import_data(
             )
     for file, survey in zip(plan.files, surveys, strict=True):
         _show_file(file, survey)
+    _show_order(plan.files)
     _show_common(ids)
     _show_left_out(plan)
     _show_tables(plan, config)
@@ -188,6 +190,13 @@ def _show_types(file: PlannedFile) -> None:
         _say([f"and {len(file.types) - 20:,} more types"])
 
 
+def _show_order(files: Sequence[PlannedFile]) -> None:
+    timed = [each for each in files if each.holds == "events" and not each.timeless]
+    if len(timed) > 1:
+        said = f"the events of {len(timed)} files are published as one log, by their times"
+        output.print(f"\n{said}", highlight=False)
+
+
 def _show_common(ids: CommonIds) -> None:
     """Print how far the files speak of the same."""
     for each in ids.counts():
@@ -237,33 +246,41 @@ def _require_rows(plan: Plan, surveys: Sequence[FileSurvey]) -> None:
 def _publish(files: Sequence[PlannedFile], surveys: Sequence[FileSurvey], settings: Config) -> None:
     """Publish what was shown, and say what became of every row."""
     from streamer.client import Publisher
-    from streamer_producers.publishing import Published, publish_log
+    from streamer_producers.import_survey import are_in_order
+    from streamer_producers.publishing import publish_logs
 
     kinds = ["events", "items", *(["users"] if any(f.holds == "users" for f in files) else [])]
     table = Table("file", "rows", *(f"{kind} published" for kind in kinds), "left out")
-    n_used = 0
+    # What has no times gets those of its publication: later ones than all that has.
+    timed = [n for n, file in enumerate(files) if not file.timeless]
+    timeless = [n for n, file in enumerate(files) if file.timeless]
+    done: dict[int, Published] = {}
     with (
         Publisher(config=settings) as publisher,
         counted_progress("publishing", sum(each.n_events for each in surveys)) as (bar, task),
     ):
-        before = 0
 
-        def progress(sent: Published) -> None:
-            bar.update(task, completed=before + sent.n_events)
+        def progress(sent: Sequence[Published]) -> None:
+            bar.update(task, completed=sum(each.n_events for each in (*done.values(), *sent)))
 
-        for file, survey in zip(files, surveys, strict=True):
-            log = file.open(settings, sort=not survey.in_order)
-            done = publish_log(log, publisher, rebase=file.timeless, on_progress=progress)
-            before += done.n_events
-            n_left_out = done.n_malformed + done.n_refused
-            used = (done.n_events, done.n_items, done.n_users)
-            n_used += sum(used)
-            numbers = (sum(used) + n_left_out, *used[: len(kinds)], n_left_out)
-            table.add_row(escape(file.path.name), *(f"{each:,}" for each in numbers))
+        for chosen in filter(None, (timed, timeless)):
+            found = publish_logs(
+                [files[n].open(settings) for n in chosen],
+                publisher,
+                sort=not are_in_order([surveys[n] for n in chosen]),
+                rebase=chosen is timeless,
+                on_progress=progress,
+            )
+            done |= zip(chosen, found, strict=True)
+    for n, file in enumerate(files):
+        n_left_out = done[n].n_malformed + done[n].n_refused
+        used = (done[n].n_events, done[n].n_items, done[n].n_users)
+        numbers = (sum(used) + n_left_out, *used[: len(kinds)], n_left_out)
+        table.add_row(escape(file.path.name), *(f"{each:,}" for each in numbers))
     for column in table.columns[1:]:
         column.justify = "right"
     output.print(table)
-    if not n_used:
+    if not any(each.n_events + each.n_items + each.n_users for each in done.values()):
         raise ConfigError("no row was published, for the reasons above")
 
 

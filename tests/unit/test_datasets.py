@@ -22,7 +22,7 @@ from streamer_producers.event_mapper import EventMapper
 from streamer_producers.formats import PARQUET_ROWS
 from streamer_producers.log_file import LINE_BYTES_MAX
 from streamer_producers.mapping import FieldMapping, parse_mapping
-from streamer_producers.ordering import sorted_by_time
+from streamer_producers.ordering import merged_by_time, sorted_by_time
 from tests.unit.movielens import (
     HEADER,
     IN_TIME_ORDER,
@@ -361,6 +361,10 @@ def test_sorting_in_runs_is_stable_sorting(times: list[int], run_events: int) ->
     ]
     found = list(sorted_by_time(iter(events), run_events=run_events))
     assert found == sorted(events, key=lambda event: event.ts)
+    sources = [events[::2], [], events[1::2]]
+    pairs = [(n, event) for n, source in enumerate(sources) for event in source]
+    merged = list(merged_by_time(sources, run_events=run_events))
+    assert merged == sorted(pairs, key=lambda pair: pair[1].ts)
 
 
 def test_a_mapping_is_kept_when_a_type_is_given() -> None:

@@ -858,7 +858,7 @@ def test_a_folder_of_several_logs_is_read_as_one_by_what_an_import_wrote(
     run: Callable[..., str], tmp_path: Path
 ) -> None:
     days(tmp_path / "days")
-    run("import", "days", "--yes")
+    assert "the events of 4 files are published as one log" in run("import", "days", "--yes")
     sent = sorted((each.ts, each.user_id, each.item_id, each.event_id) for each in events_sent())
     assert len(sent) == 14
     config = load_config()
@@ -876,6 +876,31 @@ def test_a_folder_of_several_logs_is_read_as_one_by_what_an_import_wrote(
     )
     words = ("replay", "days", "--model", "popularity", "--warmup", "0", "--repeats", "keep")
     assert "14 events scored" in run(*words)
+
+
+def test_several_logs_are_published_in_the_order_of_time(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    ts = 1_000 * AT_S
+    (folder / "notes.csv").write_text("user_id,item_id,type\nu,0,like\n")
+    views = [f"u,{n},view,{ts + 10 * n}" for n in (1, 3, 5, 7)]
+    (folder / "a.csv").write_text("\n".join(["user_id,item_id,type,ts", *views]))
+    (folder / "orders.csv").write_text(
+        f"user_id,item_id,ts\nu,6,{ts + 60}\nu,2,{ts + 20}\nu,9,{4 * ts}\nu,4,never\n"
+    )
+    output = run("import", "shop", "--yes")
+    # One user, so one partition: in the order in which they were published.
+    sent = [(each.item_id, each.type) for each in events_sent()]
+    bought = [("2", "purchase"), ("6", "purchase")]
+    seen = [(n, "click") for n in "1357"]
+    assert sent == [*sorted(seen + bought), ("0", "like")]
+    summary = [line.replace("│", "").split() for line in output.splitlines()]
+    assert ["a.csv", "4", "4", "0", "0"] in summary
+    assert ["notes.csv", "1", "1", "0", "0"] in summary
+    assert ["orders.csv", "4", "2", "0", "2"] in summary
+    assert "the events of 2 files are published as one log" in output
 
 
 def test_a_pattern_stands_for_the_files_that_share_a_table_alone(tmp_path: Path) -> None:
