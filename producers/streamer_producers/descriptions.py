@@ -6,6 +6,8 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 from typing import Any, Final
 
 from streamer.errors import BadMessage, ConfigError
@@ -20,7 +22,7 @@ from streamer_producers.event_mapper import (
     named,
     value_at,
 )
-from streamer_producers.times import TIME_UNITS, TimeGuess, as_ms, is_time_unit
+from streamer_producers.times import TIME_UNITS, Instant, TimeGuess, as_ms, is_time_unit
 
 DELIMITERS: Final = {"pipe": "|", "comma": ",", "semicolon": ";", "slash": "/", "space": " "}
 """What stands between the labels of a text, by the names that mappings and shells take."""
@@ -226,7 +228,7 @@ class DescriptionMapper:
             return _numbers(value, self._forms.get(name))
         if name in self._of.times:
             if name not in self._units:
-                return value
+                return as_ms(value, "ms") if isinstance(value, date | Instant) else value
             self._guesses[name].check(value, name)
             return as_ms(value, self._units[name])
         if name == "available":
@@ -282,7 +284,7 @@ def _labels(value: object, form: str | None) -> object:
         if isinstance(each, list | tuple | dict):
             inner = _labels(each, form)
             found |= dict.fromkeys(inner if isinstance(inner, list) else ())
-        elif isinstance(each, bool) or not isinstance(each, str | int | float):
+        elif isinstance(each, bool) or not isinstance(each, str | int | float | Decimal):
             return value
         elif text := str(each).strip():
             found[text] = None

@@ -14,6 +14,7 @@ import msgspec
 from streamer.errors import BadMessage
 from streamer.events import Event, decode_event
 from streamer.events.rejection import reason
+from streamer_producers.arrow_values import Rounded, Unreadable
 from streamer_producers.mapping import FieldMapping
 from streamer_producers.times import NAME_THE_UNIT, Instant, TimeGuess, as_ms
 
@@ -23,16 +24,21 @@ ABSENT: Final = frozenset(("NULL", "null", "\\N", "nan", "NaN", "None", "<NA>", 
 _FLOAT_ID: Final = re.compile(r"-?(0|[1-9]\d{0,15})\.0")
 _WITH_COMMA: Final = re.compile(r"([+-]?\d+),(\d{1,2}|\d{4,})")
 """A decimal comma; before three digits it may stand between thousands."""
-_ROUNDED: Final = re.compile(r"-?\d(\.\d+)?[eE]\+\d+")
+_ROUNDED: Final = re.compile(r"-?\d{1,3}([.,]\d+[eE]\+?|[eE]\+)\d+")
+"""As spreadsheets show long numbers, some with a decimal comma. `1e5` may be a code."""
 
 
 def _plain(value: object) -> object:
     if isinstance(value, Instant):
         return int(value)
+    if isinstance(value, Rounded):
+        return float(value)
+    if isinstance(value, Unreadable):
+        raise BadMessage(str(value))
     raise TypeError(f"a {type(value).__name__} is none of JSON's types")
 
 
-encoder = msgspec.json.Encoder(enc_hook=_plain)
+encoder = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")
 """Of the fields of a record."""
 
 
@@ -145,10 +151,18 @@ class EventMapper:
 
 
 def named(record: Mapping[str, object], sources: Mapping[str, str]) -> dict[str, object]:
-    """The fields of a record whose columns are not empty, by their names."""
+    """The fields of a record whose columns are not empty, by their names.
+
+    Raises
+    ------
+    BadMessage
+        When one is :class:`streamer_producers.arrow_values.Unreadable`.
+    """
     fields: dict[str, object] = {}
     for name, column in sources.items():
         found = value_at(record, column)
+        if isinstance(found, Unreadable):
+            raise BadMessage(f"field {name!r}: {found}")
         if found is not None and found != "":
             fields[name] = found
     return fields
@@ -181,15 +195,27 @@ def leave_out_absent(
 def as_id(value: object, *, is_text: bool) -> object:
     """Numbers become text, and columns of whole numbers that a null made floats lose their ``.0``.
 
-    What can't be an id stays as it is: the decoder says so. Beyond 2^53 a float is several ids.
+    What can't be an id stays as it is: the decoder says so.
+
+    Raises
+    ------
+    BadMessage
+        When it is a number that was rounded and may be several ids: a float beyond 2^53 (beyond
+        2^24 of 32 bits), or as spreadsheets show long numbers.
     """
     if isinstance(value, str) and is_text:
         if _ROUNDED.fullmatch(value):
-            raise BadMessage(f"id {value!r} is a number that was rounded; write ids as text")
+            raise BadMessage(_rounded(value))
         return value[:-2] if _FLOAT_ID.fullmatch(value) else value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+    if isinstance(value, float) and value.is_integer():
+        if isinstance(value, Rounded) or abs(value) >= 2**53:
+            raise BadMessage(_rounded(value))
         return str(int(value))
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _rounded(value: object) -> str:
+    return f"id {value!r} is a number that was rounded; write ids as text"
 
 
 def as_number(value: object) -> object:

@@ -12,6 +12,7 @@ import msgspec
 
 from streamer.errors import BadMessage, ConfigError
 from streamer_producers.arrow import import_pyarrow
+from streamer_producers.arrow_values import values
 from streamer_producers.log_file import LINE_BYTES_MAX, LogFile
 
 Record = dict[str, object] | BadMessage
@@ -94,7 +95,7 @@ def _json_values(file: LogFile) -> Records:
 
 
 def parquet_records(path: Path, columns: Sequence[str]) -> Records:
-    """Rows of a Parquet file, with those of ``columns`` that it has; times become datetimes.
+    """Rows of a Parquet file, with those of ``columns`` that it has; see `arrow_values`.
 
     Raises
     ------
@@ -107,16 +108,16 @@ def parquet_records(path: Path, columns: Sequence[str]) -> Records:
         with pyarrow.parquet.ParquetFile(path) as file:
             wanted = [name for name in file.schema_arrow.names if name in columns]
             for batch in file.iter_batches(PARQUET_ROWS, columns=wanted):
-                # Python's datetimes end at the microsecond, and an event's time at the millisecond.
-                arrays = [
-                    array.cast(pyarrow.timestamp("ms", array.type.tz), safe=False)
-                    if pyarrow.types.is_timestamp(array.type)
-                    else array
-                    for array in batch.columns
-                ]
-                for record in pyarrow.RecordBatch.from_arrays(arrays, names=wanted).to_pylist():
+                columns_read = [values(array, pyarrow) for array in batch.columns]
+                for row in range(batch.num_rows):
                     number += 1
-                    yield number, record
+                    yield (
+                        number,
+                        {
+                            name: found[row]
+                            for name, found in zip(wanted, columns_read, strict=True)
+                        },
+                    )
     except (OSError, pyarrow.ArrowException) as error:
         raise ConfigError(f"{path} can't be read as Parquet ({error}); write it again") from error
 

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from streamer_producers.descriptions import DECIMAL_COMMA, DELIMITERS, LIST, NUMBER
@@ -383,7 +384,7 @@ def _is_type(sample: Sample, column: str) -> bool:
 def _is_attribute(sample: Sample, column: str) -> bool:
     """Whether a column may be an attribute: flat and short."""
     values = sample.values(column)
-    flat = all(isinstance(each, str | int | float | bool) for each in values)
+    flat = all(isinstance(each, str | int | float | bool | Decimal) for each in values)
     return bool(values) and flat and max(len(str(v)) for v in values) <= ATTRIBUTE_CHARACTERS_MAX
 
 

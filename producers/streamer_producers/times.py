@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, DecimalException
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal, TypeGuard, get_args
@@ -71,7 +71,8 @@ def as_ms(value: object, unit: TimeUnit) -> object:
     Parameters
     ----------
     unit
-        Of a number or a text; a ``datetime`` and an :class:`Instant` have none.
+        Of a number or a text; a ``datetime``, a ``date`` (its midnight in UTC) and an
+        :class:`Instant` have none.
         ``iso`` reads ISO 8601 (in UTC where no zone is given), also with ``UTC`` or a blank before
         the offset, with ``/`` between year, month and day, and as mails and C's ``ctime`` write it.
         A number among dates is one (20260131), or ms where it is clear that it is.
@@ -83,6 +84,8 @@ def as_ms(value: object, unit: TimeUnit) -> object:
         value = int(value) if low <= value <= high else str(value)
     if isinstance(value, str) and unit == "iso":
         value = _read_date(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
     if isinstance(value, datetime):
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         return (aware - _EPOCH) // timedelta(milliseconds=1)
@@ -163,7 +166,9 @@ class TimeGuess:
         *,
         flag: str = "--map ts",
     ) -> None:
-        given = [each for each in sample if each is not None and not isinstance(each, datetime)]
+        given = [
+            each for each in sample if each is not None and not isinstance(each, date | Instant)
+        ]
         guessed, span = _guessed(given)
         self.unit: TimeUnit = named or guessed
         self.is_clear = not given or span is not None or guessed == "iso"

@@ -38,16 +38,25 @@ def test_ids_that_a_null_made_floats_are_the_same_from_text_and_parquet(tmp_path
     ]
 
 
-@pytest.mark.parametrize("kept", ["01.0", "1.00", "1.5", "v1.0", "0132793040", "034545104X", "1e5"])
+@pytest.mark.parametrize(
+    "kept", ["01.0", "1.00", "1.5", "v1.0", "0132793040", "034545104X", "1e5", "3E12", "1,5"]
+)
 def test_other_ids_are_kept_as_they_are(tmp_path: Path, kept: str) -> None:
     path = tmp_path / "log.csv"
-    path.write_text(f"user_id,item_id,ts,type\nann,{kept},{AT},click\n")
+    path.write_text(f"user_id;item_id;ts;type\nann;{kept};{AT};click\n")
     assert [event.item_id for event in open_log(path).events()] == [kept]
 
 
-def test_rounded_ids_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "rounded",
+    [
+        *("1.2345678901234568e+18", "1.23457E+12", "1,23457E+12", "1.2E12", "-1,2e12"),
+        *("1E+05", "123.5E+09"),
+    ],
+)
+def test_rounded_ids_are_refused(tmp_path: Path, rounded: str) -> None:
     path = tmp_path / "log.csv"
-    path.write_text(f"user_id,item_id,ts,type\nann,1.2345678901234568e+18,{AT},click\n")
+    path.write_text(f"user_id;item_id;ts;type\nann;{rounded};{AT};click\n")
     log = open_log(path)
     assert list(log.events()) == []
     assert "was rounded; write ids as text" in log.malformed[0].reason
