@@ -6,7 +6,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 REDIS_PORT ?= 6379
 KAFKA_PORT ?= 9092
-WORKERS ?= 3
+WORKERS ?= 4
 MINUTES ?= 5
 SEED ?= 0
 JSON ?= .cache/torture.json
@@ -21,7 +21,7 @@ setup: $(DEV)  ## Make .venv with streamer and what its development needs
 demo: $(RUNTIME)  ## Run the whole system for a minute: broker, learner, scorer, simulated users
 	$(BIN)/streamer demo
 
-test: $(DEV)  ## Run all tests (WORKERS=3 at once), those on a real Kafka and a real Redis too
+test: $(DEV)  ## Run all tests (WORKERS=4 at once), those on a real Kafka and a real Redis too
 	deploy/test-services.sh
 	NUMBA_CACHE_DIR=tests/__pycache__/kernels $(BIN)/python -m tests.forked_from
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
