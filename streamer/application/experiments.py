@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,15 +13,15 @@ from streamer.application.topic_log import TopicLog
 from streamer.config import Config, TopicRole
 from streamer.config.specs import duration_ms
 from streamer.errors import ConfigError
-from streamer.ope.bandit_log import Lines
+from streamer.ope.bandit_log import Lines, PublishedLines
 from streamer.ope.decision_log import file_in
 from streamer.ope.experiment_log import ExperimentLog, read_experiment
 from streamer.ope.experiment_report import ExperimentReport, report
 from streamer_producers.log_file import LogFile
 
 
-class TopicLines:
-    """What is on a topic now, a message a line."""
+class TopicLines(PublishedLines):
+    """What is on a topic now, a message a line; none was published after it is read."""
 
     def __init__(self, config: Config, role: TopicRole) -> None:
         self._log = TopicLog(config, config.topics.topic(role))
@@ -28,8 +29,10 @@ class TopicLines:
     def __str__(self) -> str:
         return self._log.name
 
-    def lines(self) -> Iterator[tuple[int, bytes]]:
-        return enumerate(self._log.payloads(), 1)
+    def published(self) -> Iterator[tuple[int, int, bytes]]:
+        now_ms = _now_ms()
+        for number, (published_ms, line) in enumerate(self._log.published(), 1):
+            yield number, min(published_ms, now_ms), line
 
     @property
     def gone(self) -> Sequence[str]:
@@ -42,8 +45,9 @@ class TopicLines:
         return self._log.whole_since_ms
 
 
-class KeptLines:
-    """All that was ever on a topic of ``streamer up --data``, a message a line."""
+class KeptLines(PublishedLines):
+    """All that was ever on a topic of ``streamer up --data``, a message a line; none was published
+    after it is read."""
 
     def __init__(self, folder: Path, topic: str) -> None:
         self._file = folder / TOPICS
@@ -52,11 +56,16 @@ class KeptLines:
     def __str__(self) -> str:
         return f"{self._file}, {self._topic}"
 
-    def lines(self) -> Iterator[tuple[int, bytes]]:
+    def published(self) -> Iterator[tuple[int, int, bytes]]:
+        now_ms = _now_ms()
         with contextlib.closing(KeptTopics(self._file)) as kept:
             for number, message in enumerate(kept.messages(), 1):
                 if message.topic == self._topic:
-                    yield number, message.value or b""
+                    yield number, min(message.publish_ms, now_ms), message.value or b""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def experiment_log(

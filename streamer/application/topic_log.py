@@ -177,7 +177,12 @@ class TopicLog:
         return iter(())
 
     def payloads(self) -> Iterator[bytes]:
-        """Each message as a line of JSON, without its end; what is no JSON is counted.
+        """Each message as a line of JSON, as :meth:`published` has them."""
+        return (line for _, line in self.published())
+
+    def published(self) -> Iterator[tuple[int, bytes]]:
+        """When each message was published, by who did, and it as a line of JSON, without its end;
+        what is no JSON is counted.
 
         In the order in which they were published, as somebody who reads all partitions gets them:
         where messages answer each other, partition after partition would be far out of order. Those
@@ -190,9 +195,11 @@ class TopicLog:
             for _, batch, i in heapq.merge(*partitions, key=itemgetter(0)):
                 try:
                     # Message or not, it becomes one line.
-                    yield msgspec.json.format(batch.values[i] or b"", indent=-1)
+                    line = msgspec.json.format(batch.values[i] or b"", indent=-1)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     self._add(batch, int(batch.offsets[i]), BadMessage(f"not JSON ({error})"))
+                else:
+                    yield int(batch.publish_ms[i]), line
 
     def _published(
         self, stack: contextlib.ExitStack, where: TopicPartition

@@ -194,6 +194,27 @@ class Lines(Protocol):
         """Return them from the first on."""
 
 
+class PublishedLines(ABC):
+    """JSON messages of which it is known when each was published."""
+
+    @abstractmethod
+    def published(self) -> Iterator[tuple[int, int, bytes]]:
+        """Return numbers, publish times and messages, from the first on; a negative time: not
+        known."""
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Return numbers and messages, from the first on."""
+        return ((number, line) for number, _, line in self.published())
+
+
+def published_lines(lines: Lines) -> Iterator[tuple[int, int, bytes]]:
+    """Return numbers, publish times and messages; the times are negative where they are not
+    known, as in a file of lines."""
+    if isinstance(lines, PublishedLines):
+        return lines.published()
+    return ((number, -1, line) for number, line in lines.lines())
+
+
 @runtime_checkable
 class CutLines(Lines, Protocol):
     """Messages of a log that may have lost some: what is missing is known once they were read."""

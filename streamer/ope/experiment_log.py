@@ -19,7 +19,14 @@ from streamer.events.event_columns import decode_events
 from streamer.events.messages import ANYBODY
 from streamer.events.rejection import refuse_seconds
 from streamer.learner.configured import reward_function
-from streamer.ope.bandit_log import CutLines, Faults, Floats, Lines
+from streamer.ope.bandit_log import (
+    CutLines,
+    Faults,
+    Floats,
+    Lines,
+    PublishedLines,
+    published_lines,
+)
 from streamer.ope.logged_rewards import LoggedRewards
 from streamer.ope.shadow_log import ShadowSlots, shadow_slots
 
@@ -109,8 +116,10 @@ def read_experiment(
     """Join decisions and events by the learner's own join, and return what came of each user.
 
     Each user counts by what happened within ``window_ms`` of the first slate, once that is over:
-    so users are independent of each other, and what was counted once doesn't change. Where messages
-    are missing, users whose first slate or its outcome may be among them are left out.
+    so users are independent of each other, and what was counted once doesn't change. It is over by
+    the newest decision, or by an event that was published later: what an event says of its own time
+    ends that of no other user. Where messages are missing, users whose first slate or its outcome
+    may be among them are left out.
 
     Both are put in the order of their times, as they may come from a topic of several partitions.
     Memory: the events, and one record a decision.
@@ -131,7 +140,7 @@ def read_experiment(
     faults = Faults(strict=strict)
     joined = joined_slates(config, short_decisions(decisions, faults), events, faults)
     joined.rewards.refuse_unreadable()
-    found, rewards, by_time = joined.decisions, joined.rewards, joined.events
+    found, rewards = joined.decisions, joined.rewards
     gone = [
         said for each in (decisions, events) if isinstance(each, CutLines) for said in each.gone
     ]
@@ -143,7 +152,7 @@ def read_experiment(
         )
     in_one_variant = users.keys()
     users = _known(users, found, name, config.experiments[name], decisions, events)
-    last_ms = max(by_time.last_ms, found[-1].ts)
+    last_ms = max(rewards.published_ms, found[-1].ts)
     settled_ms = round(1000 * config.join.window_s)
     for user in users.values():
         user.complete = user.start_ms + window_ms + settled_ms <= last_ms
@@ -157,7 +166,7 @@ def read_experiment(
             user_of.reward += float(np.nansum(gained))
             user_of.converted |= bool((gained > 0).any())
             user_of.gained += np.nansum(rewards.gains(decision), axis=0)
-    watches = _add_watched(users, by_time, config, window_ms)
+    watches = _add_watched(users, joined.events, config, window_ms)
     shadows = shadow_slots(
         (
             each
@@ -228,11 +237,11 @@ def joined_slates(
 def short_decisions(lines: Lines, faults: Faults) -> Iterator[Decision]:
     """Decisions without their features, each request once."""
     seen: set[str] = set()
-    for number, line in lines.lines():
+    for number, published_ms, line in published_lines(lines):
         if line.isspace():
             continue
         try:
-            decision = decode_decision(line)
+            decision = decode_decision(line, publish_ms=published_ms)
             refuse_seconds(decision.ts, "ts")
         except BadMessage as error:
             faults.add(lines, number, error)
@@ -304,13 +313,13 @@ def _whole_since_ms(lines: Lines) -> int:
 
 
 def _add_watched(
-    users: dict[str, UserOutcome], events: Lines, config: Config, window_ms: int
+    users: dict[str, UserOutcome], events: PublishedLines, config: Config, window_ms: int
 ) -> bool:
     """Add what users watched; whether any event says how much."""
     types, watches = config.event_types, False
     watch, seen = types.codes[_WATCH], set[str]()
-    for batch in _batches(events):
-        columns, _ = decode_events(batch, np.full(len(batch), -1, dtype=np.int64), types)
+    for published_ms, batch in _batches(events):
+        columns, _ = decode_events(batch, np.array(published_ms, dtype=np.int64), types)
         chosen = np.flatnonzero((columns.types == watch) & np.isfinite(columns.values))
         watches |= len(chosen) > 0
         kept = columns.take(chosen)
@@ -326,39 +335,42 @@ def _add_watched(
     return watches
 
 
-def _batches(lines: Lines) -> Iterator[list[bytes]]:
-    rest = (line for _, line in lines.lines() if not line.isspace())
+def _batches(lines: PublishedLines) -> Iterator[tuple[list[int], list[bytes]]]:
+    rest = ((ms, line) for _, ms, line in lines.published() if not line.isspace())
     while batch := list(islice(rest, _BATCH)):
-        yield batch
+        yield [ms for ms, _ in batch], [line for _, line in batch]
 
 
 class _Timed(msgspec.Struct):
     ts: int = 0
 
 
-class _ByTime:
-    """Messages in the order of their times; what has none comes first. Numbers are places in it."""
+class _ByTime(PublishedLines):
+    """Messages in the order of the times that count; what has none comes first. Numbers are places
+    in it."""
 
     def __init__(self, lines: Lines) -> None:
-        timed = sorted(
-            ((_ts_of(line), line) for _, line in lines.lines()), key=lambda each: each[0]
+        self._lines = sorted(
+            ((published_ms, line) for _, published_ms, line in published_lines(lines)),
+            key=lambda each: _counted_ms(*each),
         )
-        self._lines = [line for _, line in timed]
         self._name = str(lines)
-        self.last_ms = timed[-1][0] if timed else 0
 
     def __str__(self) -> str:
         return f"{self._name}, by time"
 
-    def lines(self) -> Iterator[tuple[int, bytes]]:
-        return enumerate(self._lines, 1)
+    def published(self) -> Iterator[tuple[int, int, bytes]]:
+        return ((number, *each) for number, each in enumerate(self._lines, 1))
 
 
 _decoder = msgspec.json.Decoder(_Timed)
 
 
-def _ts_of(line: bytes) -> int:
+def _counted_ms(published_ms: int, line: bytes) -> int:
+    """Return the time of a message, none after its publication (see
+    :func:`streamer.events.decoding.counted_ms`)."""
     try:
-        return _decoder.decode(line).ts
+        ts_ms = _decoder.decode(line).ts
     except (msgspec.DecodeError, UnicodeDecodeError):  # refused later, with the reason
         return 0
+    return ts_ms if published_ms < 0 else min(ts_ms, published_ms)

@@ -24,7 +24,7 @@ from streamer.learner.join.counts import UNNAMED, UNREPORTED
 from streamer.learner.join.join import Join
 from streamer.learner.join.shown import Shown, pinned_in, scores
 from streamer.learner.rewards import Rewards
-from streamer.ope.bandit_log import Faults, Lines
+from streamer.ope.bandit_log import Faults, Lines, published_lines
 
 _BATCH: Final = 1_000
 _NO_BOUND: Final = 1 << 62
@@ -49,6 +49,9 @@ class LoggedRewards:
         Slates of which the learner learns nothing, since nothing was reported of them.
     reports_impressions
         Whether the log says what was seen: those slates have no rewards then.
+    published_ms
+        Time of the newest event of which it is known when it was published; 0: of none. None lies
+        after that, so one clock that is ahead moves it no further than to now.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class LoggedRewards:
         self._expected: list[Shown] = []
         self._rewards: dict[str, NDArray[np.float64]] = {}
         self._gains: dict[str, NDArray[np.float64]] = {}
-        self.n_matched = self.n_unanswered = 0
+        self.n_matched = self.n_unanswered = self.published_ms = 0
         self.reports_impressions = False
         self.unused: Counter[str] = Counter()
         self._unreadable = ""
@@ -99,14 +102,13 @@ class LoggedRewards:
         last_ms = max((shown.ts_ms for shown in decided), default=0)
         join, dedup = Join(self._settings), DedupWindow(self._dedup_window)
         join.take(DecidedBatch(decided, len(decided)), None)
-        self.unused, self.reports_impressions = Counter(), False
+        self.unused, self.reports_impressions, self.published_ms = Counter(), False, 0
         n_events, n_good, first = 0, 0, ""
-        lines = ((number, line) for number, line in self._file.lines() if not line.isspace())
+        lines = (each for each in published_lines(self._file) if not each[2].isspace())
         while batch := list(islice(lines, _BATCH)):
+            published_ms = np.array([ms for _, ms, _ in batch], dtype=np.int64)
             columns, rejected = decode_events(
-                [line for _, line in batch],
-                np.full(len(batch), -1, dtype=np.int64),
-                self._reward.event_types,
+                [line for _, _, line in batch], published_ms, self._reward.event_types
             )
             columns, refused = _without_seconds(columns)
             for bad in sorted((*rejected, *refused), key=lambda each: each.index):
@@ -115,6 +117,8 @@ class LoggedRewards:
             n_events, n_good = n_events + len(batch), n_good + len(columns)
             if len(columns):
                 last_ms = max(last_ms, int(columns.ts_ms.max()))
+                known = columns.ts_ms[published_ms[columns.index] >= 0]
+                self.published_ms = max(self.published_ms, int(known.max(initial=0)))
                 numbers = np.array([batch[i][0] for i in columns.index.tolist()], dtype=np.int64)
                 join.take(None, self._answers(columns, numbers, dedup))
         self._unreadable = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -427,9 +428,9 @@ def test_all_users_of_a_trial_count_by_its_folder(tmp_path: Path, config: Path) 
     with contextlib.closing(KeptTopics(tmp_path / TOPICS)) as kept:
         kept.keep(
             [
-                batch_of("items", [b"{}"]),
-                batch_of("decisions", [encode(each) for each in slates]),
-                batch_of("events", [encode(taken(slates[0].user_id, 0, 0.1))]),
+                batch_of("items", [(START_MS, b"{}")]),
+                batch_of("decisions", on_time(slates)),
+                batch_of("events", on_time([taken(slates[0].user_id, 0, 0.1)])),
             ]
         )
         found = reported(tmp_path, config)  # while who keeps them goes on
@@ -439,10 +440,80 @@ def test_all_users_of_a_trial_count_by_its_folder(tmp_path: Path, config: Path) 
     assert not any("deleted" in each for each in found["remarks"])
 
 
-def batch_of(topic: str, values: Sequence[bytes]) -> MessageBatch:
-    numbers = np.arange(len(values), dtype=np.int64)
-    keys: list[bytes | None] = [None] * len(values)
-    return MessageBatch(topic, 0, list(values), numbers, START_MS + numbers, keys)
+def batch_of(topic: str, published: Sequence[tuple[int, bytes]]) -> MessageBatch:
+    """Messages with when they were published."""
+    numbers = np.arange(len(published), dtype=np.int64)
+    keys: list[bytes | None] = [None] * len(published)
+    publish_ms = np.array([ms for ms, _ in published], dtype=np.int64)
+    return MessageBatch(topic, 0, [value for _, value in published], numbers, publish_ms, keys)
+
+
+def on_time(messages: Sequence[Decision | Event]) -> list[tuple[int, bytes]]:
+    """Messages, each published when it happened."""
+    return [(each.ts, encode(each)) for each in messages]
+
+
+# --- clocks that are ahead --------------------------------------------------------------------
+
+NONSENSE = b'{"event_id":"y","type":"nonsense","user_id":"u","item_id":"i","ts":1999999999999}'
+
+
+def kept(folder: Path, slates: Sequence[Decision], events: Sequence[tuple[int, bytes]]) -> Path:
+    """Write the folder of a trial."""
+    folder.mkdir()
+    with contextlib.closing(KeptTopics(folder / TOPICS)) as topics:
+        topics.keep([batch_of("decisions", on_time(slates)), batch_of("events", events)])
+    return folder
+
+
+def completed(found: dict[str, Any]) -> list[int]:
+    return [each["complete"] for each in found["variants"]]
+
+
+def test_a_clock_ahead_and_what_is_no_event_end_the_time_of_no_user(
+    tmp_path: Path, config: Path
+) -> None:
+    (ann,), (cem,) = users("control", 1), users("varied", 1)
+    slates = [slate(ann, 0, 0.0), slate(cem, 0, 3.0)]
+    ahead = taken(cem, 0, 23.0)
+    watched = taken(cem, 0, 23.0, "watch", value=0.5)
+    now_ms = slates[-1].ts + 60_000
+    events = [*((now_ms, encode(each)) for each in (ahead, watched)), (now_ms, NONSENSE)]
+    trial = kept(tmp_path / "trial", slates, events)
+    log = write_decisions(tmp_path / "log", slates, [line for _, line in events])
+    for folder in (trial, log):
+        found = reported(folder, config, "--window", "12h")
+        assert completed(found) == [0, 0]
+        assert found["remarks"][-1].startswith("1 messages can't be read; the first: ")
+    # Later, what happened is known by when it was published, where that is known.
+    last = slate("new", 0, 40.0, variants=None)
+    later = reported(kept(tmp_path / "later", [*slates, last], events), config, "--window", "12h")
+    assert completed(later) == [1, 1]
+    weights = load_config(env={}).events
+    reward = weights["click"].weight + 0.5 * weights["watch"].weight
+    assert later["variants"][1]["means"]["reward"] == pytest.approx(reward)
+    assert later["variants"][1]["means"]["watched"] == 0.5
+
+
+def test_the_time_of_users_passes_by_what_is_published_after_the_last_slate(
+    tmp_path: Path, config: Path
+) -> None:
+    (ann,) = users("control", 1)
+    slates = [slate(ann, 0, 0.0)]
+    browsed = on_time([event(None, "a", event_id="late", ts=START_MS + 20 * HOUR_MS)])
+    found = reported(kept(tmp_path / "trial", slates, browsed), config, "--window", "12h")
+    assert completed(found) == [1, 0]
+
+
+def test_a_clock_ahead_of_who_publishes_reaches_no_further_than_now(
+    tmp_path: Path, config: Path
+) -> None:
+    (ann,) = users("control", 1)
+    now_ms = time.time_ns() // 1_000_000
+    slates = [slate(ann, 0, 0.0, ts=now_ms - 60_000)]
+    ahead = on_time([event(None, "a", event_id="ahead", ts=now_ms + 20 * HOUR_MS)])
+    found = reported(kept(tmp_path / "trial", slates, ahead), config, "--window", "12h")
+    assert completed(found) == [0, 0]
 
 
 def test_users_of_an_experiment_that_began_later_than_what_is_gone_count(
