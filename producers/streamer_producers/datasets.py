@@ -20,7 +20,7 @@ from streamer_producers.download import BASE_URL, DATASETS, fetch
 from streamer_producers.log import Descriptions, Log, LogFileEvents, Malformed
 from streamer_producers.log_file import LogFile, files_in, spooled
 from streamer_producers.mapping import FieldMapping, parse_mapping
-from streamer_producers.movielens import LAYOUTS, MAPPING, RATINGS_COLUMNS, layout_of
+from streamer_producers.movielens import FILES, LAYOUTS, MAPPING, RATINGS_COLUMNS, layout_of
 from streamer_producers.tables import open_table
 from streamer_producers.times import SAMPLE_RECORDS
 
@@ -271,7 +271,7 @@ def movielens_in(path: Path) -> bool:
     """Return whether a folder, an archive or a file is MovieLens, which needs no mapping."""
     if path.is_file() and path.suffix != ".zip":
         return _is_movielens(path, None)
-    files = files_in(path)
+    files = files_in(path, wanted=FILES)
     layout = layout_of(files)
     return layout is not None and _is_movielens(files[layout.ratings].path, None)
 
@@ -296,7 +296,8 @@ def _movielens(
     catalogue: tuple[str, Descriptions] | None,
     users: tuple[str, Descriptions] | None,
 ) -> Log:
-    files = files_in(path.parent if path.is_file() and path.suffix != ".zip" else path)
+    is_one = path.is_file() and path.suffix != ".zip"
+    files = files_in(path.parent if is_one else path, wanted=FILES)
     layout = layout_of({path.name: files[path.name]} if path.name in files else files)
     if layout is None:
         names = ", ".join(each.ratings for each in LAYOUTS)

@@ -230,7 +230,7 @@ class DescriptionMapper:
             if name not in self._units:
                 return as_ms(value, "ms") if isinstance(value, date | Instant) else value
             self._guesses[name].check(value, name)
-            return as_ms(value, self._units[name])
+            return as_ms(value, self._units[name], name)
         if name == "available":
             return _TRUTHS.get(str(value).lower(), value)
         if name == "title":

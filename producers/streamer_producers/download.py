@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from streamer.errors import ConfigError
+from streamer_producers.zip_archives import zip_archive
 
 BASE_URL: Final = "https://files.grouplens.org/datasets/movielens"
 DATASETS: Final = (
@@ -126,7 +127,7 @@ def _progress(show: bool) -> Progress:
 
 
 def _require_whole(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
+    with zip_archive(path) as archive:
         broken = archive.testzip()
     if broken is not None:
         raise zipfile.BadZipFile(f"{broken} does not match its checksum")

@@ -39,6 +39,7 @@ def in_utf8(stream: Any, encoding: str | None = None) -> IO[bytes]:
         encoding = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     convert: Callable[[bytes, bool], bytes] | None = None
     if encoding is not None:
+        "".encode(encoding)  # raises where it is a codec of bytes, as base64 is, and none of text
         decoder = codecs.getincrementaldecoder(encoding)()
         head = codecs.getincrementaldecoder(encoding)().decode(head).encode()
 

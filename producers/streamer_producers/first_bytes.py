@@ -7,6 +7,8 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from pathlib import Path
 from typing import Final
 
+from streamer_producers.zip_archives import zip_archive
+
 PARQUET: Final = b"PAR1"
 GZIP: Final = b"\x1f\x8b"
 ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -105,7 +107,7 @@ def _nuls(head: bytes) -> float:
 
 def _zip_kind(path: Path) -> tuple[str, str]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zip_archive(path) as archive:
             names = archive.namelist()
     except (OSError, zipfile.BadZipFile):
         with path.open("rb") as file:  # it may be compressed, and begin otherwise

@@ -62,10 +62,12 @@ def _json_values(file: LogFile) -> Records:
     with file.open_text() as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape")
         buffer, line, at_end = "", 1, False
-        is_first = True
+        is_first, is_array = True, False
         while True:
             rest = buffer.lstrip(" \t\r\n," + "[" * is_first)
-            line += buffer.count("\n", 0, len(buffer) - len(rest))
+            passed = len(buffer) - len(rest)
+            is_array = is_array or (is_first and "[" in buffer[:passed])
+            line += buffer.count("\n", 0, passed)
             buffer = rest
             is_first = is_first and not buffer
             try:
@@ -75,8 +77,13 @@ def _json_values(file: LogFile) -> Records:
                     block = text.read(_BLOCK_CHARACTERS)
                     buffer, at_end = buffer + block, not block
                     continue
-                if at_end and buffer.rstrip() in ("", "]"):
+                if at_end and buffer.rstrip() == "]" * is_array:
                     return
+                if at_end and not buffer:
+                    raise ConfigError(
+                        f"{file}:{line}: the array is cut, no ] is at its end; get the file again,"
+                        " or write one object a line"
+                    ) from error
                 raise ConfigError(
                     f"{file}:{line}: not JSON ({error}), and the rest can't be read; mend it, or"
                     " write one object a line"

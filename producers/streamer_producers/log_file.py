@@ -5,10 +5,11 @@ from __future__ import annotations
 import atexit
 import gzip
 import io
+import lzma
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from streamer_producers.arrow import import_pyarrow
 from streamer_producers.encodings import in_utf8
 from streamer_producers.first_bytes import GZIP, HEAD_BYTES, ZSTD
 from streamer_producers.gone_messages import GoneMessages, read_note
+from streamer_producers.zip_archives import open_member, zip_archive
 
 LINE_BYTES_MAX = 1_000_000
 """A line is cut here: a longer one is no message, and one without an end would fill the memory."""
@@ -55,7 +57,7 @@ class LogFile:
         """
         try:
             if self.member is not None:
-                with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
+                with zip_archive(self.path) as archive, open_member(archive, self.member) as stream:
                     yield stream
             elif self._begins_with(GZIP):
                 with gzip.open(self.path) as unzipped:
@@ -67,7 +69,7 @@ class LogFile:
             else:
                 with self.path.open("rb") as stream:
                     yield stream
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
             raise ConfigError(
                 f"{self} can't be read ({error}); if it is cut or damaged, get it again"
             ) from error
@@ -140,7 +142,7 @@ class LogFile:
     def _n_bytes(self) -> int:
         if self.member is None:
             return self.path.stat().st_size
-        with zipfile.ZipFile(self.path) as archive:
+        with zip_archive(self.path) as archive:
             return archive.getinfo(self.member).file_size
 
 
@@ -164,21 +166,35 @@ def spooled(path_or_name: str | Path) -> tuple[Path, str]:
     return Path(copy.name), "stdin" if str(path_or_name) == "-" else path.name
 
 
-def files_in(path: Path) -> dict[str, LogFile]:
+def files_in(path: Path, *, wanted: Collection[str] = ()) -> dict[str, LogFile]:
     """The files of a folder or of a zip archive, at any depth in it, by their names alone.
+
+    Parameters
+    ----------
+    wanted
+        Names of which an archive may hold one file at most.
 
     Raises
     ------
     ConfigError
-        When the archive can't be read.
+        When the archive can't be read, or holds several files of one of the ``wanted`` names.
     """
     if path.is_dir():
         return {each.name: LogFile(each) for each in path.iterdir() if each.is_file()}
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/")]
+        with zip_archive(path) as archive:
+            members = [name for name in archive.namelist() if not name.endswith("/")]
     except (OSError, zipfile.BadZipFile) as error:
         raise ConfigError(
             f"{path} can't be read as a zip archive ({error}); get it again"
         ) from error
-    return {name.rpartition("/")[2]: LogFile(path, name) for name in names}
+    found: dict[str, LogFile] = {}
+    for member in members:
+        name = member.rpartition("/")[2]
+        if name in found and name in wanted:
+            raise ConfigError(
+                f"{path} holds {found[name].member} and {member}; unpack it and pass the folder of"
+                " the one that you mean"
+            )
+        found[name] = LogFile(path, member)
+    return found

@@ -91,6 +91,8 @@ LAYOUTS: Final = (
         movies_columns=("movieId", "title", "released", "video", "url", *_GENRES_100K),
     ),
 )
+FILES: Final = frozenset(name for each in LAYOUTS for name in (each.ratings, each.movies))
+"""Names of the files that are read."""
 
 
 def layout_of(files: Mapping[str, LogFile]) -> MovieLensLayout | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, DecimalException
-from email.utils import parsedate_to_datetime
 from typing import Final, Literal, TypeGuard, get_args
 
 from streamer.errors import BadMessage
 from streamer.events.messages import IN_SECONDS
+from streamer.events.rejection import reason
 
 TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
 TIME_UNITS: Final[tuple[TimeUnit, ...]] = get_args(TimeUnit)
@@ -51,7 +51,36 @@ _DAY: Final = re.compile(r"(19|20)\d\d[01]\d[0-3]\d")
 _ZONE_NAME = re.compile(r"\s*(UTC|GMT|Z)$", re.IGNORECASE)
 _BLANK_BEFORE_OFFSET = re.compile(r"\s+(?=[+-]\d{2}:?\d{2}$)")
 _END_OF_DAY = re.compile(r"(?<=[T ])24:00(?=$|[+-]|:00(?:\.0+)?(?:$|[+-]))")
-_CTIME = re.compile(r"([A-Za-z]{3} [A-Za-z]{3}) +(\d{1,2} \d\d:\d\d:\d\d)( [+-]\d{4})? (\d{4})")
+_CLOCK: Final = (
+    r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?"
+    r"(?:\s*(?P<half>[ap])\.?m\.?(?![a-z]))?"
+)
+_NOTE: Final = r"(?:\s*(?:\([^()]*\)|\[[^\[\]]*\]))?"
+"""Name of a zone beside what says it in numbers."""
+_ZONE: Final = (
+    rf"(?:\s*(?:UTC?|GMT)?\s*(?P<offset>[+-]\d\d:?\d\d)(?:{_NOTE}|\s*[a-z]{{2,5}})"
+    rf"|\s*(?:UTC?|GMT|Z){_NOTE}"
+    r"|\s*(?P<zone>[a-z][\w/+-]*|\([^()]*\)|\[[^\[\]]*\]))?"
+)
+_IN_NUMBERS: Final = re.compile(
+    rf"(?P<year>\d{{4}})[-/](?P<month>\d\d)[-/](?P<day>\d\d)[T ]\s*{_CLOCK}{_ZONE}", re.IGNORECASE
+)
+_IN_WORDS: Final = re.compile(
+    r"(?:(?P<weekday>[a-z]{3,9})\.?,?\s+)?"
+    r"(?:(?P<month>[a-z]{3,9})\.?\s+(?P<day>\d{1,2})|(?P<day_1>\d{1,2})[ -](?P<month_2>[a-z]{3,9}))"
+    r"(?:(?:,|[ -])\s*(?P<year>\d{4}|\d\d(?=\s+\d)))?"
+    rf"(?:,?\s+(?:(?:at|@)\s+)?{_CLOCK}{_ZONE})?"
+    r"(?:\s+(?P<last_year>\d{4}))?",
+    re.IGNORECASE,
+)
+"""As mails, C's ``ctime``, ``date`` and JavaScript write dates."""
+_MONTHS: Final = (
+    *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
+    *("october", "november", "december"),
+)
+_WEEKDAYS: Final = [
+    f"{day}day" for day in ("mon", "tues", "wednes", "thurs", "fri", "satur", "sun")
+]
 
 
 class Instant(int):
@@ -65,7 +94,7 @@ def is_time_unit(text: str) -> TypeGuard[TimeUnit]:
     return text in TIME_UNITS
 
 
-def as_ms(value: object, unit: TimeUnit) -> object:
+def as_ms(value: object, unit: TimeUnit, field: str = "ts") -> object:
     """Milliseconds since 1970; what is no time stays as it is, and the decoder refuses it.
 
     Parameters
@@ -74,8 +103,17 @@ def as_ms(value: object, unit: TimeUnit) -> object:
         Of a number or a text; a ``datetime``, a ``date`` (its midnight in UTC) and an
         :class:`Instant` have none.
         ``iso`` reads ISO 8601 (in UTC where no zone is given), also with ``UTC`` or a blank before
-        the offset, with ``/`` between year, month and day, and as mails and C's ``ctime`` write it.
-        A number among dates is one (20260131), or ms where it is clear that it is.
+        the offset, with ``/`` between year, month and day, with AM or PM, and as mails, C's
+        ``ctime``, ``date`` and JavaScript write it. A number among dates is one (20260131), or ms
+        where it is clear that it is.
+    field
+        For the message.
+
+    Raises
+    ------
+    BadMessage
+        When a date is in a zone that is named without its offset, and is none of UTC: names mean
+        several zones, and their offsets change.
     """
     if isinstance(value, Instant):
         return int(value)
@@ -83,7 +121,7 @@ def as_ms(value: object, unit: TimeUnit) -> object:
         low, high = _SPANS["ms"]
         value = int(value) if low <= value <= high else str(value)
     if isinstance(value, str) and unit == "iso":
-        value = _read_date(value)
+        value = _read_date(value, field)
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
     if isinstance(value, datetime):
@@ -104,7 +142,7 @@ def as_ms(value: object, unit: TimeUnit) -> object:
     return value
 
 
-def _read_date(text: str) -> datetime | str:
+def _read_date(text: str, field: str) -> datetime | str:
     """The date of a text; the text where it is none."""
     plain = _BLANK_BEFORE_OFFSET.sub("", _ZONE_NAME.sub("+00:00", text.strip()))
     if re.match(r"\d{4}/\d", plain):
@@ -114,16 +152,52 @@ def _read_date(text: str) -> datetime | str:
         return datetime.fromisoformat(midnight) + timedelta(days=midnight != plain)
     except (ValueError, OverflowError):
         pass
+    found = _IN_NUMBERS.fullmatch(text.strip()) or _IN_WORDS.fullmatch(text.strip())
+    if found is None:
+        return text
+    parts = found.groupdict()
     try:
-        if match := _CTIME.fullmatch(text.strip()):
-            day, clock, offset, year = match.groups()
-            zoned = f"{day} {clock}{offset or ' +0000'} {year}"
-            return datetime.strptime(zoned, "%a %b %d %H:%M:%S %z %Y")
-        if text[:1].isalpha():  # a weekday: Mon, 01 Aug 2016 12:00:00 GMT
-            return parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        pass
-    return text
+        at = datetime.combine(_day(parts), _clock(parts))
+        if parts["offset"]:
+            at = datetime.fromisoformat(f"{at.isoformat()}{parts['offset']}")
+    except (ValueError, OverflowError):
+        return text
+    if zone := parts["zone"]:
+        raise BadMessage(
+            reason(field, text, f"is in a zone named {zone}; write its offset, as +02:00, or UTC")
+        )
+    return at
+
+
+def _day(parts: dict[str, str | None]) -> date:
+    """Raises ValueError where there is no such day."""
+    if parts.get("weekday"):
+        _place(parts["weekday"], _WEEKDAYS)
+    years = [each for each in (parts["year"], parts.get("last_year")) if each]
+    if len(years) != 1:
+        raise ValueError("a date has one year")
+    year = int(years[0])
+    if len(years[0]) == 2:
+        year += 2000 if year < 69 else 1900  # as of mails, RFC 5322
+    month = parts["month"] or parts["month_2"] or ""
+    day = parts["day"] or parts["day_1"] or ""
+    return date(year, int(month) if month.isdigit() else 1 + _place(month, _MONTHS), int(day))
+
+
+def _clock(parts: dict[str, str | None]) -> time:
+    """Raises ValueError where there is no such time of day."""
+    hour = int(parts["hour"] or 0)
+    if half := parts["half"]:
+        if not 1 <= hour <= 12:
+            raise ValueError("hours before and after noon are 1 to 12")
+        hour = hour % 12 + 12 * (half in "pP")
+    microsecond = int(f"{parts['fraction'] or 0:0<6}"[:6])
+    return time(hour, int(parts["minute"] or 0), int(parts["second"] or 0), microsecond)
+
+
+def _place(word: str | None, names: Sequence[str]) -> int:
+    """The place of the name of which a word is the beginning; raises ValueError where none is."""
+    return [name.startswith((word or " ").lower()) for name in names].index(True)
 
 
 class TimeGuess:
@@ -216,7 +290,7 @@ def _guessed(given: list[object]) -> tuple[TimeUnit, tuple[float, float] | None]
     """The unit, and between which numbers its times are, where that is clear."""
     numbers = [_number(each) for each in given]
     texts = [each for each, number in zip(given, numbers, strict=True) if number is None]
-    if 2 * len(texts) > len(given) and any(isinstance(as_ms(t, "iso"), int) for t in texts):
+    if 2 * len(texts) > len(given) and any(map(_is_date, texts)):
         return "iso", None
     found = [number for number in numbers if number]
     if given and 2 * sum(bool(_DAY.fullmatch(str(each))) for each in given) > len(given):
@@ -230,6 +304,13 @@ def _guessed(given: list[object]) -> tuple[TimeUnit, tuple[float, float] | None]
         unit = max(counts, key=counts.__getitem__)
         return unit, _SPANS[unit]
     return "ms", None
+
+
+def _is_date(value: object) -> bool:
+    try:
+        return isinstance(as_ms(value, "iso"), int)
+    except BadMessage:  # in a zone that is not known
+        return True
 
 
 def _unitless(given: list[object], span: tuple[float, float] | None) -> str:
@@ -257,7 +338,10 @@ def _number(value: object) -> float | None:
 def _read(given: list[object], unit: TimeUnit) -> str:
     """A time as it stands in the log, and what is made of it."""
     for each in given:
-        ms = as_ms(each, unit)
+        try:
+            ms = as_ms(each, unit)
+        except BadMessage:
+            continue
         if isinstance(ms, int) and 0 <= ms < 4_102_444_800_000:
             return f"{each} = {_EPOCH + timedelta(milliseconds=ms):%Y-%m-%d %H:%M:%S} UTC"
     return str(given[0])

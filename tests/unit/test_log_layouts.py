@@ -120,6 +120,27 @@ def test_an_array_says_what_is_no_object_and_where_it_is_cut(tmp_path: Path) -> 
         list(open_log(path).events())
 
 
+@pytest.mark.parametrize("end", ["", ",", ",\n", "\n \n", " ,"])
+@pytest.mark.parametrize("first", [*JSON[:1], ""])
+def test_an_array_without_its_end_is_cut(tmp_path: Path, first: str, end: str) -> None:
+    path = tmp_path / "e.json"
+    path.write_text(f"[\n{first}{end}")
+    line = 2 + end.count("\n")
+    with pytest.raises(
+        ConfigError, match=rf"e\.json:{line}: the array is cut, no \] is at its end"
+    ):
+        list(open_log(path).events())
+    path.write_text(f"[\n{first}{end}]\n")
+    assert found(open_log(path)) == FOUND[: bool(first)]
+
+
+def test_an_end_of_an_array_that_does_not_begin_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "e.json"
+    path.write_text("{\n" + JSON[0][1:] + "]\n")
+    with pytest.raises(ConfigError, match=r"e\.json:2: not JSON"):
+        list(open_log(path).events())
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("n_rows", [2, 30_000])
@@ -166,7 +187,7 @@ def test_an_encoding_that_is_named(tmp_path: Path) -> None:
     log = open_log(path)
     assert len(list(log.events())) == 1
     assert "--encoding" in log.malformed[0].reason
-    for wrong in ("ascii", "klingon"):
+    for wrong in ("ascii", "klingon", "base64", "hex", "rot13", "zlib", "quopri", "undefined"):
         with pytest.raises(ConfigError, match=r"can't be read as text .* with --encoding"):
             list(open_log(path, encoding=wrong).events())
 

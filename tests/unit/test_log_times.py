@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streamer_producers.datasets import open_log
+from streamer.config import FileConfig
+from streamer_producers.datasets import open_described, open_log
 from streamer_producers.times import TimeGuess, as_ms
 
 AT_S = 1_760_000_000
@@ -157,6 +158,21 @@ def test_times_that_count_from_a_start_stay_in_ms_and_that_is_said(tmp_path: Pat
         "Tue Oct 01 00:00:00 2019",
         "Mon Sep 30 17:00:00 -0700 2019",
         "Tue, 01 Oct 2019 00:00:00 GMT",
+        "Tue, 01-Oct-19 00:00:00 GMT",
+        "Tue, 1 Oct 2019 02:00:00 +0200 (CEST)",
+        "1 Oct 2019 00:00",
+        "Tue Oct 01 2019 02:00:00 GMT+0200 (Central European Summer Time)",
+        "Tue Oct  1 00:00:00 UTC 2019",
+        "Tue Oct  1 12:00:00 AM UTC 2019",
+        "Sept 30, 2019, 5:00:00\u202fPM -0700",
+        "Tuesday, October 1, 2019 at 12:00 a.m. UTC",
+        "Oct 1, 2019 @ 00:00:00.000",
+        "Oct 1, 2019",
+        "2019-10-01 12:00:00 AM",
+        "2019/09/30 05:00 pm -07:00",
+        "2019-10-01 02:00:00 +0200 CEST",
+        "2019-10-01T02:00:00+02:00[Europe/Berlin]",
+        "2019-10-01T00:00:00Z[UTC]",
     ],
 )
 @pytest.mark.parametrize("named", [True, False])
@@ -169,9 +185,47 @@ def test_dates_in_usual_forms(tmp_path: Path, text: str, named: bool) -> None:
     assert bool(log.remarks) is not named
 
 
-@pytest.mark.parametrize("text", ["01/02/2019", "9999-12-31 24:00:00", "May", "Mon, 99 Xyz 2019"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("01/02/2019", "9999-12-31 24:00:00", "May", "Mon, 99 Xyz 2019", "May 2026"),
+        *("Nov 30 22:04:25", "Mon Nov 30 2026 10:00:00 2027", "Xon Nov 30 22:04:25 2026"),
+        *("Nov 31 2026 10:00", "Nov 30 2026 25:00", "Nov 30, 2026 13:00 PM", "30 Nov 26"),
+        *("Nov 30 2026 0:00 AM", "Mon, 30 Nov 2026 22:04:25 +9999", "2026-11-30 22:04Z+01:00"),
+    ],
+)
 def test_what_is_no_date_stays_as_it_is(text: str) -> None:
     assert as_ms(text, "iso") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        ("Mon Nov 30 22:04:25 CEST 2026", "CEST"),
+        ("Mon Nov 30 10:04:25 PM CST 2026", "CST"),
+        ("Mon, 30 Nov 2026 22:04:25 EST", "EST"),
+        ("Nov 30, 2026 22:04:25 (CET)", "(CET)"),
+        ("2026-11-30 22:04:25 PDT", "PDT"),
+        ("2026-11-30T22:04:25 Europe/Berlin", "Europe/Berlin"),
+        ("2026-11-30 22:04:25 GMT+1", "GMT+1"),
+    ],
+)
+@pytest.mark.parametrize("mapping", [None, "ts=ts:iso"])
+def test_a_zone_without_its_offset_is_refused(
+    tmp_path: Path, text: str, zone: str, mapping: str | None
+) -> None:
+    path = tmp_path / "log.tsv"
+    path.write_text(f"user_id\titem_id\tts\ttype\nu\ti\t{text}\tclick\n")
+    log = open_log(path, mapping=mapping)
+    assert list(log.events()) == []
+    said = f"field 'ts': \"{text}\" is in a zone named {zone}; write its offset, as +02:00, or UTC"
+    assert [each.reason for each in log.malformed] == [said]
+    path = tmp_path / "items.csv"
+    path.write_text(f'item_id,created_ts\na,"{text}"\n')
+    table = FileConfig(file=path.name, holds="items", map="created_ts=created_ts:iso")
+    log = open_described(items=path, files={"items": table})
+    assert list(log.items()) == []
+    assert [each.reason for each in log.malformed] == [said.replace("'ts'", "'created_ts'")]
 
 
 @pytest.mark.parametrize("mapping", [None, "ts=ts:ms", "ts=ts:iso"])
