@@ -6,10 +6,12 @@ import contextlib
 import errno
 import os
 import sys
-from typing import Annotated, Final
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from streamer.commands.administration import (
     print_version,
@@ -38,11 +40,37 @@ from streamer.commands.screen import errors
 from streamer.commands.services import demo, learn, score, serve, up
 from streamer.errors import StreamerError, is_interruption
 from streamer.logs import show_warnings
+from streamer.masking import without_secrets
 
 _UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 """What keeps the output from being written."""
 
+
+class _Commands(TyperGroup):
+    """All commands; what is said of a use that is none has no secrets of what was typed."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _masked():
+            return super().make_context(*args, **options)
+
+    def invoke(self, *args: Any, **options: Any) -> Any:
+        with _masked():
+            return super().invoke(*args, **options)
+
+
+@contextlib.contextmanager
+def _masked() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        said = vars(error).get("message")  # its errors have one base, of another name by version
+        if isinstance(said, str):
+            vars(error)["message"] = without_secrets(said)
+        raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -16,11 +16,18 @@ _PRIVATE_KEY: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:-----END [A-Z ]*PRIVATE KEY[A-Z ]*-----|\Z)", re.DOTALL
 )
 _PARAMETER: Final = re.compile(r"([?&;])([^\s?&;=\"'<>]+)=([^\s&\"'<>]+)")
-# From the colon after the user to the last @ of the word: a password may hold @, : and /. What
-# comes after digits and a slash is the path behind a port.
-_USER_INFO: Final = re.compile(r"([a-z][a-z0-9+.-]*://[^\s:@/]*:)(?!\d{1,5}/)\S*@", re.IGNORECASE)
-# The same without a scheme, as addresses of brokers have none.
-_USER_OF_HOST: Final = re.compile(r"([^\s:@/'\"(]+:)[^\s:@/]+@(?=[\w.-]+:\d)")
+# From the colon after the user to the last @ of the word: a password may hold @, : and /. In HTTP
+# digits and a slash are a port and its path. One slash: a URL that was taken for a path has no two.
+_USER_INFO: Final = re.compile(
+    r"(?<![\w+.-])((?!https?:)[\w+.-]+:/+[^\s:@/]*:|https?:/+[^\s:@/]*:(?!\d{1,5}/))\S*@",
+    re.IGNORECASE,
+)
+# The same without a scheme, as addresses of brokers have none, in lists with commas. After the @ is
+# a name or an address: a number there is an offset. `kafka:TOPIC@START` is a log to replay.
+_USER_OF_HOST: Final = re.compile(
+    r"(?<![\w.+%-])(?<!//)(?!kafka:|sqlite:)([^\s:@/'\"(,]+:)(?!/)(?:[^\s'\",]+|[^\s:@/]+)"
+    r"@(?=\[|\d+\.\d|[\w.-]*[^\W\d])"
+)
 
 
 def names_a_secret(name: str) -> bool:
@@ -44,6 +51,8 @@ def without_secrets(text: str) -> str:
     '*** is none'
     >>> without_secrets("broker ann:s3cret@kafka-1:9092 is down")
     'broker ann:***@kafka-1:9092 is down'
+    >>> without_secrets("ann:s3cret@[::1], ann:s3cret@10.0.0.1 and http://h:80/users/ann@shop")
+    'ann:***@[::1], ann:***@10.0.0.1 and http://h:80/users/ann@shop'
     """
     if "PRIVATE KEY" in text:
         text = _PRIVATE_KEY.sub(MASK, text)

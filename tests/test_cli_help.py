@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import pytest
 import typer
 from rich.text import Text
 from typer.testing import CliRunner
@@ -58,6 +59,26 @@ def test_the_version_is_that_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.output) == (0, f"streamer {project['version']}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["learn", "redis://ann:s3cret@h"],
+        ["redis://ann:s3cret@h"],
+        ["store", "ann:s3cret@[::1]:1"],
+        ["learn", "--redis://ann:s3cret@h"],
+        ["--redis://ann:s3cret@h"],
+        ["replay", "https://ann:s3cret@h/x.csv"],
+    ],
+)
+def test_what_was_typed_wrongly_is_said_without_its_secrets(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "streamer", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (1, 2)
+    assert "ann:***@" in done.stderr
+    assert "s3cret" not in done.stderr + done.stdout
 
 
 def test_missing_help_is_found() -> None:

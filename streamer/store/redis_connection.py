@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import Any, Final, TypeAlias, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
@@ -279,7 +279,10 @@ def _address(url: str) -> str:
     with suppress(ValueError):
         parts = urlsplit(url)
         port = parts.port or DEFAULT_PORT
-    if not port or not parts.hostname or parts.fragment or not _DATABASE.fullmatch(parts.path):
+    legible = port and parts.hostname and not parts.fragment and _DATABASE.fullmatch(parts.path)
+    # A password with a ? in it ends there for who reads a URL, and its rest with the @ of the host.
+    cut = [name for name, _ in _options(parts) if not _OPTIONS.fullmatch(name)]
+    if not legible or (cut and "@" in parts.query):
         raise ConfigError(
             "store.url can't be read: it is redis://USER:PASSWORD@HOST:PORT/DATABASE with numbers"
             " for port and database; in a password write %23 for #, %2F for /, %3F for ?, %40 for"
@@ -288,9 +291,13 @@ def _address(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}:{port}"
 
 
+def _options(parts: SplitResult) -> list[tuple[str, str]]:
+    return parse_qsl(parts.query, keep_blank_values=True)
+
+
 def _check_options(url: str, address: str) -> None:
     """Raise ConfigError where a URL has an option that streamer does not take."""
-    for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True):
+    for name, _ in _options(urlsplit(url)):
         if not _OPTIONS.fullmatch(name):
             raise ConfigError(
                 f"store.url of {address} can't be used: {name!r} is none of its options"

@@ -11,6 +11,7 @@ import pytest
 from streamer.errors import KafkaUnavailable, StreamerError
 from streamer.kafka.connection import client_log
 from streamer.kafka.reader import KafkaReader
+from streamer.logs import EventFormatter
 
 
 def test_an_outage_is_one_line_of_each_kind(caplog: pytest.LogCaptureFixture) -> None:
@@ -46,9 +47,39 @@ def test_a_url_that_the_client_logs_has_no_password(caplog: pytest.LogCaptureFix
     assert "s3cret" not in f"{said} {caught.value}"
 
 
-def test_errors_have_no_secrets_of_urls() -> None:
-    refused = StreamerError("http://ann:s3cret@h is none, nor ann:s3cret@kafka-1:9092")
-    assert str(refused) == "http://ann:***@h is none, nor ann:***@kafka-1:9092"
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:1", "localhost"])
+@pytest.mark.parametrize("password", ["s3cret", "s3cret'x", "s3:cret", "s3/cret"])
+def test_errors_have_no_secrets_of_urls(host: str, password: str) -> None:
+    for scheme in ("", "http://", "SASL_SSL://", "https:/"):
+        refused = StreamerError(f"[thrd:x]: '{scheme}ann:{password}@{host}' is none")
+        assert str(refused) == f"[thrd:x]: '{scheme}ann:***@{host}' is none"
+
+
+def test_what_has_an_at_and_is_no_address_is_shown() -> None:
+    for said in (
+        "mail=ann@shop.example",
+        'who: "ann@shop.example:80"',
+        "rows:factors@3 is missing",
+        "kafka:events@2026-01-31T12:00",
+        "sqlite:ann@shop.db",
+        "GET http://h:8080/users/ann@shop.example",
+    ):
+        assert str(StreamerError(said)) == said
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]:1"])
+def test_an_address_with_a_password_is_not_logged(
+    caplog: pytest.LogCaptureFixture, host: str
+) -> None:
+    with (
+        contextlib.closing(KafkaReader(f"ann:s3cret@{host}", timeout_s=1.0)) as reader,
+        pytest.raises(StreamerError, match=r"Kafka at ann:\*\*\*@") as caught,
+    ):
+        reader.partitions("items")
+    formatter = EventFormatter()
+    said = [formatter.format(record) for record in caplog.records]
+    assert [line for line in said if "ann:***@" in line], said
+    assert "s3cret" not in f"{said} {caught.value}"
 
 
 def test_what_else_the_client_says_is_passed_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -47,6 +47,10 @@ def test_an_unknown_url_names_the_ones_allowed(url: str) -> None:
         ":s3cret@h:abc/0",
         ":s3cret@h:1/db",
         ":12#s3cret@h",
+        "ann:12?s3cret@h:1",
+        "ann:12?s3cret=1@h",
+        "ann:12?db=1&s3cret@h",
+        "ann:12?client_name=1&x=s3cret@h",
     ],
 )
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster"])
