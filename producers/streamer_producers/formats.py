@@ -116,15 +116,9 @@ def parquet_records(path: Path, columns: Sequence[str]) -> Records:
             wanted = [name for name in file.schema_arrow.names if name in columns]
             for batch in file.iter_batches(PARQUET_ROWS, columns=wanted):
                 columns_read = [values(array, pyarrow) for array in batch.columns]
-                for row in range(batch.num_rows):
+                for row in zip(*columns_read, strict=True):
                     number += 1
-                    yield (
-                        number,
-                        {
-                            name: found[row]
-                            for name, found in zip(wanted, columns_read, strict=True)
-                        },
-                    )
+                    yield number, dict(zip(wanted, row, strict=True))
     except (OSError, pyarrow.ArrowException) as error:
         raise ConfigError(f"{path} can't be read as Parquet ({error}); write it again") from error
 

@@ -150,8 +150,19 @@ def spooled(path_or_name: str | Path) -> tuple[Path, str]:
     """The file to read and its name; what can be read once only, ``-`` or a pipe, is copied first.
 
     The copy lies among the temporary files until the process ends.
+
+    Raises
+    ------
+    ConfigError
+        When the system refuses to look for it, as with a name that is too long.
     """
     path = Path(path_or_name)
+    try:
+        path.exists()
+    except OSError as error:
+        raise ConfigError(
+            f"{path} can't be looked for ({error.strerror}); check its name"
+        ) from error
     if str(path_or_name) == "-":
         source: IO[bytes] = sys.stdin.buffer
     elif path.is_fifo() or path.is_char_device():

@@ -306,6 +306,8 @@ def test_a_wrong_mapping_is_refused(text: str, message: str) -> None:
 def test_what_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no data set that can be fetched; these are ml-latest"):
         open_log(tmp_path / "nothing.csv")
+    with pytest.raises(ConfigError, match=r"xxx (can't be looked for|is no file or folder)"):
+        open_log(tmp_path / ("x" * 300))
     with pytest.raises(ConfigError, match="holds no MovieLens"):
         open_log(tmp_path)
     (tmp_path / "log.xml").touch()
