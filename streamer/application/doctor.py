@@ -173,13 +173,11 @@ def _topics(config: Config) -> Finding:
 
 
 def _opened_store(config: Config, stack: contextlib.ExitStack) -> ParameterStore | None:
-    """The store; None where its file is not there, since opening would make it."""
-    scheme, _, path = config.store.url.partition(":")
-    if scheme == "sqlite" and not Path(path).exists():
-        return None
+    """The store; None where its file is not there yet."""
     store = configured_store(config)
     stack.callback(store.close)
-    return store
+    scheme, _, path = config.store.url.partition(":")
+    return None if scheme == "sqlite" and not Path(path).exists() else store
 
 
 def _eviction(store: ParameterStore, config: Config) -> Finding:

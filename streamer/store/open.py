@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Final
+
 from streamer.config.masking import masked
 from streamer.errors import ConfigError
 from streamer.protocols import ParameterStore, RestorableStore
 from streamer.store.memory import MemoryStore
 from streamer.store.sqlite import SqliteStore
+
+_SETTINGS_OF_URL: Final = re.compile(r"\?\w+=")
 
 
 def open_store(
@@ -22,7 +28,8 @@ def open_store(
     Parameters
     ----------
     url
-        ``sqlite:PATH``, ``redis://[USER:PASSWORD@]HOST[:PORT][/DB]``, ``rediss://…`` (TLS),
+        ``sqlite:PATH`` (a path as it is, without the slashes or settings of a URL),
+        ``redis://[USER:PASSWORD@]HOST[:PORT][/DB]``, ``rediss://…`` (TLS),
         ``redis+cluster://HOST:PORT`` (any node of a cluster), or ``memory:`` (a new one each time).
     key_prefix
         First part of every key in Redis, so that several systems may share a server.
@@ -53,6 +60,7 @@ def open_store(
             log_entries_kept=log_entries_kept, schedule_entries_max=schedule_entries_max
         )
     if scheme == "sqlite" and rest:
+        _check_path(rest)
         return SqliteStore(
             rest,
             timeout_s=timeout_s,
@@ -74,6 +82,34 @@ def open_store(
         f"store url {masked('store.url', url)} is not one of sqlite:PATH, redis://HOST:PORT,"
         " rediss://HOST:PORT, redis+cluster://HOST:PORT, memory:"
     )
+
+
+def _check_path(path: str) -> None:
+    """Raise ConfigError where a path is meant otherwise than as the name of a file."""
+    if ":memory:" in path:
+        remedy = (
+            "each thread and process would have a store of its own: write memory: for one that"
+            " ends with its process, or sqlite:PATH"
+        )
+    elif path.startswith("//"):
+        relative = path.lstrip("/")
+        remedy = (
+            f"two slashes are of other programs: write sqlite:{relative} for a file of this"
+            f" folder, or sqlite:/{relative}"
+        )
+    elif path.startswith("~"):
+        meant = str(Path.home()) + path[1:] if path[1:2] in ("", "/") else f"/home/{path[1:]}"
+        remedy = (
+            f"~ is no home here, but a name: write the whole path, as sqlite:{meant}, or sqlite:./"
+            f"{path} for that name"
+        )
+    elif path.startswith("file:") or _SETTINGS_OF_URL.search(path):
+        remedy = "a path has no settings: write sqlite:PATH; store.timeout_s is the wait"
+    elif path != path.strip() or "\0" in path:
+        remedy = "a blank or a NUL is at its begin or end, or within: write sqlite:PATH without"
+    else:
+        return
+    raise ConfigError(f"store url {masked('store.url', f'sqlite:{path}')} names no file: {remedy}")
 
 
 def check_memory(store: ParameterStore) -> None:

@@ -40,6 +40,42 @@ def test_an_unknown_url_names_the_ones_allowed(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        (":memory:", "write memory: for one that ends with its process"),
+        ("file::memory:?cache=shared", "write memory:"),
+        ("//x.db", "write sqlite:x.db for a file of this folder, or sqlite:/x.db"),
+        ("///x/y.db", "write sqlite:x/y.db for a file of this folder, or sqlite:/x/y.db"),
+        ("~/x.db", f"as sqlite:{Path.home()}/x.db, or sqlite:./~/x.db"),
+        ("~ann/x.db", "as sqlite:/home/ann/x.db"),
+        ("x.db?mode=ro", "a path has no settings"),
+        ("file:x.db", "a path has no settings"),
+        (" ", "a blank or a NUL"),
+        ("x.db ", "a blank or a NUL"),
+        ("x\0.db", "a blank or a NUL"),
+    ],
+)
+def test_a_path_that_is_meant_otherwise_is_refused_and_makes_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, remedy: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="names no file") as caught:
+        open_store(f"sqlite:{path}").ensure_layout(LAYOUT)
+    assert remedy in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", ["a b.db", "what?.db", "a:b.db", "./~/x.db", "x~.db"])
+def test_a_path_is_taken_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(open_store(f"sqlite:{path}")) as store:
+        store.ensure_layout(LAYOUT)
+    assert Path(path).is_file()
+
+
+@pytest.mark.parametrize(
     "rest",
     [
         ":s3cret#1@h:6379/0",

@@ -100,6 +100,8 @@ def test_what_the_page_loads_has_no_rate_and_no_page_of_elsewhere_may_ask() -> N
         assert world.registry.get_sample_value("streamer_http_requests_total", counted) == 5
         found = client.get("/ui/x", headers={"Origin": "https://e.evil"})
         assert "Host header" in problem_of(found, 403)["detail"]
+        for odd in ("http://[", "http://[::1", "null", "", "//"):
+            assert client.get("/ui/x", headers={"Origin": odd}).status_code == 403, odd
         own = {"Origin": "http://streamer"}
         assert client.post("/ui/x", headers=own).status_code == 200
 
@@ -140,6 +142,14 @@ def test_a_report_is_behind_the_key_and_can_do_nothing(tmp_path: Path) -> None:
             [
                 (b"host", b"here:8080"),
                 (b"origin", b"http://e.evil"),
+                (b"x-api-key", KEYS[0].encode()),
+            ],
+            False,
+        ),
+        (
+            [
+                (b"host", b"here:8080"),
+                (b"origin", b"http://["),
                 (b"x-api-key", KEYS[0].encode()),
             ],
             False,

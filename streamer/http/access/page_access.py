@@ -30,7 +30,12 @@ def is_of_page(path: str) -> bool:
 def is_foreign(connection: HTTPConnection) -> bool:
     """Whether a page of another origin asks: a browser says where a script came from."""
     origin = connection.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != connection.headers.get("host")
+    if origin is None:
+        return False
+    try:
+        return urlsplit(origin).netloc != connection.headers.get("host")
+    except ValueError:  # it is no URL, which no page of this service has
+        return True
 
 
 class PageAccess:
