@@ -28,7 +28,7 @@ def bare(written: str) -> str:
     return written.strip().casefold().lstrip("0")
 
 
-class _Names:
+class DrawnNames:
     """Different names, or those of a share of all hashes where there are too many.
 
     Two of these keep the same names of those that they have in common, as far as both keep them,
@@ -39,6 +39,11 @@ class _Names:
         self.kept: set[str] = set()
         self.below = _HASHES
         """Of the hashes, which are kept."""
+
+    @property
+    def scale(self) -> int:
+        """How many names each one that is kept stands for."""
+        return _HASHES // self.below
 
     def add(self, name: str) -> None:
         if name in self.kept or (self.below < _HASHES and _hash(name) >= self.below):
@@ -84,7 +89,7 @@ class Common:
     examples: tuple[str, str] = ("", "")
 
 
-def _common(names: _Names, others: _Names) -> Common:
+def _common(names: DrawnNames, others: DrawnNames) -> Common:
     below = min(names.below, others.below)
     mine, theirs = names.within(below), others.within(below)
     alone = mine - theirs
@@ -118,9 +123,9 @@ class CommonIds:
     """
 
     def __init__(self) -> None:
-        self._met, self._items = _Names(), _Names()
-        self._active, self._users = _Names(), _Names()
-        self._chosen, self._categories = _Names(), _Names()
+        self._met, self._items = DrawnNames(), DrawnNames()
+        self._active, self._users = DrawnNames(), DrawnNames()
+        self._chosen, self._categories = DrawnNames(), DrawnNames()
 
     def add_event(self, event: Event) -> None:
         """Count an event's item and user."""

@@ -22,6 +22,8 @@ ATTRIBUTE_CHARACTERS_MAX: Final = 200
 """Longer texts (descriptions) are left out of the attributes."""
 USER_ATTRIBUTES_MAX: Final = 8
 """504 bytes are kept of a user; 8 attributes of 30 characters and their names are less."""
+REPEATED_USERS_SHARE_MAX: Final = 0.1
+"""Share of the rows of a file that may repeat a user: a few are copies, more are what users did."""
 _LABELS_SHARE_MIN: Final = 0.05
 """Share of the values that hold a delimiter, from which on a column is a list."""
 
@@ -295,7 +297,9 @@ def guess_items(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | No
 
 
 def guess_users(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | None:
-    """Return field of a user → column, with its form; None: these are not users, one a row.
+    """Return field of a user → column, with its form; None: these are not users.
+
+    Whether each has one row is not looked at.
 
     Attributes are the columns whose values several users share: a country, not a name or an
     address, which no rule asks for and which need not be on a topic. What is ``given`` stands as it
@@ -307,9 +311,6 @@ def guess_users(sample: Sample, given: Mapping[str, str]) -> dict[str, str] | No
     found = _matched(sample, names, {}, given)
     of_items = _matched(sample, {"item_id": _EVENT_NAMES["item_id"]}, {}, {})
     if "user_id" not in found or of_items:
-        return None
-    ids = [str(each) for each in sample.values(found["user_id"])]
-    if len(set(ids)) < len(ids):
         return None
     taken = set(found.values())
     if "categories" in found:

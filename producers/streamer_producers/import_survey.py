@@ -37,6 +37,8 @@ class FileSurvey:
         Values beyond what rewards tell apart.
     remarks
         What was guessed as it was read, in sentences.
+    repeats
+        What rows repeat, in sentences.
     """
 
     n_events: int = 0
@@ -52,6 +54,7 @@ class FileSurvey:
     faults: list[tuple[int, Malformed]] = field(default_factory=list)
     clipped: tuple[Clipped, ...] = ()
     remarks: Sequence[str] = ()
+    repeats: Sequence[str] = ()
 
     @property
     def n_left_out(self) -> int:
@@ -109,6 +112,7 @@ def survey_file(
         if found.n_events % _REPORT_EVERY == 0:
             progress(found.n_events)
     found.faults = log.faults()
+    found.repeats = log.repeats()
     found.clipped = values.found()
     return found
 

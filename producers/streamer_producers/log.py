@@ -19,6 +19,7 @@ from streamer_producers.event_mapper import EventMapper, value_at
 from streamer_producers.formats import Records
 from streamer_producers.mapping import FieldMapping
 from streamer_producers.ordering import sorted_by_time
+from streamer_producers.repeated_ids import RepeatedIds
 from streamer_producers.times import SAMPLE_RECORDS, TimeGuess
 
 MALFORMED_KEPT = 20
@@ -139,6 +140,8 @@ class Log:
         Whether events come in the order of their times instead of that of the files.
     strict
         Whether the first event, item or user that can't be used is an error.
+    repeated_items, repeated_users
+        Rows of the latest pass that are of an item or user of an earlier row.
     remarks
         What was guessed of the log, in sentences for the user.
     """
@@ -165,6 +168,7 @@ class Log:
         ]
         self.strict = strict
         self._described = {Item: catalogue, User: users}
+        self.repeated_items, self.repeated_users = RepeatedIds(), RepeatedIds()
         # By what a line should have held.
         self._faults: dict[type[Event | Item | User], list[_Faults]] = {
             kind: [] for kind in (Event, Item, User)
@@ -188,11 +192,22 @@ class Log:
 
     def items(self) -> Iterator[Item]:
         """Every item of the log's catalogue, if it has one; errors as in :meth:`events`."""
-        return self._descriptions(Item)
+        self.repeated_items = repeated = RepeatedIds()
+        for item in self._descriptions(Item):
+            repeated.add(item.item_id)
+            yield item
 
     def users(self) -> Iterator[User]:
         """Every user of the log's file of users, if it has one; errors as in :meth:`events`."""
-        return self._descriptions(User)
+        self.repeated_users = repeated = RepeatedIds()
+        for user in self._descriptions(User):
+            repeated.add(user.user_id)
+            yield user
+
+    def repeats(self) -> list[str]:
+        """Say what the latest pass over the catalogue and the users met twice, in sentences."""
+        said = (self.repeated_items.said("item"), self.repeated_users.said("user"))
+        return [each for each in said if each]
 
     def _descriptions(self, kind: type[D]) -> Iterator[D]:
         described = self._described[kind]

@@ -20,6 +20,7 @@ from streamer_producers.columns import ColumnMapping, assignments
 from streamer_producers.datasets import movielens_in, open_described, open_log
 from streamer_producers.descriptions import DESCRIBED, parse_description_mapping
 from streamer_producers.guessing import (
+    REPEATED_USERS_SHARE_MAX,
     TYPES_MAX,
     Sample,
     event_columns,
@@ -323,6 +324,8 @@ def _guessed_descriptions(
     parse_description_mapping(text, DESCRIBED[holds])
     plain = {name: column.partition(":")[0] for name, column in columns.items()}
     table = msgspec.structs.replace(reading, holds=holds, map=text)
+    if holds == "users":
+        _require_users(path, table, plain["user_id"])
     needs_table = holds == "users" or table != FileConfig(file=path.name, holds=holds)
     unused = _unused(sample, plain)
     remarks = [*_doubts(sample, holds, columns)]
@@ -332,6 +335,22 @@ def _guessed_descriptions(
             " table, as attributes.NAME=COLUMN"
         )
     return PlannedFile(path, holds, table if needs_table else None, "", plain, unused, remarks)
+
+
+def _require_users(path: Path, table: FileConfig, column: str) -> None:
+    """Check that a file names each user in one row, but for a few copies."""
+    log = open_described(users=path, files={"users": table})
+    for n, _ in enumerate(log.users(), 1):
+        # What users did may be a long file, and shows it soon.
+        if n == SAMPLE_RECORDS and log.repeated_users.share > REPEATED_USERS_SHARE_MAX:
+            break
+    repeated = log.repeated_users
+    if repeated.share > REPEATED_USERS_SHARE_MAX:
+        raise ConfigError(
+            f"{path.name}: {repeated.n:,} of {repeated.n_rows:,} rows repeat a user of {column}, as"
+            f" {repeated.example!r}: a file of users has a row of each (write the last one alone),"
+            " and an event log has items too (name their column with --map item_id=COLUMN)"
+        )
 
 
 def _doubts(sample: Sample, holds: Holds, columns: Mapping[str, str]) -> Iterator[str]:
@@ -353,7 +372,8 @@ def _unknown(sample: Sample, given: Mapping[str, str]) -> str:
     if "user_id" in found and "item_id" not in found:
         return (
             f"its columns are {names}: users are in {found['user_id']}, but none is known to hold"
-            " items; name it with --map item_id=COLUMN"
+            " items, for an event log (name it with --map item_id=COLUMN), and none interests or"
+            " what several of them share, for a file of users"
         )
     if "item_id" in found and found.keys() & {"ts", "type", "value"}:
         return (

@@ -161,7 +161,7 @@ def _show_file(file: PlannedFile, survey: FileSurvey) -> None:
         _show_types(file)
     if not survey.in_order:
         _say(["its events are published in the order of their times"])
-    _say(map(str, survey.clipped), style="yellow")
+    _say([*survey.repeats, *map(str, survey.clipped)], style="yellow")
     if survey.n_left_out:
         _say([f"rows left out: {survey.n_left_out:,}"], style="yellow")
     _say(

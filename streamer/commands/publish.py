@@ -112,7 +112,8 @@ def publish(
         f" ({rate:,.0f} events/s), {done.n_malformed:,} malformed lines"
     )
     show_malformed(done.n_malformed, [str(each) for each in opened.malformed])
-    show_remarks([*done.remarks(), *map(str, values.found()), *map(str, ids.faults())])
+    show_remarks([*opened.repeats(), *done.remarks()])
+    show_remarks([*map(str, values.found()), *map(str, ids.faults())])
     what, n_used = "item or user", done.n_items + done.n_users
     if log is not None:
         what, n_used = "event", done.n_events

@@ -209,8 +209,47 @@ def test_what_users_say_is_found_and_published_with_the_shop(
 )
 def test_what_may_not_be_users_is_not_taken_for_them(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(ConfigError, match="its columns are"):
+    with pytest.raises(ConfigError, match=r"its columns are|1 of 4 rows repeat a user of user_id"):
         planned(tmp_path / name)
+
+
+def test_rows_that_repeat_an_item_or_a_user_are_said_and_the_last_one_counts(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    shop(tmp_path / "shop")
+    more = [f"{n},,Tea,de,40,2024-01-05" for n in range(5, 40)]
+    text = "\n".join([CUSTOMERS.rstrip("\n"), *more, "3 ,Cy Ray,Tea,fr,32,2024-02-05", ""])
+    (tmp_path / "shop" / "customers.csv").write_text(text)
+    with (tmp_path / "shop" / "products.csv").open("a") as file:
+        file.write("10,Greener tea,Tea,2.50,yes,\n10,Greenest tea,Tea,2.50,yes,\n")
+    said = (
+        "1 row repeats the user of an earlier one, as '3': the last row of each counts",
+        "2 rows repeat items of earlier ones, as '10': the last row of each counts",
+    )
+    output = run("import", "shop", "--yes")
+    assert "customers.csv: 40 users" in output
+    assert all(each in output for each in said)
+    assert users_sent()["3"].attributes == {"country": "fr", "age": 32}
+    assert items_sent()["10"].title == "Greenest tea"
+    output = " ".join(run("publish", "shop").split())
+    assert all(each in output for each in said)
+
+
+def test_what_users_did_is_told_from_users_by_how_many_rows_repeat_one(tmp_path: Path) -> None:
+    path = tmp_path / "customers.csv"
+    head, rows = "id,country,at", [f"{n},pt,{n}" for n in range(2_000)]
+    path.write_text("\n".join([head, *rows, *rows[:222]]))
+    (file,) = planned(path).files
+    assert file.holds == "users"
+    for text in ([*rows, *rows[:223]], [*rows[:1_000], *rows[:900]]):
+        path.write_text("\n".join([head, *text]))
+        n = len(text) - len({*text})
+        with pytest.raises(ConfigError, match=f"{n} of {len(text):,} rows repeat a user of id, as"):
+            planned(path)
+    # What is long is not read to its end where its first rows tell.
+    path.write_text("\n".join([head, *rows[:700], *rows]))
+    with pytest.raises(ConfigError, match="300 of 1,000 rows repeat a user of id, as '0'"):
+        planned(path)
 
 
 def test_the_counts_that_are_shown_agree_with_what_is_published(run: Callable[..., str]) -> None:
