@@ -92,6 +92,16 @@ def bandit_models(config: Config) -> list[Model]:
     return models
 
 
+def learned_for(config: Config) -> dict[str, str]:
+    """Return name of each model → what it is learned for, in words."""
+    found = {model.name: "what users met and what is popular" for model in recall_models(config)}
+    for channel in channels_on(config):
+        found |= {model.name: f"recall.{channel.name}" for model in channel.models()}
+    if config.funnel.ranker == "bandit":
+        found |= {model.name: "the bandit" for model in bandit_models(config)}
+    return found | {DecayedFeatures.__name__: "features of what happened"}
+
+
 def decayed_features(config: Config) -> list[DecayedFeature | LastEvent]:
     """The features that the learner holds, in the order of their names."""
     types = config.event_types

@@ -226,6 +226,7 @@ def event_columns(sample: Sample, given: Mapping[str, str]) -> dict[str, str]:
     found = _matched(sample, _EVENT_NAMES, allowed, given)
     if "ts" not in found:
         timed = [name for name in sample.columns if re.search("time|date", name.lower())]
+        timed += [name for name in sample.columns if _is_moment(sample, name)]
         if timed and timed[0] not in found.values():
             found["ts"] = timed[0]
     return found
@@ -268,7 +269,7 @@ def guess_type(sample: Sample, columns: Mapping[str, str]) -> tuple[str, str]:
     for word in re.split(r"[\W_\d]+", sample.name.lower()):
         for each in (word, word.removesuffix("s")):
             if meant := _MEANT.get(each, each if each in _TYPES_MEANT else None):
-                return meant, "of the file's name"
+                return meant, "the file's name says so"
     return "click", "there is no column of types"
 
 
@@ -393,6 +394,12 @@ def _says_users(name: str) -> bool:
     """Whether the name of a file says that it holds users."""
     words = (word.removesuffix("s") for word in re.split(r"[\W_\d]+", name.lower()))
     return not _USERS_WORDS.isdisjoint(words)
+
+
+def _is_moment(sample: Sample, column: str) -> bool:
+    """Whether a column is named as when something happened, and holds times: ``ordered_at``."""
+    named = re.search(r"[_ -]at$|[a-z]At$", column) is not None
+    return named and TimeGuess(sample.values(column)).is_clear
 
 
 def _is_shared(sample: Sample, column: str) -> bool:

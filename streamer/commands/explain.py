@@ -115,6 +115,8 @@ def _show_change(change: SlateChange) -> None:
     lines.append(f"{change.said()} (for {change.user_id}, as of {change.model_version})")
     for line in lines:
         output.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in change.unread:
+        output.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     table = Table("place", "as it is", "expected", "with the settings", "expected", "was at")
     for column in (0, 2, 4, 5):
         table.columns[column].justify = "right"

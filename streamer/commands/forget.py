@@ -20,6 +20,7 @@ def forget_user(
     from streamer.application.starting import await_broker
     from streamer.client import Publisher
     from streamer.kafka.configured import configured_reader
+    from streamer.kafka.topics import cleanup_policy
 
     settings = configured(config, bootstrap_servers)
     await_broker(settings)
@@ -28,11 +29,19 @@ def forget_user(
         reader.partitions(topic)  # says how to make it, where it is missing
     with Publisher(config=settings) as publisher:
         publisher.delete_user(user_id)
-    hours = settings.topics.retention_hours
+    of_broker = cleanup_policy(
+        settings.kafka.bootstrap_servers,
+        topic,
+        client_options=settings.kafka.client,
+        timeout_s=settings.kafka.request_timeout_s,
+    )
+    kept = "as long as this broker runs, the folder of `streamer up --data` for ever"
+    if of_broker:
+        kept = f"for up to {settings.topics.retention_hours:,} h"
     output.print(
         f"a tombstone of {user_id} is on topic {topic}: their rows leave the store with the next"
         f" commit of a learner, and its log when it is trimmed. Not erased: messages on the other"
-        f" topics, which keep them for up to {hours:,} h",
+        f" topics, which keep them {kept}",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -199,9 +199,13 @@ def _show_order(files: Sequence[PlannedFile]) -> None:
 
 def _show_common(ids: CommonIds) -> None:
     """Print how far the files speak of the same."""
+    faults = list(ids.faults())
     for each in ids.counts():
-        output.print(f"\n{each}", highlight=False, markup=False)
-    _say(map(str, ids.faults()), style="yellow")
+        if not any(fault.said.startswith(each) for fault in faults):
+            output.print(f"\n{each}", highlight=False, markup=False)
+    if faults:
+        output.print()
+    _say(map(str, faults), style="yellow")
 
 
 def _show_left_out(plan: Plan) -> None:

@@ -73,6 +73,8 @@ class TriedSettings:
     def _show(self, change: SlateChange) -> None:
         heading(change.said())
         table("", ["setting", "now", "tried"], list(map(list, change.changes())), n_words=3)
+        for each in change.unread:
+            said(f"{each}.")
         with ui.element("div").classes("tables"):
             self._show_slate("As it is", change.now, "becomes", change.becomes)
             self._show_slate("With the settings", change.then, "was", change.was)

@@ -122,6 +122,16 @@ def items_fields(described: DescribedFields) -> list[str]:
     return [_ITEM + name for name in described.names()]
 
 
+def unread_of_items(reads: Iterable[Read], described: DescribedFields) -> Iterator[str]:
+    """Say which fields of items are read that no item has, with the nearest name, in sentences."""
+    for each in reads:
+        field = field_of_item(each.field)
+        if field is not None and field not in described:
+            asked = did_you_mean(each.field, items_fields(described))
+            said = f"{each.setting} reads {each.field}, which no item has"
+            yield f"{said} ({asked})" if asked else said
+
+
 def did_you_mean(field: str, known: Iterable[str]) -> str:
     """Return the question to ask of a field that nothing has; "": nothing is near."""
     near = nearest(field, known)

@@ -17,7 +17,7 @@ from streamer.config.experiments import VARIANTS, refusal
 from streamer.config.keys import NAMED
 from streamer.config.masking import toml_text
 from streamer.errors import ConfigError
-from streamer.model_set import build_models, store_layout
+from streamer.model_set import build_models, learned_for, store_layout
 from streamer.ranking.columns import feature_names
 
 Settings = Mapping[str, str | int | float | bool]
@@ -205,11 +205,10 @@ def _other_store(base: Config, found: Config) -> str | None:
     before, after = (each.generations[0].models for each in layouts)
     if before == after and layouts[0].fixed == layouts[1].fixed:
         return None
-    models = sorted(name for name in before | after if before.get(name) != after.get(name))
-    return (
-        f"the learner would learn otherwise ({', '.join(models) or 'bounds of its tables'}), so its"
-        " variants would need a store each"
-    )
+    parts = learned_for(base) | learned_for(found)
+    otherwise = {parts[name] for name in before | after if before.get(name) != after.get(name)}
+    of_what = f"for {' and '.join(sorted(otherwise))}" if otherwise else "within other bounds"
+    return f"the learner would learn otherwise {of_what}, so its variants would need a store each"
 
 
 def in_effect(config: Config, keys: Iterable[str]) -> Settings:

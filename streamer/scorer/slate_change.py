@@ -10,6 +10,7 @@ from streamer.catalogue.catalogue import Catalogue
 from streamer.config.masking import toml_text
 from streamer.events import RecommendedItem, Request
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
+from streamer.ranking.reads import fields_read, unread_of_items
 from streamer.ranking.variants import in_effect
 from streamer.replica.version import Version
 from streamer.scorer.funnel import Funnel
@@ -52,12 +53,15 @@ class SlateChange:
     ----------
     now, then
         As it is, and as it would be with the settings.
+    unread
+        What the settings read that no item has, in sentences.
     """
 
     user_id: str
     model_version: str
     now: ShownSlate
     then: ShownSlate
+    unread: Sequence[str] = ()
 
     def said(self) -> str:
         """Return what becomes of the slate, in a sentence."""
@@ -112,7 +116,10 @@ def slate_change(
             {key: settings.get(key) for key in keys}, slate_items(slate), slate.why_empty
         )
 
-    return SlateChange(request.user_id, version.model_version, shown(funnel), shown(other))
+    before = fields_read([funnel.config])
+    tried = [each for each in fields_read([other.config]) if each not in before]
+    unread = [*unread_of_items(tried, catalogue.described)] if len(catalogue) else []
+    return SlateChange(request.user_id, version.model_version, shown(funnel), shown(other), unread)
 
 
 def _word(value: str | float | None) -> str:

@@ -189,6 +189,7 @@ def test_the_commands_move_a_trial_and_send_tombstones(config: Config, tmp_path:
         said.append(" ".join(done.output.split()))
     assert f"2 messages of {events}" in said[0]
     assert f"a tombstone of ann is on topic {users}" in said[1]
+    assert "other topics, which keep them for up to 168 h" in said[1]
     assert f"a tombstone of tea is on topic {items}" in said[2]
     for kept_by_key, key in ((users, b"ann"), (items, b"tea")):
         [found] = read_all(config, kept_by_key)

@@ -277,6 +277,22 @@ def test_a_rule_that_is_tried_may_empty_a_slate_and_says_so() -> None:
     assert list(change.changes()) == [("rules.own.exclude", "not set", 'item.item_id != ""')]
 
 
+def test_what_is_tried_says_what_it_reads_that_no_item_has() -> None:
+    live = _shop(slate__caps='["flavour<=2"]')
+    change = _changed(live, "slate.caps = ['flavour<=2', 'colour<=1']")
+    assert change.unread == ["slate.caps reads item.attributes.colour, which no item has"]
+    described = Item(item_id="painted", attributes={"colours": 3})
+    live.publish(described)
+    live.sync()
+    change = _changed(live, "[rules.own]", "exclude = 'item.attributes.colour == 3'")
+    (said,) = change.unread
+    assert said == (
+        "rules.own.exclude reads item.attributes.colour, which no item has (did you mean"
+        " item.attributes.colours?)"
+    )
+    assert _changed(live, "slate.caps = ['colours<=1']").unread == []
+
+
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
@@ -311,7 +327,7 @@ def test_the_command_prints_both_slates_side_by_side(monkeypatch: pytest.MonkeyP
             (0.3, {"cake": 0.125}, None),
         )
     )
-    found = SlateChange("ann", "v7", now, then)
+    found = SlateChange("ann", "v7", now, then, ["slate.caps reads what no item has"])
 
     def changed(config: Config, user: str, k: int | None, tried: object, **of: Any) -> SlateChange:
         given.append((user, k, tried, of))
@@ -322,6 +338,7 @@ def test_the_command_prints_both_slates_side_by_side(monkeypatch: pytest.MonkeyP
     words = " ".join(CliRunner().invoke(app, asked).output.split())
     assert "slate.diversity: 0.0 → 0.3" in words
     assert "1 came in, 2 went out, 0 moved, 0 stayed (for ann, as of v7)" in words
+    assert "slate.caps reads what no item has ┏" in words
     assert "│ 1 │ [tea] │ 0.5000 │ cake │ 0.1250 │ new │" in words
     assert "│ 2 │ milk │ 0.2500 │ │ │ │" in words
     assert "│ mean │ │ 0.3750 │ │ 0.1250 │ │" in words

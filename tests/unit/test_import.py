@@ -344,6 +344,12 @@ def test_a_file_of_which_nothing_is_used_is_a_failure(
             "user_id=uid,item_id=song_id,ts=played_at:s",
             "click",
         ),
+        (
+            "orders.csv",
+            "bought_at,ordered_at,customer_id,sku\nshop 5,2026-10-31T23:24:49Z,C1,S1\n",
+            "user_id=customer_id,item_id=sku,ts=ordered_at:iso",
+            "purchase",
+        ),
     ],
 )
 def test_the_mapping_of_a_log_is_guessed(
@@ -354,6 +360,9 @@ def test_the_mapping_of_a_log_is_guessed(
     (file,) = planned(path).files
     assert file.table is not None
     assert (file.holds, file.table.map, file.table.type) == ("events", mapping, event_type)
+    if event_type == "purchase":
+        said = "all its events are of type purchase, since the file's name says so"
+        assert said in file.remarks
 
 
 @pytest.mark.parametrize(
@@ -518,7 +527,7 @@ def test_files_that_are_not_of_the_same_items_or_categories_are_said(
     files = ["log.csv", "goods.csv", "customers.csv"]
     Path("goods.csv").write_text("\n".join(["sku,name,category", *goods]).format(*["SKU-"] * 20))
     output = run("import", *files, "--dry-run")
-    assert "\n0 of 20 items of the events are in the catalogue\n" in output
+    assert output.count("0 of 20 items of the events are in the catalogue") == 1
     assert "in the catalogue: events are of '100', the catalogue has 'SKU-100'; map" in output
     assert "in another spelling alone, as 'tea' for 'Tea'; write them alike" in output
     Path("goods.csv").write_text("\n".join(["sku,name,category", *goods]).format(*[""] * 20))
