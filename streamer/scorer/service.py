@@ -49,6 +49,11 @@ class ScorerService:
         self._clock = scorer.clock
         self._metrics = scorer.metrics
         self._lag_shown_ms = 0
+        self._caught_up_ms: int | None = None
+        """When all that was there was taken last: what comes later waited no longer than since."""
+        self._since_ms: int | None = None
+        """The former of these, for what a round has taken."""
+        self._said: set[str] = set()
 
     def stop(self) -> None:
         """Ask :meth:`run` to answer what it has taken and return; any thread or signal handler."""
@@ -82,8 +87,11 @@ class ScorerService:
         self.scorer.follow_items(0)
         batches = self._source.poll(n_max=_REQUESTS_A_ROUND, timeout_s=self.scorer.poll_s)
         version = self.scorer.replica.current()
+        self._since_ms = self._caught_up_ms
         places = [(batch, place) for batch in batches for place in range(len(batch))]
         overloaded = len(places) == _REQUESTS_A_ROUND
+        if not overloaded:
+            self._caught_up_ms = self._clock.now_ms()
         if overloaded:
             # There are more than can be answered at once: those who asked last still wait.
             places.sort(key=lambda at: int(at[0].publish_ms[at[1]]), reverse=True)
@@ -134,6 +142,29 @@ class ScorerService:
             self._metrics.stale.inc()
             raise BadMessage(
                 f"request: published {age_ms} ms ago, and its answer was waited for {age_ms_max} ms"
-                " (timeout_ms; a minute where it is absent): ask again, start more scorers, or set"
-                " the asker's clock"
+                f" (timeout_ms; a minute where it is absent): {self._late(age_ms, age_ms_max)}"
             )
+
+    def _late(self, age_ms: int, age_ms_max: int) -> str:
+        """Return why a request is too old, as far as it can be told, and say it once in the log."""
+        here_ms = age_ms if self._since_ms is None else self._clock.now_ms() - self._since_ms
+        if age_ms - here_ms <= age_ms_max:
+            event = "requests_too_old"
+            remedy = (
+                "ask again, start more scorers, or set the clock that is wrong: this scorer's, if"
+                " it is ahead, or the asker's"
+            )
+        else:  # it would be too old without any wait for this scorer
+            event = "requests_too_old_when_they_come"
+            remedy = (
+                f"it waited {here_ms} ms at most for this scorer, so this scorer's clock is ahead,"
+                " or that of its publication (the asker's; the broker's where the topic has"
+                " LogAppendTime) is behind, or it was late on its way; set the clock that is wrong"
+            )
+        if event not in self._said:
+            self._said.add(event)
+            log.warning(
+                event,
+                extra={"age_ms": age_ms, "timeout_ms": age_ms_max, "remedy": remedy},
+            )
+        return remedy

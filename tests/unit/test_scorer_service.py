@@ -325,6 +325,27 @@ def test_a_request_says_how_long_its_asker_waits() -> None:
     assert scoring.counted("stale_total") == 1
 
 
+def test_a_clock_that_is_wrong_is_told_from_a_wait(caplog: pytest.LogCaptureFixture) -> None:
+    scoring = Scoring()
+    scoring.begin()
+    asked = ManualClock(scoring.clock.now_ms() - 30_000)  # the scorer's is 30 s ahead of it
+    sink = MemorySink(scoring.broker, clock=asked)
+    for n in range(3):
+        request = Request(request_id=f"{n}", user_id="ann", ts=asked.now_ms(), timeout_ms=5_000)
+        sink.send("t.requests", key=b"ann", value=encode(request))
+        scoring.service.round()
+    reasons = {letter.reason for letter in scoring.dead_letters()}
+    assert len(scoring.dead_letters()) == 3
+    assert all("this scorer's clock is ahead, or that of its" in each for each in reasons)
+    assert not [r for r in reasons if "start more scorers" in r]
+    scoring.ask("ann", request_id="waits", ts_ms=scoring.clock.now_ms(), timeout_ms=5_000)
+    scoring.clock.sleep(6)
+    scoring.service.round()
+    assert "start more scorers, or set the clock" in scoring.dead_letters()[-1].reason
+    said = [each.message for each in caplog.records if each.message.startswith("requests_too_old")]
+    assert said == ["requests_too_old_when_they_come", "requests_too_old"]
+
+
 class SlowPolicy(BanditPolicy):
     """A policy that takes ten milliseconds of the test's clock."""
 
