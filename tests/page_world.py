@@ -35,7 +35,10 @@ class PageWorld(HttpWorld):
         topics = replace(CONFIG.topics, partitions=4)  # the embedded broker knows no other number
         now_ms = time.time_ns() // 1_000_000
         keys = (f"experiments.mix.variants.{each}" for each in VARIANTS)
-        flags = dict.fromkeys(keys, "1") | {"objectives.taken.events": ["click"]}
+        flags = dict.fromkeys(keys, "1") | {
+            "objectives.taken.events": ["click"],
+            "rules.closed.exclude": "request.surface == 'closed'",
+        }
         named = load_config(env={}, flags=flags)
         config = replace(
             CONFIG,
@@ -43,6 +46,7 @@ class PageWorld(HttpWorld):
             topics=topics,
             experiments=named.experiments,
             objectives=named.objectives,
+            rules=named.rules,
         )
         super().__init__(config, now_ms - 60_000, **http)
         create_topics(broker.bootstrap_servers, self.config.topics)

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from streamer.application.local.kept_topics import KeptTopics
 from streamer.application.local.trial import TOPICS
@@ -14,10 +15,16 @@ from streamer.config import Config, TopicRole
 from streamer.config.specs import duration_ms
 from streamer.errors import ConfigError
 from streamer.ope.bandit_log import Lines, PublishedLines
-from streamer.ope.decision_log import file_in
+from streamer.ope.decision_log import files_in
 from streamer.ope.experiment_log import ExperimentLog, read_experiment
 from streamer.ope.experiment_report import ExperimentReport, report
 from streamer_producers.log_file import LogFile
+
+_LOGS: Final = (
+    "name a folder with decisions.jsonl and events.jsonl, as `streamer record` writes them (or .gz,"
+    f" .zst), or that of `streamer up --data` (which holds {TOPICS}), or none: then the topics are"
+    " read"
+)
 
 
 class TopicLines(PublishedLines):
@@ -82,7 +89,8 @@ def experiment_log(
     Raises
     ------
     ConfigError
-        As :func:`streamer.ope.experiment_log.read_experiment`, and where the folder lacks one.
+        As :func:`streamer.ope.experiment_log.read_experiment`, and where the folder lacks one, or
+        is none.
     KafkaError
         When the broker does not answer or has no such topic.
     StoreError
@@ -103,7 +111,12 @@ def _lines(config: Config, role: TopicRole, folder: Path | None) -> Lines:
         return TopicLines(config, role)
     if (folder / TOPICS).is_file():
         return KeptLines(folder, config.topics.topic(role))
-    return LogFile(file_in(folder, role))
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is {'no folder' if folder.exists() else 'not there'}; {_LOGS}")
+    found = files_in(folder, role)
+    if len(found) != 1:
+        raise ConfigError(f"{folder} holds {len(found)} files of {role}; {_LOGS}")
+    return LogFile(found[0])
 
 
 def reported(

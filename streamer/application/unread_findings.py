@@ -71,11 +71,11 @@ def unread_findings(config: Config, requests: TopicTail, decisions: TopicTail) -
         return
     if not read:
         return
-    said = [*_unread(read, config, requests, decisions)]
+    looked = [*_looked(read, config, requests, decisions)]
+    said = [*_unread(looked)]
     if not said:
-        n = len(read)
-        fields = "the field" if n == 1 else f"each of the {n} fields"
-        yield Finding(CHECK, "ok", f"something has {fields} that rules and other settings read")
+        n_found = sum(each.field in found.given for each, found in looked)
+        yield Finding(CHECK, "ok", _nothing_unread(n_found, len(looked)))
         return
     yield Finding(
         CHECK,
@@ -85,9 +85,21 @@ def unread_findings(config: Config, requests: TopicTail, decisions: TopicTail) -
     )
 
 
-def _unread(
+def _nothing_unread(n_found: int, n: int) -> str:
+    """Say of how many of the fields that settings read it is known that something has them."""
+    read = f"{'the field' if n == 1 else f'the {n} fields'} that rules and other settings read"
+    if n_found == n:
+        return f"something has {read if n == 1 else f'each of {read}'}"
+    little = "too few items, users and requests have come to say"
+    if not n_found:
+        return f"nothing to look at yet: {little} whether something has {read}"
+    return f"something has {n_found} of {read}; {little} of the others"
+
+
+def _looked(
     read: Iterable[Read], config: Config, requests: TopicTail, decisions: TopicTail
-) -> Iterator[str]:
+) -> Iterator[tuple[Read, _Looked]]:
+    """Yield what was looked at for each field that settings read."""
     n_asked = len(requests.values) + len(decisions.values)
     looks: Mapping[str, Callable[[], _Looked]] = {
         "item": functools.cache(lambda: _of_items(config)),
@@ -95,7 +107,11 @@ def _unread(
         "request": functools.cache(lambda: _of_requests([*requests.values, *decisions.values])),
     }
     for each in read:
-        found = looks[each.field.partition(".")[0]]()
+        yield each, looks[each.field.partition(".")[0]]()
+
+
+def _unread(looked: Iterable[tuple[Read, _Looked]]) -> Iterator[str]:
+    for each, found in looked:
         if found.enough and each.field not in found.given:
             asked_back = did_you_mean(each.field, found.given)
             yield f"{each.setting} reads {each.field}, which {found.none}" + (

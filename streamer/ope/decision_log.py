@@ -16,7 +16,7 @@ from streamer.config import Config, JoinConfig
 from streamer.errors import BadMessage, ConfigError
 from streamer.events import Decision, decode_decision
 from streamer.events.rejection import refuse_seconds
-from streamer.learner.join.counts import ASTRAY
+from streamer.learner.join.counts import ASTRAY, PINNED
 from streamer.learner.join.shown import scored
 from streamer.learner.rewards import Rewards
 from streamer.ope.bandit_log import (
@@ -130,7 +130,8 @@ class DecisionLog(BanditLog):
         answers."""
         for file in self.files:
             yield from file.gone
-        unused = self._rewards.unused
+        unused = self._rewards.unused.copy()
+        n_pinned = unused.pop(PINNED, 0)
         n_unused = unused.total()
         if n_unused:
             reasons = sorted(ASTRAY, key=lambda reason: -unused[reason])
@@ -138,6 +139,11 @@ class DecisionLog(BanditLog):
             yield (
                 f"{n_unused:,} of {n_unused + self._rewards.n_matched:,} events that could be"
                 f" answers found no decision and count for nothing: {why}"
+            )
+        if n_pinned:
+            yield (
+                f"{n_pinned:,} events are of items that were pinned, and so not chosen: they found"
+                " their decisions, and count for nothing here"
             )
         if n_unanswered := self._rewards.n_unanswered:
             slates = f"{n_unanswered:,} slates without any feedback or impression"
@@ -319,15 +325,19 @@ def file_in(path: Path, stem: str) -> Path:
     """
     if not path.is_dir():
         return path
-    found = [
-        path / f"{stem}{suffix}" for suffix in _SUFFIXES if (path / f"{stem}{suffix}").exists()
-    ]
+    found = files_in(path, stem)
     if len(found) != 1:
         raise ConfigError(
             f"{path} holds {len(found)} files of {stem}; a log is a folder with decisions.jsonl and"
             " events.jsonl, or name the files: DECISIONS --events EVENTS"
         )
     return found[0]
+
+
+def files_in(folder: Path, stem: str) -> list[Path]:
+    """Return the files of a folder with a name and one of the suffixes."""
+    named = [folder / f"{stem}{suffix}" for suffix in _SUFFIXES]
+    return [path for path in named if path.exists()]
 
 
 def _loosely(line: bytes) -> dict[str, Any]:

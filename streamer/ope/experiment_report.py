@@ -243,8 +243,9 @@ def remarks_of(
         found.append(
             f"{log.n_unknown:,} users are left out, as their first slate or what came of it may be"
             " among these. Who keeps all can tell: name a folder of files that `streamer record`"
-            " wrote in time, or that of `streamer up --data`; and raise topics.retention_hours"
-            " before the next experiment"
+            " wrote in time, or that of `streamer up --data`; and before the next experiment"
+            " raise topics.retention_hours (the broker of `streamer up` keeps 5 MB a partition,"
+            " whatever that says: start it with --data)"
         )
     if log.n_moved:
         found.append(
@@ -272,11 +273,13 @@ def remarks_of(
             " started with this configuration, and have they time for it"
             " (streamer_scorer_experiment_shadows_total)?"
         )
-    few = [each.name for each in variants if each.complete < GROUP_MIN]
+    few = [each for each in variants if each.complete < GROUP_MIN]
     if few and len(variants) > 1:
+        would_do = any(each.users >= GROUP_MIN for each in few)
         found.append(
             f"no interval for fewer than {GROUP_MIN} users whose time is over, of a variant and of"
-            f" the control: {', '.join(few)}; a shorter --window is over sooner"
+            f" the control: {', '.join(each.name for each in few)}"
+            + ("; a shorter --window is over sooner" if would_do else "")
         )
     if log.faults.n:
         found.append(f"{log.faults.n:,} messages can't be read; the first: {log.faults.first[0]}")

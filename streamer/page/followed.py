@@ -41,8 +41,6 @@ class FollowedTopics:
         Of every partition, as of the last look.
     begun
         Whether the last look began near the ends: what was read before is not all there was since.
-    passed_over
-        Topics with messages before the first one read.
     """
 
     def __init__(self, config: Config, n_back: Mapping[TopicRole, int]) -> None:
@@ -53,7 +51,6 @@ class FollowedTopics:
         self._ask_again_s = -math.inf
         self.ends: dict[TopicPartition, Ends] = {}
         self.begun = False
-        self.passed_over: set[TopicRole] = set()
 
     def look(self) -> list[tuple[TopicRole, MessageBatch]]:
         """Return what was published since the last look.
@@ -115,8 +112,5 @@ class FollowedTopics:
         starts = {
             where: max(end.low, end.high - max(1, self._n_back[where[0]] // n_partitions[where[0]]))
             for where, end in self.ends.items()
-        }
-        self.passed_over = {
-            self._roles[where[0]] for where, at in starts.items() if at > self.ends[where].low
         }
         reader.start(starts)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.config import Config
 from streamer.events.profiles import Profile
@@ -44,12 +45,14 @@ class KnownUser:
         Time of the last event; None: the replica has no row of the user.
     profile
         What the user said of themselves.
+    n_events
+        How often the user met an item, the same one as often as it was met.
     met
-        The last items met, the newest first, and when.
+        The last items met, the newest first, and when each was met last.
     shown
         The last items shown, the newest first, and how often of late.
     n_barred
-        Items met that are remembered, and so not recommended again by default.
+        Different items met that are remembered, and so not recommended again by default.
     variants
         Experiment → variant.
     """
@@ -90,24 +93,30 @@ def known_user(scorer: Scorer, config: Config, user_id: str) -> KnownUser:
     users = version.users
     key = id_key(user_id.encode())
     row = users.map.find_one(key)
-    history = users.history(row)
-    shown = users.shown(row)
-    different, first, counts = np.unique(shown, return_index=True, return_counts=True)
-    newest = np.argsort(first)
+    met, met_first, _ = _different(users.history(row))
+    shown, _, n_shown = _different(users.shown(row))
     return KnownUser(
         model_version=version.model_version,
         n_events=users.n_events(row),
         last_ms=users.last_event_ms(row),
         profile=users.profile(key),
-        met=_named(scorer, version, history, users.history_ms(row).tolist()),
-        shown=_named(scorer, version, different[newest], counts[newest].tolist()),
-        n_barred=len(users.not_again(row)),
+        met=_named(scorer, version, met, users.history_ms(row)[met_first].tolist()),
+        shown=_named(scorer, version, shown, n_shown.tolist()),
+        n_barred=len(np.unique(users.not_again(row))),
         variants={
             name: variant
             for name, experiment in config.experiments.items()
             if (variant := experiment.variant_of(name, user_id)) is not None
         },
     )
+
+
+def _different(keys: Keys) -> tuple[Keys, NDArray[np.intp], NDArray[np.intp]]:
+    """Return different keys in the order of their first places, these places, and how often each
+    key is there."""
+    different, first, counts = np.unique(keys, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    return different[order], first[order], counts[order]
 
 
 def known_item(scorer: Scorer, config: Config, item_id: str) -> KnownItem:

@@ -118,7 +118,7 @@ class Looking:
             self._forget()
         now_s = time.monotonic()
         if failed is None and now_s - self._joined_s >= _OUTCOMES_EVERY_S:
-            self._outcomes = self._slates.outcomes(now_ms, cut=self._topics.passed_over)
+            self._outcomes = self._slates.outcomes(now_ms)
             self._joined_s = now_s
         figures = self._metrics.figures(now_s, {} if failed else self._topics.ends)
         self.series.note(figures, now_s)

@@ -150,7 +150,7 @@ def _show_rates(outcomes: Outcomes, now_ms: int) -> None:
     ui.label(
         f"{outcomes.n_slates:,} slates whose window of feedback (join.window_s) is over, {since};"
         f" {outcomes.n_matched:,} of {outcomes.n_feedback:,} events that could answer one did."
-        f"{''.join(f' {n:,} {why}.' for why, n in outcomes.astray.items())}"
+        f"{''.join(f' {n:,} {why}.' for why, n in outcomes.astray.items())}{_pinned(outcomes)}"
     ).classes("soft")
     if not outcomes.rates:
         ui.label("Nothing came of a slate yet: no event names one.").classes("soft")
@@ -173,6 +173,11 @@ def _show_rates(outcomes: Outcomes, now_ms: int) -> None:
                     ],
                 )
     _show_predicted(outcomes.predicted)
+
+
+def _pinned(outcomes: Outcomes) -> str:
+    n = outcomes.n_pinned
+    return f" Besides, {n:,} {'is' if n == 1 else 'are'} of pinned items, no choices." if n else ""
 
 
 def _show_predicted(predicted: Predictions) -> None:

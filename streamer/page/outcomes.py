@@ -6,24 +6,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 
 from streamer.config import Config, TopicRole
 from streamer.events import Decision
 from streamer.learner.join.clicks import NO_SURFACE, SLOT_NAMES, slot_names
-from streamer.learner.join.counts import UNNAMED, UNREPORTED
-from streamer.ope.bandit_log import Faults, Floats
+from streamer.learner.join.counts import PINNED, UNNAMED, UNREPORTED
+from streamer.ope.bandit_log import Faults, Floats, PublishedLines
 from streamer.ope.experiment_log import joined_slates, short_decisions
 from streamer.page.predictions import Predictions, predictions
 from streamer.page.recipients import Recipients, recipients
 from streamer.protocols import MessageBatch
 from streamer_models.bandits.pinned_slots import free_slots
 
+Kept = TypeVar("Kept")
+
 EVENTS_MAX: Final = 5_000
 SLATES_MAX: Final = 1_000
-_BROWSING: Final = (UNNAMED, UNREPORTED)
+_NOT_ASTRAY: Final = (PINNED, UNNAMED, UNREPORTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ class Outcomes:
         Events that answer a slate.
     astray
         Reason → events that name a slate and found none, or could answer several.
+    n_pinned
+        Events of items that were pinned into their slates: they answer no choice, and are not
+        astray.
     rates
         Of each surface, variant and channel, the most shown first, and of each slot, the first
         first.
@@ -77,12 +82,14 @@ class Outcomes:
     n_slates: int
     n_matched: int
     astray: Mapping[str, int]
+    n_pinned: int
     rates: tuple[Rate, ...]
     predicted: Predictions
 
     @property
     def n_feedback(self) -> int:
-        """Events that answer a slate or went astray; browsing is neither."""
+        """Events that answer a slate or went astray; browsing and what is of a pinned item are
+        neither."""
         return self.n_matched + sum(self.astray.values())
 
     @property
@@ -104,39 +111,28 @@ class RecentSlates:
 
     def clear(self) -> None:
         """Forget all."""
-        self._events: deque[tuple[int, bytes]] = deque(maxlen=EVENTS_MAX)
-        self._decisions: deque[Decision] = deque(maxlen=SLATES_MAX)
-        self._n_events = self._n_decisions = 0
+        self._events = _LastTaken[bytes](EVENTS_MAX)
+        self._decisions = _LastTaken[Decision](SLATES_MAX)
 
     def take(self, role: TopicRole, batch: MessageBatch) -> None:
         """Take messages of the events or the decisions."""
-        values = [value for value in batch.values if value is not None]
+        times = batch.publish_ms.tolist()
+        published = [
+            (ms, value) for ms, value in zip(times, batch.values, strict=True) if value is not None
+        ]
         if role == "events":
-            self._events.extend(zip(batch.publish_ms.tolist(), values, strict=False))
-            self._n_events += len(values)
+            self._events.take(batch, published)
         elif role == "decisions":
-            short = list(short_decisions(_KeptLines(values), Faults(strict=False)))
-            self._decisions.extend(short)
-            self._n_decisions += len(short)
+            short = short_decisions(_KeptLines(published), Faults(strict=False))
+            self._decisions.take(batch, ((each.ts, each) for each in short))
 
-    def outcomes(self, now_ms: int, *, cut: Iterable[TopicRole]) -> Outcomes:
-        """Join what is kept as the learner does, and sum up the slates whose window is over.
-
-        Parameters
-        ----------
-        cut
-            Topics that have older messages than were taken.
-        """
-        cut = {*cut}
-        from_ms = 0
-        if self._events and ("events" in cut or self._n_events > len(self._events)):
-            from_ms = min(ms for ms, _ in self._events)
-        if self._decisions and ("decisions" in cut or self._n_decisions > len(self._decisions)):
-            from_ms = max(from_ms, min(each.ts for each in self._decisions))
-        decisions = [each for each in self._decisions if each.ts >= from_ms]
+    def outcomes(self, now_ms: int) -> Outcomes:
+        """Join what is kept as the learner does, and sum up the slates whose window is over."""
+        from_ms = max(self._events.from_ms, self._decisions.from_ms)
+        decisions = [each for ms, each in self._decisions.kept if ms >= from_ms]
         # What comes right after the first slate kept may answer one before it.
         answers_from_ms = from_ms + self._window_ms if from_ms else 0
-        events = [value for ms, value in self._events if ms >= answers_from_ms]
+        events = [each for each in self._events.kept if each[0] >= answers_from_ms]
         joined = joined_slates(self._config, decisions, _KeptLines(events), Faults(strict=False))
         settled = [
             each
@@ -149,14 +145,15 @@ class RecentSlates:
             from_ms=answers_from_ms,
             n_slates=len(settled),
             n_matched=joined.rewards.n_matched,
-            astray={why: n for why, n in unused.items() if n and why not in _BROWSING},
+            astray={why: n for why, n in unused.items() if n and why not in _NOT_ASTRAY},
+            n_pinned=unused[PINNED],
             rates=tuple(self._rates((each, rewards.tolist()) for each, rewards in rewarded)),
             predicted=_predicted((each, joined.rewards.scores(each)) for each in settled),
         )
 
     def recipients(self, item_id: str) -> Recipients:
         """Return who got an item in the slates kept."""
-        return recipients(self._decisions, item_id)
+        return recipients((each for _, each in self._decisions.kept), item_id)
 
     def _rates(self, slates: Iterable[tuple[Decision, Sequence[float]]]) -> list[Rate]:
         gained: dict[tuple[str, str], list[float]] = {}
@@ -205,14 +202,40 @@ def _order(rate: Rate) -> tuple[str, int, str]:
     return rate.by, place, rate.name
 
 
-class _KeptLines:
-    """Messages as the lines of a log."""
+class _LastTaken(Generic[Kept]):
+    """What is kept of the last messages of a topic, with its times.
 
-    def __init__(self, values: Sequence[bytes]) -> None:
-        self._values = values
+    Attributes
+    ----------
+    from_ms
+        All that was published since then is kept, of every partition; 0: all that there ever was.
+    """
+
+    def __init__(self, n_max: int) -> None:
+        self._n_max = n_max
+        self._begun: set[int] = set()
+        self.kept: deque[tuple[int, Kept]] = deque()
+        self.from_ms = 0
+
+    def take(self, batch: MessageBatch, found: Iterable[tuple[int, Kept]]) -> None:
+        """Keep what a batch holds."""
+        if len(batch) and batch.partition not in self._begun:
+            self._begun.add(batch.partition)
+            if batch.offsets[0] > 0:  # what is before it was deleted, or is not read
+                self.from_ms = max(self.from_ms, int(batch.publish_ms[0]))
+        self.kept.extend(found)
+        while len(self.kept) > self._n_max:
+            self.from_ms = max(self.from_ms, self.kept.popleft()[0] + 1)
+
+
+class _KeptLines(PublishedLines):
+    """Messages, with when they were published, as the lines of a log."""
+
+    def __init__(self, published: Sequence[tuple[int, bytes]]) -> None:
+        self._published = published
 
     def __str__(self) -> str:
         return "the last messages"
 
-    def lines(self) -> Iterator[tuple[int, bytes]]:
-        return enumerate(self._values, 1)
+    def published(self) -> Iterator[tuple[int, int, bytes]]:
+        return ((number, *each) for number, each in enumerate(self._published, 1))

@@ -60,6 +60,7 @@ class UserTab:
         said("A preview: it makes no decision and teaches nothing.")
         if not answer.items:
             ui.label("The slate is empty.")
+            said(answer.why_empty or "")
             return
         item_ids = [item.item_id for item in answer.items]
 
@@ -100,10 +101,9 @@ def _show_known(known: KnownUser) -> None:
         ui.label("No event of this user is learned: the slate goes by what they said.")
     else:
         ui.label(
-            f"{known.n_events:,} {'item' if known.n_events == 1 else 'items'} met, the last at"
-            f" {at(known.last_ms)} UTC;"
-            f" {known.n_barred:,} remembered, which are kept out of the slate unless [recall.again]"
-            " lets them come again."
+            f"Met items {known.n_events:,} {'time' if known.n_events == 1 else 'times'}, the last"
+            f" event at {at(known.last_ms)} UTC; remembered are {known.n_barred:,} different ones,"
+            " which are kept out of the slate unless [recall.again] lets them come again."
         )
     for experiment, variant in known.variants.items():
         ui.label(f"Experiment {experiment}: {variant}")

@@ -98,14 +98,23 @@ def test_settings_that_read_what_nothing_has_are_found(config: Config) -> None:
         "rules.kids.exclude": "request.context.kids",
     }
     ruled = changed(config, rules)
-    assert findings(ruled)["settings"].state == "ok"  # nothing is known of no items and users
+    nothing = findings(ruled)["settings"]
+    assert nothing.state == "ok"
+    assert nothing.said == (
+        "nothing to look at yet: too few items, users and requests have come to say whether"
+        " something has the 3 fields that rules and other settings read"
+    )
     send_keyed(
         config,
         "items",
         Item(item_id="a", attributes={"adult": True}),
         Item(item_id="b", attributes={"adlt": True}),
     )
-    assert findings(ruled)["settings"].state == "ok"
+    some = findings(ruled)["settings"]
+    assert (some.state, some.said.partition(";")[0]) == (
+        "ok",
+        "something has 1 of the 3 fields that rules and other settings read",
+    )
     send_keyed(config, "items", Item(item_id="b"))
     send_keyed(config, "users", User(user_id="ann", attributes={"country": "x"}))
     found = findings(ruled)["settings"]

@@ -273,6 +273,51 @@ def test_a_difference_of_another_sign_than_the_means_is_said() -> None:
     assert remarks(0.0055) == []
 
 
+def test_a_shorter_window_is_named_where_it_helps_only() -> None:
+    log = ExperimentLog([], 0, 0, [], 0, False, (), (), Faults(strict=False))
+
+    def said(users: int, complete: int) -> str:
+        both = [
+            VariantReport(
+                name=name,
+                share=0.5,
+                users=users,
+                complete=complete,
+                slates=users,
+                means={},
+                differences={},
+            )
+            for name in ("control", "varied")
+        ]
+        (remark,) = remarks_of(SPLIT, log, both)
+        return remark
+
+    hint = "; a shorter --window is over sooner"
+    assert said(users=250, complete=30).endswith(f"control, varied{hint}")
+    for users, complete in ((0, 0), (199, 30), (30, 30)):
+        assert said(users=users, complete=complete).endswith("of the control: control, varied")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none", "none is not there; name a folder with decisions.jsonl and events.jsonl, as"),
+        ("file", "file is no folder; name a folder with decisions.jsonl and events.jsonl, as"),
+        ("empty", "empty holds 0 files of decisions; name a folder with decisions.jsonl and"),
+    ],
+)
+def test_a_log_that_is_none_is_refused_with_what_to_name(
+    tmp_path: Path, config: Path, name: str, said: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_bytes(encode(decision("r", ("a", "b"))) + b"\n")
+    with pytest.raises(ConfigError) as refused:
+        experiments("mix", str(tmp_path / name), "--config", str(config))
+    assert said in str(refused.value)
+    assert "that of `streamer up --data` (which holds topics.db)" in str(refused.value)
+    assert "--events" not in str(refused.value)
+
+
 def test_the_winner_is_written_as_configuration(tmp_path: Path, config: Path) -> None:
     text = experiments("mix", "--config", str(config), "--promote", "varied")
     assert tomllib.loads(text) == {
@@ -348,6 +393,7 @@ def test_users_whose_first_slate_may_be_gone_are_left_out_and_it_is_said(
     assert [each["users"] for each in found["variants"]] == [0, 0]
     assert [each["means"]["reward"] for each in found["variants"]] == [None, None]
     assert left_out.startswith("2 users are left out, as their first slate or what came of it may")
+    assert "(the broker of `streamer up` keeps 5 MB a partition, whatever that says" in left_out
     log = tmp_path / "decisions.jsonl"
     line = ["record", "decisions", str(log), "--bootstrap-servers", broker]
     recorded = CliRunner().invoke(app, line)

@@ -28,6 +28,7 @@ from streamer.events import DeadLetter
 from streamer.ope.experiment_report import ExperimentReport, VariantReport
 from streamer.ope.mean_difference import MeanDifference
 from streamer.page.frame import TABS as OF_PAGE
+from streamer.page.known import known_user
 from streamer.page.letters import key_again
 from streamer.page.looking import Looking
 from streamer.page.reports import ReportsTab
@@ -143,7 +144,9 @@ def test_a_user_is_looked_up_and_a_slate_explained_without_a_decision(page: Serv
     async def look(user: User) -> None:
         user.find("User id").type("bob")
         user.find("Look the user up").click()
-        await seen(user, "2 items met", "Met last", "Fresh milk", "The slate now", "Experiment mix")
+        await seen(
+            user, "Met items 2 times", "Met last", "Fresh milk", "The slate now", "Experiment mix"
+        )
         user.find(kind=ui.button, content="Why?").click()
         await seen(user, "Brought by", "All columns", "popular_high")
         n_answers = len(world.records("recommendations"))
@@ -168,6 +171,33 @@ def test_a_user_is_looked_up_and_a_slate_explained_without_a_decision(page: Serv
 
     page.look(look)
     assert len(world.records("decisions")) == n_decisions
+
+
+def test_an_item_met_twice_is_one_item_and_an_empty_slate_says_why(page: ServedPage) -> None:
+    world = page.world
+    now_ms = world.live.clock.now_ms()
+    world.live.publish(
+        *(
+            events.Event(
+                event_id=f"flo {n}", type="click", user_id="flo", item_id=item, ts=now_ms - n
+            )
+            for n, item in ((3, "milk"), (2, "tea"), (1, "milk"))
+        )
+    )
+    world.live.advance(now_ms + 1_000)
+    known = known_user(world.live.scorer, world.config, "flo")
+    assert (known.n_events, known.n_barred) == (3, 2)
+    last = [(each.item_id, now_ms - each.value) for each in known.met]
+    assert last == [("milk", 1), ("tea", 2)]
+
+    async def look(user: User) -> None:
+        user.find("User id").type("flo")
+        user.find("Surface").type("closed")
+        user.find("Look the user up").click()
+        await seen(user, "Met items 3 times", "remembered are 2 different ones")
+        await seen(user, "The slate is empty.", "rules.closed")
+
+    page.look(look)
 
 
 def test_a_stranger_and_a_wrong_number_are_said_in_words(page: ServedPage) -> None:

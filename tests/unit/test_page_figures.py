@@ -16,6 +16,7 @@ from streamer.events import (
     Pin,
     encode,
 )
+from streamer.events.messages import FUTURE_MS_MAX
 from streamer.kafka.log_ends import Ends
 from streamer.page.figures import SHOWN_S, Figures, FigureSeries, OwnMetrics
 from streamer.page.outcomes import EVENTS_MAX, Rate, RecentSlates
@@ -24,14 +25,21 @@ from streamer.scorer.metrics import ScorerMetrics
 
 CONFIG = load_config(env={})
 NOW_MS = 1_700_000_000_000
+WINDOW_MS = round(1_000 * CONFIG.join.window_s)
 
 
-def batch(messages: Sequence[Message], publish_ms: Sequence[int]) -> MessageBatch:
+def batch(
+    messages: Sequence[Message],
+    publish_ms: Sequence[int],
+    *,
+    partition: int = 0,
+    offset: int = 0,
+) -> MessageBatch:
     return MessageBatch(
         "any",
-        0,
+        partition,
         [encode(each) for each in messages],
-        np.arange(len(messages)),
+        np.arange(offset, offset + len(messages)),
         np.array(publish_ms, dtype=np.int64),
     )
 
@@ -120,11 +128,12 @@ def test_what_came_of_slates_is_summed_up_by_surface_variant_channel_and_slot() 
         event(1, "r1", "a", "click", asked_ms + 500),
         event(2, "r1", "b", "impression", asked_ms + 500),
         event(3, "nobody's", "a", "click", asked_ms + 600),
+        event(4, "r1", "sponsored", "click", asked_ms + 700),
     ]
     slates.take("events", batch(events, [each.ts for each in events]))
-    found = slates.outcomes(NOW_MS, cut=())
+    found = slates.outcomes(NOW_MS)
     assert (found.from_ms, found.n_slates) == (0, 1)  # the young one may yet be answered
-    assert (found.n_matched, found.n_feedback) == (2, 3)
+    assert (found.n_matched, found.n_feedback, found.n_pinned) == (2, 3, 1)
     assert found.rates == (
         Rate("channel", "popular", 1, 0, 0.0),
         Rate("channel", "similar", 1, 1, 1.0),
@@ -149,7 +158,7 @@ def test_rewards_predicted_are_compared_with_those_that_came_by_size_and_over_ti
         events.append(event(2 * at + 1, name, "b", "impression", ts + 500))
     slates.take("decisions", batch(decisions, [each.ts for each in decisions]))
     slates.take("events", batch(events, [each.ts for each in events]))
-    found = slates.outcomes(NOW_MS, cut=()).predicted
+    found = slates.outcomes(NOW_MS).predicted
     rows = [(each.name, each.n_items, each.observed) for each in found.by_size]
     assert rows == [("0.01 to 0.02", 20, 0.0), ("0.2 to 0.3", 20, 8 / 20)]
     assert [each.n_items for each in found.by_time] == [8] * 5
@@ -159,7 +168,7 @@ def test_rewards_predicted_are_compared_with_those_that_came_by_size_and_over_ti
     not_taken = -np.log(0.985)
     assert last == pytest.approx((-np.log(0.25) + not_taken) / 2)
     assert before == pytest.approx((-np.log(0.25) - 3 * np.log(0.75) + 4 * not_taken) / 8)
-    nothing = RecentSlates(CONFIG).outcomes(NOW_MS, cut=()).predicted
+    nothing = RecentSlates(CONFIG).outcomes(NOW_MS).predicted
     assert nothing.whole is None
     assert np.isnan([nothing.ratio, *nothing.losses]).all()
 
@@ -188,7 +197,7 @@ def test_predictions_of_objectives_are_compared_with_what_they_brought_by_the_we
     ]
     slates.take("decisions", batch(decisions, [each.ts for each in decisions]))
     slates.take("events", batch(events, [each.ts for each in events]))
-    found = slates.outcomes(NOW_MS, cut=()).predicted
+    found = slates.outcomes(NOW_MS).predicted
     sums = {each.name: (each.expected, each.observed) for each in found.by_size}
     assert sums == {
         "0.2 to 0.3": (0.25, 0.0),
@@ -222,11 +231,41 @@ def test_a_tail_that_is_cut_says_since_when_it_holds_everything() -> None:
     slates.take("decisions", batch([early, late], [asked_ms, asked_ms + 30_000]))
     clicks = [event(n, "r2", "a", "click", asked_ms + 31_000) for n in range(EVENTS_MAX)]
     slates.take("events", batch(clicks, [each.ts for each in clicks]))
-    whole = slates.outcomes(NOW_MS, cut=())
+    whole = slates.outcomes(NOW_MS)
     assert (whole.from_ms, whole.n_slates) == (0, 2)
-    cut = slates.outcomes(NOW_MS, cut=["decisions"])
-    assert cut.from_ms == asked_ms + 10_000  # answers to what came before go on for a window
-    assert cut.n_slates == 1
+    slates.take("events", batch(clicks[:1], [asked_ms + 45_000]))  # one too many
+    cut = slates.outcomes(NOW_MS)
+    assert cut.from_ms == asked_ms + 31_001 + WINDOW_MS  # what answers others comes for a window
+    assert cut.n_slates == 0
+
+
+def test_feedback_on_slates_that_a_broker_deleted_of_one_partition_is_not_astray() -> None:
+    slates = RecentSlates(CONFIG)
+    asked_ms = NOW_MS - 600_000
+    third = decision("r3", asked_ms + 100_000, ["a"])
+    kept = [[decision("r1", asked_ms, ["a"]), third], [decision("r2", asked_ms + 60_000, ["a"])]]
+    for partition, decisions in enumerate(kept):
+        times = [each.ts for each in decisions]
+        slates.take("decisions", batch(decisions, times, partition=partition, offset=50))
+    events = [
+        event(1, "deleted of partition 1", "a", "click", asked_ms + 30_000),
+        event(2, "r3", "a", "click", asked_ms + 100_500),
+    ]
+    slates.take("events", batch(events, [each.ts for each in events]))
+    found = slates.outcomes(NOW_MS)
+    assert found.from_ms == asked_ms + 60_000 + WINDOW_MS
+    assert (found.n_slates, found.n_matched, found.n_feedback) == (1, 1, 1)
+
+
+def test_what_is_clicked_by_a_clock_ahead_is_matched_as_the_learner_does() -> None:
+    slates = RecentSlates(CONFIG)
+    asked_ms = NOW_MS - 60_000
+    slates.take("decisions", batch([decision("r1", asked_ms, ["a"])], [asked_ms]))
+    published_ms = asked_ms + 500
+    ahead = event(1, "r1", "a", "click", published_ms + FUTURE_MS_MAX)  # beyond join.horizon_s
+    slates.take("events", batch([ahead], [published_ms]))
+    found = slates.outcomes(NOW_MS)
+    assert (found.n_matched, found.n_feedback) == (1, 1)
 
 
 def test_nothing_that_is_on_a_topic_ends_the_look() -> None:
@@ -236,4 +275,4 @@ def test_nothing_that_is_on_a_topic_ends_the_look() -> None:
             role,
             MessageBatch("any", 0, [b"{", None, b"[]"], np.arange(3), np.zeros(3, np.int64)),
         )
-    assert slates.outcomes(NOW_MS, cut=()).rates == ()
+    assert slates.outcomes(NOW_MS).rates == ()
