@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import Any, Final, TypeAlias, cast
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff, NoBackoff
@@ -17,6 +18,7 @@ from redis.cluster import RedisCluster
 from redis.exceptions import (
     MaxConnectionsError,
     MovedError,
+    ReadOnlyError,
     RedisClusterException,
     RedisError,
 )
@@ -33,12 +35,16 @@ _DATABASE = re.compile(r"(/\d*)?")
 CLUSTER_PREFIX = "redis+cluster:"
 _KEYS_A_SCAN = 1_000
 _SHOWN_MAX = 200
+_LOOK_S: Final = 1.0
+"""Longest wait for a server to show whether it talks without TLS."""
 _OPTIONS: Final = re.compile(
     "username|password|db|client_name|lib_name|lib_version|health_check_interval|socket_keepalive"
     "|max_connections|ssl_.*"
 )
 """What may follow the question mark of a URL. Others decide how answers are read and how long is
 waited, as it is done here, or are no text."""
+_TLS: Final = "rediss:"
+_CHECKS_OF_CERTIFICATES: Final = ("none", "optional", "required")
 _LASTING: Final = (
     ("NOPERM", "refuses this user", "see what the user of store.url may do"),
     ("DB index", "does not have the database in store.url", "name another one, or none"),
@@ -209,12 +215,16 @@ class RedisConnection:
                 f"Redis at {self.address} refuses this user or password ({error}): see the user and"
                 " the password in store.url, and what the user may do"
             ) from error
+        except ReadOnlyError as error:
+            raise self._of_replica(error) from error
         except redis.ResponseError as error:
             if "WRONGTYPE" in str(error):
                 raise self._of_another_type(error, asked) from error
             raise self._lasting(error) or self._unavailable(error) from error
         except (RedisError, RedisClusterException) as error:
-            if _refused_by_tls(error):
+            if _refused_by_tls(error) or (
+                isinstance(error, redis.TimeoutError) and self._is_without_tls()
+            ):
                 raise StoreError(
                     f"Redis at {self.address} can't be talked to by TLS ({error}): see the scheme"
                     " (redis:// without, rediss:// with TLS) and ssl_ca_certs in store.url"
@@ -238,6 +248,32 @@ class RedisConnection:
                 " max_connections in store.url allows: leave it out"
             )
         return None
+
+    def _is_without_tls(self) -> bool:
+        """Whether a server that does not answer to TLS answers to a line of text, as Redis without
+        TLS does: a greeting by TLS it takes for a line that goes on."""
+        if not self._url.startswith(_TLS):
+            return False
+        parts = urlsplit(self._url)
+        where = (unquote(parts.hostname or ""), parts.port or DEFAULT_PORT)
+        try:
+            with socket.create_connection(where, min(self.timeout_s, _LOOK_S)) as plain:
+                plain.sendall(b"PING\r\n")
+                return plain.recv(1) in (b"+", b"-")
+        except OSError:
+            return False
+
+    def _of_replica(self, error: Exception) -> StoreUnavailable:
+        """The error of a server that takes no writes, with the name of the one that does."""
+        primary = "its primary"
+        with suppress(RedisError):  # it may not be asked
+            found = self._connected().execute_command("INFO", "replication")
+            if found.get("role") == "slave":
+                primary += f", {found['master_host']}:{found['master_port']}"
+        return StoreUnavailable(
+            f"Redis at {self.address} is a replica, which takes no writes ({error}): name"
+            f" {primary}, in store.url, or have this server made primary again"
+        )
 
     def _of_another_type(self, error: Exception, asked: Sequence[Argument]) -> StoreError:
         about = " ".join(map(str, asked))
@@ -297,7 +333,18 @@ def _options(parts: SplitResult) -> list[tuple[str, str]]:
 
 def _check_options(url: str, address: str) -> None:
     """Raise ConfigError where a URL has an option that streamer does not take."""
-    for name, _ in _options(urlsplit(url)):
+    for name, value in _options(urlsplit(url)):
+        if name.startswith("ssl_") and not url.startswith(_TLS):
+            scheme = url.partition(":")[0]
+            raise ConfigError(
+                f"store.url of {address} can't be used: {name} is an option of TLS; write rediss://"
+                f" for {scheme}://, or leave it out"
+            )
+        if name == "ssl_cert_reqs" and value not in _CHECKS_OF_CERTIFICATES:
+            raise ConfigError(
+                f"store.url of {address} can't be used: {name} is one of"
+                f" {', '.join(_CHECKS_OF_CERTIFICATES)}"
+            )
         if not _OPTIONS.fullmatch(name):
             raise ConfigError(
                 f"store.url of {address} can't be used: {name!r} is none of its options"

@@ -240,6 +240,29 @@ def test_a_right_that_a_user_lacks_is_not_waited_for(
     store.close()
 
 
+def test_a_server_that_became_a_replica_names_its_primary(redis_server: RedisServer) -> None:
+    with (
+        contextlib.closing(open_store(redis_server.url, timeout_s=2.0)) as store,
+        redis.Redis.from_url(redis_server.url) as client,
+    ):
+        learn_into(store)
+        client.replicaof("127.0.0.1", 1)
+        try:
+            with pytest.raises(StoreUnavailable, match=r"is a replica.*primary, 127.0.0.1:1, in"):
+                store.acquire(0, "b")
+        finally:
+            client.replicaof("NO", "ONE")
+        store.acquire(0, "b")
+
+
+def test_a_server_without_tls_is_not_waited_for_again(redis_server: RedisServer) -> None:
+    url = redis_server.url.replace("redis:", "rediss:")
+    with contextlib.closing(open_store(url, timeout_s=0.5)) as store:
+        with pytest.raises(StoreError, match="redis:// without, rediss:// with TLS") as caught:
+            store.layout()
+        assert not caught.value.retriable
+
+
 def test_what_a_url_says_wrongly_of_a_server_is_not_waited_for(redis_server: RedisServer) -> None:
     for url, remedy in (
         (

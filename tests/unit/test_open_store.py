@@ -198,6 +198,50 @@ def test_a_certificate_or_a_port_without_tls_is_not_waited_for(
             store.close()
 
 
+@pytest.mark.parametrize("answer", ["+PONG", "-NOAUTH Authentication required."])
+def test_a_server_without_tls_that_is_silent_to_it_is_not_tried_again(answer: str) -> None:
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the test ends it
+            while True:
+                client, _ = listener.accept()
+                threading.Thread(target=answered, args=(client,), daemon=True).start()
+
+    def answered(client: socket.socket) -> None:
+        """Read lines, as Redis does: of a greeting by TLS, bytes that go on."""
+        with client, contextlib.suppress(OSError):
+            while data := client.recv(1 << 16):
+                if data == b"PING\r\n":
+                    client.sendall(f"{answer}\r\n".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        url = f"rediss://:secret@127.0.0.1:{listener.getsockname()[1]}"
+        with contextlib.closing(open_store(url, timeout_s=0.5)) as store:
+            with pytest.raises(StoreError, match=r"redis:// without, rediss:// with") as caught:
+                store.layout()
+            assert not caught.value.retriable
+
+
+def test_a_server_that_is_silent_with_tls_and_without_may_come_back(silent_port: int) -> None:
+    url = f"rediss://127.0.0.1:{silent_port}"
+    with (
+        contextlib.closing(open_store(url, timeout_s=0.2)) as store,
+        pytest.raises(StoreUnavailable, match=r"within 0\.2 s"),
+    ):
+        store.layout()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+def test_options_of_tls_are_for_urls_of_tls(scheme: str) -> None:
+    said = re.escape(f"ssl_ca_certs is an option of TLS; write rediss:// for {scheme}://")
+    with pytest.raises(ConfigError, match=said):
+        open_store(f"{scheme}://h?ssl_ca_certs=/x")
+    open_store("rediss://h?ssl_ca_certs=/x&ssl_cert_reqs=none").close()
+    with pytest.raises(ConfigError, match="ssl_cert_reqs is one of none, optional") as caught:
+        open_store("rediss://ann:12?ssl_cert_reqs=s3cret@h:1")
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_locked_file_is_waited_for_no_longer_than_told(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "store.db"
     store = open_store(f"sqlite:{path}", timeout_s=0.2)
