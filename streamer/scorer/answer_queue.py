@@ -97,6 +97,14 @@ class AnswerQueue:
         """Return what the items topic says of an item, as far as it is read."""
         return self._scorer.catalogue.published(item_id)
 
+    def knows_item(self, item_id: str) -> bool:
+        """Whether the catalogue has an item, or said that it is gone, or something is learned of
+        it."""
+        catalogue, rows = self._scorer.catalogue, self._scorer.replica.current().items.map
+        if catalogue.get(item_id) is not None or catalogue.is_blocked(item_id):
+            return True
+        return rows.find_one(id_key(item_id.encode())) >= 0
+
     def user(self, user_id: str) -> User | None:
         """Return what a user says of themselves, as far as it is learned."""
         version = self._scorer.replica.current()

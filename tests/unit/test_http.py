@@ -154,8 +154,10 @@ def test_what_goes_with_an_item_is_a_route_and_a_decision(world: HttpWorld) -> N
     decision = decode_decision(world.records("decisions")[-1])
     assert (decision.request_id, decision.user_id) == (said.request_id, "ida")
     n_before = len(world.records("decisions"))
-    seen = world.client.get("/v1/items/a%2Fb/related?preview=true").json()
+    seen = world.client.get("/v1/items/milk/related?preview=true").json()
     assert (seen["user_id"], seen["preview"]) == ("anybody", True)
+    unknown = problem_of(world.client.get("/v1/items/SKU-9999/related"), 404)
+    assert "nothing is known of item 'SKU-9999': neither" in unknown["detail"]
     assert len(world.records("decisions")) == n_before
 
 
@@ -172,7 +174,11 @@ def test_an_id_that_ends_like_a_route_is_an_id_where_its_slash_is_written_so(
         assert read.json()[f"{kind}_id"] == f"odd/{word}"
         asked = client.get(f"{here}/{word}?preview=true")
         assert decode_recommendation(asked.content).preview
-        assert client.get(f"/v1/{kind}s/odd/{word}?preview=true").json()["preview"]
+        of_odd = client.get(f"/v1/{kind}s/odd/{word}?preview=true")
+        if kind == "item":
+            assert "of item 'odd'" in problem_of(of_odd, 404)["detail"]
+        else:
+            assert of_odd.json()["preview"]
         client.delete(here)
 
 

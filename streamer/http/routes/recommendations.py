@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.exceptions import HTTPException
 
 from streamer.config import Config
 from streamer.events.messages import ANYBODY, ListName
@@ -79,12 +80,21 @@ def recommendation_routes(config: Config, parts: Parts) -> APIRouter:
     @router.get(
         "/items/{item_id:id}/related",
         summary="Recommend what goes with an item",
-        responses=responses,
+        responses=answers("Recommendation", 404, 503, 504, words="Items, best first"),
     )
     async def related(
         item_id: PathId, wanted: Wanted, user_id: WhoAsks = ANYBODY, preview: Preview = False
     ) -> Response:
-        """As recommendations with one of `seed_items`; the user's own taste ranks them."""
+        """As recommendations with one of `seed_items`; the user's own taste ranks them.
+
+        404 where neither the catalogue has the item nor anything was learned of it.
+        """
+        if not (parts.answers.missing() or parts.answers.knows_item(item_id)):
+            raise HTTPException(
+                404,
+                f"nothing is known of item {item_id!r}: neither the catalogue has it, nor was"
+                " anything learned of it; check how it is spelled",
+            )
         fields = {"seed_items": [item_id], "preview": preview}
         return await slates({"user_id": user_id, **wanted, **fields})
 
