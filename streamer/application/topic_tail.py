@@ -27,7 +27,7 @@ class TopicTail:
     publish_ms
         ``(n,)`` int64, when each was published.
     from_ms
-        All that was published since then is here; 0: all that there is.
+        All that was published since then is here; 0: all that there ever was.
     """
 
     values: list[bytes | None]
@@ -65,7 +65,7 @@ def tail_of(config: Config, role: TopicRole, *, n_max: int) -> TopicTail:
 
 class LastMessages:
     """The last ``n_max`` messages of each partition of a topic, and of each batch whether it begins
-    behind older messages that are passed over.
+    behind older messages, which are passed over or deleted.
 
     What does not come within ``kafka.request_timeout_s`` is left out: the last offsets of a log may
     hold no message, as where transactions end.
@@ -89,8 +89,8 @@ class LastMessages:
         with contextlib.closing(configured_reader(self._config)) as reader:
             ends = reader.ends(reader.partitions(self._topic))
             starts = {where: max(end.low, end.high - self._n_max) for where, end in ends.items()}
-            cut = {where for where, end in ends.items() if starts[where] > end.low}
-            is_cut = bool(cut)
+            cut = {where for where, start in starts.items() if start > 0}
+            is_cut = any(starts[where] > end.low for where, end in ends.items())
             reader.start(starts)
             deadline = time.monotonic() + self._config.kafka.request_timeout_s
 

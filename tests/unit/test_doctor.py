@@ -280,6 +280,27 @@ def test_feedback_on_decisions_that_were_not_read_is_no_finding(config: Config) 
     )
 
 
+def test_feedback_on_decisions_that_were_deleted_of_one_partition_is_no_finding(
+    config: Config,
+) -> None:
+    topic = config.topics.topic("decisions")
+    with closing(configured_sink(config)) as sink:
+        for each in named(["kept"] * DECISIONS_MIN):
+            sink.send(topic, key=b"", value=each, partition=1)
+        sink.flush(30)
+    time.sleep(0.01)
+    send(config, "events", named(["deleted"] * EVENTS_MIN))
+    large = msgspec.json.encode({"request_id": "r", "policy_state": "x" * 100_000})
+    with closing(configured_sink(config)) as sink:
+        for _ in range(100):  # 10 MB, of which the broker keeps 5
+            sink.send(topic, key=b"", value=large, partition=0)
+        sink.flush(30)
+    assert (
+        findings(config)["feedback"].said
+        == "no event that could answer a decision in the last hour"
+    )
+
+
 def test_dead_letters_are_counted_by_kind(config: Config) -> None:
     reasons = [f"field 'type': \"save{n}\" is unknown; add it" for n in range(3)]
     letters = [
