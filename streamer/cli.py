@@ -44,6 +44,15 @@ from streamer.masking import without_secrets
 
 _UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 """What keeps the output from being written."""
+_UNUSABLE: Final = (
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EACCES,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EROFS,
+)
+"""What is wrong with a file that was named."""
 
 
 class _Commands(TyperGroup):
@@ -118,6 +127,9 @@ def main() -> int:
     try:
         return _status()
     except OSError as error:
+        if error.errno in _UNUSABLE and error.filename is not None:
+            _say_error(_unusable(error))
+            return 1
         if error.errno not in _UNWRITABLE:
             raise
         _drop_output()
@@ -141,6 +153,12 @@ def _status() -> int:
         if sys.stdout is not None:  # it may be closed
             sys.stdout.flush()  # here, where it may fail; Python would do it at the very end
     return 0
+
+
+def _unusable(error: OSError) -> str:
+    """Return what is said of a file that can't be used, without the secrets of its name."""
+    named = without_secrets(os.fsdecode(error.filename))
+    return f"{named} can't be used ({error.strerror}); see its name, and who may read or write it"
 
 
 def _say_error(said: str) -> None:

@@ -35,6 +35,42 @@ def test_errors_that_cannot_be_said_have_their_status() -> None:
     assert run("config", "--config", "absent", stdout=str(FULL), stderr=str(FULL)).returncode == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["replay", "NAME"],
+        ["replay", "NAME/x.csv"],
+        ["publish", "NAME"],
+        ["import", "NAME"],
+        ["ope", "NAME", "--format", "obd", "--policy", "uniform"],
+        ["ope", "log.csv", "--format", "obd", "--policy", "uniform", "--json", "NAME"],
+        ["replay", "log.csv", "--report", "NAME"],
+        ["experiments", "a", "NAME"],
+        ["compare", "NAME", "log.csv"],
+        ["config", "--config", "NAME"],
+        ["store", "export", "NAME"],
+        ["store", "import", "NAME"],
+        ["move", "NAME"],
+        ["record", "events", "NAME.jsonl"],
+    ],
+)
+def test_a_name_that_is_too_long_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("log.csv").write_text("user_id,item_id,ts\n")
+    # Nothing answers there: a command may say that first.
+    monkeypatch.setenv("STREAMER_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("STREAMER_KAFKA__REQUEST_TIMEOUT_S", "1")
+    monkeypatch.setenv("STREAMER_STORE__URL", "sqlite:log.csv")
+    done = run(*(word.replace("NAME", "x" * 300) for word in words), stdout="/dev/null")
+    assert done.returncode in (1, 2), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "error: " in done.stderr
+    if words[0] != "record":
+        assert "File name too long" in done.stderr
+
+
 def test_closed_output_is_no_error_of_the_command() -> None:
     done = run("--version", stdout="&-")
     assert "Traceback" not in done.stderr
