@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace as with_fields
 from numpy.typing import NDArray
 
 from streamer.config import Config, JoinConfig
@@ -19,6 +21,7 @@ from streamer.events.rejection import refuse_seconds
 from streamer.learner.join.counts import ASTRAY, PINNED
 from streamer.learner.join.shown import scored
 from streamer.learner.rewards import Rewards
+from streamer.ope.ahead import AROUND, ArrivalTimes, far_reason, with_next
 from streamer.ope.bandit_log import (
     BanditLog,
     Faults,
@@ -38,6 +41,19 @@ from streamer_producers.log_file import LogFile
 
 DEDUP_WINDOW = Config().learner.dedup_window
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+
+@dataclass(slots=True)
+class _LeftOut:
+    """What a pass over the decisions did not take as it is.
+
+    Attributes
+    ----------
+    n_ahead
+        Decisions that count as of those around them.
+    """
+
+    n_ahead: int = 0
 
 
 class DecisionLog(BanditLog):
@@ -82,14 +98,17 @@ class DecisionLog(BanditLog):
         super().__init__([self._file, events_file], uniform=uniform, strict=strict)
         self._rewards = LoggedRewards(events_file, rewards, join, dedup_window=dedup_window)
         self._weights = rewards.weights
+        self._lateness_ms = round(1000 * join.lateness_s)
+        self._left_out = _LeftOut()
         self._actions: dict[str, int] = {}
         self._slots: dict[int, int] = {}
         self.feature_names: tuple[str, ...] = ()
 
     def survey(self, progress: Progress | None = None) -> Survey:
         faults, columns = Faults(strict=self._strict), SurveyColumns(self._weights)
+        self._left_out = _LeftOut()
         self._actions, self._slots, self.feature_names = {}, {}, ()
-        for number, decision in enumerate(self._decisions(faults)):
+        for number, decision in enumerate(self._decisions(faults, self._left_out)):
             self._rewards.expect(decision)
             for item in (*decision.candidates, *decision.items):
                 self._actions.setdefault(item, len(self._actions))
@@ -130,6 +149,11 @@ class DecisionLog(BanditLog):
         answers."""
         for file in self.files:
             yield from file.gone
+        if n_ahead := self._left_out.n_ahead + self._rewards.n_ahead:
+            yield (
+                f"{n_ahead:,} decisions and events whose time lies ahead of those around them count"
+                " as these do"
+            )
         unused = self._rewards.unused.copy()
         n_pinned = unused.pop(PINNED, 0)
         n_unused = unused.total()
@@ -159,7 +183,7 @@ class DecisionLog(BanditLog):
                 )
 
     def rows(self, *, features: bool) -> Iterator[LoggedRow]:
-        for request, decision in enumerate(self._decisions(Faults(strict=False))):
+        for request, decision in enumerate(self._decisions(Faults(strict=False), _LeftOut())):
             yield from self._rows_of(decision, request, features=features)
 
     def _rows_of(self, decision: Decision, request: int, *, features: bool) -> Iterator[LoggedRow]:
@@ -194,20 +218,36 @@ class DecisionLog(BanditLog):
                 learned_features=learned[at],
             )
 
-    def _decisions(self, faults: Faults) -> Iterator[Decision]:
-        """The good decisions, each once; the others are added to ``faults``."""
+    def _decisions(self, faults: Faults, left_out: _LeftOut) -> Iterator[Decision]:
+        """The good decisions, each once, at the times that count; the others are added to
+        ``faults`` or counted as left out."""
         seen: set[str] = set()
+        clock = ArrivalTimes(self._lateness_ms)
+        for batch, following in with_next(self._batches(faults)):
+            own_ms, next_ms = _times(batch), _times(following or ())
+            times = clock.counted(own_ms, next_ms)
+            for at, (number, decision) in enumerate(batch):
+                if times.far[at]:
+                    faults.add(self._file, number, BadMessage(far_reason(decision.ts)))
+                elif decision.request_id not in seen:
+                    seen.add(decision.request_id)
+                    left_out.n_ahead += bool(times.ahead[at])
+                    yield with_fields(decision, ts=int(times.ts_ms[at]))
+
+    def _batches(self, faults: Faults) -> Iterator[list[tuple[int, Decision]]]:
+        """The decisions that can be read, with the numbers of their lines."""
+        decisions = self._readable(faults)
+        while batch := list(islice(decisions, AROUND)):
+            yield batch
+
+    def _readable(self, faults: Faults) -> Iterator[tuple[int, Decision]]:
         for number, line in self._file.lines():
             if line.isspace():
                 continue
             try:
-                decision = self._decision(line, number)
+                yield number, self._decision(line, number)
             except BadMessage as error:
                 faults.add(self._file, number, error)
-                continue
-            if decision.request_id not in seen:
-                seen.add(decision.request_id)
-                yield decision
 
     def _decision(self, line: bytes, number: int) -> Decision:
         if self._stated_uniform:
@@ -269,6 +309,10 @@ class LoggedSlates:
         """Which of the items it showed at a position of a request; none where it is unknown."""
         positions = self._shown.get(request_id, {})
         return np.array([positions.get(item) == position for item in item_ids], dtype=bool)
+
+
+def _times(decisions: Iterable[tuple[int, Decision]]) -> NDArray[np.int64]:
+    return np.array([decision.ts for _, decision in decisions], dtype=np.int64)
 
 
 def _learned_features(

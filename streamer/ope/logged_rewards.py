@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -24,11 +24,24 @@ from streamer.learner.join.counts import UNNAMED, UNREPORTED
 from streamer.learner.join.join import Join
 from streamer.learner.join.shown import Shown, pinned_in, scores
 from streamer.learner.rewards import Rewards
+from streamer.ope.ahead import ArrivalTimes, far_reason, with_next
 from streamer.ope.bandit_log import Faults, Lines, published_lines
 
 _BATCH: Final = 1_000
 _NO_BOUND: Final = 1 << 62
 _NO_FEATURES: Final = np.empty((0, 0), dtype=np.float32)
+_NO_TIMES: Final = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Lines of events: their numbers, when they were published (negative: unknown), the good ones,
+    and (index, reason) of the bad ones."""
+
+    lines: list[int]
+    published_ms: NDArray[np.int64]
+    columns: EventColumns
+    bad: list[tuple[int, str]]
 
 
 class LoggedRewards:
@@ -36,8 +49,11 @@ class LoggedRewards:
 
     The join is the learner's own, without the bounds of its memory: all decisions are read first,
     then the events, each file in its order, and what is later or further out of order than
-    ``[join]`` allows answers nothing. A slate of which nothing was reported was not seen, where
-    the log reports impressions and ``join.unanswered`` says so; where it reports none, it was.
+    ``[join]`` allows answers nothing. An event whose time lies ahead of those around it counts as
+    they do, and over a day ahead as malformed (:class:`streamer.ope.ahead.ArrivalTimes`), so that
+    the clock of one phone makes no others late. A slate of which nothing was reported was not
+    seen, where the log reports impressions and ``join.unanswered`` says so; where it reports none,
+    it was.
 
     Memory: one record a decision.
 
@@ -45,6 +61,8 @@ class LoggedRewards:
     ----------
     n_matched, unused
         Events that answer a decision; those that could and don't, by the reason.
+    n_ahead
+        Events that count as of those around them.
     n_unanswered
         Slates of which the learner learns nothing, since nothing was reported of them.
     reports_impressions
@@ -69,7 +87,7 @@ class LoggedRewards:
         self._expected: list[Shown] = []
         self._rewards: dict[str, NDArray[np.float64]] = {}
         self._gains: dict[str, NDArray[np.float64]] = {}
-        self.n_matched = self.n_unanswered = self.published_ms = 0
+        self.n_matched = self.n_unanswered = self.n_ahead = self.published_ms = 0
         self.reports_impressions = False
         self.unused: Counter[str] = Counter()
         self._unreadable = ""
@@ -102,8 +120,39 @@ class LoggedRewards:
         last_ms = max((shown.ts_ms for shown in decided), default=0)
         join, dedup = Join(self._settings), DedupWindow(self._dedup_window)
         join.take(DecidedBatch(decided, len(decided)), None)
-        self.unused, self.reports_impressions, self.published_ms = Counter(), False, 0
+        self.unused, self.reports_impressions = Counter(), False
+        self.n_ahead = self.published_ms = 0
         n_events, n_good, first = 0, 0, ""
+        clock = ArrivalTimes(self._settings.lateness_ms)
+        for batch, following in with_next(self._batches()):
+            columns, bad = batch.columns, batch.bad
+            times = clock.counted(
+                columns.ts_ms, _NO_TIMES if following is None else following.columns.ts_ms
+            )
+            self.n_ahead += int(times.ahead.sum())
+            bad += zip(
+                columns.index[times.far].tolist(),
+                map(far_reason, columns.ts_ms[times.far].tolist()),
+                strict=True,
+            )
+            columns = replace(columns, ts_ms=times.ts_ms).take(np.flatnonzero(~times.far))
+            for index, said in sorted(bad):
+                first = first or f"{self._file}:{batch.lines[index]}: {said}"
+                faults.add(self._file, batch.lines[index], BadMessage(said))
+            n_events, n_good = n_events + len(batch.lines), n_good + len(columns)
+            if len(columns):
+                last_ms = max(last_ms, int(columns.ts_ms.max()))
+                known = columns.ts_ms[batch.published_ms[columns.index] >= 0]
+                self.published_ms = max(self.published_ms, int(known.max(initial=0)))
+                numbers = np.array([batch.lines[i] for i in columns.index.tolist()], dtype=np.int64)
+                join.take(None, self._answers(columns, numbers, dedup))
+        self._unreadable = ""
+        if n_events and not n_good:
+            self._unreadable = f"none of the {n_events:,} events can be read"
+            self._unreadable += f", so the log can't be weighed; {first}"
+        self._end(join, decided, last_ms)
+
+    def _batches(self) -> Iterator[_Batch]:
         lines = (each for each in published_lines(self._file) if not each[2].isspace())
         while batch := list(islice(lines, _BATCH)):
             published_ms = np.array([ms for _, ms, _ in batch], dtype=np.int64)
@@ -111,21 +160,8 @@ class LoggedRewards:
                 [line for _, _, line in batch], published_ms, self._reward.event_types
             )
             columns, refused = _without_seconds(columns)
-            for bad in sorted((*rejected, *refused), key=lambda each: each.index):
-                first = first or f"{self._file}:{batch[bad.index][0]}: {bad.reason}"
-                faults.add(self._file, batch[bad.index][0], BadMessage(bad.reason))
-            n_events, n_good = n_events + len(batch), n_good + len(columns)
-            if len(columns):
-                last_ms = max(last_ms, int(columns.ts_ms.max()))
-                known = columns.ts_ms[published_ms[columns.index] >= 0]
-                self.published_ms = max(self.published_ms, int(known.max(initial=0)))
-                numbers = np.array([batch[i][0] for i in columns.index.tolist()], dtype=np.int64)
-                join.take(None, self._answers(columns, numbers, dedup))
-        self._unreadable = ""
-        if n_events and not n_good:
-            self._unreadable = f"none of the {n_events:,} events can be read"
-            self._unreadable += f", so the log can't be weighed; {first}"
-        self._end(join, decided, last_ms)
+            bad = [(each.index, each.reason) for each in (*rejected, *refused)]
+            yield _Batch([number for number, _, _ in batch], published_ms, columns, bad)
 
     def refuse_unreadable(self) -> None:
         """Refuse events of which none could be read: all rewards would be missing.

@@ -163,14 +163,74 @@ def test_feedback_without_a_request_is_matched_where_the_learner_matches_it(tmp_
 
 def test_feedback_that_comes_too_far_out_of_order_counts_for_nothing(tmp_path: Path) -> None:
     slates = [decision("r", ["a", "b"])]
-    later = START_MS + HORIZON_MS + 60_001  # join.lateness_s after the horizon
+    later = START_MS + 3_660_001  # join.lateness_s after the horizon
     events = [event("r", "a"), event("none", "a", ts=later), event("r", "b")]
-    remarks, rewards = remarks_and_rewards(tmp_path / "as", slates, events)
+    remarks, rewards = remarks_and_rewards(tmp_path / "as", slates, events, horizon_s=3_600.0)
     assert rewards == [1.0, 0.0]
     assert "1 out of order by more than join.lateness_s" in remarks[0]
-    remarks, rewards = remarks_and_rewards(tmp_path / "late", slates, events, lateness_s=61.0)
+    remarks, rewards = remarks_and_rewards(
+        tmp_path / "late", slates, events, horizon_s=3_600.0, lateness_s=61.0
+    )
     assert rewards == [1.0, 1.0]
     assert "out of order" not in remarks[0]
+
+
+DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize("at", [0, 1, 30])
+@pytest.mark.parametrize("kind", ["decision", "event"])
+@pytest.mark.parametrize("ahead_ms", [20 * DAY_MS // 24, 11 * DAY_MS, 4_000_000_000_000 - START_MS])
+def test_one_clock_that_is_ahead_changes_nothing_for_anyone_in_a_recorded_log(
+    tmp_path: Path, kind: str, ahead_ms: int, at: int
+) -> None:
+    minute_ms = 60_000
+    slates = [
+        decision(f"r{n}", ["a", "b"], user_id=f"u{n}", ts=START_MS + n * minute_ms)
+        for n in range(60)
+    ]
+    events = [
+        event(f"r{n}", "a", user_id=f"u{n}", ts=START_MS + (n + 5) * minute_ms) for n in range(60)
+    ]
+    join = JoinConfig(horizon_s=3_600.0)
+    _, rewards = remarks_and_rewards(tmp_path / "right", slates, events, horizon_s=join.horizon_s)
+    assert rewards == [1.0, 0.0] * 60
+    ahead = START_MS + at * minute_ms + ahead_ms
+    if kind == "decision":
+        slates = [*slates[:at], decision("x", ["a", "b"], user_id="x", ts=ahead), *slates[at:]]
+        del rewards[2 * at : 2 * at]
+    else:
+        events = [*events[:at], event("x", "a", user_id="x", ts=ahead), *events[at:]]
+    path = write_decisions(tmp_path / "wrong", slates, events)
+    log = DecisionLog(path, rewards=reward_function(Config()), join=join)
+    survey = log.survey()
+    is_far = ahead_ms > DAY_MS
+    own = [] if is_far or kind == "event" else [0.0, 0.0]
+    assert survey.rewards.tolist() == [*rewards[: 2 * at], *own, *rewards[2 * at :]]
+    assert [len([*log.rows(features=False)]), survey.n_malformed] == [len(survey), is_far]
+    if is_far:
+        assert f"{kind}s.jsonl:{at + 1}: field 'ts': {ahead} is over a day" in str(
+            survey.malformed[0]
+        )
+    said = "1 decisions and events whose time lies ahead of those around them count as these do"
+    assert (said in [*log.remarks()]) != is_far
+
+
+def test_time_that_passes_is_no_clock_that_is_ahead(tmp_path: Path) -> None:
+    """A log with a week without traffic, with late messages at its end."""
+    hours = [*range(30), *range(200, 230), 210, 210, 210]
+    slates = [
+        decision(f"r{n}", ["a", "b"], ts=START_MS + hour * DAY_MS // 24)
+        for n, hour in enumerate(hours)
+    ]
+    events = [event(f"r{n}", "a", ts=each.ts) for n, each in enumerate(slates)]
+    path = write_decisions(tmp_path, slates, events)
+    log = DecisionLog(path, rewards=reward_function(Config()), join=JoinConfig())
+    survey = log.survey()
+    assert survey.n_malformed == 0
+    assert {row.ts_ms for row in log.rows(features=False)} == {each.ts for each in slates}
+    assert survey.rewards.tolist()[:120] == [1.0, 0.0] * 60
+    assert not any("ahead" in said for said in log.remarks())
 
 
 def test_slates_of_which_nothing_was_reported_are_left_out_or_said_to_count(

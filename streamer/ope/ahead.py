@@ -1,0 +1,119 @@
+"""Times that lie ahead of those around them, in a log that says of no message when it was
+published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.events import FUTURE_MS_MAX
+from streamer.events.rejection import reason
+
+T = TypeVar("T")
+
+AROUND: Final = 100
+"""Messages behind one that tell a jump of the clock of one sender from time that passed: that many
+of one phone that was offline come in a row at worst, twice over."""
+_FEW: Final = 20
+"""Messages behind one that may all be late ones, where a log ends: then only a day is ahead."""
+_SLACK_MS_MIN: Final = 900_000
+"""Ahead by less, a time moves a watermark by less than a quarter of an hour; time zones move it by
+more."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedTimes:
+    """Times of messages in order of arrival.
+
+    Attributes
+    ----------
+    ts_ms
+        ``(n,)`` int64 times that everything counts with.
+    ahead
+        ``(n,)`` whether a message's own time lies ahead, and counts as that of those around it.
+    far
+        ``(n,)`` whether it lies over a day ahead: such a message counts for nothing.
+    """
+
+    ts_ms: NDArray[np.int64]
+    ahead: NDArray[np.bool_]
+    far: NDArray[np.bool_]
+
+
+class ArrivalTimes:
+    """The bound on times that lie ahead where no publication bounds them (see
+    :func:`streamer.events.decoding.counted_ms`): the messages around them.
+
+    A time that lies beyond all before it by more than ``lateness_ms`` is that of a clock that is
+    ahead if most of the ``AROUND`` messages behind it don't reach it; otherwise time passed.
+
+    Parameters
+    ----------
+    lateness_ms
+        How far messages may be out of order anyway.
+    """
+
+    def __init__(self, lateness_ms: int) -> None:
+        self._slack_ms = max(lateness_ms, _SLACK_MS_MIN)
+        self._latest_ms: int | None = None
+
+    def counted(self, ts_ms: NDArray[np.int64], next_ms: NDArray[np.int64]) -> CountedTimes:
+        """Return what the next messages count as.
+
+        Parameters
+        ----------
+        ts_ms
+            ``(n,)`` their own times.
+        next_ms
+            Those of at least ``AROUND`` messages behind them, or of all there are.
+        """
+        n = len(ts_ms)
+        times = np.concatenate([ts_ms, next_ms[:AROUND]])
+        counted, ahead, far = ts_ms.copy(), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        for i, own_ms in enumerate(ts_ms.tolist()):
+            latest_ms = self._latest_ms
+            if latest_ms is not None and own_ms <= latest_ms + self._slack_ms:
+                self._latest_ms = max(latest_ms, own_ms)
+                continue
+            around_ms = self._around(own_ms, np.sort(times[i + 1 : i + 1 + AROUND]))
+            if around_ms is None:
+                self._latest_ms = own_ms
+                continue
+            far[i] = own_ms - FUTURE_MS_MAX > around_ms
+            ahead[i] = not far[i]
+            counted[i] = around_ms
+            self._latest_ms = around_ms if latest_ms is None else max(latest_ms, around_ms)
+        return CountedTimes(counted, ahead, far)
+
+    def _around(self, own_ms: int, behind_ms: NDArray[np.int64]) -> int | None:
+        """Return about when a message was published that lies ahead; None: it does not."""
+        n = len(behind_ms)
+        slack_ms = self._slack_ms if n >= _FEW else max(self._slack_ms, FUTURE_MS_MAX)
+        if not n or behind_ms[(n - 1) // 2] + slack_ms >= own_ms:
+            return None
+        # Some of those behind it are late, and came after it all the same.
+        soon_ms = int(behind_ms[n // 10])
+        return soon_ms if self._latest_ms is None else max(self._latest_ms, soon_ms)
+
+
+def far_reason(ts_ms: int) -> str:
+    """Say that a time lies far ahead, and what to send instead."""
+    problem = (
+        "is over a day ahead of the lines around it, as a clock that is wrong; send event time in"
+        " ms since 1970"
+    )
+    return reason("ts", ts_ms, problem)
+
+
+def with_next(batches: Iterable[T]) -> Iterator[tuple[T, T | None]]:
+    """Return each with the one behind it; None behind the last."""
+    rest = iter(batches)
+    batch = next(rest, None)
+    while batch is not None:
+        following = next(rest, None)
+        yield batch, following
+        batch = following
