@@ -9,6 +9,7 @@ import lzma
 import sys
 import zipfile
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,12 +98,13 @@ class LogFile:
                 ) from error
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Its lines with their numbers, from 1; each is cut at ``LINE_BYTES_MAX``."""
+        """Its lines with their numbers, from 1, without the mark of UTF-8 before the first; each is
+        cut at ``LINE_BYTES_MAX``."""
         with self.open_text() as stream:
             number = 0
             while line := stream.readline(LINE_BYTES_MAX):
                 number += 1
-                yield number, line
+                yield number, line.removeprefix(BOM_UTF8) if number == 1 else line
                 while line and not line.endswith(b"\n"):
                     line = stream.readline(LINE_BYTES_MAX)
 

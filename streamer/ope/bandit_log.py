@@ -8,12 +8,13 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.errors import BadMessage, LogRefused
+from streamer.errors import BadMessage, ConfigError, LogRefused
 from streamer_models.bandits.composition import UNCOMPOSED, Composition, known_costs
 from streamer_models.evaluation.ope.weighed_log import PROPENSITY_MIN
 from streamer_producers.log import MALFORMED_KEPT, Malformed
@@ -28,6 +29,7 @@ NO_GAINS: Final[Floats] = np.zeros(0)
 UNIFORM_TOLERANCE: Final = 1e-4
 """How far a propensity may lie from 1 / candidates, relatively: logs round."""
 _READ_BYTES = 1 << 20
+_SHOWN_MAX: Final = 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -311,20 +313,39 @@ class SurveyColumns:
         )
 
 
-def checked_propensity(value: float, file: LogFile, line: int) -> float:
-    """``value``, when it is in (0, 1].
+def checked_propensity(value: object, file: LogFile, line: int) -> float:
+    """``value``, when it is a number in (0, 1].
 
     Raises
     ------
     LogRefused
-        Otherwise: what could not have been shown can't be weighed.
+        Otherwise: what could not have been shown can't be weighed, and rows of which the log does
+        not say it are no random ones that could be left out.
     """
-    if not (math.isfinite(value) and 0 < value <= 1):
-        raise LogRefused(
-            f"{file}:{line}: propensity {value} is not in (0, 1]; log the probability with which"
-            " each item was drawn, and give every item some: without it the log can't be weighed"
-        )
-    return value
+    number = value if isinstance(value, (int, float)) else math.nan
+    if not isinstance(value, bool) and math.isfinite(number) and 0 < number <= 1:
+        return float(number)
+    raise LogRefused(
+        f"{file}:{line}: propensity {repr(value)[:_SHOWN_MAX]} is not in (0, 1]; log the"
+        " probability with which each item was drawn, and give every item some: without it the log"
+        " can't be weighed"
+    )
+
+
+def check_there(path: Path) -> None:
+    """Refuse a path at which there is nothing.
+
+    Raises
+    ------
+    ConfigError
+        Naming it.
+    """
+    try:
+        is_there = path.exists()
+    except OSError:  # a name that is too long
+        is_there = False
+    if not is_there:
+        raise ConfigError(f"{path} is not there; name a log, or the folder that holds it")
 
 
 def no_propensities(file: LogFile, line: int) -> LogRefused:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from msgspec.structs import replace as with_fields
 from numpy.typing import NDArray
 
 from streamer.config import Config, JoinConfig
-from streamer.errors import BadMessage, ConfigError
+from streamer.errors import BadMessage, ConfigError, LogRefused
 from streamer.events import Decision, decode_decision
 from streamer.events.rejection import refuse_seconds
 from streamer.learner.join.counts import ASTRAY, PINNED
@@ -29,10 +30,12 @@ from streamer.ope.bandit_log import (
     Progress,
     Survey,
     SurveyColumns,
+    check_there,
     checked_propensity,
     no_propensities,
 )
 from streamer.ope.logged_rewards import LoggedRewards
+from streamer.ope.repeats import Repeats
 from streamer.ranking.columns.position import POSITION
 from streamer.ranking.logged_composition import composition_of
 from streamer_models.bandits.composition_kernels import places_of
@@ -41,6 +44,10 @@ from streamer_producers.log_file import LogFile
 
 DEDUP_WINDOW = Config().learner.dedup_window
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+_STATED = re.compile(rb'"propensities"\s*:\s*\[([^\]]+)\]')
+
+
+_DecisionLine = tuple[int, Decision, bytes]
 
 
 @dataclass(slots=True)
@@ -51,9 +58,12 @@ class _LeftOut:
     ----------
     n_ahead
         Decisions that count as of those around them.
+    repeats
+        Decisions that repeat a ``request_id``.
     """
 
     n_ahead: int = 0
+    repeats: Repeats = field(default_factory=Repeats)
 
 
 class DecisionLog(BanditLog):
@@ -64,7 +74,7 @@ class DecisionLog(BanditLog):
     there; its position is where it stood among pinned items. An item's reward is what the learner
     would have learned of it (see :class:`LoggedRewards`), the weighed sum of what it brought where
     there are objectives; an item that was not seen although others were reported to be is no row. A
-    repeated ``request_id`` is passed over; the order is that of the file.
+    repeated ``request_id`` is passed over and counted; the order is that of the file.
 
     Parameters
     ----------
@@ -89,6 +99,7 @@ class DecisionLog(BanditLog):
         uniform: bool = False,
         strict: bool = False,
     ) -> None:
+        check_there(path)
         self._file = LogFile(file_in(path, "decisions"))
         if events is None and not path.is_dir():
             raise ConfigError(
@@ -181,6 +192,8 @@ class DecisionLog(BanditLog):
                     f"{slates} count as seen and not taken, since the log reports no impressions;"
                     ' the learner learns nothing of them unless join.unanswered = "counts"'
                 )
+        yield from self._left_out.repeats.remarks("decisions", "request_id")
+        yield from self._rewards.repeats.remarks("events", "event_id")
 
     def rows(self, *, features: bool) -> Iterator[LoggedRow]:
         for request, decision in enumerate(self._decisions(Faults(strict=False), _LeftOut())):
@@ -221,31 +234,33 @@ class DecisionLog(BanditLog):
     def _decisions(self, faults: Faults, left_out: _LeftOut) -> Iterator[Decision]:
         """The good decisions, each once, at the times that count; the others are added to
         ``faults`` or counted as left out."""
-        seen: set[str] = set()
+        repeats = left_out.repeats
         clock = ArrivalTimes(self._lateness_ms)
         for batch, following in with_next(self._batches(faults)):
             own_ms, next_ms = _times(batch), _times(following or ())
             times = clock.counted(own_ms, next_ms)
-            for at, (number, decision) in enumerate(batch):
+            for at, (number, decision, line) in enumerate(batch):
                 if times.far[at]:
                     faults.add(self._file, number, BadMessage(far_reason(decision.ts)))
-                elif decision.request_id not in seen:
-                    seen.add(decision.request_id)
+                elif decision.request_id in repeats:
+                    repeats.count(decision.request_id, line, f"{self._file}:{number}")
+                else:
+                    repeats.note(decision.request_id, line)
                     left_out.n_ahead += bool(times.ahead[at])
                     yield with_fields(decision, ts=int(times.ts_ms[at]))
 
-    def _batches(self, faults: Faults) -> Iterator[list[tuple[int, Decision]]]:
-        """The decisions that can be read, with the numbers of their lines."""
+    def _batches(self, faults: Faults) -> Iterator[list[_DecisionLine]]:
+        """The decisions that can be read, with their lines."""
         decisions = self._readable(faults)
         while batch := list(islice(decisions, AROUND)):
             yield batch
 
-    def _readable(self, faults: Faults) -> Iterator[tuple[int, Decision]]:
+    def _readable(self, faults: Faults) -> Iterator[_DecisionLine]:
         for number, line in self._file.lines():
             if line.isspace():
                 continue
             try:
-                yield number, self._decision(line, number)
+                yield number, self._decision(line, number), line
             except BadMessage as error:
                 faults.add(self._file, number, error)
 
@@ -256,7 +271,8 @@ class DecisionLog(BanditLog):
             decision = decode_decision(line)
         except BadMessage:
             # A malformed line may be passed over; a log that can't be weighed may not.
-            _refuse_propensities(line, self._file, number)
+            if not self._stated_uniform:
+                _refuse_propensities(line, self._file, number)
             raise
         refuse_seconds(decision.ts, "ts")
         if not set(decision.items) <= set(decision.candidates):
@@ -311,8 +327,8 @@ class LoggedSlates:
         return np.array([positions.get(item) == position for item in item_ids], dtype=bool)
 
 
-def _times(decisions: Iterable[tuple[int, Decision]]) -> NDArray[np.int64]:
-    return np.array([decision.ts for _, decision in decisions], dtype=np.int64)
+def _times(decisions: Iterable[_DecisionLine]) -> NDArray[np.int64]:
+    return np.array([decision.ts for _, decision, _ in decisions], dtype=np.int64)
 
 
 def _learned_features(
@@ -385,10 +401,10 @@ def files_in(folder: Path, stem: str) -> list[Path]:
 
 
 def _loosely(line: bytes) -> dict[str, Any]:
-    """A line's fields, however wrong."""
+    """A line's fields, however wrong; a number may be NaN or infinite."""
     try:
-        fields = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        fields = json.loads(line)
+    except (ValueError, RecursionError):  # of UTF-8 too
         return {}
     return fields if isinstance(fields, dict) else {}
 
@@ -398,16 +414,32 @@ def _with_propensities(line: bytes) -> bytes:
     if not isinstance(fields.get("items"), list):
         return line
     fields["propensities"] = [1.0] * len(fields["items"])
-    return msgspec.json.encode(fields)
+    return json.dumps(fields).encode()
 
 
 def _refuse_propensities(line: bytes, file: LogFile, number: int) -> None:
+    """Refuse the log of a malformed line that says items, and not how they were drawn."""
     fields = _loosely(line)
+    if not fields and (stated := _STATED.search(line)):  # no JSON, as with nan for a number
+        for text in stated[1].split(b","):
+            checked_propensity(_number(text.strip()), file, number)
+        return
     items, propensities = fields.get("items"), fields.get("propensities")
     if not isinstance(items, list) or not items:
         return
     if not isinstance(propensities, list) or not propensities:
         raise no_propensities(file, number)
     for value in propensities:
-        if isinstance(value, (int, float)):
-            checked_propensity(value, file, number)
+        checked_propensity(value, file, number)
+    if len(propensities) != len(items):
+        raise LogRefused(
+            f"{file}:{number}: {len(propensities)} propensities for {len(items)} items; log the"
+            " probability with which each item was drawn: without it the log can't be weighed"
+        )
+
+
+def _number(text: bytes) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text.decode(errors="replace")

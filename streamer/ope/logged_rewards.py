@@ -26,6 +26,7 @@ from streamer.learner.join.shown import Shown, pinned_in, scores
 from streamer.learner.rewards import Rewards
 from streamer.ope.ahead import ArrivalTimes, far_reason, with_next
 from streamer.ope.bandit_log import Faults, Lines, published_lines
+from streamer.ope.repeats import Repeats
 
 _BATCH: Final = 1_000
 _NO_BOUND: Final = 1 << 62
@@ -35,10 +36,11 @@ _NO_TIMES: Final = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Lines of events: their numbers, when they were published (negative: unknown), the good ones,
-    and (index, reason) of the bad ones."""
+    """Lines of events: their numbers and contents, when they were published (negative: unknown),
+    the good ones, and (index, reason) of the bad ones."""
 
     lines: list[int]
+    contents: list[bytes]
     published_ms: NDArray[np.int64]
     columns: EventColumns
     bad: list[tuple[int, str]]
@@ -63,6 +65,8 @@ class LoggedRewards:
         Events that answer a decision; those that could and don't, by the reason.
     n_ahead
         Events that count as of those around them.
+    repeats
+        Events that repeat an ``event_id``.
     n_unanswered
         Slates of which the learner learns nothing, since nothing was reported of them.
     reports_impressions
@@ -90,6 +94,7 @@ class LoggedRewards:
         self.n_matched = self.n_unanswered = self.n_ahead = self.published_ms = 0
         self.reports_impressions = False
         self.unused: Counter[str] = Counter()
+        self.repeats = Repeats(dedup_window)
         self._unreadable = ""
 
     @property
@@ -122,6 +127,7 @@ class LoggedRewards:
         join.take(DecidedBatch(decided, len(decided)), None)
         self.unused, self.reports_impressions = Counter(), False
         self.n_ahead = self.published_ms = 0
+        self.repeats = Repeats(self._dedup_window)
         n_events, n_good, first = 0, 0, ""
         clock = ArrivalTimes(self._settings.lateness_ms)
         for batch, following in with_next(self._batches()):
@@ -145,7 +151,9 @@ class LoggedRewards:
                 known = columns.ts_ms[batch.published_ms[columns.index] >= 0]
                 self.published_ms = max(self.published_ms, int(known.max(initial=0)))
                 numbers = np.array([batch.lines[i] for i in columns.index.tolist()], dtype=np.int64)
-                join.take(None, self._answers(columns, numbers, dedup))
+                fresh = dedup.fresh(columns.event_ids, numbers)
+                self._note(batch, columns, fresh)
+                join.take(None, self._answers(columns, numbers, fresh))
         self._unreadable = ""
         if n_events and not n_good:
             self._unreadable = f"none of the {n_events:,} events can be read"
@@ -156,12 +164,12 @@ class LoggedRewards:
         lines = (each for each in published_lines(self._file) if not each[2].isspace())
         while batch := list(islice(lines, _BATCH)):
             published_ms = np.array([ms for _, ms, _ in batch], dtype=np.int64)
-            columns, rejected = decode_events(
-                [line for _, _, line in batch], published_ms, self._reward.event_types
-            )
+            contents = [line for _, _, line in batch]
+            columns, rejected = decode_events(contents, published_ms, self._reward.event_types)
             columns, refused = _without_seconds(columns)
             bad = [(each.index, each.reason) for each in (*rejected, *refused)]
-            yield _Batch([number for number, _, _ in batch], published_ms, columns, bad)
+            numbers = [number for number, _, _ in batch]
+            yield _Batch(numbers, contents, published_ms, columns, bad)
 
     def refuse_unreadable(self) -> None:
         """Refuse events of which none could be read: all rewards would be missing.
@@ -174,11 +182,24 @@ class LoggedRewards:
         if self._unreadable:
             raise LogRefused(self._unreadable)
 
+    def _note(self, batch: _Batch, columns: EventColumns, fresh: NDArray[np.bool_]) -> None:
+        """Count those that repeat another."""
+        if not self._dedup_window:
+            return
+        hashes = columns.event_ids.hashes.tolist()
+        for at, event_id, is_fresh in zip(
+            columns.index.tolist(), hashes, fresh.tolist(), strict=True
+        ):
+            if is_fresh:
+                self.repeats.note(event_id, batch.contents[at])
+            else:
+                where = f"{self._file}:{batch.lines[at]}"
+                self.repeats.count(event_id, batch.contents[at], where)
+
     def _answers(
-        self, columns: EventColumns, numbers: NDArray[np.int64], dedup: DedupWindow
+        self, columns: EventColumns, numbers: NDArray[np.int64], fresh: NDArray[np.bool_]
     ) -> FeedbackBatch:
         """The events that may answer a decision, at the numbers of their lines."""
-        fresh = dedup.fresh(columns.event_ids, numbers)
         reward = self._reward(columns.types, columns.values)
         found = answers(
             columns,

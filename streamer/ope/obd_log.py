@@ -19,6 +19,7 @@ from streamer.ope.bandit_log import (
     Progress,
     Survey,
     SurveyColumns,
+    check_there,
     checked_propensity,
     no_propensities,
 )
@@ -128,14 +129,16 @@ class OpenBanditLog(BanditLog):
                 faults.add(self._file, number, error)
 
     def _line(self, record: dict[str, object], number: int) -> _Line:
-        if not self._stated_uniform and "propensity_score" not in record:
+        if not (self._stated_uniform or "propensity_score" in record):
+            if len(record) == 1:
+                raise LogRefused(
+                    f"{self._file}: its first line names one column, {next(iter(record))[:40]!r};"
+                    " write commas between columns, as the Open Bandit Dataset has them"
+                )
             raise no_propensities(self._file, number)
         try:
-            item, position = int(str(record["item_id"])), int(str(record["position"]))
+            item, position = _whole(record["item_id"]), _whole(record["position"])
             reward = float(str(record["click"]))
-            propensity = np.nan
-            if not self._stated_uniform:
-                propensity = float(str(record["propensity_score"]))
             affinities = np.array(
                 [value for name, value in record.items() if name.startswith("user-item_affinity")],
                 dtype=np.float64,
@@ -146,8 +149,10 @@ class OpenBanditLog(BanditLog):
             ) from None
         except ValueError as error:
             raise BadMessage(f"{error}; a number is needed") from None
+        propensity = np.nan
         if not self._stated_uniform:
-            checked_propensity(propensity, self._file, number)
+            stated = _number(str(record["propensity_score"]))
+            propensity = checked_propensity(stated, self._file, number)
         if item < 0 or (self._items and item not in self._items):
             raise BadMessage(f"item_id={item} is none of the {self._n_actions} items")
         if not (np.isfinite(reward) and np.isfinite(affinities).all()):
@@ -182,6 +187,7 @@ class OpenBanditLog(BanditLog):
 def _file_in(path: Path) -> Path:
     if path.is_file():
         return path
+    check_there(path)
     found = [
         each
         for each in (sorted(path.iterdir()) if path.is_dir() else [])
@@ -193,6 +199,22 @@ def _file_in(path: Path) -> Path:
             " random/all, or the file all.csv or all.csv.gz in it"
         )
     return found[0]
+
+
+def _whole(value: object) -> int:
+    """Return a whole number, also one that was made a float, as beside a missing value."""
+    number = float(str(value))
+    if not number.is_integer():
+        raise ValueError(f"{str(value)!r} is no whole number")
+    return int(number)
+
+
+def _number(text: str) -> float | str:
+    """Return a number; the text itself where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _ts_ms(record: dict[str, object]) -> int:

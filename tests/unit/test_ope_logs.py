@@ -98,11 +98,35 @@ def test_malformed_lines_are_counted_with_their_numbers(tmp_path: Path) -> None:
         OpenBanditLog(path, strict=True).survey()
 
 
-@pytest.mark.parametrize("propensity", ["0", "-0.1", "1.01", "nan", "inf"])
+@pytest.mark.parametrize("propensity", ["0", "-0.1", "1.01", "nan", "inf", "", "NULL", "33%"])
 def test_a_propensity_outside_its_range_is_refused(tmp_path: Path, propensity: str) -> None:
     path = write_obd(tmp_path / "all", [obd_line(), obd_line(propensity=propensity)])
-    with pytest.raises(LogRefused, match=rf"all.csv:3: propensity {propensity}.*\(0, 1\]"):
+    with pytest.raises(LogRefused, match=rf"all.csv:3: propensity '?{propensity}.*\(0, 1\]"):
         OpenBanditLog(path).survey()
+    assert len(OpenBanditLog(path, uniform=True).survey()) == 2
+
+
+def test_whole_numbers_may_be_written_as_floats(tmp_path: Path) -> None:
+    lines = [obd_line("2.0").replace(",1,0,", ",1.0,0,"), obd_line("1.5"), obd_line(1, 1)]
+    survey = OpenBanditLog(write_obd(tmp_path / "all", lines)).survey()
+    assert survey.chosen.tolist() == [2, 1]
+    assert survey.positions == (1,)
+    assert "'1.5' is no whole number" in survey.malformed[0].reason
+
+
+def test_semicolons_between_columns_are_said_not_taken_for_a_uniform_log(tmp_path: Path) -> None:
+    lines = [each.replace(",", ";") for each in [OBD_HEADER, obd_line()]]
+    path = write_obd(tmp_path / "all", lines[1:], lines[0])
+    with pytest.raises(LogRefused, match=r"names one column.*write commas") as refused:
+        OpenBanditLog(path).survey()
+    assert "--uniform" not in str(refused.value)
+
+
+def test_a_path_at_which_there_is_nothing_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "nonesuch"
+    for opened in (OpenBanditLog, UniformArmsLog, decision_log):
+        with pytest.raises(ConfigError, match=r"nonesuch.* is not there"):
+            opened(path)
 
 
 def test_a_log_without_propensities_must_be_stated_uniform(tmp_path: Path) -> None:
@@ -254,6 +278,12 @@ def test_items_that_were_not_seen_are_no_rows(tmp_path: Path) -> None:
         ({"propensities": [1.5]}, "propensity 1.5"),
         ({"propensities": []}, "no propensities"),
         ({"propensities": None}, "no propensities"),
+        ({"propensities": [float("nan")]}, "decisions.jsonl:2: propensity nan"),
+        ({"propensities": [float("inf")]}, "propensity inf"),
+        ({"propensities": [None]}, "propensity None"),
+        ({"propensities": ["0.5"]}, "propensity '0.5'"),
+        ({"propensities": [True]}, "propensity True"),
+        ({"propensities": [0.5, 0.5]}, "2 propensities for 1 items"),
     ],
 )
 def test_decisions_without_good_propensities_are_refused(
@@ -266,6 +296,58 @@ def test_decisions_without_good_propensities_are_refused(
         decision_log(path).survey()
     stated = decision_log(path, uniform=True)
     assert stated.survey().propensities.tolist() == [1 / 3, 1 / 3]
+
+
+@pytest.mark.parametrize("value", ["nan", "NULL", ".5x", ""])
+def test_a_propensity_that_is_no_json_is_refused(tmp_path: Path, value: str) -> None:
+    line = encode(decision("r", ["a", "b"])).replace(b"0.5]", value.encode() + b"]")
+    path = write_decisions(tmp_path, [decision("q", ["b"]), line], [])
+    with pytest.raises(LogRefused, match=r"decisions.jsonl:2: propensity .* is not in \(0, 1\]"):
+        decision_log(path).survey()
+
+
+def test_a_line_that_is_cut_is_malformed_whatever_its_propensities(tmp_path: Path) -> None:
+    whole = encode(decision("r", ["a", "b"]))
+    cut = [whole[:n] for n in range(1, len(whole))]
+    path = write_decisions(tmp_path, [decision("q", ["b"]), *cut], [])
+    survey = decision_log(path).survey()
+    assert (len(survey), survey.n_malformed) == (1, len(cut))
+
+
+def test_repeated_messages_are_left_out_and_said_apart_where_they_differ(tmp_path: Path) -> None:
+    slates = [decision(f"r{n}", ["a", "b"]) for n in range(4)]
+    again = [slates[0], slates[1], decision("r2", ["b", "a"])]
+    clicks = [event(f"r{n}", "a") for n in range(3)]
+    events = [*clicks, clicks[0], event("r1", "b", event_id=clicks[1].event_id)]
+    log = decision_log(write_decisions(tmp_path, [*slates, *again], events))
+    for _ in range(2):
+        assert log.survey().rewards.tolist() == [1.0, 0.0] * 3 + [0.0, 0.0]
+        of_decisions, of_events = (each for each in log.remarks() if "repeat" in each)
+        assert of_decisions == (
+            "3 decisions repeat the request_id of one before and are left out; 1 of them say"
+            f" something else than that one, the first at {tmp_path}/decisions.jsonl:7: an id is to"
+            " be of one alone"
+        )
+        assert of_events == (
+            "2 events repeat the event_id of one before and are left out; 1 of them say something"
+            f" else than that one, the first at {tmp_path}/events.jsonl:5: an id is to be of one"
+            " alone"
+        )
+    log = decision_log(write_decisions(tmp_path, [*slates, slates[3]], clicks))
+    log.survey()
+    said = "1 decisions repeat the request_id of one before and are left out"
+    assert [each for each in log.remarks() if "repeat" in each] == [said]
+
+
+def test_a_byte_order_mark_costs_no_line(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    slate, click = decision("r", ["a", "b"]), event("r", "a")
+    log = decision_log(write_decisions(tmp_path, [mark + encode(slate)], [mark + encode(click)]))
+    survey = log.survey()
+    assert (survey.rewards.tolist(), survey.n_malformed) == ([1.0, 0.0], 0)
+    assert LoggedSlates(
+        write_decisions(tmp_path / "other", [mark + encode(slate)], []), log, strict=True
+    ).shows("r", ["a", "b"], 0).tolist() == [True, False]
 
 
 def test_times_in_seconds_are_malformed_lines_as_http_refuses_them(tmp_path: Path) -> None:
