@@ -20,13 +20,10 @@ def verified_again(live: LiveSystem, decisions: Sequence[Decision]) -> SlatesVer
     return verify_slates(
         live.config,
         entries={(each.partition, each.version): each for each in entries},
-        requests={
-            each.request_id: each
-            for each in (
-                decode_request(record.value, publish_ms=record.publish_ms)
-                for record in live.broker.records("requests")
-            )
-        },
+        requests=[
+            decode_request(record.value, publish_ms=record.publish_ms)
+            for record in live.broker.records("requests")
+        ],
         decisions=decisions,
         catalogue=live.scorer.catalogue,
     )

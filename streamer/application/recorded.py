@@ -56,7 +56,7 @@ def verify_run(
     slates = verify_slates(
         config,
         entries=entries,
-        requests={request.request_id: request for request in requests},
+        requests=requests,
         decisions=decisions,
         catalogue=present_catalogue(config),
         alike=parameters.alike,

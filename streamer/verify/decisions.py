@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from streamer.catalogue.catalogue import Catalogue
 from streamer.config import Config
 from streamer.config.keys import OBJECTIVES
 from streamer.errors import ConfigError
-from streamer.events import Decision, Request, Shadow, pack_features
+from streamer.events import Decision, Request, RequestRow, Shadow, pack_features
 from streamer.events.rows import row_id, row_request
 from streamer.model_set import build_models, store_layout
 from streamer.protocols import Entry
@@ -32,6 +33,8 @@ from streamer.verify.shadows import is_same
 
 PROBLEMS_MAX: Final = 20
 """Decisions that are told of one by one; the others are counted."""
+SAME_ID_MAX: Final = 20
+"""Requests of one id that a decision is tried with; beyond, it is one without its request."""
 _VERSION = re.compile(r"p(\d+):(\d+)")
 
 
@@ -51,7 +54,8 @@ class SlatesVerification:
         settings can't be set or they had candidates of whose features nobody keeps what the
         features topic said. One that differs makes its decision differ.
     n_without_request, n_without_version
-        Decisions that could not be: their request is not on the topic any more, or their version
+        Decisions that could not be: their request is not on the topic any more, or can't be told
+        from many others of its id, or their version
         names no commits (with very many partitions) or ones that were not executed.
     problems
         The first that differ, each with what differs.
@@ -83,7 +87,7 @@ def verify_slates(
     config: Config,
     *,
     entries: Mapping[tuple[int, int], Entry],
-    requests: Mapping[str, Request],
+    requests: Iterable[Request],
     decisions: Iterable[Decision],
     catalogue: Catalogue,
     alike: Collection[int] = (0,),
@@ -110,7 +114,8 @@ def verify_slates(
     entries
         (partition, version) → the commit, as it was executed again.
     requests
-        By request_id; of one with rows by that of the whole.
+        Those on the topic. Of several with one ``request_id``, a decision answers one of its user
+        that is not after it; it is well if one of them makes it again.
     catalogue
         As it was throughout: decisions do not say how much of the items topic they had seen.
     alike
@@ -121,7 +126,7 @@ def verify_slates(
     found = SlatesVerification()
     funnels, names = _Funnels(config), feature_names(config)
     asked = _Asked(requests)
-    named: list[tuple[Decision, Request, dict[int, int]]] = []
+    named: list[tuple[Decision, list[Request], dict[int, int]]] = []
     for decision in decisions:
         versions = _versions(decision.model_version)
         if versions is None or any(
@@ -133,12 +138,12 @@ def verify_slates(
             for p, v in versions.items()
         ):
             found.n_other_settings += 1
-        elif (request := asked.by(decision)) is None:
+        elif not (possible := asked.by(decision)):
             found.n_without_request += 1
         else:
-            named.append((decision, request, versions))
+            named.append((decision, possible, versions))
     following = _Following(config, entries, began)
-    for decision, request, versions in sorted(named, key=lambda each: sum(each[2].values())):
+    for decision, possible, versions in sorted(named, key=lambda each: sum(each[2].values())):
         if not following.can_reach(versions):  # another scorer saw commits in another order
             following = _Following(config, entries, began)
         following.advance(versions)
@@ -147,8 +152,13 @@ def verify_slates(
         funnel = funnels.of(decision)
         assert funnel is not None, "it was found before"
         logged = _logged(decision, names)
-        slate = funnel.recommend(request, version, catalogue, logged=logged)
-        differing = _differing(decision, slate)
+        tried: list[tuple[list[str], Request]] = []
+        for each in possible:
+            slate = funnel.recommend(each, version, catalogue, logged=logged)
+            tried.append((_differing(decision, slate), each))
+            if not tried[-1][0]:
+                break
+        differing, request = min(tried, key=lambda each: len(each[0]))
         for shadow in decision.shadows or ():
             by = funnels.of(decision, shadow)
             same = None
@@ -179,20 +189,29 @@ def _logged(decision: Decision, names: tuple[str, ...]) -> Logged | None:
 class _Asked:
     """The requests that decisions answer, which may be rows of others."""
 
-    def __init__(self, requests: Mapping[str, Request]) -> None:
-        self._requests = requests
-        self._rows = {
-            row_id(request, row): (request, row)
-            for request in requests.values()
-            for row in request.rows or ()
-        }
+    def __init__(self, requests: Iterable[Request]) -> None:
+        self._asked: defaultdict[str, list[tuple[Request, RequestRow | None]]] = defaultdict(list)
+        for request in requests:
+            self._asked[request.request_id].append((request, None))
+            for row in request.rows or ():
+                self._asked[row_id(request, row)].append((request, row))
 
-    def by(self, decision: Decision) -> Request | None:
-        """Return what a decision answers; None where it is not known any more."""
-        found = self._rows.get(decision.request_id)
-        if found is None:
-            return self._requests.get(decision.request_id)
-        return row_request(*found, decision.above or ())
+    def by(self, decision: Decision) -> list[Request]:
+        """Return what a decision may answer, the latest first; nothing where that is not known any
+        more, or where more than ``SAME_ID_MAX`` requests have its id."""
+        found = self._asked.get(decision.request_id, [])
+        if len(found) > 1:
+            found = [
+                (request, row)
+                for request, row in found
+                if request.user_id == decision.user_id and request.ts <= decision.ts
+            ]
+        if len(found) > SAME_ID_MAX:
+            return []
+        return [
+            request if row is None else row_request(request, row, decision.above or ())
+            for request, row in sorted(found, key=lambda each: -each[0].ts)
+        ]
 
 
 class _Funnels:
