@@ -13,16 +13,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.catalogue.described import DescribedFields
 from streamer.config import Config
 from streamer.config.specs import Spec
 from streamer.errors import ConfigError
 from streamer.events import Event, Item, User
 from streamer.learner.rewards import Rewards
+from streamer.ranking.reads import fields_read, unread_of_items
 from streamer.replay.catalogue import category_rows, vector_rows
 from streamer.replay.interactions import UNKNOWN, Interaction, ProfileModel
 from streamer.replay.knobs_delivery import Delivered
 from streamer.replay.log import EventLog, LogSurvey, Progress, in_order, survey
-from streamer.replay.models import CHANNEL, FUNNEL, build_model
+from streamer.replay.models import CHANNEL, FUNNEL, build_model, funnels_configured
 from streamer.replay.positives import parse_positives
 from streamer.replay.rating_task import RatingTask
 from streamer.replay.settings import Settings
@@ -123,6 +125,7 @@ class Experiment:
             for spec in specs
         ]
         self._has_funnel = any(spec.name == FUNNEL for spec in specs)
+        self._reads = fields_read(funnels_configured(specs, settings.keys, config))
         unused = settings.knobs.of_funnel
         if unused and not self._has_funnel:
             raise ConfigError(f"--{unused[0]} is of --model funnel; add it, or leave this out")
@@ -177,6 +180,9 @@ class Experiment:
         items = {item.item_id: item for item in self._log.items()}
         profiles = profiles_by_user(self._log.users())
         ids = _ids(items.values(), profiles)
+        described = DescribedFields()
+        for item in items.values():
+            described.put(None, item)
         n_gone = sum(not item.available for item in items.values()) if self._has_funnel else 0
         found = survey(
             self._log,
@@ -185,6 +191,7 @@ class Experiment:
             values=values,
             ids=ids,
             n_unavailable=n_gone,
+            unread=tuple(unread_of_items(self._reads, described)),
         )
         progress = None if replaying is None else (lambda n: replaying(n, found.n_events))
         return _Run(

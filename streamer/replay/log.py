@@ -78,6 +78,8 @@ class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):
         Where the log, its catalogue and its users don't speak of the same, in sentences.
     n_unavailable
         Items that the catalogue says are not available, where a funnel would keep to that.
+    unread
+        What settings of a funnel read that no item has, in sentences.
     """
 
     name: str
@@ -94,12 +96,14 @@ class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):
     clipped: tuple[Clipped, ...] = ()
     id_faults: tuple[str, ...] = ()
     n_unavailable: int = 0
+    unread: tuple[str, ...] = ()
 
     def remarks(self) -> Iterator[str]:
         """Say what of the log is not as it might seem."""
         yield from self.gone
         yield from map(str, self.clipped)
         yield from self.id_faults
+        yield from self.unread
         if self.n_unavailable:
             yield (
                 f"{self.n_unavailable:,} items of the catalogue are not available on its day: the"
@@ -115,6 +119,7 @@ def survey(
     values: ClippedValues | None = None,
     ids: CommonIds | None = None,
     n_unavailable: int = 0,
+    unread: tuple[str, ...] = (),
 ) -> LogSurvey:
     """Read a log to its end.
 
@@ -126,6 +131,8 @@ def survey(
         Has counted the log's items and users.
     n_unavailable
         Of the log's items.
+    unread
+        What settings read that none of them has, in sentences.
 
     Raises
     ------
@@ -175,6 +182,7 @@ def survey(
         clipped=() if values is None else values.found(),
         id_faults=() if ids is None else tuple(map(str, ids.faults())),
         n_unavailable=n_unavailable,
+        unread=unread,
     )
 
 

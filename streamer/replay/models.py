@@ -184,6 +184,13 @@ def never_repeating(
     ]
 
 
+def funnels_configured(
+    specs: Sequence[Spec], keys: Mapping[str, str], config: Config
+) -> list[Config]:
+    """Return the configuration of each funnel among some models."""
+    return [changed(config, _given(spec, config, keys)) for spec in specs if spec.name == FUNNEL]
+
+
 def _given(spec: Spec, config: Config, keys: Mapping[str, str]) -> dict[str, str]:
     """Keys of the configuration that are changed, a model's own in place of those of all."""
     return {**keys, **spec.parameters(dict.fromkeys(funnel_keys(config), str))}

@@ -236,6 +236,27 @@ def test_an_item_that_is_not_available_today_was_when_it_was_met() -> None:
     assert "3 items of the catalogue are not available on its day: the funnel takes" in said[1]
 
 
+def test_a_rule_that_reads_what_no_item_has_is_said() -> None:
+    priced = [Item(item_id=f"i{n}", attributes={"price": n}) for n in range(7)]
+    log = MemoryLog([event(f"u{n}", f"i{n % 7}", n * DAY_MS) for n in range(30)], priced)
+    rule = "rules.dear.exclude"
+    remarks = [
+        Experiment(
+            log,
+            parse_specs([model]),
+            Settings(positives="value>=5", keys={rule: f"item.attributes.{field} > 5"}),
+            config=Config(),
+        )
+        .run()
+        .log.remarks()
+        for model, field in (("funnel", "prise"), ("funnel", "price"))
+    ]
+    (said,), nothing = map(list, remarks)
+    asked = "did you mean item.attributes.price?"
+    assert said == f"{rule} reads item.attributes.prise, which no item has ({asked})"
+    assert nothing == []
+
+
 def test_what_is_published_of_an_item_after_it_was_met_counts() -> None:
     model = FunnelModel(funnel_config(Config(), TWO_CHANNELS, seed=0, n_partitions=1))
     events = [event("a", "x", DAY_MS), event("b", "y", 2 * DAY_MS)]
