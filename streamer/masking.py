@@ -23,9 +23,11 @@ _USER_INFO: Final = re.compile(
     re.IGNORECASE,
 )
 # The same without a scheme, as addresses of brokers have none, in lists with commas. After the @ is
-# a name or an address: a number there is an offset. `kafka:TOPIC@START` is a log to replay.
+# a name or an address: a number there is an offset. It begins where a word does, so that a long one
+# is looked through once. `kafka:TOPIC@START` is a log to replay.
 _USER_OF_HOST: Final = re.compile(
-    r"(?<![\w.+%-])(?<!//)(?!kafka:|sqlite:)([^\s:@/'\"(,]+:)(?!/)(?:[^\s'\",]+|[^\s:@/]+)"
+    r"(?<![^\s'\"(,])(?!sqlite:|kafka:[^\s@]+@(?:earliest|\d{4}-))"
+    r"([^\s:@'\"(,]+:)(?!/)(?:[^\s'\",]+|[^\s:@/]+)"
     r"@(?=\[|\d+\.\d|[\w.-]*[^\W\d])"
 )
 

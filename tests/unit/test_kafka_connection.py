@@ -53,6 +53,7 @@ def test_errors_have_no_secrets_of_urls(host: str, password: str) -> None:
     for scheme in ("", "http://", "SASL_SSL://", "https:/"):
         refused = StreamerError(f"[thrd:x]: '{scheme}ann:{password}@{host}' is none")
         assert str(refused) == f"[thrd:x]: '{scheme}ann:***@{host}' is none"
+        assert str(StreamerError(f"kafka:{password}@{host}")) == f"kafka:***@{host}"
 
 
 def test_what_has_an_at_and_is_no_address_is_shown() -> None:
@@ -61,10 +62,17 @@ def test_what_has_an_at_and_is_no_address_is_shown() -> None:
         'who: "ann@shop.example:80"',
         "rows:factors@3 is missing",
         "kafka:events@2026-01-31T12:00",
+        "kafka:events@earliest",
         "sqlite:ann@shop.db",
         "GET http://h:8080/users/ann@shop.example",
     ):
         assert str(StreamerError(said)) == said
+
+
+def test_a_long_word_is_looked_through_once() -> None:
+    for unit in ("a:", "a:b/", "=a:b", "a"):
+        word = unit * 100_000 + "@1"  # from every start anew, it would take minutes
+        assert str(StreamerError(word)) == word
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]:1"])
