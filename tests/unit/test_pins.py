@@ -73,7 +73,8 @@ def test_the_others_are_drawn_as_a_shorter_slate_without_it(shop: LiveSystem) ->
     assert (found.n_same, found.problems) == (2, [])
     (problem,) = verified_again(shop, [replace(pinned, channels=["random"] * 4)]).problems
     assert problem.endswith("it has other channels")
-    assert "pinned items" in verified_again(shop, [replace(pinned, pinned=None)]).problems[0]
+    unpinned = replace(_asked(shop, "another", pinned=PINS).decision, pinned=None)
+    assert "pinned items" in verified_again(shop, [unpinned]).problems[0]
 
 
 def test_what_may_not_be_shown_is_not_pinned_and_its_place_is_drawn(shop: LiveSystem) -> None:

@@ -288,6 +288,12 @@ def shadows_in(config: Config, folder: Path) -> tuple[ExperimentReport, list[Sha
     return found, found.shadows
 
 
+def write_ended(folder: Path, decisions: Sequence[Decision], events: Sequence[Event]) -> None:
+    """Write a log in which time goes on until all that was shown has been answered or not."""
+    ends_ms = max(each.ts for each in decisions) + 60_000
+    write_decisions(folder, [*decisions, decision("end", "a", user_id="last", ts=ends_ms)], events)
+
+
 def test_the_served_policy_is_valued_at_what_it_earned_and_a_better_one_above(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,8 +313,7 @@ def test_the_served_policy_is_valued_at_what_it_earned_and_a_better_one_above(
         live.publish(events[-1])
         live.advance(now_ms + 100)
     found = logged(live)
-    closing = event(None, "other", user_id="last", ts=live.clock.now_ms() + 60_000)
-    write_decisions(tmp_path, found, [*events, closing])
+    write_ended(tmp_path, found, events)
     _, (keen, same) = shadows_in(config, tmp_path)
     n_liked = sum(each.items == ["liked"] for each in found)
     assert same.can_tell
@@ -343,7 +348,6 @@ def slates(
         decisions.append(decision(name, "abc"[item], **given))
         kind = "click" if rng.random() < clicked[item] else "impression"
         events.append(event(name, "abc"[item], kind, user_id=user))
-    events.append(event(None, "a", ts=START_MS + 60_000, user_id="last"))
     return decisions, events
 
 
@@ -363,7 +367,7 @@ def test_it_is_said_in_words_whether_the_log_can_tell(
 ) -> None:
     """Rates of clicks are .5, .3 and .1; of weights below 1 the rest is never shown."""
     rates = (0.5, 0.3, 0.1)
-    write_decisions(tmp_path, *slates(n, rates, weights))
+    write_ended(tmp_path, *slates(n, rates, weights))
     whole, (keen,) = shadows_in(shadowing(CONFIG, keen={}), tmp_path)
     assert (keen.name, keen.served, keen.slates, keen.slots) == ("keen", "control", n, n)
     assert keen.can_tell == ("a slot would" in said)
@@ -384,7 +388,7 @@ def test_each_objective_is_valued_over_the_same_slots_by_the_same_weights(tmp_pa
         for each in clicks
         if each.type == "click" and each.item_id == "b"
     ]
-    write_decisions(tmp_path, decisions, [*clicks[:-1], *bought, clicks[-1]])
+    write_ended(tmp_path, decisions, [*clicks, *bought])
     flags = {"objectives.taken.events": ["click"], "objectives.bought.events": ["purchase"]}
     config = load_config(env={}, flags=flags)
     _, (keen,) = shadows_in(shadowing(config, keen={}), tmp_path)
@@ -415,7 +419,7 @@ def test_the_command_has_rows_of_its_own_for_them(tmp_path: Path) -> None:
     tables = ("control]\nweight = 1\n", "keen]\nshadow = 1\nslate.diversity = 0.3\n")
     objective = '[objectives.taken]\nevents = ["click"]\n'
     path.write_text(objective + "".join(f"[experiments.x.variants.{each}" for each in tables))
-    write_decisions(tmp_path, *slates(900, (0.5, 0.3, 0.1), (0.6, 0.3, 0.1)))
+    write_ended(tmp_path, *slates(900, (0.5, 0.3, 0.1), (0.6, 0.3, 0.1)))
     config = ["--config", str(path)]
 
     def said(*arguments: str) -> str:
