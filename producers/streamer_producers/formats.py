@@ -32,7 +32,7 @@ def json_records(file: LogFile) -> Records:
     """
     decode = msgspec.json.decode
     first = next((line for _, line in file.lines() if not line.isspace()), b"").strip()
-    if first == b"{" or first.removeprefix(BOM_UTF8).startswith(b"["):
+    if first == b"{" or first.startswith(b"["):
         yield from _json_values(file)
         return
     # Carriage returns alone end lines, too: there is none inside of JSON's texts.

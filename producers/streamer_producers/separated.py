@@ -109,12 +109,8 @@ def _rows(
     n_columns = None if columns is None else len(columns)
     lines = _Lines(
         part
-        for number, line in file.lines()
-        for part in _parted(
-            _decoded(line, fallback_encoding).removeprefix("\ufeff" if number == 1 else ""),
-            delimiter,
-            n_columns,
-        )
+        for _, line in file.lines()
+        for part in _parted(_decoded(line, fallback_encoding), delimiter, n_columns)
     )
     while (line := lines.take()) is not None:
         if not line.strip("\r\n"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -128,7 +127,7 @@ def _format_of(path: Path, file: LogFile, name: str, file_format: str | None) ->
             f" with --format, one of {', '.join(FORMATS)}"
         )
     _, first = next(((n, line) for n, line in file.lines() if not line.isspace()), (0, b""))
-    return "jsonl" if first.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"[") else "text"
+    return "jsonl" if first.lstrip()[:1] in (b"{", b"[") else "text"
 
 
 def _require_text(file: LogFile, name: str) -> None:

@@ -90,11 +90,11 @@ class ScorerService:
         self._since_ms = self._caught_up_ms
         places = [(batch, place) for batch in batches for place in range(len(batch))]
         overloaded = len(places) == _REQUESTS_A_ROUND
-        if not overloaded:
-            self._caught_up_ms = self._clock.now_ms()
         if overloaded:
             # There are more than can be answered at once: those who asked last still wait.
             places.sort(key=lambda at: int(at[0].publish_ms[at[1]]), reverse=True)
+        else:
+            self._caught_up_ms = self._clock.now_ms()
         for n, (batch, place) in enumerate(places, 1):
             awaited = overloaded or n < len(places)
             self._answer(batch, place, version, awaited=awaited)
