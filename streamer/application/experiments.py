@@ -102,6 +102,7 @@ def experiment_log(
         decisions=_lines(config, "decisions", folder),
         events=_lines(config, "events", folder),
         window_ms=window_ms,
+        now_ms=_now_ms(),
         strict=strict,
     )
 

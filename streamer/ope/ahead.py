@@ -3,7 +3,7 @@ published."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -98,6 +98,43 @@ class ArrivalTimes:
         # Some of those behind it are late, and came after it all the same.
         soon_ms = int(behind_ms[n // 10])
         return soon_ms if self._latest_ms is None else max(self._latest_ms, soon_ms)
+
+
+def newest_reached(ts_ms: Sequence[int], senders: Sequence[str]) -> int:
+    """Return the newest time of a log whose order says little, as that of several partitions does:
+    a sender's clock that is ahead moves it no further than to the newest time of the others.
+
+    A sender's clock is ahead where no other one comes within a quarter of an hour of its newest
+    time, and at least ``_FEW`` messages of others lie behind it in the log; before fewer, where
+    none comes within a day of it. A hundredth of the senders may be ahead, and one in any case. A
+    log may end with a message that comes long after the others: then time passed.
+
+    Parameters
+    ----------
+    ts_ms, senders
+        Times in the order of the log, and who sent what has them; not empty.
+
+    Examples
+    --------
+    >>> newest_reached([0, 4_000_000_000_000, 5, 9], ["ann", "bob", "ann", "cem"])
+    9
+    >>> newest_reached([0, 5, 9, 4_000_000_000_000], ["ann", "ann", "cem", "bob"])
+    4000000000000
+    """
+    newest: dict[str, int] = {}
+    for sender, own_ms in zip(senders, ts_ms, strict=True):
+        newest[sender] = max(newest.get(sender, own_ms), own_ms)
+    rising = sorted(newest, key=newest.__getitem__)
+    for sender in rising[: -1 - max(1, len(rising) // 100) : -1]:
+        rising.pop()
+        others_ms = newest[rising[-1]] if rising else newest[sender]
+        if newest[sender] <= others_ms + _SLACK_MS_MIN:
+            return newest[sender]
+        first = next(i for i, each in enumerate(senders) if each == sender and ts_ms[i] > others_ms)
+        n_behind = sum(each != sender for each in senders[first + 1 :])
+        if not n_behind or newest[sender] <= others_ms + (n_behind < _FEW) * FUTURE_MS_MAX:
+            return newest[sender]
+    return newest[rising[-1]]
 
 
 def far_reason(ts_ms: int) -> str:

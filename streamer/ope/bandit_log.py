@@ -151,7 +151,7 @@ class BanditLog(ABC):
     def __init__(self, files: Sequence[LogFile], *, uniform: bool, strict: bool) -> None:
         self.files = tuple(files)
         self._stated_uniform = uniform
-        self._strict = strict
+        self.strict = strict
         self._digest = ""
 
     @abstractmethod

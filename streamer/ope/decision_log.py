@@ -116,7 +116,7 @@ class DecisionLog(BanditLog):
         self.feature_names: tuple[str, ...] = ()
 
     def survey(self, progress: Progress | None = None) -> Survey:
-        faults, columns = Faults(strict=self._strict), SurveyColumns(self._weights)
+        faults, columns = Faults(strict=self.strict), SurveyColumns(self._weights)
         self._left_out = _LeftOut()
         self._actions, self._slots, self.feature_names = {}, {}, ()
         for number, decision in enumerate(self._decisions(faults, self._left_out)):
@@ -297,34 +297,67 @@ class DecisionLog(BanditLog):
 class LoggedSlates:
     """What another policy showed for the same requests, out of a file of its decisions.
 
+    Parameters
+    ----------
+    strict
+        Whether a malformed line ends it.
+
     Raises
     ------
     ConfigError
         When the file is the log itself: then its draws say nothing of other draws.
+    BadMessage
+        At the first malformed line, when it is strict.
+    LogRefused
+        When no line can be read.
     """
 
     def __init__(self, path: Path, log: BanditLog, *, strict: bool) -> None:
-        file = LogFile(file_in(path, "decisions"))
+        check_there(path)
+        self._file = file = LogFile(file_in(path, "decisions"))
         if file.path.resolve() == log.files[0].path.resolve():
             raise ConfigError(
                 f"{file} is the log itself, whose value is that of its own rewards; name decisions"
                 " that were drawn apart from it"
             )
-        faults = Faults(strict=strict)
+        self._faults, self._repeats = Faults(strict=strict), Repeats()
         self._shown: dict[str, dict[str, int]] = {}
+        self._unknown: set[str] = set()
         for number, line in file.lines():
+            if line.isspace():
+                continue
             try:
                 decision = decode_decision(line)
             except BadMessage as error:
-                faults.add(file, number, error)
+                self._faults.add(file, number, error)
                 continue
+            if decision.request_id in self._repeats:
+                self._repeats.count(decision.request_id, line, f"{file}:{number}")
+                continue
+            self._repeats.note(decision.request_id, line)
             positions = dict(zip(decision.items, _positions(decision), strict=True))
-            self._shown.setdefault(decision.request_id, positions)
+            self._shown[decision.request_id] = positions
+        if not self._shown:
+            first = f"; the first: {self._faults.first[0]}" if self._faults.n else ""
+            raise LogRefused(f"{file} holds no decision that can be read{first}")
 
     def shows(self, request_id: str, item_ids: Iterable[str], position: int) -> NDArray[np.bool_]:
         """Which of the items it showed at a position of a request; none where it is unknown."""
+        if request_id not in self._shown:
+            self._unknown.add(request_id)
         positions = self._shown.get(request_id, {})
         return np.array([positions.get(item) == position for item in item_ids], dtype=bool)
+
+    def remarks(self) -> Iterator[str]:
+        """Return what of the file was left out, and which requests it lacked of those asked for."""
+        if n := self._faults.n:
+            first = "; ".join(map(str, self._faults.first))
+            yield f"{n:,} lines of {self._file} can't be read and are left out: {first}"
+        yield from self._repeats.remarks(f"decisions of {self._file}", "request_id")
+        if n := len(self._unknown):
+            yield (
+                f"{n:,} requests of the log are not in {self._file}: there the policy shows nothing"
+            )
 
 
 def _times(decisions: Iterable[_DecisionLine]) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Final
@@ -84,6 +84,8 @@ class Evaluation:
         Of the rows that replay matching read, those where the policy drew what was logged.
     mean_weight
         About 1 where the log could show whatever the policy would; None without weights.
+    policy_remarks
+        What a reader should know of the policy, in sentences.
     """
 
     logged: Estimate
@@ -93,6 +95,7 @@ class Evaluation:
     by_objective: dict[str, dict[str, Estimate]] = field(default_factory=dict)
     matched_share: float | None = None
     mean_weight: float | None = None
+    policy_remarks: Sequence[str] = ()
 
 
 def evaluate(
@@ -119,12 +122,14 @@ def evaluate(
     estimators = _estimators(settings)
     _check_replay(settings, survey)
     logged = _on_policy(survey, settings.interval)
-    evaluation = Evaluation(logged, make_policy().parameters)
+    policy = make_policy()
+    evaluation = Evaluation(logged, policy.parameters)
     matching = [each for each in estimators if each.name == "replay"]
     weighing = [each for each in estimators if each.name != "replay"]
     if matching:
+        policy = make_policy()
         matched = match(
-            log, survey, make_policy(), matches=settings.matches, seed=settings.seed, watch=watch
+            log, survey, policy, matches=settings.matches, seed=settings.seed, watch=watch
         )
         assert matched.matched is not None
         evaluation.matched_share = float(matched.matched.mean())
@@ -135,10 +140,12 @@ def evaluate(
             model = RewardModel(
                 log, survey, n_folds=settings.n_folds, seed=settings.seed, watch=watch
             )
-        weighed = weigh(log, survey, make_policy(), model, watch=watch)
+        policy = make_policy()
+        weighed = weigh(log, survey, policy, model, watch=watch)
         evaluation.mean_weight = float(weighed.weights().mean())
         _estimate(evaluation, weighing, weighed, survey, settings.interval, watch)
         evaluation.by_objective = _by_objective(weighing, weighed, survey, settings.interval, watch)
+    evaluation.policy_remarks = [*policy.remarks()]
     return evaluation
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
@@ -29,6 +29,9 @@ class EvaluationPolicy(Protocol):
         """Take in the outcome of the logged choice; ``drawn``: this policy has just drawn it too,
         so it is its own."""
 
+    def remarks(self) -> Iterator[str]:
+        """Return what a reader should know of it once it was asked, in sentences."""
+
 
 class Unchanging:
     """What policies have in common that are the same from the first row to the last."""
@@ -38,6 +41,10 @@ class Unchanging:
 
     def learn(self, row: LoggedRow, *, drawn: bool = False) -> None:
         """Nothing."""
+
+    def remarks(self) -> Iterator[str]:
+        """Nothing."""
+        return iter(())
 
 
 class UniformPolicy(Unchanging):
@@ -111,3 +118,7 @@ class LoggedPolicy(Unchanging):
         actions, positions = self._survey.actions, self._survey.positions
         items = (actions[action] for action in row.candidates)
         return self._slates.shows(row.request_id, items, positions[row.slot]).astype(np.float64)
+
+    def remarks(self) -> Iterator[str]:
+        """Return what of the other log was not used."""
+        return self._slates.remarks()

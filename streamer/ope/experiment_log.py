@@ -14,11 +14,12 @@ from msgspec.structs import replace
 from streamer.config import Config
 from streamer.config.experiments import ExperimentConfig
 from streamer.errors import BadMessage, ConfigError
-from streamer.events import Decision, decode_decision
+from streamer.events import FUTURE_MS_MAX, Decision, decode_decision
 from streamer.events.event_columns import decode_events
 from streamer.events.messages import ANYBODY
 from streamer.events.rejection import refuse_seconds
 from streamer.learner.configured import reward_function
+from streamer.ope.ahead import far_reason, newest_reached
 from streamer.ope.bandit_log import (
     CutLines,
     Faults,
@@ -28,6 +29,7 @@ from streamer.ope.bandit_log import (
     published_lines,
 )
 from streamer.ope.logged_rewards import LoggedRewards
+from streamer.ope.repeats import Repeats
 from streamer.ope.shadow_log import ShadowSlots, shadow_slots
 
 _BATCH: Final = 1_000
@@ -91,6 +93,8 @@ class ExperimentLog:
         Slots of slates whose time is over, by shadow variant.
     faults
         Messages that can't be read.
+    left_out
+        What else was left out or counts otherwise than it says, in sentences.
     """
 
     users: list[UserOutcome]
@@ -102,6 +106,7 @@ class ExperimentLog:
     objectives: tuple[str, ...]
     shadows: tuple[ShadowSlots, ...]
     faults: Faults
+    left_out: Sequence[str] = ()
 
 
 def read_experiment(
@@ -111,6 +116,7 @@ def read_experiment(
     decisions: Lines,
     events: Lines,
     window_ms: int,
+    now_ms: int,
     strict: bool = False,
 ) -> ExperimentLog:
     """Join decisions and events by the learner's own join, and return what came of each user.
@@ -118,11 +124,17 @@ def read_experiment(
     Each user counts by what happened within ``window_ms`` of the first slate, once that is over:
     so users are independent of each other, and what was counted once doesn't change. It is over by
     the newest decision, or by an event that was published later: what an event says of its own time
-    ends that of no other user. Where messages are missing, users whose first slate or its outcome
-    may be among them are left out.
+    ends that of no other user. Nor does what one decision says, where it is not known when it was
+    published (see :func:`streamer.ope.ahead.newest_reached`). Where messages are missing, users
+    whose first slate or its outcome may be among them are left out.
 
     Both are put in the order of their times, as they may come from a topic of several partitions.
     Memory: the events, and one record a decision.
+
+    Parameters
+    ----------
+    now_ms
+        What time it is: no decision of a file was made later.
 
     Raises
     ------
@@ -138,7 +150,11 @@ def read_experiment(
             " with --config"
         )
     faults = Faults(strict=strict)
-    joined = joined_slates(config, short_decisions(decisions, faults), events, faults)
+    repeats = Repeats()
+    bounded, n_ahead = _bounded(
+        decisions, _numbered_decisions(decisions, faults, repeats), faults, now_ms
+    )
+    joined = joined_slates(config, bounded, events, faults)
     joined.rewards.refuse_unreadable()
     found, rewards = joined.decisions, joined.rewards
     gone = [
@@ -148,7 +164,8 @@ def read_experiment(
     if not users:
         raise ConfigError(
             f"experiment {name}: none of {len(found):,} decisions is of it; was the scorer started"
-            " with this configuration?" + "".join(f"\n  {each}" for each in gone)
+            " with this configuration?"
+            + "".join(f"\n  {each}" for each in (*gone, *faults.first[:1]))
         )
     in_one_variant = users.keys()
     users = _known(users, found, name, config.experiments[name], decisions, events)
@@ -190,6 +207,11 @@ def read_experiment(
         objectives=tuple(rewards.objectives),
         shadows=shadows,
         faults=faults,
+        left_out=[
+            *_said_of_ahead(n_ahead),
+            *repeats.remarks("decisions", "request_id"),
+            *rewards.repeats.remarks("events", "event_id"),
+        ],
     )
 
 
@@ -236,7 +258,13 @@ def joined_slates(
 
 def short_decisions(lines: Lines, faults: Faults) -> Iterator[Decision]:
     """Decisions without their features, each request once."""
-    seen: set[str] = set()
+    return (decision for _, decision in _numbered_decisions(lines, faults, Repeats()))
+
+
+def _numbered_decisions(
+    lines: Lines, faults: Faults, repeats: Repeats
+) -> Iterator[tuple[int, Decision]]:
+    """Decisions without their features, each request once, with their numbers."""
     for number, published_ms, line in published_lines(lines):
         if line.isspace():
             continue
@@ -246,9 +274,13 @@ def short_decisions(lines: Lines, faults: Faults) -> Iterator[Decision]:
         except BadMessage as error:
             faults.add(lines, number, error)
             continue
-        if decision.request_id not in seen:
-            seen.add(decision.request_id)
-            yield replace(
+        if decision.request_id in repeats:
+            repeats.count(decision.request_id, line, f"{lines}:{number}")
+            continue
+        repeats.note(decision.request_id, line)
+        yield (
+            number,
+            replace(
                 decision,
                 candidates=[],
                 features=b"",
@@ -258,7 +290,40 @@ def short_decisions(lines: Lines, faults: Faults) -> Iterator[Decision]:
                 slate=None,
                 slate_names=None,
                 composition=None,
-            )
+            ),
+        )
+
+
+def _bounded(
+    lines: Lines, decided: Iterable[tuple[int, Decision]], faults: Faults, now_ms: int
+) -> tuple[list[Decision], int]:
+    """Return decisions of which none lies ahead of the others, and how many of them do. One that
+    does counts as of the newest of the others; by over a day it can't be read."""
+    numbered = list(decided)
+    if isinstance(lines, PublishedLines) or not numbered:
+        return [decision for _, decision in numbered], 0
+    newest_ms = now_ms
+    if possible := [each for _, each in numbered if each.ts <= now_ms + FUTURE_MS_MAX]:
+        newest_ms = newest_reached(
+            [each.ts for each in possible], [each.user_id for each in possible]
+        )
+    found, n_ahead = list[Decision](), 0
+    for number, decision in numbered:
+        if decision.ts > newest_ms + FUTURE_MS_MAX:
+            faults.add(lines, number, BadMessage(far_reason(decision.ts)))
+            continue
+        is_ahead = decision.ts > newest_ms
+        n_ahead += is_ahead
+        found.append(replace(decision, ts=newest_ms) if is_ahead else decision)
+    return found, n_ahead
+
+
+def _said_of_ahead(n: int) -> Iterator[str]:
+    if n:
+        yield (
+            f"{n:,} decisions are dated ahead of those of all other users, and count as of the"
+            " newest of these"
+        )
 
 
 def _users(

@@ -281,6 +281,7 @@ def remarks_of(
             f" the control: {', '.join(each.name for each in few)}"
             + ("; a shorter --window is over sooner" if would_do else "")
         )
+    found += log.left_out
     if log.faults.n:
         found.append(f"{log.faults.n:,} messages can't be read; the first: {log.faults.first[0]}")
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -101,6 +101,10 @@ class LearningPolicy:
             )
         except ValueError as error:
             raise LogRefused(f"{self.bandit.name} can't learn from this log: {error}") from error
+
+    def remarks(self) -> Iterator[str]:
+        """Nothing."""
+        return iter(())
 
 
 def open_learner(

@@ -44,8 +44,8 @@ class UniformArmsLog(BanditLog):
         self._first_arm = 0
 
     def survey(self, progress: Progress | None = None) -> Survey:
-        faults, columns = Faults(strict=self._strict), SurveyColumns()
-        arms = {arm for arm, _, _ in self._lines(Faults(strict=self._strict))}
+        faults, columns = Faults(strict=self.strict), SurveyColumns()
+        arms = {arm for arm, _, _ in self._lines(Faults(strict=self.strict))}
         self._first_arm = int(N_ARMS in arms)
         if {0, N_ARMS} <= arms:
             raise LogRefused(

@@ -65,13 +65,13 @@ class OpenBanditLog(BanditLog):
         self._says_items = True
 
     def survey(self, progress: Progress | None = None) -> Survey:
-        faults, columns = Faults(strict=self._strict), SurveyColumns()
+        faults, columns = Faults(strict=self.strict), SurveyColumns()
         # Items are numbered by their affinities, where the log has these; else they are the shown.
         if n_affinities := self._n_affinities():
             self._items = {item: item for item in range(n_affinities)}
             self._says_items = True
         else:
-            shown = sorted({line.item for line in self._lines(Faults(strict=self._strict))})
+            shown = sorted({line.item for line in self._lines(Faults(strict=self.strict))})
             self._items = {item: action for action, item in enumerate(shown)}
             self._says_items = False
         self._n_actions = len(self._items)

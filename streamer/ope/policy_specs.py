@@ -126,7 +126,7 @@ def _logged(spec: Spec, log: BanditLog, survey: Survey, seed: int) -> Evaluation
             f"policy {spec.text!r} needs a log of decisions, whose requests it shares; this one is"
             f" of format {log.format}"
         )
-    return LoggedPolicy(LoggedSlates(Path(spec.rest), log, strict=False), survey)
+    return LoggedPolicy(LoggedSlates(Path(spec.rest), log, strict=log.strict), survey)
 
 
 _OTHERS: Final[dict[str, Callable[[Spec, BanditLog, Survey, int], EvaluationPolicy]]] = {

@@ -131,6 +131,7 @@ class OpeResult:
         """
         evaluation = self.evaluation
         yield from self.log.remarks()
+        yield from evaluation.policy_remarks
         if evaluation.matched_share is not None:
             yield f"replay matched {100 * evaluation.matched_share:.2f} % of the rows it read"
         if evaluation.by_position and not (all_positions or self._shown()):

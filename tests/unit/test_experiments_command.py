@@ -562,6 +562,55 @@ def test_a_clock_ahead_of_who_publishes_reaches_no_further_than_now(
     assert completed(found) == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("at", "n_lines", "ahead_h"),
+    [(40, 1, 5.0), (40, 30, 5.0), (40, 1, 616_000.0), (60, 1, 616_000.0)],
+)
+def test_the_clock_of_one_user_ends_the_time_of_no_other_in_a_file(
+    tmp_path: Path, config: Path, at: int, n_lines: int, ahead_h: float
+) -> None:
+    """Users come for ten hours and have six each: those of the last hours still have time."""
+    slates = [slate(f"user {n}", n, n / 6) for n in range(60)]
+    right = reported(write_decisions(tmp_path / "right", slates, []), config, "--window", "6h")
+    wrong = [slate("mallory", n, at / 6 + ahead_h) for n in range(n_lines)]
+    mixed = [*slates[:at], *wrong, *slates[at:]]
+    found = reported(write_decisions(tmp_path / "wrong", mixed, []), config, "--window", "6h")
+    assert completed(found) == completed(right)
+    assert 0 < sum(completed(found)) < 30
+    if ahead_h > 24:
+        said = f"decisions.jsonl:{at + 1}: field 'ts': {wrong[0].ts} is over a day ahead"
+        assert "1 messages can't be read" in found["remarks"][-1]
+        assert said in found["remarks"][-1]
+    else:
+        assert f"{n_lines} decisions are dated ahead of those of all other users, and" in " ".join(
+            found["remarks"]
+        )
+
+
+def test_a_file_may_be_in_any_order_and_end_long_after_the_others(
+    tmp_path: Path, config: Path
+) -> None:
+    by_user = [slate(f"user {n}", day, 24.0 * day) for n in range(20) for day in range(10)]
+    closing = slate("last", 0, 24.0 * 30)
+    found = reported(write_decisions(tmp_path / "log", [*by_user, closing], []), config)
+    assert sum(completed(found)) == 20
+    assert sum(each["slates"] for each in found["variants"]) == 201
+    assert not any("ahead" in said for said in found["remarks"])
+
+
+def test_what_is_repeated_in_files_is_said(tmp_path: Path, config: Path) -> None:
+    (ann,), (cem,) = users("control", 1), users("varied", 1)
+    slates = [slate(ann, 0, 0.0), slate(cem, 0, 1.0), slate(ann, 0, 0.0), slate(cem, 0, 2.0)]
+    events = [taken(ann, 0, 0.1), taken(ann, 0, 0.1)]
+    log = write_decisions(tmp_path / "log", slates, events)
+    remarks = reported(log, config)["remarks"][-2:]
+    assert remarks[0].startswith(
+        "2 decisions repeat the request_id of one before and are left out; 1 of them say something"
+        f" else than that one, the first at {log}/decisions.jsonl:4"
+    )
+    assert remarks[1] == "1 events repeat the event_id of one before and are left out"
+
+
 def test_users_of_an_experiment_that_began_later_than_what_is_gone_count(
     config: Path, broker: str
 ) -> None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from streamer.cli import app
-from streamer.errors import ConfigError, LogRefused, StreamerError
+from streamer.errors import BadMessage, ConfigError, LogRefused, StreamerError
 from streamer.reports.frame import head_of
 from tests.html_pages import whole_report
 from tests.unit.ope_files import (
@@ -219,6 +219,30 @@ def test_a_logged_stream_is_a_policy(tmp_path: Path) -> None:
         ope(tmp_path, log, "--format", "decisions", "--policy", f"logged:{log}")
     with pytest.raises(ConfigError, match="those of decisions have names"):
         ope(tmp_path, log, "--format", "decisions", "--policy", "bts:prior.yaml")
+
+
+def test_what_a_logged_stream_lacks_is_said(tmp_path: Path) -> None:
+    slates = [decision("r", ["a", "b"]), decision("s", ["c"])]
+    log = write_decisions(tmp_path / "log", slates, [event("r", "a")])
+    lines = [b"nonsense", b"", decision("r", ["a"]), decision("r", ["c"])]
+    other = write_decisions(tmp_path / "other", lines, [])
+    words = ["ope", str(log), "--format", "decisions", "--policy", f"logged:{other}"]
+    result = CliRunner().invoke(app, [*words, "--estimators", "ips"], catch_exceptions=False)
+    file = other / "decisions.jsonl"
+    said = result.output.splitlines()
+    unread = f"1 lines of {file} can't be read and are left out: {file}:1: message:"
+    assert sum(each.startswith(unread) for each in said) == 1
+    assert f"1 requests of the log are not in {file}: there the policy shows nothing" in said
+    repeated = f"1 decisions of {file} repeat the request_id of one before and are left out; 1 of"
+    assert sum(each.startswith(repeated) for each in said) == 1
+    strict = CliRunner().invoke(app, [*words, "--strict"])
+    assert isinstance(strict.exception, BadMessage)
+    file.write_bytes(b"nonsense\n")
+    refused = CliRunner().invoke(app, words)
+    assert isinstance(refused.exception, LogRefused)
+    assert f"{file} holds no decision that can be read; the first: {file}:1" in str(
+        refused.exception
+    )
 
 
 def test_many_positions_are_left_to_the_json(tmp_path: Path) -> None:
