@@ -65,8 +65,25 @@ def test_what_has_an_at_and_is_no_address_is_shown() -> None:
         "kafka:events@earliest",
         "sqlite:ann@shop.db",
         "GET http://h:8080/users/ann@shop.example",
+        "item_id:ann@shop.example is none",
+        "policy 'fixed:ann@shop.example': the log has no such item",
+        "(1::ann@shop.example::5)",
+        "2026-01-31T12:00,ann@shop.example,1",
+        "rows.csv:7:ann@shop.example, and more",
     ):
         assert str(StreamerError(said)) == said
+
+
+@pytest.mark.parametrize(
+    "user", ["ann", "user", "12345", "kafka", "clicks", "rows.csv", "item", "fixed", "1:", "mailto"]
+)
+@pytest.mark.parametrize("host", ["kafka.shop.example", "kafka-1", "10.0.0.1"])
+@pytest.mark.parametrize("port", [":9092", ":9092/x"])
+def test_an_address_of_mail_with_a_port_has_a_password(user: str, host: str, port: str) -> None:
+    said = f"broker {user}:s3cret@{host}{port} is down"
+    assert "s3cret" not in str(StreamerError(said))
+    if user in ("ann", "user", "12345", "kafka", "clicks", "rows.csv"):
+        assert "s3cret" not in str(StreamerError(f"broker {user}:s3cret@{host} is down"))
 
 
 def test_a_long_word_is_looked_through_once() -> None:
