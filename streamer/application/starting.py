@@ -88,6 +88,27 @@ def await_broker(config: Config) -> None:
     wait_for(f"Kafka at {servers}", lambda: broker.check(timeout_s=look_s), at_most_s=at_most_s)
 
 
+def check_store(config: Config) -> None:
+    """Check what names the store, and connect to nothing.
+
+    Raises
+    ------
+    ConfigError
+        As opening it raises it.
+    """
+    _store(config).close()
+
+
+def _store(config: Config) -> RestorableStore:
+    return open_store(
+        config.store.url,
+        key_prefix=config.store.key_prefix,
+        timeout_s=config.store.timeout_s,
+        log_entries_kept=config.store.log_entries_kept,
+        schedule_entries_max=config.store.schedule_entries_max,
+    )
+
+
 def configured_store(config: Config) -> RestorableStore:
     """Open the store that the configuration names, as soon as it answers.
 
@@ -97,14 +118,7 @@ def configured_store(config: Config) -> RestorableStore:
         When it refuses the client, its layout can't be read, or no answer came within
         ``kafka.request_timeout_s``.
     """
-    store = open_store(
-        config.store.url,
-        key_prefix=config.store.key_prefix,
-        timeout_s=config.store.timeout_s,
-        log_entries_kept=config.store.log_entries_kept,
-        schedule_entries_max=config.store.schedule_entries_max,
-    )
-
+    store = _store(config)
     try:
         wait_for("the store", store.layout, at_most_s=config.kafka.request_timeout_s)
     except StreamerError:

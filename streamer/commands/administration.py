@@ -45,10 +45,13 @@ def show_config(
     config: ConfigOption = None, bootstrap_servers: BrokerOption = None, store: StoreOption = None
 ) -> None:
     """Print every setting that is in effect and where its value came from."""
+    from streamer.application.starting import check_store
     from streamer.config import describe
 
+    settings = configured(config, bootstrap_servers, store)
+    check_store(settings)
     table = Table("key", "value", "from")
-    for key, value, origin in describe(configured(config, bootstrap_servers, store)):
+    for key, value, origin in describe(settings):
         style = "dim" if origin == "default" else ""
         table.add_row(key, escape(value), escape(origin), style=style)
     output.print(table)

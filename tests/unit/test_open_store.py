@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from streamer.cli import app
 from streamer.config import load_config
 from streamer.errors import ConfigError, LayoutMismatch, StoreError, StoreUnavailable
 from streamer.protocols import STORE_SCHEMA_VERSION
@@ -63,6 +65,24 @@ def test_a_path_that_is_meant_otherwise_is_refused_and_makes_no_file(
         open_store(f"sqlite:{path}").ensure_layout(LAYOUT)
     assert remedy in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite::memory:", "sqlite:~/x.db", "sqlite://x.db", "redis://h/0?foo=1", "redis://h:1/db"],
+)
+def test_the_configuration_is_refused_in_the_words_of_who_opens_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        open_store(url)
+    refused = CliRunner().invoke(app, ["config", "--store", url])
+    assert isinstance(refused.exception, ConfigError)
+    assert str(refused.exception) == str(caught.value)
+    (tmp_path / "streamer.toml").write_text('[store]\nurl = "sqlite:x.db"\n')
+    assert CliRunner().invoke(app, ["config", "--config", "streamer.toml"]).exit_code == 0
+    assert [each.name for each in tmp_path.iterdir()] == ["streamer.toml"]
 
 
 @pytest.mark.parametrize("path", ["a b.db", "what?.db", "a:b.db", "./~/x.db", "x~.db"])
