@@ -24,9 +24,9 @@ _USER_INFO: Final = re.compile(
 )
 # The same without a scheme, as addresses of brokers have none, in lists with commas. After the @ is
 # a name or an address: a number there is an offset. It begins where a word does, so that a long one
-# is looked through once. `kafka:TOPIC@START` is a log to replay. An address of mail may be an id: it
-# is one behind what names an id, a number of MovieLens's rows, a time or a line of a file, where no
-# port follows. `user:` and names of features are no such words: they may be the user of a password.
+# is looked through once. `kafka:TOPIC@START` is a log to replay. An address of mail may be an id:
+# it is one behind what names an id, a number of MovieLens's rows, a time or a line of a file, where
+# no port follows. `user:` and names of features are no such words: they may be who has a password.
 _MAIL: Final = r"[\w.+-]+@(?:[\w-]+\.)+[^\W\d_]{2,}(?![\w.-]|:\d|/)"
 _OF_AN_ID: Final = (
     r"(?:(?:user|item|entity|request|event)_id:|item:|fixed:|mailto:|\d+::"

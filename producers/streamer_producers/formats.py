@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -38,8 +37,6 @@ def json_records(file: LogFile) -> Records:
     # Carriage returns alone end lines, too: there is none inside of JSON's texts.
     lines = ((number, part) for number, line in file.lines() for part in line.split(b"\r"))
     for number, line in lines:
-        if number == 1:
-            line = line.removeprefix(BOM_UTF8)
         if not line or line.isspace():
             continue
         try:
