@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from streamer.cli import app
 from streamer.errors import BadMessage, ConfigError, LogRefused, StreamerError
+from streamer.events import Decision
 from streamer.reports.frame import head_of
 from tests.html_pages import whole_report
 from tests.unit.ope_files import (
@@ -224,7 +225,8 @@ def test_a_logged_stream_is_a_policy(tmp_path: Path) -> None:
 def test_what_a_logged_stream_lacks_is_said(tmp_path: Path) -> None:
     slates = [decision("r", ["a", "b"]), decision("s", ["c"])]
     log = write_decisions(tmp_path / "log", slates, [event("r", "a")])
-    lines = [b"nonsense", b"", decision("r", ["a"]), decision("r", ["c"])]
+    lines: list[Decision | bytes] = [b"nonsense", b"", decision("r", ["a"])]
+    lines.append(decision("r", ["c"]))
     other = write_decisions(tmp_path / "other", lines, [])
     words = ["ope", str(log), "--format", "decisions", "--policy", f"logged:{other}"]
     result = CliRunner().invoke(app, [*words, "--estimators", "ips"], catch_exceptions=False)
