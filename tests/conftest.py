@@ -81,6 +81,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Garbage())
 
 
+HANDLERS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Fail where a test leaves a signal to somebody: a later one would wait for it in vain."""
+    yield
+    left = [number for number, handler in HANDLERS.items() if signal.getsignal(number) != handler]
+    found = ", ".join(f"{number.name} is handled by {signal.getsignal(number)}" for number in left)
+    for number in left:
+        signal.signal(number, HANDLERS[number])
+    assert not left, f"after {item.nodeid} {found}: restore what handled it before"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVICE_FIXTURES.intersection(getattr(item, "fixturenames", ())):

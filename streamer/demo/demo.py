@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import tempfile
 import threading
 import time
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.live import Live
 
 from streamer.application.local.system import LocalSystem, console_script, local_system
+from streamer.application.services.signals import stops_handled_by
 from streamer.client import Publisher, Recommender
 from streamer.config import Config, load_config, masked
 from streamer.demo.audience import (
@@ -244,12 +244,8 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with stops_handled_by(on_signal):
         yield stop
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _print_summary(result: DemoResult, console: Console) -> None:

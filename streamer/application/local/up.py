@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import tempfile
 import threading
 import time
@@ -15,6 +14,7 @@ from rich.console import Console
 from streamer.application.local.ports import check_ports, has_page, metrics_ports, serves_http
 from streamer.application.local.system import console_script, local_system
 from streamer.application.local.trial import STORE, Trial, trial_in
+from streamer.application.services.signals import stops_handled_by
 from streamer.config import Config, masked
 from streamer.errors import ConfigError
 from streamer.masking import without_secrets
@@ -35,10 +35,9 @@ def run_up(
     _check_settings(config, keeps_data=data is not None)
     check_ports(config)
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     embedded = not config.kafka.bootstrap_servers
     with contextlib.ExitStack() as stack:
+        stack.enter_context(stops_handled_by(lambda *_: stop.set()))
         forgets, its_store, trial = "", "", None
         keeps = " (embedded, forgets everything at the end: --data FOLDER keeps it)"
         if data is not None:

@@ -61,14 +61,23 @@ def stopped_by_signals(stop: Callable[[], None] | None = None) -> Iterator[Signa
     process ends with status 0.
     """
     signals = Signals(stop)
-    before = {each: signal.signal(each, signals.take) for each in (signal.SIGTERM, signal.SIGINT)}
+    with stops_handled_by(signals.take):
+        try:
+            yield signals
+        except BaseException as error:
+            if not signals.ended_start:
+                raise
+            is_stop = is_interruption(error)
+            failed = {} if is_stop else {"reason": f"{type(error).__name__}: {error}"}
+            log.info("start_stopped", extra=failed)
+
+
+@contextlib.contextmanager
+def stops_handled_by(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Have SIGTERM and SIGINT handled in the block, and afterwards as before it."""
+    before = {each: signal.signal(each, handler) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield signals
-    except BaseException as error:
-        if not signals.ended_start:
-            raise
-        failed = {} if is_interruption(error) else {"reason": f"{type(error).__name__}: {error}"}
-        log.info("start_stopped", extra=failed)
+        yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for each, handled in before.items():
+            signal.signal(each, handled)
