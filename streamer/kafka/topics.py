@@ -34,7 +34,7 @@ _NO_BROKER: Final = ck.KafkaError.INVALID_REPLICATION_FACTOR
 _FENCED_S: Final = 0.2
 """A broker that starts, or is late with its heartbeats, is fenced off by its controller until it is
 heard again: no topic can be made meanwhile."""
-_MS_PER_HOUR: Final = 3_600_000
+MS_PER_HOUR: Final = 3_600_000
 _LOOK_AGAIN_S: Final = 0.02
 
 
@@ -91,9 +91,9 @@ class _Wanted:
         """Settings of the topic on the broker."""
         config = {"cleanup.policy": self.cleanup, "compression.type": topics.compression}
         if "delete" in self.cleanup:
-            config["retention.ms"] = str(topics.retention_hours * _MS_PER_HOUR)
+            config["retention.ms"] = str(topics.retention_hours * MS_PER_HOUR)
         if self.remembers_deleted:
-            config["delete.retention.ms"] = str(topics.retention_hours * _MS_PER_HOUR)
+            config["delete.retention.ms"] = str(topics.retention_hours * MS_PER_HOUR)
         if self.message_bytes:
             config["max.message.bytes"] = str(self.message_bytes)
         return config
@@ -266,7 +266,7 @@ def cleanup_policy(
 def _policy(settings: Mapping[str, str]) -> tuple[str, float | None]:
     retention_ms = int(settings["retention.ms"])
     deletes = "delete" in settings["cleanup.policy"] and retention_ms >= 0
-    return settings["cleanup.policy"], retention_ms / _MS_PER_HOUR if deletes else None
+    return settings["cleanup.policy"], retention_ms / MS_PER_HOUR if deletes else None
 
 
 def partition_counts(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.partitioner import partition_of
 from streamer.kafka.sink import KafkaSink
 from streamer.kafka.topics import create_topics
-from streamer.protocols import MessageBatch
+from streamer.protocols import MessageBatch, joined_batches
 from tests.brokers import topics_apart
 from tests.forked import FORK
 
-BEGIN_MS = 1_795_000_000_000
+BEGIN_MS = time.time_ns() // 1_000_000 - 3_600_000
+"""An hour ago: Kafka deletes what is older than the retention."""
 
 
 @pytest.fixture
@@ -39,22 +41,28 @@ def config(kafka_bootstrap: str) -> Iterator[Config]:
 
 
 def batch(
-    topic: str, partition: int, messages: list[tuple[bytes | None, bytes | None]]
+    topic: str,
+    partition: int,
+    messages: Sequence[tuple[bytes | None, bytes | None]],
+    *,
+    begin_ms: int = BEGIN_MS,
 ) -> MessageBatch:
     offsets = np.arange(len(messages))
     keys, values = [key for key, _ in messages], [value for _, value in messages]
-    return MessageBatch(topic, partition, values, offsets, BEGIN_MS + offsets, keys)
+    return MessageBatch(topic, partition, values, offsets, begin_ms + offsets, keys)
 
 
 def read_all(config: Config, topic: str) -> list[MessageBatch]:
+    """All messages of each partition that has some."""
     with contextlib.closing(configured_reader(config)) as reader:
         partitions = reader.partitions(topic)
         ends = reader.end_offsets(partitions)
         reader.start(dict.fromkeys(partitions, EARLIEST))
-        found: list[MessageBatch] = []
+        pieces: dict[int, list[MessageBatch]] = {}
         while any(reader.positions[where] < end for where, end in ends.items()):
-            found += reader.poll(n_max=100, timeout_s=5.0)
-    return found
+            for piece in reader.poll(n_max=100, timeout_s=5.0):
+                pieces.setdefault(piece.partition, []).append(piece)
+    return [joined_batches(each) for each in pieces.values()]
 
 
 def test_everything_comes_over_once_with_its_key_its_time_and_its_order(
@@ -149,6 +157,33 @@ def test_topics_that_others_used_since_are_not_gone_on_with(
     with pytest.raises(TopicMismatch, match=f"topic {events} .* holds other messages already"):
         move_trial(tmp_path, config)
     assert sum(len(found.values) for found in read_all(config, events)) == 1
+
+
+def test_what_would_be_deleted_at_once_is_not_moved(config: Config, tmp_path: Path) -> None:
+    """Messages keep their times, and a partition whose newest one is too old is emptied."""
+    events = config.topics.topic("events")
+    old_ms = BEGIN_MS - config.topics.retention_hours * 3_600_000
+    with contextlib.closing(KeptTopics(tmp_path / TOPICS)) as kept:
+        kept.keep([batch(events, 0, [(b"ann", b"{}")])])
+        kept.keep([batch(events, 1, [(b"bob", b"{}")], begin_ms=old_ms)])
+        kept.keep([batch(config.topics.topic("items"), 0, [(b"tea", b"{}")], begin_ms=old_ms)])
+    with pytest.raises(TopicMismatch, match=f"topic {events} .* 168 h, .* 169 h old: .* = 194 "):
+        move_trial(tmp_path, config)
+    longer = load_config(
+        "/dev/null",
+        env={},
+        flags={
+            "kafka.bootstrap_servers": config.kafka.bootstrap_servers,
+            "topics.prefix": f"{config.topics.prefix}longer-",
+            "topics.retention_hours": 194,
+        },
+    )
+    with contextlib.closing(KeptTopics(tmp_path / "longer" / TOPICS)) as kept:
+        for partition, begin_ms in enumerate([BEGIN_MS, old_ms]):
+            messages = [(b"ann", b"{}")]
+            name = longer.topics.topic("events")
+            kept.keep([batch(name, partition, messages, begin_ms=begin_ms)])
+    assert move_trial(tmp_path / "longer", longer) == {longer.topics.topic("events"): 2}
 
 
 def test_what_is_no_trial_or_of_other_names_is_refused(config: Config, tmp_path: Path) -> None:

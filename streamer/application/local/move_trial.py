@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from hashlib import blake2b
@@ -21,7 +23,7 @@ from streamer.kafka.configured import configured_sink
 from streamer.kafka.embedded import N_PARTITIONS
 from streamer.kafka.log_ends import TopicPartition
 from streamer.kafka.partitioner import partition_of
-from streamer.kafka.topics import create_topics
+from streamer.kafka.topics import MS_PER_HOUR, altering, create_topics, topic_states
 
 _BY_KEY: Final[tuple[TopicRole, ...]] = ("items", "users", "features")
 _REPORT_EVERY: Final = 1_000
@@ -52,7 +54,8 @@ def move_trial(
     StoreError
         When the file of the topics is damaged, or lacks what it had.
     TopicMismatch
-        When a topic holds other messages, or the trial had one of another name.
+        When a topic holds other messages, or would not keep what is so old, or the trial had one of
+        another name.
     KafkaError
         When the broker does not take something. It may have taken what came before.
     """
@@ -77,6 +80,7 @@ def move_trial(
         to_move = _ToMove(kept, {each.name: each.n_partitions for each in made}, by_key)
         there = _first_messages(config, known)
         _check_first(there, to_move, config)
+        _check_kept(to_move, config)
         moved: Counter[str] = Counter()
         n_there = Counter({where: each.n for where, each in there.items()})
         total = sum(ends.values())
@@ -155,4 +159,28 @@ def _check_first(
                 " move to a Kafka where it is new, or set topics.prefix in the trial and here"
                 " alike; where an earlier `streamer move` was cut short and the topics were used"
                 " since, delete them and move again"
+            )
+
+
+def _check_kept(to_move: _ToMove, config: Config) -> None:
+    """Raise TopicMismatch where Kafka would delete what comes to a partition as soon as it looks:
+    messages keep their times, and all of them are older than the topic's retention."""
+    newest_ms: dict[TopicPartition, int] = {}
+    for message, partition in to_move:
+        where = message.topic, partition
+        newest_ms[where] = max(newest_ms.get(where, 0), message.publish_ms)
+    states = topic_states(
+        config.kafka.bootstrap_servers, config.topics, client_options=config.kafka.client
+    )
+    kept_hours = {each.name: each.retention_hours for each in states}
+    now_ms = time.time_ns() // 1_000_000
+    for topic, kept in kept_hours.items():
+        ages = [(now_ms - each) / MS_PER_HOUR for (of, _), each in newest_ms.items() if of == topic]
+        if kept is not None and (age := max(ages, default=0.0)) > kept:
+            hours = math.ceil(age) + 24
+            raise TopicMismatch(
+                f"topic {topic} at {config.kafka.bootstrap_servers} keeps messages for {kept:g} h,"
+                f" and the newest of a partition is {age:.0f} h old: Kafka would delete it before"
+                f" it is learned; {altering(topic, 'retention.ms', hours * MS_PER_HOUR)}, or delete"
+                f" the topics, which are empty, set topics.retention_hours = {hours} and move again"
             )
