@@ -22,7 +22,14 @@ from streamer_producers.event_mapper import (
     named,
     value_at,
 )
-from streamer_producers.times import TIME_UNITS, Instant, TimeGuess, as_ms, is_time_unit
+from streamer_producers.times import (
+    TIME_UNITS,
+    Instant,
+    TimeGuess,
+    as_ms,
+    is_time_unit,
+    refuse_day_or_month,
+)
 
 DELIMITERS: Final = {"pipe": "|", "comma": ",", "semicolon": ";", "slash": "/", "space": " "}
 """What stands between the labels of a text, by the names that mappings and shells take."""
@@ -227,6 +234,8 @@ class DescriptionMapper:
         if name == "embedding":
             return _numbers(value, self._forms.get(name))
         if name in self._of.times:
+            column, unit = self._sources[name], self._units.get(name, "")
+            refuse_day_or_month(value, unit, name, column, "in the map, as")
             if name not in self._units:
                 return as_ms(value, "ms") if isinstance(value, date | Instant) else value
             self._guesses[name].check(value, name)

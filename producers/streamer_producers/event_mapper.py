@@ -16,7 +16,13 @@ from streamer.events import Event, decode_event
 from streamer.events.rejection import reason
 from streamer_producers.arrow_values import Rounded, Unreadable
 from streamer_producers.mapping import FieldMapping
-from streamer_producers.times import NAME_THE_UNIT, Instant, TimeGuess, as_ms
+from streamer_producers.times import (
+    NAME_THE_UNIT,
+    Instant,
+    TimeGuess,
+    as_ms,
+    refuse_day_or_month,
+)
 
 _IDS: Final = ("event_id", "user_id", "item_id", "request_id")
 ABSENT: Final = frozenset(("NULL", "null", "\\N", "nan", "NaN", "None", "<NA>", "#N/A"))
@@ -147,7 +153,12 @@ class EventMapper:
 
     def _time_ms(self, value: object) -> object:
         self._guess.check(value)
-        return as_ms(value, self._mapping.time_unit or self._guess.unit)
+        unit = self._mapping.time_unit or self._guess.unit
+        try:
+            refuse_day_or_month(value, unit, "ts", self._sources["ts"], self._named_in)
+        except BadMessage as error:
+            raise BadMessage(f"{error}; {self._on_times()}") from error
+        return as_ms(value, unit)
 
 
 def named(record: Mapping[str, object], sources: Mapping[str, str]) -> dict[str, object]:

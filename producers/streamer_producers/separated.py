@@ -8,9 +8,11 @@ columns of fixed width, and an id with blanks around it would be another one tha
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
+from itertools import chain, count, islice
+from typing import Final
 
 from streamer.errors import BadMessage, ConfigError
 from streamer_producers.formats import Records
@@ -20,6 +22,11 @@ VALUE_LINES_MAX = 1_000
 """Lines of a quoted value at most: the lines after a quote that is never closed are rows."""
 
 Row = list[str] | BadMessage
+_DECLARED: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+"""The line before the names by which spreadsheets are told what divides values."""
+_COMMENT: Final = "#"
+_COMMENTS_MAX: Final = 1_000
+"""Lines before the names that may be comments."""
 
 
 def separated_records(
@@ -69,6 +76,17 @@ def separated_records(
             yield number, dict(zip(columns, map(str.strip, row), strict=True))
 
 
+def declared_delimiter(file: LogFile) -> str | None:
+    """Return what divides values by the line ``sep=;`` before the names; None: there is none."""
+    for _, line in islice(file.lines(), _COMMENTS_MAX):
+        text = line.decode(errors="replace")
+        if found := _DECLARED.fullmatch(text.rstrip("\r\n")):
+            return found[1]
+        if not _may_be_comment(text):
+            break
+    return None
+
+
 def column_names(file: LogFile, *, delimiter: str) -> list[str]:
     """Names in the first line that is not blank; none when there is no such line.
 
@@ -107,11 +125,12 @@ def _rows(
 ) -> Iterator[tuple[int, Row]]:
     """Rows that are not blank, with the number of the last line of each."""
     n_columns = None if columns is None else len(columns)
-    lines = _Lines(
+    parts = (
         part
         for _, line in file.lines()
         for part in _parted(_decoded(line, fallback_encoding), delimiter, n_columns)
     )
+    lines = _Lines(_without_preamble(parts, delimiter))
     while (line := lines.take()) is not None:
         if not line.strip("\r\n"):
             continue
@@ -123,6 +142,32 @@ def _rows(
         if n_columns is None and not isinstance(row, BadMessage):
             n_columns = len(row)
         yield lines.number, row
+
+
+def _without_preamble(lines: Iterator[str], delimiter: str) -> Iterator[str]:
+    """The lines, blank in the place of those before the first row that are none: one that says what
+    divides values, and comments.
+
+    A line that begins with ``#`` and has as many values as the first row is one, or its names.
+    """
+    before: list[str] = []
+    for line in lines:
+        if _DECLARED.fullmatch(line.rstrip("\r\n")):
+            line = "\n"
+        if len(before) == _COMMENTS_MAX or not _may_be_comment(line):
+            n_values = _n_values(line, delimiter)
+            yield from (
+                each if n_values > 1 and _n_values(each, delimiter) == n_values else "\n"
+                for each in before
+            )
+            yield from chain([line], lines)
+            return
+        before.append(line)
+    yield from before
+
+
+def _may_be_comment(line: str) -> bool:
+    return line.isspace() or line.startswith(_COMMENT)
 
 
 def _parted(line: str, delimiter: str, n_columns: int | None) -> list[str]:

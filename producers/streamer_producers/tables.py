@@ -14,7 +14,7 @@ from streamer_producers.first_bytes import PARQUET, other_kind, wide_encoding
 from streamer_producers.formats import Records, json_records, parquet_records, parquet_shape
 from streamer_producers.log_file import COMPRESSED, LogFile
 from streamer_producers.movielens import RATINGS_COLUMNS, layout_of
-from streamer_producers.separated import column_names, separated_records
+from streamer_producers.separated import column_names, declared_delimiter, separated_records
 
 FORMATS: Final = ("jsonl", "csv", "tsv", "dat", "inter", "parquet")
 """Formats that ``--format`` names."""
@@ -153,7 +153,7 @@ def _divided(
     layout = layout_of({file.path.name: file})
     bare = layout is not None and not layout.has_header
     own = _DELIMITERS.get(file_format)
-    tried = [each for each in (own, *_TRIED) if each is not None]
+    tried = [each for each in (declared_delimiter(file), own, *_TRIED) if each is not None]
     if delimiter is not None:
         tried = [_WRITTEN.get(delimiter, delimiter)]
     found: list[tuple[str, list[str]]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, DecimalException
 from typing import Final, Literal, TypeGuard, get_args
@@ -13,11 +13,17 @@ from streamer.errors import BadMessage
 from streamer.events.messages import IN_SECONDS
 from streamer.events.rejection import reason
 
-TimeUnit = Literal["s", "ms", "us", "ns", "iso"]
+TimeUnit = Literal["s", "ms", "us", "ns", "iso", "dmy", "mdy"]
 TIME_UNITS: Final[tuple[TimeUnit, ...]] = get_args(TimeUnit)
 SAMPLE_RECORDS: Final = 1_000
 """Records from which the unit of a log's times is guessed."""
 NAME_THE_UNIT: Final = f"name the unit with --map ts=COLUMN:UNIT, one of {', '.join(TIME_UNITS)}"
+_DATES: Final[Mapping[str, str]] = {
+    "iso": "as dates",
+    "dmy": "as dates, the day before the month",
+    "mdy": "as dates, the month before the day",
+}
+"""Units of texts: how they are read."""
 _S_SHARE_MIN: Final = 0.98
 """A count of ms from 0 to 49 days has 88 % of its numbers where seconds since 1985 are."""
 
@@ -47,7 +53,11 @@ number is such a time in two of them."""
 _UNITLESS_MS: Final = (946_684_800_000, 2_208_988_800_000)
 _TS_MS_WRITTEN_MAX: Final = 10**18
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY: Final = re.compile(r"(19|20)\d\d[01]\d[0-3]\d")
+_DAY: Final = re.compile(
+    r"(?P<day>(?:19|20)\d\d[01]\d[0-3]\d)"
+    r"(?P<clock>[0-2]\d[0-5]\d(?:[0-5]\d(?P<ms>\d{3})?)?)?(?:\.0+)?"
+)
+"""Dates in digits alone, by the day, minute, second or millisecond, also as a float writes them."""
 _ZONE_NAME = re.compile(r"\s*(UTC|GMT|Z)$", re.IGNORECASE)
 _BLANK_BEFORE_OFFSET = re.compile(r"\s+(?=[+-]\d{2}:?\d{2}$)")
 _END_OF_DAY = re.compile(r"(?<=[T ])24:00(?=$|[+-]|:00(?:\.0+)?(?:$|[+-]))")
@@ -65,6 +75,12 @@ _ZONE: Final = (
 _IN_NUMBERS: Final = re.compile(
     rf"(?P<year>\d{{4}})[-/](?P<month>\d\d)[-/](?P<day>\d\d)[T ]\s*{_CLOCK}{_ZONE}", re.IGNORECASE
 )
+_DAY_OR_MONTH: Final = re.compile(
+    r"(?P<first>\d{1,2})(?P<sign>[/.-])(?P<second_one>\d{1,2})(?P=sign)(?P<year>\d{4}|\d\d)"
+    rf"(?:,?(?:T|\s+){_CLOCK}{_ZONE})?",
+    re.IGNORECASE,
+)
+"""Dates in numbers that begin with the day or the month: which, only other dates can tell."""
 _IN_WORDS: Final = re.compile(
     r"(?:(?P<weekday>[a-z]{3,9})\.?,?\s+)?"
     r"(?:(?P<month>[a-z]{3,9})\.?\s+(?P<day>\d{1,2})|(?P<day_1>\d{1,2})[ -](?P<month_2>[a-z]{3,9}))"
@@ -104,8 +120,9 @@ def as_ms(value: object, unit: TimeUnit, field: str = "ts") -> object:
         :class:`Instant` have none.
         ``iso`` reads ISO 8601 (in UTC where no zone is given), also with ``UTC`` or a blank before
         the offset, with ``/`` between year, month and day, with AM or PM, and as mails, C's
-        ``ctime``, ``date`` and JavaScript write it. A number among dates is one (20260131), or ms
-        where it is clear that it is.
+        ``ctime``, ``date`` and JavaScript write it. A number among dates is one (20260131,
+        20260131235959), or ms where it is clear that it is. ``dmy`` and ``mdy`` read
+        ``31/01/2026 23:59`` too, by which of day and month comes first.
     field
         For the message.
 
@@ -117,17 +134,17 @@ def as_ms(value: object, unit: TimeUnit, field: str = "ts") -> object:
     """
     if isinstance(value, Instant):
         return int(value)
-    if unit == "iso" and isinstance(value, int | float | Decimal):
+    if unit in _DATES and isinstance(value, int | float | Decimal):
         low, high = _SPANS["ms"]
         value = int(value) if low <= value <= high else str(value)
-    if isinstance(value, str) and unit == "iso":
-        value = _read_date(value, field)
+    if isinstance(value, str) and unit in _DATES:
+        value = _read_date(value, field, unit)
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
     if isinstance(value, datetime):
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         return (aware - _EPOCH) // timedelta(milliseconds=1)
-    if unit == "iso":
+    if unit in _DATES:
         return value
     if isinstance(value, float | str | Decimal):
         try:
@@ -142,20 +159,56 @@ def as_ms(value: object, unit: TimeUnit, field: str = "ts") -> object:
     return value
 
 
-def _read_date(text: str, field: str) -> datetime | str:
+def refuse_day_or_month(value: object, unit: str, field: str, column: str, named_in: str) -> None:
+    """Refuse a date that begins with its day or its month, where the unit does not say which.
+
+    Parameters
+    ----------
+    column
+        Where it stands.
+    named_in
+        Where people name units, for the remedy.
+
+    Raises
+    ------
+    BadMessage
+        Naming the column, the value and what to write.
+    """
+    if unit in ("dmy", "mdy") or not isinstance(value, str):
+        return
+    if _DAY_OR_MONTH.fullmatch(value.strip()):
+        problem = (
+            f"(column {column!r}) begins with its day or its month, and nothing says with which;"
+            f" name it {named_in} {field}={column}:dmy (day first) or {field}={column}:mdy"
+        )
+        raise BadMessage(reason(field, value, problem))
+
+
+def _read_date(text: str, field: str, unit: str) -> datetime | str:
     """The date of a text; the text where it is none."""
     plain = _BLANK_BEFORE_OFFSET.sub("", _ZONE_NAME.sub("+00:00", text.strip()))
     if re.match(r"\d{4}/\d", plain):
         plain = plain.replace("/", "-")
+    if digits := _DAY.fullmatch(plain):
+        clock = digits["clock"] or ""
+        plain = f"{digits['day']}T{clock[:6]}{'.' if digits['ms'] else ''}{clock[6:]}".rstrip("T")
     midnight = _END_OF_DAY.sub("00:00", plain)
     try:
         return datetime.fromisoformat(midnight) + timedelta(days=midnight != plain)
     except (ValueError, OverflowError):
         pass
     found = _IN_NUMBERS.fullmatch(text.strip()) or _IN_WORDS.fullmatch(text.strip())
+    if found is None and unit != "iso":
+        found = _DAY_OR_MONTH.fullmatch(text.strip())
     if found is None:
         return text
     parts = found.groupdict()
+    if "first" in parts:
+        day_first = unit == "dmy"
+        parts["day"], parts["month"] = (
+            parts["first" if day_first else "second_one"],
+            parts["second_one" if day_first else "first"],
+        )
     try:
         at = datetime.combine(_day(parts), _clock(parts))
         if parts["offset"]:
@@ -245,7 +298,7 @@ class TimeGuess:
         ]
         guessed, span = _guessed(given)
         self.unit: TimeUnit = named or guessed
-        self.is_clear = not given or span is not None or guessed == "iso"
+        self.is_clear = not given or span is not None or guessed in _DATES
         self.remark: str | None = None
         self._span = span if guessed == self.unit else None
         if named in _NAMED_MIN and self._span is not None:
@@ -253,15 +306,16 @@ class TimeGuess:
         if not given:
             return
         if named is not None:
-            if span is not None and guessed != named and named != "iso":
+            if span is not None and guessed != named and named not in _DATES:
                 self.remark = (
                     f"times are read in {named} since 1970, as is named, as {_read(given, named)};"
                     f" by their size they are in {guessed}: {_read(given, guessed)}"
                 )
             return
         if self.unit != "ms":
-            read = "as dates" if self.unit == "iso" else f"in {self.unit} since 1970"
-            self.remark = f"times are read {read}, as {_read(given, self.unit)}"
+            read = _DATES.get(self.unit, f"in {self.unit} since 1970")
+            telling = [each for each in given if max(_day_or_month(each) or (0,)) > 12]
+            self.remark = f"times are read {read}, as {_read(telling or given, self.unit)}"
         elif span is None and any(_number(each) for each in given):
             self.remark = f"times are read in ms since 1970, as {_read(given, 'ms')}"
         if self.remark is not None:
@@ -290,6 +344,12 @@ def _guessed(given: list[object]) -> tuple[TimeUnit, tuple[float, float] | None]
     """The unit, and between which numbers its times are, where that is clear."""
     numbers = [_number(each) for each in given]
     texts = [each for each, number in zip(given, numbers, strict=True) if number is None]
+    in_order = [each for each in map(_day_or_month, texts) if each is not None]
+    if 2 * len(in_order) > len(given):
+        days = [max(places) > 12 for places in zip(*in_order, strict=True)]
+        # Without a number above 12, or with one in both places, nothing tells.
+        unit: TimeUnit = "dmy" if days[0] else "mdy"
+        return ("ms" if days[0] == days[1] else unit), None
     if 2 * len(texts) > len(given) and any(map(_is_date, texts)):
         return "iso", None
     found = [number for number in numbers if number]
@@ -304,6 +364,15 @@ def _guessed(given: list[object]) -> tuple[TimeUnit, tuple[float, float] | None]
         unit = max(counts, key=counts.__getitem__)
         return unit, _SPANS[unit]
     return "ms", None
+
+
+def _day_or_month(value: object) -> tuple[int, int] | None:
+    """The two numbers before a year of four digits of which either may be the day."""
+    found = _DAY_OR_MONTH.fullmatch(str(value).strip())
+    if found is None or len(found["year"]) == 2:
+        return None
+    places = int(found["first"]), int(found["second_one"])
+    return places if min(places) <= 12 and max(places) <= 31 else None
 
 
 def _is_date(value: object) -> bool:

@@ -42,6 +42,36 @@ def test_the_delimiter_is_that_which_makes_the_columns(
     assert found(open_log(path, delimiter={"\t": "tab"}.get(delimiter, delimiter))) == FOUND
 
 
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|", "^"])
+@pytest.mark.parametrize(
+    "before",
+    ["sep={}\n", '\ufeff"sep={}"\r\n', "# of shop 7, in Bonn\n\nSEP={}\n", "sep={}\n# a, b\n#\n"],
+)
+def test_what_stands_before_the_names_is_no_row(
+    tmp_path: Path, before: str, delimiter: str
+) -> None:
+    """As spreadsheets name what divides values, and as tools explain their files."""
+    path = tmp_path / "log.csv"
+    lines = before.format(delimiter) + CLICKS.replace(",", delimiter)
+    path.write_text(lines.replace("\n", "\r\n").replace("\r\r", "\r"), newline="")
+    assert found(open_log(path)) == FOUND
+    assert found(open_log(path, delimiter=delimiter)) == FOUND
+    path.write_text(lines + "ann,1\n")
+    log = open_log(path, delimiter=delimiter)
+    assert (len(list(log.events())), log.malformed[0].line) == (2, lines.count("\n") + 1)
+
+
+def test_a_row_that_begins_as_a_comment_is_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"#a,tea,{AT}\nbob,cup,{AT + 1}\n# end\n")
+    log = open_log(path, mapping="user_id=#1,item_id=#2,ts=#3,type=click")
+    assert [event.user_id for event in log.events()] == ["#a", "bob"]
+    assert log.n_malformed == 1
+    path.write_text(CLICKS.replace("user_id", "#user_id"))
+    with pytest.raises(ConfigError, match="its columns are #user_id, item_id"):
+        open_log(path)
+
+
 def test_a_delimiter_of_ones_own_and_book_crossing(tmp_path: Path) -> None:
     path = tmp_path / "bx.csv"
     path.write_text('"User-ID";"ISBN";"Book-Rating"\n"1";"034545104X";"5"\n')

@@ -243,3 +243,76 @@ def test_a_refused_time_names_the_remedy(tmp_path: Path, mapping: str | None) ->
 
 def test_datetimes_and_absent_times_need_no_guess() -> None:
     assert TimeGuess([None, datetime(2019, 10, 1, tzinfo=UTC)]).remark is None
+
+
+@pytest.mark.parametrize(
+    ("written", "per_ms"),
+    [
+        ("20251009085320", 1_000),
+        ("20251009085320.0", 1_000),
+        ("20251009085320000", 1),
+        ("202510090853", 60_000),
+        ("20251009", 86_400_000),
+    ],
+)
+def test_dates_in_digits_alone_are_read_as_such_and_said(
+    tmp_path: Path, written: str, per_ms: int
+) -> None:
+    log = open_log(_log(tmp_path / "log.csv", [written, written, "20251399085320"]))
+    at = AT_S * 1_000 // per_ms * per_ms
+    assert [event.ts for event in log.events()] == [at, at]
+    assert log.malformed[0].line == 4
+    assert log.remarks[0].startswith(f"times are read as dates, as {written} = 2025-10-09")
+
+
+@pytest.mark.parametrize("sign", "/.-")
+@pytest.mark.parametrize("clock", ["", " 08:53", ", 08:53:00 AM", "T08:53:00Z"])
+def test_a_date_that_begins_with_its_day_or_its_month_is_never_guessed(
+    tmp_path: Path, sign: str, clock: str
+) -> None:
+    rows = [f"05{sign}06{sign}2025{clock}", f"7{sign}12{sign}2025{clock}"]
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id,when,type\n")
+    with path.open("a") as file:
+        file.writelines(f'u,i,"{each}",click\n' for each in rows)
+    log = open_log(path, mapping="ts=when")
+    assert not [*log.events()]
+    assert [each.line for each in log.malformed] == [2, 3]
+    for part in ("column 'when'", rows[0], "--map ts=when:dmy (day first) or ts=when:mdy"):
+        assert part in log.malformed[0].reason
+    for unit, first in (("dmy", "2025-06-05"), ("mdy", "2025-05-06")):
+        named = open_log(path, mapping=f"ts=when:{unit}")
+        at = datetime.fromtimestamp(next(named.events()).ts / 1_000, UTC)
+        assert at == datetime.fromisoformat(f"{first}T08:53Z" if clock else f"{first}T00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("dates", "unit"),
+    [(("05/06/2025", "13/06/2025"), "dmy"), (("05/06/2025", "06/13/2025"), "mdy")],
+)
+def test_one_date_tells_the_order_of_all(tmp_path: Path, dates: tuple[str, str], unit: str) -> None:
+    log = open_log(_log(tmp_path / "log.csv", [*dates, dates[0], "1/1/26", "40/40/2025"]))
+    named = open_log(tmp_path / "log.csv", mapping=f"ts=ts:{unit}")
+    assert [event.ts for event in log.events()] == [event.ts for event in named.events()]
+    assert log.malformed[0].line == 6
+    assert f"{dates[1]} = 2025-06-13" in log.remarks[0]
+    both = open_log(_log(tmp_path / "both.csv", ["13/06/2025", "06/13/2025"]))
+    assert (len([*both.events()]), both.n_malformed) == (0, 2)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_times_of_items_that_begin_with_day_or_month_name_their_form(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"items{suffix}"
+    json = '{"item_id":"a","title":"x","added":"05/06/2025"}\n'
+    path.write_text("item_id,title,added\na,x,05/06/2025\n" if suffix == ".csv" else json)
+    tables = {
+        form: {"x": FileConfig(file=path.name, holds="items", map=f"created_ts=added{form}")}
+        for form in ("", ":dmy")
+    }
+    log = open_described(items=path, files=tables[""])
+    assert not [*log.items()]
+    assert "created_ts=added:dmy (day first)" in str(log.malformed[0])
+    (item,) = open_described(items=path, files=tables[":dmy"]).items()
+    assert item.created_ts == round(datetime(2025, 6, 5, tzinfo=UTC).timestamp() * 1_000)
