@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from streamer.errors import ConfigError
 
 _PLACE: Final = re.compile(r"#[1-9]\d*")
+_LIKENESS_MIN: Final = 0.7
+"""Of names that may mean the same: ``usrid`` and ``userid`` have .91, ``title`` and ``tag`` .5."""
+_LETTERS_MIN: Final = 3
+"""Shorter names are like too many others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +61,15 @@ class ColumnMapping:
                     " rename the others in the first line"
                 )
         for name in self.missing(columns):
-            more = self.remedy(name)
+            column = sources.get(name, name)
+            others = [each for each in columns if each not in sources.values()]
+            near = nearest_column([column, name], others)
+            more = f", as {name}={near}" if near is not None and not self.by_place else ""
+            more += self.remedy(name)
             if len(columns) == 1:
                 more += ", or name what divides the columns with --delimiter"
             raise ConfigError(
-                f"{log} has no column {sources.get(name, name)!r} for the field {name!r}; its"
+                f"{log} has no column {column!r} for the field {name!r}; its"
                 f" columns are {', '.join(columns)}; map one with {name}=COLUMN{more}; where the"
                 f" first line has no names, {name}=#1 is the first column"
             )
@@ -71,3 +80,29 @@ def assignments(text: str) -> Iterator[tuple[str, str, str, str]]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, column = (each.strip() for each in part.partition("="))
         yield part, name, equals, column
+
+
+def plain(name: str) -> str:
+    """Return a name without case and signs, as names are compared.
+
+    >>> plain("Book-Rating")
+    'bookrating'
+    """
+    return re.sub(r"[\W_]", "", name.lower())
+
+
+def nearest_column(words: Iterable[str], columns: Iterable[str]) -> str | None:
+    """Return the column whose name is most like one of some words; None: none is.
+
+    >>> nearest_column(["user_id"], ["Usr-Id", "item"]), nearest_column(["ts"], ["price"])
+    ('Usr-Id', None)
+    """
+    by_name = {plain(column): column for column in reversed([*columns]) if plain(column)}
+    scored = [
+        (difflib.SequenceMatcher(None, plain(word), name).ratio(), column)
+        for word in words
+        for name, column in by_name.items()
+        if min(len(plain(word)), len(name)) >= _LETTERS_MIN or plain(word) == name
+    ]
+    likeness, column = max(scored, key=lambda each: each[0], default=(0.0, ""))
+    return column if likeness >= _LIKENESS_MIN else None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from streamer_producers.columns import nearest_column, plain
 from streamer_producers.descriptions import DECIMAL_COMMA, DELIMITERS, LIST, NUMBER
 from streamer_producers.event_mapper import ABSENT, as_number
 from streamer_producers.times import TimeGuess
@@ -169,13 +170,17 @@ class Sample:
         ]
 
 
-def plain(name: str) -> str:
-    """Return a name without case and signs, as names are compared.
+def nearest_of(sample: Sample, field: str, used: Collection[str]) -> str | None:
+    """Return the column that may be meant by a field of an event, though it has none of the names
+    by which it would be found; None: none may.
 
-    >>> plain("Book-Rating")
-    'bookrating'
+    Parameters
+    ----------
+    used
+        Columns that are other fields.
     """
-    return re.sub(r"[\W_]", "", name.lower())
+    others = [each for each in sample.columns if each not in used]
+    return nearest_column(_EVENT_NAMES[field], others)
 
 
 def type_meant(written: str, known: Collection[str]) -> str:

@@ -26,6 +26,7 @@ from streamer_producers.guessing import (
     event_columns,
     guess_type,
     mapping_text,
+    nearest_of,
     type_meant,
     unread,
 )
@@ -369,21 +370,26 @@ def _unknown(sample: Sample, given: Mapping[str, str]) -> str:
     more = len(sample.columns) - _COLUMNS_SHOWN
     names += f" and {more:,} more" if more > 0 else ""
     found = event_columns(sample, given)
+    used = [column.partition(":")[0] for column in found.values()]
+    near = {name: nearest_of(sample, name, used) for name in ("user_id", "item_id")}
+    named = {name: f"{name}={column or 'COLUMN'}" for name, column in near.items()}
     if "user_id" in found and "item_id" not in found:
         return (
             f"its columns are {names}: users are in {found['user_id']}, but none is known to hold"
-            " items, for an event log (name it with --map item_id=COLUMN), and none interests or"
-            " what several of them share, for a file of users"
+            f" items, for an event log (name it with --map {named['item_id']}), and none interests"
+            " or what several of them share, for a file of users"
         )
     if "item_id" in found and found.keys() & {"ts", "type", "value"}:
         return (
             f"its columns are {names}: items are in {found['item_id']}, but none is known to hold"
-            " users (name it with --map user_id=COLUMN), and none titles or categories, for a"
+            f" users (name it with --map {named['user_id']}), and none titles or categories, for a"
             " catalogue (--items-map title=COLUMN)"
         )
+    lacking = [name for name in near if name not in found]
+    wanted = [named[name] for name in lacking if near[name]] or [named["user_id"]]
     return (
         f"its columns are {names}: an event log has users, items, and times, types or values (name"
-        " them with --map user_id=COLUMN,…); a catalogue has items, and titles or categories"
+        f" them with --map {','.join(wanted)},…); a catalogue has items, and titles or categories"
         " (--items-map item_id=COLUMN,…)"
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamer.config.files import Holds
-from streamer_producers.columns import ColumnMapping
+from streamer_producers.columns import ColumnMapping, nearest_column
 from streamer_producers.event_mapper import value_at
 from streamer_producers.guessing import Sample, guess_events, guess_items, guess_users
 
@@ -64,7 +64,9 @@ class FlagMapping:
         for name, column in wanted.items():
             plain = column.rpartition(":")[0]
             if not any(_has(sample, each) for each in (column, plain) if each):
-                return f"it has no column {plain or column!r}, which {self.flag} names for {name}"
+                near = nearest_column([plain or column], sample.columns)
+                said = f"it has no column {plain or column!r}, which {self.flag} names for {name}"
+                return said if near is None else f"{said} (did you mean {near!r}?)"
         return ""
 
 

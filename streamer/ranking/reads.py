@@ -10,6 +10,7 @@ from typing import Final
 from streamer.catalogue.described import DescribedFields
 from streamer.config import CatalogueConfig, Config
 from streamer.config.slate import LISTS
+from streamer.events import User
 from streamer.expressions.reading import read
 from streamer.expressions.tree import ITEM_FIELDS, LIST_FIELDS, Condition, item_fields
 from streamer.expressions.tree import request_fields as fields_of_request
@@ -129,6 +130,17 @@ def unread_of_items(reads: Iterable[Read], described: DescribedFields) -> Iterat
         if field is not None and field not in described:
             asked = did_you_mean(each.field, items_fields(described))
             said = f"{each.setting} reads {each.field}, which no item has"
+            yield f"{said} ({asked})" if asked else said
+
+
+def unread_of_users(reads: Iterable[Read], users: Iterable[User]) -> Iterator[str]:
+    """Say which fields of users are read that no user has, with the nearest name, in sentences."""
+    wanted = [each for each in reads if each.field.startswith(_USER)]
+    given = {_USER + name for user in users for name in user.attributes or ()} if wanted else set()
+    for each in wanted:
+        if each.field not in given:
+            asked = did_you_mean(each.field, sorted(given))
+            said = f"{each.setting} reads {each.field}, which no user has"
             yield f"{said} ({asked})" if asked else said
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter, process_time
@@ -19,7 +19,7 @@ from streamer.config.specs import Spec
 from streamer.errors import ConfigError
 from streamer.events import Event, Item, User
 from streamer.learner.rewards import Rewards
-from streamer.ranking.reads import fields_read, unread_of_items
+from streamer.ranking.reads import Read, fields_read, unread_of_items, unread_of_users
 from streamer.replay.catalogue import category_rows, vector_rows
 from streamer.replay.interactions import UNKNOWN, Interaction, ProfileModel
 from streamer.replay.knobs_delivery import Delivered
@@ -178,7 +178,8 @@ class Experiment:
         values = ClippedValues(self._events) if rewards_matter else None
         # Items and users first, so that the survey counts their malformed lines too.
         items = {item.item_id: item for item in self._log.items()}
-        profiles = profiles_by_user(self._log.users())
+        users = list(self._log.users())
+        profiles = profiles_by_user(users)
         ids = _ids(items.values(), profiles)
         described = DescribedFields()
         for item in items.values():
@@ -191,7 +192,11 @@ class Experiment:
             values=values,
             ids=ids,
             n_unavailable=n_gone,
-            unread=tuple(unread_of_items(self._reads, described)),
+            unread=(
+                *unread_of_items(self._reads, described),
+                *unread_of_users(self._reads, users),
+                *_unread_of_requests(self._reads),
+            ),
         )
         progress = None if replaying is None else (lambda n: replaying(n, found.n_events))
         return _Run(
@@ -418,6 +423,17 @@ def profiles_by_user(users: Iterable[User]) -> dict[str, list[User]]:
     for user in reversed(by_time):
         found.setdefault(user.user_id, []).append(user)
     return found
+
+
+def _unread_of_requests(reads: Iterable[Read]) -> Iterator[str]:
+    """Say which fields of requests are read that those of a replay never have, in sentences."""
+    given = {"request.user_id"}
+    for each in reads:
+        if each.field.startswith("request.") and each.field not in given:
+            yield (
+                f"{each.setting} reads {each.field}, which no request of a replay has: a log does"
+                " not say with what its users asked"
+            )
 
 
 def with_defaults(settings: Settings, *, warmup: float | None) -> Settings:

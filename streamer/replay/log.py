@@ -79,7 +79,7 @@ class LogSurvey(msgspec.Struct, frozen=True, kw_only=True):
     n_unavailable
         Items that the catalogue says are not available, where a funnel would keep to that.
     unread
-        What settings of a funnel read that no item has, in sentences.
+        What settings of a funnel read that no item, user or request has, in sentences.
     """
 
     name: str
@@ -132,7 +132,7 @@ def survey(
     n_unavailable
         Of the log's items.
     unread
-        What settings read that none of them has, in sentences.
+        What settings read that no item, user or request has, in sentences.
 
     Raises
     ------

@@ -295,6 +295,9 @@ def test_a_dry_run_needs_no_broker_but_publishing_asks_for_one_first(
         ("a.csv", "user_id,item_id,ts\n", "no row in it: it is empty"),
         ("a.csv", "user_id,item_id,ts\nann,tea,never\n", "no row can be used; 1 are left out"),
         ("a.csv", "sku,amount\n1,2\n", "its columns are sku, amount: an event log has users"),
+        ("a.csv", "uid,Prodct-Id,ts\nann,tea,1\n", "none is .* --map item_id=Prodct-Id\\)"),
+        ("a.csv", "custmer_no,sku,ts\nann,tea,1\n", "none is .* --map user_id=custmer_no\\)"),
+        ("a.csv", "usr_id,itm_id,x\n1,2,3\n", "--map user_id=usr_id,item_id=itm_id,…"),
         ("a.csv", "uid,thing,ts\nann,tea,1\n", "users are in uid, but none .* item_id=COLUMN"),
         ("a.csv", "who,sku,ts\nann,tea,1\n", "items are in sku, but none .* user_id=COLUMN"),
         ("a.csv", "A1,013,5.0,1365811200\nA2,014,5.0,1341100800\n", "no names of columns, but"),
@@ -309,6 +312,12 @@ def test_a_file_of_which_nothing_is_used_is_a_failure(
     with pytest.raises(ConfigError, match=why):
         run("import", name, "--yes")
     assert not Path("streamer.toml").exists()
+
+
+def test_a_column_that_a_flag_misspells_is_asked_back(run: Callable[..., str]) -> None:
+    Path("a.csv").write_text("uid,sku,ts\nann,tea,1\n")
+    with pytest.raises(ConfigError, match=r"no column 'skku', which .* \(did you mean 'sku'\?\)"):
+        run("import", "a.csv", "--yes", "--map", "item_id=skku")
 
 
 @pytest.mark.parametrize(

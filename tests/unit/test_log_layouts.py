@@ -61,6 +61,24 @@ def test_what_stands_before_the_names_is_no_row(
     assert (len(list(log.events())), log.malformed[0].line) == (2, lines.count("\n") + 1)
 
 
+@pytest.mark.parametrize(
+    ("names", "mapping", "said"),
+    [
+        ("usr_id,item_id,ts,type", None, "map one with user_id=COLUMN, as user_id=usr_id;"),
+        ("user_id,item_id,ts,kind_of", "type=kindof", "as type=kind_of, or give all events"),
+        ("user_id,item_id,ts,price", None, "map one with type=COLUMN, or give all events"),
+    ],
+)
+def test_the_column_that_may_be_meant_is_named(
+    tmp_path: Path, names: str, mapping: str | None, said: str
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"{names}\nann,tea,{AT},click\n")
+    with pytest.raises(ConfigError) as caught:
+        open_log(path, mapping=mapping)
+    assert said in str(caught.value)
+
+
 def test_a_row_that_begins_as_a_comment_is_a_row(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text(f"#a,tea,{AT}\nbob,cup,{AT + 1}\n# end\n")

@@ -236,6 +236,29 @@ def test_an_item_that_is_not_available_today_was_when_it_was_met() -> None:
     assert "3 items of the catalogue are not available on its day: the funnel takes" in said[1]
 
 
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        ("user.cuntry == 'x'", "user.cuntry, which no user has (did you mean user.country?)"),
+        ("user.vip", "user.vip, which no user has"),
+        ("user.country == 'x'", None),
+        ("request.context.kids", "request.context.kids, which no request of a replay has: a"),
+        ("request.surface == 'home'", "request.surface, which no request of a replay has: a"),
+        ("request.user_id == 'u1'", None),
+    ],
+)
+def test_a_rule_that_reads_what_no_user_or_request_of_a_replay_has_is_said(
+    read: str, said: str | None
+) -> None:
+    users = [User(user_id="u1", attributes={"country": "x"})]
+    log = MemoryLog([event(f"u{n}", f"i{n % 7}", n * DAY_MS) for n in range(30)], users=users)
+    settings = Settings(positives="value>=5", keys={"rules.some.exclude": read})
+    experiment = Experiment(log, parse_specs(["funnel"]), settings, config=Config())
+    remarks = [each for each in experiment.run().log.remarks() if "reads" in each]
+    assert len(remarks) == (said is not None)
+    assert said is None or remarks[0].startswith(f"rules.some.exclude reads {said}")
+
+
 def test_a_rule_that_reads_what_no_item_has_is_said() -> None:
     priced = [Item(item_id=f"i{n}", attributes={"price": n}) for n in range(7)]
     log = MemoryLog([event(f"u{n}", f"i{n % 7}", n * DAY_MS) for n in range(30)], priced)
