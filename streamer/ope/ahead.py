@@ -16,10 +16,10 @@ from streamer.events.rejection import reason
 T = TypeVar("T")
 
 AROUND: Final = 100
-"""Messages behind one that tell a jump of the clock of one sender from time that passed: that many
-of one phone that was offline come in a row at worst, twice over."""
+"""Messages of others behind one that tell a jump of its sender's clock from time that passed."""
 _FEW: Final = 20
-"""Messages behind one that may all be late ones, where a log ends: then only a day is ahead."""
+"""Senders behind one that one or two phones can't outvote that were offline, or messages that may
+all be late ones, where a log ends: then only a day is ahead."""
 _SLACK_MS_MIN: Final = 900_000
 """Ahead by less, a time moves a watermark by less than a quarter of an hour; time zones move it by
 more."""
@@ -44,12 +44,33 @@ class CountedTimes:
     far: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Messages in order of arrival.
+
+    Attributes
+    ----------
+    ts_ms
+        ``(n,)`` int64 their own times.
+    senders
+        ``(n,)`` int64 a number that tells senders apart.
+    """
+
+    ts_ms: NDArray[np.int64]
+    senders: NDArray[np.int64]
+
+
+NONE_SENT: Final = Sent(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
 class ArrivalTimes:
     """The bound on times that lie ahead where no publication bounds them (see
     :func:`streamer.events.decoding.counted_ms`): the messages around them.
 
     A time that lies beyond all before it by more than ``lateness_ms`` is that of a clock that is
-    ahead if most of the ``AROUND`` messages behind it don't reach it; otherwise time passed.
+    ahead if most of the others who send something behind it don't reach it then; otherwise time
+    passed. The sender itself has no say, however many messages come in a row, unless no other sends
+    anything; nor has another that sends many more than one, where there are ``_FEW`` others.
 
     Parameters
     ----------
@@ -61,25 +82,27 @@ class ArrivalTimes:
         self._slack_ms = max(lateness_ms, _SLACK_MS_MIN)
         self._latest_ms: int | None = None
 
-    def counted(self, ts_ms: NDArray[np.int64], next_ms: NDArray[np.int64]) -> CountedTimes:
+    def counted(self, sent: Sent, following: Sent) -> CountedTimes:
         """Return what the next messages count as.
 
         Parameters
         ----------
-        ts_ms
-            ``(n,)`` their own times.
-        next_ms
-            Those of at least ``AROUND`` messages behind them, or of all there are.
+        following
+            Messages behind them, or all there are: more of one sender in a row than these pass as
+            time.
         """
-        n = len(ts_ms)
-        times = np.concatenate([ts_ms, next_ms[:AROUND]])
-        counted, ahead, far = ts_ms.copy(), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-        for i, own_ms in enumerate(ts_ms.tolist()):
+        n = len(sent.ts_ms)
+        times = np.concatenate([sent.ts_ms, following.ts_ms])
+        senders = np.concatenate([sent.senders, following.senders])
+        counted = sent.ts_ms.copy()
+        ahead, far = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        for i, own_ms in enumerate(sent.ts_ms.tolist()):
             latest_ms = self._latest_ms
             if latest_ms is not None and own_ms <= latest_ms + self._slack_ms:
                 self._latest_ms = max(latest_ms, own_ms)
                 continue
-            around_ms = self._around(own_ms, np.sort(times[i + 1 : i + 1 + AROUND]))
+            behind_ms = _said_behind(times[i + 1 :], senders[i + 1 :], senders[i])
+            around_ms = self._around(own_ms, np.sort(behind_ms))
             if around_ms is None:
                 self._latest_ms = own_ms
                 continue
@@ -98,6 +121,23 @@ class ArrivalTimes:
         # Some of those behind it are late, and came after it all the same.
         soon_ms = int(behind_ms[n // 10])
         return soon_ms if self._latest_ms is None else max(self._latest_ms, soon_ms)
+
+
+def _said_behind(
+    ts_ms: NDArray[np.int64], senders: NDArray[np.int64], sender: np.int64
+) -> NDArray[np.int64]:
+    """Return the times that tell whether that of a sender lies ahead, of the messages behind it:
+    the first one of each of the others, or all of theirs where they are few."""
+    is_other = senders != sender
+    if not is_other.any():
+        return ts_ms[:AROUND]
+    others = senders[is_other]
+    others_ms: NDArray[np.int64] = ts_ms[is_other]
+    for n in (AROUND, len(others)):
+        _, firsts = np.unique(others[:n], return_index=True)
+        if len(firsts) >= _FEW:
+            return np.take(others_ms, np.sort(firsts)[:AROUND])
+    return others_ms[:AROUND]
 
 
 def newest_reached(ts_ms: Sequence[int], senders: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from msgspec.structs import replace as with_fields
@@ -22,7 +22,7 @@ from streamer.events.rejection import refuse_seconds
 from streamer.learner.join.counts import ASTRAY, PINNED
 from streamer.learner.join.shown import scored
 from streamer.learner.rewards import Rewards
-from streamer.ope.ahead import AROUND, ArrivalTimes, far_reason, with_next
+from streamer.ope.ahead import ArrivalTimes, Sent, far_reason, with_next
 from streamer.ope.bandit_log import (
     BanditLog,
     Faults,
@@ -43,6 +43,8 @@ from streamer_models.bandits.pinned_slots import free_slots
 from streamer_producers.log_file import LogFile
 
 DEDUP_WINDOW = Config().learner.dedup_window
+_BATCH: Final = 400
+"""Decisions that are in memory at a time, twice over: some of a thousand candidates have 100 kB."""
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _STATED = re.compile(rb'"propensities"\s*:\s*\[([^\]]+)\]')
 
@@ -237,8 +239,7 @@ class DecisionLog(BanditLog):
         repeats = left_out.repeats
         clock = ArrivalTimes(self._lateness_ms)
         for batch, following in with_next(self._batches(faults)):
-            own_ms, next_ms = _times(batch), _times(following or ())
-            times = clock.counted(own_ms, next_ms)
+            times = clock.counted(_sent(batch), _sent(following or ()))
             for at, (number, decision, line) in enumerate(batch):
                 if times.far[at]:
                     faults.add(self._file, number, BadMessage(far_reason(decision.ts)))
@@ -252,7 +253,7 @@ class DecisionLog(BanditLog):
     def _batches(self, faults: Faults) -> Iterator[list[_DecisionLine]]:
         """The decisions that can be read, with their lines."""
         decisions = self._readable(faults)
-        while batch := list(islice(decisions, AROUND)):
+        while batch := list(islice(decisions, _BATCH)):
             yield batch
 
     def _readable(self, faults: Faults) -> Iterator[_DecisionLine]:
@@ -360,8 +361,11 @@ class LoggedSlates:
             )
 
 
-def _times(decisions: Iterable[_DecisionLine]) -> NDArray[np.int64]:
-    return np.array([decision.ts for _, decision, _ in decisions], dtype=np.int64)
+def _sent(decisions: Sequence[_DecisionLine]) -> Sent:
+    """The times, and who asked."""
+    asked = [(decision.ts, hash(decision.user_id)) for _, decision, _ in decisions]
+    ts_ms, senders = np.array(asked, dtype=np.int64).reshape(-1, 2).T
+    return Sent(ts_ms, senders)
 
 
 def _learned_features(

@@ -24,14 +24,13 @@ from streamer.learner.join.counts import UNNAMED, UNREPORTED
 from streamer.learner.join.join import Join
 from streamer.learner.join.shown import Shown, pinned_in, scores
 from streamer.learner.rewards import Rewards
-from streamer.ope.ahead import ArrivalTimes, far_reason, with_next
+from streamer.ope.ahead import NONE_SENT, ArrivalTimes, Sent, far_reason, with_next
 from streamer.ope.bandit_log import Faults, Lines, published_lines
 from streamer.ope.repeats import Repeats
 
 _BATCH: Final = 1_000
 _NO_BOUND: Final = 1 << 62
 _NO_FEATURES: Final = np.empty((0, 0), dtype=np.float32)
-_NO_TIMES: Final = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,11 @@ class _Batch:
     published_ms: NDArray[np.int64]
     columns: EventColumns
     bad: list[tuple[int, str]]
+
+    @property
+    def sent(self) -> Sent:
+        """The times of the good ones, and whose they are."""
+        return Sent(self.columns.ts_ms, self.columns.user_ids.hashes.astype(np.int64))
 
 
 class LoggedRewards:
@@ -132,9 +136,7 @@ class LoggedRewards:
         clock = ArrivalTimes(self._settings.lateness_ms)
         for batch, following in with_next(self._batches()):
             columns, bad = batch.columns, batch.bad
-            times = clock.counted(
-                columns.ts_ms, _NO_TIMES if following is None else following.columns.ts_ms
-            )
+            times = clock.counted(batch.sent, NONE_SENT if following is None else following.sent)
             self.n_ahead += int(times.ahead.sum())
             bad += zip(
                 columns.index[times.far].tolist(),

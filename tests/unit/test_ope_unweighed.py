@@ -216,6 +216,66 @@ def test_one_clock_that_is_ahead_changes_nothing_for_anyone_in_a_recorded_log(
     assert (said in [*log.remarks()]) != is_far
 
 
+@pytest.mark.parametrize("ahead_ms", [20 * DAY_MS // 24, 11 * DAY_MS])
+@pytest.mark.parametrize(("kind", "n"), [("decision", 60), ("decision", 350), ("event", 900)])
+def test_one_clock_that_is_ahead_is_outvoted_however_often_it_sends_in_a_row(
+    tmp_path: Path, kind: str, n: int, ahead_ms: int
+) -> None:
+    """A phone that was offline sends what it has kept at once, and its clock is wrong."""
+    minute_ms = 60_000
+    slates = [
+        decision(f"r{at}", ["a", "b"], user_id=f"u{at % 40}", ts=START_MS + at * minute_ms)
+        for at in range(90)
+    ]
+    events = [
+        event(f"r{at}", "a", user_id=f"u{at % 40}", ts=START_MS + (at + 5) * minute_ms)
+        for at in range(90)
+    ]
+    times = [START_MS + 30 * minute_ms + ahead_ms + at for at in range(n)]
+    if kind == "decision":
+        of_phone = [
+            decision(f"x{at}", ["a", "b"], user_id="x", ts=ts) for at, ts in enumerate(times)
+        ]
+        slates = [*slates[:30], *of_phone, *slates[30:]]
+    else:
+        kept = [event(f"x{at}", "a", user_id="x", ts=ts) for at, ts in enumerate(times)]
+        events = [*events[:30], *kept, *events[30:]]
+    path = write_decisions(tmp_path, slates, events)
+    join = JoinConfig(horizon_s=3_600.0)
+    log = DecisionLog(path, rewards=reward_function(Config()), join=join)
+    survey = log.survey()
+    is_far = ahead_ms > DAY_MS
+    assert survey.n_malformed == n * is_far
+    assert survey.rewards.sum() == 90.0
+    said = f"{n} decisions and events whose time lies ahead of those around them count as these do"
+    assert (said in [*log.remarks()]) != is_far
+
+
+def test_what_phones_kept_that_were_offline_makes_no_right_clock_one_that_is_ahead(
+    tmp_path: Path,
+) -> None:
+    """After a night, two of sixty phones send what they did two days before, all at once."""
+    late = [
+        event(f"late{at}", "a", user_id=f"offline{at % 2}", ts=START_MS - 2 * DAY_MS + at)
+        for at in range(300)
+    ]
+    days = [
+        [(f"r{day}-{at}", f"u{at}", START_MS + day * DAY_MS // 2 + at * 60_000) for at in range(60)]
+        for day in range(2)
+    ]
+    slates = [
+        decision(name, ["a", "b"], user_id=user, ts=ts) for day in days for name, user, ts in day
+    ]
+    before, after = (
+        [event(name, "a", user_id=user, ts=ts + 1) for name, user, ts in day] for day in days
+    )
+    path = write_decisions(tmp_path, slates, [*before, after[0], *late, *after[1:]])
+    log = DecisionLog(path, rewards=reward_function(Config()), join=JoinConfig(horizon_s=3_600.0))
+    survey = log.survey()
+    assert (survey.n_malformed, survey.rewards.sum()) == (0, 120.0)
+    assert not any("lies ahead" in said for said in log.remarks())
+
+
 def test_time_that_passes_is_no_clock_that_is_ahead(tmp_path: Path) -> None:
     """A log with a week without traffic, with late messages at its end."""
     hours = [*range(30), *range(200, 230), 210, 210, 210]
