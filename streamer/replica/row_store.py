@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -226,7 +227,6 @@ class RowStore:
         if not len(rows):
             return
         self._view = None
-        self._abandon(rows)
         start = 0
         while start < len(rows):
             if self._n_tail == self._chunk_rows:
@@ -236,10 +236,9 @@ class RowStore:
             chunk, some = self._chunks[self._tail], rows[start : start + n]
             assert chunk is not None
             write(start, start + n, chunk[places])
-            self._owners[self._tail][places] = some
+            owners = self._owners[self._tail][places]
             first = (self._tail << self._chunk_bits) + self._n_tail
-            self._positions[some] = np.arange(first, first + n, dtype=np.int32)
-            self._n_live[self._tail] += n
+            _place(some, first, self._positions, owners, self._n_live, self._chunk_bits)
             self._n_tail += n
             start += n
 
@@ -278,8 +277,29 @@ class RowStore:
 
     def _emptiest(self) -> int | None:
         """The full chunk with the fewest live rows, while over half of all places is dead."""
+        if len(self._chunks) < 3:
+            return None
         full = [i for i, each in enumerate(self._chunks) if each is not None and i != self._tail]
         n_live: NDArray[np.int64] = self._n_live[full]
         if len(full) < 2 or 2 * int(n_live.sum()) >= len(full) * self._chunk_rows:
             return None
         return full[int(n_live.argmin())]
+
+
+@numba.njit(cache=True, nogil=True)
+def _place(
+    rows: Slots,
+    first: int,
+    positions: Slots,
+    owners: Slots,
+    n_live: NDArray[np.int64],
+    chunk_bits: int,
+) -> None:
+    """Say of rows, none of them twice, that they lie at ``first`` and behind it now."""
+    for i in range(len(rows)):
+        before = positions[rows[i]]
+        if before >= 0:
+            n_live[before >> chunk_bits] -= 1
+        positions[rows[i]] = first + i
+        owners[i] = rows[i]
+    n_live[first >> chunk_bits] += len(rows)

@@ -158,9 +158,10 @@ class NeighbourChannel(MeasuringChannel[S]):
         return MeasureNames(shares=tuple(self.shares))
 
     def recall(self, context: Asked, allowed: NDArray[np.bool_], n: int) -> Recalled:
-        reached, found = self._reached(context), np.empty(0, dtype=np.int32)
-        for at, shares in enumerate(reached.shares):
-            best = best_allowed(reached.rows, reached.keys, shares, allowed, n // 2 if at else n)
+        reached = self._reached(context)
+        found = best_allowed(reached.rows, reached.keys, reached.shares[0], allowed, n)
+        for shares in reached.shares[1:]:
+            best = best_allowed(reached.rows, reached.keys, shares, allowed, n // 2)
             found = np.concatenate([found, best[~np.isin(best, found)]])
         return Recalled(found)
 

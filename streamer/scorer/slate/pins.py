@@ -54,6 +54,8 @@ def placed(pins: Sequence[Pin], n_chosen: int) -> tuple[list[Pin], NDArray[np.in
     >>> [(pin.position, pin.item_id) for pin in found], places.tolist()
     ([(0, 'a'), (2, 'z'), (3, 'b')], [1])
     """
+    if not pins:
+        return [], np.arange(n_chosen)
     n = len(pins) + n_chosen
     inside = [pin for pin in pins if pin.position < n]
     behind = pins[len(inside) :]
