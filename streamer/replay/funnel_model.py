@@ -15,6 +15,7 @@ from streamer.config.keys import EVENTS, NAMED, RULES
 from streamer.events import Event, Item, Request, User, check_embedding
 from streamer.ranking.features import Features
 from streamer.ranking.recall.blend import BlendChannel
+from streamer.ranking.recall.registry import channels_on
 from streamer.replay.interactions import UNKNOWN, Interaction
 from streamer.scorer.policy.choice import Choice, Parameters, SlatePolicy
 from streamer.scorer.policy.knowledge import Knowledge
@@ -133,6 +134,7 @@ class FunnelModel:
             start_ms=start_ms,
             sync_interval_ms=0,
             policy=self._policy,
+            computes_windows=_reads_windows(self._config),
             keeps_messages=False,
         )
 
@@ -204,6 +206,16 @@ class FunnelModel:
         if self._live is not None and self._n_unsynced:
             self._live.sync()
             self._n_unsynced = 0
+
+
+def _reads_windows(config: Config) -> bool:
+    """Whether a ranking depends on windowed features, where the bandit knows its prior alone.
+
+    The prior gives them no weight, so they matter to what explores by how little is known of them,
+    and to channels that recall by them.
+    """
+    recalled_by = any(channel.follows() for channel in channels_on(config))
+    return recalled_by or config.bandit.policy != Greedy.name
 
 
 def _as_met(item: Item, met_ms: int) -> Item:

@@ -121,6 +121,8 @@ class LiveSystem:
         clock is advanced.
     policy
         In place of the configured one.
+    computes_windows
+        Whether windowed features are computed; otherwise they are missing where they are read.
     keeps_messages
         Whether everything published stays in the topics. Otherwise they keep what a learner that
         takes over would read.
@@ -149,6 +151,7 @@ class LiveSystem:
         start_ms: int,
         sync_interval_ms: int | None = None,
         policy: SlatePolicy | None = None,
+        computes_windows: bool = True,
         keeps_messages: bool = True,
         store: ParameterStore | None = None,
         registry: CollectorRegistry | None = None,
@@ -173,7 +176,7 @@ class LiveSystem:
         self._requests = self._new_requests(policy, registry or CollectorRegistry())
         self.scorer = self._requests.scorer
         self._worker: FeatureWorker | None = None
-        if followed_definitions(config):
+        if computes_windows and followed_definitions(config):
             self._worker = FeatureWorker(
                 config, broker=self.broker, sink=self._sink, clock=self.clock
             )

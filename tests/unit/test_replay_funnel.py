@@ -397,3 +397,26 @@ def test_what_a_user_says_is_learned_before_the_events_after_it() -> None:
         logits.append(model.logits())
     assert logits[0] is not None
     assert_array_equal(logits[0], logits[1])
+
+
+def test_windowed_features_are_computed_where_a_ranking_depends_on_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a greedy bandit that knows its prior alone none does."""
+    computed: list[bool] = []
+
+    class Noted(LiveSystem):
+        def __init__(self, *given: Any, computes_windows: bool, **named: Any) -> None:
+            computed.append(computes_windows)
+            super().__init__(*given, computes_windows=computes_windows, **named)
+
+    monkeypatch.setattr("streamer.replay.funnel_model.LiveSystem", Noted)
+    without = found(Knobs())
+    monkeypatch.setattr("streamer.replay.funnel_model._reads_windows", lambda config: True)
+    assert found(Knobs()) == without
+    monkeypatch.undo()
+    monkeypatch.setattr("streamer.replay.funnel_model.LiveSystem", Noted)
+    found(Knobs(), model=f"{FUNNEL},bandit.policy=linear-thompson")
+    trending = "recall.trending_feature.candidates=5,recall.trending_feature.feature=item_users_1h"
+    found(Knobs(), model=f"{FUNNEL},{trending}")
+    assert computed == [False, True, True, True]
