@@ -11,6 +11,10 @@ which are seen before the clock starts, then takes turns, several rounds of each
 - ``river``: for each event ``reco.BiasedMF.rank`` over the same candidates, then ``learn_one``, and
   no metric at all (on fewer events: it is slow).
 
+With a log (``python -m benchmarks.bench_replay ml-latest-small --positives "value>=5"``) the live
+funnel is replayed instead, by one process and by one a core, several rounds of each: events/s of
+all that is learned, the survey not counted.
+
 Rates are of ranked events/s by the wall clock, medians over the rounds, on one core; ``cpu_us`` is
 the processor time an event, which tells more where the cores are shared. Against ourselves, a
 replay's time is that of all it does, also of what comes before the first ranked event.
@@ -22,16 +26,21 @@ import statistics
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 from river import optim, reco
 
 from benchmarks.environment import environment, parser, write
-from streamer.config import Config
+from streamer.config import Config, load_config
 from streamer.config.specs import parse_specs
 from streamer.events import Event, Item, User
-from streamer.replay.experiment import Experiment
+from streamer.replay.experiment import Experiment, with_defaults
+from streamer.replay.processes import PlannedReplay, n_cores, replay_by
+from streamer.replay.result import result_of
 from streamer.replay.settings import Settings
+from streamer_producers.datasets import open_log
 from streamer_producers.log import Malformed
 
 N_USERS, N_ITEMS, N_FACTORS = 2_000, 3_000, 32
@@ -131,12 +140,48 @@ def rank_with_river(log: MadeUpLog, n_events: int) -> Clock:
     return clock
 
 
+def funnel_rates(log: str, positives: str | None, seed: int, n_rounds: int) -> dict[str, Any]:
+    """Events/s of the funnel's replay of a log, by processes; all must find the same."""
+    config = load_config(env={}, flags={})
+    settings = with_defaults(Settings(positives=positives, seed=seed), warmup=None)
+    open_it = partial(open_log, log, types=config.event_types, sort=True)
+    replay = PlannedReplay(open_it, parse_specs(["funnel"]), settings, config)
+    rates: dict[int, list[float]] = {n: [] for n in sorted({1, n_cores()})}
+    recalls = set()
+    for _ in range(n_rounds):
+        for n, rounds in rates.items():
+            experiment = replay.experiment()
+            result = result_of(replay_by(n, replay, experiment, experiment.survey()))
+            rounds.append(result.events_per_s)
+            recalls.add(result.metrics["funnel"][f"recall@{settings.k}"])
+    (recall,) = recalls
+    medians = {n: statistics.median(rounds) for n, rounds in rates.items()}
+    return {
+        "benchmark": "replay of the funnel",
+        "log": log,
+        "seed": seed,
+        "n_learned": result.events_learned,
+        "n_ranked": result.events_scored,
+        "recall": recall,
+        "events_per_s": {str(n): round(rate, 1) for n, rate in medians.items()},
+        "vs_one_process": {str(n): round(rate / medians[1], 2) for n, rate in medians.items()},
+        "rounds": {str(n): rounds for n, rounds in rates.items()},
+        "environment": environment("msgspec", "numba", "numpy"),
+    }
+
+
 def main() -> None:
     options = parser(__doc__ or "")
+    options.add_argument("log", nargs="?", help="a log that the funnel replays instead")
+    options.add_argument("--positives", help="of that log, as streamer replay takes it")
     options.add_argument("--events", type=int, default=20_000, help="ranked events a round")
     options.add_argument("--river-events", type=int, default=100, help="of river's rounds")
     options.add_argument("--rounds", type=int, default=3, help="rounds of each contender")
     chosen = options.parse_args()
+    if chosen.log is not None:
+        found = funnel_rates(chosen.log, chosen.positives, chosen.seed, chosen.rounds)
+        write(found, chosen.json)
+        return
     log = MadeUpLog(chosen.events, chosen.seed)
     compiled = MadeUpLog(200, chosen.seed)
     for model in MODELS:

@@ -148,6 +148,12 @@ class LogFile:
             return archive.getinfo(self.member).file_size
 
 
+def is_read_once(path_or_name: str | Path) -> bool:
+    """Return whether what is read is gone then: standard input (``-``), or a pipe."""
+    path = Path(path_or_name)
+    return str(path_or_name) == "-" or path.is_fifo() or path.is_char_device()
+
+
 def spooled(path_or_name: str | Path) -> tuple[Path, str]:
     """The file to read and its name; what can be read once only, ``-`` or a pipe, is copied first.
 
@@ -167,7 +173,7 @@ def spooled(path_or_name: str | Path) -> tuple[Path, str]:
         ) from error
     if str(path_or_name) == "-":
         source: IO[bytes] = sys.stdin.buffer
-    elif path.is_fifo() or path.is_char_device():
+    elif is_read_once(path):
         source = path.open("rb")
     else:
         return path, path.name

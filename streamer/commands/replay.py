@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping
+from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -27,10 +30,9 @@ from streamer.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamer.config import Config
-    from streamer.config.specs import Spec
     from streamer.replay.log import EventLog
+    from streamer.replay.processes import PlannedReplay
     from streamer.replay.result import Result
-    from streamer.replay.settings import Settings
 
 
 def replay(
@@ -111,6 +113,14 @@ def replay(
     partitions: Annotated[
         str | None, typer.Option("--partitions", help="Of the funnel's topics; by default 1.")
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes",
+            min=1,
+            help="That share the work, each with its own models; by default one a core, up to 8.",
+        ),
+    ] = None,
     sweep: Annotated[
         str | None,
         typer.Option(
@@ -145,6 +155,7 @@ def replay(
     from streamer.replay.league import ALL, models_of, not_installed
     from streamer.replay.log import Ties
     from streamer.replay.models import DEFAULT_MODELS, Task, never_repeating
+    from streamer.replay.processes import PlannedReplay
     from streamer.replay.settings import FeedbackSeen, RankTies, Repeats, Settings
     from streamer_producers.datasets import read_with
 
@@ -201,47 +212,38 @@ def replay(
         "delimiter": delimiter,
         "encoding": encoding,
     }
-    opened = _opened(log, loaded, strict, of_file)
+    opened, open_again = _opened(log, loaded, strict, of_file)
+    planned = PlannedReplay(open_again, specs, settings, loaded)
     if sweep is None:
         is_league = any(spec.text == ALL for spec in asked)
-        _replay_once(opened, specs, settings, loaded, written, league=is_league)
+        _replay_once(opened, planned, processes, written, league=is_league)
     else:
-        _replay_swept(opened, specs, settings, loaded, written, sweep)
+        _replay_swept(opened, planned, processes, written, sweep)
 
 
 def _replay_once(
-    log: EventLog,
-    specs: Sequence[Spec],
-    settings: Settings,
-    config: Config,
-    written: Written,
-    *,
-    league: bool,
+    log: EventLog, planned: PlannedReplay, processes: int | None, written: Written, *, league: bool
 ) -> None:
     from streamer.replay.report import report
     from streamer.replay.result import encoded
 
-    result = _result(log, specs, settings, config, "replaying")
+    result = _result(log, planned, processes, "replaying")
     written.write(lambda: encoded(result), lambda origin: report(result, origin, league=league))
     show_result(result)
     result.check_scored()
 
 
 def _replay_swept(
-    log: EventLog,
-    specs: Sequence[Spec],
-    settings: Settings,
-    config: Config,
-    written: Written,
-    text: str,
+    log: EventLog, planned: PlannedReplay, processes: int | None, written: Written, text: str
 ) -> None:
     from streamer.replay.result import encoded
     from streamer.replay.sweep import Sweep, SweptRun, sweep_page, swept_settings
 
-    knob, values = swept_settings(text, settings, config)
+    knob, values = swept_settings(text, planned.settings, planned.config)
     runs = []
     for value, turned in values:
-        result = _result(log, specs, turned, config, f"{knob}={value}")
+        at_value = dataclasses.replace(planned, settings=turned)
+        result = _result(log, at_value, processes, f"{knob}={value}")
         result.check_scored()
         runs.append(SweptRun(value=value, result=result))
     sweep = Sweep(knob=knob, runs=runs)
@@ -249,21 +251,21 @@ def _replay_swept(
     show_sweep(sweep)
 
 
-def _result(
-    log: EventLog, specs: Sequence[Spec], settings: Settings, config: Config, doing: str
-) -> Result:
-    from streamer.replay.experiment import Experiment
+def _result(log: EventLog, planned: PlannedReplay, processes: int | None, doing: str) -> Result:
+    from streamer.replay.processes import n_processes, replay_by
     from streamer.replay.result import result_of
 
-    experiment = Experiment(log, specs, settings, config=config)
+    experiment = planned.experiment(log)
     with rated_progress() as bar:
         reading = bar.add_task("reading", total=log.n_estimated)
-        replaying = bar.add_task(doing, total=None, visible=False)
-        outcome = experiment.run(
-            surveying=lambda n: bar.update(reading, completed=n),
-            replaying=lambda n, total: bar.update(
-                replaying, completed=n, total=total, visible=True
-            ),
+        found = experiment.survey(lambda n: bar.update(reading, completed=n))
+        replaying = bar.add_task(doing, total=found.n_events)
+        outcome = replay_by(
+            n_processes(planned, found, processes),
+            planned,
+            experiment,
+            found,
+            lambda n: bar.update(replaying, completed=n),
         )
     return result_of(outcome)
 
@@ -305,13 +307,18 @@ def _windows(text: str) -> dict[str, Any]:
         raise ConfigError(f"--windows {text!r} is neither a number of windows: {error}") from None
 
 
-def _opened(log: str, config: Config, strict: bool, of_file: Mapping[str, Any]) -> EventLog:
-    """Open a topic or a file, of which ``of_file`` has what was said of it."""
+def _opened(
+    log: str, config: Config, strict: bool, of_file: Mapping[str, Any]
+) -> tuple[EventLog, Callable[[], EventLog] | None]:
+    """Open a topic or a file, of which ``of_file`` has what was said of it; and return what opens
+    it in another process, None where it can be read once only."""
     from streamer.application.topic_log import PREFIX, open_topic
     from streamer_producers.datasets import open_log
+    from streamer_producers.log_file import is_read_once
 
     if not log.startswith(PREFIX):
-        opened = open_log(
+        open_again = partial(
+            open_log,
             log,
             types=config.event_types,
             files=config.files,
@@ -319,11 +326,14 @@ def _opened(log: str, config: Config, strict: bool, of_file: Mapping[str, Any]) 
             sort=True,
             **of_file,
         )
+        opened = open_again()
         show_remarks(opened.remarks)
-        return opened
+        read = (log, of_file["items"], of_file["users"])
+        return opened, None if any(map(is_read_once, filter(None, read))) else open_again
     if any(each is not None for each in of_file.values()):
         raise ConfigError(
             "--map, --type, --items, --users, --format, --delimiter and --encoding are of files;"
             f" {log} holds events already"
         )
-    return open_topic(config, log, strict=strict)
+    topic = open_topic(config, log, strict=strict)
+    return topic, partial(copy, topic)  # where it ended when it was opened

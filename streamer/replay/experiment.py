@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import chain
 from time import perf_counter, process_time
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from streamer.errors import ConfigError
 from streamer.events import Event, Item, User
 from streamer.learner.rewards import Rewards
 from streamer.ranking.reads import Read, fields_read, unread_of_items, unread_of_users
+from streamer.replay.asked_turns import ALL_TURNS, AskedTurns
 from streamer.replay.catalogue import category_rows, vector_rows
 from streamer.replay.interactions import UNKNOWN, Interaction, ProfileModel
 from streamer.replay.knobs_delivery import Delivered
@@ -150,18 +152,17 @@ class Experiment:
         values = np.array([math.nan if value is None else value])
         return float(self._rewards(np.array([code], dtype=np.int8), values)[0])
 
-    def run(
-        self,
-        *,
-        surveying: Progress | None = None,
-        replaying: Callable[[int, int], None] | None = None,
-    ) -> Outcome:
-        """Read the log twice: to survey it, then to replay it.
+    def run(self) -> Outcome:
+        """Read the log twice: to :meth:`survey` it, then to :meth:`replay` it; errors as there."""
+        return self.replay(self.survey())
+
+    def survey(self, progress: Progress | None = None) -> LogSurvey:
+        """Read the log to its end, and learn nothing.
 
         Parameters
         ----------
-        surveying, replaying
-            Told how many events were read so far; the second also how many there are.
+        progress
+            Told how many events were read so far.
 
         Raises
         ------
@@ -169,47 +170,82 @@ class Experiment:
             When the log can't be read or has nothing to score.
         BadMessage
             At the first malformed line, where the log is strict.
-        LearningError
-            When a model predicts NaN.
         """
         rewards_matter = self._settings.feedback == "all" or (
             self._settings.task == "topk" and not self._settings.positives
         )
         values = ClippedValues(self._events) if rewards_matter else None
         # Items and users first, so that the survey counts their malformed lines too.
-        items = {item.item_id: item for item in self._log.items()}
-        users = list(self._log.users())
-        profiles = profiles_by_user(users)
+        items, profiles = self._catalogue, self._profiles
         ids = _ids(items.values(), profiles)
         described = DescribedFields()
         for item in items.values():
             described.put(None, item)
         n_gone = sum(not item.available for item in items.values()) if self._has_funnel else 0
-        found = survey(
+        return survey(
             self._log,
             self._is_target,
-            progress=surveying,
+            progress=progress,
             values=values,
             ids=ids,
             n_unavailable=n_gone,
             unread=(
                 *unread_of_items(self._reads, described),
-                *unread_of_users(self._reads, users),
+                *unread_of_users(self._reads, chain.from_iterable(profiles.values())),
                 *_unread_of_requests(self._reads),
             ),
         )
-        progress = None if replaying is None else (lambda n: replaying(n, found.n_events))
+
+    def replay(
+        self,
+        found: LogSurvey,
+        progress: Progress | None = None,
+        *,
+        turns: AskedTurns = ALL_TURNS,
+        take: Callable[[int, Scored], None] | None = None,
+    ) -> Outcome:
+        """Have each event predicted, then learned.
+
+        Parameters
+        ----------
+        found
+            By :meth:`survey`, of this log.
+        progress
+            Told how many events were read so far.
+        turns
+            Which events models are asked about; all are learned.
+        take
+            Takes what was scored at each of these turns, whose number comes first; None: the
+            tally of the outcome does.
+
+        Raises
+        ------
+        ConfigError
+            When the log has changed since the survey.
+        LearningError
+            When a model predicts NaN.
+        """
         return _Run(
             self._settings,
             found,
             self._names,
             self._models,
-            self._task(found, items.values()),
+            self._task(found, self._catalogue.values()),
             self._is_target,
             self._worth,
-            items,
-            profiles,
+            self._catalogue,
+            self._profiles,
+            turns,
+            take,
         ).replay(self._log, progress)
+
+    @cached_property
+    def _catalogue(self) -> dict[str, Item]:
+        return {item.item_id: item for item in self._log.items()}
+
+    @cached_property
+    def _profiles(self) -> dict[str, list[User]]:
+        return profiles_by_user(self._log.users())
 
     def _task(self, found: LogSurvey, items: Collection[Item]) -> TopKTask | RatingTask:
         if self._settings.task == "topk":
@@ -244,6 +280,8 @@ class _Run:
         worth: Callable[[str, float | None], float],
         catalogue: Mapping[str, Item],
         profiles: dict[str, list[User]],
+        turns: AskedTurns,
+        take: Callable[[int, Scored], None] | None,
     ) -> None:
         self._settings = settings
         self._survey = found
@@ -263,7 +301,10 @@ class _Run:
         self._windows: list[Window] = []
         self._pending: list[tuple[int, int, int, int]] = []
         self._tally = Tally(len(models), task.metrics, GROUPS)
+        self._turns = turns
+        self._take = take or (lambda turn, scored: self._tally.add(scored))
         self._n_targets = self._n_learned = self._n_first_seen = self._n_repeated = 0
+        self._n_scored = 0
         self._n_warmup = int(settings.warmup * found.n_targets)
         self._learn_s = [0.0] * len(models)
         self._delivered = [
@@ -285,7 +326,7 @@ class _Run:
             for at, model in self._delivered:
                 started_s = process_time()
                 model.advance(event.ts)
-                self._learn_s[at] += process_time() - started_s
+                self._took(at, started_s)
             if self._is_target(event):
                 if self._n_targets >= self._n_warmup and self._is_drawn():
                     self._score(event)
@@ -336,19 +377,37 @@ class _Run:
         bits = int(stream(np.uint64(self._settings.seed), _SCORED, np.uint64(self._n_targets)))
         return bits < share * (1 << 64)
 
+    def _took(self, model: int, since_s: float) -> None:
+        """Count what learning takes, of each event in the process that has the turn."""
+        if self._turns.has(self._turn):
+            self._learn_s[model] += process_time() - since_s
+
+    @property
+    def _turn(self) -> int:
+        return self._n_scored // BLOCK_EVENTS
+
     def _score(self, event: Event) -> None:
         user_row = self._users.get(event.user_id, UNKNOWN)
         item_row = self._items.get(event.item_id, UNKNOWN)
-        if not self._task.score(event, user_row, item_row, self._n_targets):
+        asks, task = self._turns.has(self._turn), self._task
+        if asks:
+            is_scored = task.score(event, user_row, item_row, self._n_targets)
+        else:
+            assert isinstance(task, TopKTask)
+            is_scored = task.skip(event, user_row, item_row)
+        if not is_scored:
             self._n_repeated += 1
             return
         self._n_first_seen += item_row == UNKNOWN
         n_of_user = 0 if user_row == UNKNOWN else self._n_of_user[user_row]
         n_of_item = 0 if item_row == UNKNOWN else self._n_of_item[item_row]
         scored = self._scored_users.setdefault(event.user_id, len(self._scored_users))
-        self._pending.append((scored, self._window(event.ts), n_of_user, n_of_item))
-        if len(self._pending) == BLOCK_EVENTS:
-            self._flush()
+        window = self._window(event.ts)
+        if asks:
+            self._pending.append((scored, window, n_of_user, n_of_item))
+            if len(self._pending) == BLOCK_EVENTS:
+                self._flush()
+        self._n_scored += 1
 
     def _window(self, ts_ms: int) -> int:
         settings, windows = self._settings, self._windows
@@ -379,9 +438,9 @@ class _Run:
             item=self._catalogue.get(event.item_id),
         )
         for at, model in enumerate(self._models):
-            start_s = process_time()
+            started_s = process_time()
             model.learn(interaction)
-            self._learn_s[at] += process_time() - start_s
+            self._took(at, started_s)
         self._task.learned(event, user_row, item_row)
         self._n_of_user[user_row] += 1
         self._n_of_item[item_row] += 1
@@ -395,13 +454,14 @@ class _Run:
         cold_below = self._settings.cold_below
         cold = n_of_user < cold_below, n_of_item < cold_below
         masks = cold[0], ~cold[0], cold[1], ~cold[1]
-        self._tally.add(
+        self._take(
+            self._turn,
             Scored(
                 values=self._task.take_values(),
                 user_rows=user_rows,
                 windows=windows,
                 groups=dict(zip(GROUPS, masks, strict=True)),
-            )
+            ),
         )
         self._pending.clear()
 

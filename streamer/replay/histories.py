@@ -57,6 +57,12 @@ class Histories:
             _follow(self._items, self._older, int(self._newest[user_row]), found)
         return found
 
+    def has(self, user_row: int, item_row: int) -> bool:
+        """Whether a user has consumed an item."""
+        if not 0 <= user_row < len(self._newest):
+            return False
+        return bool(_has(self._items, self._older, int(self._newest[user_row]), item_row))
+
     def mark(self, user_row: int, flags: NDArray[np.uint8], flag: int) -> None:
         """Set the flags of a user's items."""
         if 0 <= user_row < len(self._newest):
@@ -77,6 +83,15 @@ def _follow(
     for i in range(len(found)):
         found[i] = items[at]
         at = older[at]
+
+
+@numba.njit(cache=True, nogil=True)
+def _has(items: NDArray[np.int32], older: NDArray[np.int32], at: int, item: int) -> bool:
+    while at != _NONE:
+        if items[at] == item:
+            return True
+        at = older[at]
+    return False
 
 
 @numba.njit(cache=True, nogil=True)

@@ -13,8 +13,8 @@ from streamer_models.evaluation.ranking_metrics import mean_and_error
 
 Values = NDArray[np.float64]
 
-BLOCK_EVENTS = 1_024
-"""Events that are scored before their values are added up."""
+BLOCK_EVENTS = 256
+"""Events that are scored before their values are added up; processes take turns at them."""
 
 
 class Cells:

@@ -105,13 +105,10 @@ class TopKTask:
     def score(self, event: Event, user_row: int, item_row: int, number: int) -> bool:
         """Have all models rank; False where a repeated consumption is passed over."""
         n_items, excluded = self._n_items, self._excluded
-        if self._settings.repeats == "skip":
+        if self._passes_over(user_row, item_row):
+            return False
+        if self._settings.repeats == "skip" and not self._settings.served:
             self._histories.mark(user_row, excluded, 1)
-            if item_row != UNKNOWN and excluded[item_row]:
-                self._histories.mark(user_row, excluded, 0)
-                return False
-            if self._settings.served:
-                self._histories.mark(user_row, excluded, 0)
         if self._settings.n_sampled is not None:
             start = self._start(_SAMPLE, number)
             exclude_all_but_sample(excluded, n_items, item_row, self._settings.n_sampled, start)
@@ -156,6 +153,19 @@ class TopKTask:
         columns.gains[i] = self._gain(event)
         block.done()
         return True
+
+    def skip(self, event: Event, user_row: int, item_row: int) -> bool:
+        """Leave an event to another process; False where :meth:`score` would pass it over."""
+        if self._passes_over(user_row, item_row):
+            return False
+        self._gain(event)
+        return True
+
+    def _passes_over(self, user_row: int, item_row: int) -> bool:
+        """Whether a consumption is one that repeats an earlier one, where these are not scored."""
+        if self._settings.repeats == "keep" or item_row == UNKNOWN:
+            return False
+        return self._histories.has(user_row, item_row)
 
     def _gain(self, event: Event) -> float:
         """Return the reward of an event; 0 where it has none, or speaks against its item."""
@@ -235,12 +245,26 @@ class TopKTask:
         return found
 
     def _count_shown(self, model: int, tops: NDArray[np.int32]) -> None:
-        if self._n_items > self._shown.shape[1]:
-            longer = np.zeros((len(self._shown), 2 * self._n_items), dtype=np.int64)
-            longer[:, : self._shown.shape[1]] = self._shown
-            self._shown = longer
+        self._shown = self._held(self._n_items)
         listed = tops[tops >= 0]
         self._shown[model] += np.bincount(listed, minlength=self._shown.shape[1])
+
+    def _held(self, n_items: int) -> NDArray[np.int64]:
+        """Return the counts, with room for so many items."""
+        n_held = self._shown.shape[1]
+        if n_items <= n_held:
+            return self._shown
+        return np.pad(self._shown, ((0, 0), (0, 2 * n_items - n_held)))
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """``(n_models, n)`` lists of each model that each item was in."""
+        return self._shown
+
+    def add_counts(self, counts: NDArray[Any]) -> None:
+        """Add the :attr:`counts` of a task that was asked about other events."""
+        self._shown = self._held(counts.shape[1])
+        self._shown[:, : counts.shape[1]] += counts
 
     def n_shown(self, model: int) -> NDArray[np.int64]:
         """``(n_items,)`` lists each item was in."""
