@@ -68,6 +68,8 @@ def _echo(request: Request, item_ids: Sequence[str]) -> Recommendation:
             for row in request.rows
         ]
         return msgspec.structs.replace(answer, items=[], rows=rows)
+    if request.seed_items:
+        return msgspec.structs.replace(answer, note=f"unknown: {request.seed_items}")
     if request.after is not None:
         shown = np.append(unpacked_keys(request.after), np.uint64(1))  # one more a page
         return msgspec.structs.replace(answer, next=packed_keys(shown))

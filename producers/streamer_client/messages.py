@@ -297,6 +297,8 @@ class Recommendation:
     why_empty
         why there is no item: what rules and the filter kept out, and of candidates also which are
         unknown
+    note
+        what the answer is not, though it was asked for: `seed_items` unknown
     variants
         of the experiments that the user takes part in
     """
@@ -311,6 +313,7 @@ class Recommendation:
     preview: bool = False
     list_name: Literal["latest", "popular", "trending"] | None = None
     why_empty: str | None = None
+    note: str | None = None
     variants: Mapping[str, str] | None = None
 
 
@@ -354,6 +357,8 @@ class RecommendedRow:
     why_empty
         why there is no item: what rules and the filter kept out, and of candidates also which are
         unknown
+    note
+        what the answer is not, though it was asked for: `seed_items` unknown
     """
 
     name: str
@@ -361,6 +366,7 @@ class RecommendedRow:
     items: Sequence[RecommendedItem]
     list_name: Literal["latest", "popular", "trending"] | None = None
     why_empty: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

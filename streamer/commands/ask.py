@@ -146,6 +146,7 @@ def _show(answer: Recommendation | RecommendedRow, user: str, row: str = "") -> 
         where = f" in {row}" if row else ""
         why = "yet" if answer.why_empty is None else f"now: {answer.why_empty}"
         output.print(escape(f"nothing to recommend to {user}{where} {why}"))
+        _note(answer)
         return
     is_dated = answer.list_name == "latest"
     title = f"{row}, for {user}" if row else f"for {user}"
@@ -154,6 +155,12 @@ def _show(answer: Recommendation | RecommendedRow, user: str, row: str = "") -> 
         score = _time(item.score) if is_dated else f"{item.score:.3f}"
         table.add_row(str(item.rank), escape(item.item_id), score, escape(item.reason))
     output.print(table)
+    _note(answer)
+
+
+def _note(answer: Recommendation | RecommendedRow) -> None:
+    if answer.note is not None:
+        output.print(escape(f"note: {answer.note}"), soft_wrap=True)
 
 
 def _time(ms: float) -> str:

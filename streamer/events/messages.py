@@ -287,6 +287,10 @@ class RecommendedRow(Message, frozen=True, kw_only=True):
             " candidates also which are unknown"
         ),
     ] = None
+    note: Annotated[
+        WhyEmpty | None,
+        Meta(description="what the answer is not, though it was asked for: `seed_items` unknown"),
+    ] = None
 
 
 class Recommendation(Message, frozen=True, kw_only=True):
@@ -319,6 +323,10 @@ class Recommendation(Message, frozen=True, kw_only=True):
             description="why there is no item: what rules and the filter kept out, and of"
             " candidates also which are unknown"
         ),
+    ] = None
+    note: Annotated[
+        WhyEmpty | None,
+        Meta(description="what the answer is not, though it was asked for: `seed_items` unknown"),
     ] = None
     variants: Annotated[
         VariantNames | None, Meta(description="of the experiments that the user takes part in")

@@ -86,7 +86,8 @@ def _show_recipients(found: Recipients) -> None:
     said(
         f"It stands in {found.n_with:,} of the last {found.n_slates:,} slates"
         f" ({found.n_with / found.n_slates:.1%}), of {found.n_users_with:,} of {found.n_users:,}"
-        " users."
+        " users"
+        + (f", and visitors without a name had {found.n_unnamed:,}." if found.n_unnamed else ".")
     )
     with ui.element("div").classes("tables"):
         with ui.element("div").classes("card"):

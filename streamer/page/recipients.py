@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamer.events import Decision
+from streamer.events.messages import ANYBODY
 from streamer.learner.join.clicks import NO_SURFACE
 
 SHOWN_MAX: Final = 20
@@ -44,7 +45,9 @@ class Recipients:
     n_slates, n_with
         Slates looked at, and those with the item.
     n_users, n_users_with
-        Users of either.
+        Users of either, but for visitors without a name.
+    n_unnamed
+        Slates looked at of visitors without a name.
     by_surface
         Surface, slates with the item, and slates: the surface that shows it most comes first.
     last
@@ -55,6 +58,7 @@ class Recipients:
     n_with: int
     n_users: int
     n_users_with: int
+    n_unnamed: int
     by_surface: Sequence[tuple[str, int, int]]
     last: Sequence[Receipt]
 
@@ -62,12 +66,12 @@ class Recipients:
 def recipients(decisions: Iterable[Decision], item_id: str) -> Recipients:
     """Look for an item in slates; takes time linear in all their items."""
     n_slates: Counter[str] = Counter()
-    users: set[str] = set()
+    users: Counter[str] = Counter()
     found: list[Receipt] = []
     for decision in decisions:
         surface = decision.surface or NO_SURFACE
         n_slates[surface] += 1
-        users.add(decision.user_id)
+        users[decision.user_id] += 1
         receipt = _receipt(decision, surface, item_id)
         if receipt is not None:
             found.append(receipt)
@@ -76,8 +80,9 @@ def recipients(decisions: Iterable[Decision], item_id: str) -> Recipients:
     return Recipients(
         n_slates=n_slates.total(),
         n_with=len(found),
-        n_users=len(users),
-        n_users_with=len({each.user_id for each in found}),
+        n_users=len(users.keys() - {ANYBODY}),
+        n_users_with=len({each.user_id for each in found} - {ANYBODY}),
+        n_unnamed=users[ANYBODY],
         by_surface=[(surface, n, n_slates[surface]) for surface, n in n_with.most_common()],
         last=found[:SHOWN_MAX],
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamer.catalogue.catalogue import Catalogue
 from streamer.events import Request
+from streamer.events.messages import ANYBODY
 from streamer.events.pages import unpacked_keys
 from streamer.events.profiles import NO_PROFILE, Profile
 from streamer.ranking.asked import ComesAgain, FoundOnce, barred
@@ -34,7 +35,8 @@ class RequestContext(FoundOnce):
     Attributes
     ----------
     user_row, seen
-        Row of the user, -1 where there is none, and the items last met, the newest first.
+        Row of the user, -1 where there is none, and the items last met, the newest first. What
+        visitors without a name met is no history of the one who asks, who is known by nothing.
     profile
         What the user says of themselves.
     barred
@@ -64,6 +66,11 @@ class RequestContext(FoundOnce):
     logged: Logged | None = None
     ruled: Ruled | None = None
     _found: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def user_id(self) -> str | None:
+        """Id of the user; None: a visitor without a name."""
+        return None if self.request.user_id == ANYBODY else self.request.user_id
 
     @property
     def tables(self) -> Tables:
@@ -176,7 +183,7 @@ def request_context(
         Where the request's filter can't be answered.
     """
     users, key = version.users, id_key(request.user_id.encode())
-    user_row = users.map.find_one(key)
+    user_row = -1 if request.user_id == ANYBODY else users.map.find_one(key)
     profile = users.profile(key)
     at_ms = max(request.ts, version.watermark_ms)
     seen = users.history(user_row)

@@ -1,15 +1,15 @@
-"""What empties a slate, in words."""
+"""What empties a slate, and which of the items that a request names are unknown, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
 from streamer.events.pages import unpacked_keys
 from streamer.ranking.context import RequestContext
-from streamer_models.state.ids.id_table import keys_of
+from streamer_models.state.ids.id_table import id_key, keys_of
 from streamer_models.state.table import Keys
 
 _IDS_SAID_MAX: Final = 3
@@ -26,6 +26,45 @@ def why_empty(context: RequestContext) -> str | None:
     return f"of {candidates} of the request, {said}" if said else None
 
 
+def unknown_seeds(context: RequestContext) -> str | None:
+    """Return which of a request's ``seed_items`` are unknown: neither has the catalogue them, nor
+    was anything learned of them; None: none is."""
+    asked = list(dict.fromkeys(context.request.seed_items or ()))
+    unknown = [item_id for item_id in asked if not _is_known(context, item_id)]
+    if not unknown:
+        return None
+    named = _named(context, unknown)
+    if len(unknown) == len(asked):
+        return f"nothing is known of the seed_items ({named}), so the items go with none of them"
+    return f"nothing is known of {len(unknown):,} of {len(asked):,} seed_items ({named})"
+
+
+def _is_known(context: RequestContext, item_id: str) -> bool:
+    catalogue = context.catalogue
+    if catalogue.get(item_id) is not None or catalogue.is_blocked(item_id):
+        return True
+    return context.items.map.find_one(id_key(item_id.encode())) >= 0
+
+
+def _named(context: RequestContext, unknown: Sequence[str]) -> str:
+    """Return unknown ids, each with the known one that it may mean."""
+    shown = ", ".join(_with_near(context, item_id) for item_id in unknown[:_IDS_SAID_MAX])
+    return shown + (", …" if len(unknown) > _IDS_SAID_MAX else "")
+
+
+def _with_near(context: RequestContext, item_id: str) -> str:
+    """Return an unknown id, with one that is written alike but for capitals and spaces around it.
+
+    Ids that differ in a letter or a digit are mostly of another item, and to compare all of a
+    large catalogue would keep those waiting who ask for what there is.
+    """
+    bare = item_id.strip()
+    for near in (bare, bare.lower(), bare.upper(), bare.title(), bare.capitalize()):
+        if near and near != item_id and _is_known(context, near):
+            return f"{item_id!r}: did you mean {near!r}?"
+    return repr(item_id)
+
+
 def _of_candidates(context: RequestContext, item_ids: list[str]) -> Iterator[str]:
     catalogue, request, keys = context.catalogue, context.request, keys_of(item_ids)
     unknown = [
@@ -34,9 +73,7 @@ def _of_candidates(context: RequestContext, item_ids: list[str]) -> Iterator[str
         if len(catalogue) and catalogue.get(each) is None and not catalogue.is_blocked(each)
     ]
     if unknown:
-        shown = ", ".join(map(repr, unknown[:_IDS_SAID_MAX]))
-        more = ", …" if len(unknown) > _IDS_SAID_MAX else ""
-        yield f"the catalogue does not know {len(unknown):,} ({shown}{more})"
+        yield f"the catalogue does not know {len(unknown):,} ({_named(context, unknown)})"
     if n := int(catalogue.blocked(keys).sum()):
         yield f"{n:,} deleted or unavailable"
     if n := _n_among(keys, catalogue.not_out(context.at_ms)):

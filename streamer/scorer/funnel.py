@@ -16,7 +16,7 @@ from streamer.events import Pin, Request
 from streamer.events.pages import PAGED_MAX, unpacked_keys
 from streamer.ranking.candidates import Candidates
 from streamer.ranking.context import RequestContext, request_context
-from streamer.ranking.emptied import why_empty
+from streamer.ranking.emptied import unknown_seeds, why_empty
 from streamer.ranking.features import Features, Logged
 from streamer.ranking.known_features import NOTHING_KNOWN, FeatureSource
 from streamer.ranking.lists import LISTS, Lists
@@ -64,6 +64,8 @@ class Slate:
         What rules and the filter kept out; None where there are neither.
     why_empty
         Of a slate that shows nothing what emptied it, in words; None: nothing that is known.
+    note
+        Which of the items it was to go with are unknown, in words; None: none of them.
     pinned
         What stands among the items at which place, in that order, without having been chosen.
     objectives
@@ -95,6 +97,7 @@ class Slate:
     blended: BlendedSlate | None
     ruled: Ruled | None = None
     why_empty: str | None = None
+    note: str | None = None
     pinned: Sequence[Pin] = ()
     objectives: Mapping[str, float] | None = None
     variants: Mapping[str, str] = field(default_factory=dict)
@@ -338,6 +341,7 @@ class Funnel:
             blended=blended,
             ruled=context.ruled,
             why_empty=None if len(choice.order) or pinned else why_empty(context),
+            note=unknown_seeds(context),
             pinned=pinned,
             objectives=self._objectives,
             variants=self._variants,

@@ -191,6 +191,7 @@ def _recommendation(
         preview=request.preview,
         list_name=request.list_name,
         why_empty=None if request.rows else first.why_empty,
+        note=None if request.rows else first.note,
         variants=dict(first.variants) or None,
     )
 
@@ -210,6 +211,7 @@ def _row(row: RowSlate) -> RecommendedRow:
         items=slate_items(row.slate),
         list_name=row.request.list_name,
         why_empty=row.slate.why_empty,
+        note=row.slate.note,
     )
 
 

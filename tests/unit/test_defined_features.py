@@ -9,6 +9,7 @@ import pytest
 
 from streamer.config import FeatureConfig
 from streamer.events import FeatureEntity
+from streamer.events.messages import ANYBODY
 from streamer.ranking.features import Logged
 from streamer.scorer.funnel import Slate
 from streamer.windows.entities import WHOLE, pair_id
@@ -148,3 +149,18 @@ def test_a_decision_made_again_takes_what_the_topic_said_from_what_was_logged() 
     for feature in ("rate", "rate_missing"):
         assert of(logged, feature) == of(first, feature)
     assert of(logged, "log_count") != of(first, "log_count")
+
+
+@pytest.mark.parametrize("entity", ["user", "user_category"])
+def test_a_visitor_without_a_name_has_no_values_of_a_user(entity: FeatureEntity) -> None:
+    shop, told = shop_with(entity)
+    values = {
+        user: {user: 9.0} if entity == "user" else {pair_id(user, "war"): 9.0}
+        for user in ("ann", ANYBODY)
+    }
+    for each in values.values():
+        told.tell(entity, "count", each)
+    named, visitor = (shop.ask(user) for user in values)
+    column = "count*trending_z" if entity == "user" else "count"
+    assert any(of(named, column).values())
+    assert not any(of(visitor, column).values())

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from streamer.events.messages import ANYBODY
 from streamer.learner.join.join import Join
 from streamer.learner.join.shown import Combine, Matching, Shown
 from tests.joins import (
@@ -164,6 +165,16 @@ def test_an_event_without_a_request_answers_the_one_slate_that_showed_its_user_t
         counts = join.counts
         # Most events answer nothing that was recommended: that is no fault of their names.
         assert (counts.n_matched, counts.n_unmatched, counts.n_ambiguous) == (1, 0, 0), steps
+
+
+def test_an_event_of_a_visitor_without_a_name_answers_no_slate_that_it_does_not_name() -> None:
+    """It may be of any of the visitors."""
+    decisions = [decided("r", user_id=ANYBODY), decided("z", START_MS + 999, user_id="z")]
+    for request_id, n_matched in ((None, 0), ("r", 1)):
+        log = [Answer(START_MS + 300, request_id, user_id=ANYBODY), tick(SETTINGS.horizon_ms * 2)]
+        for steps in ([(2, 2)], [(0, 2), (2, 0)], [(1, 1), (1, 1)]):
+            _, join = learned(decisions, log, steps, UNNAMED)
+            assert (join.counts.n_matched, join.counts.n_ambiguous) == (n_matched, 0), steps
 
 
 def test_where_two_slates_could_be_meant_neither_is() -> None:

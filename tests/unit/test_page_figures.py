@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from streamer.config import load_config
@@ -16,7 +17,7 @@ from streamer.events import (
     Pin,
     encode,
 )
-from streamer.events.messages import FUTURE_MS_MAX
+from streamer.events.messages import ANYBODY, FUTURE_MS_MAX
 from streamer.kafka.log_ends import Ends
 from streamer.page.figures import SHOWN_S, Figures, FigureSeries, OwnMetrics
 from streamer.page.outcomes import EVENTS_MAX, Rate, RecentSlates
@@ -221,7 +222,16 @@ def test_who_gets_an_item_is_told_by_surface_and_slate() -> None:
         (1, None, None),  # the pinned one is the newest
         (1, 1.0, 0.25),
     ]
-    assert slates.recipients("z").n_with == 0
+    assert (slates.recipients("z").n_with, found.n_unnamed) == (0, 0)
+
+
+def test_visitors_without_a_name_count_as_slates_and_as_no_user() -> None:
+    slates = RecentSlates(CONFIG)
+    of_visitors = [replace(decision(f"v{n}", NOW_MS - n, ["b"]), user_id=ANYBODY) for n in range(3)]
+    decisions = [decision("r1", NOW_MS - 9, ["b"]), *of_visitors]
+    slates.take("decisions", batch(decisions, [each.ts for each in decisions]))
+    found = slates.recipients("b")
+    assert (found.n_with, found.n_users_with, found.n_users, found.n_unnamed) == (4, 1, 1, 3)
 
 
 def test_a_tail_that_is_cut_says_since_when_it_holds_everything() -> None:

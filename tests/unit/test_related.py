@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from streamer.application.services.warm_up import warm_up
 from streamer.config import load_config
-from streamer.events import Item, Recommendation, Request
+from streamer.events import Item, Recommendation, Request, RequestRow
+from streamer.events.messages import ANYBODY
 from streamer.ranking.asked import met
-from streamer.ranking.context import request_context
+from streamer.ranking.context import RequestContext, request_context
 from streamer.simulation.live import Answer, LiveSystem
 from streamer_models.counters.history import UserHistory
 from streamer_models.neighbors.scores import neighbour_scores, strongest_lists
@@ -98,6 +100,55 @@ def test_a_seed_that_nobody_met_is_answered_with_what_all_channels_bring(shop: L
     assert len(answer.items) == 10
     assert "unmet" not in [item.item_id for item in answer.items]
     assert {item.because for item in answer.items} == {None}
+
+
+def test_seeds_that_are_unknown_are_said_with_what_they_may_mean(shop: LiveSystem) -> None:
+    def note(*seeds: str) -> str | None:
+        answer = _ask(shop, "nobody", *seeds).recommendation
+        assert answer.items
+        return answer.note
+
+    assert note("nowhere", " I8 ") == (
+        "nothing is known of the seed_items ('nowhere', ' I8 ': did you mean 'i8'?), so the items"
+        " go with none of them"
+    )
+    assert note("a", "i8", "b", "a", "c", "d") == (
+        "nothing is known of 4 of 5 seed_items ('a', 'b', 'c', …)"
+    )
+    assert note("i8", "unmet") is None
+    assert note() is None
+
+
+def test_a_row_says_its_own_unknown_seeds(shop: LiveSystem) -> None:
+    rows = [
+        RequestRow(name="like it", seed_items=["nowhere"]),
+        RequestRow(name="for you"),
+    ]
+    request = Request(request_id="of rows", user_id="nobody", ts=START_MS, rows=rows)
+    answer = shop.answer([request])[0].recommendation
+    notes = [row.note for row in answer.rows or ()]
+    assert (notes[1], answer.note) == (None, None)
+    assert (notes[0] or "").startswith("nothing is known of the seed_items ('nowhere')")
+
+
+def test_visitors_without_a_name_are_not_one_user_who_met_what_all_of_them_did() -> None:
+    live = LiveSystem(load_config(env={}, flags={}), start_ms=START_MS, sync_interval_ms=0)
+    clicks = clicks_of_kinds(600, N_ITEMS)
+    live.publish(*clicks, *(replace(each, user_id=ANYBODY, event_id=f"v{each.event_id}")
+                            for each in clicks if each.user_id == "u3"))  # fmt: skip
+    live.sync()
+    scorer = live.scorer
+
+    def asks(user_id: str) -> RequestContext:
+        request = Request(request_id="r", user_id=user_id, ts=START_MS)
+        return request_context(request, scorer.replica.current(), scorer.catalogue)
+
+    named, visitor = asks("u3"), asks(ANYBODY)
+    assert named.user_row >= 0
+    assert len(named.seen)
+    assert len(named.barred)
+    assert (visitor.user_row, len(visitor.seen), len(visitor.barred)) == (-1, 0, 0)
+    assert (named.user_id, visitor.user_id) == ("u3", None)
 
 
 @pytest.mark.parametrize(

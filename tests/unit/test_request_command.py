@@ -53,6 +53,12 @@ def test_items_are_pinned_and_pages_follow(broker: str) -> None:
     assert "next page" not in ask(broker)
 
 
+def test_what_an_answer_notes_is_said_below_it(broker: str) -> None:
+    shown = ask(broker, "--like", "NOPE")
+    assert shown.index("ann-0") < shown.index("note: unknown: ['NOPE']")
+    assert "note:" not in ask(broker)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -234,6 +234,10 @@ def test_a_slate_says_why_none_of_the_candidates_that_were_named_is_in_it() -> N
         "of 1 candidate of the request, the catalogue does not know 1 ('NOPE'),"
         " rules.cheap.only keeps out 1"
     )
+    assert why("I42", "i42", exclude=["i42"]) == (
+        "of 2 candidates of the request, the catalogue does not know 1 ('I42': did you mean"
+        " 'i42'?), 1 excluded, rules.cheap.only keeps out 1"
+    )
     assert why("a", "b", "c", "d", "i60") == (
         "of 5 candidates of the request, the catalogue does not know 4 ('a', 'b', 'c', …),"
         " rules.cheap.only keeps out 5"

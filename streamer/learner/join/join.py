@@ -21,6 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.events.messages import ANYBODY
 from streamer.learner.join.answers import DecidedBatch, FeedbackBatch
 from streamer.learner.join.counts import (
     AMBIGUOUS,
@@ -251,7 +252,8 @@ class Join:
             shown.tell_apart(len(self._settings.objectives))
         self.counts.decided(shown.ts_ms, shown.variants)
         self._open[shown.request_id] = shown
-        self._by_user[shown.user_id].append(shown.request_id)
+        if shown.user_id != ANYBODY:  # one visitor's event says nothing of another one's slate
+            self._by_user[shown.user_id].append(shown.request_id)
         closes_ms = shown.ts_ms + self._settings.window_ms
         heapq.heappush(self._to_close, (closes_ms, shown.offset, shown.request_id))
         heapq.heappush(self._to_drop, (shown.kept_until_ms, shown.offset, shown.request_id))
@@ -511,10 +513,11 @@ class Join:
     def _forget(self, shown: Shown) -> None:
         del self._open[shown.request_id]
         heapq.heappush(self._past, (shown.offset, shown.watermark_ms, shown.ts_ms))
-        theirs = self._by_user[shown.user_id]
-        theirs.remove(shown.request_id)
-        if not theirs:
-            del self._by_user[shown.user_id]
+        if shown.user_id != ANYBODY:
+            theirs = self._by_user[shown.user_id]
+            theirs.remove(shown.request_id)
+            if not theirs:
+                del self._by_user[shown.user_id]
         self._gone[shown.request_id] = shown.kept_until_ms
         while len(self._gone) > self._settings.decisions_max:
             del self._gone[next(iter(self._gone))]

@@ -20,8 +20,8 @@ from streamer.ranking.context import RequestContext, context_texts
 from streamer.ranking.recall.channel import Channel
 from streamer.ranking.scored import ScoredCandidates
 from streamer.windows.entities import WHOLE, pair_id
-from streamer_models.state.ids.id_table import id_key, keys_of
-from streamer_models.state.table import Keys
+from streamer_models.state.ids.id_table import keys_of
+from streamer_models.state.table import Keys, Slots
 
 OF_CANDIDATES: Final[tuple[FeatureEntity, ...]] = ("item", "category", "user_category")
 """Entities whose features differ between candidates; those of the others are crossed."""
@@ -89,11 +89,7 @@ class DefinedFeatureColumns(Family):
             group.fill(out, _means(numbers, found))
         if "user_category" in self._of:
             group = self._of["user_category"]
-            user_id = context.request.user_id
-            pairs = (pair_id(user_id, labels[place]).encode() for place in distinct.tolist())
-            of_pairs = np.fromiter(map(id_key, pairs), np.uint64, len(distinct))
-            found = group.values(context, "user_category", of_pairs)
-            group.fill(out, _means(numbers, found))
+            group.fill(out, _means(numbers, group.of_pairs(context, distinct)))
 
 
 def ranking_definitions(config: Config) -> list[FeatureDefinition]:
@@ -158,6 +154,14 @@ class _Group:
             values[:, places] = found
         return values
 
+    def of_pairs(self, context: RequestContext, categories: Slots) -> Floats:
+        """``(n, n_features)`` of the user and each of some categories, NaN where missing."""
+        if context.user_id is None:
+            return np.full((len(categories), len(self._names)), np.nan)
+        labels = context.catalogue.facts.labels
+        pairs = [pair_id(context.user_id, labels[place]) for place in categories.tolist()]
+        return self.values(context, "user_category", keys_of(pairs))
+
     def fill(self, out: Block, values: Floats) -> None:
         """Write the columns of candidates with these ``(n, n_features)`` values."""
         known, unknown = _as_columns(values, self._scale, self._divisor, self._zero)
@@ -177,7 +181,7 @@ class _Group:
 
 def _id_of(context: RequestContext, entity: FeatureEntity) -> str | None:
     if entity == "user":
-        return context.request.user_id
+        return context.user_id
     return WHOLE if entity == "global" else context_texts(context.request).get("surface")
 
 
