@@ -11,6 +11,7 @@ import msgspec
 
 from streamer.errors import LayoutMismatch, StoreError, TopicMismatch, damaged
 from streamer.protocols import Generation, Layout, ModelSettings, ParameterStore
+from streamer.store.layout import encode_layout
 from streamer.store.refusals import check_whole
 from streamer_models.state.table import TableSpec
 
@@ -138,6 +139,29 @@ def goes_on(stored: Layout | None, asked: Layout) -> bool:
         return _continued(stored, asked) == stored
     except (StoreError, TopicMismatch):
         return False
+
+
+def with_topics_of(layout: Layout, other: Layout) -> Layout:
+    """Return a layout with the ids of topics that another one knows, too.
+
+    Raises
+    ------
+    TopicMismatch
+        Where they know other ids of one topic.
+    """
+    return replace(layout, topic_ids=_same_topics(layout.topic_ids, other.topic_ids))
+
+
+def became(earlier: Layout, later: Layout) -> bool:
+    """Return whether a layout is another one with generations that were added, or none; ids of
+    topics are not compared."""
+    cut = replace(
+        later,
+        tables=later.tables[: len(earlier.tables)],
+        generations=later.generations[: len(earlier.generations)],
+        topic_ids=earlier.topic_ids,
+    )
+    return encode_layout(cut) == encode_layout(earlier)
 
 
 def _continued(stored: Layout, asked: Layout) -> Layout:

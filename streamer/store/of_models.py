@@ -6,18 +6,20 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from streamer.errors import LayoutMismatch, LogTrimmed
+from streamer.errors import LayoutMismatch, LogTrimmed, StoreUnavailable
 from streamer.protocols import Checkpoint, Entry, Layout, ParameterStore, PartitionImage, Schedule
-from streamer.store.agreement import agree, differences, in_words
-from streamer.store.layout import encode_layout
+from streamer.store.agreement import agree, became, differences, in_words, with_topics_of
 from streamer.store.refusals import check_whole
 from streamer_models.state.table import Change
 
 log = logging.getLogger(__name__)
 
 V = TypeVar("V")
+
+_ATTEMPTS: Final = 20
+"""Processes that find an emptied store write one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +147,25 @@ class StoreOfModels:
         ------
         LayoutMismatch
             Where another learner has changed the settings since.
+        TopicMismatch
+            Where another process knows another topic by the name of one that is learned.
         StoreError
             Where the store was emptied since, and a copy is not finished in it.
         """
-        layout = self._present()
-        check_whole(layout)
-        if encode_layout(layout) != encode_layout(self._layout):
-            changed = differences(layout, self._asked)
-            raise LayoutMismatch(
-                "another learner has changed the settings that the store is learned with:"
-                f" {'; '.join(in_words(changed)) or 'and changed them back'}. Start this one again"
-                " with the same configuration as the others"
+        for _ in range(_ATTEMPTS):
+            layout = self._present()
+            check_whole(layout)
+            known = with_topics_of(layout, self._layout)
+            if layout.newest != self._layout.newest or not became(layout, self._layout):
+                raise self._changed_by_others(layout)
+            # A process that knew no ids of topics may have written it into an emptied store.
+            if known == layout or self._store.replace_layout(known, expected=layout):
+                self._layout = known
+                break
+        else:
+            raise StoreUnavailable(
+                f"the settings in the store were written by others at each of {_ATTEMPTS} attempts"
+                " to take a partition over"
             )
         self._store.acquire(partition, owner)
 
@@ -213,6 +223,25 @@ class StoreOfModels:
         if self._store.replace_layout(self._layout, expected=None):
             log.warning("store_was_emptied", extra={"layout": "written again"})
         return self._store.layout() or self._layout
+
+    def _changed_by_others(self, layout: Layout) -> LayoutMismatch:
+        changed = "; ".join(in_words(differences(layout, self._asked)))
+        if changed and became(layout, self._layout):
+            return LayoutMismatch(
+                "the store has settings of before again, since it was emptied or set back to an"
+                f" older copy: {changed}. Start this learner again, and it goes on with those of"
+                " its configuration"
+            )
+        if changed:
+            return LayoutMismatch(
+                "another learner has changed the settings that the store is learned with:"
+                f" {changed}. Start this one again with the same configuration as the others"
+            )
+        return LayoutMismatch(
+            "the store was learned with other settings meanwhile, and is learned with the same"
+            f" ones again: it is at generation {layout.newest} of them, this learner began with"
+            f" {self.generation}. Start it again, and all learners with the same configuration"
+        )
 
     def _renew(self) -> list[str]:
         """Find the tables of the newest generation; return those that have to be loaded."""

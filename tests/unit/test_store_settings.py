@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamer.config import load_config
-from streamer.errors import LayoutMismatch
+from streamer.errors import LayoutMismatch, TopicMismatch
 from streamer.model_set import build_models, recorded_config, store_layout
 from streamer.protocols import Layout
 from streamer.store.agreement import differences
@@ -186,8 +186,54 @@ def test_a_store_emptied_under_a_process_keeps_its_settings(tmp_path: Path, lear
     assert kept.layout() == before
     store.acquire(0, "a")
     kept.replace_layout(first, expected=before)
+    with pytest.raises(LayoutMismatch, match=r"settings of before again.* Decayed"):
+        store.acquire(0, "a")
+    kept.replace_layout(layout(path, ('"5m"', '"7m"')), expected=first)
     with pytest.raises(LayoutMismatch, match="another learner has changed the settings"):
         store.acquire(0, "a")
+
+
+def test_settings_that_were_changed_and_changed_back_end_a_learner(tmp_path: Path) -> None:
+    path = tmp_path / "streamer.toml"
+    asked, other = layout(path), layout(path, ('"5m"', '"6m"'))
+    kept = MemoryStore()
+    store = StoreOfModels(kept, asked, learns=True)
+    for settings in (other, asked):
+        StoreOfModels(kept, settings, learns=True)
+    with pytest.raises(LayoutMismatch, match=r"at generation 2 of them, this learner began with 0"):
+        store.acquire(0, "a")
+
+
+def test_a_learner_goes_on_where_a_scorer_began_the_store_and_writes_it_again(
+    tmp_path: Path,
+) -> None:
+    """A scorer knows no ids of topics, and a store that was emptied may have its layout alone."""
+    asked = layout(tmp_path / "streamer.toml")
+    kept = MemoryStore()
+    scorer = StoreOfModels(kept, asked, learns=False)
+    learner = StoreOfModels(kept, replace(asked, topic_ids={"events": "a1"}), learns=True)
+    for _ in range(2):
+        kept.__init__()  # type: ignore[misc]
+        scorer.load(0)
+        learner.acquire(0, "a")
+        assert kept.owner(0) == "a"
+        stored = kept.layout()
+        assert stored is not None
+        assert stored.topic_ids == {"events": "a1"}
+
+
+def test_a_learner_takes_ids_of_topics_that_others_know(tmp_path: Path) -> None:
+    asked = layout(tmp_path / "streamer.toml")
+    kept = MemoryStore()
+    learner = StoreOfModels(kept, replace(asked, topic_ids={"events": "a1"}), learns=True)
+    StoreOfModels(kept, replace(asked, topic_ids={"decisions": "b1"}), learns=True)
+    learner.acquire(0, "a")
+    stored = kept.layout()
+    assert stored is not None
+    assert stored.topic_ids == {"events": "a1", "decisions": "b1"}
+    kept.replace_layout(replace(asked, topic_ids={"events": "a2"}), expected=stored)
+    with pytest.raises(TopicMismatch, match="topic events was deleted and made anew"):
+        learner.acquire(0, "a")
 
 
 def test_what_another_version_recorded_is_not_made_again(tmp_path: Path) -> None:
