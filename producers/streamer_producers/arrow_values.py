@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from streamer_producers.times import Instant
+from streamer_producers.times import Instant, Rounded
 
 _DAY_MS: Final = 86_400_000
 _SHOWN_BYTES: Final = 16
@@ -23,12 +23,6 @@ class Unreadable:
 
     def __str__(self) -> str:
         return self._why
-
-
-class Rounded(float):
-    """A whole number in a column of so few bits that it stands for several numbers."""
-
-    __slots__ = ()
 
 
 def values(array: Any, pyarrow: Any) -> list[Any]:

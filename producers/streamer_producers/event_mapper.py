@@ -14,11 +14,12 @@ import msgspec
 from streamer.errors import BadMessage
 from streamer.events import Event, decode_event
 from streamer.events.rejection import reason
-from streamer_producers.arrow_values import Rounded, Unreadable
+from streamer_producers.arrow_values import Unreadable
 from streamer_producers.mapping import FieldMapping
 from streamer_producers.times import (
     NAME_THE_UNIT,
     Instant,
+    Rounded,
     TimeGuess,
     as_ms,
     refuse_day_or_month,

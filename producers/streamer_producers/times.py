@@ -58,6 +58,8 @@ _DAY: Final = re.compile(
     r"(?P<clock>[0-2]\d[0-5]\d(?:[0-5]\d(?P<ms>\d{3})?)?)?(?:\.0+)?"
 )
 """Dates in digits alone, by the day, minute, second or millisecond, also as a float writes them."""
+_WITH_EXPONENT: Final = re.compile(r"([+-]?\d+)(?:[.,](\d*))?[eE]\+?(\d{1,2})")
+"""A number as spreadsheets show long ones, some with a decimal comma."""
 _ZONE_NAME = re.compile(r"\s*(UTC|GMT|Z)$", re.IGNORECASE)
 _BLANK_BEFORE_OFFSET = re.compile(r"\s+(?=[+-]\d{2}:?\d{2}$)")
 _END_OF_DAY = re.compile(r"(?<=[T ])24:00(?=$|[+-]|:00(?:\.0+)?(?:$|[+-]))")
@@ -101,6 +103,12 @@ _WEEKDAYS: Final = [
 
 class Instant(int):
     """Milliseconds since 1970 of a format that says so itself: a unit that is named is not its."""
+
+    __slots__ = ()
+
+
+class Rounded(float):
+    """A whole number in a column of so few bits that it stands for several numbers."""
 
     __slots__ = ()
 
@@ -300,6 +308,8 @@ class TimeGuess:
         self.unit: TimeUnit = named or guessed
         self.is_clear = not given or span is not None or guessed in _DATES
         self.remark: str | None = None
+        # What writes some times of the log in full leaves out zeros at the ends of others.
+        self._may_be_rounded = not any(_digits_left_out(each, self.unit) == 0 for each in given)
         self._span = span if guessed == self.unit else None
         if named in _NAMED_MIN and self._span is not None:
             self._span = (_NAMED_MIN[named], self._span[1])
@@ -323,13 +333,22 @@ class TimeGuess:
             self.remark += f"; if that is wrong, {remedy}{_unitless(given, span)}"
 
     def check(self, value: object, field: str = "ts") -> None:
-        """Refuse a time that is in another unit than the log's first ones.
+        """Refuse a time that a spreadsheet rounded, or in another unit than the log's first ones.
 
         Raises
         ------
         BadMessage
             Naming it.
         """
+        if isinstance(value, Rounded):
+            problem = "is a number that was rounded; write the column as 64-bit integers"
+            raise BadMessage(reason(field, value, problem))
+        if self._may_be_rounded and _digits_left_out(value, self.unit):
+            problem = (
+                f"is a number that was rounded; write all its digits ({_in_full(value)}): a"
+                " spreadsheet does where the column is formatted as a number without decimals"
+            )
+            raise BadMessage(reason(field, value, problem))
         if self._span is None:
             return
         number = _number(value)
@@ -391,6 +410,24 @@ def _unitless(given: list[object], span: tuple[float, float] | None) -> str:
             at = _EPOCH + timedelta(milliseconds=read[0])
             return f"; if they are {what} ({at:%Y-%m-%d %H:%M}), write them as dates"
     return ""
+
+
+def _digits_left_out(value: object, unit: TimeUnit) -> int | None:
+    """How many digits before a number's decimals its text with an exponent leaves out, of those
+    that are worth a millisecond or more; None: it is no such text."""
+    found = _WITH_EXPONENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        return None
+    n_finer = max(0, _PER_MS[unit].adjusted()) if unit in _PER_MS else 0
+    return max(0, int(found[3]) - len(found[2] or "") - n_finer)
+
+
+def _in_full(value: object) -> str:
+    """An example: the digits that are known, and x for each that was rounded away."""
+    found = _WITH_EXPONENT.fullmatch(str(value).strip())
+    assert found is not None
+    known = found[1] + (found[2] or "")
+    return known + "x" * (int(found[3]) - len(found[2] or ""))
 
 
 def _number(value: object) -> float | None:

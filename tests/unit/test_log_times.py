@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from streamer.config import FileConfig
@@ -316,3 +318,55 @@ def test_times_of_items_that_begin_with_day_or_month_name_their_form(
     assert "created_ts=added:dmy (day first)" in str(log.malformed[0])
     (item,) = open_described(items=path, files=tables[":dmy"]).items()
     assert item.created_ts == round(datetime(2025, 6, 5, tzinfo=UTC).timestamp() * 1_000)
+
+
+@pytest.mark.parametrize(
+    ("rounded", "known"),
+    [
+        *(("1.76E+12", "176xxxxxxxxxx"), ("1,76E+12", "176xxxxxxxxxx"), ("2E+12", "2" + 12 * "x")),
+        *(("1.76E+09", "176xxxxxxx"), ("1.76000E+12", "176000xxxxxxx")),
+        *(("1.76000012345e12", "176000012345x"), ("1.76000E+15", "176000" + 10 * "x")),
+    ],
+)
+def test_times_that_a_spreadsheet_rounded_are_refused(
+    tmp_path: Path, rounded: str, known: str
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user_id;item_id;ts;type\n" + f"ann;tea;{rounded};click\n" * 3)
+    log = open_log(path)
+    assert not [*log.events()]
+    assert log.n_malformed == 3
+    assert f"field 'ts': \"{rounded}\" is a number that was rounded" in log.malformed[0].reason
+    assert f"write all its digits ({known})" in log.malformed[0].reason
+    items = tmp_path / "items.csv"
+    items.write_text(f"item_id;title;added\na;x;{rounded}\n")
+    file = FileConfig(file="items.csv", holds="items", map="created_ts=added:ms")
+    described = open_described(items=items, files={"x": file})
+    assert not [*described.items()]
+    assert "field 'created_ts'" in str(described.malformed[0])
+
+
+def test_times_of_32_bits_are_refused_where_they_were_rounded(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    times = pa.array([1.76e9] * 3, pa.float32())
+    columns = {"user_id": ["ann"] * 3, "item_id": ["tea"] * 3, "ts": times, "type": ["click"] * 3}
+    pq.write_table(pa.table(columns), path)
+    log = open_log(path)
+    assert not [*log.events()]
+    assert "was rounded; write the column as 64-bit integers" in log.malformed[0].reason
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (["1.760000123456E+12", "1.76E+12"], [1_760_000_123_456, 1_760_000_000_000]),
+        (["1.760000123e9", "1.76e9"], [1_760_000_123_000, 1_760_000_000_000]),
+        (["1.760000123456E+15"], [1_760_000_123_456]),
+        (["1760000123456", "1760000123457"], [1_760_000_123_456, 1_760_000_123_457]),
+    ],
+)
+def test_numbers_with_an_exponent_and_all_digits_are_times(
+    tmp_path: Path, written: list[object], read: list[int]
+) -> None:
+    log = open_log(_log(tmp_path / "log.csv", written))
+    assert [event.ts for event in log.events()] == read
