@@ -27,6 +27,13 @@ class RevertibleStore(MemoryStore):
             self._partitions = copy.deepcopy(to)
             self._changed.notify_all()
 
+    def set_back(self, partition: int, to: Copy) -> None:
+        """Have one partition as it was when it was copied, or none where it was not there."""
+        with self._changed:
+            self._partitions.pop(partition, None)
+            self._partitions |= copy.deepcopy({p: to[p] for p in to if p == partition})
+            self._changed.notify_all()
+
 
 def item_counts(version: Version) -> dict[str, bytes]:
     """What a version says of how often each item was met."""

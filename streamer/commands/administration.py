@@ -127,6 +127,8 @@ def store_verify(
     show_lines(
         errors, (*result.problems, *(slates.problems if slates is not None else ())), style="red"
     )
+    if result.refused is not None:
+        raise StreamerError(result.refused)
     if result.problems or (slates is not None and slates.n_different and not result.unchecked):
         raise StreamerError(
             "the store, or a slate, is not what the record says: was it written by another version,"

@@ -142,6 +142,7 @@ class Learner:
         self._owned: dict[int, _Owned] = {}
         self._versions: dict[int, int] = {}
         self._commit_ids: dict[int, int] = {}
+        self._stored: dict[int, int] = {}  # the last versions known to be in the store
         self._n_gone = -1  # deletions of items that are carried out; -1: it is not known
 
     # --- owning partitions -----------------------------------------------------------------------
@@ -166,11 +167,35 @@ class Learner:
                 self._owned[partition] = self._own(image)
             else:
                 add_image(self._shared, image)
+        self._tell_of_older_copies()
         self._n_gone = -1
         topic = self._settings.users
         self._users.start({p: o.committed_offsets.get(topic, 0) for p, o in self._owned.items()})
         log.info("partitions_assigned", extra={"partitions": list(partitions)})
         return self.reread_from
+
+    def _tell_of_older_copies(self) -> None:
+        """Say which partitions have lost entries that were in the store, and what comes of it."""
+        known, self._stored = self._stored, dict(self._versions)
+        lost = {
+            p: (was, now) for p, now in self._versions.items() if now < (was := known.get(p, 0))
+        }
+        if not lost:
+            return
+        said = ", ".join(f"partition {p} from {was} to {now}" for p, (was, now) in lost.items())
+        extra = {
+            "partitions": sorted(lost),
+            "reason": f"{said}: the store, or this part of it, was emptied or set back to an older"
+            " copy; what was learned since is learned again from the topics",
+        }
+        others = [p for p, version in self._versions.items() if version and p not in lost]
+        if others:
+            extra["remedy"] = (
+                f"partitions {others} keep what they learned from what is gone, so that `streamer"
+                " store verify` can't execute it again (--from-checkpoint begins after it):"
+                " `streamer store rebuild` forgets all, to learn it again from the topics"
+            )
+        log.warning("partitions_went_back", extra=extra)
 
     def _own(self, image: PartitionImage) -> _Owned:
         settings = self._settings
@@ -415,6 +440,7 @@ class Learner:
     def _store_entry(self, owned: _Owned, entry: Entry) -> None:
         began_s = time.monotonic()
         self._retried(lambda: self._store.commit(entry, owner=self._owner))
+        self._stored[entry.partition] = entry.version
         for topic, (_, to_offset) in entry.schedule.offsets.items():
             owned.committed_offsets[topic] = to_offset
         n_rows = sum(map(len, entry.change.tables.values()))
@@ -454,7 +480,7 @@ class Learner:
         for entry in entries:
             with being_loaded(entry.partition):
                 self._shared.apply(entry.partition, entry.change)
-            self._versions[entry.partition] = entry.version
+            self._versions[entry.partition] = self._stored[entry.partition] = entry.version
             self._commit_ids[entry.partition] = entry.commit_id
 
     # --- checkpoints -----------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def verify_from_checkpoints(
     given_up = frozenset(() if layout is None else layout.given_up)
     result = Verification()
     if not any(image.version for image in images.values()):
-        result.problems.append(NOTHING_COMMITTED)
+        result.refuse([NOTHING_COMMITTED])
         return result
     changes = {
         (p, entry.version): entry.change for p, image in images.items() for entry in image.entries

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -14,7 +14,15 @@ from streamer.learner.settings import LearnerSettings
 from streamer.protocols import Entry, ParameterStore, PartitionImage, Schedule
 from streamer.verify.execution import LearnedWith, Run, Stream
 from streamer.verify.runs import execute_all
-from streamer.verify.schedules import began_at, coverage, needed
+from streamer.verify.schedules import (
+    NOT_WHOLE,
+    NOTHING_COMMITTED,
+    NOTHING_TO_EXECUTE,
+    began_at,
+    coverage,
+    needed,
+    went_back,
+)
 from streamer.verify.topics import LogEnds, missing, never_learned
 from streamer_models.state.model import Model
 from streamer_models.state.partition import CURSOR, PartitionState
@@ -38,6 +46,8 @@ class Verification:
         Generations of the store whose models are those of the configuration.
     began
         Partition → version with which it began.
+    refused
+        What to do where ``problems`` say why nothing was executed; None: it was.
     """
 
     n_entries: int = 0
@@ -47,6 +57,13 @@ class Verification:
     remarks: list[str] = field(default_factory=list)
     alike: set[int] = field(default_factory=set)
     began: dict[int, int] = field(default_factory=dict)
+    refused: str | None = None
+
+    def refuse(self, problems: Sequence[str]) -> None:
+        """Note why nothing is executed."""
+        self.problems = list(problems)
+        nothing = NOTHING_COMMITTED in problems
+        self.refused = NOTHING_TO_EXECUTE if nothing else NOT_WHOLE
 
     def take(self, differences: Sequence[str], doubt: str | None) -> None:
         """Take differences of a partition; in doubt they may come of what topics lack."""
@@ -67,6 +84,7 @@ def verify_store(
     ends: Callable[[], LogEnds] = dict,
     progress: Callable[[int, int], None] = lambda done, total: None,
     executed: Callable[[Entry], None] = lambda entry: None,
+    schedule_entries_max: int = 1_000_000,
 ) -> Verification:
     """Re-execute the schedule and compare the outcome with the store, bit for bit.
 
@@ -96,15 +114,19 @@ def verify_store(
     executed
         Told of each entry as it comes out, rising within a partition; without publish times, its
         tables named as in the store.
+    schedule_entries_max
+        Entries of a partition's schedule from which on the store may trim it.
     """
     recorded = _Recorded.read(store, learned_with[0].settings.n_partitions)
     result = Verification(began=recorded.began)
-    until, result.problems = _checked_schedules(recorded, learned_with)
-    if result.problems:
+    lost = went_back(recorded.schedules, recorded.latest)
+    until, problems = _checked_schedules(recorded, learned_with, lost, schedule_entries_max)
+    if problems:
+        result.refuse(problems)
         return result
     executable = {p: each[: until[p] - recorded.began[p]] for p, each in recorded.schedules.items()}
     found = ends()
-    lacking = missing(executable, found, began=recorded.began)
+    lacking = missing(executable, found, began=recorded.began, lost=lost)
     result.remarks = never_learned(recorded.schedules, learned_with[-1].settings.topics, found)
     result.unchecked = [
         f"partition {p} can't be executed again: {why}" for p, why in sorted(lacking.gone.items())
@@ -178,7 +200,10 @@ class _Recorded:
 
 
 def _checked_schedules(
-    recorded: _Recorded, learned_with: Sequence[LearnedWith]
+    recorded: _Recorded,
+    learned_with: Sequence[LearnedWith],
+    lost: Collection[int],
+    schedule_entries_max: int,
 ) -> tuple[dict[int, int], list[str]]:
     """Return the versions to execute up to, and what schedules lack for that, or don't cover."""
     topics = dict.fromkeys(topic for each in learned_with for topic in each.settings.inputs)
@@ -189,11 +214,19 @@ def _checked_schedules(
         began=recorded.began,
         topics=tuple(topics),
         n_generations=len(learned_with),
+        lost=lost,
     )
     for p, schedule in recorded.schedules.items():
         for topic in topics:
-            problems += coverage(p, schedule, recorded.images[p], topic, began=recorded.began[p])
-    return until, problems
+            problems += coverage(
+                p,
+                schedule,
+                recorded.images[p],
+                topic,
+                began=recorded.began[p],
+                entries_max=schedule_entries_max,
+            )
+    return until, list(dict.fromkeys(problems))
 
 
 def _compare(run: Run, recorded: _Recorded, doubt: str | None, result: Verification) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from streamer.protocols import PartitionImage, Schedule
@@ -10,6 +10,13 @@ from streamer.protocols import PartitionImage, Schedule
 NOTHING_COMMITTED: Final = (
     "the store holds no commit, so there is nothing to verify: see that store.url and"
     " store.key_prefix name the store that was learned into"
+)
+
+NOTHING_TO_EXECUTE: Final = "nothing was verified"
+NOT_WHOLE: Final = (
+    "the schedule of the store is not whole, so nothing was executed again: `streamer store verify"
+    " --from-checkpoint` checks what was committed since the last checkpoints, and `streamer store"
+    " rebuild` forgets what was learned, to learn it again from the topics"
 )
 
 
@@ -32,6 +39,7 @@ def needed(
     began: Mapping[int, int],
     topics: Sequence[str],
     n_generations: int,
+    lost: Collection[int] = (),
 ) -> tuple[dict[int, int], list[str]]:
     """Return the versions to execute up to, and what the schedules lack for that.
 
@@ -46,6 +54,8 @@ def needed(
         Partition → version of the store, read after the schedules.
     began
         Partition → version with which it began.
+    lost
+        Partitions that are not executed: what they have seen is gone.
     """
     if not any(schedules.values()) and not any(versions.values()):
         return dict(versions), [NOTHING_COMMITTED]
@@ -67,7 +77,8 @@ def needed(
     looked_at = dict(began)
     while behind := [p for p in until if looked_at[p] < until[p]]:
         for p in behind:
-            for entry in schedules[p][looked_at[p] - began[p] : until[p] - began[p]]:
+            entries = () if p in lost else schedules[p]
+            for entry in entries[looked_at[p] - began[p] : until[p] - began[p]]:
                 for q, version in (*entry.seen.items(), *entry.merged.items()):
                     until[q] = max(until[q], version)
             looked_at[p] = until[p]
@@ -75,6 +86,48 @@ def needed(
         last = schedule[-1].version if schedule else began[p]
         problems += _length(p, schedule, last, needed=until[p], latest=latest.get(p, 0))
     return until, problems
+
+
+def went_back(
+    schedules: Mapping[int, Sequence[Schedule]], latest: Mapping[int, int]
+) -> dict[int, str]:
+    """Return partition → why it can't be executed again, of those that have seen entries of another
+    one which then lost them: it was set back to an older copy, or deleted.
+
+    What a partition has seen of another one only grows, and no entry is seen before it is
+    committed: by an entry, that is, which a later one of that partition has seen in turn.
+
+    Parameters
+    ----------
+    latest
+        Partition → version of the store, read after the schedules.
+    """
+    by_version = {
+        p: {entry.version: entry for entry in schedule} for p, schedule in schedules.items()
+    }
+    found: dict[int, str] = {}
+
+    def note(p: int, entry: Schedule, q: int, version: int) -> None:
+        found.setdefault(
+            p,
+            f"entry {entry.version} has seen entry {version} of partition {q}, which was lost: that"
+            " partition was set back to an older copy since, or deleted",
+        )
+
+    for p, schedule in schedules.items():
+        before: Schedule | None = None
+        for entry in schedule:
+            for q, version in before.merged.items() if before is not None else ():
+                if before is not None and entry.seen.get(q, 0) < version:
+                    note(p, before, q, version)
+            for q, version in entry.merged.items():
+                if version > latest.get(q, 0):
+                    note(p, entry, q, version)
+                other = by_version.get(q, {}).get(version)
+                if other is not None and other.merged.get(p, 0) >= entry.version:
+                    note(q, other, p, other.merged[p])
+            before = entry
+    return found
 
 
 def _length(
@@ -100,16 +153,26 @@ def _length(
 
 
 def coverage(
-    partition: int, schedule: Sequence[Schedule], image: PartitionImage, topic: str, *, began: int
+    partition: int,
+    schedule: Sequence[Schedule],
+    image: PartitionImage,
+    topic: str,
+    *,
+    began: int,
+    entries_max: int,
 ) -> list[str]:
     """Whether versions and offsets follow each other without a gap or an overlap, from 0."""
     if schedule and (first := schedule[0]).version != began + 1:
-        return [
-            (
-                f"partition {partition}: the schedule starts at version {first.version}, older"
-                " entries were trimmed; raise store.schedule_entries_max to keep them"
+        if len(schedule) < entries_max:
+            why = (
+                f"and has {len(schedule):,} entries, of which none is trimmed below"
+                f" store.schedule_entries_max = {entries_max:,}: older ones were deleted by"
+                " something other than streamer (in Redis, of the key that ends with"
+                f" {{{partition}}}:schedule), or trimmed when that maximum was lower"
             )
-        ]
+        else:
+            why = "older entries were trimmed; raise store.schedule_entries_max to keep them"
+        return [f"partition {partition}: the schedule starts at version {first.version}, {why}"]
     at = 0
     for expected, entry in enumerate(schedule, start=began + 1):
         start, end = entry.offsets.get(topic, (at, at))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from streamer.protocols import Schedule
 
@@ -91,7 +92,11 @@ def never_learned(
 
 
 def missing(
-    schedules: Mapping[int, Sequence[Schedule]], ends: LogEnds, *, began: Mapping[int, int]
+    schedules: Mapping[int, Sequence[Schedule]],
+    ends: LogEnds,
+    *,
+    began: Mapping[int, int],
+    lost: Mapping[int, str] = MappingProxyType({}),
 ) -> Missing:
     """Compare all that is to be executed, from the first entry on, with what the topics have.
 
@@ -101,8 +106,10 @@ def missing(
         Partition → entries to execute.
     began
         Partition → version with which it began.
+    lost
+        Partition → why it can't be executed again, of those for which that is known.
     """
-    found = Missing()
+    found = Missing(gone=dict(lost))
     depends_on: dict[int, set[int]] = {p: set() for p in schedules}
     for p, entries in schedules.items():
         found.note(p, entries, ends)

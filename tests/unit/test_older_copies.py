@@ -11,7 +11,7 @@ from streamer.replica.metrics import ReplicaMetrics
 from streamer.replica.replica import Replica
 from streamer.simulation.broker import ManualClock
 from streamer.verify.execution import LearnedWith
-from streamer.verify.parameters import verify_store
+from streamer.verify.parameters import Verification, verify_store
 from streamer_models.state.partition import Bounds
 from tests.event_log import (
     LogStream,
@@ -49,6 +49,14 @@ def replica_of(store: RevertibleStore, registry: CollectorRegistry) -> Replica:
         n_partitions=2,
         clock=ManualClock(),
         metrics=ReplicaMetrics(registry),
+    )
+
+
+def verified(store: RevertibleStore) -> Verification:
+    return verify_store(
+        store,
+        learned_with=[LearnedWith(MODELS, TWO, default_rewards)],
+        stream=lambda topic, p, at: LogStream(LOGS[p], p, at),
     )
 
 
@@ -102,12 +110,8 @@ def test_a_learner_that_slept_commits_nothing_that_it_learned_beside_others_comm
     assert store.versions() == {0: 3, 1: 13}
     slept.assign([0])
     learn(slept, 0, 300, 400, n=100)
-    verified = verify_store(
-        store,
-        learned_with=[LearnedWith(MODELS, TWO, default_rewards)],
-        stream=lambda topic, p, at: LogStream(LOGS[p], p, at),
-    )
-    assert verified.problems == []
+    found = verified(store)
+    assert found.problems == found.unchecked == []
 
 
 def test_a_learner_whose_own_partition_was_learned_by_others_in_its_name_is_fenced() -> None:
@@ -121,3 +125,66 @@ def test_a_learner_whose_own_partition_was_learned_by_others_in_its_name_is_fenc
     assert store.versions() == {0: 6}
     with pytest.raises(Fenced, match="partition 0 has another commit at version 6 than the one be"):
         slept.learn([messages(LOGS[0], 0, 600, 700)])
+
+
+# --- one partition that went back, and others that did not -----------------------------
+
+
+def learn_both(learner: Learner, start: int, end: int) -> None:
+    for at in range(start, end, 50):
+        learner.learn([messages(LOGS[p], p, at, at + 50) for p in range(2)])
+
+
+def said_of_older_copies(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    return [vars(each) for each in caplog.records if each.msg == "partitions_went_back"]
+
+
+@pytest.mark.parametrize("n_kept", [0, 100])
+@pytest.mark.parametrize("to", [300, 600])
+def test_what_others_learned_from_a_partition_that_went_back_is_said_and_not_a_difference(
+    caplog: pytest.LogCaptureFixture, n_kept: int, to: int
+) -> None:
+    store = RevertibleStore()
+    learner = make_learner(store, MODELS, TWO, owner="a")
+    learner.assign([0, 1])
+    learn_both(learner, 0, n_kept)
+    older = store.copied()
+    learn_both(learner, n_kept, 300)
+    version = store.versions()[0]
+    store.set_back(0, older)
+    assert store.versions().get(0, 0) < version
+    with pytest.raises(Fenced):
+        learn_both(learner, 300, 350)
+    learner.assign([0, 1])
+    (said,) = said_of_older_copies(caplog)
+    assert said["partitions"] == [0]
+    assert f"partition 0 from {version} to" in str(said["reason"])
+    assert "partitions [1] keep what they learned from what is gone" in str(said["remedy"])
+    for at in range(n_kept, min(300, n_kept + to - 300), 50):
+        learner.learn([messages(LOGS[0], 0, at, at + 50)])
+    learn_both(learner, 300, to)
+    found = verified(store)
+    assert found.problems == []
+    (why,) = (each for each in found.unchecked if each.startswith("partition 1 can't be executed"))
+    assert "of partition 0, which was lost: that partition was set back" in why
+
+
+def test_a_store_that_went_back_as_a_whole_is_said_to_be_learned_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = RevertibleStore()
+    learner = make_learner(store, MODELS, TWO, owner="a")
+    learner.assign([0, 1])
+    learn_both(learner, 0, 100)
+    older = store.copied()
+    learn_both(learner, 100, 300)
+    store.go_back(older)
+    learner.assign([0, 1])
+    (said,) = said_of_older_copies(caplog)
+    assert said["partitions"] == [0, 1]
+    assert "remedy" not in said
+    learn_both(learner, 100, 400)
+    learner.assign([0, 1])
+    assert len(said_of_older_copies(caplog)) == 1
+    found = verified(store)
+    assert found.problems == found.unchecked == []

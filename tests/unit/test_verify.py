@@ -131,9 +131,40 @@ def test_schedules_that_end_too_early_are_said(n_lost: int) -> None:
 
 
 def test_an_empty_store_is_not_verified() -> None:
-    (problem,) = verified(MemoryStore()).problems
+    found = verified(MemoryStore())
+    (problem,) = found.problems
     assert "the store holds no commit" in problem
     assert "store.url" in problem
+    assert found.refused == "nothing was verified"
+
+
+@pytest.mark.parametrize(
+    ("entries_max", "said"),
+    [
+        (5, "older entries were trimmed; raise store.schedule_entries_max"),
+        (6, "none is trimmed below store.schedule_entries_max = 6: older ones were deleted by"),
+    ],
+)
+def test_a_schedule_is_called_trimmed_only_where_it_may_have_been(
+    entries_max: int, said: str
+) -> None:
+    store = learned()
+    assert isinstance(store, MemoryStore)
+    schedule = store._partition(1).schedule
+    while len(schedule) > 5:
+        del schedule[0]
+    found = verify_store(
+        store,
+        learned_with=LEARNED_WITH,
+        stream=trimmed_to(0, 0, 0)[1],
+        schedule_entries_max=entries_max,
+    )
+    (problem,) = found.problems
+    assert problem.startswith("partition 1: the schedule starts at version ")
+    assert said in problem
+    assert found.refused is not None
+    assert "so nothing was executed again" in found.refused
+    assert "`streamer store rebuild`" in found.refused
 
 
 # --- topics whose start is gone -------------------------------------------------------------------

@@ -329,6 +329,7 @@ def verify_configured(
             ends=ends,
             progress=progress,
             executed=lambda entry: executed(names.own_entry(entry)),
+            schedule_entries_max=config.store.schedule_entries_max,
         )
         tables = {spec.name for spec in asked.generations[-1].stored_tables}
         result.alike = {
