@@ -119,46 +119,6 @@ class Pace:
         return wait_s
 
 
-def publish_log(
-    log: Log,
-    publisher: LogSink,
-    *,
-    speed: float | None = None,
-    rebase: bool = False,
-    on_progress: Callable[[Published], None] | None = None,
-    pace: Pace | None = None,
-    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    values: ClippedValues | None = None,
-    ids: CommonIds | None = None,
-) -> Published:
-    """Publish a log's items, then its users, then its events.
-
-    Parameters
-    ----------
-    on_progress
-        Called with what was done so far, as of :func:`publish_logs`, which names the others.
-
-    Raises
-    ------
-    ConfigError
-        When the speed is not positive.
-    StreamerError
-        What the log and the publisher raise.
-    """
-    (done,) = publish_logs(
-        [log],
-        publisher,
-        speed=speed,
-        rebase=rebase,
-        on_progress=None if on_progress is None else lambda found: on_progress(found[0]),
-        pace=pace,
-        now_ms=now_ms,
-        values=values,
-        ids=ids,
-    )
-    return done
-
-
 def publish_logs(
     logs: Sequence[Log],
     publisher: LogSink,

@@ -61,7 +61,7 @@ def publish(
     from streamer_producers.clipped_values import ClippedValues
     from streamer_producers.common_ids import CommonIds
     from streamer_producers.datasets import open_described, open_log
-    from streamer_producers.publishing import publish_log
+    from streamer_producers.publishing import publish_logs
 
     pace = None if speed == "max" else number_of("--speed", speed)
     settings = configured(config, bootstrap_servers)
@@ -94,12 +94,12 @@ def publish(
         counted_progress("publishing", opened.n_estimated) as (bar, task),
     ):
         values, ids = ClippedValues(settings.events), CommonIds()
-        done = publish_log(
-            opened,
+        (done,) = publish_logs(
+            [opened],
             publisher,
             speed=pace,
             rebase=rebase,
-            on_progress=lambda sent: bar.update(task, completed=sent.n_events),
+            on_progress=lambda sent: bar.update(task, completed=sent[0].n_events),
             values=values,
             ids=ids,
         )

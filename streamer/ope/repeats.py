@@ -8,6 +8,10 @@ from collections.abc import Hashable, Iterator
 class Repeats:
     """Repeated messages, counted: those that say the same as the first, and those that don't.
 
+    For logs of messages of any topic that are read once, from their beginning. What a learner drops
+    is another matter: :class:`streamer.learner.dedup.DedupWindow` goes by offsets, so that a
+    restart restores it, and looks at no content.
+
     Memory: 200 B an id.
 
     Parameters

@@ -142,16 +142,7 @@ def show_now(looking: Looking) -> None:
 def _show_rates(outcomes: Outcomes, now_ms: int) -> None:
     with ui.element("h2"):
         ui.label("What came of the last slates")
-    since = (
-        "all that the topics hold"
-        if not outcomes.from_ms
-        else f"of the last {max(0, now_ms - outcomes.from_ms) / 1000:,.0f} s"
-    )
-    ui.label(
-        f"{outcomes.n_slates:,} slates whose window of feedback (join.window_s) is over, {since};"
-        f" {outcomes.n_matched:,} of {outcomes.n_feedback:,} events that could answer one did."
-        f"{''.join(f' {n:,} {why}.' for why, n in outcomes.astray.items())}{_pinned(outcomes)}"
-    ).classes("soft")
+    ui.label(outcomes.said(now_ms)).classes("soft")
     if not outcomes.rates:
         ui.label("Nothing came of a slate yet: no event names one.").classes("soft")
         return
@@ -173,11 +164,6 @@ def _show_rates(outcomes: Outcomes, now_ms: int) -> None:
                     ],
                 )
     _show_predicted(outcomes.predicted)
-
-
-def _pinned(outcomes: Outcomes) -> str:
-    n = outcomes.n_pinned
-    return f" Besides, {n:,} {'is' if n == 1 else 'are'} of pinned items, no choices." if n else ""
 
 
 def _show_predicted(predicted: Predictions) -> None:

@@ -97,6 +97,21 @@ class Outcomes:
         """Share of the feedback that found its slate; NaN without any."""
         return self.n_matched / self.n_feedback if self.n_feedback else float("nan")
 
+    def said(self, now_ms: int) -> str:
+        """Return in sentences how many slates these are of, and what became of the events."""
+        since = "all that the topics hold"
+        if self.from_ms:
+            since = f"of the last {max(0, now_ms - self.from_ms) / 1000:,.0f} s"
+        sentences = [
+            f"{self.n_slates:,} slates whose window of feedback (join.window_s) is over, {since};",
+            f"{self.n_matched:,} of {self.n_feedback:,} events that could answer one did.",
+            *(f"{n:,} {why}." for why, n in self.astray.items()),
+        ]
+        if n := self.n_pinned:
+            are = "is" if n == 1 else "are"
+            sentences.append(f"Besides, {n:,} {are} of pinned items, no choices.")
+        return " ".join(sentences)
+
 
 class RecentSlates:
     """The last slates and the last events.

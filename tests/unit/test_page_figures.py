@@ -135,6 +135,10 @@ def test_what_came_of_slates_is_summed_up_by_surface_variant_channel_and_slot() 
     found = slates.outcomes(NOW_MS)
     assert (found.from_ms, found.n_slates) == (0, 1)  # the young one may yet be answered
     assert (found.n_matched, found.n_feedback, found.n_pinned) == (2, 3, 1)
+    said = found.said(NOW_MS)
+    assert said.startswith("1 slates whose window of feedback (join.window_s) is over, all that")
+    assert "2 of 3 events that could answer one did. 1 " in said
+    assert said.endswith(". Besides, 1 is of pinned items, no choices.")
     assert found.rates == (
         Rate("channel", "popular", 1, 0, 0.0),
         Rate("channel", "similar", 1, 1, 1.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from streamer.errors import ConfigError
 from streamer.events import Event, Item, User
 from streamer.kafka.embedded import EmbeddedBroker
 from streamer_producers.datasets import open_log
-from streamer_producers.publishing import Pace, Published, publish_log
+from streamer_producers.publishing import Pace, Published, publish_logs
 from tests.unit.movielens import write_movielens
 
 
@@ -55,13 +56,13 @@ def test_a_log_is_published_whole_and_flushed(tmp_path: Path) -> None:
     folder = write_movielens(tmp_path / "ml", "csv")
     with (folder / "ratings.csv").open("a") as file:
         file.write("broken\n")
-    log, publisher, progress = open_log(folder), _Collected(), list[Published]()
-    done = publish_log(log, publisher, on_progress=progress.append)
+    log, publisher, progress = open_log(folder), _Collected(), list[Sequence[Published]]()
+    (done,) = publish_logs([log], publisher, on_progress=progress.append)
     assert publisher.events == list(log.events())
     assert publisher.items == list(log.items())
     assert publisher.n_flushed == 1
     assert (done.n_events, done.n_items, done.n_malformed) == (4, 2, 1)
-    assert progress[-1] == done
+    assert progress[-1] == [done]
 
 
 def test_a_log_is_published_at_its_pace(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_log_is_published_at_its_pace(tmp_path: Path) -> None:
         _ManualTime(),
     )
     # Times 50, 100, 300, 300 at ten times their pace.
-    done = publish_log(log, publisher, pace=clock.pace(10.0))
+    (done,) = publish_logs([log], publisher, pace=clock.pace(10.0))
     assert clock.slept_s == pytest.approx([5.0, 20.0])
     assert done.elapsed_s == pytest.approx(25.0)
     assert [event.ts for event in publisher.events] == [50_000, 100_000, 300_000, 300_000]
@@ -91,8 +92,8 @@ def test_rebased_events_happen_now_under_their_old_ids(tmp_path: Path) -> None:
     log = open_log(write_movielens(tmp_path / "ml", "csv"))
     publisher = _Collected()
     clock = _ManualTime()
-    publish_log(
-        log,
+    publish_logs(
+        [log],
         publisher,
         rebase=True,
         pace=clock.pace(10.0),
@@ -106,5 +107,5 @@ def test_rebased_events_happen_now_under_their_old_ids(tmp_path: Path) -> None:
 def test_the_client_is_a_publisher_of_logs(tmp_path: Path) -> None:
     log = open_log(write_movielens(tmp_path / "ml", "csv"))
     with EmbeddedBroker() as broker, Publisher(broker.bootstrap_servers) as publisher:
-        done = publish_log(log, publisher)
+        (done,) = publish_logs([log], publisher)
         assert publisher.n_delivered == done.n_events + done.n_items == 6

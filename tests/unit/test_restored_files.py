@@ -127,6 +127,22 @@ def test_a_log_of_before_beside_a_file_of_later_is_refused_too(left: Left, tmp_p
         versions(left.path)
 
 
+def test_a_log_that_is_begun_anew_while_it_is_looked_at_is_no_log_of_another(
+    left: Left, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is looked at, another process copies the log into it, and the log is looked at."""
+    cp(left.file, left.path)
+    cp(left.file_log, left.log)
+    looks = [stamp_in_file(left.copy)]
+
+    def stamp(path: Path) -> int | None:
+        return looks.pop() if looks else stamp_in_file(path)
+
+    monkeypatch.setattr("streamer.store.sqlite_on_disk.stamp_in_file", stamp)
+    assert versions(left.path) == {0: 15}
+    assert not looks
+
+
 def test_topics_of_a_trial_are_not_mixed_either(tmp_path: Path) -> None:
     path, copy, log = (tmp_path / name for name in ("topics.db", "copy.db", "log"))
 
