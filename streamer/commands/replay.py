@@ -259,6 +259,7 @@ def _result(log: EventLog, planned: PlannedReplay, processes: int | None, doing:
     with rated_progress() as bar:
         reading = bar.add_task("reading", total=log.n_estimated)
         found = experiment.survey(lambda n: bar.update(reading, completed=n))
+        bar.update(reading, completed=found.n_events, total=found.n_events)
         replaying = bar.add_task(doing, total=found.n_events)
         outcome = replay_by(
             n_processes(planned, found, processes),
