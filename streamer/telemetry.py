@@ -57,6 +57,15 @@ class NamedMetrics:
         return self.gauge("lag", "Messages waiting", "topic", "partition")
 
 
+def tell_unavailable(log: logging.Logger, error: Exception, attempt: int) -> None:
+    """Log that a store did not answer, in a line for each attempt; at debug level, where from."""
+    log.warning(
+        "store_unavailable",
+        extra={"attempt": attempt, "reason": str(error)},
+        exc_info=error if log.isEnabledFor(logging.DEBUG) else None,
+    )
+
+
 def report_lost(
     topic: str, partition: int, *, wanted: int, low: int, remedy: str = RAISE_RETENTION
 ) -> None:

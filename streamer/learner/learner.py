@@ -35,6 +35,7 @@ from streamer.protocols import (
     PartitionImage,
     Schedule,
 )
+from streamer.telemetry import tell_unavailable
 from streamer_models.state.model import Model
 from streamer_models.state.partition import PartitionState
 from streamer_models.state.shared import SharedState
@@ -456,10 +457,10 @@ class Learner:
         while True:
             try:
                 return call()
-            except StoreUnavailable:
+            except StoreUnavailable as error:
                 if time.monotonic() > deadline:
                     raise
-                log.warning("store_unavailable", extra={"attempt": attempt}, exc_info=True)
+                tell_unavailable(log, error, attempt)
                 self._clock.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
                 attempt += 1
 

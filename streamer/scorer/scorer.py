@@ -30,6 +30,7 @@ from streamer.scorer.topic_letters import LetterDuty, OwnDuty, TopicLetters
 from streamer.scorer.turns import Turns
 from streamer.scorer.unread import UnreadWatch
 from streamer.scorer.variants import Variants
+from streamer.telemetry import tell_unavailable
 from streamer.windows.latest import FeaturesReader, LatestFeatures
 from streamer_models.state.ids.id_table import keys_of
 from streamer_models.state.model import Model
@@ -256,8 +257,8 @@ class Scorer:
             try:
                 call()
                 return
-            except StoreUnavailable:
-                log.warning("store_unavailable", extra={"attempt": attempt}, exc_info=True)
+            except StoreUnavailable as error:
+                tell_unavailable(log, error, attempt)
                 self._stop.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
                 attempt += 1
 

@@ -127,7 +127,7 @@ class MemoryStore:
     def checkpoint(self, checkpoint: Checkpoint, *, owner: str) -> None:
         with self._changed:
             if self._layout is None:
-                raise no_layout("memory:")
+                raise no_layout("the layout of memory:")
             stored = self._partition(checkpoint.partition)
             check_checkpoint(
                 checkpoint,
@@ -153,7 +153,7 @@ class MemoryStore:
     def restore(self, image: PartitionImage, schedules: Sequence[Schedule], *, owner: str) -> None:
         with self._changed:
             if self._layout is None:
-                raise no_layout("memory:")
+                raise no_layout("the layout of memory:")
             partition = image.checkpoint.partition
             stored = self._partition(partition)
             check_owner(partition, owner=owner, stored_owner=stored.owner)

@@ -272,12 +272,13 @@ class RedisStore:
     def checkpoint(self, checkpoint: Checkpoint, *, owner: str) -> None:
         layout = self.layout()
         if layout is None:
-            raise no_layout(self._redis.address)
+            raise no_layout(self._place(f"{self._key_prefix}:layout"))
         partition = checkpoint.partition
         meta, log = (self._key(partition, name) for name in ("meta", "log"))
+        hashes = _hashes(layout)
 
         def commands(found: list[Any]) -> list[Command]:
-            held_by, version, last = found[0]
+            *lengths, (held_by, version, last, recorded) = found
             n_entries = self._number(partition, "version", version)
             check_checkpoint(
                 checkpoint,
@@ -286,6 +287,7 @@ class RedisStore:
                 version=n_entries,
                 checkpoint_version=self._number(partition, "checkpoint_version", last),
             )
+            self._check_lengths(partition, recorded, dict(zip(hashes, lengths, strict=True)))
             kept = min(self._log_entries_kept, checkpoint.log_entries_max)
             first = max(0, min(checkpoint.version, n_entries - kept)) + 1
             progress = encode_progress(Progress.of(checkpoint))
@@ -297,10 +299,29 @@ class RedisStore:
                 ("XTRIM", log, "MINID", f"{first}-0"),
             ]
 
-        reads: list[Command] = [("HMGET", meta, "owner", "version", "checkpoint_version")]
+        fields = ("owner", "version", "checkpoint_version", "checkpoint")
+        reads: list[Command] = [("HLEN", self._key(partition, name)) for name in hashes.values()]
+        reads.append(("HMGET", meta, *fields))
         self._transact(partition, [meta], reads, commands, writing="a checkpoint")
         for name in layout.given_up:  # what is not done of it will be by the next one
             self._redis.call("UNLINK", self._key(partition, f"rows:{name}"))
+
+    def _check_lengths(
+        self, partition: int, recorded: bytes | None, lengths: Mapping[str, int]
+    ) -> None:
+        """Raise StoreError where a table lost rows, or an entity names, since the last checkpoint.
+
+        Parameters
+        ----------
+        recorded
+            The last checkpoint.
+        lengths
+            Name of a table, or ``names:`` and an entity, → how many there are now.
+        """
+        sizes = decode_progress(recorded).sizes if recorded else {}
+        if any(lengths.get(name, n) != n for name, n in sizes.items()):
+            # Says what it is. Lengths were read one after the other, so it may be nothing.
+            self.load(partition)
 
     def forget(self, partition: int, *, owner: str) -> None:
         meta, log, schedule = (self._key(partition, name) for name in ("meta", "log", "schedule"))
@@ -335,7 +356,7 @@ class RedisStore:
     def restore(self, image: PartitionImage, schedules: Sequence[Schedule], *, owner: str) -> None:
         layout = self.layout()
         if layout is None:
-            raise no_layout(self._redis.address)
+            raise no_layout(self._place(f"{self._key_prefix}:layout"))
         checkpoint, progress = image.checkpoint, Progress.of_image(image)
         partition = checkpoint.partition
         meta, log, schedule = (self._key(partition, name) for name in ("meta", "log", "schedule"))
@@ -588,6 +609,15 @@ class RedisStore:
 
     def _key(self, partition: int, name: str) -> str:
         return f"{self._key_prefix}:{{{partition}}}:{name}"
+
+
+def _hashes(layout: Layout) -> dict[str, str]:
+    """Name in :attr:`Progress.sizes` → name of the hash, of all that a partition has."""
+    entities = sorted({spec.entity for spec in layout.tables}.intersection(ID_ENTITIES))
+    hashes = {f"names:{entity}": f"names:{entity}" for entity in entities}
+    given_up = layout.given_up
+    tables = [spec.name for spec in layout.tables if spec.name not in given_up]
+    return hashes | {name: f"rows:{name}" for name in tables}
 
 
 def _versioned(item: tuple[bytes, Any]) -> tuple[int, dict[bytes, bytes]]:

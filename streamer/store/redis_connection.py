@@ -286,8 +286,10 @@ class RedisConnection:
         )
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
+        answered = isinstance(error, redis.ResponseError)
+        did = "answered with an error" if answered else f"did not answer within {self.timeout_s} s"
         return StoreUnavailable(
-            f"Redis at {self.address} did not answer within {self.timeout_s} s"
+            f"Redis at {self.address} {did}"
             f" ({type(error).__name__}: {error}); try again, and see that it runs, can be"
             " reached from here, and has memory left"
         )

@@ -372,8 +372,10 @@ def _words(spec: TableSpec | None) -> str:
     return f"{spec.merge} {spec.dtype} × {spec.width} by {spec.entity}" if spec else "absent"
 
 
-def no_layout(address: str) -> LayoutMismatch:
+def no_layout(place: str) -> LayoutMismatch:
+    """The error of a write into a store whose layout is not there."""
     return LayoutMismatch(
-        f"the store at {address} has no layout, so there are no tables to write: ensure_layout()"
-        " comes first"
+        f"{place} is not there: it says what the tables of the store are, so nothing can be written"
+        " to them. Something other than streamer deleted it: restore a copy of the store, or forget"
+        " what it has with `streamer store rebuild` and learn again from the topics"
     )

@@ -201,7 +201,7 @@ class SqliteStore:
         with self._file.write() as cursor:
             layout = self._layout(cursor)
             if layout is None:
-                raise no_layout(self._address)
+                raise no_layout(f"the layout of {self._address}")
             stored_owner, progress, last = read_partition(cursor, partition, address=self._address)
             check_checkpoint(
                 checkpoint,
@@ -239,7 +239,7 @@ class SqliteStore:
         with self._file.write() as cursor:
             layout = self._layout(cursor)
             if layout is None:
-                raise no_layout(self._address)
+                raise no_layout(f"the layout of {self._address}")
             stored_owner, version = read_version(cursor, partition)
             check_owner(partition, owner=owner, stored_owner=stored_owner)
             check_never_committed(partition, version)

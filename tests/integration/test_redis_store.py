@@ -145,7 +145,7 @@ def test_a_full_server_refuses_a_commit_as_a_whole(
     with redis.Redis.from_url(redis_server.url) as client:
         client.config_set("maxmemory", 1)
         entry = world.next_entry()
-        with pytest.raises(StoreUnavailable, match="has memory left"):
+        with pytest.raises(StoreUnavailable, match=r"answered with an error \(OutOfMem.*left"):
             store.commit(entry, owner="a")
         client.config_set("maxmemory", 0)
     assert store.versions() == {0: 1}
@@ -218,6 +218,32 @@ def test_a_log_ahead_of_its_version_takes_no_entry(
             store.commit(second, owner="a")
         assert store.versions() == {0: 1}
         client.xdel(f"streamer:{{0}}:{name}", "3-0")
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (
+            ":layout",
+            r"the key streamer:layout in Redis at .* is not there.*`streamer store rebuild`",
+        ),
+        (":rows:", r"rows:\w+ has 0 of \d+ entries that its checkpoint .*`streamer store rebuild`"),
+        (":names:", r"names:\w+ has 0 of \d+ entries that its checkpoint"),
+    ],
+)
+def test_keys_that_are_deleted_are_missed_at_the_next_checkpoint(
+    store: ParameterStore, redis_server: RedisServer, of: str, said: str
+) -> None:
+    world = World()
+    store.commit(world.next_entry(), owner="a")
+    checkpoint = world.checkpoint()
+    store.checkpoint(checkpoint, owner="a")
+    store.checkpoint(checkpoint, owner="a")
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.delete(*(key for key in client.keys("*") if of.encode() in key))
+    store.commit(world.next_entry(), owner="a")
+    with pytest.raises(StoreError, match=said):
+        store.checkpoint(world.checkpoint(), owner="a")
 
 
 def learn_into(store: ParameterStore) -> None:

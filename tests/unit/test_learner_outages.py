@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from streamer.errors import StoreUnavailable
+from streamer.logs import EventFormatter
 from streamer.protocols import Checkpoint, Entry, PartitionImage
 from streamer.store.memory import MemoryStore
 from streamer.verify.parameters import compare_contents
@@ -75,6 +77,17 @@ def test_a_store_that_comes_back_in_time_makes_no_difference() -> None:
         stored(undisturbed, MODELS, settings), stored(interrupted, MODELS, settings), strict=True
     ):
         assert compare_contents(a, b) == []
+
+
+def test_an_attempt_is_a_line_that_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        learn(Interrupted(["commit"]), deadline_s=5.0)
+    said = [each for each in caplog.records if each.msg == "store_unavailable"]
+    assert said
+    for record in said:
+        line = EventFormatter().format(record)
+        assert line.endswith("WARNING store_unavailable attempt=0 reason=commit: no answer")
+        assert "\n" not in line
 
 
 @pytest.mark.parametrize("method", METHODS)
