@@ -373,6 +373,18 @@ class Assignment:
         )
         return [(topic, partition) for topic, n in counts.items() for partition in range(n)]
 
+    def n_partitions(self, topic: str) -> int | None:
+        """How many partitions a topic has now; None: it is not there.
+
+        Raises
+        ------
+        KafkaUnavailable
+        """
+        try:
+            return len(self.all_partitions([topic]))
+        except TopicMismatch:
+            return None
+
     def offsets_at(
         self, partitions: Sequence[TopicPartition], ts_ms: int
     ) -> dict[TopicPartition, int]:

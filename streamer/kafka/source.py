@@ -243,12 +243,7 @@ class KafkaSource:
         numbers = sorted({partition for _, partition in partitions})
         missing = {(t, p) for t in self._topics for p in numbers} - set(partitions)
         if missing:
-            topic, partition = min(missing)
-            raise TopicMismatch(
-                f"of topics {', '.join(self._topics)} this source was given partition {partition}, "
-                f"but not that of {topic}: they must have the same number of partitions; see "
-                "`streamer topics create`"
-            )
+            raise self._not_given(*min(missing))
         starts = self._on_assign(numbers)
         self._owned = numbers
         self._assignment.start(partitions, starts, needed=self._needed())
@@ -262,6 +257,34 @@ class KafkaSource:
         log.info(
             "partitions_taken",
             extra={"partitions": numbers, "positions": self._assignment.positions},
+        )
+
+    def _not_given(self, topic: str, partition: int) -> TopicMismatch:
+        """Return why the group gives a partition of other topics and not that of this one.
+
+        Raises
+        ------
+        KafkaUnavailable
+        """
+        n_partitions = self._assignment.n_partitions(topic)
+        forget = (
+            "; what was learned of the former one can't go on with the new one: forget it with"
+            " `streamer store rebuild`"
+        )
+        if n_partitions is None:
+            return TopicMismatch(
+                f"topic {topic} is gone: it was deleted. Make it again with `streamer topics"
+                f" create`{forget}"
+            )
+        if n_partitions > partition:
+            return TopicMismatch(
+                f"topic {topic} was not there when its partitions were shared out, and is there"
+                f" now: it was deleted and made anew{forget}"
+            )
+        return TopicMismatch(
+            f"of topics {', '.join(self._topics)} this source was given partition {partition}, but"
+            f" {topic} has {n_partitions} partitions: they must have the same number of them; see"
+            " `streamer topics create`"
         )
 
     def _raise_failure(self) -> None:

@@ -97,7 +97,7 @@ def test_another_layout_is_refused_by_name_and_value(
 def test_a_checkpoint_needs_a_layout(stored: StoreUnderTest) -> None:
     store = stored.open()
     store.acquire(0, "a")
-    with pytest.raises(LayoutMismatch, match="ensure_layout"):
+    with pytest.raises(LayoutMismatch, match="store rebuild"):
         store.checkpoint(World().checkpoint(), owner="a")
 
 
