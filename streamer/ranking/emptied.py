@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -53,16 +53,22 @@ def _named(context: RequestContext, unknown: Sequence[str]) -> str:
 
 
 def _with_near(context: RequestContext, item_id: str) -> str:
-    """Return an unknown id, with one that is written alike but for capitals and spaces around it.
+    near = written_alike(item_id, lambda each: _is_known(context, each))
+    return repr(item_id) if near is None else f"{item_id!r}: did you mean {near!r}?"
+
+
+def written_alike(item_id: str, is_known: Callable[[str], bool]) -> str | None:
+    """Return a known id that is written as an unknown one is, but for capitals and spaces around
+    it; None: there is none.
 
     Ids that differ in a letter or a digit are mostly of another item, and to compare all of a
     large catalogue would keep those waiting who ask for what there is.
     """
     bare = item_id.strip()
     for near in (bare, bare.lower(), bare.upper(), bare.title(), bare.capitalize()):
-        if near and near != item_id and _is_known(context, near):
-            return f"{item_id!r}: did you mean {near!r}?"
-    return repr(item_id)
+        if near and near != item_id and is_known(near):
+            return near
+    return None
 
 
 def _of_candidates(context: RequestContext, item_ids: list[str]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from streamer.errors import KafkaError, Overloaded, RequestTimeout, StreamerErro
 from streamer.events import Item, Request, User
 from streamer.events.profiles import NO_PROFILE
 from streamer.protocols import DeliveredAt
+from streamer.ranking.emptied import written_alike
 from streamer.scorer.explanation import Explanation
 from streamer.scorer.funnel import Funnel
 from streamer.scorer.replies import Answered, Replies
@@ -104,6 +105,10 @@ class AnswerQueue:
         if catalogue.get(item_id) is not None or catalogue.is_blocked(item_id):
             return True
         return rows.find_one(id_key(item_id.encode())) >= 0
+
+    def item_meant(self, item_id: str) -> str | None:
+        """Return a known item that an unknown id may mean, as :func:`written_alike` has it."""
+        return written_alike(item_id, self.knows_item)
 
     def user(self, user_id: str) -> User | None:
         """Return what a user says of themselves, as far as it is learned."""

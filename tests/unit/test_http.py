@@ -158,6 +158,9 @@ def test_what_goes_with_an_item_is_a_route_and_a_decision(world: HttpWorld) -> N
     assert (seen["user_id"], seen["preview"]) == ("anybody", True)
     unknown = problem_of(world.client.get("/v1/items/SKU-9999/related"), 404)
     assert "nothing is known of item 'SKU-9999': neither" in unknown["detail"]
+    assert unknown["detail"].endswith("; check how it is spelled")
+    capitals = problem_of(world.client.get("/v1/items/TEA/related"), 404)
+    assert capitals["detail"].endswith("; did you mean 'tea'?")
     assert len(world.records("decisions")) == n_before
 
 

@@ -90,10 +90,12 @@ def recommendation_routes(config: Config, parts: Parts) -> APIRouter:
         404 where neither the catalogue has the item nor anything was learned of it.
         """
         if not (parts.answers.missing() or parts.answers.knows_item(item_id)):
+            meant = parts.answers.item_meant(item_id)
             raise HTTPException(
                 404,
                 f"nothing is known of item {item_id!r}: neither the catalogue has it, nor was"
-                " anything learned of it; check how it is spelled",
+                " anything learned of it; "
+                + ("check how it is spelled" if meant is None else f"did you mean {meant!r}?"),
             )
         fields = {"seed_items": [item_id], "preview": preview}
         return await slates({"user_id": user_id, **wanted, **fields})
