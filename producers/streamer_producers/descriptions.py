@@ -293,6 +293,8 @@ def _labels(value: object, form: str | None) -> object:
         if isinstance(each, list | tuple | dict):
             inner = _labels(each, form)
             found |= dict.fromkeys(inner if isinstance(inner, list) else ())
+        elif each is None or each != each:  # how tables write that there is none
+            continue
         elif isinstance(each, bool) or not isinstance(each, str | int | float | Decimal):
             return value
         elif text := str(each).strip():

@@ -105,6 +105,8 @@ class EventMapper:
             fields["ts"] = self._time_ms(fields["ts"])
         elif self._mapping.timeless:
             fields["ts"] = 0
+        if "value" in fields:
+            fields["value"] = _true_as_one(fields["value"])
         for name in ("value", "position", "v"):
             if name in fields:
                 fields[name] = as_number(_with_point(name, fields[name]))
@@ -213,12 +215,17 @@ def as_id(value: object, *, is_text: bool) -> object:
     ------
     BadMessage
         When it is a number that was rounded and may be several ids: a float beyond 2^53 (beyond
-        2^24 of 32 bits), or as spreadsheets show long numbers.
+        2^24 of 32 bits), or as spreadsheets show long numbers; or when it is several values.
     """
     if isinstance(value, str) and is_text:
         if _ROUNDED.fullmatch(value):
             raise BadMessage(_rounded(value))
         return value[:-2] if _FLOAT_ID.fullmatch(value) else value
+    if isinstance(value, dict | list) and len(value) > 1:
+        raise BadMessage(
+            "several ids in one record: it holds whole columns; write one object a row, as"
+            ' pandas does with orient="records"'
+        )
     if isinstance(value, float) and value.is_integer():
         if isinstance(value, Rounded) or abs(value) >= 2**53:
             raise BadMessage(_rounded(value))
@@ -245,6 +252,14 @@ def as_number(value: object) -> object:
         # A position may be written 3.0; beyond 2^53 a float is no count.
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
     return value
+
+
+def _true_as_one(value: object) -> object:
+    """A truth, as of a column ``liked``, as 1 or 0; also in text."""
+    truth = value.strip().lower() if isinstance(value, str) else value
+    if truth is True or truth == "true":
+        return 1
+    return 0 if truth is False or truth == "false" else value
 
 
 def _with_point(name: str, value: object) -> object:

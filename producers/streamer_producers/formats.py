@@ -24,13 +24,33 @@ PARQUET_ROWS = 8_192
 _BLOCK_CHARACTERS = 1 << 16
 
 
+def _is_row_of_values(line: bytes) -> bool:
+    """Whether a line is an array by itself that has values, but no objects."""
+    try:
+        found = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    is_row = isinstance(found, list) and bool(found)
+    return is_row and not any(isinstance(each, dict | list) for each in found)
+
+
 def json_records(file: LogFile) -> Records:
     """One JSON object a line; or objects over several lines, or one array of all of them.
 
     Blank lines are passed over.
+
+    Raises
+    ------
+    ConfigError
+        When what is left can't be read, or lines are arrays, whose values have no names.
     """
     decode = msgspec.json.decode
     first = next((line for _, line in file.lines() if not line.isspace()), b"").strip()
+    if _is_row_of_values(first):
+        raise ConfigError(
+            f"{file}:1: the line is an array of values without names; write one object a line, as"
+            ' {"user_id": "ann", "item_id": "tea"}'
+        )
     if first == b"{" or first.startswith(b"["):
         yield from _json_values(file)
         return

@@ -1,8 +1,9 @@
 """Values between delimiters → records, a row at a time; no row is lost to a quote of another.
 
 Blanks around a value are no part of it, whichever Unicode has (a non-breaking one is what
-spreadsheets leave). That holds within quotes too: exports that quote every value pad those of
-columns of fixed width, and an id with blanks around it would be another one than the catalogue's.
+spreadsheets leave), also of no width; nor are the signs of ``="002"``, as spreadsheets keep digits.
+That holds within quotes too: exports that quote every value pad those of columns of fixed width,
+and an id with blanks around it would be another one than the catalogue's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ VALUE_LINES_MAX = 1_000
 """Lines of a quoted value at most: the lines after a quote that is never closed are rows."""
 
 Row = list[str] | BadMessage
+_NO_WIDTH: Final = "\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"
+"""Blanks that are none to Python, and marks of direction: copies of web pages leave them."""
+_TEXT_FORMULA: Final = re.compile(r'="((?:[^"]|"")*)"')
+"""As spreadsheets are told that digits are text."""
+_BACKSLASHED_QUOTE: Final = re.compile(r'(\\+)"')
 _DECLARED: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """The line before the names by which spreadsheets are told what divides values."""
 _COMMENT: Final = "#"
@@ -61,7 +67,7 @@ def separated_records(
                 raise ConfigError(f"{file}:{number}: the names of the columns: {row}")
             yield number, row
         elif columns is None:
-            columns = [name.strip() for name in row]
+            columns = _bare(row)
             if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
                 n_named = columns.count(twice[0])
                 raise ConfigError(
@@ -73,7 +79,7 @@ def separated_records(
         elif len(row) != len(columns):
             yield number, BadMessage(f"{len(row)} values where {len(columns)} columns are named")
         else:
-            yield number, dict(zip(columns, map(str.strip, row), strict=True))
+            yield number, dict(zip(columns, _bare(row), strict=True))
 
 
 def declared_delimiter(file: LogFile) -> str | None:
@@ -98,8 +104,22 @@ def column_names(file: LogFile, *, delimiter: str) -> list[str]:
     for number, row in _rows(file, delimiter, True, None, None):
         if isinstance(row, BadMessage):
             raise ConfigError(f"{file}:{number}: the names of the columns: {row}")
-        return [name.strip() for name in row]
+        return _bare(row)
     return []
+
+
+def _bare(row: list[str]) -> list[str]:
+    """The values without what is no part of them."""
+    values = [value.strip() for value in row]
+    joined = "".join(values)
+    if joined.isascii() and '="' not in joined:
+        return values
+    for at, value in enumerate(values):
+        if value[:1] in _NO_WIDTH or value[-1:] in _NO_WIDTH:
+            values[at] = value = value.strip(_NO_WIDTH + " \t\xa0")
+        if found := _TEXT_FORMULA.fullmatch(value):
+            values[at] = found[1].replace('""', '"').strip()
+    return values
 
 
 def _are_names(row: Sequence[str], columns: Sequence[str]) -> bool:
@@ -225,6 +245,8 @@ def _quoted_row(first: str, lines: _Lines, delimiter: str, n_columns: int | None
     """
     n_plain = len(first.split(delimiter))
     n_columns = n_columns or n_plain
+    if '\\"' in first and (escaped := _backslashed_row(first, delimiter, n_columns)) is not None:
+        return escaped
     taken = [first]
     open_at_end = False
 
@@ -262,6 +284,36 @@ def _quoted_row(first: str, lines: _Lines, delimiter: str, n_columns: int | None
     for _ in taken[1:]:
         lines.take()
     return row
+
+
+def _backslashed_row(line: str, delimiter: str, n_columns: int) -> Row | None:
+    """The row of a line whose quoted values have backslashes before their own quotes; None: its
+    backslashes are of the values, or it can't be told yet."""
+    ends_midway = False
+    try:
+        if len(next(_reader([line], delimiter, strict=True))) == n_columns:
+            return None
+    except csv.Error as error:
+        ends_midway = "unexpected end" in str(error)
+    twice = _BACKSLASHED_QUOTE.sub(_quote_twice, line)
+    try:
+        row = next(_reader([twice], delimiter, strict=True))
+    except csv.Error:
+        row = []
+    if len(row) == n_columns:
+        return row
+    if ends_midway:
+        return None
+    return BadMessage(
+        "a quote behind a backslash may end its value or be a part of it; write quotes within"
+        ' values twice: """Weird Al"""'
+    )
+
+
+def _quote_twice(found: re.Match[str]) -> str:
+    """Half of the backslashes, and a quote that is a part of the value where they are odd."""
+    n = len(found[1])
+    return "\\" * (n // 2) + '"' * (1 + n % 2)
 
 
 def _n_values(line: str, delimiter: str) -> int:

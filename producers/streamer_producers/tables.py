@@ -120,6 +120,8 @@ def _format_of(path: Path, file: LogFile, name: str, file_format: str | None) ->
     suffix = Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
+    if ".tar" in path.suffixes[-2:] or suffix in (".tar", ".tgz"):
+        raise ConfigError(f"{name}: this is an archive of tar; unpack it, and name a file of it")
     if suffix not in _UNSAID:
         known = ", ".join((*_SUFFIXES, ".txt", ".zip"))
         raise ConfigError(

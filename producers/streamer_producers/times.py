@@ -67,6 +67,17 @@ _CLOCK: Final = (
     r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?"
     r"(?:\s*(?P<half>[ap])\.?m\.?(?![a-z]))?"
 )
+_NO_TIMES: Final = (
+    (
+        re.compile(_CLOCK, re.IGNORECASE),
+        "is a time of day without its date, which may be in another column; write both in one",
+    ),
+    (
+        re.compile(r"\d{1,3}([,.' \xa0\u202f])\d{3}(?:\1\d{3})+"),
+        "has signs between thousands; write digits alone",
+    ),
+)
+"""What is taken for times and is none, and what to do."""
 _NOTE: Final = r"(?:\s*(?:\([^()]*\)|\[[^\[\]]*\]))?"
 """Name of a zone beside what says it in numbers."""
 _ZONE: Final = (
@@ -74,8 +85,10 @@ _ZONE: Final = (
     rf"|\s*(?:UTC?|GMT|Z){_NOTE}"
     r"|\s*(?P<zone>[a-z][\w/+-]*|\([^()]*\)|\[[^\[\]]*\]))?"
 )
+_YEAR_FIRST: Final = re.compile(r"(\d{4})([/.])(\d\d)\2(\d\d)(?!\d)")
 _IN_NUMBERS: Final = re.compile(
-    rf"(?P<year>\d{{4}})[-/](?P<month>\d\d)[-/](?P<day>\d\d)[T ]\s*{_CLOCK}{_ZONE}", re.IGNORECASE
+    rf"(?P<year>\d{{4}})(?P<sign>[-/.])(?P<month>\d\d)(?P=sign)(?P<day>\d\d)[T ]\s*{_CLOCK}{_ZONE}",
+    re.IGNORECASE,
 )
 _DAY_OR_MONTH: Final = re.compile(
     r"(?P<first>\d{1,2})(?P<sign>[/.-])(?P<second_one>\d{1,2})(?P=sign)(?P<year>\d{4}|\d\d)"
@@ -127,8 +140,8 @@ def as_ms(value: object, unit: TimeUnit, field: str = "ts") -> object:
         Of a number or a text; a ``datetime``, a ``date`` (its midnight in UTC) and an
         :class:`Instant` have none.
         ``iso`` reads ISO 8601 (in UTC where no zone is given), also with ``UTC`` or a blank before
-        the offset, with ``/`` between year, month and day, with AM or PM, and as mails, C's
-        ``ctime``, ``date`` and JavaScript write it. A number among dates is one (20260131,
+        the offset, with ``/`` or ``.`` between year, month and day, with AM or PM, and as mails,
+        C's ``ctime``, ``date`` and JavaScript write it. A number among dates is one (20260131,
         20260131235959), or ms where it is clear that it is. ``dmy`` and ``mdy`` read
         ``31/01/2026 23:59`` too, by which of day and month comes first.
     field
@@ -195,8 +208,7 @@ def refuse_day_or_month(value: object, unit: str, field: str, column: str, named
 def _read_date(text: str, field: str, unit: str) -> datetime | str:
     """The date of a text; the text where it is none."""
     plain = _BLANK_BEFORE_OFFSET.sub("", _ZONE_NAME.sub("+00:00", text.strip()))
-    if re.match(r"\d{4}/\d", plain):
-        plain = plain.replace("/", "-")
+    plain = _YEAR_FIRST.sub(r"\1-\3-\4", plain) if _YEAR_FIRST.match(plain) else plain
     if digits := _DAY.fullmatch(plain):
         clock = digits["clock"] or ""
         plain = f"{digits['day']}T{clock[:6]}{'.' if digits['ms'] else ''}{clock[6:]}".rstrip("T")
@@ -349,6 +361,9 @@ class TimeGuess:
                 " spreadsheet does where the column is formatted as a number without decimals"
             )
             raise BadMessage(reason(field, value, problem))
+        for form, problem in _NO_TIMES:
+            if form.fullmatch(str(value).strip()):
+                raise BadMessage(reason(field, str(value), problem))
         if self._span is None:
             return
         number = _number(value)

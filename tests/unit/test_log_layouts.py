@@ -289,3 +289,34 @@ def test_items_alone_are_a_log_without_events(tmp_path: Path) -> None:
     assert [(each.file, each.line) for each in log.malformed] == [("items.json", 2)]
     with pytest.raises(ConfigError, match="is no file; name one of items"):
         open_described(items=tmp_path / "none.jsonl")
+
+
+def test_lines_of_values_without_names_are_called_that(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('["u2", "i9", 1760000000000]\n["u1", "i4", 1760000060000]\n')
+    with pytest.raises(ConfigError, match="an array of values without names; write one object a"):
+        [*open_log(path).events()]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        '{"user_id":["u","v"],"item_id":["i","j"],"ts":[1,2]}',
+        '{"user_id":{"0":"u","1":"v"},"item_id":{"0":"i","1":"j"},"ts":{"0":1,"1":2}}',
+    ],
+)
+def test_a_table_that_is_written_column_by_column_is_called_that(
+    tmp_path: Path, columns: str
+) -> None:
+    path = tmp_path / "log.json"
+    path.write_text(columns)
+    log = open_log(path, mapping="type=click")
+    assert not [*log.events()]
+    assert "it holds whole columns; write one object a row" in log.malformed[0].reason
+
+
+@pytest.mark.parametrize("name", ["log.tar", "log.tar.gz", "log.tgz"])
+def test_an_archive_of_tar_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("log.csv")
+    with pytest.raises(ConfigError, match="this is an archive of tar; unpack it"):
+        open_log(tmp_path / name)

@@ -370,3 +370,29 @@ def test_numbers_with_an_exponent_and_all_digits_are_times(
 ) -> None:
     log = open_log(_log(tmp_path / "log.csv", written))
     assert [event.ts for event in log.events()] == read
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        *(
+            (clock, "is a time of day without its date")
+            for clock in ("10:00", "10:00:05", "9:05 PM")
+        ),
+        *((sums, "between thousands") for sums in ('"1,760,000,000,000"', "1.760.000.000")),
+    ],
+)
+def test_what_is_no_time_is_called_what_it_is(tmp_path: Path, written: str, problem: str) -> None:
+    log = open_log(_log(tmp_path / "log.csv", [written] * 3))
+    assert not [*log.events()]
+    assert log.n_malformed == 3
+    assert problem in log.malformed[0].reason
+    assert "name the unit" not in log.malformed[0].reason
+
+
+@pytest.mark.parametrize("clock", ["", " 10:00", " 10:00:05", "T10:00:05Z", " 10:00 AM"])
+def test_dates_may_have_points_behind_the_year(tmp_path: Path, clock: str) -> None:
+    times: list[object] = [f"2025{sign}10{sign}01{clock}" for sign in ".-/"]
+    at = [event.ts for event in open_log(_log(tmp_path / "log.csv", times)).events()]
+    day = datetime(2025, 10, 1, 10 if clock else 0, 0, 5 if "05" in clock else 0, tzinfo=UTC)
+    assert at == [round(day.timestamp() * 1_000)] * 3

@@ -190,3 +190,24 @@ def test_a_column_of_decimals_is_proposed_as_an_attribute() -> None:
     records = [{"sku": "a", "name": "Tea", "price": Decimal("3.50")}]
     columns = guess_items(Sample("items.parquet", ["sku", "name", "price"], records, False), {})
     assert columns == {"item_id": "sku", "title": "name", "attributes.price": "price"}
+
+
+def test_a_truth_is_a_value_of_one_or_zero(tmp_path: Path) -> None:
+    log = _log(tmp_path, value=pa.array([True, False, None]))
+    assert [event.value for event in log.events()] == [1, 0, None]
+    rows = "".join(f"ann,tea,{AT},click,{value}\n" for value in ("TRUE", "False", "", "yes"))
+    (tmp_path / "log.csv").write_text(f"user_id,item_id,ts,type,value\n{rows}")
+    text = open_log(tmp_path / "log.csv")
+    assert [event.value for event in text.events()] == [1, 0, None]
+    assert [each.line for each in text.malformed] == [5]
+
+
+def test_an_absent_label_costs_no_item(tmp_path: Path) -> None:
+    columns = {
+        "item_id": ["a", "b", "c"],
+        "title": ["x"] * 3,
+        "categories": [["tea", None, "hot"], [None], None],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "items.parquet")
+    items = open_described(items=tmp_path / "items.parquet").items()
+    assert [item.categories or [] for item in items] == [["tea", "hot"], [], []]

@@ -144,3 +144,59 @@ def test_ids_of_json_keep_their_blanks(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"user_id":" u","item_id":"i ","ts":1,"type":"click"}\n')
     (event,) = open_log(tmp_path / "log.jsonl").events()
     assert (event.user_id, event.item_id) == (" u", "i ")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r'"a \"i0\""', 'a "i0"'),
+        (r'"x \"i2\", b"', 'x "i2", b'),
+        (r'"\"Weird\" Al"', '"Weird" Al'),
+        (r'"a\""', 'a"'),
+        (r'"\"\""', '""'),
+        (r'"a \"b\" c\\"', 'a "b" c' + "\\"),
+        (r'"C:\"', "C:" + "\\"),
+        (r'"a\b"', r"a\b"),
+        ('"a ""b"""', 'a "b"'),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_quotes_behind_backslashes_are_of_their_value(
+    tmp_path: Path, written: str, read: str, first: bool
+) -> None:
+    path = tmp_path / "log.csv"
+    at = "1760000000000"
+    names, row = ("item_id,user_id,ts", f'{written},"ann",{at}')
+    if not first:
+        names, row = ("user_id,ts,item_id", f'"ann",{at},{written}')
+    path.write_text("\n".join([names, row, row, ""]))
+    log = open_log(path, mapping="type=click")
+    assert [event.item_id for event in log.events()] == [read] * 2
+    assert log.n_malformed == 0
+
+
+def test_a_quote_behind_a_backslash_that_may_be_either_costs_its_row(tmp_path: Path) -> None:
+    path = _written(tmp_path / "log.csv", {3: r'"a \"b" c"'}, 10)
+    log = open_log(path, mapping="context.artist=artist")
+    assert len([*log.events()]) == 9
+    assert "a quote behind a backslash may end its value" in log.malformed[0].reason
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *('="002"', '"=""002"""', "002\u200b", "\ufeff002", "\u200b 002\xa0"),
+        *("\u202a002\u202c", "\xa0002\u2060 "),
+    ],
+)
+def test_what_spreadsheets_and_pages_put_around_an_id_is_no_part_of_it(
+    tmp_path: Path, written: str
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"\u200buser_id,item_id,ts,type\n{written},{written},1760000000000,click\n")
+    (event,) = open_log(path).events()
+    assert (event.user_id, event.item_id) == ("002", "002")
+    joined = "a\u200db"  # a part of some scripts and emoji
+    path.write_text(f"user_id,item_id,ts,type\n{joined},=x,1760000000000,click\n")
+    (event,) = open_log(path).events()
+    assert (event.user_id, event.item_id) == (joined, "=x")
