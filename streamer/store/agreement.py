@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 _SAID_MAX: Final = 20
 """Differences that are said one by one."""
+_LINE_MAX: Final = 1_000
+"""Characters of all differences that are said together."""
 _TEXT_MAX: Final = 80
 """Characters of a value that are said: whole ones are in the layout of the store."""
 _ATTEMPTS: Final = 20
@@ -124,8 +126,11 @@ def differences(stored: Layout, asked: Layout) -> list[Difference]:
 
 
 def in_words(differences: Sequence[Difference]) -> list[str]:
-    """Return what differs, a text each; of many the first ``_SAID_MAX``, and how many more."""
+    """Return what differs, a text each; of many the first ``_SAID_MAX``, or as many as make
+    ``_LINE_MAX`` characters, and how many more."""
     said = [str(each) for each in differences[:_SAID_MAX]]
+    while len(said) > 1 and sum(map(len, said)) > _LINE_MAX:
+        said.pop()
     n_more = len(differences) - len(said)
     return [*said, f"and {n_more:,} more"] if n_more else said
 

@@ -380,15 +380,18 @@ def test_a_change_of_many_numbers_is_said_in_few_words(
     assert fields == ["models_that_begin_anew", "changes"]
     line = " ".join(said["changes"])
     assert "values)" in line
-    assert len(line) < 2_000
+    assert len(line) < 1_100
 
 
 def test_differences_beyond_many_are_counted() -> None:
     found = [Difference(f"key {n}", "x" * 81, [n]) for n in range(25)]
     said = in_words(found)
     assert said[0] == f'key 0 is "{"x" * 79}… (83 characters), asked for [0]'
-    assert (len(said), said[-1]) == (21, "and 5 more")
-    assert in_words(found[:20])[-1].startswith("key 19 is ")
+    assert (len(said), said[-1]) == (9, "and 17 more")
+    assert len(" ".join(said)) < 1_100
+    few = [Difference(f"key {n}", 1, 2) for n in range(25)]
+    assert (len(in_words(few)), in_words(few)[-1]) == (21, "and 5 more")
+    assert in_words(few[:20])[-1].startswith("key 19 is ")
 
 
 # --- what cannot go on ----------------------------------------------------------------------------
