@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Literal, NoReturn
 
@@ -140,6 +141,7 @@ class Assignment:
         self._anew = anew
         self._made_anew: set[str] = set()  # topics to be begun again
         self._begins: dict[TopicPartition, int] = {}  # where, once their topics are made anew
+        self._whole: frozenset[str] = frozenset()  # topics of which every partition is read
         self._watch = TopicWatch(bootstrap_servers, self._given)
         self._closed = False
         self._own = {**_OPTIONS, **FETCH_OPTIONS, **own}
@@ -177,11 +179,15 @@ class Assignment:
         starts: Mapping[TopicPartition, int],
         *,
         needed: Mapping[TopicPartition, int],
+        whole: Collection[str] = (),
     ) -> None:
         """Read exactly ``partitions`` from now on; see :func:`resolve_starts` for the offsets.
 
-        Asks the broker for the ends of the logs, so that a start at an end means the end now.
+        Asks the broker for the ends of the logs, so that a start at an end means the end now. Of
+        the topics ``whole``, whose partitions are given, those that are added later are read too,
+        from their starts.
         """
+        self._whole = frozenset(whole)
         self._begins = {
             where: RECENT if starts.get(where) == RECENT else EARLIEST for where in partitions
         }
@@ -245,7 +251,7 @@ class Assignment:
         """
         if self._anew != "ignored" and not self.is_embedded and self.positions:
             self._note_anew()
-        if self._made_anew or self._trimmed:
+        if self._made_anew or self._trimmed or self._grown():
             self._go_on()
         try:
             messages = self.consumer.consume(n_max, 0)
@@ -270,14 +276,35 @@ class Assignment:
                 )
             self._made_anew.add(topic)
 
+    def _grown(self) -> set[str]:
+        """Topics that are read whole and have other partitions than are read, by the last look."""
+        if not self._whole:
+            return set()
+        n_read = Counter(topic for topic, _ in self.positions)
+        n_there = self._watch.n_partitions
+        return {each for each in self._whole if n_there.get(each, n_read[each]) != n_read[each]}
+
     def _go_on(self) -> None:
-        """Read on: past a position, at the oldest message kept; of a topic made anew, its start."""
+        """Read on: past a position, at the oldest message kept; of a topic made anew, its start.
+
+        Partitions that were added are read from their starts.
+        """
         starts = dict(self.positions)
+        if (grown := self._grown()) and (there := set(self.all_partitions(grown))):
+            # One that a topic made anew has no longer has no end to ask for.
+            starts = {at: to for at, to in starts.items() if at[0] not in grown or at in there}
+            for where in sorted(there - starts.keys()):
+                log.warning(
+                    "partition_added %s[%d]: it was added while the topic was read, and is read"
+                    " from its start",
+                    *where,
+                )
+                starts[where] = self._begins[where] = EARLIEST
         if self._anew == "followed":
             ends = self.ends(list(starts))
             self._made_anew |= {where[0] for where, at in starts.items() if at > ends[where].high}
         for where in starts:
-            if where[0] in self._made_anew:
+            if where[0] in self._made_anew and where in self.positions:
                 log.warning(
                     "topic_made_anew %s[%d]: it was read up to offset %d when it was deleted and"
                     " made anew; it is followed from its start. What was known of the former one"
@@ -288,6 +315,8 @@ class Assignment:
                 starts[where] = self._begins[where]
         self._start(list(starts), starts, needed={}, committed={})
         self._watch.forget(self._made_anew)
+        for topic in grown:  # what the watch was told and what was found may differ for a moment
+            self._watch.n_partitions.pop(topic, None)
         self._made_anew = set()
         self._trimmed = False
 

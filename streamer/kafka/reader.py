@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from streamer.kafka.assignment import EMBEDDED_WAIT_MS, Anew, Assignment
 from streamer.kafka.connection import REQUEST_TIMEOUT_S, Options, Stopping, never
-from streamer.kafka.log_ends import Ends, TopicPartition
+from streamer.kafka.log_ends import EARLIEST, Ends, TopicPartition
 from streamer.protocols import MessageBatch
 from streamer.telemetry import RAISE_RETENTION
 
@@ -119,6 +119,20 @@ class KafkaReader:
         self._to_start = None
         self._assignment.start(list(starts), starts, needed=needed or {})
         return self.positions
+
+    def start_whole(self, *topics: str, timeout_s: float | None = None) -> None:
+        """Read every partition of the topics from its start, and those that are added later.
+
+        Added ones are noticed within seconds, unless ``anew`` is ``ignored``.
+
+        Parameters
+        ----------
+        timeout_s
+            As of :meth:`partitions`.
+        """
+        starts = dict.fromkeys(self.partitions(*topics, timeout_s=timeout_s), EARLIEST)
+        self._to_start = None
+        self._assignment.start(list(starts), starts, needed={}, whole=topics)
 
     def poll(self, *, n_max: int, timeout_s: float) -> list[MessageBatch]:
         """Up to ``n_max`` messages: all that are here, else the first to come in ``timeout_s``."""

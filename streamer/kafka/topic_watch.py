@@ -1,4 +1,4 @@
-"""Topics that are deleted and made anew while somebody reads them."""
+"""Topics that are made anew, or get partitions, while somebody reads them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,18 @@ class TopicWatch:
     """Asks the broker in the background which topics have the names that are read.
 
     Nothing here waits or raises: who reads learns of an outage by itself. Not for several threads.
+
+    Attributes
+    ----------
+    n_partitions
+        Topic → how many partitions it has by the last answer.
     """
 
     def __init__(self, bootstrap_servers: str, given: Options) -> None:
         self._options = connection_options(bootstrap_servers, {}, given)
         self._outages = _Silent(bootstrap_servers)
         self._admin: AdminClient | None = None
+        self.n_partitions: dict[str, int] = {}
         self._topics: list[str] = []
         self._ids: dict[str, str] = {}
         self._asked: dict[str, Future[Any]] = {}
@@ -36,6 +42,7 @@ class TopicWatch:
     def begin(self, topics: Collection[str]) -> None:
         """Watch these from now on; what was known of them before counts."""
         self._topics = sorted(topics)
+        self.n_partitions = {}
 
     def forget(self, topics: Collection[str]) -> None:
         """Take the topics that have these names now for the ones to know."""
@@ -49,7 +56,10 @@ class TopicWatch:
         found = {}
         if self._asked and all(answer.done() for answer in self._asked.values()):
             for topic, answer in self._asked.items():
-                topic_id = _answered(answer)
+                told = _answered(answer)
+                if told is None:
+                    continue
+                topic_id, self.n_partitions[topic] = told
                 former = self._ids.get(topic, topic_id)
                 if topic_id is not None:
                     self._ids[topic] = topic_id
@@ -76,10 +86,12 @@ class _Silent(Outages):
         pass
 
 
-def _answered(answer: Future[Any]) -> str | None:
-    """The id of a topic; None: it is not there, or the broker gives none or no answer."""
+def _answered(answer: Future[Any]) -> tuple[str | None, int] | None:
+    """The id of a topic, where the broker gives one, and how many partitions it has; None: it is
+    not there, or there is no answer."""
     try:
-        found = id_text(answer.result().topic_id)
+        found = answer.result()
     except ck.KafkaException:
         return None
-    return found if int(found, 16) else None
+    topic_id = id_text(found.topic_id)
+    return (topic_id if int(topic_id, 16) else None), len(found.partitions)

@@ -15,6 +15,7 @@ from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    NewPartitions,
     ResourceType,
 )
 from prometheus_client import CollectorRegistry
@@ -479,6 +480,55 @@ def test_a_topic_made_anew_under_a_source_is_refused_or_followed(
         follow()
     refusing.source.close()
     following.close()
+
+
+@pytest.mark.parametrize("is_made_anew", [False, True])
+def test_partitions_that_are_added_under_a_reader_of_all_are_read_from_their_starts(
+    kafka_bootstrap: str,
+    topics: list[str],
+    sink: KafkaSink,
+    is_made_anew: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    topic, n_more = topics[0], N_PARTITIONS + 2
+    send(sink, topic, numbers(10))
+    whole = KafkaReader(kafka_bootstrap, anew="followed")
+    whole.start_whole(topic)
+    some = KafkaReader(kafka_bootstrap, {(topic, 0): EARLIEST}, anew="followed")
+    read: list[tuple[int, bytes | None]] = []
+
+    def follow() -> None:
+        for batch in whole.poll(n_max=1_000, timeout_s=0.05):
+            read.extend((batch.partition, value) for value in batch.values)
+        some.poll(n_max=1_000, timeout_s=0.0)
+
+    until = time.monotonic() + 1.0  # by then it knows which topic it reads
+    while len(read) < 10 or time.monotonic() < until:
+        follow()
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    if is_made_anew:
+        admin.delete_topics([topic])[topic].result(TIMEOUT_S)
+        while topic in admin.list_topics(timeout=TIMEOUT_S).topics:
+            time.sleep(0.02)
+        make_topic(kafka_bootstrap, topic, n_more)
+    else:
+        admin.create_partitions([NewPartitions(topic, n_more)])[topic].result(TIMEOUT_S)
+    adding = KafkaSink(kafka_bootstrap)  # which has not heard of fewer partitions
+    new = [(partition, b"new %d" % partition) for partition in range(n_more)]
+    for partition, value in new:
+        send(adding, topic, [value], partition)
+    adding.close()
+    deadline = time.monotonic() + TIMEOUT_S
+    while not set(new) <= set(read):
+        assert time.monotonic() < deadline, "what was added was not read"
+        follow()
+    # What was read of a topic made anew before that is noticed is read again.
+    assert is_made_anew or len(read) == 10 + n_more
+    assert set(whole.positions) == {(topic, partition) for partition in range(n_more)}
+    assert set(some.positions) == {(topic, 0)}
+    assert f"partition_added {topic}[{n_more - 1}]" in caplog.text
+    whole.close()
+    some.close()
 
 
 # --- rebalances ---------------------------------------------------------------------------------

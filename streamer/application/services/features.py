@@ -81,7 +81,7 @@ def run_features(config: Config) -> None:
             config, lost=metrics.lost.inc, remedy=PUBLISH_ITEMS_AGAIN, anew="followed"
         )
         stack.callback(reader.close)
-        reader.start(dict.fromkeys(reader.partitions(config.topics.topic("items")), EARLIEST))
+        reader.start_whole(config.topics.topic("items"))
         categories = ItemCategories(reader)
         categories.load()
         stack.enter_context(serve_metrics(registry, config.metrics.port, host=config.metrics.host))

@@ -25,7 +25,6 @@ from streamer.config import Config
 from streamer.errors import TopicMismatch
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.connection import Stopping, never
-from streamer.kafka.log_ends import EARLIEST
 from streamer.kafka.reader import KafkaReader
 from streamer.kafka.topic_ids import topic_ids
 from streamer.kafka.topics import check_topics
@@ -255,7 +254,7 @@ def items_reader(
         anew="followed",
     )
     stack.callback(reader.close)
-    reader.start(dict.fromkeys(reader.partitions(config.topics.topic("items")), EARLIEST))
+    reader.start_whole(config.topics.topic("items"))
     return reader
 
 

@@ -26,7 +26,7 @@ from streamer.errors import Stopped, TopicMismatch
 from streamer.events.messages import TIMEOUT_MS_MAX
 from streamer.kafka.configured import configured_reader, configured_sink, configured_source
 from streamer.kafka.connection import Stopping
-from streamer.kafka.log_ends import EARLIEST, RECENT
+from streamer.kafka.log_ends import RECENT
 from streamer.kafka.sink import KafkaSink
 from streamer.model_set import build_models, store_layout
 from streamer.ranking.columns import followed_definitions
@@ -153,7 +153,7 @@ def _features_reader(
         topic = config.topics.topic("features")
 
         def opened(timeout_s: float | None = None) -> FeaturesReader:
-            reader.start(dict.fromkeys(reader.partitions(topic, timeout_s=timeout_s), EARLIEST))
+            reader.start_whole(topic, timeout_s=timeout_s)
             return reader
 
         def looked() -> FeaturesReader:
