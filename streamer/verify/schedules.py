@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 from streamer.protocols import PartitionImage, Schedule
@@ -106,8 +107,10 @@ def went_back(
         p: {entry.version: entry for entry in schedule} for p, schedule in schedules.items()
     }
     found: dict[int, str] = {}
+    lost: set[int] = set()
 
     def note(p: int, entry: Schedule, q: int, version: int) -> None:
+        lost.add(q)
         found.setdefault(
             p,
             f"entry {entry.version} has seen entry {version} of partition {q}, which was lost: that"
@@ -115,18 +118,23 @@ def went_back(
         )
 
     for p, schedule in schedules.items():
-        before: Schedule | None = None
-        for entry in schedule:
-            for q, version in before.merged.items() if before is not None else ():
-                if before is not None and entry.seen.get(q, 0) < version:
+        for before, entry in pairwise(schedule):
+            for q, version in before.merged.items():
+                if entry.seen.get(q, 0) < version:
                     note(p, before, q, version)
+        for entry in schedule:
             for q, version in entry.merged.items():
                 if version > latest.get(q, 0):
                     note(p, entry, q, version)
+    known = frozenset(lost)
+    for p, schedule in schedules.items():
+        for entry in schedule:
+            for q, version in entry.merged.items():
                 other = by_version.get(q, {}).get(version)
-                if other is not None and other.merged.get(p, 0) >= entry.version:
+                # Each has seen the other, which does not say whose entries are others than then.
+                mirrored = q in known and p not in known
+                if other and other.merged.get(p, 0) >= entry.version and not mirrored:
                     note(q, other, p, other.merged[p])
-            before = entry
     return found
 
 

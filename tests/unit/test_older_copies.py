@@ -169,6 +169,24 @@ def test_what_others_learned_from_a_partition_that_went_back_is_said_and_not_a_d
     assert "of partition 0, which was lost: that partition was set back" in why
 
 
+def test_the_partition_that_went_back_is_named_where_others_saw_less_of_it_then() -> None:
+    store = RevertibleStore()
+    learner = make_learner(store, MODELS, TWO, owner="a")
+    learner.assign([0, 1])
+    learn_both(learner, 0, 100)
+    older = store.copied()
+    learn_both(learner, 100, 300)
+    store.set_back(0, older)
+    learner.assign([0, 1])
+    learn(learner, 1, 300, 400, n=50)
+    learn(learner, 0, 100, 400, n=50)
+    learn_both(learner, 400, 600)
+    said = " ".join(verified(store).unchecked)
+    assert "of partition 0, which was lost" in said
+    assert "of partition 1, which was lost" not in said
+    assert "partition 0 can't be executed again: it was learned from what partition 1" in said
+
+
 def test_a_store_that_went_back_as_a_whole_is_said_to_be_learned_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
