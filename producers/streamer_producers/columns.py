@@ -11,8 +11,9 @@ from typing import Final
 from streamer.errors import ConfigError
 
 _PLACE: Final = re.compile(r"#[1-9]\d*")
-_LIKENESS_MIN: Final = 0.7
-"""Of names that may mean the same: ``usrid`` and ``userid`` have .91, ``title`` and ``tag`` .5."""
+_LIKENESS_MIN: Final = 0.8
+"""Of names that may mean the same: ``usrid`` and ``userid`` have .91, and ``amount`` and
+``account``, which do not, .77."""
 _LETTERS_MIN: Final = 3
 """Shorter names are like too many others."""
 
