@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from streamer.config.settings import TopicRole
 from streamer.events import Item, Request, decode_dead_letter, decode_recommendation, encode
@@ -118,4 +118,12 @@ def test_items_of_a_topic_that_is_made_anew_are_followed(
         asked = ask(deployment, "still", 1)
         wait_until(lambda: answered(deployment) >= asked, "it goes on")
         assert "topic_made_anew" in scorer.log
+        topic = deployment.config.topics.topic("items")
+        admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+        admin.create_partitions([NewPartitions(topic, 2)])[topic].result(30)
+        n_before = n_letters()
+        producer = Producer({"bootstrap.servers": kafka_bootstrap})
+        producer.produce(topic, key=b"bad", value=b"of a new partition", partition=1)
+        assert producer.flush(30) == 0
+        wait_until(lambda: n_letters() > n_before, "what is on a partition that was added has one")
         scorer.stop()
