@@ -38,8 +38,8 @@ from streamer.replay.topk_task import TopKTask
 
 PROCESSES_MAX: Final = 8
 """By default: each holds the models with all they learn."""
-_ASKED_MIN: Final = 1_000
-"""Times that a funnel is asked for which a process is worth starting: some 5 s for 2."""
+_ASKED_MIN: Final = 2_000
+"""Times that a funnel is asked for which a process is worth starting: some 8 s, for 3 to start."""
 
 
 def n_cores() -> int:

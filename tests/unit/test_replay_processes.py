@@ -31,7 +31,7 @@ from tests.e2e.test_demo import TIMEOUT_S, running_children
 from tests.unit.replay_logs import MemoryLog, random_log
 from tests.unit.test_replay_funnel import FUNNEL, without_timings
 
-LOG = random_log(1_500, seed=3, n_users=40, n_items=150)
+LOG = random_log(1_100, seed=3, n_users=40, n_items=150)
 
 
 def planned(log: Any, models: str, **settings: Any) -> PlannedReplay:
@@ -56,8 +56,8 @@ def test_several_processes_find_what_one_finds(settings: dict[str, Any]) -> None
     models = FUNNEL if settings else f"{FUNNEL},popularity,mf-bpr"
     replay = planned(LOG, models, warmup=0.1, k=5, **settings)
     alone, told = found(1, replay)
-    assert alone["events_scored"] > 2 * 256, "turns for three"
-    assert found(3, replay) == (alone, told)
+    assert alone["events_scored"] > 256, "turns for two"
+    assert found(2, replay) == (alone, told)
 
 
 class ChangedInAnother(MemoryLog):
@@ -147,7 +147,7 @@ def test_no_process_outlives_the_command(tmp_path: Path, number: signal.Signals)
         ("popularity,mf-bpr", {}, 4, None, 1),
         ("popularity", {}, 4, 3, 3),
         ("funnel", {}, 4, 1, 1),
-        ("funnel", {"scored": 0.1}, 4, 64, 5),
+        ("funnel", {"scored": 0.1}, 4, 64, 10),
         ("biased-mf", {"task": "rating"}, 4, 4, 1),
     ],
 )
@@ -161,7 +161,7 @@ def test_processes_are_started_where_they_are_worth_it(
 ) -> None:
     monkeypatch.setattr(processes, "n_cores", lambda: n_cores)
     replay = planned(LOG, models, warmup=0.3, **settings)
-    survey = msgspec.structs.replace(replay.experiment().survey(), n_targets=20_000)
+    survey = msgspec.structs.replace(replay.experiment().survey(), n_targets=40_000)
     assert n_processes(replay, survey, asked) == n
     assert n_processes(dataclasses.replace(replay, open_log=None), survey, asked) == 1
 
