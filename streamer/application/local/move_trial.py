@@ -182,5 +182,5 @@ def _check_kept(to_move: _ToMove, config: Config) -> None:
                 f"topic {topic} at {config.kafka.bootstrap_servers} keeps messages for {kept:g} h,"
                 f" and the newest of a partition is {age:.0f} h old: Kafka would delete it before"
                 f" it is learned; {altering(topic, 'retention.ms', hours * MS_PER_HOUR)}, or delete"
-                f" the topics, which are empty, set topics.retention_hours = {hours} and move again"
+                f" the topics, set topics.retention_hours = {hours} and move again"
             )
