@@ -22,7 +22,7 @@ from tests.event_log import (
     small_models,
     with_settings,
 )
-from tests.older_copies import RevertibleStore, item_counts
+from tests.older_copies import Copy, RevertibleStore, item_counts
 
 MODELS = small_models()
 TWO = with_settings(
@@ -135,6 +135,18 @@ def learn_both(learner: Learner, start: int, end: int) -> None:
         learner.learn([messages(LOGS[p], p, at, at + 50) for p in range(2)])
 
 
+def learned_with_a_copy(n_copied: int) -> tuple[RevertibleStore, Learner, Copy]:
+    """A store in which both partitions have 300 events, its learner, and a copy of when they had
+    fewer."""
+    store = RevertibleStore()
+    learner = make_learner(store, MODELS, TWO, owner="a")
+    learner.assign([0, 1])
+    learn_both(learner, 0, n_copied)
+    older = store.copied()
+    learn_both(learner, n_copied, 300)
+    return store, learner, older
+
+
 def said_of_older_copies(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
     return [vars(each) for each in caplog.records if each.msg == "partitions_went_back"]
 
@@ -144,12 +156,7 @@ def said_of_older_copies(caplog: pytest.LogCaptureFixture) -> list[dict[str, obj
 def test_what_others_learned_from_a_partition_that_went_back_is_said_and_not_a_difference(
     caplog: pytest.LogCaptureFixture, n_kept: int, to: int
 ) -> None:
-    store = RevertibleStore()
-    learner = make_learner(store, MODELS, TWO, owner="a")
-    learner.assign([0, 1])
-    learn_both(learner, 0, n_kept)
-    older = store.copied()
-    learn_both(learner, n_kept, 300)
+    store, learner, older = learned_with_a_copy(n_kept)
     version = store.versions()[0]
     store.set_back(0, older)
     assert store.versions().get(0, 0) < version
@@ -170,12 +177,7 @@ def test_what_others_learned_from_a_partition_that_went_back_is_said_and_not_a_d
 
 
 def test_the_partition_that_went_back_is_named_where_others_saw_less_of_it_then() -> None:
-    store = RevertibleStore()
-    learner = make_learner(store, MODELS, TWO, owner="a")
-    learner.assign([0, 1])
-    learn_both(learner, 0, 100)
-    older = store.copied()
-    learn_both(learner, 100, 300)
+    store, learner, older = learned_with_a_copy(100)
     store.set_back(0, older)
     learner.assign([0, 1])
     learn(learner, 1, 300, 400, n=50)
@@ -190,12 +192,7 @@ def test_the_partition_that_went_back_is_named_where_others_saw_less_of_it_then(
 def test_a_store_that_went_back_as_a_whole_is_said_to_be_learned_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    store = RevertibleStore()
-    learner = make_learner(store, MODELS, TWO, owner="a")
-    learner.assign([0, 1])
-    learn_both(learner, 0, 100)
-    older = store.copied()
-    learn_both(learner, 100, 300)
+    store, learner, older = learned_with_a_copy(100)
     store.go_back(older)
     learner.assign([0, 1])
     (said,) = said_of_older_copies(caplog)
